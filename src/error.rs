@@ -1,0 +1,113 @@
+//! The one error type of the library. Every message says what was wrong, where, and what to do.
+
+use std::path::PathBuf;
+
+/// What every fallible function of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, in words a user can act on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No adapter could be used; `seen` lists backends and what each showed.
+    #[error(
+        "no usable GPU adapter.\n{seen}\nInstall a Vulkan driver (Debian without a GPU: apt-get install mesa-vulkan-drivers), or name an adapter that `softalign devices` lists."
+    )]
+    NoAdapter {
+        /// One line per backend that was looked at.
+        seen: String,
+    },
+    /// The driver refused a device, a pipeline or a command.
+    #[error("{kernel}: the driver reported: {message}")]
+    Gpu {
+        /// The kernel, Program or action that was at work.
+        kernel: String,
+        /// The driver's own words.
+        message: String,
+    },
+    /// The device went away (unplugged, reset by a watchdog, destroyed).
+    #[error(
+        "the device was lost in {program} at step {step}: {message}. Start again; a training run resumes from its last checkpoint. `--trace` names the kernel."
+    )]
+    DeviceLost {
+        /// The Program last submitted.
+        program: String,
+        /// The step last submitted.
+        step: u64,
+        /// The driver's own words.
+        message: String,
+    },
+    /// A shader did not pass preprocessing or validation.
+    #[error("shader {shader}: {message}")]
+    Shader {
+        /// The shader's name and specialisation.
+        shader: String,
+        /// What is wrong, with the line in the original file.
+        message: String,
+    },
+    /// The adapter cannot hold or run something this large.
+    #[error("{what} needs {need}, and this adapter's {limit} is {have}. {remedy}")]
+    Limit {
+        /// What was asked for.
+        what: String,
+        /// How much it needs.
+        need: u64,
+        /// The name of the limit.
+        limit: &'static str,
+        /// The limit's value.
+        have: u64,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// An argument of an operation has the wrong shape or type.
+    #[error("{operation}: {argument}: wanted {wanted}, got {got}")]
+    Shape {
+        /// The operation.
+        operation: &'static str,
+        /// The argument's name.
+        argument: &'static str,
+        /// What the operation takes.
+        wanted: String,
+        /// What it was given.
+        got: String,
+    },
+    /// Data, a model folder or a setting that cannot be used.
+    #[error("{path}: {message}")]
+    Data {
+        /// The file, folder or option.
+        path: String,
+        /// What is wrong (with the line where there is one) and what to do.
+        message: String,
+    },
+    /// Reading or writing failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's own words.
+        source: std::io::Error,
+    },
+    /// A training step produced an infinity or a NaN.
+    #[error(
+        "step {step}: the {what} is not finite; the update was skipped. Lower the learning rate, or look at the data of this step."
+    )]
+    NonFinite {
+        /// The step.
+        step: u64,
+        /// Loss or gradient norm.
+        what: &'static str,
+    },
+}
+
+impl Error {
+    /// A [`Error::Data`] for `path`.
+    pub fn data(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Data { path: path.into(), message: message.into() }
+    }
+
+    /// Turns an [`std::io::Error`] on `path` into an [`Error::Io`]; for `map_err`.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

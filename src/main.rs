@@ -1,0 +1,2 @@
+//! The `softalign` command.
+fn main() {}
