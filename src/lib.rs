@@ -1,7 +1,12 @@
 //! Attention sequence-to-sequence models, trained and run by hand-written WGSL kernels on any Vulkan, Metal or DX12 GPU.
 
 pub mod error;
+pub mod gpu;
+pub mod kernels;
 pub mod reference;
 pub mod text;
+pub mod validate;
 
 pub use error::{Error, Result};
+pub use gpu::{Gpu, GpuOptions, Tensor};
+pub use wgpu;

@@ -1,0 +1,107 @@
+//! Finding an adapter: every backend is looked at, and what was seen is kept for the error message.
+
+use std::fmt::Write as _;
+
+use crate::{Error, Result};
+
+/// The environment variable that names an adapter, like `--adapter`.
+pub const ADAPTER_VARIABLE: &str = "SOFTALIGN_ADAPTER";
+
+/// How fast an adapter is expected to be, which decides tile configurations and how long one submit may get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AdapterClass {
+    /// A card with memory of its own.
+    Discrete,
+    /// A GPU that shares the host's memory (also virtual and unknown ones).
+    Integrated,
+    /// A driver that runs shaders on the CPU, such as lavapipe or SwiftShader.
+    Cpu,
+}
+
+impl AdapterClass {
+    /// The class that a driver reports.
+    pub fn of(info: &wgpu::AdapterInfo) -> Self {
+        match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => Self::Discrete,
+            wgpu::DeviceType::Cpu => Self::Cpu,
+            // llvmpipe's GL calls itself "Other".
+            _ if info.name.contains("llvmpipe") || info.name.contains("SwiftShader") => Self::Cpu,
+            _ => Self::Integrated,
+        }
+    }
+}
+
+/// Every adapter of every backend, best first: discrete, integrated, CPU; within a class GL last.
+pub fn list() -> Vec<wgpu::Adapter> {
+    let mut adapters = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
+    adapters.sort_by_key(|adapter| {
+        let info = adapter.get_info();
+        (AdapterClass::of(&info), info.backend == wgpu::Backend::Gl)
+    });
+    adapters
+}
+
+/// One line that names an adapter, its driver and backend.
+pub fn describe(info: &wgpu::AdapterInfo) -> String {
+    let mut text = format!("{} ({:?}", info.name, info.backend);
+    for part in [&info.driver, &info.driver_info] {
+        if !part.is_empty() {
+            let _ = write!(text, ", {part}");
+        }
+    }
+    text + ")"
+}
+
+/// The adapter that `wanted` names by index or part of its name (case-insensitive), else the one that
+/// `SOFTALIGN_ADAPTER` names, else the best.
+///
+/// # Errors
+/// [`Error::NoAdapter`] with what each backend showed.
+pub fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
+    let from_environment = std::env::var(ADAPTER_VARIABLE).ok().filter(|name| !name.is_empty());
+    let wanted = wanted.map(str::to_owned).or(from_environment);
+    let adapters = list();
+    let seen = seen(&adapters);
+    let missing = |message: String| Error::NoAdapter { seen: message };
+    match wanted {
+        None => adapters.into_iter().next().ok_or_else(|| missing(seen)),
+        Some(wanted) => {
+            let position = match wanted.parse::<usize>() {
+                Ok(index) => (index < adapters.len()).then_some(index),
+                Err(_) => adapters
+                    .iter()
+                    .position(|adapter| describe(&adapter.get_info()).to_lowercase().contains(&wanted.to_lowercase())),
+            };
+            position
+                .and_then(|index| adapters.into_iter().nth(index))
+                .ok_or_else(|| missing(format!("No adapter matches `{wanted}`.\n{seen}")))
+        }
+    }
+}
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+}
+
+fn seen(adapters: &[wgpu::Adapter]) -> String {
+    let backends = [
+        ("Vulkan", wgpu::Backend::Vulkan),
+        ("Metal", wgpu::Backend::Metal),
+        ("DX12", wgpu::Backend::Dx12),
+        ("GL", wgpu::Backend::Gl),
+    ];
+    let mut lines = vec!["Backends looked at:".to_owned()];
+    for (name, backend) in backends {
+        let found: Vec<_> =
+            adapters.iter().map(wgpu::Adapter::get_info).filter(|info| info.backend == backend).collect();
+        let compiled = wgpu::Instance::enabled_backend_features().contains(backend.into());
+        lines.push(match (compiled, found.is_empty()) {
+            (false, _) => format!("  {name}: not on this system"),
+            (true, true) => format!("  {name}: no adapter"),
+            (true, false) => {
+                format!("  {name}: {}", found.iter().map(describe).collect::<Vec<_>>().join("; "))
+            }
+        });
+    }
+    lines.join("\n")
+}

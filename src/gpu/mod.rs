@@ -1,0 +1,176 @@
+//! The device and everything made on it: adapters, pipelines, tensors, recorded dispatches, errors.
+
+pub mod adapter;
+mod fault;
+mod pipelines;
+mod recorder;
+pub mod shader;
+mod tensor;
+pub mod tiles;
+mod transfer;
+mod trusted;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use adapter::AdapterClass;
+pub use pipelines::Pipeline;
+pub use recorder::{Cost, Launch, Recorder, Recording, grid};
+pub use shader::{Binding, Shader, Shared, Specialisation};
+pub use tensor::{Dtype, ELEMENT, Shape, Tensor};
+pub use tiles::Tiles;
+
+use crate::{Error, Result};
+
+/// How a [`Gpu`] is opened.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Index or part of the name of the adapter; else `SOFTALIGN_ADAPTER`; else the best.
+    pub adapter: Option<String>,
+    /// Keep every bounds, loop and initialisation check of wgpu in the shaders (also: `SOFTALIGN_CHECKED=1`).
+    pub checked: bool,
+    /// Use only what every adapter has: no subgroups (also: `SOFTALIGN_PORTABLE=1`).
+    pub portable: bool,
+    /// One submit per dispatch, waited for, so that a fault names its kernel.
+    pub trace: bool,
+}
+
+/// How often things were made and submitted. Replaying a Program makes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Buffers made.
+    pub buffers: u64,
+    /// Bytes of the buffers made.
+    pub bytes: u64,
+    /// Bind groups made.
+    pub bind_groups: u64,
+    /// Pipelines made.
+    pub pipelines: u64,
+    /// Dispatches encoded.
+    pub dispatches: u64,
+    /// Command buffers submitted.
+    pub submits: u64,
+}
+
+/// An opened adapter. Cheap to clone; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    limits: wgpu::Limits,
+    class: AdapterClass,
+    tiles: Tiles,
+    checked: bool,
+    trace: bool,
+    pipelines: pipelines::Pipelines,
+    faults: Arc<fault::Faults>,
+    counters: Mutex<Counters>,
+}
+
+impl Gpu {
+    /// Opens an adapter with its real limits, and with f16, subgroups and timestamps where present.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if none matches, [`Error::Gpu`] if the driver refuses a device.
+    pub fn open(options: &GpuOptions) -> Result<Self> {
+        let adapter = adapter::choose(options.adapter.as_deref())?;
+        let wanted = wgpu::Features::SHADER_F16
+            | wgpu::Features::SUBGROUP
+            | wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
+            | wgpu::Features::IMMEDIATES;
+        let info = adapter.get_info();
+        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("softalign"),
+            required_features: adapter.features() & wanted,
+            required_limits: adapter.limits(),
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        }))
+        .map_err(|error| Error::Gpu { kernel: adapter::describe(&info), message: error.to_string() })?;
+        let faults = Arc::new(fault::Faults::default());
+        faults.watch(&device);
+        Ok(Self::assemble(device, queue, faults, options))
+    }
+
+    /// Uses the caller's own device and queue. Its callbacks stay the caller's: a lost device and uncaptured errors are
+    /// reported there.
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue, options: &GpuOptions) -> Self {
+        Self::assemble(device, queue, Arc::default(), options)
+    }
+
+    fn assemble(device: wgpu::Device, queue: wgpu::Queue, faults: Arc<fault::Faults>, options: &GpuOptions) -> Self {
+        let switched_on = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty() && value != "0");
+        let info = device.adapter_info();
+        let class = AdapterClass::of(&info);
+        let fixed_subgroups =
+            device.features().contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+        let portable = options.portable || switched_on("SOFTALIGN_PORTABLE");
+        let subgroup = (fixed_subgroups && !portable).then_some(info.subgroup_min_size);
+        Self {
+            inner: Arc::new(Inner {
+                limits: device.limits(),
+                class,
+                tiles: Tiles::for_adapter(class, subgroup),
+                checked: options.checked || switched_on("SOFTALIGN_CHECKED"),
+                trace: options.trace,
+                pipelines: pipelines::Pipelines::default(),
+                faults,
+                counters: Mutex::default(),
+                device,
+                queue,
+                info,
+            }),
+        }
+    }
+
+    /// The wgpu device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// The wgpu queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    /// The adapter's name, driver and backend.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.inner.info
+    }
+
+    /// The device's limits.
+    pub fn limits(&self) -> &wgpu::Limits {
+        &self.inner.limits
+    }
+
+    /// Discrete, integrated or CPU.
+    pub fn class(&self) -> AdapterClass {
+        self.inner.class
+    }
+
+    /// The tile configurations in use.
+    pub fn tiles(&self) -> &Tiles {
+        &self.inner.tiles
+    }
+
+    /// Whether shaders keep every check.
+    pub fn checked(&self) -> bool {
+        self.inner.checked
+    }
+
+    /// What was made and submitted so far.
+    pub fn counters(&self) -> Counters {
+        *self.inner.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Counters)) {
+        change(&mut self.inner.counters.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

@@ -1,0 +1,357 @@
+//! Dispatches recorded once and replayed: pipelines, bind groups and parameters are made beforehand.
+
+use std::{borrow::Cow, sync::Arc, time::Instant};
+
+use super::{AdapterClass, Binding, Gpu, Pipeline, Shader, Specialisation, Tensor};
+use crate::{Error, Result};
+
+/// Parameters lie at multiples of this in their uniform buffer: the largest alignment that an adapter may ask for.
+const PARAMETER_STRIDE: u64 = 256;
+
+/// What a dispatch costs, independent of the adapter.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Additions and multiplications (a fused multiply-add counts two).
+    pub operations: f64,
+    /// Exponentials, logarithms, divisions and square roots.
+    pub transcendental: f64,
+    /// Bytes that must at least be read.
+    pub read: f64,
+    /// Bytes that must at least be written.
+    pub written: f64,
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.operations += other.operations;
+        self.transcendental += other.transcendental;
+        self.read += other.read;
+        self.written += other.written;
+    }
+}
+
+/// One dispatch, as a kernel asks for it.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// The row of the shader table.
+    pub kernel: &'static Shader,
+    /// How it is specialised.
+    pub specialisation: Specialisation,
+    /// The words of its `Params` struct, in order; floats by their bits.
+    pub params: &'a [u32],
+    /// What is bound behind the parameters, in the order of the table.
+    pub tensors: &'a [&'a Tensor],
+    /// The number of workgroups.
+    pub workgroups: [u32; 3],
+    /// What it costs.
+    pub cost: Cost,
+}
+
+/// Splits `workgroups` over two dimensions where one does not reach: the shader's linear index is
+/// `workgroup_id.x + workgroup_id.y * num_workgroups.x`, and it guards the surplus.
+pub fn grid(workgroups: usize) -> [u32; 3] {
+    const LIMIT: usize = 65_535;
+    let rows = workgroups.div_ceil(LIMIT).max(1);
+    [workgroups.div_ceil(rows).max(1) as u32, rows as u32, 1]
+}
+
+struct Pending {
+    pipeline: Arc<Pipeline>,
+    kinds: &'static [Binding],
+    tensors: Vec<Tensor>,
+    workgroups: [u32; 3],
+    cost: Cost,
+}
+
+/// Collects dispatches; [`Recorder::finish`] makes the parameter buffer and the bind groups.
+pub struct Recorder {
+    gpu: Gpu,
+    label: Cow<'static, str>,
+    params: Vec<u8>,
+    pending: Vec<Pending>,
+}
+
+impl Recorder {
+    /// An empty recording, named in errors and debuggers.
+    pub fn new(gpu: &Gpu, label: impl Into<Cow<'static, str>>) -> Self {
+        Self { gpu: gpu.clone(), label: label.into(), params: Vec::new(), pending: Vec::new() }
+    }
+
+    /// The device that is recorded for.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Appends a dispatch.
+    ///
+    /// # Errors
+    /// As [`Gpu::pipeline`]; [`Error::Limit`] past 65,535 workgroups in a dimension.
+    pub fn dispatch(&mut self, launch: &Launch<'_>) -> Result<()> {
+        let pipeline = self.gpu.pipeline(launch.kernel, &launch.specialisation)?;
+        debug_assert_eq!(launch.kernel.bindings.len(), launch.tensors.len() + 1, "{}: bindings", pipeline.label);
+        let have = self.gpu.limits().max_compute_workgroups_per_dimension;
+        if let Some(need) = launch.workgroups.iter().copied().find(|count| *count > have) {
+            return Err(Error::Limit {
+                what: format!("kernel {}", pipeline.label),
+                need: u64::from(need),
+                limit: "max_compute_workgroups_per_dimension",
+                have: u64::from(have),
+                remedy: "Use a smaller batch or shorter sequences.".into(),
+            });
+        }
+        self.params.extend_from_slice(bytemuck::cast_slice(launch.params));
+        self.params.resize(self.params.len().next_multiple_of(PARAMETER_STRIDE as usize), 0);
+        debug_assert_eq!(self.params.len() as u64, (self.pending.len() as u64 + 1) * PARAMETER_STRIDE);
+        self.pending.push(Pending {
+            pipeline,
+            kinds: launch.kernel.bindings,
+            tensors: launch.tensors.iter().map(|tensor| (*tensor).clone()).collect(),
+            workgroups: launch.workgroups,
+            cost: launch.cost,
+        });
+        Ok(())
+    }
+
+    /// Makes the parameter buffer and the bind groups, and lets the driver compile each pipeline that it has not run yet.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the driver refuses a binding, [`Error::Limit`] if the parameters do not fit.
+    pub fn finish(self) -> Result<Recording> {
+        let Self { gpu, label, params, pending } = self;
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let uniform = gpu.raw_buffer("parameters", params.len() as u64, usage)?;
+        gpu.queue().write_buffer(&uniform, 0, &params);
+        warm_up(&gpu, &uniform, &pending)?;
+        let mut dispatches = Vec::with_capacity(pending.len());
+        for (index, pending) in pending.into_iter().enumerate() {
+            let resources: Vec<_> = pending.tensors.iter().map(Tensor::binding).collect();
+            let bind_group = bind_group(&gpu, &pending, parameters(&uniform, index), resources)?;
+            let Pending { pipeline, workgroups, cost, .. } = pending;
+            dispatches.push(Dispatch { pipeline, bind_group, workgroups, cost });
+        }
+        let splits = splits(gpu.class(), &dispatches);
+        Ok(Recording { gpu, label, dispatches, splits })
+    }
+}
+
+fn parameters(uniform: &wgpu::Buffer, index: usize) -> wgpu::BindingResource<'_> {
+    wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+        buffer: uniform,
+        offset: index as u64 * PARAMETER_STRIDE,
+        size: wgpu::BufferSize::new(PARAMETER_STRIDE),
+    })
+}
+
+fn bind_group(
+    gpu: &Gpu,
+    pending: &Pending,
+    params: wgpu::BindingResource<'_>,
+    tensors: Vec<wgpu::BindingResource<'_>>,
+) -> Result<wgpu::BindGroup> {
+    let entries: Vec<_> = std::iter::once(params)
+        .chain(tensors)
+        .enumerate()
+        .map(|(binding, resource)| wgpu::BindGroupEntry { binding: binding as u32, resource })
+        .collect();
+    let scopes = gpu.error_scopes();
+    let bind_group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(&pending.pipeline.label),
+        layout: &pending.pipeline.layout,
+        entries: &entries,
+    });
+    scopes.finish(&pending.pipeline.label)?;
+    gpu.count(|counters| counters.bind_groups += 1);
+    Ok(bind_group)
+}
+
+/// Runs one workgroup of each pipeline that the driver has not run yet, on scratch buffers as large as the real ones.
+/// Drivers such as lavapipe compile at the first dispatch; here it shows as progress instead of a stall in the first step.
+fn warm_up(gpu: &Gpu, uniform: &wgpu::Buffer, pending: &[Pending]) -> Result<()> {
+    let cold: Vec<_> = pending.iter().enumerate().filter(|(_, pending)| pending.pipeline.claim_warm_up()).collect();
+    let largest = |kind: Binding| {
+        cold.iter()
+            .flat_map(|(_, pending)| pending.kinds.iter().skip(1).zip(&pending.tensors))
+            .filter(|(binding, _)| **binding == kind)
+            .map(|(_, tensor)| tensor.bytes())
+            .max()
+            .unwrap_or(0)
+    };
+    if cold.is_empty() {
+        return Ok(());
+    }
+    let read = gpu.buffer("warm-up", largest(Binding::Read))?;
+    let write = gpu.buffer("warm-up", largest(Binding::Write))?;
+    let uniform_usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+    let step = gpu.raw_buffer("warm-up", largest(Binding::Uniform), uniform_usage)?;
+    let (start, mut reported) = (Instant::now(), Instant::now());
+    let total = cold.len();
+    for (done, (index, pending)) in cold.into_iter().enumerate() {
+        let tensors = pending.kinds.iter().skip(1).zip(&pending.tensors).map(|(kind, tensor)| {
+            let buffer = match kind {
+                Binding::Uniform => &step,
+                Binding::Read => &read,
+                Binding::Write => &write,
+            };
+            Tensor::new(buffer.clone(), 0, tensor.shape().clone(), tensor.dtype())
+        });
+        let tensors: Vec<_> = tensors.collect();
+        let resources = tensors.iter().map(Tensor::binding).collect();
+        let bind_group = bind_group(gpu, pending, parameters(uniform, index), resources)?;
+        let dispatch =
+            Dispatch { pipeline: pending.pipeline.clone(), bind_group, workgroups: [1, 1, 1], cost: Cost::default() };
+        gpu.note_submission(&format!("compiling {}", pending.pipeline.label), 0);
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encode(&mut encoder, "warm-up", std::slice::from_ref(&dispatch));
+        gpu.queue().submit([encoder.finish()]);
+        gpu.wait(None)?;
+        if reported.elapsed().as_secs_f32() > 1.0 {
+            reported = Instant::now();
+            tracing::info!("the driver is compiling kernels: {} of {total}", done + 1);
+        }
+    }
+    tracing::debug!("{total} kernels compiled by the driver in {:.2} s", start.elapsed().as_secs_f32());
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Dispatch {
+    pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    workgroups: [u32; 3],
+    cost: Cost,
+}
+
+fn encode(encoder: &mut wgpu::CommandEncoder, label: &str, dispatches: &[Dispatch]) {
+    let mut pass =
+        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
+    let mut current: Option<&Arc<Pipeline>> = None;
+    for dispatch in dispatches {
+        if !current.is_some_and(|pipeline| Arc::ptr_eq(pipeline, &dispatch.pipeline)) {
+            pass.set_pipeline(&dispatch.pipeline.pipeline);
+            current = Some(&dispatch.pipeline);
+        }
+        pass.set_bind_group(0, &dispatch.bind_group, &[]);
+        let [x, y, z] = dispatch.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+/// Where a recording is cut into several submits, so that none runs past half a second on a slow GPU: watchdogs reset
+/// devices whose work takes seconds. CPU drivers have no watchdog.
+fn splits(class: AdapterClass, dispatches: &[Dispatch]) -> Vec<usize> {
+    let rate = match class {
+        AdapterClass::Discrete => 1e12,
+        AdapterClass::Integrated => 1e11,
+        AdapterClass::Cpu => return vec![dispatches.len()],
+    };
+    let (mut splits, mut seconds) = (Vec::new(), 0.0);
+    for (index, Dispatch { cost, .. }) in dispatches.iter().enumerate() {
+        let own = (cost.operations + 8.0 * cost.transcendental + 4.0 * (cost.read + cost.written)) / rate;
+        if seconds + own > 0.5 && seconds > 0.0 {
+            splits.push(index);
+            seconds = 0.0;
+        }
+        seconds += own;
+    }
+    splits.push(dispatches.len());
+    splits
+}
+
+/// Dispatches ready to be replayed.
+#[derive(Debug)]
+pub struct Recording {
+    gpu: Gpu,
+    label: Cow<'static, str>,
+    dispatches: Vec<Dispatch>,
+    splits: Vec<usize>,
+}
+
+impl Recording {
+    /// The number of dispatches.
+    pub fn dispatches(&self) -> usize {
+        self.dispatches.len()
+    }
+
+    /// The cost of all dispatches together.
+    pub fn cost(&self) -> Cost {
+        let mut sum = Cost::default();
+        self.dispatches.iter().for_each(|dispatch| sum += dispatch.cost);
+        sum
+    }
+
+    /// The kernels in order, each as `name/specialisation`.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.dispatches.iter().map(|dispatch| dispatch.pipeline.label.as_str())
+    }
+
+    /// Encodes all dispatches as one compute pass of the caller's encoder.
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+        encode(encoder, &self.label, &self.dispatches);
+        self.gpu.count(|counters| counters.dispatches += self.dispatches.len() as u64);
+    }
+
+    /// Encodes and submits all dispatches: one submit, unless they would keep a slow GPU busy too long. `step` stands in
+    /// the message if the device is lost.
+    ///
+    /// # Errors
+    /// As [`Gpu::check`], for what the driver has reported so far.
+    pub fn submit(&self, step: u64) -> Result<wgpu::SubmissionIndex> {
+        self.submit_after(step, |_| {})
+    }
+
+    /// As [`Recording::submit`], with `before` encoded first, in the same submit.
+    ///
+    /// # Errors
+    /// As [`Recording::submit`].
+    pub fn submit_after(
+        &self,
+        step: u64,
+        before: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> Result<wgpu::SubmissionIndex> {
+        let gpu = &self.gpu;
+        gpu.check()?;
+        let encoder =
+            || gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&self.label) });
+        let mut current = encoder();
+        before(&mut current);
+        if gpu.inner.trace {
+            return self.submit_traced(step, current);
+        }
+        gpu.note_submission(&self.label, step);
+        let mut start = 0;
+        let mut submission = None;
+        for end in &self.splits {
+            encode(&mut current, &self.label, &self.dispatches[start..*end]);
+            start = *end;
+            let full = std::mem::replace(&mut current, encoder());
+            submission = Some(gpu.queue().submit([full.finish()]));
+        }
+        gpu.count(|counters| {
+            counters.submits += self.splits.len() as u64;
+            counters.dispatches += self.dispatches.len() as u64;
+        });
+        Ok(submission.unwrap_or_else(|| gpu.queue().submit([])))
+    }
+
+    /// One submit per dispatch, each waited for: a fault names its kernel.
+    fn submit_traced(&self, step: u64, before: wgpu::CommandEncoder) -> Result<wgpu::SubmissionIndex> {
+        let gpu = &self.gpu;
+        let mut submission = gpu.queue().submit([before.finish()]);
+        for (index, dispatch) in self.dispatches.iter().enumerate() {
+            let label = format!("{}, dispatch {index}, {}", self.label, dispatch.pipeline.label);
+            gpu.note_submission(&label, step);
+            let start = Instant::now();
+            let mut encoder =
+                gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&label) });
+            encode(&mut encoder, &label, std::slice::from_ref(dispatch));
+            submission = gpu.queue().submit([encoder.finish()]);
+            gpu.wait(Some(submission.clone()))?;
+            tracing::debug!("{label}: {:.3} ms", start.elapsed().as_secs_f64() * 1e3);
+        }
+        gpu.count(|counters| {
+            counters.submits += self.dispatches.len() as u64 + 1;
+            counters.dispatches += self.dispatches.len() as u64;
+        });
+        Ok(submission)
+    }
+}

@@ -1,0 +1,261 @@
+//! WGSL as this crate writes it: `#import name`, `#ifdef NAME` / `#else` / `#endif`, and a prelude of generated constants.
+//!
+//! Three ways to specialise and no other. A directive stands alone on its line, so an editor's WGSL support is not confused,
+//! and every line of the expanded text remembers the file and line it came from.
+
+use std::fmt::Write as _;
+
+use wgpu::naga;
+
+use crate::{Error, Result};
+
+/// What stands at a binding of a shader, in the order of `@binding(n)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binding {
+    /// `var<uniform>`: parameters first, by convention `params`.
+    Uniform,
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    Write,
+}
+
+/// One row of the shader table: a WGSL file with entry point `main`.
+#[derive(Debug)]
+pub struct Shader {
+    /// The file's stem, and the kernel's name everywhere.
+    pub name: &'static str,
+    /// The file's text.
+    pub text: &'static str,
+    /// The bindings of group 0, in order.
+    pub bindings: &'static [Binding],
+}
+
+/// A file that shaders `#import`.
+#[derive(Debug)]
+pub struct Shared {
+    /// The file's stem.
+    pub name: &'static str,
+    /// The file's text.
+    pub text: &'static str,
+}
+
+/// How a shader is specialised: the names that are defined and the constants of the prelude.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Specialisation {
+    defines: Vec<&'static str>,
+    constants: Vec<(&'static str, u32)>,
+}
+
+impl Specialisation {
+    /// Nothing defined.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Defines `name` for `#ifdef`.
+    pub fn define(mut self, name: &'static str) -> Self {
+        self.defines.push(name);
+        self
+    }
+
+    /// Defines `name` for `#ifdef` if `condition` holds.
+    pub fn define_if(self, condition: bool, name: &'static str) -> Self {
+        if condition { self.define(name) } else { self }
+    }
+
+    /// Adds `const name: u32 = value;` to the prelude.
+    pub fn constant(mut self, name: &'static str, value: u32) -> Self {
+        self.constants.push((name, value));
+        self
+    }
+
+    /// A short name for labels and file names, such as `VECTOR-ROWS32`.
+    pub fn label(&self) -> String {
+        let mut label = self.defines.join("-");
+        for (name, value) in &self.constants {
+            let _ = write!(label, "{}{name}{value}", if label.is_empty() { "" } else { "-" });
+        }
+        label
+    }
+}
+
+/// A shader after preprocessing: plain WGSL, and where each of its lines came from.
+#[derive(Debug)]
+pub struct Expanded {
+    /// The name and specialisation, for messages.
+    pub label: String,
+    /// Plain WGSL.
+    pub text: String,
+    origins: Vec<(&'static str, usize)>,
+}
+
+impl Shader {
+    /// Expands the file for one specialisation.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] for an unknown import, an unbalanced or unknown directive.
+    pub fn expand(&self, specialisation: &Specialisation, library: &[Shared]) -> Result<Expanded> {
+        let mut label = self.name.to_owned();
+        let suffix = specialisation.label();
+        if !suffix.is_empty() {
+            let _ = write!(label, "/{suffix}");
+        }
+        let mut expanded = Expanded { label, text: String::new(), origins: Vec::new() };
+        for (name, value) in &specialisation.constants {
+            expanded.push("(prelude)", 0, &format!("const {name}: u32 = {value}u;"));
+        }
+        let mut imported = Vec::new();
+        expanded.append(self.name, self.text, specialisation, library, &mut imported)?;
+        Ok(expanded)
+    }
+}
+
+impl Expanded {
+    fn push(&mut self, file: &'static str, line: usize, text: &str) {
+        self.text.push_str(text);
+        self.text.push('\n');
+        self.origins.push((file, line));
+    }
+
+    fn append(
+        &mut self,
+        file: &'static str,
+        text: &'static str,
+        specialisation: &Specialisation,
+        library: &[Shared],
+        imported: &mut Vec<&'static str>,
+    ) -> Result<()> {
+        let fail = |line: usize, message: String| Error::Shader { shader: format!("{file}.wgsl:{line}"), message };
+        // One entry per open #ifdef: whether its lines are kept.
+        let mut open: Vec<bool> = Vec::new();
+        for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line)) {
+            let mut words = line.split_whitespace();
+            let directive = words.next().filter(|word| word.starts_with('#'));
+            let kept = open.iter().all(|keep| *keep);
+            match directive {
+                None if kept => self.push(file, number, line),
+                None => {}
+                Some("#ifdef") => {
+                    let name = words.next().ok_or_else(|| fail(number, "#ifdef wants a name".into()))?;
+                    open.push(specialisation.defines.contains(&name));
+                }
+                Some("#else") => match open.last_mut() {
+                    Some(keep) => *keep = !*keep,
+                    None => return Err(fail(number, "#else without #ifdef".into())),
+                },
+                Some("#endif") => {
+                    open.pop().ok_or_else(|| fail(number, "#endif without #ifdef".into()))?;
+                }
+                Some("#import") if kept => {
+                    let name = words.next().ok_or_else(|| fail(number, "#import wants a name".into()))?;
+                    let shared = library
+                        .iter()
+                        .find(|shared| shared.name == name)
+                        .ok_or_else(|| fail(number, format!("no shared file is called {name}")))?;
+                    if !imported.contains(&shared.name) {
+                        imported.push(shared.name);
+                        self.append(shared.name, shared.text, specialisation, library, imported)?;
+                    }
+                }
+                Some("#import") => {}
+                Some(other) => return Err(fail(number, format!("unknown directive {other}"))),
+            }
+        }
+        if open.is_empty() { Ok(()) } else { Err(fail(text.lines().count(), "#ifdef without #endif".into())) }
+    }
+
+    /// Where line `line` (from 1) of the expanded text came from, as `file.wgsl:line`.
+    pub fn origin(&self, line: u32) -> String {
+        match self.origins.get((line as usize).wrapping_sub(1)) {
+            Some((file, number)) => format!("{file}.wgsl:{number}"),
+            None => "(end of file)".into(),
+        }
+    }
+
+    /// Parses and validates the text with naga, with the capabilities that this crate's shaders may use.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] pointing into the original file.
+    pub fn parse(&self) -> Result<(naga::Module, naga::valid::ModuleInfo)> {
+        let fail = |line: Option<u32>, message: String| Error::Shader {
+            shader: self.label.clone(),
+            message: match line {
+                Some(line) => format!(
+                    "{}: {message}\n    {}",
+                    self.origin(line),
+                    self.text.lines().nth((line as usize).saturating_sub(1)).unwrap_or_default().trim()
+                ),
+                None => message,
+            },
+        };
+        let module = naga::front::wgsl::parse_str(&self.text)
+            .map_err(|error| fail(error.location(&self.text).map(|at| at.line_number), error.to_string()))?;
+        let capabilities = naga::valid::Capabilities::SUBGROUP | naga::valid::Capabilities::SHADER_FLOAT16;
+        let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)
+            .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+            .subgroup_operations(naga::valid::SubgroupOperationSet::all())
+            .validate(&module)
+            .map_err(|error| {
+                let line = error.location(&self.text).map(|at| at.line_number);
+                fail(line, error.emit_to_string(&self.text))
+            })?;
+        Ok((module, info))
+    }
+}
+
+/// Bytes of workgroup memory that a module's entry point declares.
+pub fn workgroup_memory(module: &naga::Module) -> u64 {
+    let mut layouter = naga::proc::Layouter::default();
+    if layouter.update(module.to_ctx()).is_err() {
+        return u64::MAX;
+    }
+    module
+        .global_variables
+        .iter()
+        .filter(|(_, variable)| variable.space == naga::AddressSpace::WorkGroup)
+        .map(|(_, variable)| u64::from(layouter[variable.ty].size))
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIBRARY: &[Shared] = &[Shared { name: "math", text: "fn twice(x: f32) -> f32 { return 2.0 * x; }" }];
+
+    fn expand(text: &'static str, specialisation: &Specialisation) -> Result<Expanded> {
+        Shader { name: "test", text, bindings: &[] }.expand(specialisation, LIBRARY)
+    }
+
+    #[test]
+    fn keeps_the_branch_that_is_defined() {
+        let text = "#ifdef A\na\n#ifdef B\nb\n#endif\n#else\nc\n#endif";
+        assert_eq!(expand(text, &Specialisation::new().define("A")).unwrap().text, "a\n");
+        assert_eq!(expand(text, &Specialisation::new().define("A").define("B")).unwrap().text, "a\nb\n");
+        assert_eq!(expand(text, &Specialisation::new().define("B")).unwrap().text, "c\n");
+    }
+
+    #[test]
+    fn imports_once_and_prepends_constants() {
+        let expanded = expand("#import math\n#import math\nx", &Specialisation::new().constant("N", 3)).unwrap();
+        assert_eq!(expanded.text.matches("twice").count(), 1);
+        assert!(expanded.text.starts_with("const N: u32 = 3u;\n"));
+    }
+
+    #[test]
+    fn reports_errors_in_the_original_file() {
+        let text = "#import math\nfn main() -> u32 {\n  return twice(1.0);\n}";
+        let error = expand(text, &Specialisation::new()).unwrap().parse().unwrap_err().to_string();
+        assert!(error.contains("test.wgsl:3"), "{error}");
+        for (text, message) in [
+            ("#endif", "without #ifdef"),
+            ("#ifdef A", "without #endif"),
+            ("#import no", "called no"),
+            ("#if A", "unknown"),
+        ] {
+            let error = expand(text, &Specialisation::new()).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Making tensors, and moving numbers between host and device.
+
+use bytemuck::Pod;
+
+use super::{Dtype, ELEMENT, Gpu, Shape, Tensor};
+use crate::{Error, Result};
+
+impl Gpu {
+    /// A buffer of `bytes` (rounded up to 256) that kernels may read and write, and that can be copied both ways.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] over the adapter's binding or buffer limit, [`Error::Gpu`] when memory runs out.
+    pub fn buffer(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let limits = self.limits();
+        let binding = limits.max_storage_buffer_binding_size;
+        let (limit, have) = if binding < limits.max_buffer_size {
+            ("max_storage_buffer_binding_size", binding)
+        } else {
+            ("max_buffer_size", limits.max_buffer_size)
+        };
+        if bytes > have {
+            return Err(Error::Limit {
+                what: format!("tensor `{label}`"),
+                need: bytes,
+                limit,
+                have,
+                remedy: "Use a smaller batch, vocabulary or model, shorter sequences, or another adapter.".into(),
+            });
+        }
+        self.raw_buffer(label, bytes, usage)
+    }
+
+    pub(super) fn raw_buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+        let size = bytes.max(1).next_multiple_of(256);
+        let scopes = self.error_scopes();
+        let buffer = self.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage,
+            mapped_at_creation: false,
+        });
+        scopes.finish(&format!("allocating {size} bytes for `{label}`; a smaller batch may fit"))?;
+        self.count(|counters| {
+            counters.buffers += 1;
+            counters.bytes += size;
+        });
+        Ok(buffer)
+    }
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn zeros(&self, label: &str, shape: impl Into<Shape>, dtype: Dtype) -> Result<Tensor> {
+        let shape = shape.into();
+        let buffer = self.buffer(label, shape.elements() as u64 * ELEMENT)?;
+        Ok(Tensor::new(buffer, 0, shape, dtype))
+    }
+
+    /// A tensor that holds `values` (`f32` or `u32`, by `dtype`).
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`]; [`Error::Shape`] if the shape does not hold as many values.
+    pub fn tensor<T: Pod>(&self, label: &str, shape: impl Into<Shape>, dtype: Dtype, values: &[T]) -> Result<Tensor> {
+        let tensor = self.zeros(label, shape, dtype)?;
+        self.write(&tensor, values)?;
+        Ok(tensor)
+    }
+
+    /// Writes `values` into `tensor` before the next submit.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the number of values is not the tensor's.
+    pub fn write<T: Pod>(&self, tensor: &Tensor, values: &[T]) -> Result<()> {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        if bytes.len() as u64 != tensor.bytes() {
+            return Err(Error::Shape {
+                operation: "write",
+                argument: "values",
+                wanted: format!("{} elements for {}", tensor.elements(), tensor.shape()),
+                got: format!("{} bytes", bytes.len()),
+            });
+        }
+        self.queue().write_buffer(tensor.buffer(), tensor.offset(), bytes);
+        Ok(())
+    }
+
+    /// Reads a tensor back, waiting for everything submitted before.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] or [`Error::DeviceLost`] if the device failed.
+    pub fn read<T: Pod>(&self, tensor: &Tensor) -> Result<Vec<T>> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.raw_buffer("readback", tensor.bytes(), usage)?;
+        let mut encoder =
+            self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
+        encoder.copy_buffer_to_buffer(tensor.buffer(), tensor.offset(), &staging, 0, tensor.bytes());
+        let submission = self.queue().submit([encoder.finish()]);
+        self.count(|counters| counters.submits += 1);
+        staging.slice(..).map_async(wgpu::MapMode::Read, |_| {});
+        self.wait(Some(submission))?;
+        let mapped = staging
+            .slice(..tensor.bytes())
+            .get_mapped_range()
+            .map_err(|error| Error::Gpu { kernel: "readback".into(), message: error.to_string() })?;
+        Ok(bytemuck::pod_collect_to_vec(&mapped))
+    }
+}

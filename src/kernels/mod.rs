@@ -1,0 +1,6 @@
+//! One file per kernel family: what it computes, what it costs, and the dispatches that run it, forward and backward.
+
+pub mod matmul;
+mod table;
+
+pub use table::{SHADERS, SHARED};

@@ -1,0 +1,82 @@
+//! Checks of [`crate::kernels::matmul`].
+
+use super::{Case, Check, Direction, widen};
+use crate::{
+    Result,
+    kernels::matmul::{Activation, Matmul, Matrix, Tile},
+    reference,
+};
+
+/// Sums of up to 129 products, with outliers; the backward's sums are as long.
+pub(super) const CHECKS: &[Check] = &[
+    Check { kernel: "matmul", direction: Direction::Forward, tolerance: 2e-6, run: forward },
+    Check { kernel: "matmul", direction: Direction::Backward, tolerance: 2e-6, run: backward },
+];
+
+fn sizes(case: &mut Case<'_>) -> Matmul {
+    Matmul {
+        m: case.size(129),
+        n: case.size(129),
+        k: case.size(129),
+        batch: 1 + case.below(3),
+        transpose_a: case.coin(),
+        transpose_b: case.coin(),
+        activation: [Activation::None, Activation::Tanh, Activation::Sigmoid][case.below(3)],
+        accumulate: false,
+    }
+}
+
+fn as_reference(matmul: &Matmul) -> reference::matmul::Matmul {
+    let Matmul { m, n, k, batch, transpose_a, transpose_b, activation, .. } = *matmul;
+    let activation = match activation {
+        Activation::None => reference::matmul::Activation::None,
+        Activation::Tanh => reference::matmul::Activation::Tanh,
+        Activation::Sigmoid => reference::matmul::Activation::Sigmoid,
+    };
+    reference::matmul::Matmul { m, n, k, batch, transpose_a, transpose_b, activation }
+}
+
+/// Stored shape of an operand.
+fn stored(rows: usize, columns: usize, transposed: bool, batch: usize) -> [usize; 3] {
+    if transposed { [batch, columns, rows] } else { [batch, rows, columns] }
+}
+
+fn forward(case: &mut Case<'_>) -> Result<f64> {
+    let matmul = sizes(case);
+    let Matmul { m, n, k, batch, transpose_a, transpose_b, .. } = matmul;
+    let scale = 1.0 / (k as f32).sqrt();
+    let (a, b) = (case.values(batch * m * k, 1.0), case.values(batch * k * n, scale));
+    let bias = case.coin().then(|| case.values(n, 1.0));
+    let (a_gpu, b_gpu) =
+        (case.upload(stored(m, k, transpose_a, batch), &a)?, case.upload(stored(k, n, transpose_b, batch), &b)?);
+    let bias_gpu = bias.as_ref().map(|bias| case.upload([n], bias)).transpose()?;
+    let c = case.poisoned([batch, m, n])?;
+    case.run(|recorder| {
+        let tile = Tile::choose(recorder.gpu(), m);
+        let (a, b, c) = (Matrix::batch(&a_gpu), Matrix::batch(&b_gpu), Matrix::batch(&c));
+        matmul.record(recorder, tile, a, b, bias_gpu.as_ref(), c)
+    })?;
+    let bias = bias.map(|bias| widen(&bias));
+    case.error(&c, &as_reference(&matmul).forward(&widen(&a), &widen(&b), bias.as_deref()))
+}
+
+/// The two products that the backward is, the second one accumulated onto what is there.
+fn backward(case: &mut Case<'_>) -> Result<f64> {
+    let (m, n, k) = (case.size(129), case.size(129), case.size(129));
+    let (a, b, d_c) = (case.values(m * k, 1.0), case.values(k * n, 1.0), case.values(m * n, 0.1));
+    let before = case.values(k * n, 1.0);
+    let (a_gpu, b_gpu, d_c_gpu) = (case.upload([m, k], &a)?, case.upload([k, n], &b)?, case.upload([m, n], &d_c)?);
+    let (d_a, d_b) = (case.poisoned([m, k])?, case.upload([k, n], &before)?);
+    case.run(|recorder| {
+        let gpu = recorder.gpu().clone();
+        let by_a = Matmul { m, n: k, k: n, batch: 1, transpose_b: true, ..Matmul::default() };
+        let rows = Matrix::rows;
+        by_a.record(recorder, Tile::choose(&gpu, m), rows(&d_c_gpu), rows(&b_gpu), None, rows(&d_a))?;
+        let by_b = Matmul { m: k, n, k: m, batch: 1, transpose_a: true, accumulate: true, ..Matmul::default() };
+        by_b.record(recorder, Tile::choose(&gpu, k), rows(&a_gpu), rows(&d_c_gpu), None, rows(&d_b))
+    })?;
+    let reference = as_reference(&Matmul { m, n, k, batch: 1, ..Matmul::default() });
+    let mut gradients = reference.backward(&widen(&a), &widen(&b), None, &widen(&d_c));
+    gradients.b.iter_mut().zip(&before).for_each(|(gradient, before)| *gradient += f64::from(*before));
+    Ok(case.error(&d_a, &gradients.a)?.max(case.error(&d_b, &gradients.b)?))
+}

@@ -1,0 +1,218 @@
+//! Every kernel, forward and backward, against the CPU reference on random shapes: what `softalign validate` runs on an
+//! adapter that nobody has tried yet, and what the crate's own tests run.
+//!
+//! Errors are relative to the reference tensor's largest value. A kernel sums in f32 in an order of its own, so its error
+//! grows about with the square root of the length of its sums times 6e-8, and with the cancellation in them; each check
+//! states its tolerance once, for the longest sums that it draws.
+
+mod matmul;
+
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, StandardNormal};
+use serde::Serialize;
+
+use crate::{
+    Error, Result,
+    gpu::{Dtype, Gpu, Recorder, Shape, Tensor},
+};
+
+/// Which pass of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Outputs.
+    Forward,
+    /// Gradients.
+    Backward,
+}
+
+/// One row of the table: how to run one random case of one kernel and direction.
+pub struct Check {
+    /// The kernel's name; a form of it that runs other code has a suffix, such as `additive_attention_extreme`.
+    pub kernel: &'static str,
+    /// Forward or backward.
+    pub direction: Direction,
+    /// The largest error that passes.
+    pub tolerance: f64,
+    /// Runs one case and returns its worst error.
+    pub run: fn(&mut Case<'_>) -> Result<f64>,
+}
+
+/// What a check did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// As [`Check::kernel`].
+    pub kernel: String,
+    /// As [`Check::direction`].
+    pub direction: Direction,
+    /// The element type of inputs and outputs.
+    pub dtype: &'static str,
+    /// The number of cases that ran.
+    pub cases: usize,
+    /// The worst error of all cases.
+    pub worst_error: f64,
+    /// As [`Check::tolerance`].
+    pub tolerance: f64,
+    /// Whether the worst error is within the tolerance.
+    pub passed: bool,
+    /// The number of the worst case: `--cases 1 --seed` of it repeats it.
+    #[serde(skip)]
+    pub worst_seed: u64,
+}
+
+/// Every check, in the order of the table.
+pub fn checks() -> Vec<Check> {
+    [matmul::CHECKS].into_iter().flatten().map(|check| Check { ..*check }).collect()
+}
+
+/// Runs `cases` random cases of a check. Case number `n` depends on `seed + n` alone.
+///
+/// # Errors
+/// What the device reports; a wrong result is a [`Row`] that has not passed.
+pub fn run(gpu: &Gpu, check: &Check, cases: usize, seed: u64) -> Result<Row> {
+    let mut worst = (0.0, seed);
+    for seed in (seed..).take(cases) {
+        let mut case = Case { gpu, random: ChaCha8Rng::seed_from_u64(seed) };
+        let error = (check.run)(&mut case)?;
+        if error > worst.0 || error.is_nan() {
+            worst = (if error.is_nan() { f64::INFINITY } else { error }, seed);
+        }
+    }
+    Ok(Row {
+        kernel: check.kernel.to_owned(),
+        direction: check.direction,
+        dtype: "f32",
+        cases,
+        worst_error: worst.0,
+        tolerance: check.tolerance,
+        passed: worst.0 <= check.tolerance,
+        worst_seed: worst.1,
+    })
+}
+
+/// One random case: draws sizes and values, makes tensors, compares.
+pub struct Case<'a> {
+    /// The device under test.
+    pub gpu: &'a Gpu,
+    random: ChaCha8Rng,
+}
+
+impl Case<'_> {
+    /// A size from 1 to `largest`: mostly the awkward ones, 1, primes, and multiples of tile sizes give or take one.
+    pub fn size(&mut self, largest: usize) -> usize {
+        const AWKWARD: [usize; 20] = [1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 31, 32, 33, 37, 63, 64, 65, 127, 129];
+        let fitting = AWKWARD.partition_point(|size| *size <= largest);
+        if self.random.random_bool(0.7) {
+            AWKWARD[self.random.random_range(0..fitting)]
+        } else {
+            self.random.random_range(1..=largest)
+        }
+    }
+
+    /// True with probability one half.
+    pub fn coin(&mut self) -> bool {
+        self.random.random_bool(0.5)
+    }
+
+    /// A whole number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.random.random_range(0..end)
+    }
+
+    /// Any 32 bits.
+    pub fn bits(&mut self) -> u32 {
+        self.random.next_u32()
+    }
+
+    /// Standard normal values times `scale`; one in fifty is an outlier of ten times the size.
+    pub fn values(&mut self, count: usize, scale: f32) -> Vec<f32> {
+        (0..count)
+            .map(|_| {
+                let value: f32 = StandardNormal.sample(&mut self.random);
+                value * scale * if self.random.random_bool(0.02) { 10.0 } else { 1.0 }
+            })
+            .collect()
+    }
+
+    /// `rows` lengths from 0 to `steps`; full length and, where there are several rows, 0 occur often.
+    pub fn lengths(&mut self, rows: usize, steps: usize) -> Vec<u32> {
+        (0..rows)
+            .map(|row| match self.below(4) {
+                0 => steps as u32,
+                1 if row > 0 => 0,
+                _ => self.random.random_range(1..=steps) as u32,
+            })
+            .collect()
+    }
+
+    /// Uploads values.
+    ///
+    /// # Errors
+    /// As [`Gpu::tensor`].
+    pub fn upload(&self, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
+        self.gpu.tensor("input", shape, Dtype::F32, values)
+    }
+
+    /// Uploads whole numbers.
+    ///
+    /// # Errors
+    /// As [`Gpu::tensor`].
+    pub fn upload_u32(&self, shape: impl Into<Shape>, values: &[u32]) -> Result<Tensor> {
+        self.gpu.tensor("input", shape, Dtype::U32, values)
+    }
+
+    /// A tensor of NaN: an output that a kernel must overwrite completely, or scratch that it must not trust.
+    ///
+    /// # Errors
+    /// As [`Gpu::tensor`].
+    pub fn poisoned(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        let poison = vec![f32::NAN; shape.elements()];
+        self.gpu.tensor("poisoned", shape, Dtype::F32, &poison)
+    }
+
+    /// Records, submits and waits.
+    ///
+    /// # Errors
+    /// What recording or the device reports.
+    pub fn run(&self, record: impl FnOnce(&mut Recorder) -> Result<()>) -> Result<()> {
+        let mut recorder = Recorder::new(self.gpu, "validate");
+        record(&mut recorder)?;
+        let recording = recorder.finish()?;
+        let submission = recording.submit(0)?;
+        self.gpu.wait(Some(submission))
+    }
+
+    /// The worst error of a tensor: the largest difference, relative to the largest value of the reference.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`]; [`Error::Shape`] if the numbers of elements differ.
+    pub fn error(&self, tensor: &Tensor, reference: &[f64]) -> Result<f64> {
+        let values: Vec<f32> = self.gpu.read(tensor)?;
+        if values.len() != reference.len() {
+            return Err(Error::Shape {
+                operation: "validate",
+                argument: "reference",
+                wanted: tensor.shape().to_string(),
+                got: format!("{} values", reference.len()),
+            });
+        }
+        Ok(relative_error(&values, reference))
+    }
+}
+
+/// The largest difference, relative to the largest absolute value of the reference (or absolute where that is tiny).
+/// A NaN or infinity that the reference does not have makes it infinite.
+pub fn relative_error(values: &[f32], reference: &[f64]) -> f64 {
+    let largest = reference.iter().fold(1e-6_f64, |largest, value| largest.max(value.abs()));
+    values.iter().zip(reference).fold(0.0_f64, |worst, (value, reference)| {
+        let difference = (f64::from(*value) - reference).abs() / largest;
+        if difference.is_finite() { worst.max(difference) } else { f64::INFINITY }
+    })
+}
+
+/// As the reference takes them.
+pub fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(*value)).collect()
+}
