@@ -1,1 +1,54 @@
 //! The same operations on the CPU in f64, in plain loops: the yardstick of every kernel. Knows nothing of the GPU.
+//!
+//! One file per operation, under the operation's one name. Each is written to be read beside its equation, so nothing
+//! is fused, saved or reordered: a backward pass recomputes what it needs from the inputs of the forward pass.
+//! Tensors are row-major slices; a last comment like `[B, T, H]` names a slice's shape, outermost dimension first.
+//!
+//! # Panics
+//!
+//! Every operation panics on a slice whose length contradicts the operation's sizes: these are mistakes of the calling
+//! code, and a yardstick must not measure on regardless.
+
+#![expect(clippy::needless_range_loop, reason = "the loops carry the equations' own indices")]
+
+pub mod adam;
+pub mod additive_attention;
+pub mod attentional_decoder;
+pub mod beam_search;
+pub mod cross_entropy;
+pub mod dot_product_attention;
+pub mod dropout;
+pub mod embedding;
+pub mod gru;
+pub mod matmul;
+pub mod pointwise;
+pub mod reduction;
+pub mod softmax;
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// `y += alpha * x`.
+fn add_scaled(y: &mut [f64], alpha: f64, x: &[f64]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += alpha * x;
+    }
+}
+
+fn expect_shape<T>(name: &str, data: &[T], shape: &[usize]) {
+    let expected: usize = shape.iter().product();
+    assert_eq!(data.len(), expected, "{name} has {} elements, its shape {shape:?} has {expected}", data.len());
+}
+
+/// A length beyond the tensor would read the next row's data, which looks like a result: hence the check.
+fn expect_lengths(lengths: &[u32], rows: usize, limit: usize) {
+    expect_shape("lengths", lengths, &[rows]);
+    for (row, &length) in lengths.iter().enumerate() {
+        assert!(length as usize <= limit, "lengths[{row}] is {length}, but there are only {limit} positions");
+    }
+}

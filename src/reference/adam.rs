@@ -1,0 +1,59 @@
+//! Adam: Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015), algorithm 1, with epsilon where PyTorch has
+//! it; the gradient is first clipped by its global norm: Pascanu et al., "On the difficulty of training recurrent neural
+//! networks" (2013), algorithm 1.
+
+use super::reduction::sum_of_squares;
+
+/// The optimiser's settings; its state, two moments per parameter, belongs to the caller.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adam {
+    /// Step size.
+    pub learning_rate: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the corrected second moment.
+    pub epsilon: f64,
+    /// The norm that a gradient is scaled down to, if any.
+    pub clip_norm: Option<f64>,
+}
+
+impl Adam {
+    /// Makes one step and returns the global norm of the gradients before clipping. All slices have the same length;
+    /// `step` counts from 1, since it corrects the bias of moments that start at zero.
+    ///
+    /// Where the norm is not finite, nothing is changed: one overflow must not destroy the parameters.
+    pub fn update(
+        &self,
+        step: u32,
+        parameters: &mut [f64],
+        gradients: &[f64],
+        first: &mut [f64],
+        second: &mut [f64],
+    ) -> f64 {
+        assert!(step > 0, "steps count from 1");
+        let len = parameters.len();
+        assert_eq!(
+            [gradients.len(), first.len(), second.len()],
+            [len; 3],
+            "one gradient and two moments per parameter"
+        );
+        let norm = sum_of_squares(gradients).sqrt();
+        if !norm.is_finite() {
+            return norm;
+        }
+        // The 1e-6 is PyTorch's, against division by zero.
+        let coefficient = self.clip_norm.map_or(1.0, |clip| (clip / (norm + 1e-6)).min(1.0));
+        let correction1 = 1.0 - self.beta1.powf(f64::from(step));
+        let correction2 = 1.0 - self.beta2.powf(f64::from(step));
+        for i in 0..len {
+            let gradient = coefficient * gradients[i];
+            first[i] = self.beta1 * first[i] + (1.0 - self.beta1) * gradient;
+            second[i] = self.beta2 * second[i] + (1.0 - self.beta2) * gradient * gradient;
+            let root = (second[i] / correction2).sqrt() + self.epsilon;
+            parameters[i] -= self.learning_rate * first[i] / correction1 / root;
+        }
+        norm
+    }
+}

@@ -1,0 +1,76 @@
+//! Cross-entropy of logits against target tokens, with label smoothing: Szegedy et al., "Rethinking the Inception
+//! Architecture for Computer Vision" (2016), section 7, in the form of PyTorch.
+
+use super::expect_shape;
+use super::softmax::{log_sum_exp, softmax};
+
+/// The target that marks padding: such a row adds nothing to the loss and has no gradient.
+const PADDING: u32 = 0;
+
+/// ```text
+/// loss = scale * sum over rows with target != 0 of
+///        - sum over c of ((1 - smoothing) * [c = target] + smoothing / C) * log_softmax(logits)[c]
+/// ```
+///
+/// The smoothing spreads over all classes, padding's own included, as in PyTorch. A `scale` of one over the number of
+/// rows that count makes it PyTorch's mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CrossEntropy {
+    /// Rows, padding included.
+    pub rows: usize,
+    /// Classes, C.
+    pub classes: usize,
+    /// Share of the target distribution that is spread evenly, in `[0, 1]`.
+    pub smoothing: f64,
+    /// Factor of the whole loss.
+    pub scale: f64,
+}
+
+impl CrossEntropy {
+    fn check(&self, logits: &[f64], targets: &[u32]) {
+        expect_shape("logits", logits, &[self.rows, self.classes]);
+        expect_shape("targets", targets, &[self.rows]);
+        for (row, &target) in targets.iter().enumerate() {
+            assert!((target as usize) < self.classes, "targets[{row}] is {target}, classes are {}", self.classes);
+        }
+    }
+
+    fn expected(&self, target: u32, class: usize) -> f64 {
+        let hit = if class == target as usize { 1.0 - self.smoothing } else { 0.0 };
+        hit + self.smoothing / self.classes as f64
+    }
+
+    /// The loss, from logits `[rows, classes]` and targets `[rows]`.
+    pub fn forward(&self, logits: &[f64], targets: &[u32]) -> f64 {
+        self.check(logits, targets);
+        let mut loss = 0.0;
+        for row in 0..self.rows {
+            if targets[row] == PADDING {
+                continue;
+            }
+            let logits = &logits[row * self.classes..][..self.classes];
+            let denominator = log_sum_exp(logits);
+            for class in 0..self.classes {
+                loss += self.expected(targets[row], class) * (denominator - logits[class]);
+            }
+        }
+        self.scale * loss
+    }
+
+    /// The logits' gradient `[rows, classes]` from the loss's, `d_loss`.
+    pub fn backward(&self, logits: &[f64], targets: &[u32], d_loss: f64) -> Vec<f64> {
+        self.check(logits, targets);
+        let mut d_logits = vec![0.0; logits.len()];
+        for row in 0..self.rows {
+            if targets[row] == PADDING {
+                continue;
+            }
+            let range = row * self.classes..(row + 1) * self.classes;
+            let probabilities = softmax(&logits[range.clone()]);
+            for (class, d_logit) in d_logits[range].iter_mut().enumerate() {
+                *d_logit = self.scale * d_loss * (probabilities[class] - self.expected(targets[row], class));
+            }
+        }
+        d_logits
+    }
+}

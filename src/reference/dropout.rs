@@ -1,0 +1,54 @@
+//! Dropout (Srivastava et al. 2014, in the inverted form that leaves inference unchanged) with random bits that are a
+//! function of where they are used, so that a replayed dispatch needs no generator state and the backward pass redraws
+//! the same mask.
+
+/// PCG-RXS-M-XS with one step of the underlying generator: Jarzynski and Olano, "Hash Functions for GPU Rendering"
+/// (2020), section 5, `pcg`.
+pub fn pcg(v: u32) -> u32 {
+    let state = v.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+    let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
+    (word >> 22) ^ word
+}
+
+/// The random bits of one element of one operation in one step of one run.
+pub fn random_bits(seed: u32, step: u32, operation: u32, element: u32) -> u32 {
+    pcg(element.wrapping_add(pcg(operation.wrapping_add(pcg(step.wrapping_add(pcg(seed)))))))
+}
+
+/// `y[i] = x[i] / (1 - rate)` with probability `1 - rate`, else 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// The share of elements that become 0, in `[0, 1)`. It is an f32 because the threshold must be the kernel's, bit by
+    /// bit.
+    pub rate: f32,
+    /// The run's seed.
+    pub seed: u32,
+    /// The training step.
+    pub step: u32,
+    /// Which dropout of the model this is.
+    pub operation: u32,
+}
+
+impl Dropout {
+    /// Whether the element at this index survives.
+    pub fn keeps(&self, element: u32) -> bool {
+        let threshold = (f64::from(self.rate) * 4_294_967_296.0) as u32;
+        random_bits(self.seed, self.step, self.operation, element) >= threshold
+    }
+
+    fn apply(&self, x: &[f64]) -> Vec<f64> {
+        assert!((0.0..1.0).contains(&self.rate), "a dropout rate lies in [0, 1), {} does not", self.rate);
+        let scale = 1.0 / (1.0 - f64::from(self.rate));
+        x.iter().enumerate().map(|(i, x)| if self.keeps(i as u32) { x * scale } else { 0.0 }).collect()
+    }
+
+    /// y from x, in any shape: elements count in row-major order.
+    pub fn forward(&self, x: &[f64]) -> Vec<f64> {
+        self.apply(x)
+    }
+
+    /// d_x from d_y: the operation is linear, with the same mask.
+    pub fn backward(&self, d_y: &[f64]) -> Vec<f64> {
+        self.apply(d_y)
+    }
+}

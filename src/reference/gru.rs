@@ -1,0 +1,242 @@
+//! The gated recurrent unit: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder" (2014), section 2.3,
+//! in the form of cuDNN and PyTorch (reset applied after the recurrent product, update weighting the old state).
+
+use super::{add_scaled, dot, expect_lengths, expect_shape, sigmoid};
+
+/// One layer over whole rows, in one or two directions. One step is
+///
+/// ```text
+/// r  = sigmoid(W_ir x + b_ir + W_hr h + b_hr)
+/// z  = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
+/// n  = tanh(W_in x + b_in + r * (W_hn h + b_hn))
+/// h' = (1 - z) * n + z * h
+/// ```
+///
+/// Rows are packed sequences: beyond a row's length the output is 0 and the state stays, and the second direction
+/// starts at the row's last valid step. A row of length 0 keeps its initial state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gru {
+    /// Rows of the batch, B.
+    pub batch: usize,
+    /// Steps of each row, S, masked ones included.
+    pub steps: usize,
+    /// Size of one input, I.
+    pub input: usize,
+    /// Size of the hidden state, H.
+    pub hidden: usize,
+    /// 1 (forward) or 2 (forward, then reverse), D.
+    pub directions: usize,
+}
+
+/// Parameters of one direction, or their gradients; the gates are stacked in the order r, z, n.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GruWeights {
+    /// `[3H, I]`.
+    pub weight_ih: Vec<f64>,
+    /// `[3H, H]`.
+    pub weight_hh: Vec<f64>,
+    /// `[3H]`.
+    pub bias_ih: Vec<f64>,
+    /// `[3H]`.
+    pub bias_hh: Vec<f64>,
+}
+
+/// What [`Gru::forward`] computes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GruOutputs {
+    /// `[B, S, D*H]`, the hidden states, directions side by side.
+    pub y: Vec<f64>,
+    /// `[D, B, H]`, the state after the last valid step.
+    pub hn: Vec<f64>,
+}
+
+/// Gradients of [`Gru`], each in the shape of its input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GruGradients {
+    /// `[B, S, I]`.
+    pub x: Vec<f64>,
+    /// `[D, B, H]`.
+    pub h0: Vec<f64>,
+    /// One per direction.
+    pub weights: Vec<GruWeights>,
+}
+
+struct Gates {
+    reset: Vec<f64>,
+    update: Vec<f64>,
+    candidate: Vec<f64>,
+    /// `W_hn h + b_hn`, which the reset gate scales.
+    recurrent: Vec<f64>,
+}
+
+impl GruWeights {
+    /// Parameters of zeros, to accumulate gradients in.
+    pub fn zeros(input: usize, hidden: usize) -> Self {
+        Self {
+            weight_ih: vec![0.0; 3 * hidden * input],
+            weight_hh: vec![0.0; 3 * hidden * hidden],
+            bias_ih: vec![0.0; 3 * hidden],
+            bias_hh: vec![0.0; 3 * hidden],
+        }
+    }
+
+    pub(super) fn check(&self, input: usize, hidden: usize) {
+        expect_shape("weight_ih", &self.weight_ih, &[3, hidden, input]);
+        expect_shape("weight_hh", &self.weight_hh, &[3, hidden, hidden]);
+        expect_shape("bias_ih", &self.bias_ih, &[3, hidden]);
+        expect_shape("bias_hh", &self.bias_hh, &[3, hidden]);
+    }
+
+    fn gates(&self, x: &[f64], h: &[f64]) -> Gates {
+        let (input, hidden) = (x.len(), h.len());
+        let from_x = |row| dot(&self.weight_ih[row * input..][..input], x) + self.bias_ih[row];
+        let from_h = |row| dot(&self.weight_hh[row * hidden..][..hidden], h) + self.bias_hh[row];
+        let gate = |row| sigmoid(from_x(row) + from_h(row));
+        let reset: Vec<f64> = (0..hidden).map(gate).collect();
+        let update = (hidden..2 * hidden).map(gate).collect();
+        let recurrent: Vec<f64> = (2 * hidden..3 * hidden).map(from_h).collect();
+        let candidate = (0..hidden).map(|j| (from_x(2 * hidden + j) + reset[j] * recurrent[j]).tanh()).collect();
+        Gates { reset, update, candidate, recurrent }
+    }
+
+    /// The next state `[H]` from one input x `[I]` and the state h `[H]`.
+    pub fn step(&self, x: &[f64], h: &[f64]) -> Vec<f64> {
+        self.check(x.len(), h.len());
+        let Gates { update, candidate, .. } = self.gates(x, h);
+        (0..h.len()).map(|j| (1.0 - update[j]) * candidate[j] + update[j] * h[j]).collect()
+    }
+
+    /// Gradients of x `[I]` and h `[H]` from `d_next` `[H]`, the gradient of the next state. The parameters' gradients
+    /// are added to `gradients`, since every step of a sequence contributes to them.
+    pub fn step_backward(
+        &self,
+        x: &[f64],
+        h: &[f64],
+        d_next: &[f64],
+        gradients: &mut GruWeights,
+    ) -> (Vec<f64>, Vec<f64>) {
+        let (input, hidden) = (x.len(), h.len());
+        self.check(input, hidden);
+        gradients.check(input, hidden);
+        expect_shape("d_next", d_next, &[hidden]);
+        let Gates { reset, update, candidate, recurrent } = self.gates(x, h);
+        let mut d_x = vec![0.0; input];
+        let mut d_h: Vec<f64> = (0..hidden).map(|j| d_next[j] * update[j]).collect();
+        for j in 0..hidden {
+            let d_update = d_next[j] * (h[j] - candidate[j]) * update[j] * (1.0 - update[j]);
+            let d_candidate = d_next[j] * (1.0 - update[j]) * (1.0 - candidate[j] * candidate[j]);
+            let d_reset = d_candidate * recurrent[j] * reset[j] * (1.0 - reset[j]);
+            // The two sides of a gate share one gradient, except in the candidate, where reset stands in between.
+            let gates = [(d_reset, d_reset), (d_update, d_update), (d_candidate, d_candidate * reset[j])];
+            for (gate, (d_from_x, d_from_h)) in gates.into_iter().enumerate() {
+                let row = gate * hidden + j;
+                let (row_x, row_h) = (row * input..(row + 1) * input, row * hidden..(row + 1) * hidden);
+                add_scaled(&mut gradients.weight_ih[row_x.clone()], d_from_x, x);
+                add_scaled(&mut gradients.weight_hh[row_h.clone()], d_from_h, h);
+                gradients.bias_ih[row] += d_from_x;
+                gradients.bias_hh[row] += d_from_h;
+                add_scaled(&mut d_x, d_from_x, &self.weight_ih[row_x]);
+                add_scaled(&mut d_h, d_from_h, &self.weight_hh[row_h]);
+            }
+        }
+        (d_x, d_h)
+    }
+}
+
+impl Gru {
+    fn check(&self, x: &[f64], h0: &[f64], lengths: &[u32], weights: &[GruWeights]) {
+        assert!(matches!(self.directions, 1 | 2), "a GRU has 1 or 2 directions, not {}", self.directions);
+        assert_eq!(
+            weights.len(),
+            self.directions,
+            "weights of {} directions, expected {}",
+            weights.len(),
+            self.directions
+        );
+        expect_shape("x", x, &[self.batch, self.steps, self.input]);
+        expect_shape("h0", h0, &[self.directions, self.batch, self.hidden]);
+        expect_lengths(lengths, self.batch, self.steps);
+        for weights in weights {
+            weights.check(self.input, self.hidden);
+        }
+    }
+
+    /// The positions of row `b` in the order in which direction `d` visits them.
+    fn order(&self, d: usize, b: usize, lengths: &[u32]) -> Vec<usize> {
+        let length = lengths[b] as usize;
+        if d == 0 { (0..length).collect() } else { (0..length).rev().collect() }
+    }
+
+    fn input_range(&self, b: usize, s: usize) -> std::ops::Range<usize> {
+        let start = (b * self.steps + s) * self.input;
+        start..start + self.input
+    }
+
+    fn output_range(&self, d: usize, b: usize, s: usize) -> std::ops::Range<usize> {
+        let start = ((b * self.steps + s) * self.directions + d) * self.hidden;
+        start..start + self.hidden
+    }
+
+    fn state_range(&self, d: usize, b: usize) -> std::ops::Range<usize> {
+        let start = (d * self.batch + b) * self.hidden;
+        start..start + self.hidden
+    }
+
+    /// Outputs from x `[B, S, I]`, h0 `[D, B, H]`, lengths `[B]` and the parameters of each direction.
+    pub fn forward(&self, x: &[f64], h0: &[f64], lengths: &[u32], weights: &[GruWeights]) -> GruOutputs {
+        self.check(x, h0, lengths, weights);
+        let mut y = vec![0.0; self.batch * self.steps * self.directions * self.hidden];
+        let mut hn = h0.to_vec();
+        for d in 0..self.directions {
+            for b in 0..self.batch {
+                let state = &mut hn[self.state_range(d, b)];
+                for s in self.order(d, b, lengths) {
+                    let next = weights[d].step(&x[self.input_range(b, s)], state);
+                    y[self.output_range(d, b, s)].copy_from_slice(&next);
+                    state.copy_from_slice(&next);
+                }
+            }
+        }
+        GruOutputs { y, hn }
+    }
+
+    /// Gradients from `d_y` `[B, S, D*H]` and `d_hn` `[D, B, H]`. What `d_y` holds beyond a row's length has no effect.
+    pub fn backward(
+        &self,
+        x: &[f64],
+        h0: &[f64],
+        lengths: &[u32],
+        weights: &[GruWeights],
+        d_y: &[f64],
+        d_hn: &[f64],
+    ) -> GruGradients {
+        expect_shape("d_y", d_y, &[self.batch, self.steps, self.directions, self.hidden]);
+        expect_shape("d_hn", d_hn, &[self.directions, self.batch, self.hidden]);
+        let GruOutputs { y, .. } = self.forward(x, h0, lengths, weights);
+        let mut gradients = GruGradients {
+            x: vec![0.0; x.len()],
+            h0: d_hn.to_vec(),
+            weights: vec![GruWeights::zeros(self.input, self.hidden); self.directions],
+        };
+        for d in 0..self.directions {
+            for b in 0..self.batch {
+                let order = self.order(d, b, lengths);
+                let d_state = &mut gradients.h0[self.state_range(d, b)];
+                for (i, &s) in order.iter().enumerate().rev() {
+                    add_scaled(d_state, 1.0, &d_y[self.output_range(d, b, s)]);
+                    let previous =
+                        if i == 0 { &h0[self.state_range(d, b)] } else { &y[self.output_range(d, b, order[i - 1])] };
+                    let (d_x, d_previous) = weights[d].step_backward(
+                        &x[self.input_range(b, s)],
+                        previous,
+                        d_state,
+                        &mut gradients.weights[d],
+                    );
+                    add_scaled(&mut gradients.x[self.input_range(b, s)], 1.0, &d_x);
+                    d_state.copy_from_slice(&d_previous);
+                }
+            }
+        }
+        gradients
+    }
+}
