@@ -12,6 +12,7 @@ struct Params {
     a_offset: u32, a_stride: u32, a_batch: u32,
     b_offset: u32, b_stride: u32, b_batch: u32,
     c_offset: u32, c_stride: u32, c_batch: u32,
+    has_bias: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -23,7 +24,7 @@ struct Params {
 
 fn load_a(at: u32, end: u32) -> vec4f { return a[at / 4u]; }
 fn load_b(at: u32, end: u32) -> vec4f { return b[at / 4u]; }
-fn load_bias(at: u32) -> vec4f { return bias[at / 4u]; }
+fn load_bias(at: u32) -> vec4f { return bias[min(at, params.n - 4u) / 4u]; }
 #else
 @group(0) @binding(1) var<storage, read> a: array<f32>;              // [batch, M, K] or [batch, K, M]
 @group(0) @binding(2) var<storage, read> b: array<f32>;              // [batch, K, N] or [batch, N, K]
@@ -84,15 +85,10 @@ fn store(base: u32, row: u32, column: u32, sum: vec4f) {
     if (row >= params.m || column >= params.n) { return; }
     let at = base + row * params.c_stride + column;
     var value = sum;
-#ifdef BIAS
-    value += load_bias(column);
-#endif
+#ifdef ACCUMULATE
 #ifdef VECTOR
-#ifdef ACCUMULATE
     value += c[at / 4u];
-#endif
 #else
-#ifdef ACCUMULATE
     let i = min(vec4u(at) + vec4u(0u, 1u, 2u, 3u), vec4u(at + params.n - 1u - column));
     value += vec4f(c[i.x], c[i.y], c[i.z], c[i.w]);
 #endif
@@ -142,6 +138,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
     let a_base = params.a_offset + group.z * params.a_batch;
     let b_base = params.b_offset + group.z * params.b_batch;
     var sum: array<array<vec4f, COLUMNS>, ROWS>;
+    if (params.has_bias != 0u) {
+        for (var j = 0u; j < COLUMNS; j++) {
+            let start = load_bias(column0 + j * LANES * 4u);
+            for (var r = 0u; r < ROWS; r++) { sum[r][j] = start; }
+        }
+    }
     for (var k = 0u; k < params.k; k += 4u) {
         var share = share_of_a(a_base, row0, k, lane);
         var block: array<array<vec4f, 4>, COLUMNS>;
@@ -212,6 +214,12 @@ fn main(
     let a_base = params.a_offset + group.z * params.a_batch;
     let b_base = params.b_offset + group.z * params.b_batch;
     var sum: array<array<vec4f, COLUMNS>, ROWS>;
+    if (params.has_bias != 0u) {
+        for (var j = 0u; j < COLUMNS; j++) {
+            let start = load_bias(column0 + (j * LANES + local.x) * 4u);
+            for (var r = 0u; r < ROWS; r++) { sum[r][j] = start; }
+        }
+    }
     for (var k0 = 0u; k0 < params.k; k0 += DEPTH) {
         for (var i = index; i < DEPTH / 4u * TILE_M; i += LANES * GROUPS) {
             let k = i / TILE_M * 4u;

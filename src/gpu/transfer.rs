@@ -48,6 +48,16 @@ impl Gpu {
         Ok(buffer)
     }
 
+    /// A small uniform buffer of `words` 32-bit words, as a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when memory runs out.
+    pub fn uniform(&self, label: &str, words: usize) -> Result<Tensor> {
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let buffer = self.raw_buffer(label, words as u64 * ELEMENT, usage)?;
+        Ok(Tensor::new(buffer, 0, [words], Dtype::U32))
+    }
+
     /// A tensor of zeros.
     ///
     /// # Errors

@@ -184,7 +184,6 @@ impl Matmul {
             .define_if(vector, "VECTOR")
             .define_if(self.transpose_a, "TRANSPOSE_A")
             .define_if(self.transpose_b, "TRANSPOSE_B")
-            .define_if(bias.is_some(), "BIAS")
             .define_if(self.accumulate, "ACCUMULATE")
             .define_if(self.activation == Activation::Tanh, "TANH")
             .define_if(self.activation == Activation::Sigmoid, "SIGMOID")
@@ -198,6 +197,7 @@ impl Matmul {
         for operand in [&a, &b, &c] {
             params.extend(matrix(operand));
         }
+        params.push(u32::from(bias.is_some()));
         recorder.dispatch(&Launch {
             kernel: &MATMUL,
             specialisation,

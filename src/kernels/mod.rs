@@ -1,6 +1,8 @@
 //! One file per kernel family: what it computes, what it costs, and the dispatches that run it, forward and backward.
 
 pub mod matmul;
+mod step;
 mod table;
 
+pub use step::Step;
 pub use table::{SHADERS, SHARED};

@@ -33,4 +33,4 @@ macro_rules! shared {
     };
 }
 
-shared!["math"];
+shared!["math", "random", "step"];

@@ -1,9 +1,9 @@
 //! Every kernel, forward and backward, against the CPU reference on random shapes: what `softalign validate` runs on an
 //! adapter that nobody has tried yet, and what the crate's own tests run.
 //!
-//! Errors are relative to the reference tensor's largest value. A kernel sums in f32 in an order of its own, so its error
-//! grows about with the square root of the length of its sums times 6e-8, and with the cancellation in them; each check
-//! states its tolerance once, for the longest sums that it draws.
+//! Errors are relative to the reference tensor's largest value, or to what that would be without cancellation. A kernel sums
+//! in f32 in an order of its own, so its error grows about with the square root of the length of its sums times 6e-8; each
+//! check states its tolerance once, for the longest sums that it draws.
 
 mod matmul;
 
@@ -184,11 +184,12 @@ impl Case<'_> {
         self.gpu.wait(Some(submission))
     }
 
-    /// The worst error of a tensor: the largest difference, relative to the largest value of the reference.
+    /// The worst error of a tensor: the largest difference, relative to `scale` or the reference's largest value, whichever
+    /// is larger. `scale` is what the values would be without cancellation, where that matters; else 0.
     ///
     /// # Errors
     /// As [`Gpu::read`]; [`Error::Shape`] if the numbers of elements differ.
-    pub fn error(&self, tensor: &Tensor, reference: &[f64]) -> Result<f64> {
+    pub fn error(&self, tensor: &Tensor, reference: &[f64], scale: f64) -> Result<f64> {
         let values: Vec<f32> = self.gpu.read(tensor)?;
         if values.len() != reference.len() {
             return Err(Error::Shape {
@@ -198,18 +199,23 @@ impl Case<'_> {
                 got: format!("{} values", reference.len()),
             });
         }
-        Ok(relative_error(&values, reference))
+        Ok(relative_error(&values, reference, scale))
     }
 }
 
-/// The largest difference, relative to the largest absolute value of the reference (or absolute where that is tiny).
-/// A NaN or infinity that the reference does not have makes it infinite.
-pub fn relative_error(values: &[f32], reference: &[f64]) -> f64 {
-    let largest = reference.iter().fold(1e-6_f64, |largest, value| largest.max(value.abs()));
+/// The largest difference, relative to the largest absolute value of the reference or `scale`. A NaN or infinity that the
+/// reference does not have makes it infinite.
+pub fn relative_error(values: &[f32], reference: &[f64], scale: f64) -> f64 {
+    let scale = largest(reference).max(scale).max(1e-6);
     values.iter().zip(reference).fold(0.0_f64, |worst, (value, reference)| {
-        let difference = (f64::from(*value) - reference).abs() / largest;
+        let difference = (f64::from(*value) - reference).abs() / scale;
         if difference.is_finite() { worst.max(difference) } else { f64::INFINITY }
     })
+}
+
+/// The largest absolute value.
+pub fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |largest, value| largest.max(value.abs()))
 }
 
 /// As the reference takes them.

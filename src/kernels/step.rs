@@ -1,0 +1,34 @@
+//! What changes from step to step of a replayed Program, in one small uniform buffer.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::{Gpu, Result, Tensor};
+
+/// The words of `shaders/shared/step.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct Step {
+    /// The number of the step, from 1.
+    pub step: u32,
+    /// The run's seed, for dropout.
+    pub seed: u32,
+    /// The learning rate of this step.
+    pub learning_rate: f32,
+    /// What the sum of the tokens' losses is multiplied with: one over the number of target tokens that are not padding.
+    pub loss_scale: f32,
+}
+
+impl Step {
+    /// The buffer that kernels bind.
+    ///
+    /// # Errors
+    /// As [`Gpu::uniform`].
+    pub fn buffer(gpu: &Gpu) -> Result<Tensor> {
+        gpu.uniform("step", size_of::<Self>() / 4)
+    }
+
+    /// As words, for [`Gpu::write`].
+    pub fn words(self) -> [u32; 4] {
+        bytemuck::cast(self)
+    }
+}
