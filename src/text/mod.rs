@@ -1,12 +1,18 @@
+//! From characters to token batches and back.
 //!
 //! - [`tokenizer`] and [`vocabulary`]: text to token ids and back, kept as a Hugging Face `tokenizer.json`;
 //! - [`corpus`]: sentence pairs from tab-separated files, and their encoding;
+//! - [`batch`]: length buckets, so that a few static shapes hold a whole corpus;
 
+pub mod batch;
 pub mod corpus;
+mod shapes;
 pub mod tokenizer;
 pub mod vocabulary;
 
+pub use batch::{Batch, BatchPlan, Buckets};
 pub use corpus::{Example, Pair, encode_pairs, read_tsv};
+pub use shapes::MAX_SHAPES;
 pub use tokenizer::Tokenizer;
 pub use vocabulary::TokenUnit;
 
