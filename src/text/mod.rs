@@ -3,15 +3,18 @@
 //! - [`tokenizer`] and [`vocabulary`]: text to token ids and back, kept as a Hugging Face `tokenizer.json`;
 //! - [`corpus`]: sentence pairs from tab-separated files, and their encoding;
 //! - [`batch`]: length buckets, so that a few static shapes hold a whole corpus;
+//! - [`metrics`]: error rates, exact match and BLEU against several references;
 
 pub mod batch;
 pub mod corpus;
+pub mod metrics;
 mod shapes;
 pub mod tokenizer;
 pub mod vocabulary;
 
 pub use batch::{Batch, BatchPlan, Buckets};
 pub use corpus::{Example, Pair, encode_pairs, read_tsv};
+pub use metrics::{Scores, score};
 pub use shapes::MAX_SHAPES;
 pub use tokenizer::Tokenizer;
 pub use vocabulary::TokenUnit;
