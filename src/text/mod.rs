@@ -4,11 +4,15 @@
 //! - [`corpus`]: sentence pairs from tab-separated files, and their encoding;
 //! - [`batch`]: length buckets, so that a few static shapes hold a whole corpus;
 //! - [`metrics`]: error rates, exact match and BLEU against several references;
+//! - [`tasks`]: data sets that this crate generates from a seed ([`numbers`], [`dates`]).
 
 pub mod batch;
 pub mod corpus;
+pub mod dates;
 pub mod metrics;
+pub mod numbers;
 mod shapes;
+pub mod tasks;
 pub mod tokenizer;
 pub mod vocabulary;
 
@@ -16,6 +20,7 @@ pub use batch::{Batch, BatchPlan, Buckets};
 pub use corpus::{Example, Pair, encode_pairs, read_tsv};
 pub use metrics::{Scores, score};
 pub use shapes::MAX_SHAPES;
+pub use tasks::{Task, TaskData};
 pub use tokenizer::Tokenizer;
 pub use vocabulary::TokenUnit;
 
