@@ -1,6 +1,7 @@
 //! Attention sequence-to-sequence models, trained and run by hand-written WGSL kernels on any Vulkan, Metal or DX12 GPU.
 
 pub mod error;
+mod files;
 pub mod gpu;
 pub mod kernels;
 pub mod reference;

@@ -4,8 +4,10 @@ mod config;
 mod folder;
 mod parameters;
 mod seq2seq;
+mod tensors;
 
 pub use config::{Config, Readout};
-pub use folder::{Model, load_weights, save_weights, write_atomically};
+pub use folder::{Model, WEIGHTS};
 pub use parameters::initial;
 pub use seq2seq::{Seq2Seq, TrainingGraph};
+pub use tensors::{load_tensors, read_tensors, save_tensors};

@@ -1,7 +1,6 @@
 //! Text to token ids and back, over the `tokenizers` crate.
 
 use std::collections::HashSet;
-use std::io::Write;
 use std::path::Path;
 
 use tokenizers::decoders::fuse::Fuse;
@@ -141,18 +140,7 @@ impl Tokenizer {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let json = self.inner.to_string(true).map_err(|source| Error::data(show(path), source.to_string()))?;
-        // The parent of a bare file name is "", which is no folder to create a file in.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".tokenizer-");
-        // Temporary files are private by default; the renamed one is as readable as any other file (less the umask).
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder).map_err(Error::io(path))?;
-        file.write_all(json.as_bytes()).map_err(Error::io(path))?;
-        file.as_file().sync_all().map_err(Error::io(path))?;
-        file.persist(path).map_err(|failed| Error::io(path)(failed.error))?;
-        Ok(())
+        crate::files::write_atomically(path, json.as_bytes())
     }
 
     /// Reads a Hugging Face `tokenizer.json`, of this crate or from elsewhere.
@@ -162,7 +150,7 @@ impl Tokenizer {
     /// not [`SPECIALS`], or its ids have gaps.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let bytes = crate::files::read(path)?;
         let inner = tokenizers::Tokenizer::from_bytes(&bytes)
             .map_err(|source| Error::data(show(path), format!("not a Hugging Face tokenizer.json: {source}")))?;
         for (wanted, special) in (0..).zip(SPECIALS) {
