@@ -1,6 +1,8 @@
 //! One file per kernel family: what it computes, what it costs, and the dispatches that run it, forward and backward.
 
+mod expect;
 pub mod matmul;
+pub mod pointwise;
 mod step;
 mod table;
 

@@ -22,6 +22,8 @@ macro_rules! shaders {
 
 shaders! {
     MATMUL = "matmul" [Uniform, Read, Read, Read, Write];
+    POINTWISE = "pointwise" [Uniform, Read, Read, Write];
+    POINTWISE_BACKWARD = "pointwise_backward" [Uniform, Read, Read, Write];
 }
 
 macro_rules! shared {
@@ -33,4 +35,4 @@ macro_rules! shared {
     };
 }
 
-shared!["math", "random", "step"];
+shared!["linear", "math", "random", "reduce", "step"];

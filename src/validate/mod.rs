@@ -6,6 +6,7 @@
 //! check states its tolerance once, for the longest sums that it draws.
 
 mod matmul;
+mod pointwise;
 
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -63,7 +64,7 @@ pub struct Row {
 
 /// Every check, in the order of the table.
 pub fn checks() -> Vec<Check> {
-    [matmul::CHECKS].into_iter().flatten().map(|check| Check { ..*check }).collect()
+    [matmul::CHECKS, pointwise::CHECKS].into_iter().flatten().map(|check| Check { ..*check }).collect()
 }
 
 /// Runs `cases` random cases of a check. Case number `n` depends on `seed + n` alone.
