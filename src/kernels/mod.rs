@@ -3,6 +3,7 @@
 mod expect;
 pub mod matmul;
 pub mod pointwise;
+pub mod reduction;
 mod step;
 mod table;
 

@@ -24,6 +24,9 @@ shaders! {
     MATMUL = "matmul" [Uniform, Read, Read, Read, Write];
     POINTWISE = "pointwise" [Uniform, Read, Read, Write];
     POINTWISE_BACKWARD = "pointwise_backward" [Uniform, Read, Read, Write];
+    REDUCTION = "reduction" [Uniform, Read, Write];
+    REDUCTION_BACKWARD = "reduction_backward" [Uniform, Read, Read, Write];
+    REDUCTION_COLUMNS = "reduction_columns" [Uniform, Read, Write];
 }
 
 macro_rules! shared {

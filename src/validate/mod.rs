@@ -7,6 +7,7 @@
 
 mod matmul;
 mod pointwise;
+mod reduction;
 
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -64,7 +65,11 @@ pub struct Row {
 
 /// Every check, in the order of the table.
 pub fn checks() -> Vec<Check> {
-    [matmul::CHECKS, pointwise::CHECKS].into_iter().flatten().map(|check| Check { ..*check }).collect()
+    [matmul::CHECKS, pointwise::CHECKS, reduction::CHECKS]
+        .into_iter()
+        .flatten()
+        .map(|check| Check { ..*check })
+        .collect()
 }
 
 /// Runs `cases` random cases of a check. Case number `n` depends on `seed + n` alone.
