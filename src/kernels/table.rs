@@ -21,6 +21,10 @@ macro_rules! shaders {
 }
 
 shaders! {
+    EMBEDDING = "embedding" [Uniform, Read, Read, Write];
+    EMBEDDING_BACKWARD = "embedding_backward" [Uniform, Read, Read, Write];
+    EMBEDDING_RANK = "embedding_rank" [Uniform, Read, Write];
+    EMBEDDING_SORT = "embedding_sort" [Uniform, Read, Write];
     MATMUL = "matmul" [Uniform, Read, Read, Read, Write];
     POINTWISE = "pointwise" [Uniform, Read, Read, Write];
     POINTWISE_BACKWARD = "pointwise_backward" [Uniform, Read, Read, Write];
