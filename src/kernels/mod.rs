@@ -1,6 +1,10 @@
 //! One file per kernel family: what it computes, what it costs, and the dispatches that run it, forward and backward.
 
+pub mod embedding;
+mod expect;
 pub mod matmul;
+pub mod pointwise;
+pub mod reduction;
 mod step;
 mod table;
 

@@ -21,7 +21,16 @@ macro_rules! shaders {
 }
 
 shaders! {
+    EMBEDDING = "embedding" [Uniform, Read, Read, Write];
+    EMBEDDING_BACKWARD = "embedding_backward" [Uniform, Read, Read, Write];
+    EMBEDDING_RANK = "embedding_rank" [Uniform, Read, Write];
+    EMBEDDING_SORT = "embedding_sort" [Uniform, Read, Write];
     MATMUL = "matmul" [Uniform, Read, Read, Read, Write];
+    POINTWISE = "pointwise" [Uniform, Read, Read, Write];
+    POINTWISE_BACKWARD = "pointwise_backward" [Uniform, Read, Read, Write];
+    REDUCTION = "reduction" [Uniform, Read, Write];
+    REDUCTION_BACKWARD = "reduction_backward" [Uniform, Read, Read, Write];
+    REDUCTION_COLUMNS = "reduction_columns" [Uniform, Read, Write];
 }
 
 macro_rules! shared {
@@ -33,4 +42,4 @@ macro_rules! shared {
     };
 }
 
-shared!["math", "random", "step"];
+shared!["linear", "math", "random", "reduce", "step"];
