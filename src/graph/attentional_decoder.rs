@@ -31,6 +31,17 @@ pub struct DecoderInputs {
     pub cell: GruWeights,
 }
 
+/// What [`Graph::attentional_decoder`] returns.
+#[derive(Clone, Copy, Debug)]
+pub struct DecoderOutputs {
+    /// `[state; context; word]`, `[B, T, H + V + E]`.
+    pub features: Value,
+    /// The alignment weights, `[B, T, S]`.
+    pub weights: Value,
+    /// The states, the first one included, `[T + 1, B, H]`; for reading only: it passes no gradient on.
+    pub states: Value,
+}
+
 /// Inputs: words, state0, key, annotation, lengths, query_weight, energy, four cell weights.
 /// Outputs: features, weights, states, gates, queries, scratch.
 #[derive(Debug)]
@@ -43,12 +54,11 @@ struct Backward(AttentionalDecoder);
 
 impl Graph {
     /// The decoder of Bahdanau et al. 2015 over a whole teacher-forced sequence: at each step attention with the previous
-    /// state as the query, then a GRU cell on `[word; context]`. Returns the features `[B, T, H + V + E]` =
-    /// `[state; context; word]` and the alignment weights `[B, T, S]`.
+    /// state as the query, then a GRU cell on `[word; context]`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
-    pub fn attentional_decoder(&mut self, inputs: &DecoderInputs) -> Result<(Value, Value)> {
+    pub fn attentional_decoder(&mut self, inputs: &DecoderInputs) -> Result<DecoderOutputs> {
         const NAME: &str = "attentional_decoder";
         let DecoderInputs { words, state0, key, annotation, lengths, query_weight, energy, cell } = *inputs;
         let [batch, steps, word] = self.expect(NAME, "words", words, Dtype::F32, [None; 3])?;
@@ -72,7 +82,7 @@ impl Graph {
             [decoder.scratch()].into(),
         ];
         let outputs = self.push(Forward(decoder), &from, shapes);
-        Ok((outputs[0], outputs[1]))
+        Ok(DecoderOutputs { features: outputs[0], weights: outputs[1], states: outputs[2] })
     }
 }
 

@@ -7,9 +7,9 @@ use crate::{
     kernels::matmul::{Activation, Matmul, Matrix, Tile},
 };
 
-/// Options of [`Graph::linear`].
+/// What follows a product, in the same kernel.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Linear {
+pub struct Epilogue {
     /// `[N]`, added to every row.
     pub bias: Option<Value>,
     /// Applied last.
@@ -24,19 +24,25 @@ impl Graph {
     ///
     /// # Errors
     /// [`Error::Shape`].
-    pub fn linear(&mut self, x: Value, weight: Value, options: Linear) -> Result<Value> {
-        self.product(x, false, weight, true, options)
+    pub fn linear(&mut self, x: Value, weight: Value, epilogue: Epilogue) -> Result<Value> {
+        self.matmul(x, false, weight, true, epilogue)
     }
 
-    /// `op(a)·op(b)` of two matrices, each transposed or not; all but the last extent of `a` and `b` are folded into rows.
+    /// `activation(op(a)·op(b) + bias)` of two matrices, each transposed or not; all but the last extent of `a` and `b` are
+    /// folded into rows.
     ///
     /// # Errors
     /// [`Error::Shape`].
-    pub fn matmul(&mut self, a: Value, transpose_a: bool, b: Value, transpose_b: bool) -> Result<Value> {
-        self.product(a, transpose_a, b, transpose_b, Linear::default())
-    }
-
-    fn product(&mut self, a: Value, transpose_a: bool, b: Value, transpose_b: bool, options: Linear) -> Result<Value> {
+    pub fn matmul(
+        &mut self,
+        a: Value,
+        transpose_a: bool,
+        b: Value,
+        transpose_b: bool,
+        epilogue: Epilogue,
+    ) -> Result<Value> {
+        self.elements("matmul", "a", a)?;
+        self.elements("matmul", "b", b)?;
         let (a_shape, b_shape) = (self.shape(a).clone(), self.shape(b).clone());
         let (m, k) = if transpose_a { (a_shape.last(), a_shape.rows()) } else { (a_shape.rows(), a_shape.last()) };
         let (b_k, n) = if transpose_b { (b_shape.last(), b_shape.rows()) } else { (b_shape.rows(), b_shape.last()) };
@@ -49,11 +55,11 @@ impl Graph {
             });
         }
         let mut inputs = vec![a, b];
-        if let Some(bias) = options.bias {
+        if let Some(bias) = epilogue.bias {
             self.expect("matmul", "bias", bias, Dtype::F32, [Some(n)])?;
             inputs.push(bias);
         }
-        let matmul = Matmul { m, n, k, batch: 1, transpose_a, transpose_b, activation: options.activation, accumulate: false };
+        let matmul = Matmul { m, n, k, batch: 1, transpose_a, transpose_b, activation: epilogue.activation, accumulate: false };
         let mut dims = if transpose_a { vec![m] } else { a_shape.dims().split_last().map_or(vec![], |(_, rest)| rest.to_vec()) };
         dims.push(n);
         Ok(self.push_one(Product(matmul), &inputs, dims.as_slice()))
@@ -85,9 +91,12 @@ impl Operation for Product {
             Activation::Sigmoid => graph.sigmoid_gradient(outputs[0], d_c)?,
         };
         let (a, b) = (inputs[0], inputs[1]);
+        let product = |graph: &mut Graph, a, transpose_a, b, transpose_b| {
+            graph.matmul(a, transpose_a, b, transpose_b, Epilogue::default())
+        };
         let Matmul { transpose_a, transpose_b, .. } = self.0;
-        let d_a = if transpose_a { graph.matmul(b, transpose_b, d_c, true)? } else { graph.matmul(d_c, false, b, !transpose_b)? };
-        let d_b = if transpose_b { graph.matmul(d_c, true, a, transpose_a)? } else { graph.matmul(a, !transpose_a, d_c, false)? };
+        let d_a = if transpose_a { product(graph, b, transpose_b, d_c, true)? } else { product(graph, d_c, false, b, !transpose_b)? };
+        let d_b = if transpose_b { product(graph, d_c, true, a, transpose_a)? } else { product(graph, a, !transpose_a, d_c, false)? };
         let mut gradients = vec![Some(d_a), Some(d_b)];
         if inputs.len() == 3 {
             gradients.push(Some(graph.column_sum(d_c)?));

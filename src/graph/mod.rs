@@ -24,12 +24,12 @@ mod softmax;
 
 use std::fmt;
 
-pub use attentional_decoder::DecoderInputs;
+pub use attentional_decoder::{DecoderInputs, DecoderOutputs};
 pub use gru::GruWeights;
-pub use matmul::Linear;
+pub use matmul::Epilogue;
 pub use parameters::Parameters;
 pub use plan::MemoryReport;
-pub use program::{Pool, Program, ProgramOptions};
+pub use program::{Finish, Pool, Program, ProgramOptions};
 
 use crate::{
     Error, Result,

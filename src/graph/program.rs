@@ -67,6 +67,33 @@ pub struct ProgramOptions<'a> {
     pub pool: Pool,
 }
 
+/// What follows a graph in its Program sees of it.
+#[derive(Debug)]
+pub struct Finish<'a> {
+    outputs: &'a HashMap<Value, Tensor>,
+    /// The [`Step`] buffer.
+    pub step: &'a Tensor,
+}
+
+impl Finish<'_> {
+    /// The tensor of a kept value.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the value was not kept.
+    pub fn tensor(&self, value: Value) -> Result<&Tensor> {
+        kept(self.outputs, value)
+    }
+}
+
+fn kept(outputs: &HashMap<Value, Tensor>, value: Value) -> Result<&Tensor> {
+    outputs.get(&value).ok_or_else(|| Error::Shape {
+        operation: "program",
+        argument: "value",
+        wanted: "an input, a parameter or a kept output".into(),
+        got: "a value whose memory is shared; name it in `outputs`".into(),
+    })
+}
+
 /// A graph ready to run.
 pub struct Program {
     gpu: Gpu,
@@ -103,7 +130,7 @@ impl Program {
         gpu: &Gpu,
         graph: &Graph,
         options: &ProgramOptions<'_>,
-        finish: impl FnOnce(&mut Recorder, &Tensor) -> Result<()>,
+        finish: impl FnOnce(&mut Recorder, &Finish<'_>) -> Result<()>,
     ) -> Result<Self> {
         let gradients: &[(String, Value)] = options.gradients.map_or(&[], |(_, gradients)| gradients);
         let mut kept = options.outputs.to_vec();
@@ -164,7 +191,7 @@ impl Program {
             }
             node.operation.record(&mut recorder, &Context { inputs: &inputs, outputs: &outputs, step: &step })?;
         }
-        finish(&mut recorder, &step)?;
+        finish(&mut recorder, &Finish { outputs: &outputs, step: &step })?;
         Ok(Self {
             gpu: gpu.clone(),
             recording: recorder.finish()?,
@@ -227,12 +254,7 @@ impl Program {
     /// # Errors
     /// [`Error::Shape`] if the value was not kept.
     pub fn tensor(&self, value: Value) -> Result<&Tensor> {
-        self.outputs.get(&value).ok_or_else(|| Error::Shape {
-            operation: "program",
-            argument: "value",
-            wanted: "an input, a parameter or a kept output".into(),
-            got: "a value whose memory is shared; name it in `outputs`".into(),
-        })
+        kept(&self.outputs, value)
     }
 
     /// Reads a kept value, waiting for the runs before.
@@ -241,6 +263,11 @@ impl Program {
     /// As [`Program::tensor`] and [`Gpu::read`].
     pub fn read<T: Pod>(&self, value: Value) -> Result<Vec<T>> {
         self.gpu.read(self.tensor(value)?)
+    }
+
+    /// The names of the inputs that the graph uses.
+    pub fn inputs(&self) -> Vec<String> {
+        self.inputs.keys().cloned().collect()
     }
 
     /// The recorded dispatches.

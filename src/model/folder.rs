@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, Seq2Seq, initial, load_tensors, save_tensors};
+use super::{Config, Seq2Seq, StoredTensor, initial, load_tensors, write_tensors};
 use crate::{Error, Gpu, Result, files, graph::Parameters, text::Tokenizer};
 
 /// A model with its parameters on a device and its tokenizers.
@@ -80,7 +80,8 @@ impl Model {
         files::write_atomically(&folder.join(CONFIG), &config)?;
         self.source.save(folder.join(SOURCE))?;
         self.target.save(folder.join(TARGET))?;
-        save_tensors(&self.gpu, &self.parameters, &folder.join(WEIGHTS))
+        let tensors = StoredTensor::of_parameters(&self.gpu, &self.parameters)?;
+        write_tensors(&folder.join(WEIGHTS), &tensors, None)
     }
 }
 

@@ -9,5 +9,5 @@ mod tensors;
 pub use config::{Config, Readout};
 pub use folder::{Model, WEIGHTS};
 pub use parameters::initial;
-pub use seq2seq::{Seq2Seq, TrainingGraph};
-pub use tensors::{load_tensors, read_tensors, save_tensors};
+pub use seq2seq::{DecodingGraph, EncodingGraph, Seq2Seq, TrainingGraph};
+pub use tensors::{StoredTensor, load_tensors, read_tensors, write_tensors};

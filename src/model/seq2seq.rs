@@ -5,7 +5,7 @@ use super::{Config, Readout};
 use crate::{
     Result,
     gpu::{Dtype, Shape},
-    graph::{DecoderInputs, Graph, GruWeights, Linear, Value},
+    graph::{DecoderInputs, DecoderOutputs, Graph, GruWeights, Epilogue, Value},
     kernels::matmul::Activation,
 };
 
@@ -31,9 +31,43 @@ pub struct TrainingGraph {
     pub gradients: Vec<(String, Value)>,
 }
 
+/// The graph that reads a source, for generation.
+#[derive(Debug)]
+pub struct EncodingGraph {
+    /// Inputs `source`, `lengths` and, for a beam over 1, `rows`: the sentence of each hypothesis.
+    pub graph: Graph,
+    /// `[rows, S, 2H]`
+    pub annotation: Value,
+    /// `[rows, S, A]`
+    pub key: Value,
+    /// `[rows, H]`
+    pub state: Value,
+}
+
+/// The graph of one step of generation.
+#[derive(Debug)]
+pub struct DecodingGraph {
+    /// From the values below to `logits` and `next_state`.
+    pub graph: Graph,
+    /// The tokens chosen last, `[rows]`.
+    pub tokens: Value,
+    /// `[rows, S, 2H]`
+    pub annotation: Value,
+    /// `[rows, S, A]`
+    pub key: Value,
+    /// `[rows, H]`
+    pub state: Value,
+    /// `[rows]`
+    pub lengths: Value,
+    /// `[rows, 1, W]`
+    pub logits: Value,
+    /// `[rows, H]`
+    pub next_state: Value,
+}
+
 /// What the decoder needs of the source.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Encoded {
+struct Encoded {
     /// `[B, S, 2H]`
     pub annotation: Value,
     /// The annotations projected for the alignment, `[B, S, A]`.
@@ -65,7 +99,7 @@ impl Layers<'_> {
     fn linear(&mut self, graph: &mut Graph, x: Value, layer: &str, activation: Activation) -> Result<Value> {
         let weight = self.get(graph, &format!("{layer}.weight"));
         let bias = Some(self.get(graph, &format!("{layer}.bias")));
-        graph.linear(x, weight, Linear { bias, activation })
+        graph.linear(x, weight, Epilogue { bias, activation })
     }
 
     fn gru(&mut self, graph: &mut Graph, prefix: &str, suffix: &str) -> GruWeights {
@@ -98,8 +132,7 @@ impl Layers<'_> {
         Ok(Encoded { annotation, key, state, lengths })
     }
 
-    /// Features `[B, T, 3H + E]` and alignment weights `[B, T, S]`.
-    fn decode(&mut self, graph: &mut Graph, encoded: &Encoded, words: Value) -> Result<(Value, Value)> {
+    fn decode(&mut self, graph: &mut Graph, encoded: &Encoded, words: Value) -> Result<DecoderOutputs> {
         let inputs = DecoderInputs {
             words,
             state0: encoded.state,
@@ -160,12 +193,70 @@ impl Seq2Seq {
         let table = layers.get(&mut graph, "decoder.embedding.weight");
         let words = graph.embedding(table, target_in)?;
         let words = graph.dropout(words, dropout)?;
-        let (features, weights) = layers.decode(&mut graph, &encoded, words)?;
+        let DecoderOutputs { features, weights, .. } = layers.decode(&mut graph, &encoded, words)?;
         let logits = layers.logits(&mut graph, features, dropout)?;
         let loss = graph.cross_entropy(logits, target_out, label_smoothing)?;
         let (names, values): (Vec<_>, Vec<_>) = layers.used.into_iter().unzip();
         let gradients = graph.gradients(loss, &values)?;
         let gradients = names.into_iter().zip(gradients).collect();
         Ok(TrainingGraph { graph, loss, logits, weights, gradients })
+    }
+
+    /// The encoder for `sentences` sources; with a `beam` over 1 every sentence's results stand `beam` times in a row.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn encoding_graph(&self, sentences: usize, steps: usize, beam: usize) -> Result<EncodingGraph> {
+        let mut graph = Graph::new();
+        let encoded = self.layers().encode(&mut graph, sentences, steps, 0.0)?;
+        let [mut annotation, mut key, mut state] = [encoded.annotation, encoded.key, encoded.state];
+        if beam > 1 {
+            let rows = graph.input("rows", [sentences * beam], Dtype::U32);
+            for value in [&mut annotation, &mut key, &mut state] {
+                let mut dims = graph.dims(*value).to_vec();
+                let table = graph.reshape(*value, [sentences, dims.iter().skip(1).product()])?;
+                let repeated = graph.embedding(table, rows)?;
+                dims[0] = sentences * beam;
+                *value = graph.reshape(repeated, dims.as_slice())?;
+            }
+        }
+        Ok(EncodingGraph { graph, annotation, key, state })
+    }
+
+    /// One step of the decoder for `rows` hypotheses over sources of `steps` tokens.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn decoding_graph(&self, rows: usize, steps: usize) -> Result<DecodingGraph> {
+        let (mut graph, mut layers) = (Graph::new(), self.layers());
+        let config = &self.config;
+        let tokens = graph.input("tokens", [rows], Dtype::U32);
+        let lengths = graph.input("lengths", [rows], Dtype::U32);
+        let mut input = |name: &str, shape: &[usize]| graph.input(name, shape, Dtype::F32);
+        let annotation = input("annotation", &[rows, steps, 2 * config.hidden]);
+        let key = input("key", &[rows, steps, config.attention]);
+        let state = input("state", &[rows, config.hidden]);
+        let table = layers.get(&mut graph, "decoder.embedding.weight");
+        let words = graph.embedding(table, tokens)?;
+        let words = graph.reshape(words, [rows, 1, config.embedding])?;
+        let encoded = Encoded { annotation, key, state, lengths };
+        let DecoderOutputs { features, states, .. } = layers.decode(&mut graph, &encoded, words)?;
+        let next_state = graph.select(states, 1)?;
+        let logits = layers.logits(&mut graph, features, 0.0)?;
+        Ok(DecodingGraph { graph, tokens, annotation, key, state, lengths, logits, next_state })
+    }
+
+    /// Teacher forcing of one target of `target_steps` tokens, for its alignment weights `[1, T, S]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn alignment_graph(&self, source_steps: usize, target_steps: usize) -> Result<(Graph, Value)> {
+        let (mut graph, mut layers) = (Graph::new(), self.layers());
+        let encoded = layers.encode(&mut graph, 1, source_steps, 0.0)?;
+        let target_in = graph.input("target_in", [1, target_steps], Dtype::U32);
+        let table = layers.get(&mut graph, "decoder.embedding.weight");
+        let words = graph.embedding(table, target_in)?;
+        let outputs = layers.decode(&mut graph, &encoded, words)?;
+        Ok((graph, outputs.weights))
     }
 }

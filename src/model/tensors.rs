@@ -60,23 +60,43 @@ pub fn load_tensors(gpu: &Gpu, parameters: &Parameters, path: &Path) -> Result<(
     loaded.iter().try_for_each(|(tensor, values)| gpu.write(tensor, values))
 }
 
-/// Writes `parameters` as a safetensors file.
+/// A tensor as a file holds it: f32, row-major.
+#[derive(Clone, Debug)]
+pub struct StoredTensor {
+    /// Its name in the file.
+    pub name: String,
+    /// Its extents.
+    pub shape: Vec<usize>,
+    /// Its values, little-endian.
+    pub bytes: Vec<u8>,
+}
+
+impl StoredTensor {
+    /// Reads all of `parameters` back from the device.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub fn of_parameters(gpu: &Gpu, parameters: &Parameters) -> Result<Vec<Self>> {
+        let tensors = parameters.names().iter().filter_map(|name| Some((name, parameters.tensor(name)?)));
+        tensors
+            .map(|(name, tensor)| {
+                let shape = tensor.shape().dims().to_vec();
+                Ok(Self { name: name.clone(), shape, bytes: gpu.read(&tensor)? })
+            })
+            .collect()
+    }
+}
+
+/// Writes a safetensors file, whole or not at all.
 ///
 /// # Errors
-/// [`Error::Io`], or what reading back from the device reports.
-pub fn save_tensors(gpu: &Gpu, parameters: &Parameters, path: &Path) -> Result<()> {
-    let mut tensors = Vec::new();
-    for name in parameters.names() {
-        if let Some(tensor) = parameters.tensor(name) {
-            let bytes: Vec<u8> = gpu.read(&tensor)?;
-            tensors.push((name.clone(), tensor.shape().dims().to_vec(), bytes));
-        }
-    }
-    let name = path.display().to_string();
-    let fail = |error: safetensors::SafeTensorError| Error::data(&name, error.to_string());
-    let views = tensors.iter().map(|(name, shape, bytes)| {
+/// [`Error::Io`].
+pub fn write_tensors(path: &Path, tensors: &[StoredTensor], metadata: Option<HashMap<String, String>>) -> Result<()> {
+    let fail = |error: safetensors::SafeTensorError| Error::data(path.display().to_string(), error.to_string());
+    let view = |tensor| {
+        let StoredTensor { name, shape, bytes } = tensor;
         TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name, view)).map_err(fail)
-    });
-    let views = views.collect::<Result<Vec<_>>>()?;
-    files::write_atomically(path, &safetensors::serialize(views, None).map_err(fail)?)
+    };
+    let views = tensors.iter().map(view).collect::<Result<Vec<_>>>()?;
+    files::write_atomically(path, &safetensors::serialize(views, metadata).map_err(fail)?)
 }

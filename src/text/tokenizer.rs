@@ -99,11 +99,14 @@ impl Tokenizer {
         })
     }
 
+    /// One token as it stands in the vocabulary: what metrics compare with [`Tokenizer::tokens`].
+    pub fn piece(&self, id: u32) -> String {
+        self.inner.id_to_token(id).unwrap_or_else(|| format!("<no token {id}>"))
+    }
+
     /// One token for a picture or a table: white space and control characters get a visible sign.
     pub fn token(&self, id: u32) -> String {
-        let Some(token) = self.inner.id_to_token(id) else {
-            return format!("<no token {id}>");
-        };
+        let token = self.piece(id);
         let mut shown = String::with_capacity(token.len());
         for c in token.chars() {
             match c {
