@@ -21,6 +21,9 @@ macro_rules! shaders {
 }
 
 shaders! {
+    CROSS_ENTROPY = "cross_entropy" [Uniform, Read, Read, Write, Write];
+    CROSS_ENTROPY_BACKWARD = "cross_entropy_backward" [Uniform, Uniform, Read, Read, Read, Write];
+    CROSS_ENTROPY_TOTAL = "cross_entropy_total" [Uniform, Uniform, Read, Write];
     EMBEDDING = "embedding" [Uniform, Read, Read, Write];
     EMBEDDING_BACKWARD = "embedding_backward" [Uniform, Read, Read, Write];
     EMBEDDING_RANK = "embedding_rank" [Uniform, Read, Write];
