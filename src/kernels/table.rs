@@ -21,6 +21,9 @@ macro_rules! shaders {
 }
 
 shaders! {
+    ADAM = "adam" [Uniform, Read, Read, Write, Write, Write];
+    ADAM_NORM = "adam_norm" [Uniform, Read, Write];
+    ADAM_SETTINGS = "adam_settings" [Uniform, Uniform, Read, Write, Write];
     CROSS_ENTROPY = "cross_entropy" [Uniform, Read, Read, Write, Write];
     CROSS_ENTROPY_BACKWARD = "cross_entropy_backward" [Uniform, Uniform, Read, Read, Read, Write];
     CROSS_ENTROPY_TOTAL = "cross_entropy_total" [Uniform, Uniform, Read, Write];

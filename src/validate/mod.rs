@@ -5,6 +5,7 @@
 //! in f32 in an order of its own, so its error grows about with the square root of the length of its sums times 6e-8; each
 //! check states its tolerance once, for the longest sums that it draws.
 
+mod adam;
 mod cross_entropy;
 mod embedding;
 mod matmul;
@@ -67,7 +68,7 @@ pub struct Row {
 
 /// Every check, in the order of the table.
 pub fn checks() -> Vec<Check> {
-    [cross_entropy::CHECKS, embedding::CHECKS, matmul::CHECKS, pointwise::CHECKS, reduction::CHECKS]
+    [adam::CHECKS, cross_entropy::CHECKS, embedding::CHECKS, matmul::CHECKS, pointwise::CHECKS, reduction::CHECKS]
         .into_iter()
         .flatten()
         .map(|check| Check { ..*check })
