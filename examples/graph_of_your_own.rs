@@ -6,7 +6,8 @@ use softalign::{
     Gpu, GpuOptions, Result,
     gpu::Dtype,
     graph::{Epilogue, Graph, Parameters, Program, ProgramOptions},
-    kernels::{Step, adam::Adam, matmul::Activation},
+    kernels::{Step, matmul::Activation},
+    train::{Optimizer, State},
 };
 
 fn main() -> Result<()> {
@@ -37,22 +38,19 @@ fn main() -> Result<()> {
         let values: Vec<f32> = (0..tensor.elements()).map(|i| ((i * 7 + number * 3) as f32).sin()).collect();
         gpu.write(&tensor, &values)?;
     }
-    let [slopes, first, second] = ["gradients", "first moments", "second moments"].map(|label| parameters.like(&gpu, label));
-    let (slopes, first, second) = (slopes?, first?, second?);
+    let state = State::new(&gpu, &parameters)?;
     let named: Vec<_> = parameters.names().iter().cloned().zip(gradients).collect();
-    let norm = gpu.zeros("norm", [Adam::REPORT], Dtype::F32)?;
 
     // Compiled once: memory planned, bind groups made; Adam follows the backward pass in the same submit.
     let options = ProgramOptions {
         label: "exclusive or".into(),
         parameters: Some(&parameters),
-        gradients: Some((&slopes, &named)),
+        gradients: Some((&state.gradients, &named)),
         outputs: &[loss],
         ..Default::default()
     };
     let mut program = Program::compile_with(&gpu, &graph, &options, |recorder, finish| {
-        let blocks = [&parameters, &slopes, &first, &second].map(Parameters::blocks);
-        Adam::default().record(recorder, blocks, finish.step, finish.tensor(loss)?, &norm)
+        Optimizer::default().record(recorder, &state, finish.step, Some(finish.tensor(loss)?))
     })?;
     program.write("x", &[0.0_f32, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0])?;
     program.write("targets", &[1_u32, 2, 2, 1])?;

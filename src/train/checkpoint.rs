@@ -37,7 +37,8 @@ pub struct Progress {
 const METADATA: &str = "progress";
 
 fn groups(trainer: &Trainer) -> [(&'static str, &Parameters); 3] {
-    [("parameter", &trainer.parameters), ("first", &trainer.first), ("second", &trainer.second)]
+    let state = &trainer.state;
+    [("parameter", &state.parameters), ("first", &state.first), ("second", &state.second)]
 }
 
 /// Writes a checkpoint.

@@ -24,7 +24,7 @@ pub struct Reading {
 pub(super) struct Monitor {
     gpu: Gpu,
     loss: Tensor,
-    norm: Tensor,
+    report: Tensor,
     idle: Vec<wgpu::Buffer>,
     arrived: (Sender<Arrival>, Receiver<Arrival>),
 }
@@ -32,19 +32,19 @@ pub(super) struct Monitor {
 type Arrival = (u64, wgpu::Buffer, Result<(), wgpu::BufferAsyncError>);
 
 impl Monitor {
-    pub fn new(gpu: &Gpu, loss: &Tensor, norm: &Tensor) -> Self {
-        Self { gpu: gpu.clone(), loss: loss.clone(), norm: norm.clone(), idle: Vec::new(), arrived: channel() }
+    pub fn new(gpu: &Gpu, loss: &Tensor, report: &Tensor) -> Self {
+        Self { gpu: gpu.clone(), loss: loss.clone(), report: report.clone(), idle: Vec::new(), arrived: channel() }
     }
 
     /// Asks for the numbers of `step`, which was submitted last.
     pub fn request(&mut self, step: u64) -> Result<()> {
-        let bytes = self.loss.bytes() + self.norm.bytes();
+        let bytes = self.loss.bytes() + self.report.bytes();
         let buffer = match self.idle.pop() {
             Some(buffer) => buffer,
             None => self.gpu.readback_buffer("monitor", bytes)?,
         };
         let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("monitor") });
-        for (tensor, offset) in [(&self.loss, 0), (&self.norm, ELEMENT)] {
+        for (tensor, offset) in [(&self.loss, 0), (&self.report, ELEMENT)] {
             encoder.copy_buffer_to_buffer(tensor.buffer(), tensor.offset(), &buffer, offset, tensor.bytes());
         }
         let (sender, back) = (self.arrived.0.clone(), buffer.clone());

@@ -227,7 +227,7 @@ impl<'a> Run<'a> {
             options,
             budget,
             folder: folder.to_owned(),
-            monitor: Monitor::new(gpu, &trainer.loss, &trainer.norm),
+            monitor: Monitor::new(gpu, &trainer.loss, &trainer.state.report),
             generator: Generator::new(&model),
             trainer,
             model,

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::{Optimizer, optimizer::State};
 use crate::{
     Gpu, Result, Tensor,
     gpu::Dtype,
     graph::{Parameters, Pool, Program, ProgramOptions},
-    kernels::{Step, adam::Adam},
+    kernels::Step,
     model::Seq2Seq,
     text::Batch,
 };
@@ -19,19 +20,11 @@ const PROGRAMS: usize = 32;
 pub struct Trainer {
     gpu: Gpu,
     network: Seq2Seq,
-    /// The parameters in training.
-    pub parameters: Parameters,
-    /// Gradients of the last step.
-    pub gradients: Parameters,
-    /// Adam's first moments.
-    pub first: Parameters,
-    /// Adam's second moments.
-    pub second: Parameters,
+    /// Parameters, gradients and moments.
+    pub state: State,
     /// The loss of the last step, `[1]`.
     pub loss: Tensor,
-    /// What [`Adam`] reports of the last step.
-    pub norm: Tensor,
-    adam: Adam,
+    optimizer: Optimizer,
     label_smoothing: f32,
     pool: Pool,
     programs: HashMap<[usize; 3], Program>,
@@ -51,16 +44,11 @@ impl Trainer {
         clip_norm: f32,
         label_smoothing: f32,
     ) -> Result<Self> {
-        let like = |label: &str| parameters.like(gpu, label);
         Ok(Self {
             network: network.clone(),
-            parameters: parameters.clone(),
-            gradients: like("gradients")?,
-            first: like("first moments")?,
-            second: like("second moments")?,
+            state: State::new(gpu, parameters)?,
             loss: gpu.zeros("loss", [1], Dtype::F32)?,
-            norm: gpu.zeros("norm", [Adam::REPORT], Dtype::F32)?,
-            adam: Adam { clip_norm: Some(clip_norm), ..Adam::default() },
+            optimizer: Optimizer { clip_norm: Some(clip_norm), ..Optimizer::default() },
             label_smoothing,
             pool: Pool::default(),
             programs: HashMap::new(),
@@ -103,20 +91,14 @@ impl Trainer {
         let training = self.network.training_graph(shape, self.label_smoothing)?;
         let options = ProgramOptions {
             label: format!("training step {shape:?}"),
-            parameters: Some(&self.parameters),
-            gradients: Some((&self.gradients, &training.gradients)),
+            parameters: Some(&self.state.parameters),
+            gradients: Some((&self.state.gradients, &training.gradients)),
             given: &[(training.loss, self.loss.clone())],
             pool: self.pool.clone(),
             ..ProgramOptions::default()
         };
         let program = Program::compile_with(&self.gpu, &training.graph, &options, |recorder, finish| {
-            self.adam.record(
-                recorder,
-                [&self.parameters, &self.gradients, &self.first, &self.second].map(Parameters::blocks),
-                finish.step,
-                &self.loss,
-                &self.norm,
-            )
+            self.optimizer.record(recorder, &self.state, finish.step, Some(&self.loss))
         })?;
         self.programs.insert(shape, program);
         Ok(())

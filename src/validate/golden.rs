@@ -9,12 +9,12 @@ use safetensors::SafeTensors;
 use super::relative_error;
 use crate::{
     Error, Gpu, Result, files,
-    gpu::{Dtype, Shape, Tensor},
+    gpu::{Dtype, Recorder, Shape, Tensor},
     graph::{Epilogue, Graph, GruWeights, Parameters, Program, ProgramOptions, Value},
-    kernels::{Step, adam::Adam},
+    kernels::Step,
     model::{Config, Readout, Seq2Seq},
     text::Batch,
-    train::Trainer,
+    train::{Optimizer, State, Trainer},
 };
 
 /// How one tensor of a file compares.
@@ -355,11 +355,11 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     let norm = file.float("out.grad_norm")?.1.first().copied().unwrap_or(1.0);
     let coefficient = (f64::from(clip_norm) / (norm + 1e-6)).min(1.0);
     found.push(file.row("out.loss", &read(Some(trainer.loss.clone()))?, &file.float("out.loss")?.1));
-    let norms = read(Some(trainer.norm.clone()))?;
+    let norms = read(Some(trainer.state.report.clone()))?;
     found.push(file.row("out.grad_norm", norms.get(..1).unwrap_or(&[]), &file.float("out.grad_norm")?.1));
     for name in parameters.names() {
         let gradient = &file.float(&format!("grad.{name}"))?.1;
-        found.push(file.row(&format!("grad.{name}"), &read(trainer.gradients.tensor(name))?, gradient));
+        found.push(file.row(&format!("grad.{name}"), &read(trainer.state.gradients.tensor(name))?, gradient));
         let after = &file.float(&format!("after.{name}"))?.1;
         let values = read(parameters.tensor(name))?;
         let kept = |index: &usize| (gradient[*index] * coefficient).abs() >= LEAST_GRADIENT;
@@ -369,16 +369,13 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     }
     // Adam by itself, from the file's gradients: no element is left out.
     fill(&parameters, "param")?;
-    fill(&trainer.gradients, "grad")?;
-    let adam = Adam { clip_norm: Some(clip_norm), ..Adam::default() };
-    let states = [trainer.first.clone(), trainer.second.clone()].map(|state| state.like(gpu, "moments"));
-    let [first, second] = states;
-    let (first, second) = (first?, second?);
+    let state = State::new(gpu, &parameters)?;
+    fill(&state.gradients, "grad")?;
     let step = Step::buffer(gpu)?;
     gpu.write(&step, &Step { step: 1, learning_rate, ..Step::default() }.words())?;
-    let mut recorder = crate::gpu::Recorder::new(gpu, "adam");
-    let blocks = [&parameters, &trainer.gradients, &first, &second].map(Parameters::blocks);
-    adam.record(&mut recorder, blocks, &step, &trainer.loss, &trainer.norm)?;
+    let mut recorder = Recorder::new(gpu, "adam");
+    let optimizer = Optimizer { clip_norm: Some(clip_norm), ..Optimizer::default() };
+    optimizer.record(&mut recorder, &state, &step, None)?;
     recorder.finish()?.submit(1)?;
     for name in parameters.names() {
         let after = &file.float(&format!("after.{name}"))?.1;
