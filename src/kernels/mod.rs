@@ -2,11 +2,13 @@
 
 pub mod adam;
 pub mod cross_entropy;
+pub mod dropout;
 pub mod embedding;
 mod expect;
 pub mod matmul;
 pub mod pointwise;
 pub mod reduction;
+pub mod softmax;
 mod step;
 mod table;
 

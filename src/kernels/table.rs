@@ -27,6 +27,7 @@ shaders! {
     CROSS_ENTROPY = "cross_entropy" [Uniform, Read, Read, Write, Write];
     CROSS_ENTROPY_BACKWARD = "cross_entropy_backward" [Uniform, Uniform, Read, Read, Read, Write];
     CROSS_ENTROPY_TOTAL = "cross_entropy_total" [Uniform, Uniform, Read, Write];
+    DROPOUT = "dropout" [Uniform, Uniform, Read, Write];
     EMBEDDING = "embedding" [Uniform, Read, Read, Write];
     EMBEDDING_BACKWARD = "embedding_backward" [Uniform, Read, Read, Write];
     EMBEDDING_RANK = "embedding_rank" [Uniform, Read, Write];
@@ -37,6 +38,8 @@ shaders! {
     REDUCTION = "reduction" [Uniform, Read, Write];
     REDUCTION_BACKWARD = "reduction_backward" [Uniform, Read, Read, Write];
     REDUCTION_COLUMNS = "reduction_columns" [Uniform, Read, Write];
+    SOFTMAX = "softmax" [Uniform, Read, Read, Write];
+    SOFTMAX_BACKWARD = "softmax_backward" [Uniform, Read, Read, Write];
 }
 
 macro_rules! shared {

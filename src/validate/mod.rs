@@ -7,10 +7,12 @@
 
 mod adam;
 mod cross_entropy;
+mod dropout;
 mod embedding;
 mod matmul;
 mod pointwise;
 mod reduction;
+mod softmax;
 
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -68,11 +70,20 @@ pub struct Row {
 
 /// Every check, in the order of the table.
 pub fn checks() -> Vec<Check> {
-    [adam::CHECKS, cross_entropy::CHECKS, embedding::CHECKS, matmul::CHECKS, pointwise::CHECKS, reduction::CHECKS]
-        .into_iter()
-        .flatten()
-        .map(|check| Check { ..*check })
-        .collect()
+    [
+        adam::CHECKS,
+        cross_entropy::CHECKS,
+        dropout::CHECKS,
+        embedding::CHECKS,
+        matmul::CHECKS,
+        pointwise::CHECKS,
+        reduction::CHECKS,
+        softmax::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|check| Check { ..*check })
+    .collect()
 }
 
 /// Runs `cases` random cases of a check. Case number `n` depends on `seed + n` alone.
