@@ -28,7 +28,8 @@ pub fn evaluate_with(
     beam: usize,
 ) -> Result<(Scores, Vec<Pair>)> {
     let mut seen = HashSet::new();
-    let sources: Vec<&str> = pairs.iter().map(|pair| pair.source.as_str()).filter(|source| seen.insert(*source)).collect();
+    let sources: Vec<&str> =
+        pairs.iter().map(|pair| pair.source.as_str()).filter(|source| seen.insert(*source)).collect();
     let encode = |source: &&str| {
         let mut tokens = model.source.encode(source)?;
         tokens.push(EOS);

@@ -147,12 +147,7 @@ impl Generator {
         let gpu = &self.gpu;
         let config = self.network.config();
         let rows = sentences * beam;
-        let search = BeamSearch {
-            sentences,
-            beam,
-            classes: config.target_vocabulary,
-            capacity: config.max_length,
-        };
+        let search = BeamSearch { sentences, beam, classes: config.target_vocabulary, capacity: config.max_length };
         let lengths = gpu.zeros("lengths", [rows], Dtype::U32)?;
         let tensor = |label: &str, shape: &[usize]| gpu.zeros(label, shape, Dtype::F32);
         let annotation = tensor("annotation", &[rows, steps, 2 * config.hidden])?;

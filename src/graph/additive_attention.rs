@@ -116,6 +116,8 @@ impl Operation for Backward {
         let tile = Tile::choose(recorder.gpu(), &self.0);
         let (d_query, d_energy) = (Matrix::batch(d_query), Matrix::batch(d_energy));
         self.0.record_backward_query(recorder, tile, &inputs, weights, d_context, d_weights, d_energy, d_query)?;
-        self.0.record_backward_key(recorder, tile, &inputs, weights, d_context, d_energy, scratch, d_key, d_vector, d_value)
+        self.0.record_backward_key(
+            recorder, tile, &inputs, weights, d_context, d_energy, scratch, d_key, d_vector, d_value,
+        )
     }
 }

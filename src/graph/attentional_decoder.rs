@@ -122,10 +122,13 @@ impl Operation for Forward {
         let mut from = [inputs, &outputs[..5], &[d_features]].concat();
         from.extend(upstream[1]);
         let differentiable = |index: &usize| *index != 4;
-        let mut shapes: Vec<_> = (0..inputs.len()).filter(differentiable).map(|index| graph.shape(inputs[index]).clone()).collect();
+        let mut shapes: Vec<_> =
+            (0..inputs.len()).filter(differentiable).map(|index| graph.shape(inputs[index]).clone()).collect();
         shapes.push([self.0.backward_scratch()].into());
         let mut gradients = graph.push(Backward(self.0), &from, shapes).into_iter().map(Some);
-        Ok((0..inputs.len()).map(|index| if differentiable(&index) { gradients.next().flatten() } else { None }).collect())
+        Ok((0..inputs.len())
+            .map(|index| if differentiable(&index) { gradients.next().flatten() } else { None })
+            .collect())
     }
 }
 

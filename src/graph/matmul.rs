@@ -59,8 +59,10 @@ impl Graph {
             self.expect("matmul", "bias", bias, Dtype::F32, [Some(n)])?;
             inputs.push(bias);
         }
-        let matmul = Matmul { m, n, k, batch: 1, transpose_a, transpose_b, activation: epilogue.activation, accumulate: false };
-        let mut dims = if transpose_a { vec![m] } else { a_shape.dims().split_last().map_or(vec![], |(_, rest)| rest.to_vec()) };
+        let matmul =
+            Matmul { m, n, k, batch: 1, transpose_a, transpose_b, activation: epilogue.activation, accumulate: false };
+        let mut dims =
+            if transpose_a { vec![m] } else { a_shape.dims().split_last().map_or(vec![], |(_, rest)| rest.to_vec()) };
         dims.push(n);
         Ok(self.push_one(Product(matmul), &inputs, dims.as_slice()))
     }
@@ -95,8 +97,16 @@ impl Operation for Product {
             graph.matmul(a, transpose_a, b, transpose_b, Epilogue::default())
         };
         let Matmul { transpose_a, transpose_b, .. } = self.0;
-        let d_a = if transpose_a { product(graph, b, transpose_b, d_c, true)? } else { product(graph, d_c, false, b, !transpose_b)? };
-        let d_b = if transpose_b { product(graph, d_c, true, a, transpose_a)? } else { product(graph, a, !transpose_a, d_c, false)? };
+        let d_a = if transpose_a {
+            product(graph, b, transpose_b, d_c, true)?
+        } else {
+            product(graph, d_c, false, b, !transpose_b)?
+        };
+        let d_b = if transpose_b {
+            product(graph, d_c, true, a, transpose_a)?
+        } else {
+            product(graph, a, !transpose_a, d_c, false)?
+        };
         let mut gradients = vec![Some(d_a), Some(d_b)];
         if inputs.len() == 3 {
             gradients.push(Some(graph.column_sum(d_c)?));

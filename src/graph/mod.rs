@@ -147,15 +147,19 @@ impl Graph {
         inputs: &[Value],
         outputs: impl IntoIterator<Item = Shape>,
     ) -> Vec<Value> {
-        let outputs: Vec<_> =
-            outputs.into_iter().map(|shape| self.value(shape, Dtype::F32, Source::Node)).collect();
+        let outputs: Vec<_> = outputs.into_iter().map(|shape| self.value(shape, Dtype::F32, Source::Node)).collect();
         let node = Node { operation: Box::new(operation), inputs: inputs.to_vec(), outputs: outputs.clone() };
         self.nodes.push(node);
         outputs
     }
 
     /// As [`Graph::push`] for one output.
-    pub fn push_one(&mut self, operation: impl Operation + 'static, inputs: &[Value], output: impl Into<Shape>) -> Value {
+    pub fn push_one(
+        &mut self,
+        operation: impl Operation + 'static,
+        inputs: &[Value],
+        output: impl Into<Shape>,
+    ) -> Value {
         self.push(operation, inputs, [output.into()])[0]
     }
 
@@ -186,7 +190,9 @@ impl Graph {
         let info = &self.values[value.0];
         let fits = <[usize; N]>::try_from(info.shape.dims())
             .ok()
-            .filter(|dims| dims.iter().zip(wanted).all(|(dim, wanted)| *dim > 0 && wanted.is_none_or(|size| size == *dim)))
+            .filter(|dims| {
+                dims.iter().zip(wanted).all(|(dim, wanted)| *dim > 0 && wanted.is_none_or(|size| size == *dim))
+            })
             .filter(|_| info.dtype == dtype);
         fits.ok_or_else(|| {
             let dims: Vec<_> = wanted.iter().map(|size| size.map_or("_".into(), |size| size.to_string())).collect();

@@ -69,9 +69,13 @@ impl Graph {
             }
         }
         let own = |value: &Value| self.values[value.0].source != Source::Node || kept.contains(value);
-        let mut places: Vec<_> =
-            needed.iter().enumerate().map(|(value, needed)| if *needed && own(&Value(value)) { Place::Own } else { Place::Nowhere }).collect();
-        let mut plan = Plan { copies: vec![false; runs.len()], runs, places: Vec::new(), slots: Vec::new(), unshared: 0 };
+        let mut places: Vec<_> = needed
+            .iter()
+            .enumerate()
+            .map(|(value, needed)| if *needed && own(&Value(value)) { Place::Own } else { Place::Nowhere })
+            .collect();
+        let mut plan =
+            Plan { copies: vec![false; runs.len()], runs, places: Vec::new(), slots: Vec::new(), unshared: 0 };
         let mut free: Vec<usize> = Vec::new();
         for (index, node) in self.nodes.iter().enumerate().filter(|(index, _)| plan.runs[*index]) {
             let taken_over = node.operation.in_place().map(|input| node.inputs[input]);
@@ -112,7 +116,8 @@ impl Graph {
 
 /// The smallest free slot that holds `bytes`; else the largest free one, grown; else a new one.
 fn take(free: &mut Vec<usize>, slots: &mut Vec<u64>, bytes: u64) -> usize {
-    let fitting = free.iter().enumerate().filter(|(_, slot)| slots[**slot] >= bytes).min_by_key(|(_, slot)| slots[**slot]);
+    let fitting =
+        free.iter().enumerate().filter(|(_, slot)| slots[**slot] >= bytes).min_by_key(|(_, slot)| slots[**slot]);
     let chosen = fitting.or_else(|| free.iter().enumerate().max_by_key(|(_, slot)| slots[**slot])).map(|(at, _)| at);
     match chosen {
         Some(at) => {

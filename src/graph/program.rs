@@ -183,7 +183,9 @@ impl Program {
         let step = Step::buffer(gpu)?;
         let mut recorder = Recorder::new(gpu, options.label.clone());
         for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| plan.runs[*index]) {
-            let pick = |values: &[Value]| -> Vec<Tensor> { values.iter().filter_map(|value| tensors[value.0].clone()).collect() };
+            let pick = |values: &[Value]| -> Vec<Tensor> {
+                values.iter().filter_map(|value| tensors[value.0].clone()).collect()
+            };
             let (inputs, outputs) = (pick(&node.inputs), pick(&node.outputs));
             if let Some(input) = node.operation.in_place().filter(|_| plan.copies[index]) {
                 let (from, to) = (&inputs[input], &outputs[0]);

@@ -1,7 +1,10 @@
 //! Another shape over the same memory.
 
 use super::{Context, Graph, Operation, Value};
-use crate::{Error, Result, gpu::{Recorder, Shape}};
+use crate::{
+    Error, Result,
+    gpu::{Recorder, Shape},
+};
 
 /// Works in place on memory that is already right.
 #[derive(Debug)]

@@ -41,7 +41,12 @@ impl Graph {
 }
 
 /// All of `from`, as one row, to element `offset` of `to`, or from there.
-pub(super) fn copy(recorder: &mut Recorder, from: (&Tensor, usize), to: (&Tensor, usize), elements: usize) -> Result<()> {
+pub(super) fn copy(
+    recorder: &mut Recorder,
+    from: (&Tensor, usize),
+    to: (&Tensor, usize),
+    elements: usize,
+) -> Result<()> {
     let row = |(tensor, offset)| Matrix { tensor, offset, stride: elements, batch_stride: 0 };
     Copy { rows: 1, columns: elements, batch: 1 }.record(recorder, row(from), row(to))
 }

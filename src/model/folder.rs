@@ -75,8 +75,8 @@ impl Model {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let config = serde_json::to_vec_pretty(self.network.config())
-            .map_err(|error| Error::data(CONFIG, error.to_string()))?;
+        let config =
+            serde_json::to_vec_pretty(self.network.config()).map_err(|error| Error::data(CONFIG, error.to_string()))?;
         files::write_atomically(&folder.join(CONFIG), &config)?;
         self.source.save(folder.join(SOURCE))?;
         self.target.save(folder.join(TARGET))?;

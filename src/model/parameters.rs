@@ -63,9 +63,9 @@ impl Config {
 pub fn initial(config: &Config, name: &str, shape: &Shape, seed: u64) -> Vec<f32> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     // Every parameter has its own stream, so that none depends on the sizes of the others.
-    random.set_stream(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    }));
+    random.set_stream(
+        name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)),
+    );
     (0..shape.elements())
         .map(|_| match config.range(name) {
             None => StandardNormal.sample(&mut random),

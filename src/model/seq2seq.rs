@@ -5,7 +5,7 @@ use super::{Config, Readout};
 use crate::{
     Result,
     gpu::{Dtype, Shape},
-    graph::{DecoderInputs, DecoderOutputs, Graph, GruWeights, Epilogue, Value},
+    graph::{DecoderInputs, DecoderOutputs, Epilogue, Graph, GruWeights, Value},
     kernels::matmul::Activation,
 };
 

@@ -14,8 +14,9 @@ use crate::{Error, Gpu, Result, files, graph::Parameters};
 pub fn read_tensors(path: &Path) -> Result<HashMap<String, (Vec<usize>, Vec<f32>)>> {
     let bytes = files::read(path)?;
     let name = path.display().to_string();
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|error| Error::data(&name, format!("not a whole safetensors file ({error}); restore it from a copy")))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| {
+        Error::data(&name, format!("not a whole safetensors file ({error}); restore it from a copy"))
+    })?;
     let tensors = file.tensors().into_iter().map(|(tensor, view)| {
         let values = floats(&view).ok_or_else(|| {
             Error::data(&name, format!("tensor `{tensor}` is {:?}; store it as F32, F16 or BF16", view.dtype()))
@@ -93,10 +94,9 @@ impl StoredTensor {
 /// [`Error::Io`].
 pub fn write_tensors(path: &Path, tensors: &[StoredTensor], metadata: Option<HashMap<String, String>>) -> Result<()> {
     let fail = |error: safetensors::SafeTensorError| Error::data(path.display().to_string(), error.to_string());
-    let view = |tensor| {
-        let StoredTensor { name, shape, bytes } = tensor;
+    let views = tensors.iter().map(|StoredTensor { name, shape, bytes }| {
         TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name, view)).map_err(fail)
-    };
-    let views = tensors.iter().map(view).collect::<Result<Vec<_>>>()?;
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
     files::write_atomically(path, &safetensors::serialize(views, metadata).map_err(fail)?)
 }

@@ -50,7 +50,9 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
     let mut tensors = Vec::new();
     for (group, parameters) in groups(trainer) {
         let stored = StoredTensor::of_parameters(gpu, parameters)?;
-        tensors.extend(stored.into_iter().map(|tensor| StoredTensor { name: format!("{group}.{}", tensor.name), ..tensor }));
+        tensors.extend(
+            stored.into_iter().map(|tensor| StoredTensor { name: format!("{group}.{}", tensor.name), ..tensor }),
+        );
     }
     let progress =
         serde_json::to_string(progress).map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;

@@ -43,7 +43,8 @@ impl Monitor {
             Some(buffer) => buffer,
             None => self.gpu.readback_buffer("monitor", bytes)?,
         };
-        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("monitor") });
+        let mut encoder =
+            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("monitor") });
         for (tensor, offset) in [(&self.loss, 0), (&self.report, ELEMENT)] {
             encoder.copy_buffer_to_buffer(tensor.buffer(), tensor.offset(), &buffer, offset, tensor.bytes());
         }

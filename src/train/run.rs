@@ -130,7 +130,10 @@ fn claim(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: bool)
         }
         let progress = checkpoint::progress(folder)?;
         if let Some(progress) = progress.filter(|progress| progress.finished && used_up(&budget, progress)) {
-            let message = format!("this run is finished, after {} steps; more --epochs, --steps or --minutes go on", progress.step);
+            let message = format!(
+                "this run is finished, after {} steps; more --epochs, --steps or --minutes go on",
+                progress.step
+            );
             return Err(other(message));
         }
         return Ok(progress);
