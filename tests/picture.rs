@@ -1,17 +1,8 @@
 //! Pictures of alignments: what is drawn, how large it gets, and what is refused.
 
-#[path = "../src/files.rs"]
-#[allow(dead_code, reason = "pictures are only written")]
-mod files;
-#[path = "../src/generate/fonts.rs"]
-mod fonts;
-#[path = "../src/generate/picture.rs"]
-mod picture;
-
 use std::path::Path;
 
-use picture::draw_alignment;
-use softalign::{Error, Result};
+use softalign::{Error, Result, generate::draw_alignment};
 
 fn tokens(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()

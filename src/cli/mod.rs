@@ -4,11 +4,14 @@
 //! added by a `mod` line, a variant of [`Command`] and an arm of [`Command::run`].
 
 mod devices;
+mod evaluate;
+mod generate;
 mod headless;
 mod log;
 mod output;
 mod progress;
 mod table;
+mod train;
 mod validate;
 
 use std::io::ErrorKind;
@@ -54,6 +57,12 @@ pub struct Global {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// Train a model on a built-in task or on files of sentence pairs.
+    Train(Box<train::Args>),
+    /// Write text with a trained model.
+    Generate(generate::Args),
+    /// Score a trained model on a file.
+    Evaluate(evaluate::Args),
     /// List the adapters of this machine with their limits and features.
     Devices,
     /// Compare every kernel, forward and backward, with the CPU reference on random shapes.
@@ -63,6 +72,9 @@ enum Command {
 impl Command {
     fn run(self, global: &Global) -> Result<ExitCode> {
         match self {
+            Self::Train(args) => train::run(*args, global),
+            Self::Generate(args) => generate::run(args, global),
+            Self::Evaluate(args) => evaluate::run(args, global),
             Self::Devices => devices::run(),
             Self::Validate(args) => validate::run(args, global),
         }

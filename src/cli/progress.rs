@@ -46,6 +46,15 @@ impl Bar {
         Self { form, first: None }
     }
 
+    /// Corrects the total, where it is only an estimate.
+    pub fn set_total(&mut self, corrected: Option<u64>) {
+        match &mut self.form {
+            Form::Bar(bar) => corrected.into_iter().for_each(|total| bar.set_length(total)),
+            Form::Lines { total, .. } => *total = corrected,
+            Form::Nothing => {}
+        }
+    }
+
     /// Moves to `position`; `message` says what matters now.
     pub fn update(&mut self, position: u64, message: &str) {
         let is_first = self.first.is_none();
