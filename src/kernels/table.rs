@@ -24,6 +24,9 @@ shaders! {
     ADAM = "adam" [Uniform, Read, Read, Write, Write, Write];
     ADAM_NORM = "adam_norm" [Uniform, Read, Write];
     ADAM_SETTINGS = "adam_settings" [Uniform, Uniform, Read, Write, Write];
+    BEAM_SEARCH = "beam_search" [Uniform, Read, Read, Read, Write];
+    BEAM_SEARCH_COUNT = "beam_search_count" [Uniform, Read, Write, Write];
+    BEAM_SEARCH_MERGE = "beam_search_merge" [Uniform, Read, Read, Write, Write, Write, Write, Write, Write];
     CROSS_ENTROPY = "cross_entropy" [Uniform, Read, Read, Write, Write];
     CROSS_ENTROPY_BACKWARD = "cross_entropy_backward" [Uniform, Uniform, Read, Read, Read, Write];
     CROSS_ENTROPY_TOTAL = "cross_entropy_total" [Uniform, Uniform, Read, Write];

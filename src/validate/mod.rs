@@ -6,6 +6,7 @@
 //! check states its tolerance once, for the longest sums that it draws.
 
 mod adam;
+mod beam_search;
 mod cross_entropy;
 mod dropout;
 mod embedding;
@@ -72,6 +73,7 @@ pub struct Row {
 pub fn checks() -> Vec<Check> {
     [
         adam::CHECKS,
+        beam_search::CHECKS,
         cross_entropy::CHECKS,
         dropout::CHECKS,
         embedding::CHECKS,
