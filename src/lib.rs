@@ -2,10 +2,14 @@
 
 pub mod error;
 mod files;
+pub mod generate;
 pub mod gpu;
+pub mod graph;
 pub mod kernels;
+pub mod model;
 pub mod reference;
 pub mod text;
+pub mod train;
 pub mod validate;
 
 pub use error::{Error, Result};

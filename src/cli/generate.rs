@@ -10,7 +10,7 @@ use softalign::{
     Error, Result,
     generate::{Generator, draw_alignment},
     model::Model,
-    text::EOS,
+    text::{EOS, Tokenizer, UNK},
 };
 
 use super::{Global, open, output};
@@ -92,18 +92,17 @@ fn answer(args: &Args, model: &Model, generator: &mut Generator, texts: &[String
 }
 
 fn encode(model: &Model, text: &str) -> Result<Vec<u32>> {
-    let mut tokens = model.source.encode(text)?;
-    let known = model.source.tokens(text)?;
-    for (piece, _) in known.iter().zip(&tokens).filter(|(_, token)| **token == softalign::text::UNK) {
+    let tokens = model.encode(text)?;
+    let pieces = model.source.tokens(text)?;
+    for (piece, _) in pieces.iter().zip(&tokens).filter(|(_, token)| **token == UNK) {
         tracing::warn!("the model has not seen `{piece}`; it reads <unk>");
     }
-    tokens.push(EOS);
     Ok(tokens)
 }
 
 fn draw(model: &Model, generator: &mut Generator, source: &[u32], target: &[u32], path: &Path) -> Result<()> {
     let weights = generator.alignment(source, target)?;
-    let name = |tokenizer: &softalign::text::Tokenizer, tokens: &[u32]| -> Vec<String> {
+    let name = |tokenizer: &Tokenizer, tokens: &[u32]| -> Vec<String> {
         tokens.iter().map(|token| tokenizer.token(*token)).collect()
     };
     let mut rows = name(&model.target, target);

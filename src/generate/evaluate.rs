@@ -6,7 +6,7 @@ use super::Generator;
 use crate::{
     Result,
     model::Model,
-    text::{EOS, Pair, Scores, metrics, score},
+    text::{Pair, Scores, metrics, score},
 };
 
 /// Generates for every distinct source of `pairs` and scores once per source. Returns the scores and the generated texts.
@@ -30,12 +30,7 @@ pub fn evaluate_with(
     let mut seen = HashSet::new();
     let sources: Vec<&str> =
         pairs.iter().map(|pair| pair.source.as_str()).filter(|source| seen.insert(*source)).collect();
-    let encode = |source: &&str| {
-        let mut tokens = model.source.encode(source)?;
-        tokens.push(EOS);
-        Ok(tokens)
-    };
-    let tokens = sources.iter().map(encode).collect::<Result<Vec<_>>>()?;
+    let tokens = sources.iter().map(|source| model.encode(source)).collect::<Result<Vec<_>>>()?;
     let found = generator.generate(&tokens, beam)?;
     let (mut items, mut texts) = (Vec::new(), Vec::new());
     for (source, hypotheses) in sources.iter().zip(found) {

@@ -48,6 +48,7 @@ struct Decoder {
     encode: Program,
     step: Program,
     lengths: Tensor,
+    search: BeamSearch,
     state: BeamState,
 }
 
@@ -196,7 +197,7 @@ impl Generator {
                 gather.record(recorder, finish.tensor(decoder.next_state)?, &state.parents, &hidden)
             },
         )?;
-        Ok(Decoder { encode, step, lengths, state })
+        Ok(Decoder { encode, step, lengths, search, state })
     }
 
     /// The alignment weights `[T, S]` of one source and target under teacher forcing, `T` counting the final `<eos>`.
@@ -229,15 +230,10 @@ impl Generator {
 impl Decoder {
     /// One hypothesis per sentence to start from; rows behind the last sentence have finished already.
     fn reset(&self, gpu: &Gpu, sentences: usize, beam: usize) -> Result<()> {
-        let rows = self.state.scores.elements();
-        const ABSENT: f32 = -1e30;
-        let scores: Vec<f32> = (0..rows).map(|row| if row % beam == 0 { 0.0 } else { ABSENT }).collect();
+        self.state.reset(gpu, &self.search)?;
+        let rows = self.search.rows();
         let finished: Vec<u32> = (0..rows).map(|row| u32::from(row >= sentences * beam)).collect();
-        gpu.write(&self.state.scores, &scores)?;
-        gpu.write(&self.state.finished, &finished)?;
-        gpu.write(&self.state.tokens, &vec![BOS; rows])?;
-        gpu.write(&self.state.counter, &[0_u32])?;
-        gpu.write(&self.state.all_finished, &[0_u32])
+        gpu.write(&self.state.finished, &finished)
     }
 
     /// Follows each hypothesis back from its end.
@@ -245,8 +241,8 @@ impl Decoder {
         let rows = self.state.scores.elements();
         let scores: Vec<f32> = gpu.read(&self.state.scores)?;
         let finished: Vec<u32> = gpu.read(&self.state.finished)?;
-        let tokens: Vec<u32> = gpu.read(&self.state.token_history)?;
-        let parents: Vec<u32> = gpu.read(&self.state.parent_history)?;
+        let tokens: Vec<u32> = gpu.read(&self.state.history_tokens)?;
+        let parents: Vec<u32> = gpu.read(&self.state.history_parents)?;
         let follow = |row: usize| {
             let (mut at, mut found) = (row, Vec::new());
             for step in (0..steps).rev() {

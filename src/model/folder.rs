@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Config, Seq2Seq, StoredTensor, initial, load_tensors, write_tensors};
-use crate::{Error, Gpu, Result, files, graph::Parameters, text::Tokenizer};
+use crate::{Error, Gpu, Result, files, graph::Parameters, text::{EOS, Tokenizer}};
 
 /// A model with its parameters on a device and its tokenizers.
 #[derive(Debug)]
@@ -66,6 +66,16 @@ impl Model {
         let model = Self::zeros(gpu, config, source, target)?;
         load_tensors(gpu, &model.parameters, &folder.join(WEIGHTS))?;
         Ok(model)
+    }
+
+    /// The tokens of a source as the encoder takes them: with `<eos>` at the end.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let mut tokens = self.source.encode(text)?;
+        tokens.push(EOS);
+        Ok(tokens)
     }
 
     /// Writes the model folder, each file whole or not at all, the parameters last.

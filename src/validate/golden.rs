@@ -46,7 +46,10 @@ const LEAST_GRADIENT: f64 = 1e-6;
 /// result is a row that has not passed.
 pub fn golden(gpu: &Gpu, folder: &Path) -> Result<Vec<GoldenRow>> {
     let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
-    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>().map_err(Error::io(folder))?;
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(Error::io(folder))?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
     paths.sort();
     if paths.is_empty() {
@@ -81,7 +84,8 @@ impl File {
     fn read(path: &Path) -> Result<Self> {
         let bytes = files::read(path)?;
         let name = path.display().to_string();
-        let damaged = |error: safetensors::SafeTensorError| Error::data(&name, format!("not a whole safetensors file ({error})"));
+        let damaged =
+            |error: safetensors::SafeTensorError| Error::data(&name, format!("not a whole safetensors file ({error})"));
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
         let mut file = Self {
             stem: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
@@ -125,7 +129,8 @@ impl File {
             Some((shape, _)) => shape,
             None => &self.integer(name)?.0,
         };
-        let found = <[usize; N]>::try_from(shape.as_slice()).ok().filter(|shape| shape.iter().all(|extent| *extent > 0));
+        let found =
+            <[usize; N]>::try_from(shape.as_slice()).ok().filter(|shape| shape.iter().all(|extent| *extent > 0));
         found.ok_or_else(|| self.wrong(&format!("tensor `{name}` has shape {shape:?}; {N} extents are wanted")))
     }
 
@@ -136,7 +141,8 @@ impl File {
     }
 
     fn row(&self, tensor: &str, values: &[f32], reference: &[f64]) -> GoldenRow {
-        let error = if values.len() == reference.len() { relative_error(values, reference, 0.0) } else { f64::INFINITY };
+        let error =
+            if values.len() == reference.len() { relative_error(values, reference, 0.0) } else { f64::INFINITY };
         let passed = error <= TOLERANCE;
         GoldenRow { file: self.stem.clone(), tensor: tensor.into(), error, tolerance: TOLERANCE, passed }
     }
@@ -246,7 +252,13 @@ fn gru(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
 fn additive_attention(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     let mut graph = Graph::new();
     let names = [
-        "in.query", "in.keys", "in.values", "param.query.weight", "param.key.weight", "param.key.bias", "param.energy.weight",
+        "in.query",
+        "in.keys",
+        "in.values",
+        "param.query.weight",
+        "param.key.weight",
+        "param.key.bias",
+        "param.energy.weight",
     ];
     let inputs = names.map(|name| Ok((name.to_owned(), file.value(&mut graph, name)?)));
     let inputs = inputs.into_iter().collect::<Result<Vec<_>>>()?;
@@ -332,9 +344,7 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
         ..ProgramOptions::default()
     };
     let mut forward = Program::compile(gpu, &training.graph, &options)?;
-    for (name, values) in
-        [("source", &batch.source), ("lengths", &batch.lengths), ("target_in", &batch.target_in)]
-    {
+    for (name, values) in [("source", &batch.source), ("lengths", &batch.lengths), ("target_in", &batch.target_in)] {
         forward.write(name, values)?;
     }
     forward.run(Step::default())?;
@@ -351,7 +361,8 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     }
     let mut trainer = Trainer::new(gpu, &network, &parameters, clip_norm, smoothing)?;
     trainer.step(&batch, 1, 0, learning_rate)?;
-    let read = |tensor: Option<Tensor>| -> Result<Vec<f32>> { tensor.map_or(Ok(Vec::new()), |tensor| gpu.read(&tensor)) };
+    let read =
+        |tensor: Option<Tensor>| -> Result<Vec<f32>> { tensor.map_or(Ok(Vec::new()), |tensor| gpu.read(&tensor)) };
     let norm = file.float("out.grad_norm")?.1.first().copied().unwrap_or(1.0);
     let coefficient = (f64::from(clip_norm) / (norm + 1e-6)).min(1.0);
     found.push(file.row("out.loss", &read(Some(trainer.loss.clone()))?, &file.float("out.loss")?.1));

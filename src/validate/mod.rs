@@ -10,11 +10,13 @@ mod beam_search;
 mod cross_entropy;
 mod dropout;
 mod embedding;
+mod golden;
 mod matmul;
 mod pointwise;
 mod reduction;
 mod softmax;
 
+pub use golden::{GoldenRow, golden};
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
