@@ -173,7 +173,11 @@ impl<'a> Picture<'a> {
             .min((LARGEST_GRID / longest_side).max(1));
         let label_size = (f64::from(cell) * 0.5).clamp(f64::from(LEGIBLE_CELL) * 0.9, 38.0);
         let widest = |labels: &[Label]| labels.iter().map(|label| label.width(label_size)).max().unwrap_or(0);
-        let sideways = widest(&columns) + 6 > cell;
+        // A wide token, such as `<eos>` after letters, may reach over its cell where its neighbours are narrow.
+        let widths: Vec<_> = columns.iter().map(|label| label.width(label_size)).collect();
+        let collide = widths.windows(2).any(|pair| pair[0] + pair[1] + GAP > 2 * cell);
+        let stick_out = [widths.first(), widths.last()].into_iter().flatten().any(|width| *width > cell + LEGEND_GAP);
+        let sideways = collide || stick_out;
         let column_labels = if sideways { widest(&columns) } else { label_size as i32 };
         let title = TITLE as i32 + GAP;
         let origin = (MARGIN + title + widest(&rows) + GAP, MARGIN + title + column_labels + GAP);
