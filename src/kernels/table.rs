@@ -22,6 +22,11 @@ macro_rules! shaders {
 
 shaders! {
     MATMUL = "matmul" [Uniform, Read, Read, Read, Write];
+    ADDITIVE_ATTENTION = "additive_attention" [Uniform, Read, Read, Read, Read, Read, Write, Write];
+    ADDITIVE_ATTENTION_SCORE_BACKWARD = "additive_attention_score_backward"
+        [Uniform, Read, Read, Read, Read, Read, Write];
+    ADDITIVE_ATTENTION_BACKWARD = "additive_attention_backward" [Uniform, Read, Read, Read, Read, Read, Write, Write];
+    ADDITIVE_ATTENTION_ENERGY_BACKWARD = "additive_attention_energy_backward" [Uniform, Read, Write];
 }
 
 macro_rules! shared {
@@ -33,4 +38,4 @@ macro_rules! shared {
     };
 }
 
-shared!["math", "random", "step"];
+shared!["factored_tanh", "four", "lanes", "math", "random", "step"];
