@@ -165,15 +165,10 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let gpu = open(global)?;
     let stop = interruption();
     let mut bar = Bar::new(global, None, "steps");
-    let outcome = train(
-        &gpu,
-        &options,
-        budget,
-        &folder,
-        args.overwrite,
-        &|| stop.load(Ordering::Relaxed),
-        &mut |event| show(event, global, &mut bar),
-    )?;
+    let outcome =
+        train(&gpu, &options, budget, &folder, args.overwrite, &|| stop.load(Ordering::Relaxed), &mut |event| {
+            show(event, global, &mut bar)
+        })?;
     drop(bar);
     let shown = folder.display();
     let step = outcome.progress.step;
@@ -201,7 +196,9 @@ fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
     match event {
         Event::Started { train, valid, parameters, resumed, total } => {
             let resumed = if resumed > 0 { format!(", going on after step {resumed}") } else { String::new() };
-            bar.println(&format!("{train} pairs to learn from, {valid} to check with, {parameters} parameters{resumed}"));
+            bar.println(&format!(
+                "{train} pairs to learn from, {valid} to check with, {parameters} parameters{resumed}"
+            ));
             *bar = Bar::new(global, total, "steps");
             bar.update(0, "compiling kernels");
         }

@@ -6,5 +6,5 @@ mod generator;
 mod picture;
 
 pub use evaluate::{evaluate, evaluate_with};
-pub use picture::draw_alignment;
 pub use generator::{Generator, Hypothesis};
+pub use picture::draw_alignment;

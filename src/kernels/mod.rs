@@ -1,6 +1,7 @@
 //! One file per kernel family: what it computes, what it costs, and the dispatches that run it, forward and backward.
 
 pub mod adam;
+pub mod additive_attention;
 pub mod beam_search;
 pub mod cross_entropy;
 pub mod dropout;

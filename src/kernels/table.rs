@@ -24,6 +24,10 @@ shaders! {
     ADAM = "adam" [Uniform, Read, Read, Write, Write, Write];
     ADAM_NORM = "adam_norm" [Uniform, Read, Write];
     ADAM_SETTINGS = "adam_settings" [Uniform, Uniform, Read, Write, Write];
+    ADDITIVE_ATTENTION = "additive_attention" [Uniform, Read, Read, Read, Read, Read, Write, Write];
+    ADDITIVE_ATTENTION_BACKWARD = "additive_attention_backward" [Uniform, Read, Read, Read, Read, Read, Write, Write];
+    ADDITIVE_ATTENTION_ENERGY_BACKWARD = "additive_attention_energy_backward" [Uniform, Read, Write];
+    ADDITIVE_ATTENTION_SCORE_BACKWARD = "additive_attention_score_backward" [Uniform, Read, Read, Read, Read, Read, Write];
     BEAM_SEARCH = "beam_search" [Uniform, Read, Read, Read, Write];
     BEAM_SEARCH_COUNT = "beam_search_count" [Uniform, Read, Write, Write];
     BEAM_SEARCH_MERGE = "beam_search_merge" [Uniform, Read, Read, Write, Write, Write, Write, Write, Write];
@@ -54,4 +58,4 @@ macro_rules! shared {
     };
 }
 
-shared!["linear", "math", "random", "reduce", "step"];
+shared!["factored_tanh", "four", "lanes", "linear", "math", "random", "reduce", "step"];

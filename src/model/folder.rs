@@ -3,7 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{Config, Seq2Seq, StoredTensor, initial, load_tensors, write_tensors};
-use crate::{Error, Gpu, Result, files, graph::Parameters, text::{EOS, Tokenizer}};
+use crate::{
+    Error, Gpu, Result, files,
+    graph::Parameters,
+    text::{EOS, Tokenizer},
+};
 
 /// A model with its parameters on a device and its tokenizers.
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 //! check states its tolerance once, for the longest sums that it draws.
 
 mod adam;
+mod additive_attention;
 mod beam_search;
 mod cross_entropy;
 mod dropout;
@@ -75,6 +76,7 @@ pub struct Row {
 pub fn checks() -> Vec<Check> {
     [
         adam::CHECKS,
+        additive_attention::CHECKS,
         beam_search::CHECKS,
         cross_entropy::CHECKS,
         dropout::CHECKS,
