@@ -2,7 +2,7 @@
 
 use super::{
     Context, Graph, GruWeights, Operation, Value,
-    gru::{weight_gradients, weights},
+    gru::weights,
 };
 use crate::{
     Result,
@@ -146,7 +146,7 @@ impl Operation for Backward {
             unreachable!("ten gradients are pushed")
         };
         let gradients =
-            Gradients { words, state0, key, annotation, query_weight, energy, cell: weight_gradients(cell)[0] };
+            Gradients { words, state0, key, annotation, query_weight, energy, cell: weights(cell)[0] };
         let saved = Saved { states, gates, queries };
         let tiles = Tiles::choose(recorder.gpu(), &self.0);
         self.0.record_backward(

@@ -4,7 +4,7 @@ use super::{Context, Graph, Operation, Value};
 use crate::{
     Error, Result,
     gpu::{Dtype, Recorder, Shape, Tensor},
-    kernels::gru::{Gru, Tile, WeightGradients, Weights},
+    kernels::gru::{Gradients, Gru, Inputs, Outputs, Saved, Tile, Weights},
 };
 
 /// The parameters of one direction of a GRU layer, gates in the order r, z, n.
@@ -30,8 +30,8 @@ impl GruWeights {
 #[derive(Debug)]
 struct Forward(Gru);
 
-/// Inputs: x, lengths, states, gates, d_y, d_hn, then four weights per direction.
-/// Outputs: d_x, d_h0, then four weight gradients per direction, scratch.
+/// Inputs: x, h0, lengths, states, gates, d_y, d_hn, then four weights per direction.
+/// Outputs: d_x, d_h0, then four weight gradients per direction, then four of scratch.
 #[derive(Debug)]
 struct Backward(Gru);
 
@@ -65,8 +65,8 @@ impl Graph {
         let shapes: [Shape; 5] = [
             [batch, steps, directions * hidden].into(),
             [directions, batch, hidden].into(),
-            gru.states_shape(),
-            gru.gates_shape(),
+            gru.states_shape().into(),
+            gru.gates_shape().into(),
             [gru.scratch()].into(),
         ];
         let outputs = self.push(Forward(gru), &inputs, shapes);
@@ -98,15 +98,6 @@ pub(super) fn weights(tensors: &[Tensor]) -> Vec<Weights<'_>> {
         .collect()
 }
 
-/// Groups of four tensors as gradients of weights.
-pub(super) fn weight_gradients(tensors: &[Tensor]) -> Vec<WeightGradients<'_>> {
-    let (groups, _) = tensors.as_chunks::<4>();
-    groups
-        .iter()
-        .map(|[weight_ih, weight_hh, bias_ih, bias_hh]| WeightGradients { weight_ih, weight_hh, bias_ih, bias_hh })
-        .collect()
-}
-
 impl Operation for Forward {
     fn name(&self) -> &'static str {
         "gru"
@@ -115,8 +106,9 @@ impl Operation for Forward {
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let [x, h0, lengths, rest @ ..] = context.inputs else { unreachable!("three inputs and weights are pushed") };
         let [y, hn, states, gates, scratch] = context.outputs else { unreachable!("five outputs are pushed") };
-        let tile = Tile::choose(recorder.gpu(), &self.0);
-        self.0.record(recorder, tile, x, h0, lengths, &weights(rest), y, hn, states, gates, scratch)
+        let tile = Tile::choose(recorder.gpu(), self.0.batch);
+        let inputs = Inputs { x, h0, lengths, weights: &weights(rest) };
+        self.0.record(recorder, tile, &inputs, &Outputs { y, hn }, &Saved { states, gates }, scratch)
     }
 
     fn gradient(
@@ -130,11 +122,11 @@ impl Operation for Forward {
             |index: usize| upstream[index].unwrap_or_else(|| graph.filled(graph.shape(outputs[index]).clone(), 0.0));
         let (d_y, d_hn) = (upstream_or_zero(0), upstream_or_zero(1));
         let [x, h0, lengths, weights @ ..] = inputs else { unreachable!("three inputs and weights are pushed") };
-        let mut from = vec![*x, *lengths, outputs[2], outputs[3], d_y, d_hn];
+        let mut from = vec![*x, *h0, *lengths, outputs[2], outputs[3], d_y, d_hn];
         from.extend(weights);
         let mut shapes = vec![graph.shape(*x).clone(), graph.shape(*h0).clone()];
         shapes.extend(weights.iter().map(|weight| graph.shape(*weight).clone()));
-        shapes.push([self.0.backward_scratch()].into());
+        shapes.extend(self.0.backward_scratch().map(|elements| Shape::from([elements])));
         let gradients = graph.push(Backward(self.0), &from, shapes);
         let mut result = vec![Some(gradients[0]), Some(gradients[1]), None];
         result.extend(gradients[2..2 + weights.len()].iter().copied().map(Some));
@@ -148,14 +140,15 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let [x, lengths, states, gates, d_y, d_hn, rest @ ..] = context.inputs else {
-            unreachable!("six inputs and weights are pushed")
+        let [x, h0, lengths, states, gates, d_y, d_hn, rest @ ..] = context.inputs else {
+            unreachable!("seven inputs and weights are pushed")
         };
-        let [d_x, d_h0, d_weights @ .., scratch] = context.outputs else { unreachable!("gradients are pushed") };
-        let tile = Tile::choose(recorder.gpu(), &self.0);
-        let (weights, d_weights) = (weights(rest), weight_gradients(d_weights));
-        self.0.record_backward(
-            recorder, tile, x, lengths, &weights, states, gates, d_y, d_hn, scratch, d_x, d_h0, &d_weights,
-        )
+        let [d_x, d_h0, d_weights @ .., a, b, c, d] = context.outputs else {
+            unreachable!("gradients and scratch are pushed")
+        };
+        let tile = Tile::choose(recorder.gpu(), self.0.batch);
+        let inputs = Inputs { x, h0, lengths, weights: &weights(rest) };
+        let gradients = Gradients { y: d_y, hn: d_hn, x: d_x, h0: d_h0, weights: &weights(d_weights) };
+        self.0.record_backward(recorder, tile, &inputs, &Saved { states, gates }, [a, b, c, d], &gradients)
     }
 }

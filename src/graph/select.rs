@@ -48,7 +48,7 @@ pub(super) fn copy(
     elements: usize,
 ) -> Result<()> {
     let row = |(tensor, offset)| Matrix { tensor, offset, stride: elements, batch_stride: 0 };
-    Copy { rows: 1, columns: elements, batch: 1 }.record(recorder, row(from), row(to))
+    Copy { rows: 1, columns: elements, batch: 1 }.record(recorder, row(from), None, row(to))
 }
 
 impl Operation for Forward {

@@ -370,7 +370,7 @@ impl AdditiveAttention {
 }
 
 fn check_tensor(argument: &'static str, tensor: &Tensor, wanted: &[usize]) -> Result<()> {
-    if tensor.elements() == wanted.iter().product() {
+    if tensor.elements() == wanted.iter().product::<usize>() {
         return Ok(());
     }
     Err(Error::Shape {
