@@ -91,6 +91,7 @@ fn d_score_part(tile: Tile, step0: u32, i: u32) -> f32 {
 struct Sums {
     rows: array<vec4f, ROWS>,           // of d_score p / (1 + p)²
     energy: vec4f,                      // of d_score / (1 + p)
+    score: f32,                         // of d_score
     largest: vec4f,                     // |own| and |other| that went in
 }
 
@@ -132,6 +133,7 @@ fn sums(tile: Tile, lane: u32, direct: bool) -> Sums {
                 result.rows[r] = fma(weighted, p * reciprocal, result.rows[r]);
 #ifdef KEYS_SIDE
                 result.energy += weighted;
+                result.score += g;
 #endif
             }
         }
@@ -151,9 +153,9 @@ fn store(tile: Tile, batch: u32, tile_number: u32, tiles: u32, result: Sums) {
         }
     }
 #ifdef KEYS_SIDE
-    // tanh = 1 - 2 / (1 + p), and the gradients of a softmax's scores sum to 0 over a row: the 1 drops out.
+    // tanh = 1 - 2 / (1 + p). The gradients of a softmax's scores sum to 0 over a row, but only up to rounding: the 1 stays.
     let start = (batch * tiles + tile_number) * params.size;
-    store_d_energy(start + tile.column, start + params.size, -2.0 * result.energy);
+    store_d_energy(start + tile.column, start + params.size, result.score - 2.0 * result.energy);
 #endif
 }
 

@@ -79,7 +79,11 @@ impl Tile {
         match gpu.tiles().subgroup {
             Some(lanes) => {
                 let wasteful = queries < 64 && queries.next_multiple_of(16) > queries.next_multiple_of(8);
-                let rows = if queries == 1 { 1 } else { if wasteful { 8 } else { 16 } };
+                let rows = match queries {
+                    1 => 1,
+                    _ if wasteful => 8,
+                    _ => 16,
+                };
                 let keys = if rows == 1 { 1 } else { (keys as u32).div_ceil(lanes).clamp(2, 4) };
                 Self { subgroups: true, lanes, rows, keys, columns: 2 }
             }
@@ -134,15 +138,15 @@ impl AdditiveAttention {
         }
     }
 
-    /// Operations and bytes of [`AdditiveAttention::record_backward_key`].
+    /// Operations and bytes of [`AdditiveAttention::record_backward_key`], less the product for `d_value`, which counts itself.
     pub fn cost_backward_key(&self) -> Cost {
-        let [b, t, s, a, v] = self.extents();
+        let [b, t, s, a, _] = self.extents();
         let bytes = ELEMENT as f64;
         Cost {
-            operations: b * t * s * (9.0 * a + 2.0 * v),
+            operations: b * t * s * 9.0 * a,
             transcendental: b * (t * s * 0.5 * a + (t + s) * a),
-            read: bytes * b * (t * a + s * a + t * v + 2.0 * t * s),
-            written: bytes * b * (s * a + s * v),
+            read: bytes * b * (t * a + s * a + t * s),
+            written: bytes * b * s * a,
         }
     }
 

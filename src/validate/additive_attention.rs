@@ -147,6 +147,21 @@ impl Problem {
         f(self.reference(), &reference::AdditiveInputs { query, key, energy, value, lengths: &self.lengths })
     }
 
+    /// The largest `d_context · value` of a query and a valid key.
+    fn largest_product(&self, d_context: &[f32]) -> f64 {
+        let AdditiveAttention { queries, keys, value_size, .. } = self.shape;
+        let mut most = 1.0_f64;
+        for (b, length) in self.lengths.iter().enumerate() {
+            for d_context in d_context[b * queries * value_size..][..queries * value_size].chunks(value_size) {
+                for value in self.value[b * keys * value_size..][..*length as usize * value_size].chunks(value_size) {
+                    let product = d_context.iter().zip(value).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
+                    most = most.max(product.abs());
+                }
+            }
+        }
+        most
+    }
+
     fn forward(&self, case: &mut Case<'_>) -> Result<f64> {
         let shape = self.shape;
         let AdditiveAttention { batch, queries, keys, size, value_size } = shape;
@@ -218,12 +233,12 @@ impl Problem {
         let wanted = self
             .with_reference(|reference, inputs| reference.backward(inputs, &widen(&d_context), d_weights.as_deref()));
         // A gradient of the scores is a difference of terms as large as d_context · value, and sums of it cancel as well.
-        let scale = (value_size as f64).sqrt();
+        let scale = self.largest_product(&d_context);
         let sums = scale * largest(&widen(&self.energy));
         Ok([
             d_query.error(case, &wanted.query, sums)?,
             case.error(&d_key, &wanted.key, sums)?,
-            case.error(&d_energy_vector, &wanted.energy, scale * (queries as f64).sqrt())?,
+            case.error(&d_energy_vector, &wanted.energy, scale)?,
             case.error(&d_value, &wanted.value, 1.0)?,
         ]
         .into_iter()
