@@ -193,7 +193,7 @@ impl ColumnSum {
     }
 
     fn pass(&self, recorder: &mut Recorder, block: usize, x: &Tensor, y: &Tensor) -> Result<()> {
-        let vector = self.columns % 4 == 0;
+        let vector = self.columns.is_multiple_of(4);
         // Columns are few: small workgroups spread them over more of the adapter. On a CPU, rows are prefetched along.
         let lanes = recorder.gpu().tiles().row;
         let columns = if recorder.gpu().class() == AdapterClass::Cpu { 4 } else { 1 };
