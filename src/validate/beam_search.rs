@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Scores are sums of up to five logarithms of sums of up to 300 exponentials, relative to the largest. A row that chose
-/// otherwise than the reference is an infinite error.
+/// otherwise than the reference errs by what the choice is worse, and infinitely if a tie was resolved otherwise.
 const TOLERANCE: f64 = 2e-6;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -60,10 +60,22 @@ fn search(case: &mut Case<'_>, steps: usize) -> Result<f64> {
             return Ok(f64::INFINITY);
         }
         let largest = expected.iter().map(|e| e.score.abs()).filter(|s| *s < 1e29).fold(1.0, f64::max);
-        for (row, Selection { parent, token, score, finished }) in expected.iter().enumerate() {
+        for (row, Selection { parent, token, score, .. }) in expected.iter().enumerate() {
             let first = (row / beam * beam) as u32;
-            if (tokens[row], parents[row], ended[row] == 1) != (*token, first + parent, *finished) {
+            let chosen = (parents[row], tokens[row]);
+            let sentence = row / beam * beam..(row / beam + 1) * beam;
+            let repeated = (sentence.start..row).any(|other| (parents[other], tokens[other]) == chosen);
+            let has_ended = matches!(chosen.1, 0 | 2);
+            if repeated || !sentence.contains(&(parents[row] as usize)) || (ended[row] == 1) != has_ended {
                 return Ok(f64::INFINITY);
+            }
+            if chosen != (first + parent, *token) {
+                // Scores that f32 cannot tell apart may change places; equal ones may not.
+                let worth = worth(&search, &logits, &scores, &finished, chosen);
+                if worth == *score {
+                    return Ok(f64::INFINITY);
+                }
+                worst = worst.max((worth - score).abs() / largest.max(score.abs()));
             }
             worst = worst.max((f64::from(found_scores[row]) - score).abs() / largest.max(score.abs()));
         }
@@ -72,4 +84,20 @@ fn search(case: &mut Case<'_>, steps: usize) -> Result<f64> {
         finished = ended.iter().map(|ended| *ended == 1).collect();
     }
     Ok(worst)
+}
+
+/// The score of the continuation of row `parent` by `token`.
+fn worth(search: &BeamSearch, logits: &[f32], scores: &[f64], finished: &[bool], (parent, token): (u32, u32)) -> f64 {
+    let (parent, token) = (parent as usize, token as usize);
+    let score = scores[parent];
+    if finished[parent] || score < -1e29 {
+        return score;
+    }
+    if !(2..search.classes).contains(&token) {
+        return f64::NEG_INFINITY;
+    }
+    let logits = widen(&logits[parent * search.classes..][..search.classes]);
+    let maximum = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let denominator = maximum + logits.iter().map(|x| (x - maximum).exp()).sum::<f64>().ln();
+    score + (logits[token] - denominator)
 }
