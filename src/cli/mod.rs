@@ -6,6 +6,7 @@
 mod devices;
 mod evaluate;
 mod generate;
+mod golden;
 mod headless;
 mod log;
 mod output;

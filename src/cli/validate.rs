@@ -9,7 +9,7 @@ use softalign::gpu::adapter;
 use softalign::validate::{self, Check, Direction, Row};
 use softalign::{Error, Gpu, Result};
 
-use super::{Global, open, output, progress::Bar, table};
+use super::{Global, golden, open, output, progress::Bar, table};
 
 /// Options of `softalign validate`.
 #[derive(clap::Args)]
@@ -28,6 +28,9 @@ pub struct Args {
     /// Write the table as JSON too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Check the engine against a folder of cases that your own PyTorch wrote, instead.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "json"])]
+    golden: Option<PathBuf>,
 }
 
 /// The kernels of the table, each once, in its order.
@@ -43,6 +46,9 @@ fn kernels() -> Vec<&'static str> {
 /// No adapter, a lost device, or a JSON file that cannot be written.
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let gpu = open(global)?;
+    if let Some(folder) = &args.golden {
+        return Ok(if golden::run(&gpu, folder)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let mut checks = validate::checks();
     checks.retain(|check| args.only.is_empty() || args.only.iter().any(|name| name == check.kernel));
     let Run { rows, problems, lost } = run_checks(&gpu, &checks, &args, global);

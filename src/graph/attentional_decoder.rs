@@ -1,9 +1,6 @@
 //! The teacher-forced loop of the attentional decoder: [`crate::kernels::attentional_decoder`] as nodes.
 
-use super::{
-    Context, Graph, GruWeights, Operation, Value,
-    gru::weights,
-};
+use super::{Context, Graph, GruWeights, Operation, Value, gru};
 use crate::{
     Result,
     gpu::{Dtype, Recorder, Shape, Tensor},
@@ -90,7 +87,7 @@ fn inputs(tensors: &[Tensor]) -> Inputs<'_> {
     let [words, state0, key, annotation, lengths, query_weight, energy, rest @ ..] = tensors else {
         unreachable!("seven inputs and a cell are pushed")
     };
-    let cell = weights(&rest[..4])[0];
+    let cell = gru::weights(&rest[..4])[0];
     Inputs { words, state0, key, annotation, lengths, query_weight, energy, cell }
 }
 
@@ -146,7 +143,7 @@ impl Operation for Backward {
             unreachable!("ten gradients are pushed")
         };
         let gradients =
-            Gradients { words, state0, key, annotation, query_weight, energy, cell: weights(cell)[0] };
+            Gradients { words, state0, key, annotation, query_weight, energy, cell: gru::weights(cell)[0] };
         let saved = Saved { states, gates, queries };
         let tiles = Tiles::choose(recorder.gpu(), &self.0);
         self.0.record_backward(
