@@ -21,7 +21,22 @@ macro_rules! shaders {
 }
 
 shaders! {
+    ADAM = "adam" [Uniform, Read, Read, Write, Write, Write];
+    ADAM_NORM = "adam_norm" [Uniform, Read, Write];
+    ADAM_SETTINGS = "adam_settings" [Uniform, Uniform, Read, Write, Write];
+    CROSS_ENTROPY = "cross_entropy" [Uniform, Read, Read, Write, Write];
+    CROSS_ENTROPY_BACKWARD = "cross_entropy_backward" [Uniform, Uniform, Read, Read, Read, Write];
+    CROSS_ENTROPY_TOTAL = "cross_entropy_total" [Uniform, Uniform, Read, Write];
+    EMBEDDING = "embedding" [Uniform, Read, Read, Write];
+    EMBEDDING_BACKWARD = "embedding_backward" [Uniform, Read, Read, Write];
+    EMBEDDING_RANK = "embedding_rank" [Uniform, Read, Write];
+    EMBEDDING_SORT = "embedding_sort" [Uniform, Read, Write];
     MATMUL = "matmul" [Uniform, Read, Read, Read, Write];
+    POINTWISE = "pointwise" [Uniform, Read, Read, Write];
+    POINTWISE_BACKWARD = "pointwise_backward" [Uniform, Read, Read, Write];
+    REDUCTION = "reduction" [Uniform, Read, Write];
+    REDUCTION_BACKWARD = "reduction_backward" [Uniform, Read, Read, Write];
+    REDUCTION_COLUMNS = "reduction_columns" [Uniform, Read, Write];
 }
 
 macro_rules! shared {
@@ -33,4 +48,4 @@ macro_rules! shared {
     };
 }
 
-shared!["math", "random", "step"];
+shared!["linear", "math", "random", "reduce", "step"];

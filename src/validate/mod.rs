@@ -5,7 +5,12 @@
 //! in f32 in an order of its own, so its error grows about with the square root of the length of its sums times 6e-8; each
 //! check states its tolerance once, for the longest sums that it draws.
 
+mod adam;
+mod cross_entropy;
+mod embedding;
 mod matmul;
+mod pointwise;
+mod reduction;
 
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -63,7 +68,11 @@ pub struct Row {
 
 /// Every check, in the order of the table.
 pub fn checks() -> Vec<Check> {
-    [matmul::CHECKS].into_iter().flatten().map(|check| Check { ..*check }).collect()
+    [adam::CHECKS, cross_entropy::CHECKS, embedding::CHECKS, matmul::CHECKS, pointwise::CHECKS, reduction::CHECKS]
+        .into_iter()
+        .flatten()
+        .map(|check| Check { ..*check })
+        .collect()
 }
 
 /// Runs `cases` random cases of a check. Case number `n` depends on `seed + n` alone.

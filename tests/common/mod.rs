@@ -3,7 +3,11 @@
 
 use std::sync::OnceLock;
 
-use softalign::{Gpu, GpuOptions, validate};
+use softalign::{
+    Gpu, GpuOptions, Result, Tensor,
+    gpu::{Dtype, Recorder, Shape},
+    validate,
+};
 
 /// The adapter under test. Without one the tests fail, and the message says how to get one.
 pub fn gpu() -> &'static Gpu {
@@ -31,4 +35,32 @@ pub fn validate(kernel: &str, cases: usize) {
             assert!(row.passed, "{form} kernels: {row:?}");
         }
     }
+}
+
+/// A tensor of NaN: an output that a kernel must overwrite completely, or scratch that it must not trust.
+pub fn poisoned(gpu: &Gpu, elements: usize) -> Tensor {
+    gpu.tensor("poisoned", [elements], Dtype::F32, &vec![f32::NAN; elements]).unwrap()
+}
+
+/// Uploads values.
+pub fn upload(gpu: &Gpu, shape: impl Into<Shape>, values: &[f32]) -> Tensor {
+    gpu.tensor("input", shape, Dtype::F32, values).unwrap()
+}
+
+/// Uploads whole numbers.
+pub fn upload_u32(gpu: &Gpu, shape: impl Into<Shape>, values: &[u32]) -> Tensor {
+    gpu.tensor("input", shape, Dtype::U32, values).unwrap()
+}
+
+/// Records, submits and waits.
+pub fn run(gpu: &Gpu, record: impl FnOnce(&mut Recorder) -> Result<()>) {
+    let mut recorder = Recorder::new(gpu, "test");
+    record(&mut recorder).unwrap();
+    let submission = recorder.finish().unwrap().submit(0).unwrap();
+    gpu.wait(Some(submission)).unwrap();
+}
+
+/// The bits of a tensor, for comparisons that a NaN must not pass.
+pub fn bits(gpu: &Gpu, tensor: &Tensor) -> Vec<u32> {
+    gpu.read(tensor).unwrap()
 }

@@ -1,0 +1,32 @@
+// One step of Adam. Nothing is changed where the gradients are not finite.
+#import linear
+
+struct Params { elements: u32, share1: f32, share2: f32, epsilon: f32 }      // shares: 1 - beta
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> settings: array<vec4f>;             // [1]: of the gradient, step, root, made
+@group(0) @binding(2) var<storage, read> gradients: array<vec4f>;            // [N]
+@group(0) @binding(3) var<storage, read_write> parameters: array<vec4f>;     // [N]
+@group(0) @binding(4) var<storage, read_write> first: array<vec4f>;          // [N]
+@group(0) @binding(5) var<storage, read_write> second: array<vec4f>;         // [N]
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let i = linear_workgroup(group, groups) * LANES + index;
+    let setting = settings[0];
+    if (i >= (params.elements + 3u) / 4u || setting.w == 0.0) { return; }
+    let gradient = setting.x * inside4(i, params.elements, gradients[i]);
+    // In this form a beta that f32 rounds does not shift the mean.
+    let before1 = inside4(i, params.elements, first[i]);
+    let before2 = inside4(i, params.elements, second[i]);
+    let mean = fma(vec4f(params.share1), gradient - before1, before1);
+    let square = fma(vec4f(params.share2), fma(gradient, gradient, -before2), before2);
+    first[i] = mean;
+    second[i] = square;
+    let root = fma(sqrt(square), vec4f(setting.z), vec4f(params.epsilon));
+    parameters[i] = inside4(i, params.elements, parameters[i] - setting.y * mean / root);
+}

@@ -1,0 +1,61 @@
+// The norm of all gradients from their partial sums, whether the step is to be made, and the numbers that it needs.
+// One workgroup.
+#import math
+#import reduce
+#import step
+
+struct Params {
+    partials: u32, has_loss: u32, has_clip: u32, clip_norm: f32,
+    powers: array<vec4f, 12>,           // 1 - beta^(2^k): (beta1, beta2) for k = 0, 2, .., then (beta1, beta2) for k + 1
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> loss: array<f32>;                   // [1], read where there is one
+@group(0) @binding(3) var<storage, read_write> scratch: array<vec2f>;        // [2] settings, [partials]
+@group(0) @binding(4) var<storage, read_write> norm: array<f32>;             // [2]: norm, 1 if the step is made
+
+const UP = 281474976710656.0;                   // 2^48
+const DOWN = 3.5527136788005009e-15;            // 2^-48
+const LARGEST = 9.2e18;                         // its square is nearly f32's largest number
+
+// 1 - beta^step of both betas, as sums of positive terms: 1 - p q = (1 - p) + (1 - q) p. The power itself would cancel.
+fn corrections() -> vec2f {
+    let exponent = clamp(step.step, 1u, 0xffffffu);
+    var sum = vec2f();
+    for (var k = 0u; k < 24u; k++) {
+        let pair = params.powers[k / 2u];
+        let term = select(pair.xy, pair.zw, k % 2u == 1u);
+        if (((exponent >> k) & 1u) == 1u) { sum = fma(term, 1.0 - sum, sum); }
+    }
+    return sum;
+}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(local_invocation_index) lane: u32) {
+    var sums = vec2f();
+    for (var i = lane; i < params.partials; i += LANES) { sums += scratch[2u + i]; }
+    let small = reduce_sum(sums.x, lane);
+    let large = reduce_sum(sums.y, lane);
+    if (lane != 0u) { return; }
+    var finite = is_finite(small + large);
+    var value = small + large;
+    if (finite) {
+        value = sqrt(small) * DOWN;
+        // The roots keep the two scales apart: their product is no number that f32 has.
+        if (large > 0.0) {
+            let part = sqrt(large) * UP;
+            value = part * sqrt(fma(value / part, value / part, 1.0));
+        }
+    }
+    // PyTorch adds the 1e-6, against division by zero.
+    let coefficient = select(1.0, min(params.clip_norm / (value + 1e-6), 1.0), params.has_clip != 0u);
+    // A moment that overflows would stay so for good.
+    finite = finite && coefficient * value < LARGEST;
+    if (params.has_loss != 0u) { finite = finite && is_finite(loss[0]); }
+    norm[0] = value;
+    norm[1] = select(0.0, 1.0, finite);
+    let correction = corrections();
+    scratch[0] = vec2f(coefficient, step.learning_rate / correction.x);
+    scratch[1] = vec2f(inverseSqrt(correction.y), select(0.0, 1.0, finite));
+}

@@ -1,0 +1,30 @@
+// y[n] = table[tokens[n]]. VECTOR: rows are a multiple of 4 elements long, and 16-byte loads serve.
+#import linear
+
+struct Params { vocabulary: u32, size: u32, tokens: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> tokens: array<u32>;         // [N]
+#ifdef VECTOR
+@group(0) @binding(2) var<storage, read> table: array<vec4f>;        // [V, E]
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;      // [N, E]
+const WIDTH = 4u;
+#else
+@group(0) @binding(2) var<storage, read> table: array<f32>;          // [V, E]
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;        // [N, E]
+const WIDTH = 1u;
+#endif
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let i = linear_workgroup(group, groups) * LANES + index;
+    let size = params.size / WIDTH;
+    let n = i / size;
+    if (n >= params.tokens) { return; }
+    let token = min(tokens[n], params.vocabulary - 1u);
+    y[i] = table[token * size + i % size];
+}

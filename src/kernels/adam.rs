@@ -1,0 +1,199 @@
+//! Adam (Kingma and Ba 2015, algorithm 1, with epsilon where PyTorch has it), after clipping by the global norm (Pascanu et
+//! al. 2013, algorithm 1). A step whose norm or loss is not finite changes nothing.
+
+use super::{
+    expect::{expect, expect_scratch, expect_setting},
+    reduction::{PARTIALS, row_lanes, split},
+    table::{ADAM, ADAM_NORM, ADAM_SETTINGS},
+};
+use crate::{
+    Result,
+    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, grid},
+};
+
+/// Elements of scratch before the partial sums.
+const SETTINGS: usize = 4;
+
+/// Powers beta^(2^k) that the device gets: exponents below 2^24, past which no bias is left.
+const POWERS: u32 = 24;
+
+/// The settings for one flat buffer of parameters. Learning rate and step come from [`super::Step`].
+///
+/// Where the parameters lie in several buffers, [`Adam::record_norm`] runs once for each, with its partial sums behind the
+/// previous one's, then [`Adam::record_settings`] once, then [`Adam::record_update`] for each.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adam {
+    /// Parameters in the buffer.
+    pub elements: usize,
+    /// Decay of the first moment, in `[0, 1)`.
+    pub beta1: f64,
+    /// Decay of the second moment, in `[0, 1)`.
+    pub beta2: f64,
+    /// Added to the root of the corrected second moment.
+    pub epsilon: f32,
+    /// The norm that the gradients are scaled down to, if any.
+    pub clip_norm: Option<f32>,
+}
+
+impl Adam {
+    /// Elements of scratch that suffice for one buffer on every adapter.
+    pub fn scratch(&self) -> usize {
+        SETTINGS + 2 * PARTIALS
+    }
+
+    /// Partial sums of this buffer's norm, two elements of scratch each.
+    pub fn partials(&self, gpu: &Gpu) -> usize {
+        split(gpu, self.elements).1
+    }
+
+    /// Operations and bytes of a whole step.
+    pub fn cost(&self) -> Cost {
+        let mut cost = self.norm_cost();
+        cost += self.update_cost();
+        cost
+    }
+
+    fn norm_cost(&self) -> Cost {
+        let elements = self.elements as f64;
+        Cost { operations: 3.0 * elements, transcendental: 0.0, read: elements * ELEMENT as f64, written: 0.0 }
+    }
+
+    fn update_cost(&self) -> Cost {
+        let (elements, bytes) = (self.elements as f64, self.elements as f64 * ELEMENT as f64);
+        Cost { operations: 11.0 * elements, transcendental: 2.0 * elements, read: 4.0 * bytes, written: 3.0 * bytes }
+    }
+
+    fn check(&self) -> Result<()> {
+        for (argument, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            expect_setting("adam", argument, (0.0..1.0).contains(&beta), "a decay in [0, 1)", beta)?;
+        }
+        let epsilon = f64::from(self.epsilon);
+        expect_setting("adam", "epsilon", epsilon > 0.0, "a positive number", epsilon)?;
+        let clip = f64::from(self.clip_norm.unwrap_or(1.0));
+        expect_setting("adam", "clip_norm", clip > 0.0 && clip.is_finite(), "a positive number", clip)
+    }
+
+    /// Records a whole step on one buffer: parameters, gradients and both moments `[elements]`. norm `[2]` gets the norm
+    /// before clipping, and 1 if the step is made or 0 if it is skipped: because the norm, or the loss `[1]` if there is
+    /// one, is not finite, or because a squared gradient would leave f32.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if a tensor has another number of elements or a setting is out of its range, and what
+    /// [`Recorder::dispatch`] reports.
+    #[expect(clippy::too_many_arguments, reason = "the state, its inputs and what it reports")]
+    pub fn record(
+        &self,
+        recorder: &mut Recorder,
+        parameters: &Tensor,
+        gradients: &Tensor,
+        first: &Tensor,
+        second: &Tensor,
+        step: &Tensor,
+        loss: Option<&Tensor>,
+        scratch: &Tensor,
+        norm: &Tensor,
+    ) -> Result<()> {
+        let partials = self.partials(recorder.gpu());
+        self.record_norm(recorder, gradients, scratch, 0)?;
+        self.record_settings(recorder, partials, gradients, step, loss, scratch, norm)?;
+        self.record_update(recorder, parameters, gradients, first, second, scratch)
+    }
+
+    /// Records the partial sums of this buffer's norm, from number `partial` on.
+    ///
+    /// # Errors
+    /// As [`Adam::record`].
+    pub fn record_norm(
+        &self,
+        recorder: &mut Recorder,
+        gradients: &Tensor,
+        scratch: &Tensor,
+        partial: usize,
+    ) -> Result<()> {
+        expect("adam", "gradients", gradients, &[self.elements])?;
+        let (span, groups) = split(recorder.gpu(), self.elements);
+        expect_scratch("adam", scratch, SETTINGS + 2 * (partial + groups))?;
+        recorder.dispatch(&Launch {
+            kernel: &ADAM_NORM,
+            specialisation: row_lanes(recorder.gpu()),
+            params: &[self.elements as u32, span as u32, partial as u32],
+            tensors: &[gradients, scratch],
+            workgroups: [groups as u32, 1, 1],
+            cost: self.norm_cost(),
+        })
+    }
+
+    /// Records norm and settings of a step from `partials` partial sums. `gradients` are any of those that went into them.
+    ///
+    /// # Errors
+    /// As [`Adam::record`].
+    #[expect(clippy::too_many_arguments, reason = "what decides on a step and what it reports")]
+    pub fn record_settings(
+        &self,
+        recorder: &mut Recorder,
+        partials: usize,
+        gradients: &Tensor,
+        step: &Tensor,
+        loss: Option<&Tensor>,
+        scratch: &Tensor,
+        norm: &Tensor,
+    ) -> Result<()> {
+        self.check()?;
+        expect("adam", "norm", norm, &[2])?;
+        if let Some(loss) = loss {
+            expect("adam", "loss", loss, &[1])?;
+        }
+        expect_scratch("adam", scratch, SETTINGS + 2 * partials)?;
+        let clip = self.clip_norm.unwrap_or(0.0);
+        let mut params =
+            vec![partials as u32, u32::from(loss.is_some()), u32::from(self.clip_norm.is_some()), clip.to_bits()];
+        for k in 0..POWERS {
+            for beta in [self.beta1, self.beta2] {
+                // 1 - beta^(2^k), exact to the last bit even where beta^(2^k) is nearly 1.
+                let complement = -(beta.ln() * f64::from(1_u32 << k)).exp_m1();
+                params.push((complement as f32).to_bits());
+            }
+        }
+        let bytes = 8.0 * partials as f64;
+        recorder.dispatch(&Launch {
+            kernel: &ADAM_SETTINGS,
+            specialisation: row_lanes(recorder.gpu()),
+            params: &params,
+            tensors: &[step, loss.unwrap_or(gradients), scratch, norm],
+            workgroups: [1, 1, 1],
+            cost: Cost { operations: 2.0 * partials as f64, transcendental: 4.0, read: bytes, written: 24.0 },
+        })
+    }
+
+    /// Records the update of one buffer: parameters and both moments `[elements]`, from the settings in scratch.
+    ///
+    /// # Errors
+    /// As [`Adam::record`].
+    pub fn record_update(
+        &self,
+        recorder: &mut Recorder,
+        parameters: &Tensor,
+        gradients: &Tensor,
+        first: &Tensor,
+        second: &Tensor,
+        scratch: &Tensor,
+    ) -> Result<()> {
+        self.check()?;
+        for (argument, tensor) in
+            [("parameters", parameters), ("gradients", gradients), ("first", first), ("second", second)]
+        {
+            expect("adam", argument, tensor, &[self.elements])?;
+        }
+        expect_scratch("adam", scratch, SETTINGS)?;
+        let lanes = recorder.gpu().tiles().workgroup;
+        let share = |beta: f64| ((1.0 - beta) as f32).to_bits();
+        recorder.dispatch(&Launch {
+            kernel: &ADAM,
+            specialisation: Specialisation::new().constant("LANES", lanes),
+            params: &[self.elements as u32, share(self.beta1), share(self.beta2), self.epsilon.to_bits()],
+            tensors: &[scratch, gradients, parameters, first, second],
+            workgroups: grid(self.elements.div_ceil(4 * lanes as usize)),
+            cost: self.update_cost(),
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! Element by element, on one tensor or on two of the same shape: sum, product, tanh, logistic function.
+
+use super::{
+    expect::expect,
+    table::{POINTWISE, POINTWISE_BACKWARD},
+};
+use crate::{
+    Error, Result,
+    gpu::{Cost, ELEMENT, Launch, Recorder, Shader, Specialisation, Tensor, grid},
+};
+
+/// What is computed for each element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pointwise {
+    /// `a + b`.
+    Add,
+    /// `a * b`.
+    Multiply,
+    /// `tanh(a)`.
+    Tanh,
+    /// `1 / (1 + exp(-a))`.
+    Sigmoid,
+}
+
+impl Pointwise {
+    /// Whether there is a second operand.
+    pub fn is_binary(self) -> bool {
+        matches!(self, Self::Add | Self::Multiply)
+    }
+
+    fn define(self) -> &'static str {
+        match self {
+            Self::Add => "ADD",
+            Self::Multiply => "MULTIPLY",
+            Self::Tanh => "TANH",
+            Self::Sigmoid => "SIGMOID",
+        }
+    }
+
+    /// Operations and bytes of the forward pass over `elements`.
+    pub fn cost(self, elements: usize) -> Cost {
+        let (elements, bytes) = (elements as f64, elements as f64 * ELEMENT as f64);
+        // tanh: nine fused multiply-adds and a product around its division.
+        let (operations, transcendental) = match self {
+            Self::Add | Self::Multiply => (1.0, 0.0),
+            Self::Tanh => (20.0, 1.0),
+            Self::Sigmoid => (2.0, 2.0),
+        };
+        Cost {
+            operations: operations * elements,
+            transcendental: transcendental * elements,
+            read: if self.is_binary() { 2.0 * bytes } else { bytes },
+            written: bytes,
+        }
+    }
+
+    /// Operations and bytes of the gradient of one operand of `elements`.
+    pub fn backward_cost(self, elements: usize) -> Cost {
+        let (elements, bytes) = (elements as f64, elements as f64 * ELEMENT as f64);
+        let (operations, reads) = match self {
+            Self::Add => (0.0, 1.0),
+            Self::Multiply => (1.0, 2.0),
+            Self::Tanh | Self::Sigmoid => (3.0, 2.0),
+        };
+        Cost { operations: operations * elements, transcendental: 0.0, read: reads * bytes, written: bytes }
+    }
+
+    fn check_operands(self, second: bool) -> Result<()> {
+        if second == self.is_binary() {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            operation: "pointwise",
+            argument: "b",
+            wanted: format!("{} operands for {self:?}", 1 + usize::from(self.is_binary())),
+            got: (1 + usize::from(second)).to_string(),
+        })
+    }
+
+    fn dispatch(self, recorder: &mut Recorder, kernel: &'static Shader, tensors: &[&Tensor], cost: Cost) -> Result<()> {
+        let elements = tensors[0].elements();
+        let lanes = recorder.gpu().tiles().workgroup;
+        recorder.dispatch(&Launch {
+            kernel,
+            specialisation: Specialisation::new().define(self.define()).constant("LANES", lanes),
+            params: &[elements as u32],
+            tensors,
+            workgroups: grid(elements.div_ceil(4 * lanes as usize)),
+            cost,
+        })
+    }
+
+    /// Records y from a and, for the binary operations, b: all of the same number of elements.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if they are not, or if b is missing or superfluous, and what [`Recorder::dispatch`] reports.
+    pub fn record(self, recorder: &mut Recorder, a: &Tensor, b: Option<&Tensor>, y: &Tensor) -> Result<()> {
+        self.check_operands(b.is_some())?;
+        let b = b.unwrap_or(a);
+        for (argument, tensor) in [("a", a), ("b", b), ("y", y)] {
+            expect("pointwise", argument, tensor, y.shape().dims())?;
+        }
+        self.dispatch(recorder, &POINTWISE, &[a, b, y], self.cost(y.elements()))
+    }
+
+    /// Records the gradients of a and, for the binary operations, of b, from d_y. `y` is what the forward pass gave.
+    ///
+    /// # Errors
+    /// As [`Pointwise::record`].
+    #[expect(clippy::too_many_arguments, reason = "operands, result and their gradients")]
+    pub fn record_backward(
+        self,
+        recorder: &mut Recorder,
+        a: &Tensor,
+        b: Option<&Tensor>,
+        y: &Tensor,
+        d_y: &Tensor,
+        d_a: &Tensor,
+        d_b: Option<&Tensor>,
+    ) -> Result<()> {
+        self.check_operands(b.is_some())?;
+        self.check_operands(d_b.is_some())?;
+        let (b, cost) = (b.unwrap_or(a), self.backward_cost(y.elements()));
+        let shape = y.shape().dims();
+        for (argument, tensor) in [("a", a), ("b", b), ("d_y", d_y), ("d_a", d_a), ("d_b", d_b.unwrap_or(d_a))] {
+            expect("pointwise", argument, tensor, shape)?;
+        }
+        let (for_a, for_b) = match self {
+            Self::Add => (d_y, d_y),
+            Self::Multiply => (b, a),
+            Self::Tanh | Self::Sigmoid => (y, y),
+        };
+        self.dispatch(recorder, &POINTWISE_BACKWARD, &[for_a, d_y, d_a], cost)?;
+        match d_b {
+            Some(d_b) => self.dispatch(recorder, &POINTWISE_BACKWARD, &[for_b, d_y, d_b], cost),
+            None => Ok(()),
+        }
+    }
+}

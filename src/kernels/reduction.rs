@@ -1,0 +1,242 @@
+//! Sums over a whole tensor, of its squares, or over its rows; each in two dispatches of a fixed order.
+
+use super::{
+    expect::{expect, expect_scratch},
+    table::{REDUCTION, REDUCTION_BACKWARD, REDUCTION_COLUMNS},
+};
+use crate::{
+    Error, Result,
+    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, grid},
+};
+
+/// The most partial sums of one tensor: few enough for one workgroup to add up.
+pub(super) const PARTIALS: usize = 1024;
+
+/// Drivers on the CPU cut loops that are longer.
+const LONGEST_LOOP: usize = 30_000;
+
+/// How a tensor of `elements` is split: (vec4s of one workgroup, number of workgroups).
+pub(super) fn split(gpu: &Gpu, elements: usize) -> (usize, usize) {
+    let (vectors, lanes) = (elements.div_ceil(4), gpu.tiles().row as usize);
+    // Sixteen loads a lane amortise a workgroup; then the sums are short, and so is their error.
+    let span = vectors.div_ceil(PARTIALS).next_multiple_of(lanes).max(16 * lanes);
+    (span, vectors.div_ceil(span))
+}
+
+/// A workgroup that shares one row or run: its lanes, and whether they are one subgroup.
+pub(super) fn row_lanes(gpu: &Gpu) -> Specialisation {
+    let tiles = gpu.tiles();
+    Specialisation::new().define_if(tiles.subgroup == Some(tiles.row), "SUBGROUPS").constant("LANES", tiles.row)
+}
+
+fn pass_cost(elements: usize, partials: usize, squares: bool) -> Cost {
+    let operations = if squares { 2.0 } else { 1.0 };
+    Cost {
+        operations: operations * elements as f64,
+        transcendental: 0.0,
+        read: elements as f64 * ELEMENT as f64,
+        written: partials as f64 * ELEMENT as f64,
+    }
+}
+
+fn record_total(
+    recorder: &mut Recorder,
+    elements: usize,
+    squares: bool,
+    [x, scratch, out]: [&Tensor; 3],
+) -> Result<()> {
+    expect("reduction", "x", x, &[elements])?;
+    expect("reduction", "out", out, &[1])?;
+    let (span, groups) = split(recorder.gpu(), elements);
+    expect_scratch("reduction", scratch, groups)?;
+    let lanes = row_lanes(recorder.gpu());
+    recorder.dispatch(&Launch {
+        kernel: &REDUCTION,
+        specialisation: lanes.clone().define_if(squares, "SQUARES"),
+        params: &[elements as u32, span as u32],
+        tensors: &[x, scratch],
+        workgroups: [groups as u32, 1, 1],
+        cost: pass_cost(elements, groups, squares),
+    })?;
+    recorder.dispatch(&Launch {
+        kernel: &REDUCTION,
+        specialisation: lanes,
+        params: &[groups as u32, groups as u32],
+        tensors: &[scratch, out],
+        workgroups: [1, 1, 1],
+        cost: pass_cost(groups, 1, false),
+    })
+}
+
+/// `columns` sums, each spread over the rows of d_x; with x, the gradient of the sum of squares.
+fn record_spread(
+    recorder: &mut Recorder,
+    elements: usize,
+    columns: usize,
+    x: Option<&Tensor>,
+    d: &Tensor,
+    d_x: &Tensor,
+) -> Result<()> {
+    expect("reduction", "x", x.unwrap_or(d_x), &[elements])?;
+    expect("reduction", "d", d, &[columns])?;
+    expect("reduction", "d_x", d_x, &[elements])?;
+    let lanes = recorder.gpu().tiles().workgroup;
+    let bytes = elements as f64 * ELEMENT as f64;
+    recorder.dispatch(&Launch {
+        kernel: &REDUCTION_BACKWARD,
+        specialisation: Specialisation::new().define_if(x.is_some(), "SQUARES").constant("LANES", lanes),
+        params: &[elements as u32, columns as u32],
+        tensors: &[x.unwrap_or(d), d, d_x],
+        workgroups: grid(elements.div_ceil(4 * lanes as usize)),
+        cost: Cost {
+            operations: if x.is_some() { 2.0 * elements as f64 } else { 0.0 },
+            transcendental: 0.0,
+            read: columns as f64 * ELEMENT as f64 + if x.is_some() { bytes } else { 0.0 },
+            written: bytes,
+        },
+    })
+}
+
+/// The sum of all elements, `[1]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sum {
+    /// Elements of x.
+    pub elements: usize,
+}
+
+impl Sum {
+    /// Elements of scratch that suffice on every adapter.
+    pub fn scratch(&self) -> usize {
+        PARTIALS
+    }
+
+    /// Operations and bytes of the forward pass.
+    pub fn cost(&self) -> Cost {
+        pass_cost(self.elements, 1, false)
+    }
+
+    /// Records out `[1]` from x, any shape of `elements`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a tensor has another number of elements, and what [`Recorder::dispatch`] reports.
+    pub fn record(&self, recorder: &mut Recorder, x: &Tensor, scratch: &Tensor, out: &Tensor) -> Result<()> {
+        record_total(recorder, self.elements, false, [x, scratch, out])
+    }
+
+    /// Records d_x from d `[1]`.
+    ///
+    /// # Errors
+    /// As [`Sum::record`].
+    pub fn record_backward(&self, recorder: &mut Recorder, d: &Tensor, d_x: &Tensor) -> Result<()> {
+        record_spread(recorder, self.elements, 1, None, d, d_x)
+    }
+}
+
+/// The sum of the squares of all elements, `[1]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SumOfSquares {
+    /// Elements of x.
+    pub elements: usize,
+}
+
+impl SumOfSquares {
+    /// Elements of scratch that suffice on every adapter.
+    pub fn scratch(&self) -> usize {
+        PARTIALS
+    }
+
+    /// Operations and bytes of the forward pass.
+    pub fn cost(&self) -> Cost {
+        pass_cost(self.elements, 1, true)
+    }
+
+    /// Records out `[1]` from x, any shape of `elements`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a tensor has another number of elements, and what [`Recorder::dispatch`] reports.
+    pub fn record(&self, recorder: &mut Recorder, x: &Tensor, scratch: &Tensor, out: &Tensor) -> Result<()> {
+        record_total(recorder, self.elements, true, [x, scratch, out])
+    }
+
+    /// Records d_x = 2 x d, from x and d `[1]`.
+    ///
+    /// # Errors
+    /// As [`SumOfSquares::record`].
+    pub fn record_backward(&self, recorder: &mut Recorder, x: &Tensor, d: &Tensor, d_x: &Tensor) -> Result<()> {
+        record_spread(recorder, self.elements, 1, Some(x), d, d_x)
+    }
+}
+
+/// The sum `[columns]` of the rows of `[rows, columns]`: the gradient of a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColumnSum {
+    /// Rows of x.
+    pub rows: usize,
+    /// Columns of x, and elements of the sum.
+    pub columns: usize,
+}
+
+impl ColumnSum {
+    /// Rows that one invocation adds up: the root, so that both passes are about as long, and errors small.
+    fn block(&self) -> usize {
+        ((self.rows as f64).sqrt().ceil() as usize).max(16)
+    }
+
+    /// Elements of scratch.
+    pub fn scratch(&self) -> usize {
+        self.rows.div_ceil(self.block()) * self.columns
+    }
+
+    /// Operations and bytes of the forward pass.
+    pub fn cost(&self) -> Cost {
+        pass_cost(self.rows * self.columns, self.columns, false)
+    }
+
+    fn pass(&self, recorder: &mut Recorder, block: usize, x: &Tensor, y: &Tensor) -> Result<()> {
+        let vector = self.columns % 4 == 0;
+        // Columns are few: small workgroups spread them over more of the adapter.
+        let lanes = recorder.gpu().tiles().row;
+        let wide = lanes as usize * if vector { 4 } else { 1 };
+        let blocks = self.rows.div_ceil(block);
+        recorder.dispatch(&Launch {
+            kernel: &REDUCTION_COLUMNS,
+            specialisation: Specialisation::new().define_if(vector, "VECTOR").constant("LANES", lanes),
+            params: &[self.rows as u32, self.columns as u32, block as u32],
+            tensors: &[x, y],
+            workgroups: [self.columns.div_ceil(wide) as u32, blocks as u32, 1],
+            cost: pass_cost(self.rows * self.columns, blocks * self.columns, false),
+        })
+    }
+
+    /// Records out `[columns]` from x `[rows, columns]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a tensor has another number of elements, [`Error::Limit`] past 900 million rows, and what
+    /// [`Recorder::dispatch`] reports.
+    pub fn record(&self, recorder: &mut Recorder, x: &Tensor, scratch: &Tensor, out: &Tensor) -> Result<()> {
+        expect("reduction", "x", x, &[self.rows, self.columns])?;
+        expect("reduction", "out", out, &[self.columns])?;
+        expect_scratch("reduction", scratch, self.scratch())?;
+        let block = self.block();
+        if block > LONGEST_LOOP {
+            return Err(Error::Limit {
+                what: format!("the sum of {} rows", self.rows),
+                need: block as u64,
+                limit: "longest loop",
+                have: LONGEST_LOOP as u64,
+                remedy: "Use a smaller batch or shorter sequences.".into(),
+            });
+        }
+        let partials = Self { rows: self.rows.div_ceil(block), ..*self };
+        self.pass(recorder, block, x, scratch)?;
+        partials.pass(recorder, partials.rows, scratch, out)
+    }
+
+    /// Records d_x `[rows, columns]` from d `[columns]`.
+    ///
+    /// # Errors
+    /// As [`ColumnSum::record`].
+    pub fn record_backward(&self, recorder: &mut Recorder, d: &Tensor, d_x: &Tensor) -> Result<()> {
+        record_spread(recorder, self.rows * self.columns, self.columns, None, d, d_x)
+    }
+}

@@ -1,0 +1,51 @@
+//! Checks of [`crate::kernels::embedding`].
+
+use super::{Case, Check, Direction, largest, widen};
+use crate::{Result, kernels::embedding::Embedding, reference};
+
+/// Sums of up to 300 rows, relative to the sums of absolute values.
+const TOLERANCE: f64 = 1e-6;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check { kernel: "embedding", direction: Direction::Forward, tolerance: 0.0, run: forward },
+    Check { kernel: "embedding", direction: Direction::Backward, tolerance: TOLERANCE, run: backward },
+];
+
+/// Half of the cases have one token, such as padding, in a third of all places.
+fn sizes(case: &mut Case<'_>) -> (Embedding, Vec<u32>) {
+    let embedding = Embedding { vocabulary: case.size(500), size: case.size(129), tokens: case.size(300) };
+    let skewed = case.coin();
+    let token = |case: &mut Case<'_>| {
+        if skewed && case.below(3) == 0 { 0 } else { case.below(embedding.vocabulary) as u32 }
+    };
+    let tokens = (0..embedding.tokens).map(|_| token(case)).collect();
+    (embedding, tokens)
+}
+
+fn reference(embedding: &Embedding) -> reference::embedding::Embedding {
+    reference::embedding::Embedding { vocabulary: embedding.vocabulary, size: embedding.size }
+}
+
+fn forward(case: &mut Case<'_>) -> Result<f64> {
+    let (embedding, tokens) = sizes(case);
+    let Embedding { vocabulary, size, .. } = embedding;
+    let table = case.values(vocabulary * size, 1.0);
+    let (table_gpu, tokens_gpu) = (case.upload([vocabulary, size], &table)?, case.upload_u32([tokens.len()], &tokens)?);
+    let y = case.poisoned([tokens.len(), size])?;
+    case.run(|recorder| embedding.record(recorder, &table_gpu, &tokens_gpu, &y))?;
+    case.error(&y, &reference(&embedding).forward(&widen(&table), &tokens), 0.0)
+}
+
+fn backward(case: &mut Case<'_>) -> Result<f64> {
+    let (embedding, tokens) = sizes(case);
+    let Embedding { vocabulary, size, .. } = embedding;
+    let d_y = case.values(tokens.len() * size, 1.0);
+    let (tokens_gpu, d_y_gpu) = (case.upload_u32([tokens.len()], &tokens)?, case.upload([tokens.len(), size], &d_y)?);
+    let (scratch, d_table) = (case.poisoned([embedding.scratch()])?, case.poisoned([vocabulary, size])?);
+    case.run(|recorder| embedding.record_backward(recorder, &tokens_gpu, &d_y_gpu, &scratch, &d_table))?;
+    let reference = reference(&embedding);
+    let d_y = widen(&d_y);
+    let absolute: Vec<f64> = d_y.iter().map(|d| d.abs()).collect();
+    let scale = largest(&reference.backward(&tokens, &absolute));
+    case.error(&d_table, &reference.backward(&tokens, &d_y), scale)
+}

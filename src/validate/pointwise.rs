@@ -1,0 +1,69 @@
+//! Checks of [`crate::kernels::pointwise`].
+
+use super::{Case, Check, Direction, widen};
+use crate::{Result, kernels::pointwise::Pointwise, reference};
+
+/// No sums; tanh errs by 3.4e-7, and its derivative cancels near 1.
+const TOLERANCE: f64 = 1e-6;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check { kernel: "pointwise", direction: Direction::Forward, tolerance: TOLERANCE, run: forward },
+    Check { kernel: "pointwise", direction: Direction::Backward, tolerance: TOLERANCE, run: backward },
+];
+
+struct Operands {
+    operation: Pointwise,
+    reference: reference::pointwise::Pointwise,
+    rows: usize,
+    columns: usize,
+    a: Vec<f32>,
+    b: Option<Vec<f32>>,
+}
+
+fn operands(case: &mut Case<'_>) -> Operands {
+    let (operation, reference) = [
+        (Pointwise::Add, reference::pointwise::Pointwise::Add),
+        (Pointwise::Multiply, reference::pointwise::Pointwise::Multiply),
+        (Pointwise::Tanh, reference::pointwise::Pointwise::Tanh),
+        (Pointwise::Sigmoid, reference::pointwise::Pointwise::Sigmoid),
+    ][case.below(4)];
+    let (rows, columns) = (case.size(129), case.size(129));
+    let a = case.values(rows * columns, 2.0);
+    let b = operation.is_binary().then(|| case.values(rows * columns, 1.0));
+    Operands { operation, reference, rows, columns, a, b }
+}
+
+fn forward(case: &mut Case<'_>) -> Result<f64> {
+    let Operands { operation, reference, rows, columns, a, b } = operands(case);
+    let a_gpu = case.upload([rows, columns], &a)?;
+    let b_gpu = b.as_ref().map(|b| case.upload([rows, columns], b)).transpose()?;
+    let y = case.poisoned([rows, columns])?;
+    case.run(|recorder| operation.record(recorder, &a_gpu, b_gpu.as_ref(), &y))?;
+    let b = b.map(|b| widen(&b));
+    case.error(&y, &reference.forward(&widen(&a), b.as_deref()), 0.0)
+}
+
+fn backward(case: &mut Case<'_>) -> Result<f64> {
+    let Operands { operation, reference, rows, columns, a, b } = operands(case);
+    let shape = [rows, columns];
+    let d_y = case.values(rows * columns, 1.0);
+    let a_gpu = case.upload(shape, &a)?;
+    let b_gpu = b.as_ref().map(|b| case.upload(shape, b)).transpose()?;
+    let d_y_gpu = case.upload(shape, &d_y)?;
+    let (y, d_a) = (case.poisoned(shape)?, case.poisoned(shape)?);
+    let d_b = b.as_ref().map(|_| case.poisoned(shape)).transpose()?;
+    case.run(|recorder| {
+        operation.record(recorder, &a_gpu, b_gpu.as_ref(), &y)?;
+        operation.record_backward(recorder, &a_gpu, b_gpu.as_ref(), &y, &d_y_gpu, &d_a, d_b.as_ref())
+    })?;
+    let b = b.map(|b| widen(&b));
+    let (a, d_y) = (widen(&a), widen(&d_y));
+    let (reference_a, reference_b) = reference.backward(&a, b.as_deref(), &d_y);
+    // A derivative near 0 is the rounding error of y times d_y.
+    let scale = super::largest(&d_y);
+    let mut worst = case.error(&d_a, &reference_a, scale)?;
+    if let (Some(d_b), Some(reference_b)) = (d_b, reference_b) {
+        worst = worst.max(case.error(&d_b, &reference_b, scale)?);
+    }
+    Ok(worst)
+}
