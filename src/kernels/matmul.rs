@@ -56,12 +56,12 @@ impl<'a> Matrix<'a> {
         Self { stride, ..self }
     }
 
-    fn aligned(&self) -> bool {
+    pub(super) fn aligned(&self) -> bool {
         [self.offset, self.stride, self.batch_stride].iter().all(|value| value % 4 == 0)
     }
 
     /// The element behind the last one that `rows` x `columns` x `batch` touch.
-    fn end(&self, rows: usize, columns: usize, batch: usize) -> usize {
+    pub(super) fn end(&self, rows: usize, columns: usize, batch: usize) -> usize {
         self.offset + (batch - 1) * self.batch_stride + (rows - 1) * self.stride + columns
     }
 }

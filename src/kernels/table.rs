@@ -24,6 +24,7 @@ shaders! {
     ADAM = "adam" [Uniform, Read, Read, Write, Write, Write];
     ADAM_NORM = "adam_norm" [Uniform, Read, Write];
     ADAM_SETTINGS = "adam_settings" [Uniform, Uniform, Read, Write, Write];
+    COPY = "copy" [Uniform, Read, Read, Write];
     CROSS_ENTROPY = "cross_entropy" [Uniform, Read, Read, Write, Write];
     CROSS_ENTROPY_BACKWARD = "cross_entropy_backward" [Uniform, Uniform, Read, Read, Read, Write];
     CROSS_ENTROPY_TOTAL = "cross_entropy_total" [Uniform, Uniform, Read, Write];
@@ -31,6 +32,8 @@ shaders! {
     EMBEDDING_BACKWARD = "embedding_backward" [Uniform, Read, Read, Write];
     EMBEDDING_RANK = "embedding_rank" [Uniform, Read, Write];
     EMBEDDING_SORT = "embedding_sort" [Uniform, Read, Write];
+    GRU = "gru" [Uniform, Read, Read, Read, Read, Write, Write, Write];
+    GRU_BACKWARD = "gru_backward" [Uniform, Read, Read, Read, Read, Read, Write, Write, Write];
     MATMUL = "matmul" [Uniform, Read, Read, Read, Write];
     POINTWISE = "pointwise" [Uniform, Read, Read, Write];
     POINTWISE_BACKWARD = "pointwise_backward" [Uniform, Read, Read, Write];

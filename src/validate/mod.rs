@@ -6,8 +6,10 @@
 //! check states its tolerance once, for the longest sums that it draws.
 
 mod adam;
+mod copy;
 mod cross_entropy;
 mod embedding;
+mod gru;
 mod matmul;
 mod pointwise;
 mod reduction;
@@ -68,11 +70,20 @@ pub struct Row {
 
 /// Every check, in the order of the table.
 pub fn checks() -> Vec<Check> {
-    [adam::CHECKS, cross_entropy::CHECKS, embedding::CHECKS, matmul::CHECKS, pointwise::CHECKS, reduction::CHECKS]
-        .into_iter()
-        .flatten()
-        .map(|check| Check { ..*check })
-        .collect()
+    [
+        adam::CHECKS,
+        copy::CHECKS,
+        cross_entropy::CHECKS,
+        embedding::CHECKS,
+        gru::CHECKS,
+        matmul::CHECKS,
+        pointwise::CHECKS,
+        reduction::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|check| Check { ..*check })
+    .collect()
 }
 
 /// Runs `cases` random cases of a check. Case number `n` depends on `seed + n` alone.
