@@ -141,8 +141,7 @@ fn parameters_that_are_missing_or_of_another_shape_are_refused() {
     let loss = graph.sum(weight).unwrap();
     for shape in [None, Some([2, 3])] {
         let parameters = shape.map(|shape| Parameters::new(gpu, [("weight".to_owned(), shape.into())]).unwrap());
-        let options =
-            ProgramOptions { parameters: parameters.as_ref(), outputs: &[loss], ..ProgramOptions::default() };
+        let options = ProgramOptions { parameters: parameters.as_ref(), outputs: &[loss], ..ProgramOptions::default() };
         let error = Program::compile(gpu, &graph, &options).unwrap_err().to_string();
         assert_eq!(error, "program: parameters: wanted `weight` [2, 2], got none of that name and shape");
     }

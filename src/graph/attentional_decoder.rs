@@ -142,8 +142,7 @@ impl Operation for Backward {
         let [words, state0, key, annotation, query_weight, energy, cell @ .., scratch] = context.outputs else {
             unreachable!("ten gradients are pushed")
         };
-        let gradients =
-            Gradients { words, state0, key, annotation, query_weight, energy, cell: gru::weights(cell)[0] };
+        let gradients = Gradients { words, state0, key, annotation, query_weight, energy, cell: gru::weights(cell)[0] };
         let saved = Saved { states, gates, queries };
         let tiles = Tiles::choose(recorder.gpu(), &self.0);
         self.0.record_backward(

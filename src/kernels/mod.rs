@@ -3,10 +3,12 @@
 pub mod adam;
 pub mod additive_attention;
 pub mod beam_search;
+pub mod copy;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
 mod expect;
+pub mod gru;
 pub mod matmul;
 pub mod pointwise;
 pub mod reduction;

@@ -31,6 +31,7 @@ shaders! {
     BEAM_SEARCH = "beam_search" [Uniform, Read, Read, Read, Write];
     BEAM_SEARCH_COUNT = "beam_search_count" [Uniform, Read, Write, Write];
     BEAM_SEARCH_MERGE = "beam_search_merge" [Uniform, Read, Read, Write, Write, Write, Write, Write, Write];
+    COPY = "copy" [Uniform, Read, Read, Write];
     CROSS_ENTROPY = "cross_entropy" [Uniform, Read, Read, Write, Write];
     CROSS_ENTROPY_BACKWARD = "cross_entropy_backward" [Uniform, Uniform, Read, Read, Read, Write];
     CROSS_ENTROPY_TOTAL = "cross_entropy_total" [Uniform, Uniform, Read, Write];
@@ -39,6 +40,8 @@ shaders! {
     EMBEDDING_BACKWARD = "embedding_backward" [Uniform, Read, Read, Write];
     EMBEDDING_RANK = "embedding_rank" [Uniform, Read, Write];
     EMBEDDING_SORT = "embedding_sort" [Uniform, Read, Write];
+    GRU = "gru" [Uniform, Read, Read, Read, Read, Write, Write, Write];
+    GRU_BACKWARD = "gru_backward" [Uniform, Read, Read, Read, Read, Read, Write, Write, Write];
     MATMUL = "matmul" [Uniform, Read, Read, Read, Write];
     POINTWISE = "pointwise" [Uniform, Read, Read, Write];
     POINTWISE_BACKWARD = "pointwise_backward" [Uniform, Read, Read, Write];

@@ -8,10 +8,12 @@
 mod adam;
 mod additive_attention;
 mod beam_search;
+mod copy;
 mod cross_entropy;
 mod dropout;
 mod embedding;
 mod golden;
+mod gru;
 mod matmul;
 mod pointwise;
 mod reduction;
@@ -78,9 +80,11 @@ pub fn checks() -> Vec<Check> {
         adam::CHECKS,
         additive_attention::CHECKS,
         beam_search::CHECKS,
+        copy::CHECKS,
         cross_entropy::CHECKS,
         dropout::CHECKS,
         embedding::CHECKS,
+        gru::CHECKS,
         matmul::CHECKS,
         pointwise::CHECKS,
         reduction::CHECKS,

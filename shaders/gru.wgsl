@@ -1,0 +1,332 @@
+// One step of a gated recurrent unit (Cho et al. 2014, in the form of cuDNN and PyTorch): the recurrent product of a tile of
+// rows and hidden columns for all three gates, and the gates' arithmetic on it.
+//
+//     r = sigmoid(gi_r + W_hr h + b_hr)      z = sigmoid(gi_z + W_hz h + b_hz)
+//     n = tanh(gi_n + r * (W_hn h + b_hn))   h' = (1 - z) * n + z * h
+//
+// A row that is past its length keeps its state and puts out 0.
+// ATTENDED: the input has a second part, the context, that differs from step to step: gi gains W_ic context, where W_ic are
+// the last columns of weight_ih. The context lies beside the output, in the same tensor. Every row runs on.
+// SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of the state, and the subgroup
+// passes it round. Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
+// VECTOR: all sizes, offsets and strides are multiples of 4.
+#import math
+
+struct Params {
+    rows: u32, hidden: u32,                 // B, H
+    gi_offset: u32, gi_stride: u32,
+    from_offset: u32, to_offset: u32,       // of the states before and after
+    y_offset: u32, y_stride: u32,
+    gates_offset: u32,
+    masked: u32, time: u32,                 // a row is valid while time < its length
+    context: u32, context_offset: u32,      // V; rows y_stride apart
+    weight_offset: u32, weight_stride: u32, // of weight_ih
+}
+
+#ifdef VECTOR
+alias Element = vec4f;
+#else
+alias Element = f32;
+#endif
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> gi: array<Element>;             // [B, 3H], W_i x + b_i
+@group(0) @binding(2) var<storage, read> weight_hh: array<Element>;      // [3H, H]
+@group(0) @binding(3) var<storage, read> bias_hh: array<Element>;        // [3H]
+#ifdef ATTENDED
+@group(0) @binding(4) var<storage, read> weight_ih: array<Element>;      // [3H, E+V]
+#else
+@group(0) @binding(4) var<storage, read> lengths: array<u32>;            // [B]
+#endif
+@group(0) @binding(5) var<storage, read_write> states: array<Element>;   // [.., B, H]
+@group(0) @binding(6) var<storage, read_write> y: array<Element>;        // [B, H], rows y_stride apart
+@group(0) @binding(7) var<storage, read_write> gates: array<Element>;    // [B, 4H]: r, z, n, W_hn h + b_hn
+
+// Four elements from `at` on, of a run that ends at `end`; what lies at its end and past it counts as 0.
+#ifdef VECTOR
+fn load_gi(at: u32, end: u32) -> vec4f { return gi[at / 4u]; }
+fn load_weight_hh(at: u32, end: u32) -> vec4f { return select(vec4f(), weight_hh[min(at, end - 4u) / 4u], at < end); }
+fn load_bias_hh(at: u32, end: u32) -> vec4f { return bias_hh[min(at, end - 4u) / 4u]; }
+fn load_state(at: u32, end: u32) -> vec4f { return select(vec4f(), states[min(at, end - 4u) / 4u], at < end); }
+#ifdef ATTENDED
+fn load_weight_ih(at: u32, end: u32) -> vec4f { return select(vec4f(), weight_ih[min(at, end - 4u) / 4u], at < end); }
+fn load_context(at: u32, end: u32) -> vec4f { return select(vec4f(), y[min(at, end - 4u) / 4u], at < end); }
+#endif
+fn store_state(at: u32, end: u32, value: vec4f) { states[at / 4u] = value; }
+fn store_y(at: u32, end: u32, value: vec4f) { y[at / 4u] = value; }
+fn store_gate(at: u32, end: u32, value: vec4f) { gates[at / 4u] = value; }
+#else
+const STEPS = vec4u(0u, 1u, 2u, 3u);
+fn inside(at: u32, end: u32) -> vec4<bool> { return vec4u(at) + STEPS < vec4u(end); }
+fn clamped(at: u32, end: u32) -> vec4u { return min(vec4u(at) + STEPS, vec4u(end - 1u)); }
+fn load_gi(at: u32, end: u32) -> vec4f {
+    let i = clamped(at, end);
+    return select(vec4f(), vec4f(gi[i.x], gi[i.y], gi[i.z], gi[i.w]), inside(at, end));
+}
+fn load_weight_hh(at: u32, end: u32) -> vec4f {
+    let i = clamped(at, end);
+    return select(vec4f(), vec4f(weight_hh[i.x], weight_hh[i.y], weight_hh[i.z], weight_hh[i.w]), inside(at, end));
+}
+fn load_bias_hh(at: u32, end: u32) -> vec4f {
+    let i = clamped(at, end);
+    return vec4f(bias_hh[i.x], bias_hh[i.y], bias_hh[i.z], bias_hh[i.w]);
+}
+fn load_state(at: u32, end: u32) -> vec4f {
+    let i = clamped(at, end);
+    return select(vec4f(), vec4f(states[i.x], states[i.y], states[i.z], states[i.w]), inside(at, end));
+}
+#ifdef ATTENDED
+fn load_weight_ih(at: u32, end: u32) -> vec4f {
+    let i = clamped(at, end);
+    return select(vec4f(), vec4f(weight_ih[i.x], weight_ih[i.y], weight_ih[i.z], weight_ih[i.w]), inside(at, end));
+}
+fn load_context(at: u32, end: u32) -> vec4f {
+    let i = clamped(at, end);
+    return select(vec4f(), vec4f(y[i.x], y[i.y], y[i.z], y[i.w]), inside(at, end));
+}
+#endif
+fn store_state(at: u32, end: u32, value: vec4f) {
+    states[at] = value.x;
+    if (at + 1u < end) { states[at + 1u] = value.y; }
+    if (at + 2u < end) { states[at + 2u] = value.z; }
+    if (at + 3u < end) { states[at + 3u] = value.w; }
+}
+fn store_y(at: u32, end: u32, value: vec4f) {
+    y[at] = value.x;
+    if (at + 1u < end) { y[at + 1u] = value.y; }
+    if (at + 2u < end) { y[at + 2u] = value.z; }
+    if (at + 3u < end) { y[at + 3u] = value.w; }
+}
+fn store_gate(at: u32, end: u32, value: vec4f) {
+    gates[at] = value.x;
+    if (at + 1u < end) { gates[at + 1u] = value.y; }
+    if (at + 2u < end) { gates[at + 2u] = value.z; }
+    if (at + 3u < end) { gates[at + 3u] = value.w; }
+}
+#endif
+
+fn transpose(x: array<vec4f, 4>) -> array<vec4f, 4> {
+    return array<vec4f, 4>(
+        vec4f(x[0].x, x[1].x, x[2].x, x[3].x),
+        vec4f(x[0].y, x[1].y, x[2].y, x[3].y),
+        vec4f(x[0].z, x[1].z, x[2].z, x[3].z),
+        vec4f(x[0].w, x[1].w, x[2].w, x[3].w));
+}
+
+// Elements k..k+3 (zero past H) of a row's state (clamped).
+fn part_of_state(row: u32, k: u32) -> vec4f {
+    let start = params.from_offset + min(row, params.rows - 1u) * params.hidden;
+    return load_state(start + k, start + params.hidden);
+}
+
+// W_h of `gate`, transposed: its columns k..k+3 (zero past H), hidden columns column..column+3 (clamped).
+fn block_of_weight_hh(gate: u32, k: u32, column: u32) -> array<vec4f, 4> {
+    var block: array<vec4f, 4>;
+    for (var i = 0u; i < 4u; i++) {
+        let start = (gate * params.hidden + min(column + i, params.hidden - 1u)) * params.hidden;
+        block[i] = load_weight_hh(start + k, start + params.hidden);
+    }
+    return transpose(block);
+}
+
+#ifdef ATTENDED
+// The same of the context, and of W_ic.
+fn part_of_context(row: u32, k: u32) -> vec4f {
+    let start = params.context_offset + min(row, params.rows - 1u) * params.y_stride;
+    return load_context(start + k, start + params.context);
+}
+
+fn block_of_weight_ih(gate: u32, k: u32, column: u32) -> array<vec4f, 4> {
+    var block: array<vec4f, 4>;
+    for (var i = 0u; i < 4u; i++) {
+        let row = gate * params.hidden + min(column + i, params.hidden - 1u);
+        let start = params.weight_offset + row * params.weight_stride;
+        block[i] = load_weight_ih(start + k, start + params.context);
+    }
+    return transpose(block);
+}
+#endif
+
+fn bias(gate: u32, column: u32) -> vec4f {
+    return load_bias_hh(gate * params.hidden + column, (gate + 1u) * params.hidden);
+}
+
+// The gates' arithmetic for four columns of one row, from the products with the state (and the context).
+fn finish(row: u32, column: u32, reset: vec4f, update: vec4f, recurrent: vec4f, candidate: vec4f) {
+    if (row >= params.rows || column >= params.hidden) { return; }
+    let h = params.hidden;
+    let from_x = params.gi_offset + row * params.gi_stride;
+    let from_h = params.from_offset + row * h;
+    let old = load_state(from_h + column, from_h + h);
+    let r = sigmoid4(load_gi(from_x + column, from_x + h) + reset);
+    let z = sigmoid4(load_gi(from_x + h + column, from_x + 2u * h) + update);
+    let n = tanh4(fma(r, recurrent, load_gi(from_x + 2u * h + column, from_x + 3u * h) + candidate));
+    var next = fma(z, old - n, n);
+    var output = next;
+    var saved = array<vec4f, 4>(r, z, n, recurrent);
+#ifdef ATTENDED
+#else
+    let valid = vec4<bool>(params.masked == 0u || params.time < lengths[row]);
+    next = select(old, next, valid);
+    output = select(vec4f(), output, valid);
+    for (var i = 0u; i < 4u; i++) { saved[i] = select(vec4f(), saved[i], valid); }
+#endif
+    let to = params.to_offset + row * h;
+    store_state(to + column, to + h, next);
+    let out = params.y_offset + row * params.y_stride;
+    store_y(out + column, out + h, output);
+    for (var i = 0u; i < 4u; i++) {
+        let gate = params.gates_offset + (row * 4u + i) * h;
+        store_gate(gate + column, gate + h, saved[i]);
+    }
+}
+
+// sum + x · block
+fn product(x: vec4f, block: array<vec4f, 4>, sum: vec4f) -> vec4f {
+    return fma(x.wwww, block[3], fma(x.zzzz, block[2], fma(x.yyyy, block[1], fma(x.xxxx, block[0], sum))));
+}
+
+#ifdef SUBGROUPS
+const PARTS = ROWS / LANES;             // vec4s of the state that a lane holds for four steps of k
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+    let row0 = group.y * ROWS;
+    let column = (group.x * LANES + lane) * 4u;
+    var reset: array<vec4f, ROWS>;
+    var update: array<vec4f, ROWS>;
+    var recurrent: array<vec4f, ROWS>;
+    var candidate: array<vec4f, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        reset[r] = bias(0u, column);
+        update[r] = bias(1u, column);
+        recurrent[r] = bias(2u, column);
+    }
+#ifdef ATTENDED
+    for (var k = 0u; k < params.context; k += 4u) {
+        var share: array<vec4f, PARTS>;
+        for (var p = 0u; p < PARTS; p++) { share[p] = part_of_context(row0 + p * LANES + lane, k); }
+        let block_r = block_of_weight_ih(0u, k, column);
+        let block_z = block_of_weight_ih(1u, k, column);
+        let block_n = block_of_weight_ih(2u, k, column);
+        for (var r = 0u; r < ROWS; r++) {
+            let x = subgroupShuffle(share[r / LANES], r % LANES);
+            reset[r] = product(x, block_r, reset[r]);
+            update[r] = product(x, block_z, update[r]);
+            candidate[r] = product(x, block_n, candidate[r]);
+        }
+    }
+#endif
+    for (var k = 0u; k < params.hidden; k += 4u) {
+        var share: array<vec4f, PARTS>;
+        for (var p = 0u; p < PARTS; p++) { share[p] = part_of_state(row0 + p * LANES + lane, k); }
+        let block_r = block_of_weight_hh(0u, k, column);
+        let block_z = block_of_weight_hh(1u, k, column);
+        let block_n = block_of_weight_hh(2u, k, column);
+        for (var r = 0u; r < ROWS; r++) {
+            let x = subgroupShuffle(share[r / LANES], r % LANES);
+            reset[r] = product(x, block_r, reset[r]);
+            update[r] = product(x, block_z, update[r]);
+            recurrent[r] = product(x, block_n, recurrent[r]);
+        }
+    }
+    for (var r = 0u; r < ROWS; r++) { finish(row0 + r, column, reset[r], update[r], recurrent[r], candidate[r]); }
+}
+#else
+const DEPTH = 16u;                      // steps of k between barriers
+const TILE_M = GROUPS * ROWS / 4u;      // vec4s
+
+var<workgroup> state_tile: array<vec4f, DEPTH * TILE_M>;        // [DEPTH, TILE_M]
+var<workgroup> weight_tile: array<vec4f, DEPTH * 3u * LANES>;   // [DEPTH, 3, LANES]
+
+// Fills both tiles from k0 on, zero past the end of k: from the state and W_h, or from the context and W_ic.
+fn fill(from_context: bool, k0: u32, row0: u32, column0: u32, index: u32) {
+    for (var i = index; i < DEPTH / 4u * TILE_M; i += LANES * GROUPS) {
+        let k = i / TILE_M * 4u;
+        var block: array<vec4f, 4>;
+        for (var r = 0u; r < 4u; r++) {
+            let row = row0 + i % TILE_M * 4u + r;
+            block[r] = part_of_state(row, k0 + k);
+#ifdef ATTENDED
+            if (from_context) { block[r] = part_of_context(row, k0 + k); }
+#endif
+        }
+        block = transpose(block);
+        for (var kk = 0u; kk < 4u; kk++) { state_tile[(k + kk) * TILE_M + i % TILE_M] = block[kk]; }
+    }
+    for (var i = index; i < DEPTH / 4u * 3u * LANES; i += LANES * GROUPS) {
+        let k = i / (3u * LANES) * 4u;
+        let gate = i / LANES % 3u;
+        let column = column0 + i % LANES * 4u;
+        var block = block_of_weight_hh(gate, k0 + k, column);
+#ifdef ATTENDED
+        if (from_context) { block = block_of_weight_ih(gate, k0 + k, column); }
+#endif
+        for (var kk = 0u; kk < 4u; kk++) { weight_tile[(k + kk) * 3u * LANES + i % (3u * LANES)] = block[kk]; }
+    }
+}
+
+@compute @workgroup_size(LANES, GROUPS)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(local_invocation_id) local: vec3u,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let row0 = group.y * TILE_M * 4u;
+    let column0 = group.x * LANES * 4u;
+    let column = column0 + local.x * 4u;
+    // Per gate and row: r, z, W_hn h, and W_in context.
+    var reset: array<vec4f, ROWS>;
+    var update: array<vec4f, ROWS>;
+    var recurrent: array<vec4f, ROWS>;
+    var candidate: array<vec4f, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        reset[r] = bias(0u, column);
+        update[r] = bias(1u, column);
+        recurrent[r] = bias(2u, column);
+    }
+#ifdef ATTENDED
+    for (var k0 = 0u; k0 < params.context; k0 += DEPTH) {
+        fill(true, k0, row0, column0, index);
+        workgroupBarrier();
+        for (var k = 0u; k < DEPTH; k++) {
+            let y_r = weight_tile[k * 3u * LANES + local.x];
+            let y_z = weight_tile[(k * 3u + 1u) * LANES + local.x];
+            let y_n = weight_tile[(k * 3u + 2u) * LANES + local.x];
+            for (var r = 0u; r < ROWS; r += 4u) {
+                let x = state_tile[k * TILE_M + (local.y * ROWS + r) / 4u];
+                var parts = array<vec4f, 4>(x.xxxx, x.yyyy, x.zzzz, x.wwww);
+                for (var i = 0u; i < 4u; i++) {
+                    reset[r + i] = fma(parts[i], y_r, reset[r + i]);
+                    update[r + i] = fma(parts[i], y_z, update[r + i]);
+                    candidate[r + i] = fma(parts[i], y_n, candidate[r + i]);
+                }
+            }
+        }
+        workgroupBarrier();
+    }
+#endif
+    for (var k0 = 0u; k0 < params.hidden; k0 += DEPTH) {
+        fill(false, k0, row0, column0, index);
+        workgroupBarrier();
+        for (var k = 0u; k < DEPTH; k++) {
+            let y_r = weight_tile[k * 3u * LANES + local.x];
+            let y_z = weight_tile[(k * 3u + 1u) * LANES + local.x];
+            let y_n = weight_tile[(k * 3u + 2u) * LANES + local.x];
+            for (var r = 0u; r < ROWS; r += 4u) {
+                let x = state_tile[k * TILE_M + (local.y * ROWS + r) / 4u];
+                var parts = array<vec4f, 4>(x.xxxx, x.yyyy, x.zzzz, x.wwww);
+                for (var i = 0u; i < 4u; i++) {
+                    reset[r + i] = fma(parts[i], y_r, reset[r + i]);
+                    update[r + i] = fma(parts[i], y_z, update[r + i]);
+                    recurrent[r + i] = fma(parts[i], y_n, recurrent[r + i]);
+                }
+            }
+        }
+        workgroupBarrier();
+    }
+    for (var r = 0u; r < ROWS; r++) {
+        finish(row0 + local.y * ROWS + r, column, reset[r], update[r], recurrent[r], candidate[r]);
+    }
+}
+#endif

@@ -1,0 +1,225 @@
+// One step of a gated recurrent unit, backward. The gradient of the state that the step put out is
+//
+//     d = d_recurrent[of the next step] · W + carry + d_y
+//
+// where W = [W_hh; anything else that was multiplied with this state] and d_recurrent = [d_gh; the gradients of those
+// products]; the carry is what went round the next step's gates, z * d. From d follow the gradients of this step's gates:
+//
+//     d_r = d_n * (W_hn h + b_hn) * r (1 - r)     d_z = d * (h - n) * z (1 - z)     d_n = d * (1 - z) * (1 - n²)
+//     d_gi = [d_r, d_z, d_n]                      d_gh = [d_r, d_z, d_n * r]
+//
+// In a row that is past its length the gates have no gradient and d goes on unchanged.
+// SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of d_recurrent, and the subgroup
+// passes it round. Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
+// VECTOR: all sizes, offsets and strides are multiples of 4.
+
+struct Params {
+    rows: u32, hidden: u32, k: u32,         // B, H, K; K is 0 at the last step, which no product follows
+    next_offset: u32, own_offset: u32, recurrent_stride: u32,
+    gi_offset: u32, gi_stride: u32,
+    y_offset: u32, y_stride: u32,
+    state_offset: u32, gates_offset: u32, carry_offset: u32,
+    has_carry: u32,
+    masked: u32, time: u32,                 // a row is valid while time < its length
+}
+
+#ifdef VECTOR
+alias Element = vec4f;
+#else
+alias Element = f32;
+#endif
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weight: array<Element>;             // [K, H]
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;                // [B]
+@group(0) @binding(3) var<storage, read> d_y: array<Element>;                // [B, H], rows y_stride apart
+@group(0) @binding(4) var<storage, read> states: array<Element>;             // [B, H], before the step
+@group(0) @binding(5) var<storage, read> gates: array<Element>;              // [B, 4H]: r, z, n, W_hn h + b_hn
+@group(0) @binding(6) var<storage, read_write> d_recurrent: array<Element>;  // [.., B, K]: 3H columns are this kernel's
+@group(0) @binding(7) var<storage, read_write> d_gi: array<Element>;         // [B, 3H], rows gi_stride apart
+@group(0) @binding(8) var<storage, read_write> carry: array<Element>;        // [B, H]
+
+// Four elements from `at` on, of a run that ends at `end`; what lies at its end and past it counts as 0.
+#ifdef VECTOR
+fn load_weight(at: u32, end: u32) -> vec4f { return weight[min(at, end - 4u) / 4u]; }
+fn load_recurrent(at: u32, end: u32) -> vec4f { return select(vec4f(), d_recurrent[min(at, end - 4u) / 4u], at < end); }
+fn load_d_y(at: u32, end: u32) -> vec4f { return d_y[at / 4u]; }
+fn load_state(at: u32, end: u32) -> vec4f { return states[at / 4u]; }
+fn load_gate(at: u32, end: u32) -> vec4f { return gates[at / 4u]; }
+fn load_carry(at: u32, end: u32) -> vec4f { return carry[at / 4u]; }
+fn store_recurrent(at: u32, end: u32, value: vec4f) { d_recurrent[at / 4u] = value; }
+fn store_gi(at: u32, end: u32, value: vec4f) { d_gi[at / 4u] = value; }
+fn store_carry(at: u32, end: u32, value: vec4f) { carry[at / 4u] = value; }
+#else
+const STEPS = vec4u(0u, 1u, 2u, 3u);
+fn inside(at: u32, end: u32) -> vec4<bool> { return vec4u(at) + STEPS < vec4u(end); }
+fn clamped(at: u32, end: u32) -> vec4u { return min(vec4u(at) + STEPS, vec4u(end - 1u)); }
+fn load_weight(at: u32, end: u32) -> vec4f {
+    let i = clamped(at, end);
+    return vec4f(weight[i.x], weight[i.y], weight[i.z], weight[i.w]);
+}
+fn load_recurrent(at: u32, end: u32) -> vec4f {
+    let i = clamped(at, end);
+    let value = vec4f(d_recurrent[i.x], d_recurrent[i.y], d_recurrent[i.z], d_recurrent[i.w]);
+    return select(vec4f(), value, inside(at, end));
+}
+fn load_d_y(at: u32, end: u32) -> vec4f {
+    let i = clamped(at, end);
+    return vec4f(d_y[i.x], d_y[i.y], d_y[i.z], d_y[i.w]);
+}
+fn load_state(at: u32, end: u32) -> vec4f {
+    let i = clamped(at, end);
+    return vec4f(states[i.x], states[i.y], states[i.z], states[i.w]);
+}
+fn load_gate(at: u32, end: u32) -> vec4f {
+    let i = clamped(at, end);
+    return vec4f(gates[i.x], gates[i.y], gates[i.z], gates[i.w]);
+}
+fn load_carry(at: u32, end: u32) -> vec4f {
+    let i = clamped(at, end);
+    return vec4f(carry[i.x], carry[i.y], carry[i.z], carry[i.w]);
+}
+fn store_recurrent(at: u32, end: u32, value: vec4f) {
+    d_recurrent[at] = value.x;
+    if (at + 1u < end) { d_recurrent[at + 1u] = value.y; }
+    if (at + 2u < end) { d_recurrent[at + 2u] = value.z; }
+    if (at + 3u < end) { d_recurrent[at + 3u] = value.w; }
+}
+fn store_gi(at: u32, end: u32, value: vec4f) {
+    d_gi[at] = value.x;
+    if (at + 1u < end) { d_gi[at + 1u] = value.y; }
+    if (at + 2u < end) { d_gi[at + 2u] = value.z; }
+    if (at + 3u < end) { d_gi[at + 3u] = value.w; }
+}
+fn store_carry(at: u32, end: u32, value: vec4f) {
+    carry[at] = value.x;
+    if (at + 1u < end) { carry[at + 1u] = value.y; }
+    if (at + 2u < end) { carry[at + 2u] = value.z; }
+    if (at + 3u < end) { carry[at + 3u] = value.w; }
+}
+#endif
+
+// Elements k..k+3 (zero past K) of a row (clamped) of the next step's d_recurrent.
+fn part_of_recurrent(row: u32, k: u32) -> vec4f {
+    let start = params.next_offset + min(row, params.rows - 1u) * params.recurrent_stride;
+    return load_recurrent(start + k, start + params.k);
+}
+
+// W at rows k..k+3 (any finite value past K, where d_recurrent counts as 0), columns column..column+3 (clamped).
+fn block_of_weight(k: u32, column: u32) -> array<vec4f, 4> {
+    var block: array<vec4f, 4>;
+    for (var i = 0u; i < 4u; i++) {
+        let start = min(k + i, params.k - 1u) * params.hidden;
+        block[i] = load_weight(start + column, start + params.hidden);
+    }
+    return block;
+}
+
+// The gates' gradients for four columns of one row, from the product.
+fn finish(row: u32, column: u32, sum: vec4f) {
+    if (row >= params.rows || column >= params.hidden) { return; }
+    let h = params.hidden;
+    let valid = vec4<bool>(params.masked == 0u || params.time < lengths[row]);
+    let own = row * h;
+    let carried = load_carry(params.carry_offset + own + column, params.carry_offset + own + h);
+    var d = sum + select(vec4f(), carried, vec4<bool>(params.has_carry != 0u));
+    let from_y = params.y_offset + row * params.y_stride;
+    d += select(vec4f(), load_d_y(from_y + column, from_y + h), valid);
+    let old = load_state(params.state_offset + own + column, params.state_offset + own + h);
+    var gate: array<vec4f, 4>;
+    for (var i = 0u; i < 4u; i++) {
+        let at = params.gates_offset + (row * 4u + i) * h;
+        gate[i] = load_gate(at + column, at + h);
+    }
+    let r = gate[0];
+    let z = gate[1];
+    let n = gate[2];
+    let d_z = d * (old - n) * z * (1.0 - z);
+    let d_n = d * (1.0 - z) * (1.0 - n * n);
+    let d_r = d_n * gate[3] * r * (1.0 - r);
+    let of_input = array<vec4f, 3>(d_r, d_z, d_n);
+    let of_state = array<vec4f, 3>(d_r, d_z, d_n * r);
+    for (var i = 0u; i < 3u; i++) {
+        let gi = params.gi_offset + row * params.gi_stride + i * h;
+        store_gi(gi + column, gi + h, select(vec4f(), of_input[i], valid));
+        let gh = params.own_offset + row * params.recurrent_stride + i * h;
+        store_recurrent(gh + column, gh + h, select(vec4f(), of_state[i], valid));
+    }
+    store_carry(params.carry_offset + own + column, params.carry_offset + own + h, select(d, z * d, valid));
+}
+
+// sum + x · block
+fn product(x: vec4f, block: array<vec4f, 4>, sum: vec4f) -> vec4f {
+    return fma(x.wwww, block[3], fma(x.zzzz, block[2], fma(x.yyyy, block[1], fma(x.xxxx, block[0], sum))));
+}
+
+#ifdef SUBGROUPS
+const PARTS = ROWS / LANES;             // vec4s of d_recurrent that a lane holds for four steps of k
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+    let row0 = group.y * ROWS;
+    let column = (group.x * LANES + lane) * 4u;
+    var sum: array<vec4f, ROWS>;
+    for (var k = 0u; k < params.k; k += 4u) {
+        var share: array<vec4f, PARTS>;
+        for (var p = 0u; p < PARTS; p++) { share[p] = part_of_recurrent(row0 + p * LANES + lane, k); }
+        let block = block_of_weight(k, column);
+        for (var r = 0u; r < ROWS; r++) {
+            sum[r] = product(subgroupShuffle(share[r / LANES], r % LANES), block, sum[r]);
+        }
+    }
+    for (var r = 0u; r < ROWS; r++) { finish(row0 + r, column, sum[r]); }
+}
+#else
+const DEPTH = 16u;                      // steps of k between barriers
+const TILE_M = GROUPS * ROWS / 4u;      // vec4s
+
+var<workgroup> recurrent_tile: array<vec4f, DEPTH * TILE_M>;    // [DEPTH, TILE_M]
+var<workgroup> weight_tile: array<vec4f, DEPTH * LANES>;        // [DEPTH, LANES]
+
+@compute @workgroup_size(LANES, GROUPS)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(local_invocation_id) local: vec3u,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let row0 = group.y * TILE_M * 4u;
+    let column0 = group.x * LANES * 4u;
+    var sum: array<vec4f, ROWS>;
+    for (var k0 = 0u; k0 < params.k; k0 += DEPTH) {
+        for (var i = index; i < DEPTH / 4u * TILE_M; i += LANES * GROUPS) {
+            let k = i / TILE_M * 4u;
+            let row = row0 + i % TILE_M * 4u;
+            let a = part_of_recurrent(row, k0 + k);
+            let b = part_of_recurrent(row + 1u, k0 + k);
+            let c = part_of_recurrent(row + 2u, k0 + k);
+            let d = part_of_recurrent(row + 3u, k0 + k);
+            recurrent_tile[k * TILE_M + i % TILE_M] = vec4f(a.x, b.x, c.x, d.x);
+            recurrent_tile[(k + 1u) * TILE_M + i % TILE_M] = vec4f(a.y, b.y, c.y, d.y);
+            recurrent_tile[(k + 2u) * TILE_M + i % TILE_M] = vec4f(a.z, b.z, c.z, d.z);
+            recurrent_tile[(k + 3u) * TILE_M + i % TILE_M] = vec4f(a.w, b.w, c.w, d.w);
+        }
+        for (var i = index; i < DEPTH / 4u * LANES; i += LANES * GROUPS) {
+            let k = i / LANES * 4u;
+            let block = block_of_weight(k0 + k, column0 + i % LANES * 4u);
+            for (var kk = 0u; kk < 4u; kk++) { weight_tile[(k + kk) * LANES + i % LANES] = block[kk]; }
+        }
+        workgroupBarrier();
+        for (var k = 0u; k < DEPTH; k++) {
+            let y = weight_tile[k * LANES + local.x];
+            for (var r = 0u; r < ROWS; r += 4u) {
+                let x = recurrent_tile[k * TILE_M + (local.y * ROWS + r) / 4u];
+                sum[r] = fma(x.xxxx, y, sum[r]);
+                sum[r + 1u] = fma(x.yyyy, y, sum[r + 1u]);
+                sum[r + 2u] = fma(x.zzzz, y, sum[r + 2u]);
+                sum[r + 3u] = fma(x.wwww, y, sum[r + 3u]);
+            }
+        }
+        workgroupBarrier();
+    }
+    for (var r = 0u; r < ROWS; r++) {
+        finish(row0 + local.y * ROWS + r, column0 + local.x * 4u, sum[r]);
+    }
+}
+#endif

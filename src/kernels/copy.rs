@@ -1,0 +1,89 @@
+//! Copies between strided matrices, batched: columns of a wider tensor in and out, and rows past a length set to 0.
+
+use super::{expect::expect, matmul::Matrix, table::COPY};
+use crate::{
+    Error, Result,
+    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, grid},
+};
+
+/// `target[b, r, c] = source[b, r, c]`, or 0 where `r` is at or past the length of `b`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// Rows of each matrix.
+    pub rows: usize,
+    /// Columns of each matrix.
+    pub columns: usize,
+    /// Number of matrices (at least 1).
+    pub batch: usize,
+}
+
+impl Copy {
+    /// Bytes of the copy.
+    pub fn cost(&self) -> Cost {
+        let bytes = (self.batch * self.rows * self.columns) as f64 * ELEMENT as f64;
+        Cost { operations: 0.0, transcendental: 0.0, read: bytes, written: bytes }
+    }
+
+    /// Records the copy; `lengths` is `[batch]`, u32. Source and target must lie in different buffers. Its gradient is the copy
+    /// the other way.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a matrix reaches past its tensor, and what [`Recorder::dispatch`] reports.
+    pub fn record(
+        &self,
+        recorder: &mut Recorder,
+        source: Matrix<'_>,
+        lengths: Option<&Tensor>,
+        target: Matrix<'_>,
+    ) -> Result<()> {
+        for (argument, matrix) in [("source", &source), ("target", &target)] {
+            expect_matrix("copy", argument, matrix, [self.batch, self.rows, self.columns])?;
+        }
+        if let Some(lengths) = lengths {
+            expect("copy", "lengths", lengths, &[self.batch])?;
+        }
+        let vector = source.aligned() && target.aligned() && self.columns % 4 == 0;
+        let lanes = recorder.gpu().tiles().workgroup;
+        let invocations = self.batch * self.rows * self.columns / if vector { 4 } else { 1 };
+        let word = |value: usize| value as u32;
+        recorder.dispatch(&Launch {
+            kernel: &COPY,
+            specialisation: Specialisation::new()
+                .define_if(vector, "VECTOR")
+                .define_if(lengths.is_some(), "LENGTHS")
+                .constant("WORKGROUP", lanes),
+            params: &[
+                word(self.rows),
+                word(self.columns),
+                word(self.batch),
+                word(source.offset),
+                word(source.stride),
+                word(source.batch_stride),
+                word(target.offset),
+                word(target.stride),
+                word(target.batch_stride),
+            ],
+            tensors: &[source.tensor, lengths.unwrap_or(source.tensor), target.tensor],
+            workgroups: grid(invocations.div_ceil(lanes as usize)),
+            cost: self.cost(),
+        })
+    }
+}
+
+/// A batch of matrices that is not empty and lies inside its tensor.
+pub(super) fn expect_matrix(
+    operation: &'static str,
+    argument: &'static str,
+    matrix: &Matrix<'_>,
+    [batch, rows, columns]: [usize; 3],
+) -> Result<()> {
+    if batch * rows * columns > 0 && matrix.end(rows, columns, batch) <= matrix.tensor.elements() {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        operation,
+        argument,
+        wanted: format!("{batch} x [{rows}, {columns}], rows {} apart", matrix.stride),
+        got: format!("{} from element {}", matrix.tensor.shape(), matrix.offset),
+    })
+}

@@ -1,0 +1,202 @@
+//! Checks of [`crate::kernels::gru`].
+
+use super::{Case, Check, Direction, largest, widen};
+use crate::{
+    Result, Tensor,
+    kernels::gru::{Gradients, Gru, Inputs, Outputs, Saved, Tile, WeightGradients, Weights},
+    reference,
+};
+
+/// Sums of up to 65 products, through the gates of up to 9 steps.
+const FORWARD: f64 = 3e-6;
+/// The same again backward, and sums over up to 9 * 33 steps and rows.
+const BACKWARD: f64 = 5e-6;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check { kernel: "gru", direction: Direction::Forward, tolerance: FORWARD, run: forward },
+    Check { kernel: "gru", direction: Direction::Backward, tolerance: BACKWARD, run: backward },
+];
+
+/// A drawn case: values for the reference, tensors for the kernel.
+struct Drawn {
+    gru: Gru,
+    x: Vec<f32>,
+    h0: Vec<f32>,
+    lengths: Vec<u32>,
+    weights: Vec<reference::gru::GruWeights>,
+    x_gpu: Tensor,
+    h0_gpu: Tensor,
+    lengths_gpu: Tensor,
+    weights_gpu: Vec<[Tensor; 4]>,
+    y_gpu: Tensor,
+    hn_gpu: Tensor,
+    states: Tensor,
+    gates: Tensor,
+    scratch: Tensor,
+}
+
+/// Sizes, values and tensors; the padding of x is NaN.
+fn draw(case: &mut Case<'_>) -> Result<Drawn> {
+    let gru = Gru {
+        batch: case.size(33),
+        steps: case.size(9),
+        input: case.size(65),
+        hidden: case.size(65),
+        directions: 1 + case.below(2),
+    };
+    let Gru { batch, steps, input, hidden, directions } = gru;
+    let x = case.values(batch * steps * input, 1.0);
+    let h0 = case.values(directions * batch * hidden, 0.5);
+    let lengths = case.lengths(batch, steps);
+    let (mut weights, mut weights_gpu) = (Vec::new(), Vec::new());
+    for _ in 0..directions {
+        let values = cell_values(case, input, hidden);
+        weights_gpu.push(upload_cell(case, input, hidden, &values)?);
+        weights.push(widen_cell(&values));
+    }
+    let mut padded = x.clone();
+    for (row, values) in padded.chunks_mut(input).enumerate() {
+        if row % steps >= lengths[row / steps] as usize {
+            values.fill(f32::NAN);
+        }
+    }
+    Ok(Drawn {
+        x_gpu: case.upload([batch, steps, input], &padded)?,
+        h0_gpu: case.upload([directions, batch, hidden], &h0)?,
+        lengths_gpu: case.upload_u32([batch], &lengths)?,
+        y_gpu: case.poisoned([batch, steps, directions * hidden])?,
+        hn_gpu: case.poisoned([directions, batch, hidden])?,
+        states: case.poisoned(gru.states_shape())?,
+        gates: case.poisoned(gru.gates_shape())?,
+        scratch: case.poisoned([gru.scratch()])?,
+        gru,
+        x,
+        h0,
+        lengths,
+        weights,
+        weights_gpu,
+    })
+}
+
+/// `weight_ih` `[3H, I]`, `weight_hh`, `bias_ih` and `bias_hh`, of a size that keeps the gates alive.
+pub(super) fn cell_values(case: &mut Case<'_>, input: usize, hidden: usize) -> [Vec<f32>; 4] {
+    let (from_x, from_h) = (1.0 / (input as f32).sqrt(), 1.0 / (hidden as f32).sqrt());
+    [
+        case.values(3 * hidden * input, from_x),
+        case.values(3 * hidden * hidden, from_h),
+        case.values(3 * hidden, 0.5),
+        case.values(3 * hidden, 0.5),
+    ]
+}
+
+pub(super) fn upload_cell(
+    case: &Case<'_>,
+    input: usize,
+    hidden: usize,
+    [weight_ih, weight_hh, bias_ih, bias_hh]: &[Vec<f32>; 4],
+) -> Result<[Tensor; 4]> {
+    Ok([
+        case.upload([3 * hidden, input], weight_ih)?,
+        case.upload([3 * hidden, hidden], weight_hh)?,
+        case.upload([3 * hidden], bias_ih)?,
+        case.upload([3 * hidden], bias_hh)?,
+    ])
+}
+
+pub(super) fn poisoned_cell(case: &Case<'_>, input: usize, hidden: usize) -> Result<[Tensor; 4]> {
+    Ok([
+        case.poisoned([3 * hidden, input])?,
+        case.poisoned([3 * hidden, hidden])?,
+        case.poisoned([3 * hidden])?,
+        case.poisoned([3 * hidden])?,
+    ])
+}
+
+pub(super) fn widen_cell([weight_ih, weight_hh, bias_ih, bias_hh]: &[Vec<f32>; 4]) -> reference::gru::GruWeights {
+    reference::gru::GruWeights {
+        weight_ih: widen(weight_ih),
+        weight_hh: widen(weight_hh),
+        bias_ih: widen(bias_ih),
+        bias_hh: widen(bias_hh),
+    }
+}
+
+pub(super) fn as_weights([weight_ih, weight_hh, bias_ih, bias_hh]: &[Tensor; 4]) -> Weights<'_> {
+    Weights { weight_ih, weight_hh, bias_ih, bias_hh }
+}
+
+/// The worst error of a cell's gradients.
+pub(super) fn cell_error(case: &Case<'_>, gpu: &[Tensor; 4], reference: &reference::gru::GruWeights) -> Result<f64> {
+    let expected = [&reference.weight_ih, &reference.weight_hh, &reference.bias_ih, &reference.bias_hh];
+    let mut worst = 0.0_f64;
+    for (gradient, reference) in gpu.iter().zip(expected) {
+        worst = worst.max(case.error(gradient, reference, 0.0)?);
+    }
+    Ok(worst)
+}
+
+impl Drawn {
+    fn reference(&self) -> reference::gru::Gru {
+        let Gru { batch, steps, input, hidden, directions } = self.gru;
+        reference::gru::Gru { batch, steps, input, hidden, directions }
+    }
+
+    fn inputs<'a>(&'a self, weights: &'a [Weights<'a>]) -> Inputs<'a> {
+        Inputs { x: &self.x_gpu, h0: &self.h0_gpu, lengths: &self.lengths_gpu, weights }
+    }
+
+    fn saved(&self) -> Saved<'_> {
+        Saved { states: &self.states, gates: &self.gates }
+    }
+}
+
+fn forward(case: &mut Case<'_>) -> Result<f64> {
+    let drawn = draw(case)?;
+    let weights: Vec<_> = drawn.weights_gpu.iter().map(as_weights).collect();
+    case.run(|recorder| {
+        let tile = Tile::choose(recorder.gpu(), drawn.gru.batch);
+        let outputs = Outputs { y: &drawn.y_gpu, hn: &drawn.hn_gpu };
+        drawn.gru.record(recorder, tile, &drawn.inputs(&weights), &outputs, &drawn.saved(), &drawn.scratch)
+    })?;
+    let (x, h0) = (widen(&drawn.x), widen(&drawn.h0));
+    let expected = drawn.reference().forward(&x, &h0, &drawn.lengths, &drawn.weights);
+    Ok(case.error(&drawn.y_gpu, &expected.y, 1.0)?.max(case.error(&drawn.hn_gpu, &expected.hn, 1.0)?))
+}
+
+fn backward(case: &mut Case<'_>) -> Result<f64> {
+    let drawn = draw(case)?;
+    let Gru { batch, steps, input, hidden, directions } = drawn.gru;
+    let (d_y, d_hn) = (case.values(drawn.y_gpu.elements(), 0.1), case.values(drawn.hn_gpu.elements(), 0.1));
+    let mut padded = d_y.clone();
+    for (row, values) in padded.chunks_mut(directions * hidden).enumerate() {
+        if row % steps >= drawn.lengths[row / steps] as usize {
+            values.fill(f32::NAN);
+        }
+    }
+    let d_y_gpu = case.upload([batch, steps, directions * hidden], &padded)?;
+    let d_hn_gpu = case.upload([directions, batch, hidden], &d_hn)?;
+    let (d_x, d_h0) = (case.poisoned([batch, steps, input])?, case.poisoned([directions, batch, hidden])?);
+    let mut d_weights = Vec::new();
+    for _ in 0..directions {
+        d_weights.push(poisoned_cell(case, input, hidden)?);
+    }
+    let [a, b, c, d] = drawn.gru.backward_scratch();
+    let scratch = [case.poisoned([a])?, case.poisoned([b])?, case.poisoned([c])?, case.poisoned([d])?];
+    let weights: Vec<_> = drawn.weights_gpu.iter().map(as_weights).collect();
+    let into: Vec<WeightGradients<'_>> = d_weights.iter().map(as_weights).collect();
+    case.run(|recorder| {
+        let tile = Tile::choose(recorder.gpu(), batch);
+        let (inputs, saved) = (drawn.inputs(&weights), drawn.saved());
+        let outputs = Outputs { y: &drawn.y_gpu, hn: &drawn.hn_gpu };
+        drawn.gru.record(recorder, tile, &inputs, &outputs, &saved, &drawn.scratch)?;
+        let gradients = Gradients { y: &d_y_gpu, hn: &d_hn_gpu, x: &d_x, h0: &d_h0, weights: &into };
+        drawn.gru.record_backward(recorder, tile, &inputs, &saved, scratch.each_ref(), &gradients)
+    })?;
+    let (x, h0) = (widen(&drawn.x), widen(&drawn.h0));
+    let expected = drawn.reference().backward(&x, &h0, &drawn.lengths, &drawn.weights, &widen(&d_y), &widen(&d_hn));
+    let mut errors = vec![case.error(&d_x, &expected.x, 0.0)?, case.error(&d_h0, &expected.h0, 0.0)?];
+    for (gradient, reference) in d_weights.iter().zip(&expected.weights) {
+        errors.push(cell_error(case, gradient, reference)?);
+    }
+    Ok(largest(&errors))
+}
