@@ -131,6 +131,13 @@ impl Tensor {
         Self { shape, ..self.clone() }
     }
 
+    /// The beginning of the window, under a shape with at most as many elements.
+    pub fn window(&self, shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        debug_assert!(shape.elements() <= self.elements());
+        Self { shape, ..self.clone() }
+    }
+
     /// The window as a bind group sees it: rounded up to 16 bytes, which 16-byte loads may touch.
     pub fn binding(&self) -> wgpu::BindingResource<'_> {
         let size = self.bytes().next_multiple_of(16).min(self.buffer.size() - self.offset);

@@ -73,9 +73,9 @@ impl Graph {
         let shapes: [Shape; 6] = [
             [batch, steps, hidden + value_size + word].into(),
             [batch, steps, keys].into(),
-            decoder.states_shape(),
-            decoder.gates_shape(),
-            decoder.queries_shape(),
+            decoder.states_shape().into(),
+            decoder.gates_shape().into(),
+            decoder.queries_shape().into(),
             [decoder.scratch()].into(),
         ];
         let outputs = self.push(Forward(decoder), &from, shapes);
@@ -121,7 +121,7 @@ impl Operation for Forward {
         let differentiable = |index: &usize| *index != 4;
         let mut shapes: Vec<_> =
             (0..inputs.len()).filter(differentiable).map(|index| graph.shape(inputs[index]).clone()).collect();
-        shapes.push([self.0.backward_scratch()].into());
+        shapes.extend(self.0.backward_scratch().map(|elements| Shape::from([elements])));
         let mut gradients = graph.push(Backward(self.0), &from, shapes).into_iter().map(Some);
         Ok((0..inputs.len())
             .map(|index| if differentiable(&index) { gradients.next().flatten() } else { None })
@@ -139,7 +139,10 @@ impl Operation for Backward {
         let [features, weights, states, gates, queries, d_features, d_weights @ ..] = rest else {
             unreachable!("outputs and gradients are pushed")
         };
-        let [words, state0, key, annotation, query_weight, energy, cell @ .., scratch] = context.outputs else {
+        let Some((gradients, scratch)) = context.outputs.split_last_chunk() else {
+            unreachable!("gradients and scratch are pushed")
+        };
+        let [words, state0, key, annotation, query_weight, energy, cell @ ..] = gradients else {
             unreachable!("ten gradients are pushed")
         };
         let gradients = Gradients { words, state0, key, annotation, query_weight, energy, cell: gru::weights(cell)[0] };

@@ -2,6 +2,7 @@
 
 pub mod adam;
 pub mod additive_attention;
+pub mod attentional_decoder;
 pub mod beam_search;
 pub mod copy;
 pub mod cross_entropy;

@@ -1,0 +1,417 @@
+//! The attentional decoder over a whole teacher-forced sequence (Bahdanau et al. 2015, appendix A.2.2): at each step additive
+//! attention with the previous state as the query, then a GRU cell on `[word; context]`.
+//!
+//! What words contribute to the gates is one matmul before the loop, gradients of weights are one each after it. A step is
+//! three dispatches forward (query, attention, cell) and four backward.
+
+use super::{
+    additive_attention::{self, AdditiveAttention},
+    copy::Copy,
+    expect::{expect, expect_scratch},
+    gru::{Cell, CellBackward, CellStep, Context, Tile, WeightGradients, Weights},
+    matmul::{self, Matmul, Matrix},
+    reduction::ColumnSum,
+};
+use crate::{
+    Result,
+    gpu::{Cost, Gpu, Recorder, Tensor},
+};
+
+const NAME: &str = "attentional_decoder";
+
+/// Sizes of the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionalDecoder {
+    /// Rows, B.
+    pub batch: usize,
+    /// Target steps, T.
+    pub steps: usize,
+    /// Source steps, S.
+    pub keys: usize,
+    /// Size of an embedded word, E.
+    pub word: usize,
+    /// Size of the state, H.
+    pub hidden: usize,
+    /// Size of the alignment layer, A.
+    pub size: usize,
+    /// Size of an annotation, V.
+    pub annotation: usize,
+}
+
+/// What the loop reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The embedded words fed in, `[B, T, E]`.
+    pub words: &'a Tensor,
+    /// The state before the first step, `[B, H]`.
+    pub state0: &'a Tensor,
+    /// The projected annotations, bias included, `[B, S, A]`.
+    pub key: &'a Tensor,
+    /// `[B, S, V]`.
+    pub annotation: &'a Tensor,
+    /// Source lengths, u32 `[B]`.
+    pub lengths: &'a Tensor,
+    /// `[A, H]`.
+    pub query_weight: &'a Tensor,
+    /// The vector v, `[A]`.
+    pub energy: &'a Tensor,
+    /// The cell; `weight_ih` is `[3H, E + V]`.
+    pub cell: Weights<'a>,
+}
+
+/// What the forward pass leaves to the backward pass, steps slowest.
+#[derive(Clone, Copy, Debug)]
+pub struct Saved<'a> {
+    /// The states before each step and after the last, `[T + 1, B, H]`.
+    pub states: &'a Tensor,
+    /// r, z, n and W_hn h + b_hn, `[T, B, 4H]`.
+    pub gates: &'a Tensor,
+    /// The projected states, `[T, B, A]`.
+    pub queries: &'a Tensor,
+}
+
+/// Where the gradients of [`Inputs`] go; each is overwritten.
+#[derive(Clone, Copy, Debug)]
+pub struct Gradients<'a> {
+    /// `[B, T, E]`.
+    pub words: &'a Tensor,
+    /// `[B, H]`.
+    pub state0: &'a Tensor,
+    /// `[B, S, A]`.
+    pub key: &'a Tensor,
+    /// `[B, S, V]`.
+    pub annotation: &'a Tensor,
+    /// `[A, H]`.
+    pub query_weight: &'a Tensor,
+    /// `[A]`.
+    pub energy: &'a Tensor,
+    /// The cell's.
+    pub cell: WeightGradients<'a>,
+}
+
+/// Tensors of the backward pass that hold nothing before or after it.
+pub const BACKWARD_SCRATCH: usize = 8;
+
+/// A matrix inside a tensor.
+fn view(tensor: &Tensor, offset: usize, stride: usize, batch_stride: usize) -> Matrix<'_> {
+    Matrix { tensor, offset, stride, batch_stride }
+}
+
+impl AttentionalDecoder {
+    /// Size of `[state; context; word]`, F.
+    pub fn features(&self) -> usize {
+        self.hidden + self.annotation + self.word
+    }
+
+    /// The shape of [`Saved::states`].
+    pub fn states_shape(&self) -> [usize; 3] {
+        [self.steps + 1, self.batch, self.hidden]
+    }
+
+    /// The shape of [`Saved::gates`].
+    pub fn gates_shape(&self) -> [usize; 3] {
+        [self.steps, self.batch, 4 * self.hidden]
+    }
+
+    /// The shape of [`Saved::queries`].
+    pub fn queries_shape(&self) -> [usize; 3] {
+        [self.steps, self.batch, self.size]
+    }
+
+    /// Elements of the forward pass's scratch.
+    pub fn scratch(&self) -> usize {
+        self.batch * self.steps * 3 * self.hidden
+    }
+
+    /// Elements of the backward pass's scratch tensors, each in a buffer of its own.
+    pub fn backward_scratch(&self) -> [usize; BACKWARD_SCRATCH] {
+        let rows = self.batch * self.steps;
+        let sums = self.gates_sum().scratch().max(self.recurrent_sum().scratch());
+        [
+            self.products() * self.hidden,
+            rows * self.products(),
+            rows * 3 * self.hidden,
+            rows * self.annotation,
+            rows * self.keys,
+            self.attention(self.steps).scratch(),
+            sums,
+            self.products(),
+        ]
+    }
+
+    /// Operations and bytes of the forward pass.
+    pub fn cost(&self) -> Cost {
+        let mut sum = self.words_product().cost();
+        for _ in 0..self.steps {
+            sum += self.query_product().cost();
+            sum += self.attention(1).cost();
+            sum += self.cell().cost(self.annotation);
+        }
+        sum
+    }
+
+    /// What is multiplied with a state: the gates' recurrent weights and the query's, K.
+    fn products(&self) -> usize {
+        3 * self.hidden + self.size
+    }
+
+    fn attention(&self, queries: usize) -> AdditiveAttention {
+        let Self { batch, keys, size, annotation, .. } = *self;
+        AdditiveAttention { batch, queries, keys, size, value_size: annotation }
+    }
+
+    fn cell(&self) -> Cell {
+        Cell { rows: self.batch, hidden: self.hidden }
+    }
+
+    fn words_product(&self) -> Matmul {
+        let (m, n) = (self.batch * self.steps, 3 * self.hidden);
+        Matmul { m, n, k: self.word, batch: 1, transpose_b: true, ..Matmul::default() }
+    }
+
+    fn query_product(&self) -> Matmul {
+        Matmul { m: self.batch, n: self.size, k: self.hidden, batch: 1, transpose_b: true, ..Matmul::default() }
+    }
+
+    fn gates_sum(&self) -> ColumnSum {
+        ColumnSum { rows: self.batch * self.steps, columns: 3 * self.hidden }
+    }
+
+    fn recurrent_sum(&self) -> ColumnSum {
+        ColumnSum { rows: self.batch * self.steps, columns: self.products() }
+    }
+
+    /// Columns from `column` on of step `t` of a tensor `[B, T, width]`, as rows of one matrix.
+    fn step<'a>(&self, tensor: &'a Tensor, width: usize, column: usize, t: usize) -> Matrix<'a> {
+        view(tensor, t * width + column, self.steps * width, 0)
+    }
+
+    /// The same, as a batch of single rows.
+    fn step_batch<'a>(&self, tensor: &'a Tensor, width: usize, column: usize, t: usize) -> Matrix<'a> {
+        view(tensor, t * width + column, width, self.steps * width)
+    }
+
+    fn attention_inputs<'a>(&self, inputs: &Inputs<'a>, query: Matrix<'a>) -> additive_attention::Inputs<'a> {
+        let Inputs { key, energy, annotation, lengths, .. } = *inputs;
+        additive_attention::Inputs { query, key, energy, value: annotation, lengths }
+    }
+
+    fn check(&self, inputs: &Inputs<'_>, features: &Tensor, weights: &Tensor, saved: &Saved<'_>) -> Result<()> {
+        let Self { batch, steps, keys, word, hidden, size, annotation } = *self;
+        expect(NAME, "words", inputs.words, &[batch, steps, word])?;
+        expect(NAME, "state0", inputs.state0, &[batch, hidden])?;
+        expect(NAME, "key", inputs.key, &[batch, keys, size])?;
+        expect(NAME, "annotation", inputs.annotation, &[batch, keys, annotation])?;
+        expect(NAME, "lengths", inputs.lengths, &[batch])?;
+        expect(NAME, "query_weight", inputs.query_weight, &[size, hidden])?;
+        expect(NAME, "energy", inputs.energy, &[size])?;
+        inputs.cell.expect(NAME, word + annotation, hidden)?;
+        expect(NAME, "features", features, &[batch, steps, self.features()])?;
+        expect(NAME, "weights", weights, &[batch, steps, keys])?;
+        expect(NAME, "states", saved.states, &self.states_shape())?;
+        expect(NAME, "gates", saved.gates, &self.gates_shape())?;
+        expect(NAME, "queries", saved.queries, &self.queries_shape())
+    }
+
+    /// Records `features` `[B, T, H + V + E]` = `[state; context; word]`, the alignment `weights` `[B, T, S]`, and what the
+    /// backward pass needs. `scratch` has [`AttentionalDecoder::scratch`] elements.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if a tensor is not as documented, and what [`Recorder::dispatch`] reports.
+    #[expect(clippy::too_many_arguments, reason = "inputs, outputs, what is kept and what is not")]
+    pub fn record(
+        &self,
+        recorder: &mut Recorder,
+        tiles: &Tiles,
+        inputs: &Inputs<'_>,
+        features: &Tensor,
+        weights: &Tensor,
+        saved: &Saved<'_>,
+        scratch: &Tensor,
+    ) -> Result<()> {
+        let Self { batch, steps, word, hidden, size, annotation, .. } = *self;
+        self.check(inputs, features, weights, saved)?;
+        expect_scratch(NAME, scratch, self.scratch())?;
+        let (state, width) = (batch * hidden, self.features());
+        let (words, gi) = (view(inputs.words, 0, word, 0), view(scratch, 0, 3 * hidden, 0));
+        let weight_ih = view(inputs.cell.weight_ih, 0, word + annotation, 0);
+        let bias = Some(inputs.cell.bias_ih);
+        self.words_product().record(recorder, tiles.all(batch * steps), words, weight_ih, bias, gi)?;
+        let all_words = Copy { rows: batch * steps, columns: word, batch: 1 };
+        all_words.record(recorder, words, None, view(features, hidden + annotation, width, 0))?;
+        let first = Copy { rows: batch, columns: hidden, batch: 1 };
+        first.record(recorder, view(inputs.state0, 0, hidden, 0), None, view(saved.states, 0, hidden, 0))?;
+        for t in 0..steps {
+            let query = view(saved.queries, t * batch * size, size, 0);
+            let (before, query_weight) = (view(saved.states, t * state, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
+            self.query_product().record(recorder, tiles.all(batch), before, query_weight, None, query)?;
+            let attention = self.attention_inputs(inputs, Matrix { batch_stride: size, ..query });
+            let context = self.step_batch(features, width, hidden, t);
+            let aligned = self.step_batch(weights, self.keys, 0, t);
+            self.attention(1).record(recorder, tiles.step_attention, &attention, context, Some(aligned))?;
+            let step = CellStep {
+                gi: self.step(scratch, 3 * hidden, 0, t),
+                weight_hh: inputs.cell.weight_hh,
+                bias_hh: inputs.cell.bias_hh,
+                states: saved.states,
+                from: t * state,
+                to: (t + 1) * state,
+                y: self.step(features, width, 0, t),
+                gates: saved.gates,
+                gates_offset: t * 4 * state,
+                context: Some(Context {
+                    weight_ih: inputs.cell.weight_ih,
+                    offset: t * width + hidden,
+                    size: annotation,
+                }),
+                valid: None,
+            };
+            self.cell().record(recorder, tiles.cell, &step)?;
+        }
+        Ok(())
+    }
+
+    /// Records the gradients. `scratch` are tensors of [`AttentionalDecoder::backward_scratch`] elements, in different buffers.
+    ///
+    /// # Errors
+    /// As [`AttentionalDecoder::record`].
+    #[expect(clippy::too_many_arguments, reason = "inputs, outputs, their gradients and scratch")]
+    pub fn record_backward(
+        &self,
+        recorder: &mut Recorder,
+        tiles: &Tiles,
+        inputs: &Inputs<'_>,
+        saved: &Saved<'_>,
+        features: &Tensor,
+        weights: &Tensor,
+        d_features: &Tensor,
+        d_weights: Option<&Tensor>,
+        scratch: &[Tensor; BACKWARD_SCRATCH],
+        gradients: &Gradients<'_>,
+    ) -> Result<()> {
+        let Self { batch, steps, keys, word, hidden, size, annotation } = *self;
+        self.check(inputs, features, weights, saved)?;
+        expect(NAME, "d_features", d_features, &[batch, steps, self.features()])?;
+        expect(NAME, "d_state0", gradients.state0, &[batch, hidden])?;
+        expect(NAME, "d_words", gradients.words, &[batch, steps, word])?;
+        expect(NAME, "d_query_weight", gradients.query_weight, &[size, hidden])?;
+        gradients.cell.expect(NAME, word + annotation, hidden)?;
+        if let Some(d_weights) = d_weights {
+            expect(NAME, "d_weights", d_weights, &[batch, steps, keys])?;
+        }
+        for (scratch, elements) in scratch.iter().zip(self.backward_scratch()) {
+            expect_scratch(NAME, scratch, elements)?;
+        }
+        // The recurrent weights over the query's; the gradients of what either was multiplied into, [T, B, K]; those of gi,
+        // of the contexts and of the scores, each [B, T, ..].
+        let [stacked, d_recurrent, d_gi, d_context, d_energy, attention_scratch, sums, column_sums] = scratch;
+        let (state, width, products, gates) = (batch * hidden, self.features(), self.products(), 3 * hidden);
+        let (rows, input) = (batch * steps, word + annotation);
+        let copy = |recorder: &mut Recorder, rows, columns, from, to| {
+            Copy { rows, columns, batch: 1 }.record(recorder, from, None, to)
+        };
+        let (weight_hh, query_weight) = (view(inputs.cell.weight_hh, 0, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
+        copy(recorder, gates, hidden, weight_hh, view(stacked, 0, hidden, 0))?;
+        copy(recorder, size, hidden, query_weight, view(stacked, gates * hidden, hidden, 0))?;
+        copy(recorder, rows, annotation, view(d_features, hidden, width, 0), view(d_context, 0, annotation, 0))?;
+        let stacked_weight = stacked.window([products, hidden]);
+        for t in (0..steps).rev() {
+            let own = t * batch * products;
+            let step = CellBackward {
+                weight: &stacked_weight,
+                d_recurrent,
+                next: (t + 1 < steps).then_some(own + batch * products),
+                own,
+                d_gi: self.step(d_gi, gates, 0, t),
+                d_y: self.step(d_features, width, 0, t),
+                states: saved.states,
+                from: t * state,
+                gates: saved.gates,
+                gates_offset: t * 4 * state,
+                carry: gradients.state0,
+                carry_offset: 0,
+                has_carry: t + 1 < steps,
+                valid: None,
+            };
+            self.cell().record_backward(recorder, tiles.cell, &step)?;
+            let into_context = Matmul { m: batch, n: annotation, k: gates, batch: 1, accumulate: true, ..Matmul::default() };
+            let (by_input, weight_ic) = (self.step(d_gi, gates, 0, t), view(inputs.cell.weight_ih, word, input, 0));
+            let own_context = self.step(d_context, annotation, 0, t);
+            into_context.record(recorder, tiles.all(batch), by_input, weight_ic, None, own_context)?;
+            let query = view(saved.queries, t * batch * size, size, size);
+            self.attention(1).record_backward_query(
+                recorder,
+                tiles.step_attention,
+                &self.attention_inputs(inputs, query),
+                self.step_batch(weights, keys, 0, t),
+                self.step_batch(d_context, annotation, 0, t),
+                d_weights.map(|d_weights| self.step_batch(d_weights, keys, 0, t)),
+                self.step_batch(d_energy, keys, 0, t),
+                view(d_recurrent, own + gates, products, products),
+            )?;
+        }
+        let product = |m, n, k| Matmul { m, n, k, batch: 1, ..Matmul::default() };
+        let mut matmul = |matmul: Matmul, a, b, c| matmul.record(recorder, tiles.all(matmul.m), a, b, None, c);
+        let into_state0 = Matmul { accumulate: true, ..product(batch, hidden, products) };
+        let d_state0 = view(gradients.state0, 0, hidden, 0);
+        matmul(into_state0, view(d_recurrent, 0, products, 0), view(stacked, 0, hidden, 0), d_state0)?;
+        let transposed = |m, n| Matmul { transpose_a: true, ..product(m, n, rows) };
+        let states = view(saved.states, 0, hidden, 0);
+        let (by_state, by_query) = (view(d_recurrent, 0, products, 0), view(d_recurrent, gates, products, 0));
+        matmul(transposed(gates, hidden), by_state, states, view(gradients.cell.weight_hh, 0, hidden, 0))?;
+        matmul(transposed(size, hidden), by_query, states, view(gradients.query_weight, 0, hidden, 0))?;
+        let (by_input, words) = (view(d_gi, 0, gates, 0), view(inputs.words, 0, word, 0));
+        let d_weight_ih = view(gradients.cell.weight_ih, 0, input, 0);
+        matmul(transposed(gates, word), by_input, words, d_weight_ih)?;
+        let contexts = view(features, hidden, width, 0);
+        matmul(transposed(gates, annotation), by_input, contexts, d_weight_ih.offset(word))?;
+        let d_words = view(gradients.words, 0, word, 0);
+        copy(recorder, rows, word, view(d_features, hidden + annotation, width, 0), d_words)?;
+        let into_words = Matmul { accumulate: true, ..product(rows, word, gates) };
+        let weight_ih = view(inputs.cell.weight_ih, 0, input, 0);
+        into_words.record(recorder, tiles.all(rows), by_input, weight_ih, None, d_words)?;
+        self.gates_sum().record(recorder, &d_gi.window([rows, gates]), sums, gradients.cell.bias_ih)?;
+        let column_sums = column_sums.window([products]);
+        self.recurrent_sum().record(recorder, &d_recurrent.window([rows, products]), sums, &column_sums)?;
+        copy(recorder, 1, gates, view(&column_sums, 0, gates, 0), view(gradients.cell.bias_hh, 0, gates, 0))?;
+        let queries = view(saved.queries, 0, batch * size, size);
+        self.attention(steps).record_backward_key(
+            recorder,
+            tiles.attention,
+            &self.attention_inputs(inputs, queries),
+            Matrix::batch(weights),
+            view(d_context, 0, annotation, steps * annotation),
+            view(d_energy, 0, keys, steps * keys),
+            attention_scratch,
+            gradients.key,
+            gradients.energy,
+            gradients.annotation,
+        )
+    }
+}
+
+/// The tile configurations of the kernels that the loop is made of.
+#[derive(Clone, Debug)]
+pub struct Tiles {
+    gpu: Gpu,
+    cell: Tile,
+    step_attention: additive_attention::Tile,
+    attention: additive_attention::Tile,
+}
+
+impl Tiles {
+    /// The configurations for an adapter and a shape.
+    pub fn choose(gpu: &Gpu, decoder: &AttentionalDecoder) -> Self {
+        Self {
+            gpu: gpu.clone(),
+            cell: Tile::choose(gpu, decoder.batch),
+            step_attention: additive_attention::Tile::choose(gpu, &decoder.attention(1)),
+            attention: additive_attention::Tile::choose(gpu, &decoder.attention(decoder.steps)),
+        }
+    }
+
+    /// That of a product with so many rows.
+    fn all(&self, rows: usize) -> matmul::Tile {
+        matmul::Tile::choose(&self.gpu, rows)
+    }
+}
