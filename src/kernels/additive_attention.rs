@@ -201,7 +201,10 @@ impl AdditiveAttention {
         if let Some(weights) = &weights {
             self.check_matrix("weights", weights, self.keys)?;
         }
-        let vector = inputs.query.aligned() && context.aligned() && self.size % 4 == 0 && self.value_size % 4 == 0;
+        let vector = inputs.query.aligned()
+            && context.aligned()
+            && self.size.is_multiple_of(4)
+            && self.value_size.is_multiple_of(4);
         let bound_weights = weights.unwrap_or(context);
         let mut params = [self.queries, self.keys, self.size, self.value_size].map(word).to_vec();
         for matrix in [&inputs.query, &context, &bound_weights] {
@@ -263,7 +266,7 @@ impl AdditiveAttention {
             params.extend(words(matrix));
         }
         params.push(u32::from(d_weights.is_some()));
-        let vector = d_context.aligned() && self.value_size % 4 == 0;
+        let vector = d_context.aligned() && self.value_size.is_multiple_of(4);
         recorder.dispatch(&Launch {
             kernel: &ADDITIVE_ATTENTION_SCORE_BACKWARD,
             specialisation: tile.specialisation(vector).constant("KEYS", tile.keys),
@@ -279,7 +282,7 @@ impl AdditiveAttention {
             workgroups: [rows, 1, batch],
             cost: self.cost_backward_query(),
         })?;
-        let vector = inputs.query.aligned() && d_query.aligned() && self.size % 4 == 0;
+        let vector = inputs.query.aligned() && d_query.aligned() && self.size.is_multiple_of(4);
         let mut params = [self.queries, self.keys, self.size].map(word).to_vec();
         params.extend(words(&inputs.query));
         params.extend(words(&Matrix::batch(&inputs.key.reshape([self.batch, self.keys, self.size]))));
@@ -341,7 +344,7 @@ impl AdditiveAttention {
             });
         }
         let tile = Tile { rows: tile.rows.max(word(KEY_ROWS)), ..tile };
-        let vector = inputs.query.aligned() && size % 4 == 0;
+        let vector = inputs.query.aligned() && size.is_multiple_of(4);
         let tiles = keys.div_ceil(tile.rows as usize);
         let key_words = [0, word(size), word(keys * size)];
         let mut params = [keys, queries, size].map(word).to_vec();
