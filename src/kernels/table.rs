@@ -21,6 +21,10 @@ macro_rules! shaders {
 }
 
 shaders! {
+    DOT_PRODUCT_ATTENTION = "dot_product_attention" [Uniform, Read, Read, Read, Read, Write, Write];
+    DOT_PRODUCT_ATTENTION_DELTA_BACKWARD = "dot_product_attention_delta_backward" [Uniform, Read, Read, Read, Write];
+    DOT_PRODUCT_ATTENTION_BACKWARD =
+        "dot_product_attention_backward" [Uniform, Read, Read, Read, Read, Read, Read, Write, Write];
     MATMUL = "matmul" [Uniform, Read, Read, Read, Write];
 }
 
@@ -33,4 +37,4 @@ macro_rules! shared {
     };
 }
 
-shared!["math", "random", "step"];
+shared!["attention_tiles", "math", "random", "step"];

@@ -5,6 +5,7 @@
 //! in f32 in an order of its own, so its error grows about with the square root of the length of its sums times 6e-8; each
 //! check states its tolerance once, for the longest sums that it draws.
 
+mod dot_product_attention;
 mod matmul;
 
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
@@ -63,7 +64,7 @@ pub struct Row {
 
 /// Every check, in the order of the table.
 pub fn checks() -> Vec<Check> {
-    [matmul::CHECKS].into_iter().flatten().map(|check| Check { ..*check }).collect()
+    [dot_product_attention::CHECKS, matmul::CHECKS].into_iter().flatten().map(|check| Check { ..*check }).collect()
 }
 
 /// Runs `cases` random cases of a check. Case number `n` depends on `seed + n` alone.
