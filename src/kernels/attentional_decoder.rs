@@ -243,7 +243,8 @@ impl AttentionalDecoder {
         first.record(recorder, view(inputs.state0, 0, hidden, 0), None, view(saved.states, 0, hidden, 0))?;
         for t in 0..steps {
             let query = view(saved.queries, t * batch * size, size, 0);
-            let (before, query_weight) = (view(saved.states, t * state, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
+            let (before, query_weight) =
+                (view(saved.states, t * state, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
             self.query_product().record(recorder, tiles.all(batch), before, query_weight, None, query)?;
             let attention = self.attention_inputs(inputs, Matrix { batch_stride: size, ..query });
             let context = self.step_batch(features, width, hidden, t);
@@ -310,7 +311,8 @@ impl AttentionalDecoder {
         let copy = |recorder: &mut Recorder, rows, columns, from, to| {
             Copy { rows, columns, batch: 1 }.record(recorder, from, None, to)
         };
-        let (weight_hh, query_weight) = (view(inputs.cell.weight_hh, 0, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
+        let (weight_hh, query_weight) =
+            (view(inputs.cell.weight_hh, 0, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
         copy(recorder, gates, hidden, weight_hh, view(stacked, 0, hidden, 0))?;
         copy(recorder, size, hidden, query_weight, view(stacked, gates * hidden, hidden, 0))?;
         copy(recorder, rows, annotation, view(d_features, hidden, width, 0), view(d_context, 0, annotation, 0))?;
@@ -334,7 +336,8 @@ impl AttentionalDecoder {
                 valid: None,
             };
             self.cell().record_backward(recorder, tiles.cell, &step)?;
-            let into_context = Matmul { m: batch, n: annotation, k: gates, batch: 1, accumulate: true, ..Matmul::default() };
+            let into_context =
+                Matmul { m: batch, n: annotation, k: gates, batch: 1, accumulate: true, ..Matmul::default() };
             let (by_input, weight_ic) = (self.step(d_gi, gates, 0, t), view(inputs.cell.weight_ih, word, input, 0));
             let own_context = self.step(d_context, annotation, 0, t);
             into_context.record(recorder, tiles.all(batch), by_input, weight_ic, None, own_context)?;

@@ -6,6 +6,7 @@ pub mod attentional_decoder;
 pub mod beam_search;
 pub mod copy;
 pub mod cross_entropy;
+pub mod dot_product_attention;
 pub mod dropout;
 pub mod embedding;
 mod expect;

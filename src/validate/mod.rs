@@ -10,6 +10,7 @@ mod additive_attention;
 mod beam_search;
 mod copy;
 mod cross_entropy;
+mod dot_product_attention;
 mod dropout;
 mod embedding;
 mod golden;
@@ -82,6 +83,7 @@ pub fn checks() -> Vec<Check> {
         beam_search::CHECKS,
         copy::CHECKS,
         cross_entropy::CHECKS,
+        dot_product_attention::CHECKS,
         dropout::CHECKS,
         embedding::CHECKS,
         gru::CHECKS,
