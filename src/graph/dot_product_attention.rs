@@ -4,14 +4,14 @@ use super::{Context, Graph, Operation, Value};
 use crate::{
     Result,
     gpu::{Dtype, Recorder},
-    kernels::dot_product_attention::{DotProductAttention, Inputs, Tile},
+    kernels::dot_product_attention::{DotProductAttention, Gradients, Inputs, Saved, Tile},
 };
 
 /// Inputs: query, key, value, lengths. Outputs: context, log_sum_exp.
 #[derive(Debug)]
 struct Forward(DotProductAttention);
 
-/// Inputs: query, key, value, lengths, context, log_sum_exp, d_context. Outputs: d_query, d_key, d_value, scratch.
+/// Inputs: query, key, value, lengths, context, log_sum_exp, d_context. Outputs: d_query, d_key, d_value, statistics (scratch).
 #[derive(Debug)]
 struct Backward(DotProductAttention);
 
@@ -49,7 +49,7 @@ impl Operation for Forward {
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let [query, key, value, lengths] = context.inputs else { unreachable!("four inputs are pushed") };
         let inputs = Inputs { query, key, value, lengths };
-        let tile = Tile::choose(recorder.gpu(), &self.0);
+        let tile = Tile::choose(recorder.gpu(), self.0.size);
         self.0.record(recorder, tile, &inputs, &context.outputs[0], &context.outputs[1])
     }
 
@@ -62,7 +62,8 @@ impl Operation for Forward {
     ) -> Result<Vec<Option<Value>>> {
         let Some(d_context) = upstream[0] else { return Ok(vec![None; 4]) };
         let mut shapes: Vec<_> = inputs[..3].iter().map(|input| graph.shape(*input).clone()).collect();
-        shapes.push(graph.shape(outputs[1]).clone());
+        let DotProductAttention { batch, heads, queries, .. } = self.0;
+        shapes.push([batch, heads, queries, 2].into());
         let from = [inputs, outputs, &[d_context]].concat();
         let gradients = graph.push(Backward(self.0), &from, shapes);
         Ok(gradients[..3].iter().map(|gradient| Some(*gradient)).chain([None]).collect())
@@ -78,9 +79,11 @@ impl Operation for Backward {
         let [query, key, value, lengths, output, log_sum_exp, d_output] = context.inputs else {
             unreachable!("seven inputs are pushed")
         };
-        let [d_query, d_key, d_value, scratch] = context.outputs else { unreachable!("four outputs are pushed") };
+        let [d_query, d_key, d_value, statistics] = context.outputs else { unreachable!("four outputs are pushed") };
         let inputs = Inputs { query, key, value, lengths };
-        let tile = Tile::choose(recorder.gpu(), &self.0);
-        self.0.record_backward(recorder, tile, &inputs, output, log_sum_exp, d_output, scratch, d_query, d_key, d_value)
+        let tile = Tile::choose(recorder.gpu(), self.0.size);
+        let saved = Saved { context: output, log_sum_exp, d_context: d_output, statistics };
+        let gradients = Gradients { query: d_query, key: d_key, value: d_value };
+        self.0.record_backward(recorder, tile, &inputs, &saved, &gradients)
     }
 }

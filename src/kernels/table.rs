@@ -36,6 +36,8 @@ shaders! {
     CROSS_ENTROPY_BACKWARD = "cross_entropy_backward" [Uniform, Uniform, Read, Read, Read, Write];
     CROSS_ENTROPY_TOTAL = "cross_entropy_total" [Uniform, Uniform, Read, Write];
     DOT_PRODUCT_ATTENTION = "dot_product_attention" [Uniform, Read, Read, Read, Read, Write, Write];
+    DOT_PRODUCT_ATTENTION_BACKWARD =
+        "dot_product_attention_backward" [Uniform, Read, Read, Read, Read, Read, Read, Write, Write];
     DOT_PRODUCT_ATTENTION_DELTA_BACKWARD = "dot_product_attention_delta_backward" [Uniform, Read, Read, Read, Write];
     DROPOUT = "dropout" [Uniform, Uniform, Read, Write];
     EMBEDDING = "embedding" [Uniform, Read, Read, Write];
