@@ -188,7 +188,9 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
         Data::Task(Task::Dates) => "\"9 May 1998\"",
         Data::Files { .. } => "TEXT",
     };
-    output::print(&format!("softalign generate {shown} {example}"))?;
+    // As it was called, so that the line can be copied whether the command is installed or built by cargo.
+    let command = std::env::args().next().unwrap_or_else(|| "softalign".into());
+    output::print(&format!("{command} generate {shown} {example}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
