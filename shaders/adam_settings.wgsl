@@ -13,7 +13,8 @@ struct Params {
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> loss: array<f32>;                   // [1], read where there is one
 @group(0) @binding(3) var<storage, read_write> scratch: array<vec2f>;        // [2] settings, [partials]
-@group(0) @binding(4) var<storage, read_write> norm: array<f32>;             // [2]: norm, 1 if the step is made
+@group(0) @binding(4) var<storage, read_write> norm: array<f32>;             // [4]: norm, 1 if the step is made; as u32:
+                                                                             // steps skipped so far, the last of them
 
 const UP = 281474976710656.0;                   // 2^48
 const DOWN = 3.5527136788005009e-15;            // 2^-48
@@ -55,6 +56,10 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     if (params.has_loss != 0u) { finite = finite && is_finite(loss[0]); }
     norm[0] = value;
     norm[1] = select(0.0, 1.0, finite);
+    if (!finite) {
+        norm[2] = bitcast<f32>(bitcast<u32>(norm[2]) + 1u);
+        norm[3] = bitcast<f32>(step.step);
+    }
     let correction = corrections();
     scratch[0] = vec2f(coefficient, step.learning_rate / correction.x);
     scratch[1] = vec2f(inverseSqrt(correction.y), select(0.0, 1.0, finite));

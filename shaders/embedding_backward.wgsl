@@ -35,7 +35,9 @@ fn main(
     var start = 0u;
     if (token > 0u) { start = min(word(token - 1u), end); }
     var sum = zero();
-    for (var at = start / 4u; at < (end + 3u) / 4u; at++) {
+    // Most tokens of a large vocabulary do not occur: an empty list must not cost a load.
+    let last = select(0u, (end + 3u) / 4u, start < end);
+    for (var at = start / 4u; at < last; at++) {
         let places = min(scratch[params.order / 4u + at], vec4u(params.tokens - 1u));
         for (var j = 0u; j < 4u; j++) {
             if (4u * at + j >= start && 4u * at + j < end) { sum += d_y[places[j] * size + column]; }

@@ -111,7 +111,7 @@ fn store(base: u32, row: u32, column: u32, sum: vec4f) {
 
 #ifdef SUBGROUPS
 const PARTS = ROWS / LANES;             // vec4s of A that a lane holds for four steps of k
-const SPAN = ROWS / 4u;                 // vec4s in one row of the stored A tile under TRANSPOSE_A
+const SPAN = ROWS / 4u;                 // groups of four rows
 
 // This lane's share of the ROWS x 4 tile of op(A) at k.
 fn share_of_a(base: u32, row0: u32, k: u32, lane: u32) -> array<vec4f, PARTS> {
@@ -137,11 +137,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
     let column0 = (group.x * LANES * COLUMNS + lane) * 4u;
     let a_base = params.a_offset + group.z * params.a_batch;
     let b_base = params.b_offset + group.z * params.b_batch;
-    var sum: array<array<vec4f, COLUMNS>, ROWS>;
+    // Indexed by the loops' own variables: that is what makes compilers unroll them and keep arrays in registers.
+    var sum: array<array<array<vec4f, COLUMNS>, 4>, SPAN>;
     if (params.has_bias != 0u) {
         for (var j = 0u; j < COLUMNS; j++) {
             let start = load_bias(column0 + j * LANES * 4u);
-            for (var r = 0u; r < ROWS; r++) { sum[r][j] = start; }
+            for (var s = 0u; s < SPAN; s++) {
+                for (var i = 0u; i < 4u; i++) { sum[s][i][j] = start; }
+            }
         }
     }
     for (var k = 0u; k < params.k; k += 4u) {
@@ -149,30 +152,38 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         var block: array<array<vec4f, 4>, COLUMNS>;
         for (var j = 0u; j < COLUMNS; j++) { block[j] = block_of_b(b_base, k, column0 + j * LANES * 4u); }
 #ifdef TRANSPOSE_A
-        for (var i = 0u; i < ROWS; i++) {
-            let x = subgroupShuffle(share[i / LANES], i % LANES);
-            let r = (i % SPAN) * 4u;
-            for (var j = 0u; j < COLUMNS; j++) {
-                let y = block[j][i / SPAN];
-                sum[r][j] = fma(x.xxxx, y, sum[r][j]);
-                sum[r + 1u][j] = fma(x.yyyy, y, sum[r + 1u][j]);
-                sum[r + 2u][j] = fma(x.zzzz, y, sum[r + 2u][j]);
-                sum[r + 3u][j] = fma(x.wwww, y, sum[r + 3u][j]);
+        for (var kk = 0u; kk < 4u; kk++) {
+            for (var s = 0u; s < SPAN; s++) {
+                let x = subgroupShuffle(share[(kk * SPAN + s) / LANES], (kk * SPAN + s) % LANES);
+                for (var j = 0u; j < COLUMNS; j++) {
+                    let y = block[j][kk];
+                    sum[s][0][j] = fma(x.xxxx, y, sum[s][0][j]);
+                    sum[s][1][j] = fma(x.yyyy, y, sum[s][1][j]);
+                    sum[s][2][j] = fma(x.zzzz, y, sum[s][2][j]);
+                    sum[s][3][j] = fma(x.wwww, y, sum[s][3][j]);
+                }
             }
         }
 #else
-        for (var r = 0u; r < ROWS; r++) {
-            let x = subgroupShuffle(share[r / LANES], r % LANES);
-            for (var j = 0u; j < COLUMNS; j++) {
-                let y = block[j];
-                sum[r][j] = fma(x.wwww, y[3], fma(x.zzzz, y[2], fma(x.yyyy, y[1], fma(x.xxxx, y[0], sum[r][j]))));
+        for (var s = 0u; s < SPAN; s++) {
+            for (var i = 0u; i < 4u; i++) {
+                let x = subgroupShuffle(share[(s * 4u + i) / LANES], (s * 4u + i) % LANES);
+                for (var j = 0u; j < COLUMNS; j++) {
+                    let y = block[j];
+                    sum[s][i][j] =
+                        fma(x.wwww, y[3], fma(x.zzzz, y[2], fma(x.yyyy, y[1], fma(x.xxxx, y[0], sum[s][i][j]))));
+                }
             }
         }
 #endif
     }
     let c_base = params.c_offset + group.z * params.c_batch;
-    for (var r = 0u; r < ROWS; r++) {
-        for (var j = 0u; j < COLUMNS; j++) { store(c_base, row0 + r, column0 + j * LANES * 4u, sum[r][j]); }
+    for (var s = 0u; s < SPAN; s++) {
+        for (var i = 0u; i < 4u; i++) {
+            for (var j = 0u; j < COLUMNS; j++) {
+                store(c_base, row0 + s * 4u + i, column0 + j * LANES * 4u, sum[s][i][j]);
+            }
+        }
     }
 }
 #else

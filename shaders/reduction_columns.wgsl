@@ -1,4 +1,5 @@
 // Each block of `block` rows of x is summed into one row of y. A second dispatch sums the sums.
+// An invocation takes COLUMNS elements, or vec4s, of each row, so that a row's loads lie side by side.
 // VECTOR: columns are a multiple of 4, and 16-byte loads serve.
 
 struct Params { rows: u32, columns: u32, block: u32 }
@@ -8,27 +9,34 @@ struct Params { rows: u32, columns: u32, block: u32 }
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;            // [rows, columns]
 @group(0) @binding(2) var<storage, read_write> y: array<vec4f>;      // [ceil(rows / block), columns]
 
+alias Element = vec4f;
 const WIDTH = 4u;
 fn load(at: u32) -> vec4f { return x[at / 4u]; }
 fn store(at: u32, value: vec4f) { y[at / 4u] = value; }
-fn zero() -> vec4f { return vec4f(); }
 #else
 @group(0) @binding(1) var<storage, read> x: array<f32>;              // [rows, columns]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [ceil(rows / block), columns]
 
+alias Element = f32;
 const WIDTH = 1u;
 fn load(at: u32) -> f32 { return x[at]; }
 fn store(at: u32, value: f32) { y[at] = value; }
-fn zero() -> f32 { return 0.0; }
 #endif
 
 @compute @workgroup_size(LANES)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-    let column = id.x * WIDTH;
-    if (column >= params.columns) { return; }
-    let start = id.y * params.block;
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let first = (group.x * COLUMNS * LANES + lane) * WIDTH;
+    let start = group.y * params.block;
     let end = min(start + params.block, params.rows);
-    var sum = zero();
-    for (var row = start; row < end; row++) { sum += load(row * params.columns + column); }
-    store(id.y * params.columns + column, sum);
+    var sum: array<Element, COLUMNS>;
+    for (var row = start; row < end; row++) {
+        for (var j = 0u; j < COLUMNS; j++) {
+            let column = min(first + j * LANES * WIDTH, params.columns - WIDTH);
+            sum[j] += load(row * params.columns + column);
+        }
+    }
+    for (var j = 0u; j < COLUMNS; j++) {
+        let column = first + j * LANES * WIDTH;
+        if (column < params.columns) { store(group.y * params.columns + column, sum[j]); }
+    }
 }

@@ -1,10 +1,15 @@
 //! Attention sequence-to-sequence models, trained and run by hand-written WGSL kernels on any Vulkan, Metal or DX12 GPU.
 
 pub mod error;
+mod files;
+pub mod generate;
 pub mod gpu;
+pub mod graph;
 pub mod kernels;
+pub mod model;
 pub mod reference;
 pub mod text;
+pub mod train;
 pub mod validate;
 
 pub use error::{Error, Result};

@@ -28,7 +28,7 @@ fn update(gpu: &Gpu, adam: Adam, gradients: &[f32], loss: Option<f32>) -> (Vec<V
     let half = || common::upload(gpu, [adam.elements], &vec![0.5; adam.elements]);
     let state = [half(), half(), half()];
     let gradients = common::upload(gpu, [adam.elements], gradients);
-    let (scratch, norm) = (common::poisoned(gpu, adam.scratch()), common::poisoned(gpu, 2));
+    let (scratch, norm) = (common::poisoned(gpu, adam.scratch()), common::poisoned(gpu, Adam::REPORT));
     let loss = loss.map(|loss| common::upload(gpu, [1], &[loss]));
     let step = step(gpu, 3);
     common::run(gpu, |recorder| {
@@ -53,6 +53,7 @@ fn a_step_that_is_not_finite_changes_nothing_and_says_so() {
             let (state, norm) = update(gpu, adam(1001), &gradients, loss);
             assert!(state.iter().flatten().all(|x| *x == 0.5), "{bad}, {loss:?}");
             assert_eq!(norm[1], 0.0, "{bad}, {loss:?}");
+            assert_eq!(norm[3].to_bits(), 3, "the step that was skipped");
             assert_eq!(norm[0].is_finite(), bad.is_finite(), "{bad}: {}", norm[0]);
         }
         let (state, norm) = update(gpu, adam(1001), &vec![1.0; 1001], Some(2.0));
@@ -81,7 +82,7 @@ fn the_norm_neither_overflows_nor_underflows() {
 #[test]
 fn bias_corrections_are_exact_at_every_step() {
     let gpu = common::gpu();
-    let (gradients, norm) = (common::upload(gpu, [4], &[1.0; 4]), common::poisoned(gpu, 2));
+    let (gradients, norm) = (common::upload(gpu, [4], &[1.0; 4]), common::poisoned(gpu, Adam::REPORT));
     for (beta1, beta2) in [(0.9, 0.999), (0.0, 0.9999), (0.5, 0.999_999)] {
         let adam = Adam { beta1, beta2, ..adam(4) };
         let scratch = common::poisoned(gpu, adam.scratch());
@@ -114,7 +115,7 @@ fn several_buffers_share_a_norm() {
     let (whole, norm) = update(gpu, adam(3000), &gradients, None);
     let parts = [(adam(1000), &gradients[..1000]), (adam(2000), &gradients[1000..])];
     let scratch = common::poisoned(gpu, 2 * adam(1).scratch());
-    let (found_norm, step) = (common::poisoned(gpu, 2), step(gpu, 3));
+    let (found_norm, step) = (common::poisoned(gpu, Adam::REPORT), step(gpu, 3));
     let tensors: Vec<_> = parts
         .iter()
         .map(|(adam, gradients)| {
@@ -161,7 +162,7 @@ fn refuses_wrong_shapes_and_settings() {
         (Adam { epsilon: 0.0, ..adam(4) }, &four),
         (Adam { clip_norm: Some(0.0), ..adam(4) }, &four),
     ] {
-        let result = adam.record(&mut recorder, &four, &four, &four, second, &step, None, &scratch, &two);
+        let result = adam.record(&mut recorder, &four, &four, &four, second, &step, None, &scratch, &four);
         assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
     }
 }

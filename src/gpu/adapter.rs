@@ -80,16 +80,23 @@ pub fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
 }
 
 fn instance() -> wgpu::Instance {
-    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+    wgpu::Instance::new(descriptor())
 }
 
-fn seen(adapters: &[wgpu::Adapter]) -> String {
+/// Every backend, or those that `WGPU_BACKEND` names.
+fn descriptor() -> wgpu::InstanceDescriptor {
+    wgpu::InstanceDescriptor::new_without_display_handle_from_env()
+}
+
+/// One line per backend: what it showed, for [`Error::NoAdapter`].
+pub fn seen(adapters: &[wgpu::Adapter]) -> String {
     let backends = [
         ("Vulkan", wgpu::Backend::Vulkan),
         ("Metal", wgpu::Backend::Metal),
         ("DX12", wgpu::Backend::Dx12),
         ("GL", wgpu::Backend::Gl),
     ];
+    let asked_for = descriptor().backends;
     let mut lines = vec!["Backends looked at:".to_owned()];
     for (name, backend) in backends {
         let found: Vec<_> =
@@ -97,6 +104,7 @@ fn seen(adapters: &[wgpu::Adapter]) -> String {
         let compiled = wgpu::Instance::enabled_backend_features().contains(backend.into());
         lines.push(match (compiled, found.is_empty()) {
             (false, _) => format!("  {name}: not on this system"),
+            (true, _) if !asked_for.contains(backend.into()) => format!("  {name}: left out by WGPU_BACKEND"),
             (true, true) => format!("  {name}: no adapter"),
             (true, false) => {
                 format!("  {name}: {}", found.iter().map(describe).collect::<Vec<_>>().join("; "))

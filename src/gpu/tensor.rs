@@ -90,7 +90,7 @@ impl Tensor {
     /// A window of `buffer` starting at byte `offset` (a multiple of 256). The window must lie inside the buffer.
     pub fn new(buffer: wgpu::Buffer, offset: u64, shape: impl Into<Shape>, dtype: Dtype) -> Self {
         let shape = shape.into();
-        debug_assert!(offset % 256 == 0 && offset + shape.elements() as u64 * ELEMENT <= buffer.size());
+        debug_assert!(offset.is_multiple_of(256) && offset + shape.elements() as u64 * ELEMENT <= buffer.size());
         Self { buffer, offset, shape, dtype }
     }
 
@@ -128,6 +128,13 @@ impl Tensor {
     pub fn reshape(&self, shape: impl Into<Shape>) -> Self {
         let shape = shape.into();
         debug_assert_eq!(shape.elements(), self.elements());
+        Self { shape, ..self.clone() }
+    }
+
+    /// The beginning of the window, under a shape with at most as many elements.
+    pub fn window(&self, shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        debug_assert!(shape.elements() <= self.elements());
         Self { shape, ..self.clone() }
     }
 

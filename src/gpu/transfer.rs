@@ -96,13 +96,20 @@ impl Gpu {
         Ok(())
     }
 
+    /// A buffer that the host can map for reading.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when memory runs out.
+    pub fn readback_buffer(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
+        self.raw_buffer(label, bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
+    }
+
     /// Reads a tensor back, waiting for everything submitted before.
     ///
     /// # Errors
     /// [`Error::Gpu`] or [`Error::DeviceLost`] if the device failed.
     pub fn read<T: Pod>(&self, tensor: &Tensor) -> Result<Vec<T>> {
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.raw_buffer("readback", tensor.bytes(), usage)?;
+        let staging = self.readback_buffer("readback", tensor.bytes())?;
         let mut encoder =
             self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
         encoder.copy_buffer_to_buffer(tensor.buffer(), tensor.offset(), &staging, 0, tensor.bytes());

@@ -36,6 +36,9 @@ pub struct Adam {
 }
 
 impl Adam {
+    /// Elements of the tensor that a step reports in.
+    pub const REPORT: usize = 4;
+
     /// Elements of scratch that suffice for one buffer on every adapter.
     pub fn scratch(&self) -> usize {
         SETTINGS + 2 * PARTIALS
@@ -73,9 +76,10 @@ impl Adam {
         expect_setting("adam", "clip_norm", clip > 0.0 && clip.is_finite(), "a positive number", clip)
     }
 
-    /// Records a whole step on one buffer: parameters, gradients and both moments `[elements]`. norm `[2]` gets the norm
+    /// Records a whole step on one buffer: parameters, gradients and both moments `[elements]`. norm `[4]` gets the norm
     /// before clipping, and 1 if the step is made or 0 if it is skipped: because the norm, or the loss `[1]` if there is
-    /// one, is not finite, or because a squared gradient would leave f32.
+    /// one, is not finite, or because a squared gradient would leave f32. Its other two elements, as u32, count the steps
+    /// that were skipped and name the last of them.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor has another number of elements or a setting is out of its range, and what
@@ -139,7 +143,7 @@ impl Adam {
         norm: &Tensor,
     ) -> Result<()> {
         self.check()?;
-        expect("adam", "norm", norm, &[2])?;
+        expect("adam", "norm", norm, &[Self::REPORT])?;
         if let Some(loss) = loss {
             expect("adam", "loss", loss, &[1])?;
         }
@@ -161,7 +165,7 @@ impl Adam {
             params: &params,
             tensors: &[step, loss.unwrap_or(gradients), scratch, norm],
             workgroups: [1, 1, 1],
-            cost: Cost { operations: 2.0 * partials as f64, transcendental: 4.0, read: bytes, written: 24.0 },
+            cost: Cost { operations: 2.0 * partials as f64, transcendental: 4.0, read: bytes, written: 32.0 },
         })
     }
 

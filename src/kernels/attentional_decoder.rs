@@ -1,49 +1,23 @@
-//! The teacher-forced decoder loop of Bahdanau et al. (2015), section 3.1 and appendix A.2.2, between the embedding and the
-//! readout: [`DecoderStep`], one step for any number of rows per sentence, and [`AttentionalDecoder`], the whole loop.
+//! The attentional decoder over a whole teacher-forced sequence (Bahdanau et al. 2015, appendix A.2.2): at each step additive
+//! attention with the previous state as the query, then a GRU cell on `[word; context]`.
 //!
-//! Equations: [`crate::reference::attentional_decoder`]. A step is three dispatches: the query, the attention, the cell. What
-//! the words contribute to the gates is one matmul before the loop, and the gradients of all parameters are one matmul each
-//! after it.
+//! What words contribute to the gates is one matmul before the loop, gradients of weights are one each after it. A step is
+//! three dispatches forward (query, attention, cell) and four backward.
 
 use super::{
     additive_attention::{self, AdditiveAttention},
     copy::{Copy, expect_matrix},
-    expect::{expect, expect_scratch, front},
-    gru::{self, Cell, CellBackward, CellStep, Context, WeightGradients, Weights},
+    expect::{expect, expect_scratch},
+    gru::{Cell, CellBackward, CellStep, Context, Tile, WeightGradients, Weights},
     matmul::{self, Matmul, Matrix},
     reduction::ColumnSum,
 };
 use crate::{
     Result,
-    gpu::{Gpu, Recorder, Tensor},
+    gpu::{Cost, Gpu, Recorder, Tensor},
 };
 
-const OPERATION: &str = "attentional_decoder";
-
-/// What one workgroup of each kernel of the loop computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tile {
-    /// The attention within the loop.
-    pub attention: additive_attention::Tile,
-    /// The gradients of the attention's keys and values, after the loop.
-    pub keys: additive_attention::Tile,
-    /// The cell.
-    pub cell: gru::Tile,
-}
-
-impl Tile {
-    /// The configuration for an adapter and a shape.
-    pub fn choose(gpu: &Gpu, shape: &AttentionalDecoder) -> Self {
-        let step = shape.step();
-        Self { keys: additive_attention::Tile::choose(gpu, &shape.attention()), ..Self::of_step(gpu, &step) }
-    }
-
-    /// The configuration for an adapter and the shape of a single step.
-    pub fn of_step(gpu: &Gpu, step: &DecoderStep) -> Self {
-        let attention = additive_attention::Tile::choose(gpu, &step.attention());
-        Self { attention, keys: attention, cell: gru::Tile::choose(gpu, step.rows()) }
-    }
-}
+const NAME: &str = "attentional_decoder";
 
 /// One step for `beam` rows of each sentence, which share the sentence's keys: R = B * beam rows, sentence by sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,13 +78,9 @@ pub struct StepTensors<'a> {
     pub gates_offset: usize,
 }
 
-/// `rows` rows of a matrix as `[batch, rows / batch]`, which is how the attention counts them.
+/// One matrix of rows as a batch of `beam` rows for each sentence, which is how the attention counts them.
 fn by_sentence(matrix: Matrix<'_>, beam: usize) -> Matrix<'_> {
     Matrix { batch_stride: beam * matrix.stride, ..matrix }
-}
-
-fn run(tensor: &Tensor, offset: usize, stride: usize) -> Matrix<'_> {
-    Matrix { tensor, offset, stride, batch_stride: 0 }
 }
 
 impl DecoderStep {
@@ -128,9 +98,30 @@ impl DecoderStep {
         additive_attention::Inputs { query: by_sentence(queries, self.beam), key, energy, value: annotation, lengths }
     }
 
+    /// What `rows` words contribute to the gates.
+    fn words_product(&self, rows: usize) -> Matmul {
+        Matmul { m: rows, n: 3 * self.hidden, k: self.word, batch: 1, transpose_b: true, ..Matmul::default() }
+    }
+
+    fn query_product(&self) -> Matmul {
+        Matmul { m: self.rows(), n: self.size, k: self.hidden, batch: 1, transpose_b: true, ..Matmul::default() }
+    }
+
+    fn cell(&self) -> Cell {
+        Cell { rows: self.rows(), hidden: self.hidden }
+    }
+
+    /// Operations and bytes of a step, less [`DecoderStep::record_words`].
+    pub fn cost(&self) -> Cost {
+        let mut sum = self.query_product().cost();
+        sum += self.attention().cost();
+        sum += self.cell().cost(self.annotation);
+        sum
+    }
+
     fn check(&self, inputs: &StepInputs<'_>) -> Result<()> {
-        expect(OPERATION, "query_weight", inputs.query_weight, &[self.size, self.hidden])?;
-        inputs.cell.expect(OPERATION, self.word + self.annotation, self.hidden)
+        expect(NAME, "query_weight", inputs.query_weight, &[self.size, self.hidden])?;
+        inputs.cell.expect(NAME, self.word + self.annotation, self.hidden)
     }
 
     /// Records what `rows` words, each `[E]`, contribute to the gates: gi, `[rows, 3H]`.
@@ -145,12 +136,10 @@ impl DecoderStep {
         words: Matrix<'_>,
         gi: Matrix<'_>,
     ) -> Result<()> {
-        cell.expect(OPERATION, self.word + self.annotation, self.hidden)?;
-        let product =
-            Matmul { m: rows, n: 3 * self.hidden, k: self.word, batch: 1, transpose_b: true, ..Matmul::default() };
+        cell.expect(NAME, self.word + self.annotation, self.hidden)?;
         let tile = matmul::Tile::choose(recorder.gpu(), rows);
-        let weight = run(cell.weight_ih, 0, self.word + self.annotation);
-        product.record(recorder, tile, words, weight, Some(cell.bias_ih), gi)
+        let weight = view(cell.weight_ih, 0, self.word + self.annotation, 0);
+        self.words_product(rows).record(recorder, tile, words, weight, Some(cell.bias_ih), gi)
     }
 
     /// Records the step.
@@ -160,24 +149,23 @@ impl DecoderStep {
     pub fn record(
         &self,
         recorder: &mut Recorder,
-        tile: Tile,
+        tiles: &Tiles,
         inputs: &StepInputs<'_>,
         tensors: &StepTensors<'_>,
     ) -> Result<()> {
-        let Self { beam, hidden, size, annotation, .. } = *self;
+        let Self { beam, hidden, annotation, .. } = *self;
         let StepTensors { gi, states, from, to, queries, features, weights, gates, gates_offset } = *tensors;
         let rows = self.rows();
         self.check(inputs)?;
-        expect_matrix(OPERATION, "features", &features, [1, rows, hidden + annotation])?;
-        let projection = Matmul { m: rows, n: size, k: hidden, batch: 1, transpose_b: true, ..Matmul::default() };
+        expect_matrix(NAME, "features", &features, [1, rows, hidden + annotation])?;
         let small = matmul::Tile::choose(recorder.gpu(), rows);
-        let (state, query_weight) = (run(states, from, hidden), run(inputs.query_weight, 0, hidden));
-        projection.record(recorder, small, state, query_weight, None, queries)?;
+        let (state, query_weight) = (view(states, from, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
+        self.query_product().record(recorder, small, state, query_weight, None, queries)?;
 
         let attention = self.attention_inputs(inputs, queries);
         let context = features.offset(hidden);
         let weights = weights.map(|weights| by_sentence(weights, beam));
-        self.attention().record(recorder, tile.attention, &attention, by_sentence(context, beam), weights)?;
+        self.attention().record(recorder, tiles.step_attention, &attention, by_sentence(context, beam), weights)?;
 
         let step = CellStep {
             gi,
@@ -189,54 +177,50 @@ impl DecoderStep {
             y: features,
             gates,
             gates_offset,
-            context: Some(Context {
-                weight_ih: inputs.cell.weight_ih,
-                offset: context.offset,
-                size: annotation,
-            }),
+            context: Some(Context { weight_ih: inputs.cell.weight_ih, offset: context.offset, size: annotation }),
             valid: None,
         };
-        Cell { rows, hidden }.record(recorder, tile.cell, &step)
+        self.cell().record(recorder, tiles.cell, &step)
     }
 }
 
-/// The whole loop, as in [`crate::reference::attentional_decoder::AttentionalDecoder`].
+/// Sizes of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionalDecoder {
-    /// Rows of the batch, B.
+    /// Rows, B.
     pub batch: usize,
     /// Target steps, T.
     pub steps: usize,
-    /// Source steps, S, masked ones included.
+    /// Source steps, S.
     pub keys: usize,
     /// Size of an embedded word, E.
     pub word: usize,
-    /// Size of the hidden state, H.
+    /// Size of the state, H.
     pub hidden: usize,
-    /// Size of the projected queries and keys, A.
+    /// Size of the alignment layer, A.
     pub size: usize,
     /// Size of an annotation, V.
     pub annotation: usize,
 }
 
-/// What [`AttentionalDecoder`] reads. Keys and annotations past a row's length have no effect.
+/// What the loop reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
-    /// `[B, T, E]`, the embedded target words, shifted right.
+    /// The embedded words fed in, `[B, T, E]`.
     pub words: &'a Tensor,
-    /// `[B, H]`, the state before the first step; the backward pass does not read it.
+    /// The state before the first step, `[B, H]`.
     pub state0: &'a Tensor,
-    /// `[B, S, A]`, the projected annotations, their bias included.
+    /// The projected annotations, bias included, `[B, S, A]`.
     pub key: &'a Tensor,
-    /// `[B, S, V]`, the encoder's outputs.
+    /// `[B, S, V]`.
     pub annotation: &'a Tensor,
-    /// `[B]`, u32, how many annotations of each row are valid.
+    /// Source lengths, u32 `[B]`.
     pub lengths: &'a Tensor,
-    /// `[A, H]`, the projection of the state to a query.
+    /// `[A, H]`.
     pub query_weight: &'a Tensor,
-    /// `[A]`, the attention's vector v.
+    /// The vector v, `[A]`.
     pub energy: &'a Tensor,
-    /// The cell on `[word; context]`: `weight_ih` is `[3H, E+V]`.
+    /// The cell; `weight_ih` is `[3H, E + V]`.
     pub cell: Weights<'a>,
 }
 
@@ -247,28 +231,20 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// What [`AttentionalDecoder::record`] computes; the backward pass reads all of it.
+/// What the forward pass leaves to the backward pass, steps slowest.
 #[derive(Clone, Copy, Debug)]
-pub struct Outputs<'a> {
-    /// `[B, T, H+V+E]`: the new state, its context, its word.
-    pub features: &'a Tensor,
-    /// `[B, T, S]`, the attention's weights.
-    pub weights: &'a Tensor,
-    /// `[T+1, B, H]`, the states before each step and after the last.
+pub struct Saved<'a> {
+    /// The states before each step and after the last, `[T + 1, B, H]`.
     pub states: &'a Tensor,
-    /// `[T, B, 4H]`: r, z, n and W_hn h + b_hn.
+    /// r, z, n and W_hn h + b_hn, `[T, B, 4H]`.
     pub gates: &'a Tensor,
-    /// `[T, B, A]`, the queries.
+    /// The projected states, `[T, B, A]`.
     pub queries: &'a Tensor,
 }
 
-/// Gradients: those of features and weights come in, the others go out, overwritten.
+/// Where the gradients of [`Inputs`] go; each is overwritten.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradients<'a> {
-    /// `[B, T, H+V+E]`, read.
-    pub features: &'a Tensor,
-    /// `[B, T, S]`, read, where the weights themselves are used (guided alignment, coverage).
-    pub weights: Option<&'a Tensor>,
     /// `[B, T, E]`.
     pub words: &'a Tensor,
     /// `[B, H]`.
@@ -281,22 +257,35 @@ pub struct Gradients<'a> {
     pub query_weight: &'a Tensor,
     /// `[A]`.
     pub energy: &'a Tensor,
-    /// Of the cell's parameters.
+    /// The cell's.
     pub cell: WeightGradients<'a>,
 }
 
+/// Tensors of the backward pass that hold nothing before or after it.
+pub const BACKWARD_SCRATCH: usize = 8;
+
+/// A matrix inside a tensor.
+fn view(tensor: &Tensor, offset: usize, stride: usize, batch_stride: usize) -> Matrix<'_> {
+    Matrix { tensor, offset, stride, batch_stride }
+}
+
 impl AttentionalDecoder {
-    /// The shape of [`Outputs::states`].
+    /// Size of `[state; context; word]`, F.
+    pub fn features(&self) -> usize {
+        self.hidden + self.annotation + self.word
+    }
+
+    /// The shape of [`Saved::states`].
     pub fn states_shape(&self) -> [usize; 3] {
         [self.steps + 1, self.batch, self.hidden]
     }
 
-    /// The shape of [`Outputs::gates`].
+    /// The shape of [`Saved::gates`].
     pub fn gates_shape(&self) -> [usize; 3] {
         [self.steps, self.batch, 4 * self.hidden]
     }
 
-    /// The shape of [`Outputs::queries`].
+    /// The shape of [`Saved::queries`].
     pub fn queries_shape(&self) -> [usize; 3] {
         [self.steps, self.batch, self.size]
     }
@@ -306,100 +295,129 @@ impl AttentionalDecoder {
         self.batch * self.steps * 3 * self.hidden
     }
 
-    /// Elements of the backward pass's seven scratch tensors, each in a buffer of its own.
-    pub fn backward_scratch(&self) -> [usize; 7] {
-        let (rows, products) = (self.batch * self.steps, self.products());
-        let sums = self.column_sum(products).scratch();
+    /// Elements of the backward pass's scratch tensors, each in a buffer of its own.
+    pub fn backward_scratch(&self) -> [usize; BACKWARD_SCRATCH] {
+        let rows = self.batch * self.steps;
+        let sums = self.gates_sum().scratch().max(self.recurrent_sum().scratch());
         [
-            rows * products,
-            products * self.hidden,
+            self.products() * self.hidden,
+            rows * self.products(),
             rows * 3 * self.hidden,
             rows * self.annotation,
             rows * self.keys,
-            self.attention().scratch().max(sums),
-            products,
+            self.attention(self.steps).scratch(),
+            sums,
+            self.products(),
         ]
     }
 
-    /// What each state is multiplied with: the rows of W_hh and of the query's projection.
+    /// Operations and bytes of the forward pass.
+    pub fn cost(&self) -> Cost {
+        let mut sum = self.single().words_product(self.batch * self.steps).cost();
+        for _ in 0..self.steps {
+            sum += self.single().cost();
+        }
+        sum
+    }
+
+    /// What is multiplied with a state: the gates' recurrent weights and the query's, K.
     fn products(&self) -> usize {
         3 * self.hidden + self.size
     }
 
-    fn features(&self) -> usize {
-        self.hidden + self.annotation + self.word
-    }
-
-    fn column_sum(&self, columns: usize) -> ColumnSum {
-        ColumnSum { rows: self.batch * self.steps, columns }
-    }
-
-    fn step(&self) -> DecoderStep {
+    /// One step of the loop.
+    fn single(&self) -> DecoderStep {
         let Self { batch, keys, word, hidden, size, annotation, .. } = *self;
         DecoderStep { batch, beam: 1, keys, word, hidden, size, annotation }
     }
 
-    fn attention(&self) -> AdditiveAttention {
-        AdditiveAttention { queries: self.steps, ..self.step().attention() }
+    fn attention(&self, queries: usize) -> AdditiveAttention {
+        AdditiveAttention { queries, ..self.single().attention() }
     }
 
-    /// Step `t` of a tensor `[B, T, width]`, as one row for each sentence.
-    fn at<'a>(&self, tensor: &'a Tensor, width: usize, t: usize) -> Matrix<'a> {
-        Matrix { tensor, offset: t * width, stride: self.steps * width, batch_stride: self.steps * width }
+    fn cell(&self) -> Cell {
+        Cell { rows: self.batch, hidden: self.hidden }
     }
 
-    /// A tensor `[B, T, width]`.
-    fn all<'a>(&self, tensor: &'a Tensor, width: usize) -> Matrix<'a> {
-        Matrix { tensor, offset: 0, stride: width, batch_stride: self.steps * width }
+    fn gates_sum(&self) -> ColumnSum {
+        ColumnSum { rows: self.batch * self.steps, columns: 3 * self.hidden }
     }
 
-    fn check(&self, inputs: &Inputs<'_>, outputs: &Outputs<'_>) -> Result<()> {
-        let Self { batch, steps, keys, word, .. } = *self;
-        self.step().check(&inputs.of_step())?;
-        expect(OPERATION, "words", inputs.words, &[batch, steps, word])?;
-        expect(OPERATION, "features", outputs.features, &[batch, steps, self.features()])?;
-        expect(OPERATION, "weights", outputs.weights, &[batch, steps, keys])?;
-        expect(OPERATION, "states", outputs.states, &self.states_shape())?;
-        expect(OPERATION, "gates", outputs.gates, &self.gates_shape())?;
-        expect(OPERATION, "queries", outputs.queries, &self.queries_shape())
+    fn recurrent_sum(&self) -> ColumnSum {
+        ColumnSum { rows: self.batch * self.steps, columns: self.products() }
     }
 
-    /// Records the outputs. `scratch` has [`AttentionalDecoder::scratch`] elements.
+    /// Columns from `column` on of step `t` of a tensor `[B, T, width]`, as rows of one matrix.
+    fn step<'a>(&self, tensor: &'a Tensor, width: usize, column: usize, t: usize) -> Matrix<'a> {
+        view(tensor, t * width + column, self.steps * width, 0)
+    }
+
+    /// The same, as a batch of single rows.
+    fn step_batch<'a>(&self, tensor: &'a Tensor, width: usize, column: usize, t: usize) -> Matrix<'a> {
+        view(tensor, t * width + column, width, self.steps * width)
+    }
+
+    fn attention_inputs<'a>(&self, inputs: &Inputs<'a>, query: Matrix<'a>) -> additive_attention::Inputs<'a> {
+        let Inputs { key, energy, annotation, lengths, .. } = *inputs;
+        additive_attention::Inputs { query, key, energy, value: annotation, lengths }
+    }
+
+    fn check(&self, inputs: &Inputs<'_>, features: &Tensor, weights: &Tensor, saved: &Saved<'_>) -> Result<()> {
+        let Self { batch, steps, keys, word, hidden, size, annotation } = *self;
+        expect(NAME, "words", inputs.words, &[batch, steps, word])?;
+        expect(NAME, "state0", inputs.state0, &[batch, hidden])?;
+        expect(NAME, "key", inputs.key, &[batch, keys, size])?;
+        expect(NAME, "annotation", inputs.annotation, &[batch, keys, annotation])?;
+        expect(NAME, "lengths", inputs.lengths, &[batch])?;
+        expect(NAME, "query_weight", inputs.query_weight, &[size, hidden])?;
+        expect(NAME, "energy", inputs.energy, &[size])?;
+        inputs.cell.expect(NAME, word + annotation, hidden)?;
+        expect(NAME, "features", features, &[batch, steps, self.features()])?;
+        expect(NAME, "weights", weights, &[batch, steps, keys])?;
+        expect(NAME, "states", saved.states, &self.states_shape())?;
+        expect(NAME, "gates", saved.gates, &self.gates_shape())?;
+        expect(NAME, "queries", saved.queries, &self.queries_shape())
+    }
+
+    /// Records `features` `[B, T, H + V + E]` = `[state; context; word]`, the alignment `weights` `[B, T, S]`, and what the
+    /// backward pass needs. `scratch` has [`AttentionalDecoder::scratch`] elements.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor is not as documented, and what [`Recorder::dispatch`] reports.
+    #[expect(clippy::too_many_arguments, reason = "inputs, outputs, what is kept and what is not")]
     pub fn record(
         &self,
         recorder: &mut Recorder,
-        tile: Tile,
+        tiles: &Tiles,
         inputs: &Inputs<'_>,
-        outputs: &Outputs<'_>,
+        features: &Tensor,
+        weights: &Tensor,
+        saved: &Saved<'_>,
         scratch: &Tensor,
     ) -> Result<()> {
         let Self { batch, steps, keys, word, hidden, size, annotation } = *self;
-        self.check(inputs, outputs)?;
-        expect(OPERATION, "state0", inputs.state0, &[batch, hidden])?;
-        expect_scratch(OPERATION, scratch, self.scratch())?;
-        let (rows, state) = (batch * steps, batch * hidden);
-        let words = run(inputs.words, 0, word);
-        let beside = run(outputs.features, hidden + annotation, self.features());
-        Copy { rows, columns: word, batch: 1 }.record(recorder, words, None, beside)?;
-        let (state0, first) = (run(inputs.state0, 0, hidden), run(outputs.states, 0, hidden));
-        Copy { rows: batch, columns: hidden, batch: 1 }.record(recorder, state0, None, first)?;
-        self.step().record_words(recorder, rows, &inputs.cell, words, run(scratch, 0, 3 * hidden))?;
+        self.check(inputs, features, weights, saved)?;
+        expect_scratch(NAME, scratch, self.scratch())?;
+        let (state, width) = (batch * hidden, self.features());
+        let (words, gi) = (view(inputs.words, 0, word, 0), view(scratch, 0, 3 * hidden, 0));
+        self.single().record_words(recorder, batch * steps, &inputs.cell, words, gi)?;
+        let all_words = Copy { rows: batch * steps, columns: word, batch: 1 };
+        all_words.record(recorder, words, None, view(features, hidden + annotation, width, 0))?;
+        let first = Copy { rows: batch, columns: hidden, batch: 1 };
+        first.record(recorder, view(inputs.state0, 0, hidden, 0), None, view(saved.states, 0, hidden, 0))?;
         for t in 0..steps {
             let tensors = StepTensors {
-                gi: self.at(scratch, 3 * hidden, t),
-                states: outputs.states,
+                gi: self.step(scratch, 3 * hidden, 0, t),
+                states: saved.states,
                 from: t * state,
                 to: (t + 1) * state,
-                queries: run(outputs.queries, t * batch * size, size),
-                features: self.at(outputs.features, self.features(), t),
-                weights: Some(self.at(outputs.weights, keys, t)),
-                gates: outputs.gates,
+                queries: view(saved.queries, t * batch * size, size, 0),
+                features: self.step(features, width, 0, t),
+                weights: Some(self.step(weights, keys, 0, t)),
+                gates: saved.gates,
                 gates_offset: t * 4 * state,
             };
-            self.step().record(recorder, tile, &inputs.of_step(), &tensors)?;
+            self.single().record(recorder, tiles, &inputs.of_step(), &tensors)?;
         }
         Ok(())
     }
@@ -407,146 +425,148 @@ impl AttentionalDecoder {
     /// Records the gradients. `scratch` are tensors of [`AttentionalDecoder::backward_scratch`] elements, in different buffers.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] if a tensor is not as documented, and what [`Recorder::dispatch`] reports.
+    /// As [`AttentionalDecoder::record`].
+    #[expect(clippy::too_many_arguments, reason = "inputs, outputs, their gradients and scratch")]
     pub fn record_backward(
         &self,
         recorder: &mut Recorder,
-        tile: Tile,
+        tiles: &Tiles,
         inputs: &Inputs<'_>,
-        outputs: &Outputs<'_>,
-        scratch: [&Tensor; 7],
+        saved: &Saved<'_>,
+        features: &Tensor,
+        weights: &Tensor,
+        d_features: &Tensor,
+        d_weights: Option<&Tensor>,
+        scratch: &[Tensor; BACKWARD_SCRATCH],
         gradients: &Gradients<'_>,
     ) -> Result<()> {
         let Self { batch, steps, keys, word, hidden, size, annotation } = *self;
-        self.check(inputs, outputs)?;
-        expect(OPERATION, "d_features", gradients.features, &[batch, steps, self.features()])?;
-        if let Some(d_weights) = gradients.weights {
-            expect(OPERATION, "d_weights", d_weights, &[batch, steps, keys])?;
+        self.check(inputs, features, weights, saved)?;
+        expect(NAME, "d_features", d_features, &[batch, steps, self.features()])?;
+        expect(NAME, "d_state0", gradients.state0, &[batch, hidden])?;
+        expect(NAME, "d_words", gradients.words, &[batch, steps, word])?;
+        expect(NAME, "d_query_weight", gradients.query_weight, &[size, hidden])?;
+        gradients.cell.expect(NAME, word + annotation, hidden)?;
+        if let Some(d_weights) = d_weights {
+            expect(NAME, "d_weights", d_weights, &[batch, steps, keys])?;
         }
-        expect(OPERATION, "d_words", gradients.words, &[batch, steps, word])?;
-        expect(OPERATION, "d_state0", gradients.state0, &[batch, hidden])?;
-        expect(OPERATION, "d_query_weight", gradients.query_weight, &[size, hidden])?;
-        gradients.cell.expect(OPERATION, word + annotation, hidden)?;
-        for (scratch, elements) in scratch.into_iter().zip(self.backward_scratch()) {
-            expect_scratch(OPERATION, scratch, elements)?;
+        for (scratch, elements) in scratch.iter().zip(self.backward_scratch()) {
+            expect_scratch(NAME, scratch, elements)?;
         }
-        let (rows, products, gates, width) = (batch * steps, self.products(), 3 * hidden, word + annotation);
-        let [d_recurrent, weight, d_gi, d_context, d_energy, work, bias] = scratch;
-        let (d_recurrent, d_gi) = (front(d_recurrent, [rows, products]), front(d_gi, [rows, gates]));
-        let (weight, bias) = (front(weight, [products, hidden]), front(bias, [products]));
-
-        // One matrix for all that a state is multiplied with, so that the gradient of the state is one product a step.
-        let copy = |rows, columns| Copy { rows, columns, batch: 1 };
-        copy(gates, hidden).record(recorder, run(inputs.cell.weight_hh, 0, hidden), None, run(&weight, 0, hidden))?;
-        let below = run(&weight, gates * hidden, hidden);
-        copy(size, hidden).record(recorder, run(inputs.query_weight, 0, hidden), None, below)?;
-        let of_features = |tensor, offset| run(tensor, offset, self.features());
-        let d_contexts = of_features(gradients.features, hidden);
-        copy(rows, annotation).record(recorder, d_contexts, None, run(d_context, 0, annotation))?;
-        let d_words = of_features(gradients.features, hidden + annotation);
-        copy(rows, word).record(recorder, d_words, None, run(gradients.words, 0, word))?;
-
-        for t in (0..steps).rev() {
-            self.record_step_backward(recorder, tile, inputs, outputs, gradients, t, [
-                &weight, &d_recurrent, &d_gi, d_context, d_energy,
-            ])?;
-        }
-
-        let gpu = recorder.gpu().clone();
-        let choose = |m| matmul::Tile::choose(&gpu, m);
-        let product = |m, n, k| Matmul { m, n, k, batch: 1, ..Matmul::default() };
-        let onto = Matmul { accumulate: true, ..product(batch, hidden, products) };
-        let (recurrent, d_state0) = (run(&d_recurrent, 0, products), run(gradients.state0, 0, hidden));
-        onto.record(recorder, choose(batch), recurrent, run(&weight, 0, hidden), None, d_state0)?;
-        let onto = Matmul { accumulate: true, ..product(rows, word, gates) };
-        let (of_gi, d_words) = (run(&d_gi, 0, gates), run(gradients.words, 0, word));
-        onto.record(recorder, choose(rows), of_gi, run(inputs.cell.weight_ih, 0, width), None, d_words)?;
-
-        let (states, words) = (run(outputs.states, 0, hidden), run(inputs.words, 0, word));
-        let contexts = of_features(outputs.features, hidden);
-        for (m, n, left, right, to) in [
-            (gates, hidden, recurrent, states, run(gradients.cell.weight_hh, 0, hidden)),
-            (size, hidden, recurrent.offset(gates), states, run(gradients.query_weight, 0, hidden)),
-            (gates, word, of_gi, words, run(gradients.cell.weight_ih, 0, width)),
-            (gates, annotation, of_gi, contexts, run(gradients.cell.weight_ih, word, width)),
-        ] {
-            let product = Matmul { transpose_a: true, ..product(m, n, rows) };
-            product.record(recorder, choose(m), left, right, None, to)?;
-        }
-        self.column_sum(gates).record(recorder, &d_gi, work, gradients.cell.bias_ih)?;
-        self.column_sum(products).record(recorder, &d_recurrent, work, &bias)?;
-        copy(1, gates).record(recorder, run(&bias, 0, gates), None, run(gradients.cell.bias_hh, 0, gates))?;
-
-        let queries = Matrix { tensor: outputs.queries, offset: 0, stride: batch * size, batch_stride: size };
-        let attention = additive_attention::Inputs {
-            query: queries,
-            ..self.step().attention_inputs(&inputs.of_step(), queries)
+        // The recurrent weights over the query's; the gradients of what either was multiplied into, [T, B, K]; those of gi,
+        // of the contexts and of the scores, each [B, T, ..].
+        let [stacked, d_recurrent, d_gi, d_context, d_energy, attention_scratch, sums, column_sums] = scratch;
+        let (state, width, products, gates) = (batch * hidden, self.features(), self.products(), 3 * hidden);
+        let (rows, input) = (batch * steps, word + annotation);
+        let copy = |recorder: &mut Recorder, rows, columns, from, to| {
+            Copy { rows, columns, batch: 1 }.record(recorder, from, None, to)
         };
-        self.attention().record_backward_key(
+        let (weight_hh, query_weight) =
+            (view(inputs.cell.weight_hh, 0, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
+        copy(recorder, gates, hidden, weight_hh, view(stacked, 0, hidden, 0))?;
+        copy(recorder, size, hidden, query_weight, view(stacked, gates * hidden, hidden, 0))?;
+        copy(recorder, rows, annotation, view(d_features, hidden, width, 0), view(d_context, 0, annotation, 0))?;
+        let stacked_weight = stacked.window([products, hidden]);
+        for t in (0..steps).rev() {
+            let own = t * batch * products;
+            let step = CellBackward {
+                weight: &stacked_weight,
+                d_recurrent,
+                next: (t + 1 < steps).then_some(own + batch * products),
+                own,
+                d_gi: self.step(d_gi, gates, 0, t),
+                d_y: self.step(d_features, width, 0, t),
+                states: saved.states,
+                from: t * state,
+                gates: saved.gates,
+                gates_offset: t * 4 * state,
+                carry: gradients.state0,
+                carry_offset: 0,
+                has_carry: t + 1 < steps,
+                valid: None,
+            };
+            self.cell().record_backward(recorder, tiles.cell, &step)?;
+            let into_context =
+                Matmul { m: batch, n: annotation, k: gates, batch: 1, accumulate: true, ..Matmul::default() };
+            let (by_input, weight_ic) = (self.step(d_gi, gates, 0, t), view(inputs.cell.weight_ih, word, input, 0));
+            let own_context = self.step(d_context, annotation, 0, t);
+            into_context.record(recorder, tiles.all(batch), by_input, weight_ic, None, own_context)?;
+            let query = view(saved.queries, t * batch * size, size, size);
+            self.attention(1).record_backward_query(
+                recorder,
+                tiles.step_attention,
+                &self.attention_inputs(inputs, query),
+                self.step_batch(weights, keys, 0, t),
+                self.step_batch(d_context, annotation, 0, t),
+                d_weights.map(|d_weights| self.step_batch(d_weights, keys, 0, t)),
+                self.step_batch(d_energy, keys, 0, t),
+                view(d_recurrent, own + gates, products, products),
+            )?;
+        }
+        let product = |m, n, k| Matmul { m, n, k, batch: 1, ..Matmul::default() };
+        let mut matmul = |matmul: Matmul, a, b, c| matmul.record(recorder, tiles.all(matmul.m), a, b, None, c);
+        let into_state0 = Matmul { accumulate: true, ..product(batch, hidden, products) };
+        let d_state0 = view(gradients.state0, 0, hidden, 0);
+        matmul(into_state0, view(d_recurrent, 0, products, 0), view(stacked, 0, hidden, 0), d_state0)?;
+        let transposed = |m, n| Matmul { transpose_a: true, ..product(m, n, rows) };
+        let states = view(saved.states, 0, hidden, 0);
+        let (by_state, by_query) = (view(d_recurrent, 0, products, 0), view(d_recurrent, gates, products, 0));
+        matmul(transposed(gates, hidden), by_state, states, view(gradients.cell.weight_hh, 0, hidden, 0))?;
+        matmul(transposed(size, hidden), by_query, states, view(gradients.query_weight, 0, hidden, 0))?;
+        let (by_input, words) = (view(d_gi, 0, gates, 0), view(inputs.words, 0, word, 0));
+        let d_weight_ih = view(gradients.cell.weight_ih, 0, input, 0);
+        matmul(transposed(gates, word), by_input, words, d_weight_ih)?;
+        let contexts = view(features, hidden, width, 0);
+        matmul(transposed(gates, annotation), by_input, contexts, d_weight_ih.offset(word))?;
+        let d_words = view(gradients.words, 0, word, 0);
+        copy(recorder, rows, word, view(d_features, hidden + annotation, width, 0), d_words)?;
+        let into_words = Matmul { accumulate: true, ..product(rows, word, gates) };
+        let weight_ih = view(inputs.cell.weight_ih, 0, input, 0);
+        into_words.record(recorder, tiles.all(rows), by_input, weight_ih, None, d_words)?;
+        self.gates_sum().record(recorder, &d_gi.window([rows, gates]), sums, gradients.cell.bias_ih)?;
+        let column_sums = column_sums.window([products]);
+        self.recurrent_sum().record(recorder, &d_recurrent.window([rows, products]), sums, &column_sums)?;
+        copy(recorder, 1, gates, view(&column_sums, 0, gates, 0), view(gradients.cell.bias_hh, 0, gates, 0))?;
+        let queries = view(saved.queries, 0, batch * size, size);
+        self.attention(steps).record_backward_key(
             recorder,
-            tile.keys,
-            &attention,
-            self.all(outputs.weights, keys),
-            self.all(d_context, annotation),
-            self.all(d_energy, keys),
-            work,
+            tiles.attention,
+            &self.attention_inputs(inputs, queries),
+            Matrix::batch(weights),
+            view(d_context, 0, annotation, steps * annotation),
+            view(d_energy, 0, keys, steps * keys),
+            attention_scratch,
             gradients.key,
             gradients.energy,
             gradients.annotation,
         )
     }
+}
 
-    /// Step `t`: the gates, then the context, then the attention down to the query.
-    #[allow(clippy::too_many_arguments, reason = "one step of the loop above, with all that it has made")]
-    fn record_step_backward(
-        &self,
-        recorder: &mut Recorder,
-        tile: Tile,
-        inputs: &Inputs<'_>,
-        outputs: &Outputs<'_>,
-        gradients: &Gradients<'_>,
-        t: usize,
-        [weight, d_recurrent, d_gi, d_context, d_energy]: [&Tensor; 5],
-    ) -> Result<()> {
-        let Self { batch, steps, keys, word, hidden, size, annotation } = *self;
-        let (state, gates, products) = (batch * hidden, 3 * hidden, self.products());
-        let own = t * batch * products;
-        let step = CellBackward {
-            weight,
-            d_recurrent,
-            next: (t + 1 < steps).then_some(own + batch * products),
-            own,
-            d_gi: self.at(d_gi, gates, t),
-            d_y: self.at(gradients.features, self.features(), t),
-            states: outputs.states,
-            from: t * state,
-            gates: outputs.gates,
-            gates_offset: t * 4 * state,
-            carry: gradients.state0,
-            carry_offset: 0,
-            has_carry: t + 1 < steps,
-            valid: None,
-        };
-        Cell { rows: batch, hidden }.record_backward(recorder, tile.cell, &step)?;
+/// The tile configurations of the kernels that the loop is made of.
+#[derive(Clone, Debug)]
+pub struct Tiles {
+    gpu: Gpu,
+    cell: Tile,
+    step_attention: additive_attention::Tile,
+    attention: additive_attention::Tile,
+}
 
-        let d_context = self.at(d_context, annotation, t);
-        let product = Matmul { m: batch, n: annotation, k: gates, batch: 1, accumulate: true, ..Matmul::default() };
-        let small = matmul::Tile::choose(recorder.gpu(), batch);
-        let from_context = run(inputs.cell.weight_ih, word, word + annotation);
-        let one = |matrix: Matrix<'_>| Matrix { batch_stride: 0, ..matrix };
-        product.record(recorder, small, one(self.at(d_gi, gates, t)), from_context, None, one(d_context))?;
+impl Tiles {
+    /// The configurations for an adapter and a shape.
+    pub fn choose(gpu: &Gpu, decoder: &AttentionalDecoder) -> Self {
+        let attention = additive_attention::Tile::choose(gpu, &decoder.attention(decoder.steps));
+        Self { attention, ..Self::of_step(gpu, &decoder.single()) }
+    }
 
-        let queries = run(outputs.queries, t * batch * size, size);
-        let attention = self.step().attention_inputs(&inputs.of_step(), queries);
-        self.step().attention().record_backward_query(
-            recorder,
-            tile.attention,
-            &attention,
-            self.at(outputs.weights, keys, t),
-            d_context,
-            gradients.weights.map(|d_weights| self.at(d_weights, keys, t)),
-            self.at(d_energy, keys, t),
-            by_sentence(run(d_recurrent, own + gates, products), 1),
-        )
+    /// The configurations for an adapter and the shape of a single step.
+    pub fn of_step(gpu: &Gpu, step: &DecoderStep) -> Self {
+        let attention = additive_attention::Tile::choose(gpu, &step.attention());
+        Self { gpu: gpu.clone(), cell: Tile::choose(gpu, step.rows()), step_attention: attention, attention }
+    }
+
+    /// That of a product with so many rows.
+    fn all(&self, rows: usize) -> matmul::Tile {
+        matmul::Tile::choose(&self.gpu, rows)
     }
 }

@@ -41,8 +41,3 @@ pub(super) fn expect_setting(
     }
     Err(Error::Shape { operation, argument, wanted: wanted.to_owned(), got: got.to_string() })
 }
-
-/// The first elements of a scratch tensor that may be larger, under a shape of their own.
-pub(super) fn front<const N: usize>(scratch: &Tensor, shape: [usize; N]) -> Tensor {
-    Tensor::new(scratch.buffer().clone(), scratch.offset(), shape, scratch.dtype())
-}

@@ -1,14 +1,20 @@
 //! One file per kernel family: what it computes, what it costs, and the dispatches that run it, forward and backward.
 
 pub mod adam;
+pub mod additive_attention;
+pub mod attentional_decoder;
+pub mod beam_search;
 pub mod copy;
 pub mod cross_entropy;
+pub mod dot_product_attention;
+pub mod dropout;
 pub mod embedding;
 mod expect;
 pub mod gru;
 pub mod matmul;
 pub mod pointwise;
 pub mod reduction;
+pub mod softmax;
 mod step;
 mod table;
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, grid},
+    gpu::{AdapterClass, Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, grid},
 };
 
 /// The most partial sums of one tensor: few enough for one workgroup to add up.
@@ -193,14 +193,18 @@ impl ColumnSum {
     }
 
     fn pass(&self, recorder: &mut Recorder, block: usize, x: &Tensor, y: &Tensor) -> Result<()> {
-        let vector = self.columns % 4 == 0;
-        // Columns are few: small workgroups spread them over more of the adapter.
+        let vector = self.columns.is_multiple_of(4);
+        // Columns are few: small workgroups spread them over more of the adapter. On a CPU, rows are prefetched along.
         let lanes = recorder.gpu().tiles().row;
-        let wide = lanes as usize * if vector { 4 } else { 1 };
+        let columns = if recorder.gpu().class() == AdapterClass::Cpu { 4 } else { 1 };
+        let wide = (lanes * columns) as usize * if vector { 4 } else { 1 };
         let blocks = self.rows.div_ceil(block);
         recorder.dispatch(&Launch {
             kernel: &REDUCTION_COLUMNS,
-            specialisation: Specialisation::new().define_if(vector, "VECTOR").constant("LANES", lanes),
+            specialisation: Specialisation::new()
+                .define_if(vector, "VECTOR")
+                .constant("LANES", lanes)
+                .constant("COLUMNS", columns),
             params: &[self.rows as u32, self.columns as u32, block as u32],
             tensors: &[x, y],
             workgroups: [self.columns.div_ceil(wide) as u32, blocks as u32, 1],

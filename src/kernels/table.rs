@@ -24,10 +24,22 @@ shaders! {
     ADAM = "adam" [Uniform, Read, Read, Write, Write, Write];
     ADAM_NORM = "adam_norm" [Uniform, Read, Write];
     ADAM_SETTINGS = "adam_settings" [Uniform, Uniform, Read, Write, Write];
+    ADDITIVE_ATTENTION = "additive_attention" [Uniform, Read, Read, Read, Read, Read, Write, Write];
+    ADDITIVE_ATTENTION_BACKWARD = "additive_attention_backward" [Uniform, Read, Read, Read, Read, Read, Write, Write];
+    ADDITIVE_ATTENTION_ENERGY_BACKWARD = "additive_attention_energy_backward" [Uniform, Read, Write];
+    ADDITIVE_ATTENTION_SCORE_BACKWARD = "additive_attention_score_backward" [Uniform, Read, Read, Read, Read, Read, Write];
+    BEAM_SEARCH = "beam_search" [Uniform, Read, Read, Read, Write];
+    BEAM_SEARCH_COUNT = "beam_search_count" [Uniform, Read, Write, Write];
+    BEAM_SEARCH_MERGE = "beam_search_merge" [Uniform, Read, Read, Write, Write, Write, Write, Write, Write];
     COPY = "copy" [Uniform, Read, Read, Write];
     CROSS_ENTROPY = "cross_entropy" [Uniform, Read, Read, Write, Write];
     CROSS_ENTROPY_BACKWARD = "cross_entropy_backward" [Uniform, Uniform, Read, Read, Read, Write];
     CROSS_ENTROPY_TOTAL = "cross_entropy_total" [Uniform, Uniform, Read, Write];
+    DOT_PRODUCT_ATTENTION = "dot_product_attention" [Uniform, Read, Read, Read, Read, Write, Write];
+    DOT_PRODUCT_ATTENTION_BACKWARD =
+        "dot_product_attention_backward" [Uniform, Read, Read, Read, Read, Read, Read, Write, Write];
+    DOT_PRODUCT_ATTENTION_DELTA_BACKWARD = "dot_product_attention_delta_backward" [Uniform, Read, Read, Read, Write];
+    DROPOUT = "dropout" [Uniform, Uniform, Read, Write];
     EMBEDDING = "embedding" [Uniform, Read, Read, Write];
     EMBEDDING_BACKWARD = "embedding_backward" [Uniform, Read, Read, Write];
     EMBEDDING_RANK = "embedding_rank" [Uniform, Read, Write];
@@ -40,6 +52,8 @@ shaders! {
     REDUCTION = "reduction" [Uniform, Read, Write];
     REDUCTION_BACKWARD = "reduction_backward" [Uniform, Read, Read, Write];
     REDUCTION_COLUMNS = "reduction_columns" [Uniform, Read, Write];
+    SOFTMAX = "softmax" [Uniform, Read, Read, Write];
+    SOFTMAX_BACKWARD = "softmax_backward" [Uniform, Read, Read, Write];
 }
 
 macro_rules! shared {
@@ -51,4 +65,4 @@ macro_rules! shared {
     };
 }
 
-shared!["linear", "math", "random", "reduce", "step"];
+shared!["attention_tiles", "factored_tanh", "four", "lanes", "linear", "math", "random", "reduce", "step"];

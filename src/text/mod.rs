@@ -1,1 +1,36 @@
-//! From characters to token batches and back: vocabularies, tokenisation, corpora, batches, metrics and built-in tasks.
+//! From characters to token batches and back.
+//!
+//! - [`tokenizer`] and [`vocabulary`]: text to token ids and back, kept as a Hugging Face `tokenizer.json`;
+//! - [`corpus`]: sentence pairs from tab-separated files, and their encoding;
+//! - [`batch`]: length buckets, so that a few static shapes hold a whole corpus;
+//! - [`metrics`]: error rates, exact match and BLEU against several references;
+//! - [`tasks`]: data sets that this crate generates from a seed ([`numbers`], [`dates`]).
+
+pub mod batch;
+pub mod corpus;
+pub mod dates;
+pub mod metrics;
+pub mod numbers;
+mod shapes;
+pub mod tasks;
+pub mod tokenizer;
+pub mod vocabulary;
+
+pub use batch::{Batch, BatchPlan, Buckets};
+pub use corpus::{Example, Pair, encode_pairs, read_tsv};
+pub use metrics::{Scores, score};
+pub use shapes::MAX_SHAPES;
+pub use tasks::{Task, TaskData};
+pub use tokenizer::Tokenizer;
+pub use vocabulary::TokenUnit;
+
+/// The id of `<pad>`, which fills rows after their end and never counts.
+pub const PAD: u32 = 0;
+/// The id of `<bos>`, the decoder's first input.
+pub const BOS: u32 = 1;
+/// The id of `<eos>`, which ends every source and every target.
+pub const EOS: u32 = 2;
+/// The id of `<unk>`, which stands for every token outside the vocabulary.
+pub const UNK: u32 = 3;
+/// How the four special tokens are written; a token's place here is its id.
+pub const SPECIALS: [&str; 4] = ["<pad>", "<bos>", "<eos>", "<unk>"];

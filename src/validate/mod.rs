@@ -6,14 +6,22 @@
 //! check states its tolerance once, for the longest sums that it draws.
 
 mod adam;
+mod additive_attention;
+mod attentional_decoder;
+mod beam_search;
 mod copy;
 mod cross_entropy;
+mod dot_product_attention;
+mod dropout;
 mod embedding;
+mod golden;
 mod gru;
 mod matmul;
 mod pointwise;
 mod reduction;
+mod softmax;
 
+pub use golden::{GoldenRow, golden};
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
@@ -72,13 +80,19 @@ pub struct Row {
 pub fn checks() -> Vec<Check> {
     [
         adam::CHECKS,
+        additive_attention::CHECKS,
+        attentional_decoder::CHECKS,
+        beam_search::CHECKS,
         copy::CHECKS,
         cross_entropy::CHECKS,
+        dot_product_attention::CHECKS,
+        dropout::CHECKS,
         embedding::CHECKS,
         gru::CHECKS,
         matmul::CHECKS,
         pointwise::CHECKS,
         reduction::CHECKS,
+        softmax::CHECKS,
     ]
     .into_iter()
     .flatten()

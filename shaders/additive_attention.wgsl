@@ -1,0 +1,317 @@
+// context[b, t] = sum over s < lengths[b] of softmax over s (energy · tanh(query[b, t] + key[b, s])) value[b, s]
+//
+// A workgroup of LANES invocations takes ROWS queries of one b through all keys, BLOCK keys at a time: scores (each lane ROWS x
+// KEYS of them in registers), softmax (online from block to block), weighted sum. Scores stay in workgroup memory.
+// SUBGROUPS: a workgroup is one subgroup; each lane loads its part of the queries and the subgroup passes it round.
+// Otherwise the queries are staged in workgroup memory, DEPTH vec4s of each row at a time.
+// VECTOR: A, V and all strides are multiples of 4: 16-byte loads serve. ONE_ROW: ROWS is 1, where factoring tanh cannot pay.
+#import lanes
+#import four
+#import factored_tanh
+
+struct Params {
+    queries: u32, keys: u32, size: u32, value_size: u32,
+    query_offset: u32, query_stride: u32, query_batch: u32,
+    context_offset: u32, context_stride: u32, context_batch: u32,
+    weights_offset: u32, weights_stride: u32, weights_batch: u32,
+    has_weights: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+#ifdef VECTOR
+@group(0) @binding(1) var<storage, read> query: array<vec4f>;           // [B, T, A]
+@group(0) @binding(2) var<storage, read> key: array<vec4f>;             // [B, S, A]
+@group(0) @binding(3) var<storage, read> energy: array<vec4f>;          // [A]
+@group(0) @binding(4) var<storage, read> value: array<vec4f>;           // [B, S, V]
+@group(0) @binding(6) var<storage, read_write> context: array<vec4f>;   // [B, T, V]
+const WIDTH = 4u;                       // a clamped column still has its whole vec4 inside the row
+
+fn load_query(at: u32, end: u32) -> vec4f { return query[at / 4u]; }
+fn load_key(at: u32, end: u32) -> vec4f { return key[at / 4u]; }
+fn load_energy(at: u32) -> vec4f { return energy[at / 4u]; }
+fn load_value(at: u32, end: u32) -> vec4f { return value[at / 4u]; }
+fn load_context(at: u32, end: u32) -> vec4f { return context[at / 4u]; }
+fn store_context(at: u32, end: u32, x: vec4f) { context[at / 4u] = x; }
+#else
+@group(0) @binding(1) var<storage, read> query: array<f32>;             // [B, T, A]
+@group(0) @binding(2) var<storage, read> key: array<f32>;               // [B, S, A]
+@group(0) @binding(3) var<storage, read> energy: array<f32>;            // [A]
+@group(0) @binding(4) var<storage, read> value: array<f32>;             // [B, S, V]
+@group(0) @binding(6) var<storage, read_write> context: array<f32>;     // [B, T, V]
+const WIDTH = 1u;
+
+fn load_query(at: u32, end: u32) -> vec4f {
+    let i = four_at(at, end);
+    return before_end(vec4f(query[i.x], query[i.y], query[i.z], query[i.w]), at, end);
+}
+fn load_key(at: u32, end: u32) -> vec4f {
+    let i = four_at(at, end);
+    return before_end(vec4f(key[i.x], key[i.y], key[i.z], key[i.w]), at, end);
+}
+fn load_energy(at: u32) -> vec4f {
+    let i = four_at(at, params.size);
+    return before_end(vec4f(energy[i.x], energy[i.y], energy[i.z], energy[i.w]), at, params.size);
+}
+fn load_value(at: u32, end: u32) -> vec4f {
+    let i = four_at(at, end);
+    return before_end(vec4f(value[i.x], value[i.y], value[i.z], value[i.w]), at, end);
+}
+fn load_context(at: u32, end: u32) -> vec4f {
+    let i = four_at(at, end);
+    return before_end(vec4f(context[i.x], context[i.y], context[i.z], context[i.w]), at, end);
+}
+fn store_context(at: u32, end: u32, x: vec4f) {
+    context[at] = x.x;
+    if (at + 1u < end) { context[at + 1u] = x.y; }
+    if (at + 2u < end) { context[at + 2u] = x.z; }
+    if (at + 3u < end) { context[at + 3u] = x.w; }
+}
+#endif
+@group(0) @binding(5) var<storage, read> lengths: array<u32>;           // [B]
+@group(0) @binding(7) var<storage, read_write> weights: array<f32>;     // [B, T, S]
+
+const QUADS = (ROWS + 3u) / 4u;         // quads of rows
+const FLOOR = -3.0e38;
+
+var<workgroup> scores: array<Quad, BLOCK * QUADS>;      // [BLOCK, QUADS]: scores, then their exponentials
+
+#ifdef SUBGROUPS
+const PARTS = ROWS * DEPTH / LANES;
+const STEP = LANES / QUADS;             // keys whose exponentials one load by all lanes brings
+#else
+const STEP = 4u;
+var<workgroup> staged: array<vec4f, ROWS * DEPTH>;      // [DEPTH, ROWS]
+#endif
+
+// The i-th of the ROWS x DEPTH vec4s of queries at column a.
+fn query_part(base: u32, row0: u32, a: u32, i: u32) -> vec4f {
+    let start = base + min(row0 + i % ROWS, params.queries - 1u) * params.query_stride;
+    return load_query(start + min(a + i / ROWS * 4u, params.size - WIDTH), start + params.size);
+}
+
+struct Scores {
+    sum: array<array<f32, KEYS>, ROWS>,
+    largest: vec4f,                     // of the |q| and |k| that went in
+}
+
+// sum over a of energy / (1 + exp(2(query + key))) for ROWS queries and this lane's KEYS keys. The score is -2 of these and a
+// constant, which softmax does not see.
+fn score(base: u32, row0: u32, key_base: array<u32, KEYS>, lane: u32, direct: bool) -> Scores {
+    var result: Scores;
+    for (var a0 = 0u; a0 < params.size; a0 += DEPTH * 4u) {
+#ifdef SUBGROUPS
+        var share: array<vec4f, PARTS>;
+        for (var p = 0u; p < PARTS; p++) {
+            let q = query_part(base, row0, a0, p * LANES + lane);
+            result.largest = reach(result.largest, q);
+            share[p] = prepared(q, direct);
+        }
+#else
+        workgroupBarrier();
+        for (var i = lane; i < ROWS * DEPTH; i += LANES) {
+            let q = query_part(base, row0, a0, i);
+            result.largest = reach(result.largest, q);
+            staged[i] = prepared(q, direct);
+        }
+        workgroupBarrier();
+#endif
+        for (var d = 0u; d < DEPTH; d++) {
+            let a = min(a0 + d * 4u, params.size - WIDTH);
+            let v = select(vec4f(), load_energy(a), a0 + d * 4u < params.size);
+            var k: array<vec4f, KEYS>;
+            for (var j = 0u; j < KEYS; j++) {
+                let x = load_key(key_base[j] + a, key_base[j] + params.size);
+                result.largest = reach(result.largest, x);
+                k[j] = prepared(x, direct);
+            }
+            for (var r = 0u; r < ROWS; r++) {
+                let i = d * ROWS + r;
+#ifdef SUBGROUPS
+                let q = subgroupShuffle(share[i / LANES], i % LANES);
+#else
+                let q = staged[i];
+#endif
+                for (var j = 0u; j < KEYS; j++) {
+                    let x = 1.0 + product(q, k[j], direct);
+                    let pairs = x.xz * x.yw;
+                    let crossed = fma(v.xz, x.yw, v.yw * x.xz) / pairs;
+                    result.sum[r][j] += crossed.x + crossed.y;
+                }
+            }
+        }
+    }
+    return result;
+}
+
+fn keep_scores(sum: array<array<f32, KEYS>, ROWS>, first: u32) {
+    for (var j = 0u; j < KEYS; j++) {
+        let at = first + j * LANES;
+        if (at < BLOCK) {
+#ifdef ONE_ROW
+            scores[at] = -2.0 * sum[0][j];
+#else
+            for (var g = 0u; g < QUADS; g++) {
+                let r = g * 4u;
+                scores[at * QUADS + g] = -2.0 * vec4f(sum[r][j], sum[r + 1u][j], sum[r + 2u][j], sum[r + 3u][j]);
+            }
+#endif
+        }
+    }
+}
+
+fn weights_row(batch: u32, row: u32) -> u32 {
+    return params.weights_offset + batch * params.weights_batch + row * params.weights_stride;
+}
+
+// Writes a quad of rows at key s.
+fn store_weights(batch: u32, row: u32, s: u32, x: Quad) {
+#ifdef ONE_ROW
+    weights[weights_row(batch, row) + s] = x;
+#else
+    if (row < params.queries) { weights[weights_row(batch, row) + s] = x.x; }
+    if (row + 1u < params.queries) { weights[weights_row(batch, row + 1u) + s] = x.y; }
+    if (row + 2u < params.queries) { weights[weights_row(batch, row + 2u) + s] = x.z; }
+    if (row + 3u < params.queries) { weights[weights_row(batch, row + 3u) + s] = x.w; }
+#endif
+}
+fn load_weights(batch: u32, row: u32, s: u32) -> Quad {
+#ifdef ONE_ROW
+    return weights[weights_row(batch, row) + s];
+#else
+    let last = params.queries - 1u;
+    return vec4f(
+        weights[weights_row(batch, min(row, last)) + s], weights[weights_row(batch, min(row + 1u, last)) + s],
+        weights[weights_row(batch, min(row + 2u, last)) + s], weights[weights_row(batch, min(row + 3u, last)) + s]);
+#endif
+}
+
+@compute @workgroup_size(LANES)
+#ifdef SUBGROUPS
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+#else
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+#endif
+    let row0 = group.x * ROWS;
+    let batch = group.z;
+    let length = min(lengths[batch], params.keys);
+    let last_key = max(length, 1u) - 1u;
+    let query_base = params.query_offset + batch * params.query_batch;
+    var top: array<Quad, QUADS>;        // the largest score so far
+    var total: array<Quad, QUADS>;      // the sum of exponentials so far, relative to it
+    for (var g = 0u; g < QUADS; g++) { top[g] = Quad(FLOOR); }
+
+    // A row without valid keys takes one empty block, which writes zeros.
+    for (var s0 = 0u; s0 <= last_key; s0 += BLOCK) {
+        let count = min(length - s0, BLOCK);
+        workgroupBarrier();
+        for (var first = 0u; first < count; first += LANES * KEYS) {
+            var key_base: array<u32, KEYS>;
+            for (var j = 0u; j < KEYS; j++) {
+                let s = min(s0 + first + j * LANES + lane, last_key);
+                key_base[j] = (batch * params.keys + s) * params.size;
+            }
+#ifdef ONE_ROW
+            let result = score(query_base, row0, key_base, lane, true);
+            keep_scores(result.sum, first + lane);
+#else
+            let result = score(query_base, row0, key_base, lane, false);
+            keep_scores(result.sum, first + lane);
+            if (lanes_max(vec4f(outside(result.largest)), lane).x > DOMAIN) {
+                let again = score(query_base, row0, key_base, lane, true);
+                keep_scores(again.sum, first + lane);
+            }
+#endif
+        }
+
+        // Each lane goes on with the keys whose scores it has kept, so no barrier is due.
+        let last_block = s0 + BLOCK > last_key;
+        var scale: array<Quad, QUADS>;  // from the old top to the new one
+        var norm: array<Quad, QUADS>;
+        let padded = (count + LANES - 1u) / LANES * LANES;
+        for (var g = 0u; g < QUADS; g++) {
+            var most = top[g];
+            for (var i = lane; i < count; i += LANES) {
+                let x = scores[i * QUADS + g];
+                if (params.has_weights != 0u) { store_weights(batch, row0 + g * 4u, s0 + i, x); }
+                most = max(most, x);
+            }
+            most = lanes_max(most, lane);
+            var sum = Quad();
+            for (var i = lane; i < padded; i += LANES) {
+                let x = select(Quad(), exp(scores[i * QUADS + g] - most), i < count);
+                scores[i * QUADS + g] = x;
+                sum += x;
+            }
+            scale[g] = exp(max(top[g] - most, Quad(-100.0)));
+            total[g] = total[g] * scale[g] + lanes_sum(sum, lane);
+            top[g] = most;
+            norm[g] = Quad(1.0);
+            if (last_block) { norm[g] = select(1.0 / total[g], Quad(), total[g] == Quad()); }
+        }
+        workgroupBarrier();
+
+        for (var c0 = 0u; c0 < params.value_size; c0 += LANES * COLUMNS * 4u) {
+            var sum: array<array<vec4f, COLUMNS>, ROWS>;
+            for (var s = 0u; s < count; s += STEP) {
+#ifdef SUBGROUPS
+                let share = scores[s * QUADS + lane];
+#endif
+                for (var i = 0u; i < STEP; i++) {
+                    var y: array<vec4f, COLUMNS>;
+                    let start = (batch * params.keys + min(s0 + s + i, last_key)) * params.value_size;
+                    for (var j = 0u; j < COLUMNS; j++) {
+                        let column = min(c0 + (j * LANES + lane) * 4u, params.value_size - WIDTH);
+                        y[j] = load_value(start + column, start + params.value_size);
+                    }
+                    for (var g = 0u; g < QUADS; g++) {
+#ifdef SUBGROUPS
+                        let x = subgroupShuffle(share, i * QUADS + g);
+#else
+                        let x = scores[(s + i) * QUADS + g];
+#endif
+                        for (var j = 0u; j < COLUMNS; j++) {
+#ifdef ONE_ROW
+                            sum[0][j] = fma(vec4f(x), y[j], sum[0][j]);
+#else
+                            let r = g * 4u;
+                            sum[r][j] = fma(x.xxxx, y[j], sum[r][j]);
+                            sum[r + 1u][j] = fma(x.yyyy, y[j], sum[r + 1u][j]);
+                            sum[r + 2u][j] = fma(x.zzzz, y[j], sum[r + 2u][j]);
+                            sum[r + 3u][j] = fma(x.wwww, y[j], sum[r + 3u][j]);
+#endif
+                        }
+                    }
+                }
+            }
+            for (var r = 0u; r < ROWS; r++) {
+                let start = params.context_offset + batch * params.context_batch + (row0 + r) * params.context_stride;
+                for (var j = 0u; j < COLUMNS; j++) {
+                    let column = c0 + (j * LANES + lane) * 4u;
+                    if (row0 + r < params.queries && column < params.value_size) {
+#ifdef ONE_ROW
+                        let before = scale[0];
+                        let factor = norm[0];
+#else
+                        let before = scale[r / 4u][r % 4u];
+                        let factor = norm[r / 4u][r % 4u];
+#endif
+                        var x = sum[r][j];
+                        if (s0 > 0u) { x = fma(vec4f(before), load_context(start + column, start + params.value_size), x); }
+                        store_context(start + column, start + params.value_size, x * factor);
+                    }
+                }
+            }
+        }
+    }
+
+    if (params.has_weights == 0u) { return; }
+    for (var g = 0u; g < QUADS; g++) {
+        let row = row0 + g * 4u;
+        if (row < params.queries) {
+            for (var s = lane; s < length; s += LANES) {
+                store_weights(batch, row, s, exp(load_weights(batch, row, s) - top[g]) / total[g]);
+            }
+            for (var s = length + lane; s < params.keys; s += LANES) { store_weights(batch, row, s, Quad()); }
+        }
+    }
+}

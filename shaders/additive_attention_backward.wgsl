@@ -1,0 +1,199 @@
+// Gradients of additive attention behind its scores. For the queries, and with the roles exchanged for the keys (KEYS_SIDE):
+// d_own[row, a] = energy[a] sum over steps of d_score[row, step] (1 - tanh(own[row, a] + other[step, a])²)
+// and, on the keys' side, d_energy[a] = sum over rows and steps of d_score tanh, a part of it per b and tile of rows.
+//
+// 1 - tanh² = 4 p / (1 + p)² with p = exp(2(own + other)), which does not cancel.
+// A workgroup of LANES invocations takes ROWS rows of `own` and LANES * 4 columns, and goes through all steps of `other`.
+// SUBGROUPS: each lane loads its part of d_score and the subgroup passes it round; otherwise it is staged in workgroup memory,
+// DEPTH steps at a time. VECTOR: A and all strides are multiples of 4. ONE_ROW: ROWS is 1, where factoring tanh cannot pay.
+#import lanes
+#import four
+#import factored_tanh
+
+struct Params {
+    rows: u32, steps: u32, size: u32,
+    own_offset: u32, own_stride: u32, own_batch: u32,
+    other_offset: u32, other_stride: u32, other_batch: u32,
+    score_offset: u32, score_row: u32, score_step: u32, score_batch: u32,
+    d_own_offset: u32, d_own_stride: u32, d_own_batch: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+#ifdef VECTOR
+@group(0) @binding(1) var<storage, read> own: array<vec4f>;             // [B, rows, A]
+@group(0) @binding(2) var<storage, read> other: array<vec4f>;           // [B, steps, A]
+@group(0) @binding(3) var<storage, read> energy: array<vec4f>;          // [A]
+@group(0) @binding(6) var<storage, read_write> d_own: array<vec4f>;     // [B, rows, A]
+@group(0) @binding(7) var<storage, read_write> d_energy: array<vec4f>;  // [B, tiles of rows, A]
+const WIDTH = 4u;
+
+fn load_own(at: u32, end: u32) -> vec4f { return own[at / 4u]; }
+fn load_other(at: u32, end: u32) -> vec4f { return other[at / 4u]; }
+fn load_energy(at: u32) -> vec4f { return energy[at / 4u]; }
+fn store_d_own(at: u32, end: u32, x: vec4f) { d_own[at / 4u] = x; }
+fn store_d_energy(at: u32, end: u32, x: vec4f) { d_energy[at / 4u] = x; }
+#else
+@group(0) @binding(1) var<storage, read> own: array<f32>;               // [B, rows, A]
+@group(0) @binding(2) var<storage, read> other: array<f32>;             // [B, steps, A]
+@group(0) @binding(3) var<storage, read> energy: array<f32>;            // [A]
+@group(0) @binding(6) var<storage, read_write> d_own: array<f32>;       // [B, rows, A]
+@group(0) @binding(7) var<storage, read_write> d_energy: array<f32>;    // [B, tiles of rows, A]
+const WIDTH = 1u;
+
+fn load_own(at: u32, end: u32) -> vec4f {
+    let i = four_at(at, end);
+    return before_end(vec4f(own[i.x], own[i.y], own[i.z], own[i.w]), at, end);
+}
+fn load_other(at: u32, end: u32) -> vec4f {
+    let i = four_at(at, end);
+    return before_end(vec4f(other[i.x], other[i.y], other[i.z], other[i.w]), at, end);
+}
+fn load_energy(at: u32) -> vec4f {
+    let i = four_at(at, params.size);
+    return vec4f(energy[i.x], energy[i.y], energy[i.z], energy[i.w]);
+}
+fn store_d_own(at: u32, end: u32, x: vec4f) {
+    d_own[at] = x.x;
+    if (at + 1u < end) { d_own[at + 1u] = x.y; }
+    if (at + 2u < end) { d_own[at + 2u] = x.z; }
+    if (at + 3u < end) { d_own[at + 3u] = x.w; }
+}
+fn store_d_energy(at: u32, end: u32, x: vec4f) {
+    d_energy[at] = x.x;
+    if (at + 1u < end) { d_energy[at + 1u] = x.y; }
+    if (at + 2u < end) { d_energy[at + 2u] = x.z; }
+    if (at + 3u < end) { d_energy[at + 3u] = x.w; }
+}
+#endif
+@group(0) @binding(4) var<storage, read> lengths: array<u32>;           // [B], valid keys
+@group(0) @binding(5) var<storage, read> d_score: array<f32>;           // [B, T, S]
+
+#ifdef SUBGROUPS
+const PARTS = ROWS * DEPTH / LANES;
+#else
+var<workgroup> staged: array<f32, ROWS * DEPTH>;        // [DEPTH, ROWS]
+#endif
+
+struct Tile {
+    row0: u32, rows: u32, steps: u32,   // rows and steps that are valid
+    column: u32,
+    own: u32, other: u32, score: u32,   // first elements of this b
+}
+
+// The i-th of the ROWS x DEPTH gradients of scores at a step; 0 outside.
+fn d_score_part(tile: Tile, step0: u32, i: u32) -> f32 {
+    let row = tile.row0 + i % ROWS;
+    let step = step0 + i / ROWS;
+    let at = tile.score + min(row, tile.rows - 1u) * params.score_row + min(step, tile.steps - 1u) * params.score_step;
+    return select(0.0, d_score[at], row < tile.rows && step < tile.steps);
+}
+
+struct Sums {
+    rows: array<vec4f, ROWS>,           // of d_score p / (1 + p)²
+    energy: vec4f,                      // of d_score / (1 + p)
+    score: f32,                         // of d_score
+    largest: vec4f,                     // |own| and |other| that went in
+}
+
+fn sums(tile: Tile, lane: u32, direct: bool) -> Sums {
+    var result: Sums;
+    var x: array<vec4f, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        let start = tile.own + min(tile.row0 + r, tile.rows - 1u) * params.own_stride;
+        let loaded = load_own(start + tile.column, start + params.size);
+        result.largest = reach(result.largest, loaded);
+        x[r] = prepared(loaded, direct);
+    }
+    for (var step0 = 0u; step0 < tile.steps; step0 += DEPTH) {
+#ifdef SUBGROUPS
+        var share: array<f32, PARTS>;
+        for (var p = 0u; p < PARTS; p++) { share[p] = d_score_part(tile, step0, p * LANES + lane); }
+#else
+        workgroupBarrier();
+        for (var i = lane; i < ROWS * DEPTH; i += LANES) { staged[i] = d_score_part(tile, step0, i); }
+        workgroupBarrier();
+#endif
+        for (var d = 0u; d < DEPTH; d++) {
+            let start = tile.other + min(step0 + d, tile.steps - 1u) * params.other_stride;
+            let loaded = load_other(start + tile.column, start + params.size);
+            result.largest = reach(result.largest, loaded);
+            let y = prepared(loaded, direct);
+            for (var r = 0u; r < ROWS; r++) {
+                let i = d * ROWS + r;
+#ifdef SUBGROUPS
+                let g = subgroupShuffle(share[i / LANES], i % LANES);
+#else
+                let g = staged[i];
+#endif
+                let p = product(x[r], y, direct);
+                let denominator = 1.0 + p;
+                let both = 1.0 / (denominator.xz * denominator.yw);
+                let reciprocal = denominator.yxwz * both.xxyy;
+                let weighted = g * reciprocal;
+                result.rows[r] = fma(weighted, p * reciprocal, result.rows[r]);
+#ifdef KEYS_SIDE
+                result.energy += weighted;
+                result.score += g;
+#endif
+            }
+        }
+    }
+    return result;
+}
+
+fn store(tile: Tile, batch: u32, tile_number: u32, tiles: u32, result: Sums) {
+    if (tile.column >= params.size) { return; }
+    let scale = 4.0 * load_energy(tile.column);
+    for (var r = 0u; r < ROWS; r++) {
+        let row = tile.row0 + r;
+        if (row < params.rows) {
+            let start = params.d_own_offset + batch * params.d_own_batch + row * params.d_own_stride;
+            let sum = select(vec4f(), result.rows[r] * scale, row < tile.rows);
+            store_d_own(start + tile.column, start + params.size, sum);
+        }
+    }
+#ifdef KEYS_SIDE
+    // tanh = 1 - 2 / (1 + p). The gradients of a softmax's scores sum to 0 over a row, but only up to rounding: the 1 stays.
+    let start = (batch * tiles + tile_number) * params.size;
+    store_d_energy(start + tile.column, start + params.size, result.score - 2.0 * result.energy);
+#endif
+}
+
+@compute @workgroup_size(LANES)
+#ifdef SUBGROUPS
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(subgroup_invocation_id) lane: u32) {
+#else
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+#endif
+    let batch = group.z;
+    var tile: Tile;
+    tile.row0 = group.y * ROWS;
+    tile.rows = params.rows;
+    tile.steps = params.steps;
+#ifdef KEYS_SIDE
+    tile.rows = min(tile.rows, lengths[batch]);
+    // A tile without valid keys has nothing to add up.
+    if (tile.row0 >= tile.rows) { tile.steps = 0u; }
+    tile.rows = max(tile.rows, 1u);
+#else
+    tile.steps = min(tile.steps, lengths[batch]);
+#endif
+    let column = (group.x * LANES + lane) * 4u;
+    tile.column = min(column, params.size - WIDTH);
+    tile.own = params.own_offset + batch * params.own_batch;
+    tile.other = params.other_offset + batch * params.other_batch;
+    tile.score = params.score_offset + batch * params.score_batch;
+#ifdef ONE_ROW
+    var result = sums(tile, lane, true);
+#else
+    var result = sums(tile, lane, false);
+    if (lanes_max(vec4f(outside(result.largest)), lane).x > DOMAIN) { result = sums(tile, lane, true); }
+#endif
+    tile.column = column;
+#ifdef KEYS_SIDE
+    if (tile.steps == 0u) { tile.rows = 0u; }
+#endif
+    store(tile, batch, group.y, groups.y, result);
+}

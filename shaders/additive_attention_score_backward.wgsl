@@ -1,0 +1,152 @@
+// Gradient of the scores of additive attention: d_score = weights (d - sum over s of weights d), where
+// d[b, t, s] = d_context[b, t] · value[b, s] (+ d_weights[b, t, s]); 0 at masked keys.
+//
+// A workgroup of LANES invocations takes ROWS queries of one b through all keys, as the forward does; each lane keeps d of its
+// own keys in d_score, and comes back for them when the sums are known.
+// SUBGROUPS, VECTOR, ONE_ROW: as in additive_attention.wgsl.
+#import lanes
+#import four
+
+struct Params {
+    queries: u32, keys: u32, value_size: u32,
+    weights_offset: u32, weights_stride: u32, weights_batch: u32,
+    d_context_offset: u32, d_context_stride: u32, d_context_batch: u32,
+    d_weights_offset: u32, d_weights_stride: u32, d_weights_batch: u32,
+    d_score_offset: u32, d_score_stride: u32, d_score_batch: u32,
+    has_d_weights: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+#ifdef VECTOR
+@group(0) @binding(1) var<storage, read> value: array<vec4f>;           // [B, S, V]
+@group(0) @binding(4) var<storage, read> d_context: array<vec4f>;       // [B, T, V]
+const WIDTH = 4u;
+
+fn load_value(at: u32, end: u32) -> vec4f { return value[at / 4u]; }
+fn load_d_context(at: u32, end: u32) -> vec4f { return d_context[at / 4u]; }
+#else
+@group(0) @binding(1) var<storage, read> value: array<f32>;             // [B, S, V]
+@group(0) @binding(4) var<storage, read> d_context: array<f32>;         // [B, T, V]
+const WIDTH = 1u;
+
+fn load_value(at: u32, end: u32) -> vec4f {
+    let i = four_at(at, end);
+    return before_end(vec4f(value[i.x], value[i.y], value[i.z], value[i.w]), at, end);
+}
+fn load_d_context(at: u32, end: u32) -> vec4f {
+    let i = four_at(at, end);
+    return before_end(vec4f(d_context[i.x], d_context[i.y], d_context[i.z], d_context[i.w]), at, end);
+}
+#endif
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;           // [B]
+@group(0) @binding(3) var<storage, read> weights: array<f32>;           // [B, T, S]
+@group(0) @binding(5) var<storage, read> d_weights: array<f32>;         // [B, T, S]
+@group(0) @binding(6) var<storage, read_write> d_score: array<f32>;     // [B, T, S]
+
+const QUADS = (ROWS + 3u) / 4u;         // quads of rows
+
+#ifdef SUBGROUPS
+const PARTS = ROWS * DEPTH / LANES;
+#else
+var<workgroup> staged: array<vec4f, ROWS * DEPTH>;      // [DEPTH, ROWS]
+#endif
+
+// The i-th of the ROWS x DEPTH vec4s of d_context at column c; 0 past the last column.
+fn part(batch: u32, row0: u32, c: u32, i: u32) -> vec4f {
+    let row = min(row0 + i % ROWS, params.queries - 1u);
+    let start = params.d_context_offset + batch * params.d_context_batch + row * params.d_context_stride;
+    let at = c + i / ROWS * 4u;
+    let x = load_d_context(start + min(at, params.value_size - WIDTH), start + params.value_size);
+    return select(vec4f(), x, at < params.value_size);
+}
+
+fn weights_at(batch: u32, row: u32) -> u32 {
+    return params.weights_offset + batch * params.weights_batch + row * params.weights_stride;
+}
+fn d_weights_at(batch: u32, row: u32) -> u32 {
+    return params.d_weights_offset + batch * params.d_weights_batch + row * params.d_weights_stride;
+}
+fn d_score_at(batch: u32, row: u32) -> u32 {
+    return params.d_score_offset + batch * params.d_score_batch + row * params.d_score_stride;
+}
+
+@compute @workgroup_size(LANES)
+#ifdef SUBGROUPS
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+#else
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+#endif
+    let row0 = group.x * ROWS;
+    let batch = group.z;
+    let length = min(lengths[batch], params.keys);
+    var mean: array<f32, ROWS>;         // of d over the keys, weighted: this lane's part
+
+    for (var first = 0u; first < length; first += LANES * KEYS) {
+        var start: array<u32, KEYS>;
+        for (var j = 0u; j < KEYS; j++) {
+            start[j] = (batch * params.keys + min(first + j * LANES + lane, length - 1u)) * params.value_size;
+        }
+        var sum: array<array<f32, KEYS>, ROWS>;
+        for (var c0 = 0u; c0 < params.value_size; c0 += DEPTH * 4u) {
+#ifdef SUBGROUPS
+            var share: array<vec4f, PARTS>;
+            for (var p = 0u; p < PARTS; p++) { share[p] = part(batch, row0, c0, p * LANES + lane); }
+#else
+            workgroupBarrier();
+            for (var i = lane; i < ROWS * DEPTH; i += LANES) { staged[i] = part(batch, row0, c0, i); }
+            workgroupBarrier();
+#endif
+            for (var d = 0u; d < DEPTH; d++) {
+                let c = min(c0 + d * 4u, params.value_size - WIDTH);
+                var y: array<vec4f, KEYS>;
+                for (var j = 0u; j < KEYS; j++) { y[j] = load_value(start[j] + c, start[j] + params.value_size); }
+                for (var r = 0u; r < ROWS; r++) {
+                    let i = d * ROWS + r;
+#ifdef SUBGROUPS
+                    let x = subgroupShuffle(share[i / LANES], i % LANES);
+#else
+                    let x = staged[i];
+#endif
+                    for (var j = 0u; j < KEYS; j++) {
+                        sum[r][j] = fma(x.w, y[j].w, fma(x.z, y[j].z, fma(x.y, y[j].y, fma(x.x, y[j].x, sum[r][j]))));
+                    }
+                }
+            }
+        }
+        for (var j = 0u; j < KEYS; j++) {
+            let s = first + j * LANES + lane;
+            if (s < length) {
+                for (var r = 0u; r < ROWS; r++) {
+                    let row = row0 + r;
+                    if (row < params.queries) {
+                        var d = sum[r][j];
+                        if (params.has_d_weights != 0u) { d += d_weights[d_weights_at(batch, row) + s]; }
+                        mean[r] = fma(weights[weights_at(batch, row) + s], d, mean[r]);
+                        d_score[d_score_at(batch, row) + s] = d;
+                    }
+                }
+            }
+        }
+    }
+
+    for (var g = 0u; g < QUADS; g++) {
+        let r = g * 4u;
+#ifdef ONE_ROW
+        var whole: array<f32, 1>;
+        whole[0] = lanes_sum(mean[0], lane);
+#else
+        let whole = lanes_sum(vec4f(mean[r], mean[r + 1u], mean[r + 2u], mean[r + 3u]), lane);
+#endif
+        for (var i = 0u; i < min(ROWS, 4u); i++) {
+            let row = row0 + r + i;
+            if (row < params.queries) {
+                let to = d_score_at(batch, row);
+                let from_weights = weights_at(batch, row);
+                for (var s = lane; s < length; s += LANES) {
+                    d_score[to + s] = weights[from_weights + s] * (d_score[to + s] - whole[i]);
+                }
+                for (var s = length + lane; s < params.keys; s += LANES) { d_score[to + s] = 0.0; }
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+// context = softmax(query · keyᵀ * scale) · value, with the softmax's denominators kept for the backward. Vaswani et al. 2017,
+// section 3.2.1; the softmax is taken online, one tile of keys after the other (Milakov and Gimelshein 2018; Dao et al. 2022),
+// so nothing of size queries x keys is stored. Rows are queries, columns keys.
+//
+// VECTOR: the size of a head is a multiple of 4: 16-byte loads serve.
+#import attention_tiles
+
+struct Params { heads: u32, head_count: u32, queries: u32, keys: u32, size: u32, causal: u32, scale: f32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+#ifdef VECTOR
+@group(0) @binding(1) var<storage, read> query: array<vec4f>;            // [B, N, T, D]
+@group(0) @binding(2) var<storage, read> key: array<vec4f>;              // [B, N, S, D]
+@group(0) @binding(3) var<storage, read> value: array<vec4f>;            // [B, N, S, D]
+@group(0) @binding(4) var<storage, read> lengths: array<u32>;            // [B]
+@group(0) @binding(5) var<storage, read_write> context: array<vec4f>;    // [B, N, T, D]
+@group(0) @binding(6) var<storage, read_write> log_sum_exp: array<f32>;  // [B, N, T]
+
+fn load_row(second: bool, row: u32, feature: u32) -> vec4f {
+    return query[(row * params.size + min(feature, params.size - 4u)) / 4u];
+}
+fn load_column(second: bool, column: u32, feature: u32) -> vec4f {
+    let at = (column * params.size + min(feature, params.size - 4u)) / 4u;
+    if (second) { return value[at]; }
+    return key[at];
+}
+fn store_context(row: u32, feature: u32, result: vec4f) {
+    if (feature < params.size) { context[(row * params.size + feature) / 4u] = result; }
+}
+#else
+@group(0) @binding(1) var<storage, read> query: array<f32>;              // [B, N, T, D]
+@group(0) @binding(2) var<storage, read> key: array<f32>;                // [B, N, S, D]
+@group(0) @binding(3) var<storage, read> value: array<f32>;              // [B, N, S, D]
+@group(0) @binding(4) var<storage, read> lengths: array<u32>;            // [B]
+@group(0) @binding(5) var<storage, read_write> context: array<f32>;      // [B, N, T, D]
+@group(0) @binding(6) var<storage, read_write> log_sum_exp: array<f32>;  // [B, N, T]
+
+// Features at the size and past it are 0, so that neither a tail nor what lies behind it counts.
+fn load_row(second: bool, row: u32, feature: u32) -> vec4f {
+    let features = vec4u(feature) + vec4u(0u, 1u, 2u, 3u);
+    let i = row * params.size + min(features, vec4u(params.size - 1u));
+    return select(vec4f(), vec4f(query[i.x], query[i.y], query[i.z], query[i.w]), features < vec4u(params.size));
+}
+fn load_column(second: bool, column: u32, feature: u32) -> vec4f {
+    let features = vec4u(feature) + vec4u(0u, 1u, 2u, 3u);
+    let i = column * params.size + min(features, vec4u(params.size - 1u));
+    var result: vec4f;
+    if (second) {
+        result = vec4f(value[i.x], value[i.y], value[i.z], value[i.w]);
+    } else {
+        result = vec4f(key[i.x], key[i.y], key[i.z], key[i.w]);
+    }
+    return select(vec4f(), result, features < vec4u(params.size));
+}
+fn store_context(row: u32, feature: u32, result: vec4f) {
+    let at = row * params.size + feature;
+    if (feature < params.size) { context[at] = result.x; }
+    if (feature + 1u < params.size) { context[at + 1u] = result.y; }
+    if (feature + 2u < params.size) { context[at + 2u] = result.z; }
+    if (feature + 3u < params.size) { context[at + 3u] = result.w; }
+}
+#endif
+
+const FLOOR = -1e30;                    // below any score; finite, so that differences are never NaN
+
+@compute @workgroup_size(LANES, GROUPS)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3u,
+    @builtin(num_workgroups) workgroups: vec3u,
+#ifdef SUBGROUPS
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let group = 0u;
+#else
+    @builtin(local_invocation_id) local: vec3u,
+) {
+    let lane = local.x;
+    let group = local.y;
+#endif
+    let tiles = (params.queries + ROW_TILE - 1u) / ROW_TILE;
+    let index = workgroup.x + workgroup.y * workgroups.x;
+    let head = index / tiles;
+    if (head >= params.head_count) { return; }
+    let row0 = index % tiles * ROW_TILE;
+    let length = min(lengths[head / params.heads], params.keys);
+    var end = length;
+    if (params.causal != 0u) { end = min(end, row0 + ROW_TILE); }
+    // With length 0 the last key is wrong, but then no key is read.
+    let place = Place(head * params.queries + row0, head * params.queries + params.queries - 1u,
+        head * params.keys, head * params.keys + length - 1u, lane, group);
+
+    var sums: Sums;
+    var largest: PerRow;
+    var total: PerRow;                  // of this lane's columns
+    for (var r = 0u; r < ROWS; r++) { largest[r] = FLOOR; }
+    for (var column0 = 0u; column0 < end; column0 += COLUMN_TILE) {
+        var weights = products(false, place, column0);
+        var tile_largest = largest;
+        for (var r = 0u; r < ROWS; r++) {
+            let visible = select(length, min(length, row0 + group * ROWS + r + 1u), params.causal != 0u);
+            for (var j = 0u; j < BLOCKS; j++) {
+                let columns = vec4u(column0 + (j * LANES + lane) * 4u) + vec4u(0u, 1u, 2u, 3u);
+                let score = select(vec4f(FLOOR), weights[r][j] * params.scale, columns < vec4u(visible));
+                let pair = max(score.xy, score.zw);
+                tile_largest[r] = max(tile_largest[r], max(pair.x, pair.y));
+                weights[r][j] = score;
+            }
+        }
+        tile_largest = largest_of_lanes(place, tile_largest);
+        for (var r = 0u; r < ROWS; r++) {
+            let factor = exp(largest[r] - tile_largest[r]);
+            largest[r] = tile_largest[r];
+            total[r] *= factor;
+            for (var j = 0u; j < FEATURES; j++) { sums[r][j] *= factor; }
+            for (var j = 0u; j < BLOCKS; j++) {
+                let score = weights[r][j];
+                // Some drivers' exp ends at the smallest normal number: what is masked is exactly 0 all the same.
+                let weight = select(vec4f(), exp(score - largest[r]), score > vec4f(FLOOR));
+                total[r] += (weight.x + weight.y) + (weight.z + weight.w);
+                weights[r][j] = weight;
+            }
+        }
+        accumulate(true, place, column0, end - column0, &weights, &sums);
+    }
+
+    total = sum_of_lanes(place, total);
+    for (var r = 0u; r < ROWS; r++) {
+        let row = row0 + group * ROWS + r;
+        if (row < params.queries) {
+            let at = head * params.queries + row;
+            let seen = length > 0u;
+            let inverse = select(0.0, 1.0 / max(total[r], 1e-30), seen);
+            for (var j = 0u; j < FEATURES; j++) { store_context(at, (j * LANES + lane) * 4u, sums[r][j] * inverse); }
+            if (lane == 0u) { log_sum_exp[at] = select(0.0, largest[r] + log(max(total[r], 1e-30)), seen); }
+        }
+    }
+}

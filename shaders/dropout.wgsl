@@ -1,0 +1,29 @@
+// y = x / (1 - rate) where the element's random bits reach the threshold, else 0. The backward pass is the same on d_y.
+#import linear
+#import random
+#import step
+
+struct Params { elements: u32, operation: u32, threshold: u32, scale: f32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> x: array<vec4f>;            // [N]
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;      // [N]
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let i = linear_workgroup(group, groups) * LANES + index;
+    if (i >= (params.elements + 3u) / 4u) { return; }
+    let at = 4u * i;
+    let bits = vec4u(
+        random_bits(step.seed, step.step, params.operation, at),
+        random_bits(step.seed, step.step, params.operation, at + 1u),
+        random_bits(step.seed, step.step, params.operation, at + 2u),
+        random_bits(step.seed, step.step, params.operation, at + 3u));
+    let kept = bits >= vec4u(params.threshold);
+    y[i] = inside4(i, params.elements, select(vec4f(), params.scale * x[i], kept));
+}

@@ -1,0 +1,223 @@
+// Tiles of attention. A workgroup owns a tile of rows (queries, or keys in the pass that makes their gradients) and walks over
+// tiles of columns (the other ones); features are the elements within a head. An invocation holds, for each of its ROWS rows,
+// the scores of BLOCKS * 4 columns and the sums of FEATURES * 4 features: those at (block * LANES + lane) * 4 and behind.
+//
+// The importing shader has params.size and the functions load_row(second, row, feature) and load_column(second, column,
+// feature): four features from the first or the second tensor of that side, rows and columns counted through batch and heads.
+//
+// SUBGROUPS: one subgroup per workgroup; each lane loads its own part of the rows, and the subgroup passes it round.
+// Otherwise: LANES x GROUPS invocations work from tiles in workgroup memory.
+const ROW_TILE = GROUPS * ROWS;
+const COLUMN_TILE = LANES * BLOCKS * 4u;
+const SPAN = LANES * FEATURES;          // vec4s of one row of features
+
+alias Scores = array<array<vec4f, BLOCKS>, ROWS>;
+alias Sums = array<array<vec4f, FEATURES>, ROWS>;
+alias PerRow = array<f32, ROWS>;
+
+// Where an invocation works; indices past the last row or column are clamped to it, and what they give is masked.
+struct Place {
+    row: u32,               // the workgroup's first row
+    last_row: u32,
+    column: u32,            // the first column of the head
+    last_column: u32,
+    lane: u32,
+    group: u32,
+}
+
+fn transpose(x: array<vec4f, 4>) -> array<vec4f, 4> {
+    return array<vec4f, 4>(
+        vec4f(x[0].x, x[1].x, x[2].x, x[3].x),
+        vec4f(x[0].y, x[1].y, x[2].y, x[3].y),
+        vec4f(x[0].z, x[1].z, x[2].z, x[3].z),
+        vec4f(x[0].w, x[1].w, x[2].w, x[3].w));
+}
+
+fn row_of(place: Place, row: u32) -> u32 { return min(place.row + row, place.last_row); }
+fn column_of(place: Place, column: u32) -> u32 { return min(place.column + column, place.last_column); }
+
+#ifdef SUBGROUPS
+const PARTS = ROWS / LANES;             // vec4s of the rows that a lane holds for four features
+
+// Row · column for the tile whose first column is column0.
+fn products(second: bool, place: Place, column0: u32) -> Scores {
+    var scores: Scores;
+    for (var d = 0u; d < params.size; d += 4u) {
+        var share: array<vec4f, PARTS>;
+        for (var p = 0u; p < PARTS; p++) { share[p] = load_row(second, row_of(place, p * LANES + place.lane), d); }
+        var block: array<array<vec4f, 4>, BLOCKS>;
+        for (var j = 0u; j < BLOCKS; j++) {
+            let column = column0 + (j * LANES + place.lane) * 4u;
+            for (var c = 0u; c < 4u; c++) { block[j][c] = load_column(second, column_of(place, column + c), d); }
+            block[j] = transpose(block[j]);
+        }
+        for (var r = 0u; r < ROWS; r++) {
+            let x = subgroupShuffle(share[r / LANES], r % LANES);
+            for (var j = 0u; j < BLOCKS; j++) {
+                let y = block[j];
+                scores[r][j] =
+                    fma(x.wwww, y[3], fma(x.zzzz, y[2], fma(x.yyyy, y[1], fma(x.xxxx, y[0], scores[r][j]))));
+            }
+        }
+    }
+    return scores;
+}
+
+// sums += weights · columns, over `count` columns from column0 on; weights past them are 0.
+fn accumulate(
+    second: bool, place: Place, column0: u32, count: u32, weights: ptr<function, Scores>, sums: ptr<function, Sums>,
+) {
+    for (var i = 0u; i * 4u < min(count, COLUMN_TILE); i++) {
+        var block: array<array<vec4f, 4>, FEATURES>;
+        for (var c = 0u; c < 4u; c++) {
+            let column = column_of(place, column0 + i * 4u + c);
+            for (var j = 0u; j < FEATURES; j++) {
+                block[j][c] = load_column(second, column, (j * LANES + place.lane) * 4u);
+            }
+        }
+        for (var r = 0u; r < ROWS; r++) {
+            // A choice among constant indices: an array with an index only known at run time would leave the registers.
+            var own = (*weights)[r][0];
+            for (var j = 1u; j < BLOCKS; j++) { own = select(own, (*weights)[r][j], i >= j * LANES); }
+            let x = subgroupShuffle(own, i % LANES);
+            for (var j = 0u; j < FEATURES; j++) {
+                let y = block[j];
+                (*sums)[r][j] = fma(x.wwww, y[3], fma(x.zzzz, y[2], fma(x.yyyy, y[1], fma(x.xxxx, y[0], (*sums)[r][j]))));
+            }
+        }
+    }
+}
+
+// The largest of each row's values over the lanes.
+fn largest_of_lanes(place: Place, values: PerRow) -> PerRow {
+    var result = values;
+    for (var r = 0u; r < ROWS; r++) {
+        for (var mask = LANES / 2u; mask > 0u; mask /= 2u) { result[r] = max(result[r], subgroupShuffleXor(result[r], mask)); }
+    }
+    return result;
+}
+
+// The sum of each row's values over the lanes.
+fn sum_of_lanes(place: Place, values: PerRow) -> PerRow {
+    var result = values;
+    for (var r = 0u; r < ROWS; r++) {
+        for (var mask = LANES / 2u; mask > 0u; mask /= 2u) { result[r] += subgroupShuffleXor(result[r], mask); }
+    }
+    return result;
+}
+#else
+const DEPTH = 16u;                      // features between barriers
+const STEP = 8u;                        // columns between barriers
+
+var<workgroup> row_tile: array<vec4f, DEPTH * ROW_TILE / 4u>;               // [DEPTH, ROW_TILE]
+var<workgroup> column_tile: array<vec4f, DEPTH * COLUMN_TILE / 4u>;         // [DEPTH, COLUMN_TILE]
+var<workgroup> weight_tile: array<vec4f, ROW_TILE * COLUMN_TILE / 4u>;      // [ROW_TILE, COLUMN_TILE]
+var<workgroup> feature_tile: array<vec4f, STEP * SPAN>;                     // [STEP, SPAN * 4]
+var<workgroup> lane_values: array<f32, ROW_TILE * LANES>;                   // [ROW_TILE, LANES]
+
+// Row · column for the tile whose first column is column0.
+fn products(second: bool, place: Place, column0: u32) -> Scores {
+    let index = place.group * LANES + place.lane;
+    var scores: Scores;
+    for (var d0 = 0u; d0 < params.size; d0 += DEPTH) {
+        workgroupBarrier();
+        for (var i = index; i < DEPTH / 4u * ROW_TILE / 4u; i += LANES * GROUPS) {
+            let d = i / (ROW_TILE / 4u) * 4u;
+            let row = i % (ROW_TILE / 4u);
+            var block: array<vec4f, 4>;
+            if (d0 + d < params.size) {
+                for (var c = 0u; c < 4u; c++) { block[c] = load_row(second, row_of(place, row * 4u + c), d0 + d); }
+                block = transpose(block);
+            }
+            for (var c = 0u; c < 4u; c++) { row_tile[(d + c) * (ROW_TILE / 4u) + row] = block[c]; }
+        }
+        for (var i = index; i < DEPTH / 4u * COLUMN_TILE / 4u; i += LANES * GROUPS) {
+            let d = i / (COLUMN_TILE / 4u) * 4u;
+            let column = i % (COLUMN_TILE / 4u);
+            var block: array<vec4f, 4>;
+            if (d0 + d < params.size) {
+                for (var c = 0u; c < 4u; c++) {
+                    block[c] = load_column(second, column_of(place, column0 + column * 4u + c), d0 + d);
+                }
+                block = transpose(block);
+            }
+            for (var c = 0u; c < 4u; c++) { column_tile[(d + c) * (COLUMN_TILE / 4u) + column] = block[c]; }
+        }
+        workgroupBarrier();
+        for (var d = 0u; d < DEPTH; d++) {
+            for (var r = 0u; r < ROWS; r += 4u) {
+                let x = row_tile[d * (ROW_TILE / 4u) + (place.group * ROWS + r) / 4u];
+                for (var j = 0u; j < BLOCKS; j++) {
+                    let y = column_tile[d * (COLUMN_TILE / 4u) + j * LANES + place.lane];
+                    scores[r][j] = fma(x.xxxx, y, scores[r][j]);
+                    scores[r + 1u][j] = fma(x.yyyy, y, scores[r + 1u][j]);
+                    scores[r + 2u][j] = fma(x.zzzz, y, scores[r + 2u][j]);
+                    scores[r + 3u][j] = fma(x.wwww, y, scores[r + 3u][j]);
+                }
+            }
+        }
+    }
+    return scores;
+}
+
+// sums += weights · columns, over `count` columns from column0 on; weights past them are 0.
+fn accumulate(
+    second: bool, place: Place, column0: u32, count: u32, weights: ptr<function, Scores>, sums: ptr<function, Sums>,
+) {
+    let index = place.group * LANES + place.lane;
+    let row = place.group * ROWS;
+    workgroupBarrier();
+    for (var r = 0u; r < ROWS; r++) {
+        for (var j = 0u; j < BLOCKS; j++) {
+            weight_tile[(row + r) * (COLUMN_TILE / 4u) + j * LANES + place.lane] = (*weights)[r][j];
+        }
+    }
+    for (var i0 = 0u; i0 < min(count, COLUMN_TILE); i0 += STEP) {
+        workgroupBarrier();
+        for (var i = index; i < STEP * SPAN; i += LANES * GROUPS) {
+            feature_tile[i] = load_column(second, column_of(place, column0 + i0 + i / SPAN), i % SPAN * 4u);
+        }
+        workgroupBarrier();
+        for (var i = 0u; i < STEP; i += 4u) {
+            var block: array<array<vec4f, 4>, FEATURES>;
+            for (var j = 0u; j < FEATURES; j++) {
+                for (var c = 0u; c < 4u; c++) { block[j][c] = feature_tile[(i + c) * SPAN + j * LANES + place.lane]; }
+            }
+            for (var r = 0u; r < ROWS; r++) {
+                let x = weight_tile[(row + r) * (COLUMN_TILE / 4u) + (i0 + i) / 4u];
+                for (var j = 0u; j < FEATURES; j++) {
+                    let y = block[j];
+                    (*sums)[r][j] =
+                        fma(x.wwww, y[3], fma(x.zzzz, y[2], fma(x.yyyy, y[1], fma(x.xxxx, y[0], (*sums)[r][j]))));
+                }
+            }
+        }
+    }
+}
+
+fn share_with_lanes(place: Place, values: PerRow) {
+    workgroupBarrier();
+    for (var r = 0u; r < ROWS; r++) { lane_values[(place.group * ROWS + r) * LANES + place.lane] = values[r]; }
+    workgroupBarrier();
+}
+
+// The largest of each row's values over the lanes.
+fn largest_of_lanes(place: Place, values: PerRow) -> PerRow {
+    share_with_lanes(place, values);
+    var result = values;
+    for (var r = 0u; r < ROWS; r++) {
+        for (var i = 0u; i < LANES; i++) { result[r] = max(result[r], lane_values[(place.group * ROWS + r) * LANES + i]); }
+    }
+    return result;
+}
+
+// The sum of each row's values over the lanes.
+fn sum_of_lanes(place: Place, values: PerRow) -> PerRow {
+    share_with_lanes(place, values);
+    var result: PerRow;
+    for (var r = 0u; r < ROWS; r++) {
+        for (var i = 0u; i < LANES; i++) { result[r] += lane_values[(place.group * ROWS + r) * LANES + i]; }
+    }
+    return result;
+}
+#endif

@@ -1,0 +1,23 @@
+// tanh(q + k) = 1 - 2 / (1 + exp(2q) exp(2k)): one exp per element of q and of k instead of one per pair.
+// The factors serve where |q| and |k| are at most DOMAIN: there 1 + p stays below 2^60, so that two such denominators can share
+// one division without a clamp (which costs as much as the rest of an element on CPU drivers), and exp errs little. Outside,
+// `direct` takes exp of the sum. `direct` is a literal wherever these are called, so the branches cost nothing.
+const DOMAIN = 10.0;
+// 1 - 2 / (1 + exp(41.5)) is 1 in f32, and exp(41.5) is just below 2^60.
+const LOG_CEILING = 41.5;
+
+// The form in which q and k enter `product`.
+fn prepared(x: vec4f, direct: bool) -> vec4f {
+    if (direct) { return 2.0 * x; }
+    return exp(clamp(2.0 * x, vec4f(-2.0 * DOMAIN), vec4f(2.0 * DOMAIN)));
+}
+
+// p = exp(2(q + k)), below 2^60.
+fn product(q: vec4f, k: vec4f, direct: bool) -> vec4f {
+    if (direct) { return exp(clamp(q + k, vec4f(-80.0), vec4f(LOG_CEILING))); }
+    return q * k;
+}
+
+// The largest absolute value seen so far: past DOMAIN the factors do not serve.
+fn reach(largest: vec4f, x: vec4f) -> vec4f { return max(largest, abs(x)); }
+fn outside(largest: vec4f) -> f32 { return max(max(largest.x, largest.y), max(largest.z, largest.w)); }

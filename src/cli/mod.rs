@@ -1,0 +1,121 @@
+//! The command line: what every subcommand shares, and one file per subcommand.
+//!
+//! A subcommand is a file with `pub struct Args` (`clap::Args`) and `pub fn run(Args, &Global) -> Result<ExitCode>`; it is
+//! added by a `mod` line, a variant of [`Command`] and an arm of [`Command::run`].
+
+mod devices;
+mod evaluate;
+mod generate;
+mod golden;
+mod headless;
+mod log;
+mod output;
+mod progress;
+mod table;
+mod train;
+mod validate;
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::Parser;
+use softalign::gpu::{AdapterClass, adapter};
+use softalign::{Error, Gpu, GpuOptions, Result};
+
+/// Exit code for a wrong command line (clap's own choice too) and for a machine without a usable adapter.
+const EXIT_UNUSABLE: u8 = 2;
+
+/// Attention sequence-to-sequence models, trained and run on any Vulkan, Metal or DX12 GPU.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every subcommand.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// Adapter to use: its index in `softalign devices` or part of its name [default: SOFTALIGN_ADAPTER, else the best].
+    #[arg(long, global = true, value_name = "INDEX|NAME")]
+    pub adapter: Option<String>,
+    /// Keep every bounds, loop and initialisation check in the shaders (slower).
+    #[arg(long, global = true)]
+    pub checked: bool,
+    /// Submit and wait for one kernel at a time, so that a fault names its kernel (much slower).
+    #[arg(long, global = true)]
+    pub trace: bool,
+    /// Print results, warnings and errors only.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more on standard error; twice: the log of the GPU layers too.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Train a model on a built-in task or on files of sentence pairs.
+    Train(Box<train::Args>),
+    /// Write text with a trained model.
+    Generate(generate::Args),
+    /// Score a trained model on a file.
+    Evaluate(evaluate::Args),
+    /// List the adapters of this machine with their limits and features.
+    Devices,
+    /// Compare every kernel, forward and backward, with the CPU reference on random shapes.
+    Validate(validate::Args),
+}
+
+impl Command {
+    fn run(self, global: &Global) -> Result<ExitCode> {
+        match self {
+            Self::Train(args) => train::run(*args, global),
+            Self::Generate(args) => generate::run(args, global),
+            Self::Evaluate(args) => evaluate::run(args, global),
+            Self::Devices => devices::run(),
+            Self::Validate(args) => validate::run(args, global),
+        }
+    }
+}
+
+/// Runs the command that the arguments ask for.
+pub fn main() -> ExitCode {
+    headless::quieten_device_selection();
+    let Cli { global, command } = Cli::parse();
+    log::start(&global);
+    command.run(&global).unwrap_or_else(|error| match error {
+        // Whoever read our output has seen enough.
+        Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        error => {
+            output::note(&format!("error: {error}"));
+            match error {
+                Error::NoAdapter { .. } => ExitCode::from(EXIT_UNUSABLE),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    })
+}
+
+/// Opens the adapter that the options name, and says on standard error which one it is.
+///
+/// # Errors
+/// As [`Gpu::open`].
+pub fn open(global: &Global) -> Result<Gpu> {
+    let gpu = Gpu::open(&GpuOptions {
+        adapter: global.adapter.clone(),
+        checked: global.checked,
+        trace: global.trace,
+        ..GpuOptions::default()
+    })?;
+    if !global.quiet {
+        output::note(&format!("adapter: {}", adapter::describe(gpu.info())));
+        if gpu.class() == AdapterClass::Cpu {
+            output::note("         This adapter runs the shaders on the CPU: the results are right, but slow to come.");
+        }
+    }
+    Ok(gpu)
+}

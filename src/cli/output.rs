@@ -1,0 +1,37 @@
+//! Writing to standard output (results) and standard error (everything else) without ever panicking.
+
+use std::io::{self, Write};
+
+use softalign::{Error, Result};
+
+use super::progress;
+
+/// Prints a line, or several, of results on standard output.
+///
+/// # Errors
+/// [`Error::Io`], of kind `BrokenPipe` where the reader is gone: the caller stops, and that is no failure.
+pub fn print(text: &str) -> Result<()> {
+    progress::suspended(|| {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{text}").and_then(|()| stdout.flush())
+    })
+    .map_err(Error::io("standard output"))
+}
+
+/// Prints a line on standard error, above a progress bar if there is one. If nobody can see it, so be it.
+pub fn note(text: &str) {
+    let _ = Stderr.write_all(format!("{text}\n").as_bytes());
+}
+
+/// Standard error, for writers of whole lines that do not know about the progress bar.
+pub struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        progress::suspended(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

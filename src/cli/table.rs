@@ -1,0 +1,28 @@
+//! Tables on standard output, in one style; colours only where a terminal shows them.
+
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+
+/// An empty table with a header.
+pub fn table(header: impl IntoIterator<Item = impl ToString>) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED.with_rounded_corners())
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header.into_iter().map(|name| styled(Cell::new(name), |cell| cell.add_attribute(Attribute::Bold))));
+    table
+}
+
+/// An error or a tolerance, with as many digits as mean something.
+pub fn error(value: f64) -> Cell {
+    Cell::new(format!("{value:.1e}")).set_alignment(comfy_table::CellAlignment::Right)
+}
+
+/// `pass` or `FAIL`.
+pub fn verdict(passed: bool) -> Cell {
+    let (text, color) = if passed { ("pass", Color::Green) } else { ("FAIL", Color::Red) };
+    styled(Cell::new(text), |cell| cell.fg(color))
+}
+
+fn styled(cell: Cell, style: impl FnOnce(Cell) -> Cell) -> Cell {
+    if console::colors_enabled() { style(cell) } else { cell }
+}

@@ -1,0 +1,224 @@
+//! `softalign train`: trains a model on a built-in task or on files, and says how to use it.
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use softalign::{
+    Error, Result,
+    model::Readout,
+    text::{Task, TokenUnit},
+    train::{Budget, Data, Event, TrainOptions, train},
+};
+
+use super::{Global, open, output, progress::Bar};
+
+/// Arguments of `train`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A built-in task: numbers (digits to English words) or dates (written dates to ISO 8601 and back).
+    #[arg(value_name = "TASK", required_unless_present = "train", conflicts_with_all = ["train", "valid"])]
+    task: Option<Task>,
+    /// Pairs to learn from: a line each, source<TAB>target.
+    #[arg(long, value_name = "FILE.tsv", requires = "valid")]
+    train: Option<PathBuf>,
+    /// Pairs to check with, in the same form.
+    #[arg(long, value_name = "FILE.tsv", requires = "train")]
+    valid: Option<PathBuf>,
+    /// Folder for the model and the run's state [default: runs/TASK, or runs/ and the training file's name].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace what the folder holds instead of going on with it.
+    #[arg(long)]
+    overwrite: bool,
+    /// What a source token is: chars or words [default: chars].
+    #[arg(long, value_name = "UNIT")]
+    source_tokens: Option<TokenUnit>,
+    /// What a target token is: chars or words [default: chars; words for numbers].
+    #[arg(long, value_name = "UNIT")]
+    target_tokens: Option<TokenUnit>,
+    /// Largest vocabulary of either side; rarer tokens become <unk>.
+    #[arg(long, value_name = "N")]
+    max_vocabulary: Option<usize>,
+    /// Longest source or target in tokens, the end token included.
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+    /// Stop after this many passes over the data [default: 8 for a task, 10 for files, if no other limit is given].
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+    /// Stop after this many steps.
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Stop after this many minutes of training.
+    #[arg(long, value_name = "N")]
+    minutes: Option<f64>,
+    /// Sentence pairs per step.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Adam's learning rate.
+    #[arg(long, value_name = "X")]
+    learning_rate: Option<f32>,
+    /// Scale gradients down to this global norm.
+    #[arg(long, value_name = "X")]
+    clip_norm: Option<f32>,
+    /// Label smoothing, from 0 to less than 1.
+    #[arg(long, value_name = "X")]
+    label_smoothing: Option<f32>,
+    /// Dropout, from 0 to less than 1.
+    #[arg(long, value_name = "X")]
+    dropout: Option<f32>,
+    /// Size of an embedded word.
+    #[arg(long, value_name = "N")]
+    embedding: Option<usize>,
+    /// Size of a hidden state, of the alignment layer and of the readout.
+    #[arg(long, value_name = "N")]
+    hidden: Option<usize>,
+    /// Layers of the encoder.
+    #[arg(long, value_name = "N")]
+    layers: Option<usize>,
+    /// The layer before the output: tanh or none.
+    #[arg(long, value_name = "KIND", value_parser = readout)]
+    readout: Option<Readout>,
+    /// Decides first values, the order of the data and dropout.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Steps between validations [default: once per epoch].
+    #[arg(long, value_name = "STEPS")]
+    validate_every: Option<u64>,
+}
+
+fn readout(text: &str) -> Result<Readout, String> {
+    match text {
+        "tanh" => Ok(Readout::Tanh),
+        "none" => Ok(Readout::None),
+        _ => Err("known kinds: tanh, none".into()),
+    }
+}
+
+/// Puts an argument that was given in place of a default.
+fn replace<T>(place: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *place = given;
+    }
+}
+
+impl Args {
+    fn options(&mut self) -> Result<(TrainOptions, Budget, PathBuf)> {
+        let data = match (self.task, self.train.take(), self.valid.take()) {
+            (Some(task), _, _) => Data::Task(task),
+            (None, Some(train), Some(valid)) => Data::Files { train, valid },
+            _ => return Err(Error::data("train", "name a built-in task, or give --train and --valid")),
+        };
+        let name = match &data {
+            Data::Task(task) => task.to_string(),
+            Data::Files { train, .. } => train.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        };
+        let task = self.task.is_some();
+        let mut options = TrainOptions::new(data);
+        replace(&mut options.source_unit, self.source_tokens);
+        replace(&mut options.target_unit, self.target_tokens);
+        replace(&mut options.max_vocabulary, self.max_vocabulary.map(Some));
+        replace(&mut options.max_length, self.max_length);
+        replace(&mut options.batch, self.batch);
+        replace(&mut options.learning_rate, self.learning_rate);
+        replace(&mut options.clip_norm, self.clip_norm);
+        replace(&mut options.label_smoothing, self.label_smoothing);
+        replace(&mut options.dropout, self.dropout);
+        replace(&mut options.embedding, self.embedding);
+        replace(&mut options.hidden, self.hidden);
+        replace(&mut options.layers, self.layers);
+        replace(&mut options.readout, self.readout);
+        replace(&mut options.seed, self.seed);
+        replace(&mut options.validate_every, self.validate_every.map(Some));
+        let mut budget = Budget { epochs: self.epochs, steps: self.steps, minutes: self.minutes };
+        if budget == Budget::default() {
+            budget.epochs = Some(if task { 8 } else { 10 });
+        }
+        Ok((options, budget, self.out.take().unwrap_or_else(|| PathBuf::from("runs").join(name))))
+    }
+}
+
+/// Set by Ctrl-C; the run looks at it after every step.
+fn interruption() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    let set = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            // Asked twice: whoever cannot wait for the step loses what came after the last checkpoint.
+            std::process::exit(130);
+        }
+    });
+    if let Err(error) = set {
+        tracing::warn!("Ctrl-C will not save the run: {error}");
+    }
+    stop
+}
+
+/// Runs `train`.
+pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
+    let (options, budget, folder) = args.options()?;
+    let gpu = open(global)?;
+    let stop = interruption();
+    let mut bar = Bar::new(global, None, "steps");
+    let outcome =
+        train(&gpu, &options, budget, &folder, args.overwrite, &|| stop.load(Ordering::Relaxed), &mut |event| {
+            show(event, global, &mut bar)
+        })?;
+    drop(bar);
+    let shown = folder.display();
+    let step = outcome.progress.step;
+    if outcome.interrupted {
+        output::note(&format!("stopped after step {step}; the same command goes on from {shown}"));
+        return Ok(ExitCode::from(130));
+    }
+    let best = outcome.progress.best.map_or_else(String::new, |(exact, per)| {
+        format!(", best exact match {exact:.2} %, token error rate {per:.2} %")
+    });
+    let minutes = outcome.progress.seconds / 60.0;
+    if !global.quiet {
+        output::note(&format!("finished after {step} steps in {minutes:.1} minutes{best}"));
+    }
+    let example = match options.data {
+        Data::Task(Task::Numbers) => "1987",
+        Data::Task(Task::Dates) => "\"9 May 1998\"",
+        Data::Files { .. } => "TEXT",
+    };
+    output::print(&format!("softalign generate {shown} {example}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
+    match event {
+        Event::Started { train, valid, parameters, resumed, total } => {
+            let resumed = if resumed > 0 { format!(", going on after step {resumed}") } else { String::new() };
+            bar.println(&format!(
+                "{train} pairs to learn from, {valid} to check with, {parameters} parameters{resumed}"
+            ));
+            *bar = Bar::new(global, total, "steps");
+            bar.update(0, "compiling kernels");
+        }
+        Event::Step { reading, tokens_per_second, total } => {
+            bar.set_total(total);
+            let message =
+                format!("loss {:.4}  norm {:.2}  {tokens_per_second:.0} tokens/s", reading.loss, reading.norm);
+            bar.update(reading.step, &message);
+        }
+        Event::Validated { step, scores, samples, best } => {
+            let best = if best { " (best so far)" } else { "" };
+            bar.println(&format!(
+                "step {step}: exact match {:.2} %, token error rate {:.2} %, BLEU {:.2} on {}{best}",
+                scores.exact_match, scores.per, scores.bleu, scores.count
+            ));
+            for (pair, reference) in samples {
+                let mark = if &pair.target == reference { "=" } else { "≠" };
+                let reference = if &pair.target == reference { String::new() } else { format!("   ({reference})") };
+                bar.println(&format!("    {} {mark} {}{reference}", pair.source, pair.target));
+            }
+        }
+    }
+}

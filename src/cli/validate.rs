@@ -1,0 +1,208 @@
+//! `softalign validate`: every kernel against the CPU reference, as a table and as JSON.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::builder::PossibleValuesParser;
+use serde::Serialize;
+use softalign::gpu::adapter;
+use softalign::validate::{self, Check, Direction, Row};
+use softalign::{Error, Gpu, Result};
+
+use super::{Global, golden, open, output, progress::Bar, table};
+
+/// Options of `softalign validate`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Random cases of each kernel and direction.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    cases: u32,
+    /// Number of the first case; the same number draws the same case on every machine.
+    // The last case's number is this plus `cases`, and must not overflow.
+    #[arg(long, value_name = "S", default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(..=u64::MAX - u64::from(u32::MAX)))]
+    seed: u64,
+    /// Run this kernel only; may be given several times.
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(kernels()))]
+    only: Vec<String>,
+    /// Write the table as JSON too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Check the engine against a folder of cases that your own PyTorch wrote, instead.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "json"])]
+    golden: Option<PathBuf>,
+}
+
+/// The kernels of the table, each once, in its order.
+fn kernels() -> Vec<&'static str> {
+    let mut names: Vec<_> = validate::checks().iter().map(|check| check.kernel).collect();
+    names.dedup();
+    names
+}
+
+/// Runs the checks; the exit code is 1 if one of them fails.
+///
+/// # Errors
+/// No adapter, a lost device, or a JSON file that cannot be written.
+pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
+    let gpu = open(global)?;
+    if let Some(folder) = &args.golden {
+        return Ok(if golden::run(&gpu, folder)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let mut checks = validate::checks();
+    checks.retain(|check| args.only.is_empty() || args.only.iter().any(|name| name == check.kernel));
+    let Run { rows, problems, lost } = run_checks(&gpu, &checks, &args, global);
+
+    if let Some(path) = &args.json {
+        write_json(path, &gpu, &rows)?;
+    }
+    let printed = print(&gpu, &rows, &problems, global);
+    if let Some(lost) = lost {
+        return Err(lost);
+    }
+    if rows.iter().any(|row| !row.passed) {
+        return Ok(ExitCode::FAILURE);
+    }
+    printed.map(|()| ExitCode::SUCCESS)
+}
+
+/// What came of the checks.
+struct Run {
+    rows: Vec<Row>,
+    /// What a check that could not be run to its end has to say.
+    problems: Vec<String>,
+    /// Why the remaining checks were not run.
+    lost: Option<Error>,
+}
+
+/// Runs check by check. One that a driver refuses counts as failed and hides none of the others; only with the device gone
+/// there is nothing left to run on.
+fn run_checks(gpu: &Gpu, checks: &[Check], args: &Args, global: &Global) -> Run {
+    let mut run = Run { rows: Vec::new(), problems: Vec::new(), lost: None };
+    let mut bar = Bar::new(global, Some(checks.len() as u64), "checks");
+    for (done, check) in (0..).zip(checks) {
+        let name = format!("{} {}", check.kernel, name(check.direction));
+        bar.update(done, &name);
+        let row = match validate::run(gpu, check, args.cases as usize, args.seed) {
+            Ok(row) => row,
+            Err(lost @ Error::DeviceLost { .. }) => {
+                run.lost = Some(lost);
+                break;
+            }
+            Err(error) => {
+                run.problems.push(format!("{name}: {error}"));
+                unfinished(check, args.seed)
+            }
+        };
+        if !row.passed {
+            bar.println(&format!("{name}: FAIL"));
+        }
+        run.rows.push(row);
+    }
+    run
+}
+
+fn unfinished(check: &Check, seed: u64) -> Row {
+    Row {
+        kernel: check.kernel.to_owned(),
+        direction: check.direction,
+        dtype: "f32",
+        cases: 0,
+        worst_error: f64::INFINITY,
+        tolerance: check.tolerance,
+        passed: false,
+        worst_seed: seed,
+    }
+}
+
+fn print(gpu: &Gpu, rows: &[Row], problems: &[String], global: &Global) -> Result<()> {
+    let info = gpu.info();
+    output::print(&format!("adapter  {} ({:?})\ndriver   {}", info.name, info.backend, driver(gpu)))?;
+    let mut table = table::table(["kernel", "direction", "dtype", "cases", "worst error", "tolerance", "result"]);
+    for row in rows {
+        table.add_row([
+            row.kernel.as_str().into(),
+            name(row.direction).into(),
+            row.dtype.into(),
+            row.cases.into(),
+            table::error(row.worst_error),
+            table::error(row.tolerance),
+            table::verdict(row.passed),
+        ]);
+    }
+    output::print(&table.to_string())?;
+    let failed: Vec<_> = rows.iter().filter(|row| !row.passed).collect();
+    match failed.len() {
+        0 => output::print(&format!("All {} checks pass.", rows.len()))?,
+        count => output::print(&format!("{count} of {} checks fail.", rows.len()))?,
+    }
+    for problem in problems {
+        output::print(problem)?;
+    }
+    for row in failed.iter().filter(|row| row.cases > 0) {
+        output::print(&format!("worst case of {} {}: {}", row.kernel, name(row.direction), repeat(row, global)))?;
+    }
+    Ok(())
+}
+
+/// The command that runs a row's worst case alone.
+fn repeat(row: &Row, global: &Global) -> String {
+    let adapter = global.adapter.as_ref().map(|adapter| format!(" --adapter '{adapter}'")).unwrap_or_default();
+    let checked = if global.checked { " --checked" } else { "" };
+    format!("softalign validate --only {} --cases 1 --seed {}{adapter}{checked}", row.kernel, row.worst_seed)
+}
+
+fn name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Forward => "forward",
+        Direction::Backward => "backward",
+    }
+}
+
+fn driver(gpu: &Gpu) -> String {
+    format!("{} {}", gpu.info().driver, gpu.info().driver_info).trim().to_owned()
+}
+
+/// The JSON form. An error that is not finite becomes null.
+#[derive(Serialize)]
+struct Report<'a> {
+    adapter: &'a str,
+    driver: &'a str,
+    rows: &'a [Row],
+}
+
+fn write_json(path: &Path, gpu: &Gpu, rows: &[Row]) -> Result<()> {
+    let report = Report { adapter: &adapter::describe(gpu.info()), driver: &driver(gpu), rows };
+    let text = serde_json::to_string_pretty(&report)
+        .map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
+    std::fs::write(path, text + "\n").map_err(Error::io(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_row_is_valid_json_and_can_be_repeated() {
+        let row = Row {
+            kernel: "matmul".to_owned(),
+            direction: Direction::Backward,
+            dtype: "f32",
+            cases: 3,
+            worst_error: f64::INFINITY,
+            tolerance: 1e-5,
+            passed: false,
+            worst_seed: 17,
+        };
+        let json = serde_json::to_value(Report { adapter: "a", driver: "d", rows: std::slice::from_ref(&row) });
+        let expected = serde_json::json!({"adapter": "a", "driver": "d", "rows": [{"kernel": "matmul",
+            "direction": "backward", "dtype": "f32", "cases": 3, "worst_error": null, "tolerance": 1e-5,
+            "passed": false}]});
+        assert_eq!(json.unwrap(), expected);
+
+        let global =
+            Global { adapter: Some("My GPU".to_owned()), checked: true, trace: false, quiet: true, verbose: 0 };
+        let command = "softalign validate --only matmul --cases 1 --seed 17 --adapter 'My GPU' --checked";
+        assert_eq!(repeat(&row, &global), command);
+    }
+}

@@ -1,0 +1,35 @@
+//! Whole files or none: written under a temporary name, synced, then renamed.
+
+use std::{io::Write as _, path::Path};
+
+use crate::{Error, Result};
+
+/// Reads a file whole.
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(Error::io(path))
+}
+
+/// Replaces `path` by a file that holds `bytes`. Whatever happens, `path` is the old file or the new one, whole.
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    // The parent of a bare file name is "", which is no folder to create a file in.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".writing-");
+    // Temporary files are private by default; the renamed one is as readable as any other file (less the umask).
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(Error::io(path))?;
+    file.write_all(bytes).map_err(Error::io(path))?;
+    file.as_file().sync_all().map_err(Error::io(path))?;
+    file.persist(path).map_err(|failed| Error::io(path)(failed.error))?;
+    // The rename itself is safe only once the folder is on disk.
+    #[cfg(unix)]
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))?;
+    Ok(())
+}

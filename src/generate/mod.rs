@@ -1,0 +1,10 @@
+//! From a source to text: greedy and beam search on the device, alignment weights, scores on data.
+
+mod evaluate;
+mod fonts;
+mod generator;
+mod picture;
+
+pub use evaluate::{evaluate, evaluate_with};
+pub use generator::{Generator, Hypothesis};
+pub use picture::draw_alignment;

@@ -1,0 +1,164 @@
+//! The teacher-forced loop of the attentional decoder: [`crate::kernels::attentional_decoder`] as nodes.
+
+use super::{Context, Graph, GruWeights, Operation, Value, gru};
+use crate::{
+    Result,
+    gpu::{Dtype, Recorder, Shape, Tensor},
+    kernels::attentional_decoder::{AttentionalDecoder, Gradients, Inputs, Saved, Tiles},
+};
+
+/// What [`Graph::attentional_decoder`] takes.
+#[derive(Clone, Copy, Debug)]
+pub struct DecoderInputs {
+    /// The embedded words fed in, `[B, T, E]`.
+    pub words: Value,
+    /// The state before the first step, `[B, H]`.
+    pub state0: Value,
+    /// The projected annotations, bias included, `[B, S, A]`.
+    pub key: Value,
+    /// The annotations, `[B, S, V]`.
+    pub annotation: Value,
+    /// Source lengths, `[B]`.
+    pub lengths: Value,
+    /// Projects a state to a query, `[A, H]`.
+    pub query_weight: Value,
+    /// The energy vector v, `[A]` or `[1, A]`.
+    pub energy: Value,
+    /// The GRU cell on `[word; context]`, `weight_ih` `[3H, E + V]`.
+    pub cell: GruWeights,
+}
+
+/// What [`Graph::attentional_decoder`] returns.
+#[derive(Clone, Copy, Debug)]
+pub struct DecoderOutputs {
+    /// `[state; context; word]`, `[B, T, H + V + E]`.
+    pub features: Value,
+    /// The alignment weights, `[B, T, S]`.
+    pub weights: Value,
+    /// The states, the first one included, `[T + 1, B, H]`; for reading only: it passes no gradient on.
+    pub states: Value,
+}
+
+/// Inputs: words, state0, key, annotation, lengths, query_weight, energy, four cell weights.
+/// Outputs: features, weights, states, gates, queries, scratch.
+#[derive(Debug)]
+struct Forward(AttentionalDecoder);
+
+/// Inputs: those of the forward, then features, weights, states, gates, queries, d_features (and d_weights).
+/// Outputs: gradients of words, state0, key, annotation, query_weight, energy, four cell weights; scratch.
+#[derive(Debug)]
+struct Backward(AttentionalDecoder);
+
+impl Graph {
+    /// The decoder of Bahdanau et al. 2015 over a whole teacher-forced sequence: at each step attention with the previous
+    /// state as the query, then a GRU cell on `[word; context]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn attentional_decoder(&mut self, inputs: &DecoderInputs) -> Result<DecoderOutputs> {
+        const NAME: &str = "attentional_decoder";
+        let DecoderInputs { words, state0, key, annotation, lengths, query_weight, energy, cell } = *inputs;
+        let [batch, steps, word] = self.expect(NAME, "words", words, Dtype::F32, [None; 3])?;
+        let [_, hidden] = self.expect(NAME, "state0", state0, Dtype::F32, [Some(batch), None])?;
+        let [_, keys, size] = self.expect(NAME, "key", key, Dtype::F32, [Some(batch), None, None])?;
+        let like = [Some(batch), Some(keys), None];
+        let [_, _, value_size] = self.expect(NAME, "annotation", annotation, Dtype::F32, like)?;
+        self.expect(NAME, "lengths", lengths, Dtype::U32, [Some(batch)])?;
+        self.expect(NAME, "query_weight", query_weight, Dtype::F32, [Some(size), Some(hidden)])?;
+        self.expect_vector(NAME, "energy", energy, size)?;
+        self.expect_cell(NAME, &cell, word + value_size, hidden)?;
+        let decoder = AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation: value_size };
+        let mut from = vec![words, state0, key, annotation, lengths, query_weight, energy];
+        from.extend(cell.values());
+        let shapes: [Shape; 6] = [
+            [batch, steps, hidden + value_size + word].into(),
+            [batch, steps, keys].into(),
+            decoder.states_shape().into(),
+            decoder.gates_shape().into(),
+            decoder.queries_shape().into(),
+            [decoder.scratch()].into(),
+        ];
+        let outputs = self.push(Forward(decoder), &from, shapes);
+        Ok(DecoderOutputs { features: outputs[0], weights: outputs[1], states: outputs[2] })
+    }
+}
+
+fn inputs(tensors: &[Tensor]) -> Inputs<'_> {
+    let [words, state0, key, annotation, lengths, query_weight, energy, rest @ ..] = tensors else {
+        unreachable!("seven inputs and a cell are pushed")
+    };
+    let cell = gru::weights(&rest[..4])[0];
+    Inputs { words, state0, key, annotation, lengths, query_weight, energy, cell }
+}
+
+impl Operation for Forward {
+    fn name(&self) -> &'static str {
+        "attentional_decoder"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let [features, weights, states, gates, queries, scratch] = context.outputs else {
+            unreachable!("six outputs are pushed")
+        };
+        let tiles = Tiles::choose(recorder.gpu(), &self.0);
+        let saved = Saved { states, gates, queries };
+        self.0.record(recorder, &tiles, &inputs(context.inputs), features, weights, &saved, scratch)
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[Value],
+        outputs: &[Value],
+        upstream: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>> {
+        let d_features = match upstream[0] {
+            Some(d_features) => d_features,
+            None => graph.filled(graph.shape(outputs[0]).clone(), 0.0),
+        };
+        let mut from = [inputs, &outputs[..5], &[d_features]].concat();
+        from.extend(upstream[1]);
+        let differentiable = |index: &usize| *index != 4;
+        let mut shapes: Vec<_> =
+            (0..inputs.len()).filter(differentiable).map(|index| graph.shape(inputs[index]).clone()).collect();
+        shapes.extend(self.0.backward_scratch().map(|elements| Shape::from([elements])));
+        let mut gradients = graph.push(Backward(self.0), &from, shapes).into_iter().map(Some);
+        Ok((0..inputs.len())
+            .map(|index| if differentiable(&index) { gradients.next().flatten() } else { None })
+            .collect())
+    }
+}
+
+impl Operation for Backward {
+    fn name(&self) -> &'static str {
+        "attentional_decoder"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let (forward, rest) = context.inputs.split_at(11);
+        let [features, weights, states, gates, queries, d_features, d_weights @ ..] = rest else {
+            unreachable!("outputs and gradients are pushed")
+        };
+        let Some((gradients, scratch)) = context.outputs.split_last_chunk() else {
+            unreachable!("gradients and scratch are pushed")
+        };
+        let [words, state0, key, annotation, query_weight, energy, cell @ ..] = gradients else {
+            unreachable!("ten gradients are pushed")
+        };
+        let gradients = Gradients { words, state0, key, annotation, query_weight, energy, cell: gru::weights(cell)[0] };
+        let saved = Saved { states, gates, queries };
+        let tiles = Tiles::choose(recorder.gpu(), &self.0);
+        self.0.record_backward(
+            recorder,
+            &tiles,
+            &inputs(forward),
+            &saved,
+            features,
+            weights,
+            d_features,
+            d_weights.first(),
+            scratch,
+            &gradients,
+        )
+    }
+}

@@ -1,0 +1,78 @@
+//! The loss: [`crate::kernels::cross_entropy`] as nodes.
+
+use super::{Context, Graph, Operation, Value};
+use crate::{
+    Error, Result,
+    gpu::{Dtype, Recorder},
+    kernels::cross_entropy::CrossEntropy,
+};
+
+/// Outputs: loss [1], log_sum_exp [N], the rows' losses [N].
+#[derive(Debug)]
+struct Forward(CrossEntropy);
+
+/// Turns logits into their gradients in place.
+#[derive(Debug)]
+struct Backward(CrossEntropy);
+
+impl Graph {
+    /// Cross-entropy of `logits` `[.., V]` against `targets` (as many tokens as rows; 0 is padding and ignored), with label
+    /// smoothing over all classes (Szegedy et al. 2016, section 7), summed and scaled by the step's `loss_scale`: `[1]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn cross_entropy(&mut self, logits: Value, targets: Value, smoothing: f32) -> Result<Value> {
+        self.elements("cross_entropy", "logits", logits)?;
+        let (rows, classes) = (self.shape(logits).rows(), self.shape(logits).last());
+        if self.shape(targets).elements() != rows || self.values[targets.0].dtype != Dtype::U32 {
+            return Err(Error::Shape {
+                operation: "cross_entropy",
+                argument: "targets",
+                wanted: format!("u32, {rows} tokens"),
+                got: format!("{} {}", self.values[targets.0].dtype, self.shape(targets)),
+            });
+        }
+        let operation = Forward(CrossEntropy { rows, classes, smoothing });
+        Ok(self.push(operation, &[logits, targets], [[1].into(), [rows].into(), [rows].into()])[0])
+    }
+}
+
+impl Operation for Forward {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let [loss, log_sum_exp, row_loss] = context.outputs else { unreachable!("three outputs are pushed") };
+        let (logits, targets) = (&context.inputs[0], &context.inputs[1]);
+        self.0.record(recorder, logits, targets, context.step, log_sum_exp, row_loss, loss)
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[Value],
+        outputs: &[Value],
+        upstream: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>> {
+        let shape = graph.shape(inputs[0]).clone();
+        let gradient = upstream[0]
+            .map(|d_loss| graph.push_one(Backward(self.0), &[inputs[0], inputs[1], outputs[1], d_loss], shape));
+        Ok(vec![gradient, None])
+    }
+}
+
+impl Operation for Backward {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let [_, targets, log_sum_exp, d_loss] = context.inputs else { unreachable!("four inputs are pushed") };
+        self.0.record_backward(recorder, targets, log_sum_exp, context.step, d_loss, &context.outputs[0])
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        Some(0)
+    }
+}

@@ -1,0 +1,89 @@
+//! Multi-head scaled dot-product attention: [`crate::kernels::dot_product_attention`] as nodes.
+
+use super::{Context, Graph, Operation, Value};
+use crate::{
+    Result,
+    gpu::{Dtype, Recorder},
+    kernels::dot_product_attention::{DotProductAttention, Gradients, Inputs, Saved, Tile},
+};
+
+/// Inputs: query, key, value, lengths. Outputs: context, log_sum_exp.
+#[derive(Debug)]
+struct Forward(DotProductAttention);
+
+/// Inputs: query, key, value, lengths, context, log_sum_exp, d_context. Outputs: d_query, d_key, d_value, statistics (scratch).
+#[derive(Debug)]
+struct Backward(DotProductAttention);
+
+impl Graph {
+    /// `softmax(query·keyᵀ / sqrt(D))·value` per head (Vaswani et al. 2017, section 3.2.1) for `query` `[B, N, T, D]`, `key` and
+    /// `value` `[B, N, S, D]`, masked by `lengths` `[B]` and, if `causal`, to `s <= t`: `[B, N, T, D]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn dot_product_attention(
+        &mut self,
+        query: Value,
+        key: Value,
+        value: Value,
+        lengths: Value,
+        causal: bool,
+    ) -> Result<Value> {
+        const NAME: &str = "dot_product_attention";
+        let [batch, heads, queries, size] = self.expect(NAME, "query", query, Dtype::F32, [None; 4])?;
+        let like = [Some(batch), Some(heads), None, Some(size)];
+        let [_, _, keys, _] = self.expect(NAME, "key", key, Dtype::F32, like)?;
+        self.expect(NAME, "value", value, Dtype::F32, [Some(batch), Some(heads), Some(keys), Some(size)])?;
+        self.expect(NAME, "lengths", lengths, Dtype::U32, [Some(batch)])?;
+        let operation = Forward(DotProductAttention { batch, heads, queries, keys, size, causal });
+        let shapes = [self.shape(query).clone(), [batch, heads, queries].into()];
+        Ok(self.push(operation, &[query, key, value, lengths], shapes)[0])
+    }
+}
+
+impl Operation for Forward {
+    fn name(&self) -> &'static str {
+        "dot_product_attention"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let [query, key, value, lengths] = context.inputs else { unreachable!("four inputs are pushed") };
+        let inputs = Inputs { query, key, value, lengths };
+        let tile = Tile::choose(recorder.gpu(), self.0.size);
+        self.0.record(recorder, tile, &inputs, &context.outputs[0], &context.outputs[1])
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[Value],
+        outputs: &[Value],
+        upstream: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>> {
+        let Some(d_context) = upstream[0] else { return Ok(vec![None; 4]) };
+        let mut shapes: Vec<_> = inputs[..3].iter().map(|input| graph.shape(*input).clone()).collect();
+        let DotProductAttention { batch, heads, queries, .. } = self.0;
+        shapes.push([batch, heads, queries, 2].into());
+        let from = [inputs, outputs, &[d_context]].concat();
+        let gradients = graph.push(Backward(self.0), &from, shapes);
+        Ok(gradients[..3].iter().map(|gradient| Some(*gradient)).chain([None]).collect())
+    }
+}
+
+impl Operation for Backward {
+    fn name(&self) -> &'static str {
+        "dot_product_attention"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let [query, key, value, lengths, output, log_sum_exp, d_output] = context.inputs else {
+            unreachable!("seven inputs are pushed")
+        };
+        let [d_query, d_key, d_value, statistics] = context.outputs else { unreachable!("four outputs are pushed") };
+        let inputs = Inputs { query, key, value, lengths };
+        let tile = Tile::choose(recorder.gpu(), self.0.size);
+        let saved = Saved { context: output, log_sum_exp, d_context: d_output, statistics };
+        let gradients = Gradients { query: d_query, key: d_key, value: d_value };
+        self.0.record_backward(recorder, tile, &inputs, &saved, &gradients)
+    }
+}

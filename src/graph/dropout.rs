@@ -1,0 +1,53 @@
+//! Dropout: [`crate::kernels::dropout`] as nodes. Backward is the same mask on the gradient.
+
+use super::{Context, Graph, Operation, Value};
+use crate::{Error, Result, gpu::Recorder, kernels::dropout::Dropout};
+
+#[derive(Debug)]
+struct Forward(Dropout);
+
+impl Graph {
+    /// Zeroes each element with probability `rate` and scales the others by `1 / (1 - rate)` (Srivastava et al. 2014). The
+    /// mask is a hash of seed, step, node and element. A rate of 0 adds no node.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the rate is not in `[0, 1)`.
+    pub fn dropout(&mut self, x: Value, rate: f32) -> Result<Value> {
+        if !(0.0..1.0).contains(&rate) {
+            return Err(Error::Shape {
+                operation: "dropout",
+                argument: "rate",
+                wanted: "0 or more and less than 1".into(),
+                got: rate.to_string(),
+            });
+        }
+        let elements = self.elements("dropout", "x", x)?;
+        if rate == 0.0 {
+            return Ok(x);
+        }
+        let shape = self.shape(x).clone();
+        let operation = self.nodes.len() as u32;
+        Ok(self.push_one(Forward(Dropout { elements, rate, operation }), &[x], shape))
+    }
+}
+
+impl Operation for Forward {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        self.0.record(recorder, &context.inputs[0], context.step, &context.outputs[0])
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[Value],
+        _: &[Value],
+        upstream: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>> {
+        let shape = graph.shape(inputs[0]).clone();
+        Ok(vec![upstream[0].map(|d_y| graph.push_one(Forward(self.0), &[d_y], shape))])
+    }
+}

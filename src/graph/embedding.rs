@@ -1,0 +1,65 @@
+//! Rows of a table by number: [`crate::kernels::embedding`] as nodes.
+
+use super::{Context, Graph, Operation, Value};
+use crate::{
+    Result,
+    gpu::{Dtype, Recorder},
+    kernels::embedding::Embedding,
+};
+
+#[derive(Debug)]
+struct Forward(Embedding);
+
+#[derive(Debug)]
+struct Backward(Embedding);
+
+impl Graph {
+    /// The rows of `table` `[V, E]` that `tokens` `[..]` name: `[.., E]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn embedding(&mut self, table: Value, tokens: Value) -> Result<Value> {
+        let [vocabulary, size] = self.expect("embedding", "table", table, Dtype::F32, [None, None])?;
+        let mut dims = self.dims(tokens).to_vec();
+        match dims.as_slice() {
+            [_, _] => self.expect("embedding", "tokens", tokens, Dtype::U32, [None, None]).map(|_| ())?,
+            _ => self.expect("embedding", "tokens", tokens, Dtype::U32, [None]).map(|_| ())?,
+        }
+        let embedding = Embedding { vocabulary, size, tokens: dims.iter().product() };
+        dims.push(size);
+        Ok(self.push_one(Forward(embedding), &[table, tokens], dims.as_slice()))
+    }
+}
+
+impl Operation for Forward {
+    fn name(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        self.0.record(recorder, &context.inputs[0], &context.inputs[1], &context.outputs[0])
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[Value],
+        _: &[Value],
+        upstream: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>> {
+        let shapes = [graph.shape(inputs[0]).clone(), [self.0.scratch()].into()];
+        let gradient = upstream[0].map(|d_y| graph.push(Backward(self.0), &[inputs[1], d_y], shapes)[0]);
+        Ok(vec![gradient, None])
+    }
+}
+
+impl Operation for Backward {
+    fn name(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let (tokens, d_y) = (&context.inputs[0], &context.inputs[1]);
+        self.0.record_backward(recorder, tokens, d_y, &context.outputs[1], &context.outputs[0])
+    }
+}

@@ -1,0 +1,116 @@
+//! Matrix products: [`crate::kernels::matmul`] as nodes.
+
+use super::{Context, Graph, Operation, Value};
+use crate::{
+    Error, Result,
+    gpu::{Dtype, Recorder},
+    kernels::matmul::{Activation, Matmul, Matrix, Tile},
+};
+
+/// What follows a product, in the same kernel.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue {
+    /// `[N]`, added to every row.
+    pub bias: Option<Value>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+#[derive(Debug)]
+struct Product(Matmul);
+
+impl Graph {
+    /// `y = activation(x·weightᵀ + bias)` for `x` `[.., K]` and `weight` `[N, K]`: `[.., N]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn linear(&mut self, x: Value, weight: Value, epilogue: Epilogue) -> Result<Value> {
+        self.matmul(x, false, weight, true, epilogue)
+    }
+
+    /// `activation(op(a)·op(b) + bias)` of two matrices, each transposed or not; all but the last extent of `a` and `b` are
+    /// folded into rows.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn matmul(
+        &mut self,
+        a: Value,
+        transpose_a: bool,
+        b: Value,
+        transpose_b: bool,
+        epilogue: Epilogue,
+    ) -> Result<Value> {
+        self.elements("matmul", "a", a)?;
+        self.elements("matmul", "b", b)?;
+        let (a_shape, b_shape) = (self.shape(a).clone(), self.shape(b).clone());
+        let (m, k) = if transpose_a { (a_shape.last(), a_shape.rows()) } else { (a_shape.rows(), a_shape.last()) };
+        let (b_k, n) = if transpose_b { (b_shape.last(), b_shape.rows()) } else { (b_shape.rows(), b_shape.last()) };
+        if b_k != k || m * n * k == 0 {
+            return Err(Error::Shape {
+                operation: "matmul",
+                argument: "b",
+                wanted: format!("{k} rows after transposition, to match a {a_shape}"),
+                got: format!("{b_shape}"),
+            });
+        }
+        let mut inputs = vec![a, b];
+        if let Some(bias) = epilogue.bias {
+            self.expect("matmul", "bias", bias, Dtype::F32, [Some(n)])?;
+            inputs.push(bias);
+        }
+        let matmul =
+            Matmul { m, n, k, batch: 1, transpose_a, transpose_b, activation: epilogue.activation, accumulate: false };
+        let mut dims =
+            if transpose_a { vec![m] } else { a_shape.dims().split_last().map_or(vec![], |(_, rest)| rest.to_vec()) };
+        dims.push(n);
+        Ok(self.push_one(Product(matmul), &inputs, dims.as_slice()))
+    }
+}
+
+impl Operation for Product {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let tile = Tile::choose(recorder.gpu(), self.0.m);
+        let (inputs, c) = (context.inputs, Matrix::rows(&context.outputs[0]));
+        self.0.record(recorder, tile, Matrix::rows(&inputs[0]), Matrix::rows(&inputs[1]), inputs.get(2), c)
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[Value],
+        outputs: &[Value],
+        upstream: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>> {
+        let Some(mut d_c) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
+        d_c = match self.0.activation {
+            Activation::None => d_c,
+            Activation::Tanh => graph.tanh_gradient(outputs[0], d_c)?,
+            Activation::Sigmoid => graph.sigmoid_gradient(outputs[0], d_c)?,
+        };
+        let (a, b) = (inputs[0], inputs[1]);
+        let product = |graph: &mut Graph, a, transpose_a, b, transpose_b| {
+            graph.matmul(a, transpose_a, b, transpose_b, Epilogue::default())
+        };
+        let Matmul { transpose_a, transpose_b, .. } = self.0;
+        let d_a = if transpose_a {
+            product(graph, b, transpose_b, d_c, true)?
+        } else {
+            product(graph, d_c, false, b, !transpose_b)?
+        };
+        let d_b = if transpose_b {
+            product(graph, d_c, true, a, transpose_a)?
+        } else {
+            product(graph, a, !transpose_a, d_c, false)?
+        };
+        let mut gradients = vec![Some(d_a), Some(d_b)];
+        if inputs.len() == 3 {
+            gradients.push(Some(graph.column_sum(d_c)?));
+        }
+        Ok(gradients)
+    }
+}

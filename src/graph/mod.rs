@@ -1,0 +1,207 @@
+//! Differentiable graphs of typed static shapes, compiled once into a [`Program`] and replayed.
+//!
+//! A [`Graph`] is a list of nodes in the order in which they will run. Every method that adds one checks its arguments and
+//! names the operation, the argument, what was wanted and what it got. [`Graph::gradients`] appends the nodes of the backward
+//! pass to the same list, so that one plan covers both.
+
+mod additive_attention;
+mod attentional_decoder;
+mod cross_entropy;
+mod dot_product_attention;
+mod dropout;
+mod embedding;
+mod gradient;
+mod gru;
+mod matmul;
+mod parameters;
+mod plan;
+mod pointwise;
+mod program;
+mod reduction;
+mod reshape;
+mod select;
+mod softmax;
+
+use std::fmt;
+
+pub use attentional_decoder::{DecoderInputs, DecoderOutputs};
+pub use gru::GruWeights;
+pub use matmul::Epilogue;
+pub use parameters::Parameters;
+pub use plan::MemoryReport;
+pub use program::{Finish, Pool, Program, ProgramOptions};
+
+use crate::{
+    Error, Result,
+    gpu::{Dtype, Recorder, Shape, Tensor},
+};
+
+/// A tensor of the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value(usize);
+
+/// A kind of node: how it is recorded, and which nodes compute its gradient.
+pub trait Operation: fmt::Debug + Send + Sync {
+    /// The operation's name, as in the table of kernels.
+    fn name(&self) -> &'static str;
+
+    /// Records the kernels that compute `outputs` from `inputs`.
+    ///
+    /// # Errors
+    /// What the kernels report.
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()>;
+
+    /// Appends the nodes that turn the gradients of the outputs (`None`: nothing depends on it) into those of the inputs
+    /// (`None`: it has none, such as tokens and lengths).
+    ///
+    /// # Errors
+    /// An operation without a gradient says so: a gradient is never dropped silently.
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[Value],
+        outputs: &[Value],
+        upstream: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>> {
+        let _ = (graph, inputs, outputs, upstream);
+        Err(Error::Shape {
+            operation: self.name(),
+            argument: "gradient",
+            wanted: "an operation that can be differentiated".into(),
+            got: "one that has no derivative here".into(),
+        })
+    }
+
+    /// The input whose memory the first output takes over, if the kernel works in place.
+    fn in_place(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// What an operation is recorded with.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The inputs, in order.
+    pub inputs: &'a [Tensor],
+    /// The outputs, in order; scratch included.
+    pub outputs: &'a [Tensor],
+    /// The [`crate::kernels::Step`] buffer.
+    pub step: &'a Tensor,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq)]
+enum Source {
+    Input(String),
+    Parameter(String),
+    Filled(f32),
+    Node,
+}
+
+#[derive(Debug)]
+struct Info {
+    shape: Shape,
+    dtype: Dtype,
+    source: Source,
+}
+
+#[derive(Debug)]
+struct Node {
+    operation: Box<dyn Operation>,
+    inputs: Vec<Value>,
+    outputs: Vec<Value>,
+}
+
+/// Nodes in the order in which they will run.
+#[derive(Debug, Default)]
+pub struct Graph {
+    values: Vec<Info>,
+    nodes: Vec<Node>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A tensor that is written before each run.
+    pub fn input(&mut self, name: impl Into<String>, shape: impl Into<Shape>, dtype: Dtype) -> Value {
+        self.value(shape.into(), dtype, Source::Input(name.into()))
+    }
+
+    /// A trainable tensor, found by its name in the [`Parameters`] that the graph is compiled with.
+    pub fn parameter(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Value {
+        self.value(shape.into(), Dtype::F32, Source::Parameter(name.into()))
+    }
+
+    /// A constant tensor.
+    pub fn filled(&mut self, shape: impl Into<Shape>, value: f32) -> Value {
+        self.value(shape.into(), Dtype::F32, Source::Filled(value))
+    }
+
+    /// Appends a node of any operation, one's own included; `outputs` are the shapes of its outputs and its scratch.
+    pub fn push(
+        &mut self,
+        operation: impl Operation + 'static,
+        inputs: &[Value],
+        outputs: impl IntoIterator<Item = Shape>,
+    ) -> Vec<Value> {
+        let outputs: Vec<_> = outputs.into_iter().map(|shape| self.value(shape, Dtype::F32, Source::Node)).collect();
+        let node = Node { operation: Box::new(operation), inputs: inputs.to_vec(), outputs: outputs.clone() };
+        self.nodes.push(node);
+        outputs
+    }
+
+    /// As [`Graph::push`] for one output.
+    pub fn push_one(
+        &mut self,
+        operation: impl Operation + 'static,
+        inputs: &[Value],
+        output: impl Into<Shape>,
+    ) -> Value {
+        self.push(operation, inputs, [output.into()])[0]
+    }
+
+    /// The shape of a value.
+    pub fn shape(&self, value: Value) -> &Shape {
+        &self.values[value.0].shape
+    }
+
+    /// The extents of a value.
+    pub fn dims(&self, value: Value) -> &[usize] {
+        self.shape(value).dims()
+    }
+
+    fn value(&mut self, shape: Shape, dtype: Dtype, source: Source) -> Value {
+        self.values.push(Info { shape, dtype, source });
+        Value(self.values.len() - 1)
+    }
+
+    /// Checks one argument of an operation; `None` stands for any extent.
+    fn expect<const N: usize>(
+        &self,
+        operation: &'static str,
+        argument: &'static str,
+        value: Value,
+        dtype: Dtype,
+        wanted: [Option<usize>; N],
+    ) -> Result<[usize; N]> {
+        let info = &self.values[value.0];
+        let fits = <[usize; N]>::try_from(info.shape.dims())
+            .ok()
+            .filter(|dims| {
+                dims.iter().zip(wanted).all(|(dim, wanted)| *dim > 0 && wanted.is_none_or(|size| size == *dim))
+            })
+            .filter(|_| info.dtype == dtype);
+        fits.ok_or_else(|| {
+            let dims: Vec<_> = wanted.iter().map(|size| size.map_or("_".into(), |size| size.to_string())).collect();
+            Error::Shape {
+                operation,
+                argument,
+                wanted: format!("{dtype} [{}]", dims.join(", ")),
+                got: format!("{} {}", info.dtype, info.shape),
+            }
+        })
+    }
+}

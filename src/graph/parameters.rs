@@ -1,0 +1,89 @@
+//! Named parameters in flat buffers, so that clipping and Adam are a few dispatches however many tensors there are.
+
+use std::collections::HashMap;
+
+use crate::{
+    Error, Result,
+    gpu::{Dtype, ELEMENT, Gpu, Shape, Tensor},
+};
+
+/// Elements to which each parameter's start is aligned: 256 bytes, the largest binding alignment of any adapter.
+const ALIGNMENT: usize = 64;
+
+/// Named tensors side by side in as few flat buffers as the adapter's binding limit allows.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    names: Vec<String>,
+    places: HashMap<String, Place>,
+    blocks: Vec<Tensor>,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    block: usize,
+    offset: usize,
+    shape: Shape,
+}
+
+impl Parameters {
+    /// Zeroed parameters of the given names and shapes.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if one of them is larger than a binding may be; [`Error::Gpu`] when memory runs out.
+    pub fn new(gpu: &Gpu, tensors: impl IntoIterator<Item = (String, Shape)>) -> Result<Self> {
+        let limit = (gpu.limits().max_storage_buffer_binding_size.min(gpu.limits().max_buffer_size) / ELEMENT) as usize;
+        let (mut names, mut places, mut sizes) = (Vec::new(), HashMap::new(), vec![0]);
+        for (name, shape) in tensors {
+            let size = shape.elements().next_multiple_of(ALIGNMENT);
+            if size > limit {
+                return Err(Error::Limit {
+                    what: format!("parameter `{name}` {shape}"),
+                    need: size as u64 * ELEMENT,
+                    limit: "max_storage_buffer_binding_size",
+                    have: limit as u64 * ELEMENT,
+                    remedy: "Use a smaller vocabulary or model, or another adapter.".into(),
+                });
+            }
+            if sizes[sizes.len() - 1] + size > limit {
+                sizes.push(0);
+            }
+            let block = sizes.len() - 1;
+            places.insert(name.clone(), Place { block, offset: sizes[block], shape });
+            names.push(name);
+            sizes[block] += size;
+        }
+        let blocks = sizes.into_iter().map(|size| gpu.zeros("parameters", [size.max(ALIGNMENT)], Dtype::F32));
+        Ok(Self { names, places, blocks: blocks.collect::<Result<_>>()? })
+    }
+
+    /// Zeroed tensors with the same names and places: gradients, moments.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when memory runs out.
+    pub fn like(&self, gpu: &Gpu, label: &str) -> Result<Self> {
+        let blocks = self.blocks.iter().map(|block| gpu.zeros(label, block.shape().clone(), Dtype::F32));
+        Ok(Self { blocks: blocks.collect::<Result<_>>()?, ..self.clone() })
+    }
+
+    /// The names, in the order given.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The flat buffers; between tensors and behind them lie zeros.
+    pub fn blocks(&self) -> &[Tensor] {
+        &self.blocks
+    }
+
+    /// The number of values in all tensors.
+    pub fn elements(&self) -> usize {
+        self.places.values().map(|place| place.shape.elements()).sum()
+    }
+
+    /// The tensor of a name.
+    pub fn tensor(&self, name: &str) -> Option<Tensor> {
+        let place = self.places.get(name)?;
+        let buffer = self.blocks[place.block].buffer().clone();
+        Some(Tensor::new(buffer, place.offset as u64 * ELEMENT, place.shape.clone(), Dtype::F32))
+    }
+}

@@ -1,0 +1,123 @@
+//! Sums, products and squashing functions of single elements: [`crate::kernels::pointwise`] as nodes.
+
+use super::{Context, Graph, Operation, Value};
+use crate::{
+    Error, Result,
+    gpu::{Dtype, Recorder},
+    kernels::pointwise::Pointwise,
+};
+
+#[derive(Debug)]
+struct Forward(Pointwise);
+
+/// Inputs: a, b for products, y for squashing functions; then d_y. Outputs: d_a (and d_b).
+#[derive(Debug)]
+struct Backward(Pointwise);
+
+impl Graph {
+    /// `a + b`, element by element.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shapes differ.
+    pub fn add(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.binary(Pointwise::Add, a, b)
+    }
+
+    /// `a · b`, element by element.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shapes differ.
+    pub fn multiply(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.binary(Pointwise::Multiply, a, b)
+    }
+
+    /// Hyperbolic tangent of each element.
+    pub fn tanh(&mut self, a: Value) -> Value {
+        let shape = self.shape(a).clone();
+        self.push_one(Forward(Pointwise::Tanh), &[a], shape)
+    }
+
+    /// Logistic function of each element.
+    pub fn sigmoid(&mut self, a: Value) -> Value {
+        let shape = self.shape(a).clone();
+        self.push_one(Forward(Pointwise::Sigmoid), &[a], shape)
+    }
+
+    fn binary(&mut self, operation: Pointwise, a: Value, b: Value) -> Result<Value> {
+        let shape = self.shape(a).clone();
+        if self.shape(b) != &shape {
+            return Err(Error::Shape {
+                operation: "pointwise",
+                argument: "b",
+                wanted: shape.to_string(),
+                got: self.shape(b).to_string(),
+            });
+        }
+        Ok(self.push_one(Forward(operation), &[a, b], shape))
+    }
+
+    pub(super) fn tanh_gradient(&mut self, y: Value, d_y: Value) -> Result<Value> {
+        self.squash_gradient(Pointwise::Tanh, y, d_y)
+    }
+
+    pub(super) fn sigmoid_gradient(&mut self, y: Value, d_y: Value) -> Result<Value> {
+        self.squash_gradient(Pointwise::Sigmoid, y, d_y)
+    }
+
+    fn squash_gradient(&mut self, operation: Pointwise, y: Value, d_y: Value) -> Result<Value> {
+        let shape = self.shape(y).clone();
+        Ok(self.push_one(Backward(operation), &[y, d_y], shape))
+    }
+
+    /// Checks that a value is a float tensor of any shape and returns its number of elements.
+    pub(super) fn elements(&self, operation: &'static str, argument: &'static str, value: Value) -> Result<usize> {
+        let info = &self.values[value.0];
+        if info.dtype != Dtype::F32 || info.shape.elements() == 0 {
+            return Err(Error::Shape {
+                operation,
+                argument,
+                wanted: "f32, at least one element".into(),
+                got: format!("{} {}", info.dtype, info.shape),
+            });
+        }
+        Ok(info.shape.elements())
+    }
+}
+
+impl Operation for Forward {
+    fn name(&self) -> &'static str {
+        "pointwise"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        self.0.record(recorder, &context.inputs[0], context.inputs.get(1), &context.outputs[0])
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[Value],
+        outputs: &[Value],
+        upstream: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>> {
+        let Some(d_y) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
+        Ok(match self.0 {
+            Pointwise::Add => vec![Some(d_y); 2],
+            Pointwise::Multiply => {
+                vec![Some(graph.multiply(d_y, inputs[1])?), Some(graph.multiply(d_y, inputs[0])?)]
+            }
+            Pointwise::Tanh | Pointwise::Sigmoid => vec![Some(graph.squash_gradient(self.0, outputs[0], d_y)?)],
+        })
+    }
+}
+
+impl Operation for Backward {
+    fn name(&self) -> &'static str {
+        "pointwise"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let (y, d_y) = (&context.inputs[0], &context.inputs[1]);
+        self.0.record_backward(recorder, y, None, y, d_y, &context.outputs[0], None)
+    }
+}

@@ -1,0 +1,300 @@
+//! A compiled graph: memory planned, pipelines and bind groups made, ready to be replayed.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytemuck::Pod;
+use wgpu::util::StagingBelt;
+
+use super::{Context, Graph, MemoryReport, Parameters, Source, Value, plan::Place, select::copy};
+use crate::{
+    Error, Result,
+    gpu::{Dtype, ELEMENT, Gpu, Recorder, Recording, Tensor},
+    kernels::Step,
+};
+
+/// Buffers that Programs share: they never run at the same time, so each may use all of them.
+#[derive(Clone, Debug, Default)]
+pub struct Pool {
+    buffers: Arc<Mutex<Vec<wgpu::Buffer>>>,
+}
+
+impl Pool {
+    /// A buffer for each of `sizes`; those of the pool first, largest to largest.
+    fn take(&self, gpu: &Gpu, sizes: &[u64]) -> Result<Vec<wgpu::Buffer>> {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        buffers.sort_by_key(|buffer| std::cmp::Reverse(buffer.size()));
+        let mut order: Vec<_> = (0..sizes.len()).collect();
+        order.sort_by_key(|slot| std::cmp::Reverse(sizes[*slot]));
+        let mut taken: Vec<Option<wgpu::Buffer>> = vec![None; sizes.len()];
+        let mut available = buffers.clone().into_iter().peekable();
+        for slot in order {
+            let buffer = match available.next_if(|buffer| buffer.size() >= sizes[slot]) {
+                Some(buffer) => buffer,
+                None => {
+                    let buffer = gpu.buffer("slot", sizes[slot])?;
+                    buffers.push(buffer.clone());
+                    buffer
+                }
+            };
+            taken[slot] = Some(buffer);
+        }
+        Ok(taken.into_iter().flatten().collect())
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).iter().map(wgpu::Buffer::size).sum()
+    }
+}
+
+/// What a graph is compiled with.
+#[derive(Debug, Default)]
+pub struct ProgramOptions<'a> {
+    /// The Program's name in errors and debuggers.
+    pub label: String,
+    /// The values of the graph's parameters.
+    pub parameters: Option<&'a Parameters>,
+    /// Where gradients go: pairs of a parameter's name and the value that is its gradient, and the buffers.
+    pub gradients: Option<(&'a Parameters, &'a [(String, Value)])>,
+    /// Values to keep: they can be read after a run.
+    pub outputs: &'a [Value],
+    /// Values whose tensors the caller gives, such as inputs that another Program writes.
+    pub given: &'a [(Value, Tensor)],
+    /// Memory to share with other Programs.
+    pub pool: Pool,
+}
+
+/// What follows a graph in its Program sees of it.
+#[derive(Debug)]
+pub struct Finish<'a> {
+    outputs: &'a HashMap<Value, Tensor>,
+    /// The [`Step`] buffer.
+    pub step: &'a Tensor,
+}
+
+impl Finish<'_> {
+    /// The tensor of a kept value.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the value was not kept.
+    pub fn tensor(&self, value: Value) -> Result<&Tensor> {
+        kept(self.outputs, value)
+    }
+}
+
+fn kept(outputs: &HashMap<Value, Tensor>, value: Value) -> Result<&Tensor> {
+    outputs.get(&value).ok_or_else(|| Error::Shape {
+        operation: "program",
+        argument: "value",
+        wanted: "an input, a parameter or a kept output".into(),
+        got: "a value whose memory is shared; name it in `outputs`".into(),
+    })
+}
+
+/// A graph ready to run.
+pub struct Program {
+    gpu: Gpu,
+    recording: Recording,
+    inputs: HashMap<String, Tensor>,
+    outputs: HashMap<Value, Tensor>,
+    step: Tensor,
+    belt: StagingBelt,
+    staged: Vec<(Tensor, Vec<u8>)>,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    memory: MemoryReport,
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program").field("recording", &self.recording).finish_non_exhaustive()
+    }
+}
+
+impl Program {
+    /// Plans memory, makes buffers, pipelines and bind groups.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a parameter that is missing or has another shape; what kernels and the device report.
+    pub fn compile(gpu: &Gpu, graph: &Graph, options: &ProgramOptions<'_>) -> Result<Self> {
+        Self::compile_with(gpu, graph, options, |_, _| Ok(()))
+    }
+
+    /// As [`Program::compile`]; `finish` records what follows the graph, such as an optimiser.
+    ///
+    /// # Errors
+    /// As [`Program::compile`].
+    pub fn compile_with(
+        gpu: &Gpu,
+        graph: &Graph,
+        options: &ProgramOptions<'_>,
+        finish: impl FnOnce(&mut Recorder, &Finish<'_>) -> Result<()>,
+    ) -> Result<Self> {
+        let gradients: &[(String, Value)] = options.gradients.map_or(&[], |(_, gradients)| gradients);
+        let mut kept = options.outputs.to_vec();
+        kept.extend(gradients.iter().map(|(_, value)| *value));
+        kept.extend(options.given.iter().map(|(value, _)| *value));
+        let plan = graph.plan(&kept);
+        let slots = options.pool.take(gpu, &plan.slots)?;
+        let mut memory =
+            MemoryReport { slots: plan.slots.iter().sum(), unshared: plan.unshared, ..MemoryReport::default() };
+        let mut given: HashMap<Value, Tensor> = options.given.iter().cloned().collect();
+        if let Some((tensors, gradients)) = options.gradients {
+            for (name, value) in gradients {
+                given.insert(*value, parameter(tensors, name, graph, *value)?);
+            }
+        }
+        let (mut tensors, mut inputs, mut outputs) = (Vec::new(), HashMap::new(), HashMap::new());
+        for (index, (info, place)) in graph.values.iter().zip(&plan.places).enumerate() {
+            let value = Value(index);
+            let bytes = info.shape.elements() as u64 * ELEMENT;
+            let tensor = match (place, &info.source) {
+                (Place::Nowhere, _) => None,
+                (Place::Slot(slot), _) => Some(Tensor::new(slots[*slot].clone(), 0, info.shape.clone(), info.dtype)),
+                (Place::Own, _) if given.contains_key(&value) => given.get(&value).cloned(),
+                (Place::Own, Source::Parameter(name)) => Some(match options.parameters {
+                    Some(parameters) => parameter(parameters, name, graph, value)?,
+                    None => return Err(missing(name, graph, value)),
+                }),
+                (Place::Own, Source::Filled(number)) => {
+                    memory.inputs += bytes;
+                    let values = vec![*number; info.shape.elements()];
+                    Some(gpu.tensor("constant", info.shape.clone(), Dtype::F32, &values)?)
+                }
+                (Place::Own, Source::Input(name)) => {
+                    memory.inputs += bytes;
+                    Some(gpu.zeros(name, info.shape.clone(), info.dtype)?)
+                }
+                (Place::Own, Source::Node) => {
+                    memory.outputs += bytes;
+                    Some(gpu.zeros("output", info.shape.clone(), info.dtype)?)
+                }
+            };
+            if let (Some(tensor), Source::Input(name)) = (&tensor, &info.source) {
+                inputs.insert(name.clone(), tensor.clone());
+            }
+            if let Some(tensor) = tensor.as_ref().filter(|_| *place == Place::Own) {
+                outputs.insert(value, tensor.clone());
+            }
+            tensors.push(tensor);
+        }
+        let step = Step::buffer(gpu)?;
+        let mut recorder = Recorder::new(gpu, options.label.clone());
+        for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| plan.runs[*index]) {
+            let pick = |values: &[Value]| -> Vec<Tensor> {
+                values.iter().filter_map(|value| tensors[value.0].clone()).collect()
+            };
+            let (inputs, outputs) = (pick(&node.inputs), pick(&node.outputs));
+            if let Some(input) = node.operation.in_place().filter(|_| plan.copies[index]) {
+                let (from, to) = (&inputs[input], &outputs[0]);
+                copy(&mut recorder, (from, 0), (to, 0), to.elements())?;
+            }
+            node.operation.record(&mut recorder, &Context { inputs: &inputs, outputs: &outputs, step: &step })?;
+        }
+        finish(&mut recorder, &Finish { outputs: &outputs, step: &step })?;
+        Ok(Self {
+            gpu: gpu.clone(),
+            recording: recorder.finish()?,
+            inputs,
+            outputs,
+            step,
+            belt: StagingBelt::new(gpu.device().clone(), 1 << 16),
+            staged: Vec::new(),
+            in_flight: VecDeque::new(),
+            memory,
+        })
+    }
+
+    /// Stages values for an input; they arrive with the next run.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for an unknown input or a wrong number of values.
+    pub fn write<T: Pod>(&mut self, input: &str, values: &[T]) -> Result<()> {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let tensor = self.inputs.get(input).filter(|tensor| tensor.bytes() == bytes.len() as u64);
+        let Some(tensor) = tensor.cloned() else {
+            return Err(Error::Shape {
+                operation: "write",
+                argument: "input",
+                wanted: match self.inputs.get(input) {
+                    Some(tensor) => format!("`{input}` {}", tensor.shape()),
+                    None => format!("one of {:?}", self.inputs.keys()),
+                },
+                got: format!("`{input}` with {} values", bytes.len() / ELEMENT as usize),
+            });
+        };
+        self.staged.push((tensor, bytes.to_vec()));
+        Ok(())
+    }
+
+    /// Runs once: one submit, nothing made. Returns without waiting, unless two runs are still under way.
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub fn run(&mut self, step: Step) -> Result<()> {
+        if self.in_flight.len() == 2 {
+            self.gpu.wait(self.in_flight.pop_front())?;
+        }
+        self.staged.push((self.step.clone(), bytemuck::bytes_of(&step).to_vec()));
+        let (belt, staged) = (&mut self.belt, &mut self.staged);
+        let submission = self.recording.submit_after(u64::from(step.step), |encoder| {
+            for (tensor, bytes) in staged.drain(..) {
+                if let Some(size) = wgpu::BufferSize::new(bytes.len() as u64) {
+                    belt.write_buffer(encoder, tensor.buffer(), tensor.offset(), size).copy_from_slice(&bytes);
+                }
+            }
+            belt.finish_and_recall_on_submit(encoder);
+        })?;
+        self.in_flight.push_back(submission);
+        Ok(())
+    }
+
+    /// The tensor of a kept value, an input or a parameter.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the value was not kept.
+    pub fn tensor(&self, value: Value) -> Result<&Tensor> {
+        kept(&self.outputs, value)
+    }
+
+    /// Reads a kept value, waiting for the runs before.
+    ///
+    /// # Errors
+    /// As [`Program::tensor`] and [`Gpu::read`].
+    pub fn read<T: Pod>(&self, value: Value) -> Result<Vec<T>> {
+        self.gpu.read(self.tensor(value)?)
+    }
+
+    /// The names of the inputs that the graph uses.
+    pub fn inputs(&self) -> Vec<String> {
+        self.inputs.keys().cloned().collect()
+    }
+
+    /// The recorded dispatches.
+    pub fn recording(&self) -> &Recording {
+        &self.recording
+    }
+
+    /// Bytes by class. Parameters and gradients belong to whoever made them.
+    pub fn memory(&self) -> MemoryReport {
+        self.memory
+    }
+}
+
+fn parameter(parameters: &Parameters, name: &str, graph: &Graph, value: Value) -> Result<Tensor> {
+    parameters
+        .tensor(name)
+        .filter(|tensor| tensor.shape() == graph.shape(value))
+        .ok_or_else(|| missing(name, graph, value))
+}
+
+fn missing(name: &str, graph: &Graph, value: Value) -> Error {
+    Error::Shape {
+        operation: "program",
+        argument: "parameters",
+        wanted: format!("`{name}` {}", graph.shape(value)),
+        got: "none of that name and shape".into(),
+    }
+}

@@ -1,0 +1,89 @@
+//! One entry of the first extent: [`crate::kernels::copy`] as nodes.
+
+use super::{Context, Graph, Operation, Value};
+use crate::{
+    Error, Result,
+    gpu::{Recorder, Shape, Tensor},
+    kernels::{copy::Copy, matmul::Matrix},
+};
+
+#[derive(Debug)]
+struct Forward {
+    index: usize,
+}
+
+/// Inputs: zeros of the whole shape, the gradient of the entry.
+#[derive(Debug)]
+struct Backward {
+    index: usize,
+}
+
+impl Graph {
+    /// Entry `index` of the first extent: `[D, ..]` to `[..]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there is no such entry.
+    pub fn select(&mut self, x: Value, index: usize) -> Result<Value> {
+        self.elements("select", "x", x)?;
+        match self.dims(x) {
+            [first, rest @ ..] if index < *first && !rest.is_empty() => {
+                let shape = Shape::from(rest);
+                Ok(self.push_one(Forward { index }, &[x], shape))
+            }
+            _ => Err(Error::Shape {
+                operation: "select",
+                argument: "index",
+                wanted: format!("an entry of the first extent of {}", self.shape(x)),
+                got: index.to_string(),
+            }),
+        }
+    }
+}
+
+/// All of `from`, as one row, to element `offset` of `to`, or from there.
+pub(super) fn copy(
+    recorder: &mut Recorder,
+    from: (&Tensor, usize),
+    to: (&Tensor, usize),
+    elements: usize,
+) -> Result<()> {
+    let row = |(tensor, offset)| Matrix { tensor, offset, stride: elements, batch_stride: 0 };
+    Copy { rows: 1, columns: elements, batch: 1 }.record(recorder, row(from), None, row(to))
+}
+
+impl Operation for Forward {
+    fn name(&self) -> &'static str {
+        "select"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let (x, y) = (&context.inputs[0], &context.outputs[0]);
+        copy(recorder, (x, self.index * y.elements()), (y, 0), y.elements())
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[Value],
+        _: &[Value],
+        upstream: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>> {
+        let shape = graph.shape(inputs[0]).clone();
+        Ok(vec![upstream[0].map(|d_y| {
+            let zeros = graph.filled(shape.clone(), 0.0);
+            graph.push_one(Backward { index: self.index }, &[zeros, d_y], shape)
+        })])
+    }
+}
+
+impl Operation for Backward {
+    fn name(&self) -> &'static str {
+        "select"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let (zeros, d_y, d_x) = (&context.inputs[0], &context.inputs[1], &context.outputs[0]);
+        copy(recorder, (zeros, 0), (d_x, 0), d_x.elements())?;
+        copy(recorder, (d_y, 0), (d_x, self.index * d_y.elements()), d_y.elements())
+    }
+}

@@ -1,0 +1,389 @@
+//! Additive attention: Bahdanau, Cho, Bengio, "Neural Machine Translation by Jointly Learning to Align and Translate" (2015),
+//! section 3.1 and appendix A.1.2, with query and key already projected. Scores, softmax and weighted sum are one dispatch, and
+//! nothing of size B·T·S·A exists in either direction.
+//!
+//! The backward comes in two halves. What a query row needs is its own gradient alone, so a recurrent decoder calls
+//! [`AdditiveAttention::record_backward_query`] within its loop, and [`AdditiveAttention::record_backward_key`] once, after it.
+
+use super::{
+    matmul::{self, Matmul, Matrix},
+    table::{
+        ADDITIVE_ATTENTION, ADDITIVE_ATTENTION_BACKWARD, ADDITIVE_ATTENTION_ENERGY_BACKWARD,
+        ADDITIVE_ATTENTION_SCORE_BACKWARD,
+    },
+};
+use crate::{
+    Error, Result,
+    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor},
+};
+
+const OPERATION: &str = "additive_attention";
+
+/// Keys that are scored before they are weighted; a tile of scores takes `BLOCK * rows * 4` bytes of workgroup memory.
+const BLOCK: u32 = 128;
+
+/// Rows of keys that a workgroup of the keys' side takes at least: the size of the scratch depends on it.
+const KEY_ROWS: usize = 8;
+
+/// `context = softmax(energy · tanh(query + key)) · value` over the valid keys of each row of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdditiveAttention {
+    /// Rows of the batch, B.
+    pub batch: usize,
+    /// Queries per row, T.
+    pub queries: usize,
+    /// Keys per row, S, masked ones included.
+    pub keys: usize,
+    /// Size of the projected queries and keys, A.
+    pub size: usize,
+    /// Size of a value and of a context, V.
+    pub value_size: usize,
+}
+
+/// What [`AdditiveAttention`] reads. Keys and values at and past a row's length are never read.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// `[B, T, A]`, projected.
+    pub query: Matrix<'a>,
+    /// `[B, S, A]`, projected, its bias included.
+    pub key: &'a Tensor,
+    /// `[A]`, the paper's vector v.
+    pub energy: &'a Tensor,
+    /// `[B, S, V]`.
+    pub value: &'a Tensor,
+    /// `[B]`, u32: how many keys of each row are valid.
+    pub lengths: &'a Tensor,
+}
+
+/// What one workgroup computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// A workgroup is one subgroup of `lanes`, and rows are passed round in it; or rows are staged in workgroup memory.
+    pub subgroups: bool,
+    /// Invocations of a workgroup, a power of two.
+    pub lanes: u32,
+    /// Queries per workgroup: 1 or a multiple of 4.
+    pub rows: u32,
+    /// Keys per invocation in a tile of scores.
+    pub keys: u32,
+    /// vec4 columns of the context per invocation.
+    pub columns: u32,
+}
+
+impl Tile {
+    /// The configuration for an adapter and a shape.
+    ///
+    /// On lavapipe a tile of 16 rows and 4 keys a lane is as large as registers allow.
+    pub fn choose(gpu: &Gpu, shape: &AdditiveAttention) -> Self {
+        let AdditiveAttention { queries, keys, .. } = *shape;
+        match gpu.tiles().subgroup {
+            Some(lanes) => {
+                let wasteful = queries < 64 && queries.next_multiple_of(16) > queries.next_multiple_of(8);
+                let rows = match queries {
+                    1 => 1,
+                    _ if wasteful => 8,
+                    _ => 16,
+                };
+                let keys = if rows == 1 { 1 } else { (keys as u32).div_ceil(lanes).clamp(2, 4) };
+                Self { subgroups: true, lanes, rows, keys, columns: 2 }
+            }
+            None => Self { subgroups: false, lanes: 64, rows: if queries == 1 { 1 } else { 8 }, keys: 1, columns: 1 },
+        }
+    }
+
+    /// The constants and forms that all kernels of the family share.
+    fn specialisation(self, vector: bool) -> Specialisation {
+        // One vec4 (or gradient of a score) of each row at a time; with few rows several, so that every lane has one to load.
+        let depth = if self.subgroups { (self.lanes / self.rows).max(1) } else { 8 };
+        Specialisation::new()
+            .define_if(self.subgroups, "SUBGROUPS")
+            .define_if(vector, "VECTOR")
+            .define_if(self.rows == 1, "ONE_ROW")
+            .constant("LANES", self.lanes)
+            .constant("ROWS", self.rows)
+            .constant("DEPTH", depth)
+    }
+}
+
+fn word(value: usize) -> u32 {
+    value as u32
+}
+
+fn words(matrix: &Matrix<'_>) -> [u32; 3] {
+    [word(matrix.offset), word(matrix.stride), word(matrix.batch_stride)]
+}
+
+impl AdditiveAttention {
+    /// Operations and bytes of the forward.
+    pub fn cost(&self) -> Cost {
+        let [b, t, s, a, v] = self.extents();
+        let bytes = ELEMENT as f64;
+        Cost {
+            operations: b * t * s * (5.0 * a + 2.0 * v),
+            transcendental: b * (t * s * (0.5 * a + 1.0) + (t + s) * a),
+            read: bytes * b * (t * a + s * a + s * v),
+            written: bytes * b * t * v,
+        }
+    }
+
+    /// Operations and bytes of [`AdditiveAttention::record_backward_query`].
+    pub fn cost_backward_query(&self) -> Cost {
+        let [b, t, s, a, v] = self.extents();
+        let bytes = ELEMENT as f64;
+        Cost {
+            operations: b * t * s * (8.0 * a + 2.0 * v),
+            transcendental: b * (t * s * 0.5 * a + (t + s) * a),
+            read: bytes * b * (t * a + s * a + s * v + t * v + t * s),
+            written: bytes * b * (t * s + t * a),
+        }
+    }
+
+    /// Operations and bytes of [`AdditiveAttention::record_backward_key`], less the product for `d_value`, which counts itself.
+    pub fn cost_backward_key(&self) -> Cost {
+        let [b, t, s, a, _] = self.extents();
+        let bytes = ELEMENT as f64;
+        Cost {
+            operations: b * t * s * 9.0 * a,
+            transcendental: b * (t * s * 0.5 * a + (t + s) * a),
+            read: bytes * b * (t * a + s * a + t * s),
+            written: bytes * b * s * a,
+        }
+    }
+
+    fn extents(&self) -> [f64; 5] {
+        [self.batch, self.queries, self.keys, self.size, self.value_size].map(|extent| extent as f64)
+    }
+
+    /// Elements of the scratch that [`AdditiveAttention::record_backward_key`] wants.
+    pub fn scratch(&self) -> usize {
+        self.batch * self.keys.div_ceil(KEY_ROWS) * self.size
+    }
+
+    fn check_inputs(&self, inputs: &Inputs<'_>) -> Result<()> {
+        let Self { batch, keys, size, value_size, .. } = *self;
+        self.check_matrix("query", &inputs.query, size)?;
+        check_tensor("key", inputs.key, &[batch, keys, size])?;
+        check_tensor("energy", inputs.energy, &[size])?;
+        check_tensor("value", inputs.value, &[batch, keys, value_size])?;
+        check_tensor("lengths", inputs.lengths, &[batch])
+    }
+
+    /// A matrix `[B, T, columns]` within its tensor.
+    fn check_matrix(&self, argument: &'static str, matrix: &Matrix<'_>, columns: usize) -> Result<()> {
+        let Self { batch, queries, keys, .. } = *self;
+        let empty = batch * queries * keys * columns == 0;
+        if empty || matrix.end(queries, columns, batch) > matrix.tensor.elements() {
+            return Err(Error::Shape {
+                operation: OPERATION,
+                argument,
+                wanted: format!("{batch} x [{queries}, {columns}], rows {} apart", matrix.stride),
+                got: format!("{} from element {}", matrix.tensor.shape(), matrix.offset),
+            });
+        }
+        Ok(())
+    }
+
+    /// Records the forward: `context` `[B, T, V]` and, if wanted, `weights` `[B, T, S]`, 0 where masked. Both are 0 in a row
+    /// without valid keys. Without `weights` nothing of size T·S exists.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
+    pub fn record(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        inputs: &Inputs<'_>,
+        context: Matrix<'_>,
+        weights: Option<Matrix<'_>>,
+    ) -> Result<()> {
+        self.check_inputs(inputs)?;
+        self.check_matrix("context", &context, self.value_size)?;
+        if let Some(weights) = &weights {
+            self.check_matrix("weights", weights, self.keys)?;
+        }
+        let vector = inputs.query.aligned()
+            && context.aligned()
+            && self.size.is_multiple_of(4)
+            && self.value_size.is_multiple_of(4);
+        let bound_weights = weights.unwrap_or(context);
+        let mut params = [self.queries, self.keys, self.size, self.value_size].map(word).to_vec();
+        for matrix in [&inputs.query, &context, &bound_weights] {
+            params.extend(words(matrix));
+        }
+        params.push(u32::from(weights.is_some()));
+        recorder.dispatch(&Launch {
+            kernel: &ADDITIVE_ATTENTION,
+            specialisation: tile
+                .specialisation(vector)
+                .constant("KEYS", tile.keys)
+                .constant("COLUMNS", tile.columns)
+                .constant("BLOCK", BLOCK),
+            params: &params,
+            tensors: &[
+                inputs.query.tensor,
+                inputs.key,
+                inputs.energy,
+                inputs.value,
+                inputs.lengths,
+                context.tensor,
+                bound_weights.tensor,
+            ],
+            workgroups: [self.queries.div_ceil(tile.rows as usize), 1, self.batch].map(word),
+            cost: self.cost(),
+        })
+    }
+
+    /// Records the first half of the backward, row by row of the queries: from the forward's `weights` and `d_context`
+    /// `[B, T, V]` (and `d_weights` `[B, T, S]`, if the weights themselves are used; what it holds at masked keys has no
+    /// effect) to `d_energy` `[B, T, S]`, the gradient of the scores, 0 where masked, and `d_query` `[B, T, A]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
+    #[allow(clippy::too_many_arguments, reason = "a gradient for each tensor")]
+    pub fn record_backward_query(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        inputs: &Inputs<'_>,
+        weights: Matrix<'_>,
+        d_context: Matrix<'_>,
+        d_weights: Option<Matrix<'_>>,
+        d_energy: Matrix<'_>,
+        d_query: Matrix<'_>,
+    ) -> Result<()> {
+        self.check_inputs(inputs)?;
+        self.check_matrix("weights", &weights, self.keys)?;
+        self.check_matrix("d_context", &d_context, self.value_size)?;
+        if let Some(d_weights) = &d_weights {
+            self.check_matrix("d_weights", d_weights, self.keys)?;
+        }
+        self.check_matrix("d_energy", &d_energy, self.keys)?;
+        self.check_matrix("d_query", &d_query, self.size)?;
+        let [batch, rows] = [self.batch, self.queries.div_ceil(tile.rows as usize)].map(word);
+        let bound_d_weights = d_weights.unwrap_or(weights);
+        let mut params = [self.queries, self.keys, self.value_size].map(word).to_vec();
+        for matrix in [&weights, &d_context, &bound_d_weights, &d_energy] {
+            params.extend(words(matrix));
+        }
+        params.push(u32::from(d_weights.is_some()));
+        let vector = d_context.aligned() && self.value_size.is_multiple_of(4);
+        recorder.dispatch(&Launch {
+            kernel: &ADDITIVE_ATTENTION_SCORE_BACKWARD,
+            specialisation: tile.specialisation(vector).constant("KEYS", tile.keys),
+            params: &params,
+            tensors: &[
+                inputs.value,
+                inputs.lengths,
+                weights.tensor,
+                d_context.tensor,
+                bound_d_weights.tensor,
+                d_energy.tensor,
+            ],
+            workgroups: [rows, 1, batch],
+            cost: self.cost_backward_query(),
+        })?;
+        let vector = inputs.query.aligned() && d_query.aligned() && self.size.is_multiple_of(4);
+        let mut params = [self.queries, self.keys, self.size].map(word).to_vec();
+        params.extend(words(&inputs.query));
+        params.extend(words(&Matrix::batch(&inputs.key.reshape([self.batch, self.keys, self.size]))));
+        let [offset, stride, batch_stride] = words(&d_energy);
+        params.extend([offset, stride, 1, batch_stride]);
+        params.extend(words(&d_query));
+        recorder.dispatch(&Launch {
+            kernel: &ADDITIVE_ATTENTION_BACKWARD,
+            specialisation: tile.specialisation(vector),
+            params: &params,
+            tensors: &[
+                inputs.query.tensor,
+                inputs.key,
+                inputs.energy,
+                inputs.lengths,
+                d_energy.tensor,
+                d_query.tensor,
+                d_query.tensor,
+            ],
+            workgroups: [word(self.size).div_ceil(4 * tile.lanes), rows, batch],
+            cost: Cost::default(),
+        })
+    }
+
+    /// Records the second half of the backward, once for all queries: from what the first half has left in `d_energy` to
+    /// `d_key` `[B, S, A]`, `d_energy_vector` `[A]` and `d_value` `[B, S, V]`. `scratch` has [`AdditiveAttention::scratch`]
+    /// elements; what it holds does not matter.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
+    #[allow(clippy::too_many_arguments, reason = "a gradient for each tensor")]
+    pub fn record_backward_key(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        inputs: &Inputs<'_>,
+        weights: Matrix<'_>,
+        d_context: Matrix<'_>,
+        d_energy: Matrix<'_>,
+        scratch: &Tensor,
+        d_key: &Tensor,
+        d_energy_vector: &Tensor,
+        d_value: &Tensor,
+    ) -> Result<()> {
+        let Self { batch, queries, keys, size, value_size } = *self;
+        self.check_inputs(inputs)?;
+        self.check_matrix("weights", &weights, keys)?;
+        self.check_matrix("d_context", &d_context, value_size)?;
+        self.check_matrix("d_energy", &d_energy, keys)?;
+        check_tensor("d_key", d_key, &[batch, keys, size])?;
+        check_tensor("d_energy_vector", d_energy_vector, &[size])?;
+        check_tensor("d_value", d_value, &[batch, keys, value_size])?;
+        if scratch.elements() < self.scratch() {
+            return Err(Error::Shape {
+                operation: OPERATION,
+                argument: "scratch",
+                wanted: format!("[{}] or more", self.scratch()),
+                got: scratch.shape().to_string(),
+            });
+        }
+        let tile = Tile { rows: tile.rows.max(word(KEY_ROWS)), ..tile };
+        let vector = inputs.query.aligned() && size.is_multiple_of(4);
+        let tiles = keys.div_ceil(tile.rows as usize);
+        let key_words = [0, word(size), word(keys * size)];
+        let mut params = [keys, queries, size].map(word).to_vec();
+        params.extend(key_words);
+        params.extend(words(&inputs.query));
+        let [offset, stride, batch_stride] = words(&d_energy);
+        params.extend([offset, 1, stride, batch_stride]);
+        params.extend(key_words);
+        recorder.dispatch(&Launch {
+            kernel: &ADDITIVE_ATTENTION_BACKWARD,
+            specialisation: tile.specialisation(vector).define("KEYS_SIDE"),
+            params: &params,
+            tensors: &[inputs.key, inputs.query.tensor, inputs.energy, inputs.lengths, d_energy.tensor, d_key, scratch],
+            workgroups: [size.div_ceil(4 * tile.lanes as usize), tiles, batch].map(word),
+            cost: self.cost_backward_key(),
+        })?;
+        recorder.dispatch(&Launch {
+            kernel: &ADDITIVE_ATTENTION_ENERGY_BACKWARD,
+            specialisation: Specialisation::new().constant("LANES", tile.lanes),
+            params: &[word(batch * tiles), word(size)],
+            tensors: &[scratch, d_energy_vector],
+            workgroups: [word(size).div_ceil(tile.lanes), 1, 1],
+            cost: Cost::default(),
+        })?;
+        let product = Matmul { m: keys, n: value_size, k: queries, batch, transpose_a: true, ..Matmul::default() };
+        let d_value = d_value.reshape([batch, keys, value_size]);
+        let tile = matmul::Tile::choose(recorder.gpu(), keys);
+        product.record(recorder, tile, weights, d_context, None, Matrix::batch(&d_value))
+    }
+}
+
+fn check_tensor(argument: &'static str, tensor: &Tensor, wanted: &[usize]) -> Result<()> {
+    if tensor.elements() == wanted.iter().product::<usize>() {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        operation: OPERATION,
+        argument,
+        wanted: crate::gpu::Shape::from(wanted).to_string(),
+        got: tensor.shape().to_string(),
+    })
+}

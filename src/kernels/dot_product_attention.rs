@@ -1,0 +1,327 @@
+//! Scaled dot-product attention in one pass over the keys: Vaswani et al., "Attention Is All You Need" (2017), section 3.2.1,
+//! with the online softmax of Milakov and Gimelshein (2018) and the recomputing backward of Dao et al., "FlashAttention"
+//! (2022). Nothing of size queries x keys is ever stored.
+
+use super::table::{DOT_PRODUCT_ATTENTION, DOT_PRODUCT_ATTENTION_BACKWARD, DOT_PRODUCT_ATTENTION_DELTA_BACKWARD};
+use crate::{
+    Error, Result,
+    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, grid},
+};
+
+/// The largest size of a head: an invocation keeps its part of a row of the context in registers.
+pub const LARGEST_SIZE: usize = 128;
+
+/// llvmpipe ends an invocation's loops, all of them together, after 65,535 iterations without a word.
+const LARGEST_ITERATIONS: u64 = 60_000;
+
+/// ```text
+/// score[b, n, t, s] = query[b, n, t] · key[b, n, s] / sqrt(D)
+/// context[b, n, t]  = sum over visible s of softmax(score[b, n, t])[s] * value[b, n, s]
+/// ```
+///
+/// Key s is visible to query t where `s < lengths[b]` and, if causal, `s <= t`. A query that sees no key has a zero context
+/// and passes no gradient on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DotProductAttention {
+    /// Rows of the batch, B.
+    pub batch: usize,
+    /// Heads, N.
+    pub heads: usize,
+    /// Queries per head, T.
+    pub queries: usize,
+    /// Keys per head, S, masked ones included.
+    pub keys: usize,
+    /// Size of a query, key or value within one head, D: at most [`LARGEST_SIZE`].
+    pub size: usize,
+    /// Whether a query sees only keys up to its own position.
+    pub causal: bool,
+}
+
+/// What attention reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// `[B, N, T, D]`.
+    pub query: &'a Tensor,
+    /// `[B, N, S, D]`.
+    pub key: &'a Tensor,
+    /// `[B, N, S, D]`.
+    pub value: &'a Tensor,
+    /// `[B]`, u32: how many keys of each row are valid. What lies behind them is never read.
+    pub lengths: &'a Tensor,
+}
+
+/// What the backward reads besides the inputs, and the scratch that it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Saved<'a> {
+    /// `[B, N, T, D]`, from the forward.
+    pub context: &'a Tensor,
+    /// `[B, N, T]`, from the forward.
+    pub log_sum_exp: &'a Tensor,
+    /// `[B, N, T, D]`, the gradient of the context.
+    pub d_context: &'a Tensor,
+    /// `[B, N, T, 2]`, scratch: each query's log_sum_exp and the sum of `d_context * context`.
+    pub statistics: &'a Tensor,
+}
+
+/// What the backward writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Gradients<'a> {
+    /// `[B, N, T, D]`.
+    pub query: &'a Tensor,
+    /// `[B, N, S, D]`.
+    pub key: &'a Tensor,
+    /// `[B, N, S, D]`.
+    pub value: &'a Tensor,
+}
+
+/// What one workgroup computes: a tile of rows (queries, or keys where their gradients are made) against tiles of columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// The subgroup form (`lanes` is the subgroup's size), or the form with tiles in workgroup memory.
+    pub subgroups: bool,
+    /// Invocations along the columns and the features.
+    pub lanes: u32,
+    /// Invocations along the rows (1 in the subgroup form).
+    pub groups: u32,
+    /// Rows per invocation: a multiple of `lanes` in the subgroup form, else of 4.
+    pub rows: u32,
+    /// vec4s of columns per invocation.
+    pub blocks: u32,
+}
+
+impl Tile {
+    /// The configuration for an adapter and the size of a head.
+    pub fn choose(gpu: &Gpu, size: usize) -> Self {
+        match gpu.tiles().subgroup {
+            Some(lanes) => {
+                let rows = if size <= 64 { 32 } else { 16 };
+                Self { subgroups: true, lanes, groups: 1, rows: lanes.max(rows), blocks: 2 }
+            }
+            None => Self { subgroups: false, lanes: 8, groups: 8, rows: 4, blocks: 1 },
+        }
+    }
+
+    fn height(&self) -> usize {
+        (self.groups * self.rows) as usize
+    }
+
+    fn width(&self) -> usize {
+        (self.lanes * self.blocks * 4) as usize
+    }
+
+    /// vec4s of a head that an invocation holds; powers of two, so that few forms exist.
+    fn features(&self, size: usize) -> u32 {
+        (size as u32).div_ceil(self.lanes * 4).next_power_of_two()
+    }
+}
+
+impl DotProductAttention {
+    /// What the forward costs. Masked scores count: what is masked is known only on the device.
+    pub fn cost(&self) -> Cost {
+        let (scores, queries, keys) = self.extents();
+        Cost {
+            operations: scores * (4.0 * self.size as f64 + 4.0),
+            transcendental: scores,
+            read: ELEMENT as f64 * (queries + 2.0 * keys) * self.size as f64,
+            written: ELEMENT as f64 * queries * (self.size as f64 + 1.0),
+        }
+    }
+
+    /// What the backward costs: the sum of its three dispatches. Either pass recomputes scores and weight gradients.
+    pub fn cost_backward(&self) -> Cost {
+        let mut sum = self.cost_delta();
+        sum += self.cost_pass(false);
+        sum += self.cost_pass(true);
+        sum
+    }
+
+    fn extents(&self) -> (f64, f64, f64) {
+        let heads = (self.batch * self.heads) as f64;
+        (heads * (self.queries * self.keys) as f64, heads * self.queries as f64, heads * self.keys as f64)
+    }
+
+    fn cost_delta(&self) -> Cost {
+        let (_, queries, _) = self.extents();
+        let size = self.size as f64;
+        Cost {
+            operations: 2.0 * queries * size,
+            transcendental: 0.0,
+            read: ELEMENT as f64 * queries * (2.0 * size + 1.0),
+            written: ELEMENT as f64 * queries * 2.0,
+        }
+    }
+
+    fn cost_pass(&self, of_keys: bool) -> Cost {
+        let (scores, queries, keys) = self.extents();
+        let (size, products) = (self.size as f64, if of_keys { 4.0 } else { 3.0 });
+        Cost {
+            operations: scores * (2.0 * products * size + 5.0),
+            transcendental: scores,
+            read: ELEMENT as f64 * (2.0 * (queries + keys) * size + 2.0 * queries),
+            written: ELEMENT as f64 * size * if of_keys { 2.0 * keys } else { queries },
+        }
+    }
+
+    /// Records the forward: `context` `[B, N, T, D]`, and `log_sum_exp` `[B, N, T]`, the logarithm of each query's softmax
+    /// denominator over the scaled scores; both are 0 for a query that sees no key.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a tensor has another shape or type, [`Error::Limit`] if the heads are larger than
+    /// [`LARGEST_SIZE`] or the sequences longer than the driver can walk, and what [`Recorder::dispatch`] reports.
+    pub fn record(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        inputs: &Inputs<'_>,
+        context: &Tensor,
+        log_sum_exp: &Tensor,
+    ) -> Result<()> {
+        self.check_inputs(inputs)?;
+        self.check("context", context, &self.query_shape())?;
+        self.check("log_sum_exp", log_sum_exp, &self.query_shape()[..3])?;
+        let tensors = [inputs.query, inputs.key, inputs.value, inputs.lengths, context, log_sum_exp];
+        self.pass(recorder, tile, &DOT_PRODUCT_ATTENTION, false, &tensors, self.cost())
+    }
+
+    /// Records the backward: the statistics of each query, then a pass that owns queries, then one that owns keys. No sum
+    /// crosses workgroups, so the same inputs give the same bits.
+    ///
+    /// # Errors
+    /// As [`DotProductAttention::record`].
+    pub fn record_backward(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        inputs: &Inputs<'_>,
+        saved: &Saved<'_>,
+        gradients: &Gradients<'_>,
+    ) -> Result<()> {
+        self.check_inputs(inputs)?;
+        let (queries, keys) = (self.query_shape(), self.key_shape());
+        self.check("context", saved.context, &queries)?;
+        self.check("log_sum_exp", saved.log_sum_exp, &queries[..3])?;
+        self.check("d_context", saved.d_context, &queries)?;
+        self.check("statistics", saved.statistics, &[queries[0], queries[1], queries[2], 2])?;
+        self.check("d_query", gradients.query, &queries)?;
+        self.check("d_key", gradients.key, &keys)?;
+        self.check("d_value", gradients.value, &keys)?;
+        let rows = self.batch * self.heads * self.queries;
+        let workgroup = recorder.gpu().tiles().workgroup;
+        recorder.dispatch(&Launch {
+            kernel: &DOT_PRODUCT_ATTENTION_DELTA_BACKWARD,
+            specialisation: Specialisation::new().constant("WORKGROUP", workgroup),
+            params: &[rows as u32, self.size as u32],
+            tensors: &[saved.context, saved.d_context, saved.log_sum_exp, saved.statistics],
+            workgroups: grid(rows.div_ceil(workgroup as usize)),
+            cost: self.cost_delta(),
+        })?;
+        for (of_keys, first, second) in
+            [(false, gradients.query, gradients.query), (true, gradients.key, gradients.value)]
+        {
+            let Inputs { query, key, value, lengths } = *inputs;
+            let tensors = [query, key, value, saved.d_context, saved.statistics, lengths, first, second];
+            let cost = self.cost_pass(of_keys);
+            self.pass(recorder, tile, &DOT_PRODUCT_ATTENTION_BACKWARD, of_keys, &tensors, cost)?;
+        }
+        Ok(())
+    }
+
+    /// One dispatch whose workgroups own tiles of queries, or of keys.
+    fn pass(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        kernel: &'static Shader,
+        of_keys: bool,
+        tensors: &[&Tensor],
+        cost: Cost,
+    ) -> Result<()> {
+        let (rows, columns) = if of_keys { (self.keys, self.queries) } else { (self.queries, self.keys) };
+        self.check_iterations(recorder.gpu(), tile, columns)?;
+        let specialisation = Specialisation::new()
+            .define_if(tile.subgroups, "SUBGROUPS")
+            .define_if(self.size % 4 == 0, "VECTOR")
+            .define_if(of_keys, "KEY")
+            .constant("LANES", tile.lanes)
+            .constant("GROUPS", tile.groups)
+            .constant("ROWS", tile.rows)
+            .constant("BLOCKS", tile.blocks)
+            .constant("FEATURES", tile.features(self.size));
+        let word = |value: usize| value as u32;
+        let heads = self.batch * self.heads;
+        recorder.dispatch(&Launch {
+            kernel,
+            specialisation,
+            params: &[
+                word(self.heads),
+                word(heads),
+                word(self.queries),
+                word(self.keys),
+                word(self.size),
+                u32::from(self.causal),
+                (1.0 / (self.size as f32).sqrt()).to_bits(),
+            ],
+            tensors,
+            workgroups: grid(heads * rows.div_ceil(tile.height())),
+            cost,
+        })
+    }
+
+    fn query_shape(&self) -> [usize; 4] {
+        [self.batch, self.heads, self.queries, self.size]
+    }
+
+    fn key_shape(&self) -> [usize; 4] {
+        [self.batch, self.heads, self.keys, self.size]
+    }
+
+    fn check(&self, argument: &'static str, tensor: &Tensor, dims: &[usize]) -> Result<()> {
+        self.check_dtype(argument, tensor, dims, Dtype::F32)
+    }
+
+    fn check_dtype(&self, argument: &'static str, tensor: &Tensor, dims: &[usize], dtype: Dtype) -> Result<()> {
+        if tensor.shape().dims() == dims && tensor.dtype() == dtype && tensor.elements() > 0 {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            operation: "dot_product_attention",
+            argument,
+            wanted: format!("{dtype} {dims:?}, none of them 0"),
+            got: format!("{} {}", tensor.dtype(), tensor.shape()),
+        })
+    }
+
+    fn check_inputs(&self, inputs: &Inputs<'_>) -> Result<()> {
+        self.check("query", inputs.query, &self.query_shape())?;
+        self.check("key", inputs.key, &self.key_shape())?;
+        self.check("value", inputs.value, &self.key_shape())?;
+        self.check_dtype("lengths", inputs.lengths, &[self.batch], Dtype::U32)?;
+        if self.size > LARGEST_SIZE {
+            return Err(Error::Limit {
+                what: "dot_product_attention".into(),
+                need: self.size as u64,
+                limit: "size of a head",
+                have: LARGEST_SIZE as u64,
+                remedy: "Use more heads of a smaller size.".into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn check_iterations(&self, gpu: &Gpu, tile: Tile, columns: usize) -> Result<()> {
+        let width = tile.width();
+        // Of the loops that a compiler does not unroll: two products over the features, two sums over the columns.
+        let per_tile = 2 * self.size.div_ceil(4) + 2 * (width / 4) + 32;
+        let need = (columns.div_ceil(width) * per_tile) as u64;
+        if gpu.class() != AdapterClass::Cpu || need <= LARGEST_ITERATIONS {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            what: format!("dot_product_attention over {columns} positions"),
+            need,
+            limit: "number of loop iterations (of a driver that runs shaders on the CPU)",
+            have: LARGEST_ITERATIONS,
+            remedy: "Use shorter sequences or a GPU.".into(),
+        })
+    }
+}

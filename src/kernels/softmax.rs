@@ -1,0 +1,104 @@
+//! Softmax over the valid prefix of each row.
+
+use super::{
+    expect::expect,
+    reduction::row_lanes,
+    table::{SOFTMAX, SOFTMAX_BACKWARD},
+};
+use crate::{
+    Result,
+    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, grid},
+};
+
+/// `y[r, c] = exp(x[r, c]) / sum over c' of exp(x[r, c'])`, over the first `lengths[r]` columns of row `r`.
+///
+/// Masked elements are 0, whatever x holds there; a row without any element above -1e30 is all zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Softmax {
+    /// Independent rows.
+    pub rows: usize,
+    /// Elements of a row, masked ones included.
+    pub columns: usize,
+}
+
+/// How a row is shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// 16-byte loads.
+    pub vector: bool,
+    /// vec4s of the row that an invocation keeps in registers; 0: the row is read twice instead.
+    pub held: u32,
+}
+
+impl Tile {
+    /// The configuration for an adapter and rows of `columns`. Two sizes only: a driver takes its time for each.
+    pub fn choose(gpu: &Gpu, columns: usize) -> Self {
+        let vector = columns.is_multiple_of(4);
+        let share = columns.div_ceil(4 * gpu.tiles().row as usize);
+        let held = [8, 32].into_iter().find(|held| vector && share <= *held as usize).unwrap_or(0);
+        Self { vector, held }
+    }
+
+    fn specialise(self, lanes: Specialisation) -> Specialisation {
+        let form = lanes.define_if(self.vector, "VECTOR").define_if(self.held > 0, "REGISTERS");
+        if self.held > 0 { form.constant("HELD", self.held) } else { form }
+    }
+}
+
+impl Softmax {
+    /// Operations and bytes of the forward pass.
+    pub fn cost(&self) -> Cost {
+        let elements = (self.rows * self.columns) as f64;
+        let bytes = elements * ELEMENT as f64;
+        Cost { operations: 4.0 * elements, transcendental: elements, read: bytes, written: bytes }
+    }
+
+    /// Operations and bytes of the backward pass.
+    pub fn backward_cost(&self) -> Cost {
+        let elements = (self.rows * self.columns) as f64;
+        let bytes = elements * ELEMENT as f64;
+        Cost { operations: 4.0 * elements, transcendental: 0.0, read: 2.0 * bytes, written: bytes }
+    }
+
+    /// Records y from x, both `[rows, columns]`, and the rows' valid lengths `[rows]` (all columns where `None`).
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if a tensor has another number of elements, and what [`Recorder::dispatch`] reports.
+    pub fn record(&self, recorder: &mut Recorder, x: &Tensor, lengths: Option<&Tensor>, y: &Tensor) -> Result<()> {
+        expect("softmax", "x", x, &[self.rows, self.columns])?;
+        expect("softmax", "y", y, &[self.rows, self.columns])?;
+        if let Some(lengths) = lengths {
+            expect("softmax", "lengths", lengths, &[self.rows])?;
+        }
+        let tile = Tile::choose(recorder.gpu(), self.columns);
+        let lanes = row_lanes(recorder.gpu()).define_if(lengths.is_some(), "LENGTHS");
+        recorder.dispatch(&Launch {
+            kernel: &SOFTMAX,
+            specialisation: tile.specialise(lanes),
+            params: &[self.rows as u32, self.columns as u32],
+            tensors: &[x, lengths.unwrap_or(x), y],
+            workgroups: grid(self.rows),
+            cost: self.cost(),
+        })
+    }
+
+    /// Records d_x from the outputs y and their gradient d_y, all `[rows, columns]`. Where y is 0, d_x is, so it needs no
+    /// lengths.
+    ///
+    /// # Errors
+    /// As [`Softmax::record`].
+    pub fn record_backward(&self, recorder: &mut Recorder, y: &Tensor, d_y: &Tensor, d_x: &Tensor) -> Result<()> {
+        for (argument, tensor) in [("y", y), ("d_y", d_y), ("d_x", d_x)] {
+            expect("softmax", argument, tensor, &[self.rows, self.columns])?;
+        }
+        let tile = Tile::choose(recorder.gpu(), self.columns);
+        recorder.dispatch(&Launch {
+            kernel: &SOFTMAX_BACKWARD,
+            specialisation: tile.specialise(row_lanes(recorder.gpu())),
+            params: &[self.rows as u32, self.columns as u32],
+            tensors: &[y, d_y, d_x],
+            workgroups: grid(self.rows),
+            cost: self.backward_cost(),
+        })
+    }
+}

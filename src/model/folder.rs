@@ -1,0 +1,109 @@
+//! A model folder: `config.json`, `model.safetensors`, `source.tokenizer.json`, `target.tokenizer.json`.
+
+use std::path::{Path, PathBuf};
+
+use super::{Config, Seq2Seq, StoredTensor, initial, load_tensors, write_tensors};
+use crate::{
+    Error, Gpu, Result, files,
+    graph::Parameters,
+    text::{EOS, Tokenizer},
+};
+
+/// A model with its parameters on a device and its tokenizers.
+#[derive(Debug)]
+pub struct Model {
+    /// The device that holds the parameters.
+    pub gpu: Gpu,
+    /// The sizes, and how its graphs are built.
+    pub network: Seq2Seq,
+    /// The parameters, named as in PyTorch.
+    pub parameters: Parameters,
+    /// Cuts sources into tokens.
+    pub source: Tokenizer,
+    /// Cuts targets into tokens, and joins them.
+    pub target: Tokenizer,
+}
+
+/// The file of the parameters in a model folder.
+pub const WEIGHTS: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
+const SOURCE: &str = "source.tokenizer.json";
+const TARGET: &str = "target.tokenizer.json";
+
+impl Model {
+    /// A new model with first values drawn from `seed`.
+    ///
+    /// # Errors
+    /// As [`Config::check`] and [`Parameters::new`].
+    pub fn new(gpu: &Gpu, config: Config, source: Tokenizer, target: Tokenizer, seed: u64) -> Result<Self> {
+        let model = Self::zeros(gpu, config, source, target)?;
+        for name in model.parameters.names() {
+            if let Some(tensor) = model.parameters.tensor(name) {
+                gpu.write(&tensor, &initial(model.network.config(), name, tensor.shape(), seed))?;
+            }
+        }
+        Ok(model)
+    }
+
+    fn zeros(gpu: &Gpu, config: Config, source: Tokenizer, target: Tokenizer) -> Result<Self> {
+        let parameters = Parameters::new(gpu, config.parameters())?;
+        Ok(Self { gpu: gpu.clone(), network: Seq2Seq::new(config)?, parameters, source, target })
+    }
+
+    /// Loads a model folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Data`] naming the file that is missing, damaged or does not fit the others.
+    pub fn load(gpu: &Gpu, folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        let path = folder.join(CONFIG);
+        if !path.is_file() {
+            let message = "holds no config.json, so it is not a model folder; `softalign train` writes one";
+            return Err(Error::data(folder.display().to_string(), message));
+        }
+        let name = path.display().to_string();
+        let config: Config = serde_json::from_slice(&files::read(&path)?)
+            .map_err(|error| Error::data(&name, format!("not a model's configuration: {error}")))?;
+        config.check(&name)?;
+        let source = tokenizer(folder.join(SOURCE), config.source_vocabulary)?;
+        let target = tokenizer(folder.join(TARGET), config.target_vocabulary)?;
+        let model = Self::zeros(gpu, config, source, target)?;
+        load_tensors(gpu, &model.parameters, &folder.join(WEIGHTS))?;
+        Ok(model)
+    }
+
+    /// The tokens of a source as the encoder takes them: with `<eos>` at the end.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let mut tokens = self.source.encode(text)?;
+        tokens.push(EOS);
+        Ok(tokens)
+    }
+
+    /// Writes the model folder, each file whole or not at all, the parameters last.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let folder = folder.as_ref();
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let config =
+            serde_json::to_vec_pretty(self.network.config()).map_err(|error| Error::data(CONFIG, error.to_string()))?;
+        files::write_atomically(&folder.join(CONFIG), &config)?;
+        self.source.save(folder.join(SOURCE))?;
+        self.target.save(folder.join(TARGET))?;
+        let tensors = StoredTensor::of_parameters(&self.gpu, &self.parameters)?;
+        write_tensors(&folder.join(WEIGHTS), &tensors, None)
+    }
+}
+
+fn tokenizer(path: PathBuf, size: usize) -> Result<Tokenizer> {
+    let tokenizer = Tokenizer::load(&path)?;
+    if tokenizer.size() == size {
+        return Ok(tokenizer);
+    }
+    let message = format!("holds {} tokens, and config.json says {size}; use the files of one model", tokenizer.size());
+    Err(Error::data(path.display().to_string(), message))
+}

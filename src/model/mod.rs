@@ -1,0 +1,13 @@
+//! Models: parameters with names, built as graphs, kept in folders.
+
+mod config;
+mod folder;
+mod parameters;
+mod seq2seq;
+mod tensors;
+
+pub use config::{Config, Readout};
+pub use folder::{Model, WEIGHTS};
+pub use parameters::initial;
+pub use seq2seq::{DecodingGraph, EncodingGraph, Seq2Seq, TrainingGraph};
+pub use tensors::{StoredTensor, load_tensors, read_tensors, write_tensors};

@@ -1,0 +1,262 @@
+//! The default model: bidirectional GRU encoder, soft alignment, GRU decoder (Bahdanau et al. 2015, with a tanh readout in
+//! place of maxout, and the GRU's gates in the form of cuDNN and PyTorch).
+
+use super::{Config, Readout};
+use crate::{
+    Result,
+    gpu::{Dtype, Shape},
+    graph::{DecoderInputs, DecoderOutputs, Epilogue, Graph, GruWeights, Value},
+    kernels::matmul::Activation,
+};
+
+/// Builds the model's graphs. Inputs of every graph are `source` `[B, S]` and `lengths` `[B]`; where a target is involved
+/// `target_in` `[B, T]` (`<bos> y1 .. yn`) and `target_out` `[B, T]` (`y1 .. yn <eos>`), padded with 0.
+#[derive(Clone, Debug)]
+pub struct Seq2Seq {
+    config: Config,
+}
+
+/// The graph of a training step.
+#[derive(Debug)]
+pub struct TrainingGraph {
+    /// Forward, loss and backward.
+    pub graph: Graph,
+    /// The loss, `[1]`.
+    pub loss: Value,
+    /// The logits, `[B, T, W]`.
+    pub logits: Value,
+    /// The alignment weights, `[B, T, S]`.
+    pub weights: Value,
+    /// The gradient of each parameter, by name.
+    pub gradients: Vec<(String, Value)>,
+}
+
+/// The graph that reads a source, for generation.
+#[derive(Debug)]
+pub struct EncodingGraph {
+    /// Inputs `source`, `lengths` and, for a beam over 1, `rows`: the sentence of each hypothesis.
+    pub graph: Graph,
+    /// `[rows, S, 2H]`
+    pub annotation: Value,
+    /// `[rows, S, A]`
+    pub key: Value,
+    /// `[rows, H]`
+    pub state: Value,
+}
+
+/// The graph of one step of generation.
+#[derive(Debug)]
+pub struct DecodingGraph {
+    /// From the values below to `logits` and `next_state`.
+    pub graph: Graph,
+    /// The tokens chosen last, `[rows]`.
+    pub tokens: Value,
+    /// `[rows, S, 2H]`
+    pub annotation: Value,
+    /// `[rows, S, A]`
+    pub key: Value,
+    /// `[rows, H]`
+    pub state: Value,
+    /// `[rows]`
+    pub lengths: Value,
+    /// `[rows, 1, W]`
+    pub logits: Value,
+    /// `[rows, H]`
+    pub next_state: Value,
+}
+
+/// What the decoder needs of the source.
+#[derive(Clone, Copy, Debug)]
+struct Encoded {
+    /// `[B, S, 2H]`
+    pub annotation: Value,
+    /// The annotations projected for the alignment, `[B, S, A]`.
+    pub key: Value,
+    /// The decoder's first state, `[B, H]`.
+    pub state: Value,
+    /// `[B]`
+    pub lengths: Value,
+}
+
+/// Parameters of a graph by name.
+struct Layers<'a> {
+    config: &'a Config,
+    shapes: Vec<(String, Shape)>,
+    used: Vec<(String, Value)>,
+}
+
+impl Layers<'_> {
+    fn get(&mut self, graph: &mut Graph, name: &str) -> Value {
+        if let Some((_, value)) = self.used.iter().find(|(used, _)| used == name) {
+            return *value;
+        }
+        let shape = self.shapes.iter().find(|(known, _)| known == name).map(|(_, shape)| shape.clone());
+        let value = graph.parameter(name, shape.unwrap_or_default());
+        self.used.push((name.to_owned(), value));
+        value
+    }
+
+    fn linear(&mut self, graph: &mut Graph, x: Value, layer: &str, activation: Activation) -> Result<Value> {
+        let weight = self.get(graph, &format!("{layer}.weight"));
+        let bias = Some(self.get(graph, &format!("{layer}.bias")));
+        graph.linear(x, weight, Epilogue { bias, activation })
+    }
+
+    fn gru(&mut self, graph: &mut Graph, prefix: &str, suffix: &str) -> GruWeights {
+        let mut get = |part: &str| self.get(graph, &format!("{prefix}.{part}{suffix}"));
+        GruWeights {
+            weight_ih: get("weight_ih"),
+            weight_hh: get("weight_hh"),
+            bias_ih: get("bias_ih"),
+            bias_hh: get("bias_hh"),
+        }
+    }
+
+    fn encode(&mut self, graph: &mut Graph, batch: usize, steps: usize, dropout: f32) -> Result<Encoded> {
+        let hidden = self.config.hidden;
+        let source = graph.input("source", [batch, steps], Dtype::U32);
+        let lengths = graph.input("lengths", [batch], Dtype::U32);
+        let table = self.get(graph, "encoder.embedding.weight");
+        let mut annotation = graph.embedding(table, source)?;
+        let mut last = annotation;
+        for layer in 0..self.config.encoder_layers {
+            annotation = graph.dropout(annotation, dropout)?;
+            let weights = ["", "_reverse"].map(|way| self.gru(graph, "encoder.gru", &format!("_l{layer}{way}")));
+            let h0 = graph.filled([2, batch, hidden], 0.0);
+            (annotation, last) = graph.gru(annotation, h0, lengths, &weights)?;
+        }
+        // The backward direction's last state has read the whole source, its first word last.
+        let last = graph.select(last, 1)?;
+        let state = self.linear(graph, last, "bridge", Activation::Tanh)?;
+        let key = self.linear(graph, annotation, "attention.key", Activation::None)?;
+        Ok(Encoded { annotation, key, state, lengths })
+    }
+
+    fn decode(&mut self, graph: &mut Graph, encoded: &Encoded, words: Value) -> Result<DecoderOutputs> {
+        let inputs = DecoderInputs {
+            words,
+            state0: encoded.state,
+            key: encoded.key,
+            annotation: encoded.annotation,
+            lengths: encoded.lengths,
+            query_weight: self.get(graph, "attention.query.weight"),
+            energy: self.get(graph, "attention.energy.weight"),
+            cell: self.gru(graph, "decoder.cell", ""),
+        };
+        graph.attentional_decoder(&inputs)
+    }
+
+    fn logits(&mut self, graph: &mut Graph, features: Value, dropout: f32) -> Result<Value> {
+        let mut features = features;
+        if self.config.readout == Readout::Tanh {
+            features = self.linear(graph, features, "readout", Activation::Tanh)?;
+        }
+        let features = graph.dropout(features, dropout)?;
+        self.linear(graph, features, "output", Activation::None)
+    }
+}
+
+impl Seq2Seq {
+    /// A model of the given sizes.
+    ///
+    /// # Errors
+    /// As [`Config::check`].
+    pub fn new(config: Config) -> Result<Self> {
+        config.check("config")?;
+        Ok(Self { config })
+    }
+
+    /// The sizes.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn layers(&self) -> Layers<'_> {
+        Layers { config: &self.config, shapes: self.config.parameters(), used: Vec::new() }
+    }
+
+    /// Forward, loss and every gradient for batches of `batch` rows, `source_steps` and `target_steps` tokens, with the
+    /// configuration's dropout.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn training_graph(
+        &self,
+        [batch, source_steps, target_steps]: [usize; 3],
+        label_smoothing: f32,
+    ) -> Result<TrainingGraph> {
+        let (mut graph, mut layers) = (Graph::new(), self.layers());
+        let dropout = self.config.dropout;
+        let encoded = layers.encode(&mut graph, batch, source_steps, dropout)?;
+        let target_in = graph.input("target_in", [batch, target_steps], Dtype::U32);
+        let target_out = graph.input("target_out", [batch, target_steps], Dtype::U32);
+        let table = layers.get(&mut graph, "decoder.embedding.weight");
+        let words = graph.embedding(table, target_in)?;
+        let words = graph.dropout(words, dropout)?;
+        let DecoderOutputs { features, weights, .. } = layers.decode(&mut graph, &encoded, words)?;
+        let logits = layers.logits(&mut graph, features, dropout)?;
+        let loss = graph.cross_entropy(logits, target_out, label_smoothing)?;
+        let (names, values): (Vec<_>, Vec<_>) = layers.used.into_iter().unzip();
+        let gradients = graph.gradients(loss, &values)?;
+        let gradients = names.into_iter().zip(gradients).collect();
+        Ok(TrainingGraph { graph, loss, logits, weights, gradients })
+    }
+
+    /// The encoder for `sentences` sources; with a `beam` over 1 every sentence's results stand `beam` times in a row.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn encoding_graph(&self, sentences: usize, steps: usize, beam: usize) -> Result<EncodingGraph> {
+        let mut graph = Graph::new();
+        let encoded = self.layers().encode(&mut graph, sentences, steps, 0.0)?;
+        let [mut annotation, mut key, mut state] = [encoded.annotation, encoded.key, encoded.state];
+        if beam > 1 {
+            let rows = graph.input("rows", [sentences * beam], Dtype::U32);
+            for value in [&mut annotation, &mut key, &mut state] {
+                let mut dims = graph.dims(*value).to_vec();
+                let table = graph.reshape(*value, [sentences, dims.iter().skip(1).product()])?;
+                let repeated = graph.embedding(table, rows)?;
+                dims[0] = sentences * beam;
+                *value = graph.reshape(repeated, dims.as_slice())?;
+            }
+        }
+        Ok(EncodingGraph { graph, annotation, key, state })
+    }
+
+    /// One step of the decoder for `rows` hypotheses over sources of `steps` tokens.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn decoding_graph(&self, rows: usize, steps: usize) -> Result<DecodingGraph> {
+        let (mut graph, mut layers) = (Graph::new(), self.layers());
+        let config = &self.config;
+        let tokens = graph.input("tokens", [rows], Dtype::U32);
+        let lengths = graph.input("lengths", [rows], Dtype::U32);
+        let mut input = |name: &str, shape: &[usize]| graph.input(name, shape, Dtype::F32);
+        let annotation = input("annotation", &[rows, steps, 2 * config.hidden]);
+        let key = input("key", &[rows, steps, config.attention]);
+        let state = input("state", &[rows, config.hidden]);
+        let table = layers.get(&mut graph, "decoder.embedding.weight");
+        let words = graph.embedding(table, tokens)?;
+        let words = graph.reshape(words, [rows, 1, config.embedding])?;
+        let encoded = Encoded { annotation, key, state, lengths };
+        let DecoderOutputs { features, states, .. } = layers.decode(&mut graph, &encoded, words)?;
+        let next_state = graph.select(states, 1)?;
+        let logits = layers.logits(&mut graph, features, 0.0)?;
+        Ok(DecodingGraph { graph, tokens, annotation, key, state, lengths, logits, next_state })
+    }
+
+    /// Teacher forcing of one target of `target_steps` tokens, for its alignment weights `[1, T, S]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn alignment_graph(&self, source_steps: usize, target_steps: usize) -> Result<(Graph, Value)> {
+        let (mut graph, mut layers) = (Graph::new(), self.layers());
+        let encoded = layers.encode(&mut graph, 1, source_steps, 0.0)?;
+        let target_in = graph.input("target_in", [1, target_steps], Dtype::U32);
+        let table = layers.get(&mut graph, "decoder.embedding.weight");
+        let words = graph.embedding(table, target_in)?;
+        let outputs = layers.decode(&mut graph, &encoded, words)?;
+        Ok((graph, outputs.weights))
+    }
+}

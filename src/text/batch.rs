@@ -1,0 +1,237 @@
+//! Length buckets and batches: few static shapes, little padding, an order that a seed decides.
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::shapes::{Bucket, Grid, Shape};
+use super::{BOS, EOS, Example, PAD};
+use crate::{Error, Result};
+
+/// Token ids of one batch, row-major, padded with [`PAD`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// B: rows, filler included.
+    pub rows: usize,
+    /// S: steps of the source, its `<eos>` included.
+    pub source_steps: usize,
+    /// T: steps of the target, its `<eos>` included.
+    pub target_steps: usize,
+    /// `[B, S]` sources, each ending in [`EOS`].
+    pub source: Vec<u32>,
+    /// `[B]` source lengths with `<eos>`; 0 for filler.
+    pub lengths: Vec<u32>,
+    /// `[B, T]` what the decoder reads: `<bos>` y1 … yn.
+    pub target_in: Vec<u32>,
+    /// `[B, T]` what the decoder should answer: y1 … yn `<eos>`.
+    pub target_out: Vec<u32>,
+    /// `[B]` the example of each row; `None` for filler.
+    pub indices: Vec<Option<usize>>,
+    /// How many tokens of `target_out` are not padding.
+    pub target_tokens: usize,
+}
+
+/// Which examples form a batch, and its shape; made by [`Buckets::epoch`] and [`Buckets::in_order`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchPlan {
+    shape: Shape,
+    examples: Vec<usize>,
+}
+
+impl BatchPlan {
+    /// S of the batch.
+    pub fn source_steps(&self) -> usize {
+        self.shape.source
+    }
+
+    /// T of the batch.
+    pub fn target_steps(&self) -> usize {
+        self.shape.target
+    }
+
+    /// The examples of the batch, at most as many as its rows.
+    pub fn examples(&self) -> &[usize] {
+        &self.examples
+    }
+}
+
+/// How much of the batches is padding.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Waste {
+    /// The share of source positions that hold padding, filler rows included, in percent.
+    pub source: f64,
+    /// The share of target positions that hold padding, filler rows included, in percent.
+    pub target: f64,
+}
+
+/// Examples sorted into at most [`MAX_SHAPES`](super::MAX_SHAPES) shapes.
+#[derive(Debug, Clone)]
+pub struct Buckets {
+    examples: Vec<Example>,
+    rows: usize,
+    buckets: Vec<Bucket>,
+}
+
+impl Buckets {
+    /// Sorts `examples` into buckets for batches of exactly `batch_rows` rows; S and T are multiples of `width`.
+    ///
+    /// It starts from one bucket and cuts, again and again, the bucket and the length (of source or target) where the
+    /// cut saves most padded positions, filler rows counted; each bucket's shape is the least that holds its members.
+    ///
+    /// # Errors
+    /// [`Error::Data`] without examples, rows or width.
+    pub fn new(examples: impl Into<Vec<Example>>, batch_rows: usize, width: usize) -> Result<Self> {
+        let examples = examples.into();
+        check(&examples, batch_rows, width)?;
+        let all = examples.iter().map(Shape::of).enumerate().collect();
+        let buckets = Grid { rows: batch_rows, width }.cut(all);
+        Ok(Self { examples, rows: batch_rows, buckets })
+    }
+
+    /// As [`Buckets::new`], but in the shapes of `like` wherever they hold an example, so that its compiled Programs
+    /// serve these examples too. Examples longer than every shape of `like` get buckets of their own.
+    ///
+    /// # Errors
+    /// [`Error::Data`] without examples or width.
+    pub fn like(like: &Self, examples: impl Into<Vec<Example>>, width: usize) -> Result<Self> {
+        let examples = examples.into();
+        check(&examples, like.rows, width)?;
+        let mut buckets: Vec<Bucket> =
+            like.buckets.iter().map(|bucket| Bucket { shape: bucket.shape, members: Vec::new() }).collect();
+        // The first that fits is then the cheapest that fits.
+        buckets.sort_by_key(|bucket| bucket.shape.steps());
+        let mut longer = Vec::new();
+        for (index, shape) in examples.iter().map(Shape::of).enumerate() {
+            match buckets.iter_mut().find(|bucket| shape.fits(bucket.shape)) {
+                Some(bucket) => bucket.members.push(index),
+                None => longer.push((index, shape)),
+            }
+        }
+        let grid = Grid { rows: like.rows, width };
+        if !longer.is_empty() {
+            buckets.extend(grid.cut(longer));
+        }
+        grid.settle(&mut buckets);
+        Ok(Self { examples, rows: like.rows, buckets })
+    }
+
+    /// The examples, in the order they were given.
+    pub fn examples(&self) -> &[Example] {
+        &self.examples
+    }
+
+    /// The distinct (S, T), by S, then T.
+    pub fn shapes(&self) -> Vec<(usize, usize)> {
+        let mut shapes: Vec<_> = self.buckets.iter().map(|bucket| (bucket.shape.source, bucket.shape.target)).collect();
+        shapes.sort_unstable();
+        shapes.dedup();
+        shapes
+    }
+
+    /// How much of one epoch's positions is padding.
+    pub fn waste(&self) -> Waste {
+        let (mut source_all, mut target_all) = (0, 0);
+        for bucket in &self.buckets {
+            let rows = bucket.members.len().div_ceil(self.rows) * self.rows;
+            source_all += rows * bucket.shape.source;
+            target_all += rows * bucket.shape.target;
+        }
+        let source: usize = self.examples.iter().map(|example| Shape::of(example).source).sum();
+        let target: usize = self.examples.iter().map(|example| Shape::of(example).target).sum();
+        let percent = |full: usize, all: usize| 100.0 * (1.0 - full as f64 / all.max(1) as f64);
+        Waste { source: percent(source, source_all), target: percent(target, target_all) }
+    }
+
+    /// The batches of one epoch, in an order that `seed` and `epoch` alone decide: examples shuffled within their
+    /// bucket, then batches shuffled. A cursor into the result is all that a resumed run needs.
+    pub fn epoch(&self, seed: u64, epoch: u64) -> Vec<BatchPlan> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        // Streams of one key never meet, whatever the seeds of other runs are.
+        rng.set_stream(epoch);
+        let mut plans = Vec::new();
+        for bucket in &self.buckets {
+            let mut members = bucket.members.clone();
+            members.shuffle(&mut rng);
+            self.plan(bucket.shape, &members, &mut plans);
+        }
+        plans.shuffle(&mut rng);
+        plans
+    }
+
+    /// Every example once, shorter sources first: for evaluation.
+    pub fn in_order(&self) -> Vec<BatchPlan> {
+        let mut plans = Vec::new();
+        // The buckets themselves lie in this order from the start.
+        for bucket in &self.buckets {
+            let mut members = bucket.members.clone();
+            members.sort_by_key(|&index| (self.examples.get(index).map(Shape::of), index));
+            self.plan(bucket.shape, &members, &mut plans);
+        }
+        plans
+    }
+
+    /// Cuts the members of a bucket into batches.
+    fn plan(&self, shape: Shape, members: &[usize], plans: &mut Vec<BatchPlan>) {
+        plans.extend(members.chunks(self.rows).map(|examples| BatchPlan { shape, examples: examples.to_vec() }));
+    }
+
+    /// The token ids of a plan. It has exactly `batch_rows` rows; those without an example are all [`PAD`] and have
+    /// length 0. A row of a plan that other buckets made, and that does not fit here, is left as filler.
+    pub fn batch(&self, plan: &BatchPlan) -> Batch {
+        let (rows, source_steps, target_steps) = (self.rows, plan.shape.source, plan.shape.target);
+        let mut batch = Batch {
+            rows,
+            source_steps,
+            target_steps,
+            source: Vec::with_capacity(rows * source_steps),
+            lengths: Vec::with_capacity(rows),
+            target_in: Vec::with_capacity(rows * target_steps),
+            target_out: Vec::with_capacity(rows * target_steps),
+            indices: Vec::with_capacity(rows),
+            target_tokens: 0,
+        };
+        for row in 0..rows {
+            let placed = plan.examples.get(row).and_then(|&index| {
+                let example = self.examples.get(index)?;
+                let shape = Shape::of(example);
+                shape.fits(plan.shape).then_some((index, example, shape))
+            });
+            if let Some((_, example, shape)) = placed {
+                batch.source.extend(&example.source);
+                batch.target_in.push(BOS);
+                batch.target_in.extend(&example.target);
+                batch.target_out.extend(&example.target);
+                batch.target_out.push(EOS);
+                // Never the maximum: `check` has kept the positions of a batch within u32.
+                batch.lengths.push(u32::try_from(shape.source).unwrap_or(u32::MAX));
+                batch.target_tokens += shape.target;
+            } else {
+                batch.lengths.push(0);
+            }
+            batch.indices.push(placed.map(|(index, ..)| index));
+            batch.source.resize((row + 1) * source_steps, PAD);
+            batch.target_in.resize((row + 1) * target_steps, PAD);
+            batch.target_out.resize((row + 1) * target_steps, PAD);
+        }
+        batch
+    }
+}
+
+/// What every constructor asks of its arguments.
+fn check(examples: &[Example], batch_rows: usize, width: usize) -> Result<()> {
+    let longest = examples.iter().map(|example| Shape::of(example).steps()).max().unwrap_or(0);
+    // Shaders count positions in u32. Rounding to the width at most adds the width to each side.
+    let positions = width.checked_mul(2).and_then(|more| more.checked_add(longest)?.checked_mul(batch_rows));
+    let wrong = if examples.is_empty() {
+        "there are no examples; give at least one".to_owned()
+    } else if batch_rows == 0 {
+        "a batch of 0 rows holds nothing; use 1 or more".to_owned()
+    } else if width == 0 {
+        "lengths cannot be multiples of 0; use a width of 1 or more".to_owned()
+    } else if positions.and_then(|count| u32::try_from(count).ok()).is_none() {
+        format!("{batch_rows} rows of up to {longest} tokens pass 2^32 positions; use fewer rows or shorter texts")
+    } else {
+        return Ok(());
+    };
+    Err(Error::data("batches", wrong))
+}

@@ -1,0 +1,125 @@
+//! Sentence pairs: from tab-separated files to token ids.
+
+use std::path::Path;
+
+use super::{EOS, Tokenizer};
+use crate::{Error, Result};
+
+/// A source text and the target text that answers it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pair {
+    /// What the encoder reads.
+    pub source: String,
+    /// What the decoder writes.
+    pub target: String,
+}
+
+impl Pair {
+    /// A pair of these two texts.
+    pub fn new(source: impl Into<String>, target: impl Into<String>) -> Self {
+        Self { source: source.into(), target: target.into() }
+    }
+}
+
+/// A [`Pair`] as token ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// The source's ids; the last is [`EOS`].
+    pub source: Vec<u32>,
+    /// The target's ids y1 to yn, without `<bos>` and `<eos>`: batches add those.
+    pub target: Vec<u32>,
+}
+
+/// Reads pairs from a UTF-8 file with one `source<TAB>target` per line.
+///
+/// Lines may end in CRLF, the file may start with a byte order mark, and one empty line may end it.
+///
+/// # Errors
+/// [`Error::Io`] where the file cannot be read; [`Error::Data`] with the line for everything else.
+pub fn read_tsv(path: impl AsRef<Path>) -> Result<Vec<Pair>> {
+    let path = path.as_ref();
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    parse_tsv(&bytes).map_err(|message| Error::data(path.display().to_string(), message))
+}
+
+/// The pairs in `bytes`, or what is wrong with them.
+fn parse_tsv(bytes: &[u8]) -> Result<Vec<Pair>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let good = bytes.get(..error.valid_up_to()).unwrap_or(bytes);
+        let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
+        let byte = 1 + good.iter().rev().take_while(|&&byte| byte != b'\n').count();
+        format!("line {line}, byte {byte}: not UTF-8; convert the file to UTF-8")
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut lines: Vec<&str> = text.lines().collect();
+    // `lines` has taken the last line feed; a file may have one more.
+    lines.pop_if(|line| line.is_empty());
+    if lines.is_empty() {
+        return Err("the file is empty; write one source<TAB>target per line".to_owned());
+    }
+    lines
+        .iter()
+        .zip(1..)
+        .map(|(line, number)| parse_line(line).map_err(|why| format!("line {number}: {why}")))
+        .collect()
+}
+
+/// The pair on one line, or what is wrong with it.
+fn parse_line(line: &str) -> Result<Pair, String> {
+    if line.trim().is_empty() {
+        return Err("the line is blank; delete it, or write source<TAB>target".to_owned());
+    }
+    match line.split('\t').collect::<Vec<_>>().as_slice() {
+        [source, _] if source.trim().is_empty() => {
+            Err("the source (before the tab) is empty; fill it in, or delete the line".to_owned())
+        }
+        [_, target] if target.trim().is_empty() => {
+            Err("the target (after the tab) is empty; fill it in, or delete the line".to_owned())
+        }
+        [source, target] => Ok(Pair::new(*source, *target)),
+        [_] => Err("there is no tab; write source<TAB>target".to_owned()),
+        columns => Err(format!(
+            "there are {} tabs, and one is wanted; write source<TAB>target, and keep other tabs out of the texts",
+            columns.len() - 1
+        )),
+    }
+}
+
+/// Turns pairs into token ids; `name` is the file or task they came from, for messages.
+///
+/// Pairs are numbered like the lines of [`read_tsv`], from 1. `max_length` counts the `<eos>` of either side.
+///
+/// # Errors
+/// [`Error::Data`] with the line where a side is longer than `max_length`, or holds no token at all.
+pub fn encode_pairs(
+    name: &str,
+    pairs: &[Pair],
+    source_tokenizer: &Tokenizer,
+    target_tokenizer: &Tokenizer,
+    max_length: usize,
+) -> Result<Vec<Example>> {
+    let encode = |line: usize, side: &str, text: &str, tokenizer: &Tokenizer| {
+        let ids = tokenizer.encode(text)?;
+        if ids.is_empty() {
+            return Err(Error::data(name, format!("line {line}: the {side} holds no tokens; drop the line")));
+        }
+        let length = ids.len() + 1;
+        if length > max_length {
+            let message = format!(
+                "line {line}: the {side} has {length} tokens with its <eos>, more than the {max_length} allowed; \
+                 raise --max-length or drop the line"
+            );
+            return Err(Error::data(name, message));
+        }
+        Ok(ids)
+    };
+    pairs
+        .iter()
+        .zip(1..)
+        .map(|(pair, line)| {
+            let mut source = encode(line, "source", &pair.source, source_tokenizer)?;
+            source.push(EOS);
+            Ok(Example { source, target: encode(line, "target", &pair.target, target_tokenizer)? })
+        })
+        .collect()
+}

@@ -1,0 +1,204 @@
+//! Text to token ids and back, over the `tokenizers` crate.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use tokenizers::decoders::fuse::Fuse;
+use tokenizers::models::wordlevel::WordLevel;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
+use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
+
+use super::vocabulary::{self, TokenUnit};
+use super::{BOS, EOS, PAD, SPECIALS, UNK};
+use crate::{Error, Result};
+
+/// Every Unicode scalar, newlines too. Not `(?s).`: Oniguruma, which Hugging Face's Python package uses, reads `(?s)`
+/// in another way than Rust's engines do.
+const ANY_SCALAR: &str = r"[\s\S]";
+
+/// A vocabulary and the way a text is cut into its tokens; on disk a Hugging Face `tokenizer.json`.
+///
+/// Ids 0 to 3 are `<pad>`, `<bos>`, `<eos>` and `<unk>` ([`SPECIALS`]). Text never becomes one of the first three:
+/// a text that holds `<eos>` is read as those five characters, or as an unknown word.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+}
+
+impl Tokenizer {
+    /// Builds the vocabulary of `texts`: the specials, then tokens by frequency (descending), then by code point.
+    ///
+    /// `max_size` limits the vocabulary, the four specials included.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where the texts hold no token, or `max_size` leaves no room for one.
+    pub fn train<'a>(unit: TokenUnit, texts: impl Iterator<Item = &'a str>, max_size: Option<usize>) -> Result<Self> {
+        if let Some(size) = max_size.filter(|&size| size <= SPECIALS.len()) {
+            let message = format!(
+                "a size of {size} leaves no room beside the four special tokens; allow {} or more",
+                SPECIALS.len() + 1
+            );
+            return Err(Error::data("vocabulary", message));
+        }
+        let ranked = vocabulary::rank(unit, texts, max_size);
+        if ranked.len() == SPECIALS.len() {
+            return Err(Error::data("vocabulary", format!("the text holds no {unit} to learn; give it text")));
+        }
+        Self::build(unit, ranked).map_err(|source| Error::data("vocabulary", source.to_string()))
+    }
+
+    /// Assembles the parts that make [`tokenizers`] cut text as `unit` says; the place of a token is its id.
+    fn build(unit: TokenUnit, ranked: Vec<String>) -> tokenizers::Result<Self> {
+        let vocab = ranked.into_iter().zip(0..).collect();
+        let model = WordLevel::builder().vocab(vocab).unk_token("<unk>".to_owned()).build()?;
+        let mut inner = tokenizers::Tokenizer::new(model);
+        match unit {
+            TokenUnit::Chars => {
+                let pattern = SplitPattern::Regex(ANY_SCALAR.to_owned());
+                let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?;
+                inner.with_pre_tokenizer(Some(PreTokenizerWrapper::Split(split)));
+                inner.with_decoder(Some(DecoderWrapper::Fuse(Fuse::new())));
+            }
+            // Without a decoder, tokens are joined by one space.
+            TokenUnit::Words => {
+                inner.with_pre_tokenizer(Some(PreTokenizerWrapper::WhitespaceSplit(WhitespaceSplit)));
+            }
+        }
+        inner.add_special_tokens(SPECIALS.map(|token| AddedToken::from(token, true)))?;
+        Ok(Self::for_user_text(inner))
+    }
+
+    /// Turns off everything that would read more, or less, out of a text than its own tokens.
+    fn for_user_text(mut inner: tokenizers::Tokenizer) -> Self {
+        // "<eos>" within a text is text. This setting is not kept in the file, so `load` needs it too.
+        inner.set_encode_special_tokens(true);
+        // Lengths and padding belong to the batches; a file made elsewhere may ask for its own.
+        inner.with_padding(None);
+        // Removing a truncation cannot fail: only its stride is ever checked.
+        let _ = inner.with_truncation(None);
+        Self { inner }
+    }
+
+    /// The ids of `text`, without `<bos>` and `<eos>`; what the vocabulary lacks becomes [`UNK`].
+    ///
+    /// # Errors
+    /// [`Error::Data`] where the tokenizer refuses the text (only files made elsewhere do).
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, false).map_err(|source| refused(text, &*source))?;
+        // A word spelled like a special token still finds that token's entry in the vocabulary: it is an unknown word.
+        Ok(encoding.get_ids().iter().map(|&id| if is_silent(id) { UNK } else { id }).collect())
+    }
+
+    /// The text of `ids`: `<pad>`, `<bos>`, `<eos>` and ids outside the vocabulary are skipped, `<unk>` is shown.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let visible: Vec<u32> = ids.iter().copied().filter(|&id| !is_silent(id)).collect();
+        self.inner.decode(&visible, false).unwrap_or_else(|_| {
+            // Neither decoder of this crate fails; one from elsewhere may. The bare tokens say more than nothing.
+            visible.iter().filter_map(|&id| self.inner.id_to_token(id)).collect::<Vec<_>>().join(" ")
+        })
+    }
+
+    /// One token as it stands in the vocabulary: what metrics compare with [`Tokenizer::tokens`].
+    pub fn piece(&self, id: u32) -> String {
+        self.inner.id_to_token(id).unwrap_or_else(|| format!("<no token {id}>"))
+    }
+
+    /// One token for a picture or a table: white space and control characters get a visible sign.
+    pub fn token(&self, id: u32) -> String {
+        let token = self.piece(id);
+        let mut shown = String::with_capacity(token.len());
+        for c in token.chars() {
+            match c {
+                ' ' => shown.push('␣'),
+                '\n' => shown.push('⏎'),
+                '\t' => shown.push('⇥'),
+                c if c.is_whitespace() || c.is_control() => shown.push_str(&format!("U+{:04X}", u32::from(c))),
+                c => shown.push(c),
+            }
+        }
+        shown
+    }
+
+    /// The pieces that `text` is cut into, as written (also those that the vocabulary lacks): what metrics compare.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn tokens(&self, text: &str) -> Result<Vec<String>> {
+        let encoding = self.inner.encode(text, false).map_err(|source| refused(text, &*source))?;
+        let pieces = encoding.get_offsets().iter().zip(encoding.get_tokens());
+        // A byte-level vocabulary made elsewhere may cut within a scalar; then the token's own name is what there is.
+        Ok(pieces.map(|(&(start, end), token)| text.get(start..end).unwrap_or(token).to_owned()).collect())
+    }
+
+    /// How many ids there are, the specials included.
+    pub fn size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Writes `path` as a Hugging Face `tokenizer.json`: to a temporary name, synced, then renamed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let json = self.inner.to_string(true).map_err(|source| Error::data(show(path), source.to_string()))?;
+        crate::files::write_atomically(path, json.as_bytes())
+    }
+
+    /// Reads a Hugging Face `tokenizer.json`, of this crate or from elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no tokenizer, its first four ids are
+    /// not [`SPECIALS`], or its ids have gaps.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = crate::files::read(path)?;
+        let inner = tokenizers::Tokenizer::from_bytes(&bytes)
+            .map_err(|source| Error::data(show(path), format!("not a Hugging Face tokenizer.json: {source}")))?;
+        for (wanted, special) in (0..).zip(SPECIALS) {
+            let got = inner.token_to_id(special);
+            if got != Some(wanted) {
+                let got = got.map_or("is missing".to_owned(), |id| format!("has id {id}"));
+                let message = format!(
+                    "`{special}` {got}, and must have id {wanted}; make the tokenizer with the special tokens \
+                     <pad>, <bos>, <eos>, <unk> first, in this order"
+                );
+                return Err(Error::data(show(path), message));
+            }
+        }
+        let tokenizer = Self::for_user_text(inner);
+        tokenizer.check_ids(path)?;
+        Ok(tokenizer)
+    }
+
+    /// Embedding tables have one row per id from 0 to `size() - 1`: an id past that would read outside them.
+    fn check_ids(&self, path: &Path) -> Result<()> {
+        let ids: HashSet<u32> = self.inner.get_vocab(true).into_values().collect();
+        let size = self.size();
+        match (0..).take(size).find(|id| !ids.contains(id)) {
+            Some(id) => {
+                let message =
+                    format!("no token has id {id}, with {size} tokens in all; number them from 0 without gaps");
+                Err(Error::data(show(path), message))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether `id` stands for no text at all.
+fn is_silent(id: u32) -> bool {
+    matches!(id, PAD | BOS | EOS)
+}
+
+/// A path as messages show it.
+fn show(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// What to say where a text cannot be cut into tokens.
+fn refused(text: &str, source: &(dyn std::error::Error + Send + Sync)) -> Error {
+    let start: String = text.chars().take(40).collect();
+    Error::data("tokenizer", format!("cannot encode the text that starts `{start}`: {source}"))
+}

@@ -1,0 +1,104 @@
+//! Everything a run needs to go on exactly where it was, in one file that is whole or absent.
+
+use std::{collections::HashMap, path::Path};
+
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+
+use super::Trainer;
+use crate::{
+    Error, Gpu, Result, files,
+    graph::Parameters,
+    model::{StoredTensor, write_tensors},
+};
+
+/// The checkpoint's name in a run's folder.
+pub const CHECKPOINT: &str = "checkpoint.safetensors";
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// The epoch under way, from 0.
+    pub epoch: u64,
+    /// Batches of that epoch done.
+    pub batch: u64,
+    /// Seconds of training so far, over all sessions.
+    pub seconds: f64,
+    /// Target tokens seen.
+    pub tokens: u64,
+    /// The best exact match of a validation so far, in percent, and its token error rate.
+    pub best: Option<(f64, f64)>,
+    /// Whether the run has used up its budget.
+    pub finished: bool,
+}
+
+const METADATA: &str = "progress";
+
+fn groups(trainer: &Trainer) -> [(&'static str, &Parameters); 3] {
+    let state = &trainer.state;
+    [("parameter", &state.parameters), ("first", &state.first), ("second", &state.second)]
+}
+
+/// Writes a checkpoint.
+///
+/// # Errors
+/// [`Error::Io`], or what reading back reports.
+pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progress) -> Result<()> {
+    let path = folder.join(CHECKPOINT);
+    let mut tensors = Vec::new();
+    for (group, parameters) in groups(trainer) {
+        let stored = StoredTensor::of_parameters(gpu, parameters)?;
+        tensors.extend(
+            stored.into_iter().map(|tensor| StoredTensor { name: format!("{group}.{}", tensor.name), ..tensor }),
+        );
+    }
+    let progress =
+        serde_json::to_string(progress).map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
+    write_tensors(&path, &tensors, Some(HashMap::from([(METADATA.to_owned(), progress)])))
+}
+
+/// How far the run of a folder is, if it has a checkpoint.
+///
+/// # Errors
+/// [`Error::Data`] for a damaged checkpoint.
+pub(super) fn progress(folder: &Path) -> Result<Option<Progress>> {
+    let path = folder.join(CHECKPOINT);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = files::read(&path)?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&path, &error.to_string()))?;
+    let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA));
+    let text = text.ok_or_else(|| damaged(&path, "it does not say how far the run is"))?;
+    serde_json::from_str(text).map(Some).map_err(|error| damaged(&path, &error.to_string()))
+}
+
+/// Restores parameters and moments.
+///
+/// # Errors
+/// [`Error::Data`] for a checkpoint that is damaged or of another model.
+pub(super) fn load(gpu: &Gpu, folder: &Path, trainer: &Trainer) -> Result<()> {
+    let path = folder.join(CHECKPOINT);
+    let bytes = files::read(&path)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&path, &error.to_string()))?;
+    let mut found = Vec::new();
+    for (group, parameters) in groups(trainer) {
+        for name in parameters.names() {
+            let full = format!("{group}.{name}");
+            let view = file.tensor(&full).map_err(|error| damaged(&path, &format!("{full}: {error}")))?;
+            let tensor = parameters.tensor(name).filter(|tensor| tensor.shape().dims() == view.shape());
+            match tensor {
+                Some(tensor) if view.dtype() == Dtype::F32 => found.push((tensor, view)),
+                _ => return Err(damaged(&path, &format!("{full} has shape {:?}", view.shape()))),
+            }
+        }
+    }
+    found.iter().try_for_each(|(tensor, view)| gpu.write(tensor, view.data()))
+}
+
+fn damaged(path: &Path, why: &str) -> Error {
+    let message = format!("not a whole checkpoint of this run ({why}); restore it, or start again with --overwrite");
+    Error::data(path.display().to_string(), message)
+}

@@ -1,0 +1,15 @@
+//! Training: the step on the device, the loop over data, checkpoints and exact resumption.
+
+mod checkpoint;
+mod monitor;
+mod optimizer;
+mod options;
+mod run;
+mod trainer;
+
+pub use checkpoint::Progress;
+pub use monitor::Reading;
+pub use optimizer::{Optimizer, State};
+pub use options::{Budget, Data, TrainOptions};
+pub use run::{Event, Outcome, train};
+pub use trainer::Trainer;

@@ -1,0 +1,86 @@
+//! Loss and gradient norm, read back without waiting.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::{Error, Gpu, Result, Tensor, gpu::ELEMENT};
+
+/// What a step reported.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    /// The step.
+    pub step: u64,
+    /// The loss per target token.
+    pub loss: f32,
+    /// The global norm of the gradients before clipping.
+    pub norm: f32,
+    /// Steps so far whose loss or norm was not finite; their update was skipped.
+    pub skipped: u32,
+    /// The last such step.
+    pub last_skipped: u32,
+}
+
+/// Copies the numbers of a step to mapped memory; they arrive when the device gets there.
+#[derive(Debug)]
+pub(super) struct Monitor {
+    gpu: Gpu,
+    loss: Tensor,
+    report: Tensor,
+    idle: Vec<wgpu::Buffer>,
+    arrived: (Sender<Arrival>, Receiver<Arrival>),
+}
+
+type Arrival = (u64, wgpu::Buffer, Result<(), wgpu::BufferAsyncError>);
+
+impl Monitor {
+    pub fn new(gpu: &Gpu, loss: &Tensor, report: &Tensor) -> Self {
+        Self { gpu: gpu.clone(), loss: loss.clone(), report: report.clone(), idle: Vec::new(), arrived: channel() }
+    }
+
+    /// Asks for the numbers of `step`, which was submitted last.
+    pub fn request(&mut self, step: u64) -> Result<()> {
+        let bytes = self.loss.bytes() + self.report.bytes();
+        let buffer = match self.idle.pop() {
+            Some(buffer) => buffer,
+            None => self.gpu.readback_buffer("monitor", bytes)?,
+        };
+        let mut encoder =
+            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("monitor") });
+        for (tensor, offset) in [(&self.loss, 0), (&self.report, ELEMENT)] {
+            encoder.copy_buffer_to_buffer(tensor.buffer(), tensor.offset(), &buffer, offset, tensor.bytes());
+        }
+        let (sender, back) = (self.arrived.0.clone(), buffer.clone());
+        encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, .., move |result| {
+            // The receiver lives as long as the run; after it nobody asks.
+            let _ = sender.send((step, back, result));
+        });
+        self.gpu.queue().submit([encoder.finish()]);
+        Ok(())
+    }
+
+    /// What has arrived; with `wait`, everything that was asked for.
+    pub fn readings(&mut self, wait: bool) -> Result<Vec<Reading>> {
+        if wait {
+            self.gpu.wait(None)?;
+        } else {
+            let polled = self.gpu.device().poll(wgpu::PollType::Poll);
+            self.gpu.check()?;
+            polled.map_err(|error| Error::Gpu { kernel: "monitor".into(), message: error.to_string() })?;
+        }
+        let mut readings = Vec::new();
+        while let Ok((step, buffer, result)) = self.arrived.1.try_recv() {
+            let failed = |message: String| Error::Gpu { kernel: "monitor".into(), message };
+            result.map_err(|error| failed(error.to_string()))?;
+            let words: Vec<u32> = {
+                let mapped = buffer.slice(..).get_mapped_range().map_err(|error| failed(error.to_string()))?;
+                bytemuck::pod_collect_to_vec(&mapped)
+            };
+            buffer.unmap();
+            if let [loss, norm, _, skipped, last_skipped, ..] = words[..] {
+                let (loss, norm) = (f32::from_bits(loss), f32::from_bits(norm));
+                readings.push(Reading { step, loss, norm, skipped, last_skipped });
+            }
+            self.idle.push(buffer);
+        }
+        Ok(readings)
+    }
+}

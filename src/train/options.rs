@@ -1,0 +1,147 @@
+//! What a training run is told.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    model::Readout,
+    text::{Pair, Task, TokenUnit, read_tsv},
+};
+
+/// Where sentence pairs come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Data {
+    /// A built-in task.
+    Task(Task),
+    /// Tab-separated files.
+    Files {
+        /// Pairs to learn from.
+        train: PathBuf,
+        /// Pairs to check with.
+        valid: PathBuf,
+    },
+}
+
+/// When a run ends: at the first of these that is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Budget {
+    /// Passes over the data.
+    pub epochs: Option<u64>,
+    /// Steps.
+    pub steps: Option<u64>,
+    /// Minutes of training, validation included, over all sessions of the run.
+    pub minutes: Option<f64>,
+}
+
+/// Everything that decides what a run computes. Two runs with equal options give the same parameters on the same adapter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainOptions {
+    /// The data.
+    pub data: Data,
+    /// What a source token is.
+    pub source_unit: TokenUnit,
+    /// What a target token is.
+    pub target_unit: TokenUnit,
+    /// The largest vocabulary of either side, specials included; the rarest tokens become `<unk>`.
+    pub max_vocabulary: Option<usize>,
+    /// The longest source or target, `<eos>` included.
+    pub max_length: usize,
+    /// Sentence pairs per step.
+    pub batch: usize,
+    /// Adam's learning rate.
+    pub learning_rate: f32,
+    /// Gradients are scaled down to this global norm.
+    pub clip_norm: f32,
+    /// Label smoothing.
+    pub label_smoothing: f32,
+    /// Dropout on embedded words and on what the output layer reads.
+    pub dropout: f32,
+    /// Size of an embedded word.
+    pub embedding: usize,
+    /// Size of a hidden state, of the alignment layer and of the readout.
+    pub hidden: usize,
+    /// The kind of readout.
+    pub readout: Readout,
+    /// Layers of the encoder.
+    pub layers: usize,
+    /// Decides first values, order of the data and dropout.
+    pub seed: u64,
+    /// Steps between validations; `None`: once per epoch.
+    pub validate_every: Option<u64>,
+}
+
+impl TrainOptions {
+    /// The defaults for some data: a task brings its own units and a model of the size that it needs.
+    pub fn new(data: Data) -> Self {
+        let task = matches!(data, Data::Task(_));
+        let target_unit = if data == Data::Task(Task::Numbers) { TokenUnit::Words } else { TokenUnit::Chars };
+        Self {
+            data,
+            source_unit: TokenUnit::Chars,
+            target_unit,
+            max_vocabulary: None,
+            max_length: 100,
+            batch: 128,
+            learning_rate: if task { 2e-3 } else { 1e-3 },
+            clip_norm: 1.0,
+            label_smoothing: 0.0,
+            dropout: 0.0,
+            embedding: if task { 64 } else { 128 },
+            hidden: if task { 128 } else { 256 },
+            readout: Readout::Tanh,
+            layers: 1,
+            seed: 1,
+            validate_every: None,
+        }
+    }
+
+    /// Checks what no later part checks.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the option.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |option: &str, message: String| Err(Error::data(option, message));
+        if self.batch == 0 {
+            return wrong("--batch", "must be at least 1".into());
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return wrong("--learning-rate", format!("{} is not a positive number", self.learning_rate));
+        }
+        if !(self.clip_norm > 0.0 && self.clip_norm.is_finite()) {
+            return wrong("--clip-norm", format!("{} is not a positive number", self.clip_norm));
+        }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            return wrong("--label-smoothing", format!("{} is not from 0 to less than 1", self.label_smoothing));
+        }
+        if self.validate_every == Some(0) {
+            return wrong("--validate-every", "must be at least 1".into());
+        }
+        Ok(())
+    }
+
+    /// The name of the data, for messages and folders.
+    pub fn data_name(&self) -> String {
+        match &self.data {
+            Data::Task(task) => task.to_string(),
+            Data::Files { train, .. } => train.display().to_string(),
+        }
+    }
+
+    /// Reads or makes the pairs: those to learn from and those to check with.
+    ///
+    /// # Errors
+    /// As [`read_tsv`].
+    pub fn pairs(&self) -> Result<(Vec<Pair>, Vec<Pair>)> {
+        match &self.data {
+            Data::Task(task) => {
+                let data = task.generate(self.seed);
+                Ok((data.train, data.valid))
+            }
+            Data::Files { train, valid } => Ok((read_tsv(train)?, read_tsv(valid)?)),
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The loop over data: steps, validations, checkpoints, and going on where a run stopped.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde_json::json;
+
+use super::{
+    Budget, Data, Progress, Reading, TrainOptions, Trainer,
+    checkpoint::{self, CHECKPOINT},
+    monitor::Monitor,
+};
+use crate::{
+    Error, Gpu, Result, files,
+    generate::{Generator, evaluate_with},
+    model::{Config, Model},
+    text::{Buckets, Pair, Scores, Tokenizer, encode_pairs},
+};
+
+/// The file that says what a folder's run was told.
+const OPTIONS: &str = "run.json";
+/// The file that its metrics go to, a JSON object a line.
+const METRICS: &str = "metrics.jsonl";
+/// Steps between readings of loss and norm.
+const READ_EVERY: u64 = 10;
+/// Pairs that a validation during training looks at, at most.
+const VALIDATED: usize = 1_000;
+/// Samples shown at a validation.
+const SAMPLES: usize = 3;
+
+/// What happens in a run, for whoever shows it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The data is read and the model made or restored.
+    Started {
+        /// Pairs to learn from.
+        train: usize,
+        /// Pairs to check with.
+        valid: usize,
+        /// Values of all parameters.
+        parameters: usize,
+        /// Steps already done by earlier sessions.
+        resumed: u64,
+        /// Steps of the whole run, as far as the budget says.
+        total: Option<u64>,
+    },
+    /// Loss and norm of a step, every few steps.
+    Step {
+        /// The step's numbers.
+        reading: Reading,
+        /// Target tokens per second in this session.
+        tokens_per_second: f64,
+        /// Steps of the whole run, by the budget and the speed so far.
+        total: Option<u64>,
+    },
+    /// A validation.
+    Validated {
+        /// Steps done.
+        step: u64,
+        /// Scores on (at most a thousand of) the pairs to check with.
+        scores: Scores,
+        /// A few sources with what the model made of them, and the reference.
+        samples: &'a [(Pair, String)],
+        /// Whether it is the best so far: then the model folder holds it.
+        best: bool,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// How far it is.
+    pub progress: Progress,
+    /// Whether it was interrupted; the same command goes on.
+    pub interrupted: bool,
+}
+
+/// Trains a model into `folder` until the budget is used up or `stop` says so (asked after every step), then saves.
+///
+/// A folder that holds the same run is resumed, bit for bit; `overwrite` starts anew.
+///
+/// # Errors
+/// [`Error::Data`] for wrong options or data, a folder that holds another run or a finished one;
+/// [`Error::NonFinite`] if the loss stays infinite or NaN; what the device reports.
+pub fn train(
+    gpu: &Gpu,
+    options: &TrainOptions,
+    budget: Budget,
+    folder: &Path,
+    overwrite: bool,
+    stop: &dyn Fn() -> bool,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome> {
+    options.check()?;
+    let earlier = claim(folder, options, budget, overwrite)?;
+    let (train, valid) = options.pairs()?;
+    let mut run = Run::new(gpu, options, budget, folder, train, valid, earlier)?;
+    observe(Event::Started {
+        train: run.buckets.examples().len(),
+        valid: run.valid.len(),
+        parameters: run.model.parameters.elements(),
+        resumed: run.progress.step,
+        total: run.total(),
+    });
+    run.go(stop, observe)
+}
+
+/// Makes the folder this run's, and returns how far an earlier session of it came.
+fn claim(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: bool) -> Result<Option<Progress>> {
+    let show = folder.display().to_string();
+    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let file = folder.join(OPTIONS);
+    if overwrite {
+        for name in [CHECKPOINT, METRICS] {
+            let path = folder.join(name);
+            if path.exists() {
+                std::fs::remove_file(&path).map_err(Error::io(path))?;
+            }
+        }
+    } else if file.exists() {
+        let other = |message: String| Error::data(&show, format!("{message}; choose another --out, or --overwrite it"));
+        let found: TrainOptions = serde_json::from_slice(&files::read(&file)?)
+            .map_err(|error| other(format!("{OPTIONS} cannot be read ({error})")))?;
+        if &found != options {
+            return Err(other(format!("holds a different run ({})", difference(&found, options))));
+        }
+        let progress = checkpoint::progress(folder)?;
+        if let Some(progress) = progress.filter(|progress| progress.finished && used_up(&budget, progress)) {
+            let message = format!(
+                "this run is finished, after {} steps; more --epochs, --steps or --minutes go on",
+                progress.step
+            );
+            return Err(other(message));
+        }
+        return Ok(progress);
+    } else if std::fs::read_dir(folder).map_err(Error::io(folder))?.next().is_some() {
+        let message = "is not empty and holds no run; choose another --out, or --overwrite it";
+        return Err(Error::data(&show, message));
+    }
+    let text = serde_json::to_vec_pretty(options).map_err(|error| Error::data(OPTIONS, error.to_string()))?;
+    files::write_atomically(&file, &text)?;
+    Ok(None)
+}
+
+/// The first option that differs.
+fn difference(found: &TrainOptions, wanted: &TrainOptions) -> String {
+    let (found, wanted) = (serde_json::to_value(found), serde_json::to_value(wanted));
+    let (Ok(serde_json::Value::Object(found)), Ok(serde_json::Value::Object(wanted))) = (found, wanted) else {
+        return "other options".into();
+    };
+    let differing = found.iter().find(|(name, value)| wanted.get(*name) != Some(value));
+    differing.map_or_else(
+        || "other options".into(),
+        |(name, value)| format!("{name} is {value} there and {} here", wanted.get(name).unwrap_or_default()),
+    )
+}
+
+fn used_up(budget: &Budget, progress: &Progress) -> bool {
+    budget.epochs.is_some_and(|epochs| progress.epoch >= epochs)
+        || budget.steps.is_some_and(|steps| progress.step >= steps)
+        || budget.minutes.is_some_and(|minutes| progress.seconds >= minutes * 60.0)
+}
+
+struct Run<'a> {
+    options: &'a TrainOptions,
+    budget: Budget,
+    folder: PathBuf,
+    model: Model,
+    trainer: Trainer,
+    monitor: Monitor,
+    generator: Generator,
+    buckets: Buckets,
+    valid: Vec<Pair>,
+    metrics: File,
+    progress: Progress,
+    /// Progress at the start of this session, and when that was.
+    start: (Progress, Instant),
+    skipped: u32,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        gpu: &Gpu,
+        options: &'a TrainOptions,
+        budget: Budget,
+        folder: &Path,
+        train: Vec<Pair>,
+        mut valid: Vec<Pair>,
+        earlier: Option<Progress>,
+    ) -> Result<Self> {
+        let sources = train.iter().map(|pair| pair.source.as_str());
+        let targets = train.iter().map(|pair| pair.target.as_str());
+        let source = Tokenizer::train(options.source_unit, sources, options.max_vocabulary)?;
+        let target = Tokenizer::train(options.target_unit, targets, options.max_vocabulary)?;
+        let examples = encode_pairs(&options.data_name(), &train, &source, &target, options.max_length)?;
+        if let Data::Files { valid: path, .. } = &options.data {
+            // Found out now rather than at the first validation.
+            encode_pairs(&path.display().to_string(), &valid, &source, &target, options.max_length)?;
+        }
+        // Multiples of two cost little padding and keep the kernels' 16-byte paths in most shapes.
+        let buckets = Buckets::new(examples, options.batch, 2)?;
+        let config = Config {
+            embedding: options.embedding,
+            hidden: options.hidden,
+            attention: options.hidden,
+            readout: options.readout,
+            readout_size: options.hidden,
+            encoder_layers: options.layers,
+            dropout: options.dropout,
+            max_length: options.max_length,
+            ..Config::new(source.size(), target.size())
+        };
+        let model = Model::new(gpu, config, source, target, options.seed)?;
+        let trainer = Trainer::new(gpu, &model.network, &model.parameters, options.clip_norm, options.label_smoothing)?;
+        if earlier.is_some() {
+            checkpoint::load(gpu, folder, &trainer)?;
+        }
+        let progress = earlier.unwrap_or_default();
+        let metrics = metrics(&folder.join(METRICS), progress.step)?;
+        if valid.len() > VALIDATED {
+            // Spread over the file, which may be sorted.
+            let step = valid.len().div_ceil(VALIDATED);
+            valid = valid.into_iter().step_by(step).collect();
+        }
+        Ok(Self {
+            options,
+            budget,
+            folder: folder.to_owned(),
+            monitor: Monitor::new(gpu, &trainer.loss, &trainer.state.report),
+            generator: Generator::new(&model),
+            trainer,
+            model,
+            buckets,
+            valid,
+            metrics,
+            progress: Progress { finished: false, ..progress },
+            start: (progress, Instant::now()),
+            skipped: 0,
+        })
+    }
+
+    fn go(&mut self, stop: &dyn Fn() -> bool, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
+        let mut plans = self.buckets.epoch(self.options.seed, self.progress.epoch);
+        let mut interrupted = false;
+        let mut validated = self.progress.step;
+        while !used_up(&self.budget, &self.progress) {
+            if self.progress.batch as usize >= plans.len() {
+                self.progress.epoch += 1;
+                self.progress.batch = 0;
+                plans = self.buckets.epoch(self.options.seed, self.progress.epoch);
+                if self.options.validate_every.is_none() && validated != self.progress.step {
+                    self.validate(observe)?;
+                    validated = self.progress.step;
+                }
+                continue;
+            }
+            let batch = self.buckets.batch(&plans[self.progress.batch as usize]);
+            let step = self.progress.step + 1;
+            let rate = self.options.learning_rate;
+            self.trainer.step(&batch, step as u32, self.options.seed as u32, rate)?;
+            self.progress.step = step;
+            self.progress.batch += 1;
+            self.progress.tokens += batch.target_tokens as u64;
+            self.progress.seconds = self.start.0.seconds + self.start.1.elapsed().as_secs_f64();
+            if step % READ_EVERY == 0 {
+                self.monitor.request(step)?;
+            }
+            self.report(false, observe)?;
+            if stop() {
+                interrupted = true;
+                break;
+            }
+            if self.options.validate_every.is_some_and(|every| step % every == 0) {
+                self.validate(observe)?;
+                validated = step;
+            }
+        }
+        self.progress.finished = !interrupted;
+        if interrupted {
+            self.report(true, observe)?;
+            self.checkpoint()?;
+        } else if validated != self.progress.step || self.progress.best.is_none() {
+            self.validate(observe)?;
+        } else {
+            self.checkpoint()?;
+        }
+        Ok(Outcome { progress: self.progress, interrupted })
+    }
+
+    /// Steps of the whole run, by the budget and the speed so far.
+    fn total(&self) -> Option<u64> {
+        let epoch = self.buckets.in_order().len() as u64;
+        let done = self.progress.seconds;
+        let by_time = self.budget.minutes.filter(|_| self.progress.step > 0 && done > 0.0);
+        [
+            self.budget.steps,
+            self.budget.epochs.map(|epochs| epochs * epoch),
+            by_time.map(|minutes| (self.progress.step as f64 * minutes * 60.0 / done).ceil() as u64),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn report(&mut self, wait: bool, observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        for reading in self.monitor.readings(wait)? {
+            if reading.skipped > self.skipped {
+                self.skipped = reading.skipped;
+                let error = Error::NonFinite { step: u64::from(reading.last_skipped), what: "loss or gradient norm" };
+                tracing::warn!("{error}");
+                // Now and then a step may overflow; a run in which most do is lost.
+                if reading.skipped > 100 {
+                    return Err(error);
+                }
+            }
+            let session = self.start.1.elapsed().as_secs_f64().max(1e-9);
+            let tokens_per_second = (self.progress.tokens - self.start.0.tokens) as f64 / session;
+            self.log(&json!({
+                "step": reading.step, "epoch": self.progress.epoch, "loss": reading.loss, "grad_norm": reading.norm,
+                "learning_rate": self.options.learning_rate, "tokens_per_second": tokens_per_second,
+                "seconds": self.progress.seconds,
+            }))?;
+            observe(Event::Step { reading, tokens_per_second, total: self.total() });
+        }
+        Ok(())
+    }
+
+    fn validate(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        self.report(true, observe)?;
+        let (scores, texts) = evaluate_with(&mut self.generator, &self.model, &self.valid, 1)?;
+        self.progress.seconds = self.start.0.seconds + self.start.1.elapsed().as_secs_f64();
+        let better = |(exact, per): (f64, f64)| (scores.exact_match, -scores.per) > (exact, -per);
+        let best = self.progress.best.is_none_or(better);
+        if best {
+            self.progress.best = Some((scores.exact_match, scores.per));
+            self.model.save(&self.folder)?;
+        }
+        self.checkpoint()?;
+        self.log(&json!({
+            "step": self.progress.step, "epoch": self.progress.epoch, "seconds": self.progress.seconds,
+            "valid": scores, "best": best,
+        }))?;
+        // Other samples each time, the same ones in every run.
+        let first = self.progress.step as usize * SAMPLES;
+        let samples: Vec<_> = (first..first + SAMPLES.min(texts.len()))
+            .map(|index| {
+                let text = texts[index % texts.len()].clone();
+                let reference = self.valid.iter().find(|pair| pair.source == text.source);
+                let reference = reference.map_or_else(String::new, |pair| pair.target.clone());
+                (text, reference)
+            })
+            .collect();
+        observe(Event::Validated { step: self.progress.step, scores, samples: &samples, best });
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Result<()> {
+        checkpoint::save(&self.model.gpu, &self.folder, &self.trainer, &self.progress)
+    }
+
+    fn log(&mut self, value: &serde_json::Value) -> Result<()> {
+        writeln!(self.metrics, "{value}").map_err(Error::io(self.folder.join(METRICS)))
+    }
+}
+
+/// Opens the metrics file for appending, without lines from steps that a resumed run will do again.
+fn metrics(path: &Path, step: u64) -> Result<File> {
+    if path.exists() {
+        let text = String::from_utf8_lossy(&files::read(path)?).into_owned();
+        let done = |line: &&str| {
+            let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
+            value.and_then(|value| value.get("step")?.as_u64()).is_some_and(|at| at <= step)
+        };
+        let kept: String = text.lines().filter(done).flat_map(|line| [line, "\n"]).collect();
+        files::write_atomically(path, kept.as_bytes())?;
+    }
+    OpenOptions::new().create(true).append(true).open(path).map_err(Error::io(path))
+}

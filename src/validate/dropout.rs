@@ -1,0 +1,36 @@
+//! Checks of [`crate::kernels::dropout`].
+
+use super::{Case, Check, Direction, widen};
+use crate::{
+    Result,
+    kernels::{Step, dropout::Dropout},
+    reference,
+};
+
+/// One product. An element that is dropped on one side only is an error of the order of 1.
+const TOLERANCE: f64 = 3e-7;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check { kernel: "dropout", direction: Direction::Forward, tolerance: TOLERANCE, run: forward },
+    Check { kernel: "dropout", direction: Direction::Backward, tolerance: TOLERANCE, run: backward },
+];
+
+fn run(case: &mut Case<'_>, expected: fn(&reference::dropout::Dropout, &[f64]) -> Vec<f64>) -> Result<f64> {
+    let elements = case.size(129) * case.size(129);
+    let rate = [0.0, 0.1, 0.5, 0.9][case.below(4)];
+    let (seed, step, operation) = (case.bits(), case.bits(), case.bits());
+    let x = case.values(elements, 1.0);
+    let (x_gpu, y) = (case.upload([elements], &x)?, case.poisoned([elements])?);
+    let buffer = Step::buffer(case.gpu)?;
+    case.gpu.write(&buffer, &Step { step, seed, ..Step::default() }.words())?;
+    case.run(|recorder| Dropout { elements, rate, operation }.record(recorder, &x_gpu, &buffer, &y))?;
+    case.error(&y, &expected(&reference::dropout::Dropout { rate, seed, step, operation }, &widen(&x)), 0.0)
+}
+
+fn forward(case: &mut Case<'_>) -> Result<f64> {
+    run(case, reference::dropout::Dropout::forward)
+}
+
+fn backward(case: &mut Case<'_>) -> Result<f64> {
+    run(case, reference::dropout::Dropout::backward)
+}

@@ -1,0 +1,396 @@
+//! Cases that another engine computed: safetensors files with inputs (`in.*`), parameters (`param.*`), outputs (`out.*`),
+//! upstream gradients (`up.*`) and gradients (`grad.*`), as PyTorch in f64 made those in this crate's tests. A file's name
+//! up to its first suffix is the operation.
+
+use std::{collections::HashMap, path::Path};
+
+use safetensors::SafeTensors;
+
+use super::relative_error;
+use crate::{
+    Error, Gpu, Result, files,
+    gpu::{Dtype, Recorder, Shape, Tensor},
+    graph::{Epilogue, Graph, GruWeights, Parameters, Program, ProgramOptions, Value},
+    kernels::Step,
+    model::{Config, Readout, Seq2Seq},
+    text::Batch,
+    train::{Optimizer, State, Trainer},
+};
+
+/// How one tensor of a file compares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GoldenRow {
+    /// The file's stem.
+    pub file: String,
+    /// The tensor's name in the file.
+    pub tensor: String,
+    /// The largest difference, relative to the tensor's largest value.
+    pub error: f64,
+    /// The largest error that passes.
+    pub tolerance: f64,
+    /// Whether it passes.
+    pub passed: bool,
+}
+
+/// Relative to the tensor's largest value. The files hold f32, so 6e-8 is the least that can be asked; what is computed passes
+/// through up to a few hundred f32 operations in a row.
+const TOLERANCE: f64 = 1e-5;
+
+/// Below this clipped gradient the first step of Adam turns rounding into a full step.
+const LEAST_GRADIENT: f64 = 1e-6;
+
+/// Runs every `*.safetensors` file of a folder, in the order of names.
+///
+/// # Errors
+/// [`Error::Data`] for a folder without cases, or a file that is damaged, incomplete or of an unknown operation; a wrong
+/// result is a row that has not passed.
+pub fn golden(gpu: &Gpu, folder: &Path) -> Result<Vec<GoldenRow>> {
+    let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(Error::io(folder))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
+    paths.sort();
+    if paths.is_empty() {
+        return Err(Error::data(folder.display().to_string(), "holds no .safetensors files"));
+    }
+    let mut rows = Vec::new();
+    for path in paths {
+        let file = File::read(&path)?;
+        let operations: [(&str, fn(&File, &Gpu) -> Result<Vec<GoldenRow>>); 5] = [
+            ("additive_attention", additive_attention),
+            ("dot_product_attention", dot_product_attention),
+            ("gru", gru),
+            ("matmul", matmul),
+            ("seq2seq_step", seq2seq_step),
+        ];
+        let operation = operations.iter().find(|(name, _)| file.stem.starts_with(name));
+        let (_, run) = operation.ok_or_else(|| file.wrong("no operation is called like the beginning of its name"))?;
+        rows.extend(run(&file, gpu)?);
+    }
+    Ok(rows)
+}
+
+struct File {
+    stem: String,
+    path: String,
+    metadata: HashMap<String, String>,
+    floats: HashMap<String, (Vec<usize>, Vec<f64>)>,
+    integers: HashMap<String, (Vec<usize>, Vec<u32>)>,
+}
+
+impl File {
+    fn read(path: &Path) -> Result<Self> {
+        let bytes = files::read(path)?;
+        let name = path.display().to_string();
+        let damaged =
+            |error: safetensors::SafeTensorError| Error::data(&name, format!("not a whole safetensors file ({error})"));
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+        let mut file = Self {
+            stem: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            metadata: header.metadata().clone().unwrap_or_default(),
+            floats: HashMap::new(),
+            integers: HashMap::new(),
+            path: name.clone(),
+        };
+        for (tensor, view) in SafeTensors::deserialize(&bytes).map_err(damaged)?.tensors() {
+            let (words, _) = view.data().as_chunks::<4>();
+            let shape = view.shape().to_vec();
+            match view.dtype() {
+                safetensors::Dtype::F32 => {
+                    let values = words.iter().map(|word| f64::from(f32::from_le_bytes(*word))).collect();
+                    file.floats.insert(tensor, (shape, values));
+                }
+                safetensors::Dtype::I32 => {
+                    let values = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
+                    file.integers.insert(tensor, (shape, values));
+                }
+                other => return Err(file.wrong(&format!("tensor `{tensor}` is {other:?}; cases hold F32 and I32"))),
+            }
+        }
+        Ok(file)
+    }
+
+    fn wrong(&self, message: &str) -> Error {
+        Error::data(&self.path, message)
+    }
+
+    fn float(&self, name: &str) -> Result<&(Vec<usize>, Vec<f64>)> {
+        self.floats.get(name).ok_or_else(|| self.wrong(&format!("tensor `{name}` is missing")))
+    }
+
+    fn integer(&self, name: &str) -> Result<&(Vec<usize>, Vec<u32>)> {
+        self.integers.get(name).ok_or_else(|| self.wrong(&format!("tensor `{name}` is missing")))
+    }
+
+    fn shape<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
+        let shape = match self.floats.get(name) {
+            Some((shape, _)) => shape,
+            None => &self.integer(name)?.0,
+        };
+        let found =
+            <[usize; N]>::try_from(shape.as_slice()).ok().filter(|shape| shape.iter().all(|extent| *extent > 0));
+        found.ok_or_else(|| self.wrong(&format!("tensor `{name}` has shape {shape:?}; {N} extents are wanted")))
+    }
+
+    fn setting<T: std::str::FromStr>(&self, name: &str, default: T) -> Result<T> {
+        let Some(text) = self.metadata.get(name) else { return Ok(default) };
+        // Python writes True and False.
+        text.to_lowercase().parse().map_err(|_| self.wrong(&format!("setting `{name}` is `{text}`")))
+    }
+
+    fn row(&self, tensor: &str, values: &[f32], reference: &[f64]) -> GoldenRow {
+        let error =
+            if values.len() == reference.len() { relative_error(values, reference, 0.0) } else { f64::INFINITY };
+        let passed = error <= TOLERANCE;
+        GoldenRow { file: self.stem.clone(), tensor: tensor.into(), error, tolerance: TOLERANCE, passed }
+    }
+
+    /// Makes an input or a parameter of the graph for a tensor of the file.
+    fn value(&self, graph: &mut Graph, name: &str) -> Result<Value> {
+        match self.integers.get(name) {
+            Some((shape, _)) => Ok(graph.input(name, shape.as_slice(), Dtype::U32)),
+            None => Ok(graph.input(name, self.float(name)?.0.as_slice(), Dtype::F32)),
+        }
+    }
+
+    /// Runs a graph of this file's tensors and compares `outputs` and the gradients of `inputs` under upstream gradients.
+    fn compare(
+        &self,
+        gpu: &Gpu,
+        mut graph: Graph,
+        outputs: &[(&str, Value)],
+        upstream: &[(Value, Value)],
+        inputs: &[(String, Value)],
+    ) -> Result<Vec<GoldenRow>> {
+        let wanted: Vec<_> = inputs.iter().map(|(_, value)| *value).collect();
+        let gradients = graph.gradients_from(upstream, &wanted)?;
+        let mut kept: Vec<_> = outputs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let names = inputs.iter().map(|(name, _)| match name.split_once('.') {
+            Some((_, rest)) => format!("grad.{rest}"),
+            None => name.clone(),
+        });
+        kept.extend(names.zip(gradients));
+        let values: Vec<_> = kept.iter().map(|(_, value)| *value).collect();
+        let options = ProgramOptions { label: self.stem.clone(), outputs: &values, ..ProgramOptions::default() };
+        let mut program = Program::compile(gpu, &graph, &options)?;
+        for name in program.inputs() {
+            match self.integers.get(&name) {
+                Some((_, values)) => program.write(&name, values)?,
+                None => program.write(&name, &narrow(&self.float(&name)?.1))?,
+            }
+        }
+        program.run(Step::default())?;
+        let mut rows = Vec::new();
+        for (name, value) in kept {
+            // A value that stands for a part of a tensor names it `tensor#part`.
+            let (tensor, part) = name.split_once('#').unwrap_or((&name, "0"));
+            let values: Vec<f32> = program.read(value)?;
+            let reference = &self.float(tensor)?.1;
+            let start = part.parse::<usize>().unwrap_or(0) * values.len();
+            rows.push(self.row(&name, &values, reference.get(start..start + values.len()).unwrap_or(&[])));
+        }
+        Ok(rows)
+    }
+}
+
+fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|value| *value as f32).collect()
+}
+
+fn matmul(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
+    let mut graph = Graph::new();
+    let [a, b, bias, up] = ["in.a", "in.b", "in.bias", "up.y"].map(|name| file.value(&mut graph, name));
+    let (a, b, bias, up) = (a?, b?, bias?, up?);
+    let y = graph.matmul(a, false, b, false, Epilogue { bias: Some(bias), ..Epilogue::default() })?;
+    let inputs = [("in.a".into(), a), ("in.b".into(), b), ("in.bias".into(), bias)];
+    file.compare(gpu, graph, &[("out.y", y)], &[(y, up)], &inputs)
+}
+
+fn gru(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
+    let [batch, _, _] = file.shape("in.x")?;
+    let [states, _, hidden] = file.shape("in.h0")?;
+    let mut graph = Graph::new();
+    let x = file.value(&mut graph, "in.x")?;
+    let h0 = file.value(&mut graph, "in.h0")?;
+    let lengths = file.value(&mut graph, "in.lengths")?;
+    let up_hn = file.value(&mut graph, "up.hn")?;
+    let mut inputs = vec![("in.x".to_owned(), x), ("in.h0".to_owned(), h0)];
+    let (mut y, mut outputs, mut upstream) = (x, Vec::new(), Vec::new());
+    const LAST: [&str; 4] = ["out.hn#0", "out.hn#1", "out.hn#2", "out.hn#3"];
+    let layered = graph.reshape(h0, [states / 2, 2, batch, hidden])?;
+    let up_layered = graph.reshape(up_hn, [states / 2, 2, batch, hidden])?;
+    for layer in 0..states / 2 {
+        let mut weights = Vec::new();
+        for direction in ["", "_reverse"] {
+            let mut parameter = |part: &str| -> Result<Value> {
+                let name = format!("param.{part}_l{layer}{direction}");
+                let value = file.value(&mut graph, &name)?;
+                inputs.push((name, value));
+                Ok(value)
+            };
+            weights.push(GruWeights {
+                weight_ih: parameter("weight_ih")?,
+                weight_hh: parameter("weight_hh")?,
+                bias_ih: parameter("bias_ih")?,
+                bias_hh: parameter("bias_hh")?,
+            });
+        }
+        let start = graph.select(layered, layer)?;
+        let (states, last) = graph.gru(y, start, lengths, &weights)?;
+        y = states;
+        let name = LAST.get(layer).ok_or_else(|| file.wrong("cases have at most four layers"))?;
+        outputs.push((*name, last));
+        upstream.push((last, graph.select(up_layered, layer)?));
+    }
+    outputs.push(("out.y", y));
+    upstream.push((y, file.value(&mut graph, "up.y")?));
+    file.compare(gpu, graph, &outputs, &upstream, &inputs)
+}
+
+fn additive_attention(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
+    let mut graph = Graph::new();
+    let names = [
+        "in.query",
+        "in.keys",
+        "in.values",
+        "param.query.weight",
+        "param.key.weight",
+        "param.key.bias",
+        "param.energy.weight",
+    ];
+    let inputs = names.map(|name| Ok((name.to_owned(), file.value(&mut graph, name)?)));
+    let inputs = inputs.into_iter().collect::<Result<Vec<_>>>()?;
+    let values: Vec<_> = inputs.iter().map(|(_, value)| *value).collect();
+    let [query, keys, annotation, query_weight, key_weight, key_bias, energy] = values[..] else {
+        unreachable!("seven names make seven values")
+    };
+    let lengths = file.value(&mut graph, "in.lengths")?;
+    let query = graph.linear(query, query_weight, Epilogue::default())?;
+    let key = graph.linear(keys, key_weight, Epilogue { bias: Some(key_bias), ..Epilogue::default() })?;
+    let (context, weights) = graph.additive_attention(query, key, energy, annotation, lengths)?;
+    let mut upstream = vec![(context, file.value(&mut graph, "up.context")?)];
+    if file.floats.contains_key("up.weights") {
+        upstream.push((weights, file.value(&mut graph, "up.weights")?));
+    }
+    file.compare(gpu, graph, &[("out.context", context), ("out.weights", weights)], &upstream, &inputs)
+}
+
+fn dot_product_attention(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
+    let mut graph = Graph::new();
+    let query = file.value(&mut graph, "in.query")?;
+    let key = file.value(&mut graph, "in.keys")?;
+    let value = file.value(&mut graph, "in.values")?;
+    let lengths = file.value(&mut graph, "in.lengths")?;
+    let context = graph.dot_product_attention(query, key, value, lengths, file.setting("causal", false)?)?;
+    let upstream = [(context, file.value(&mut graph, "up.context")?)];
+    let inputs = [("in.query".into(), query), ("in.keys".into(), key), ("in.values".into(), value)];
+    file.compare(gpu, graph, &[("out.context", context)], &upstream, &inputs)
+}
+
+/// A whole training step: loss, logits, weights, every gradient, the norm, and the parameters after Adam; then Adam alone,
+/// from the file's own gradients.
+fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
+    let [rows, source_steps] = file.shape("in.source")?;
+    let [_, target_steps] = file.shape("in.target_out")?;
+    let [source_vocabulary, embedding] = file.shape("param.encoder.embedding.weight")?;
+    let [target_vocabulary, output_input] = file.shape("param.output.weight")?;
+    let [attention, hidden] = file.shape("param.attention.query.weight")?;
+    let readout = match file.setting("readout", "tanh".to_owned())?.as_str() {
+        "none" => Readout::None,
+        _ => Readout::Tanh,
+    };
+    let network = Seq2Seq::new(Config {
+        embedding,
+        hidden,
+        attention,
+        readout,
+        readout_size: output_input,
+        encoder_layers: file.setting("encoder_layers", 1)?,
+        ..Config::new(source_vocabulary, target_vocabulary)
+    })?;
+    let parameters = Parameters::new(gpu, network.config().parameters())?;
+    let fill = |parameters: &Parameters, prefix: &str| -> Result<()> {
+        for name in parameters.names() {
+            let (shape, values) = file.float(&format!("{prefix}.{name}"))?;
+            let tensor = parameters.tensor(name).filter(|tensor| tensor.shape() == &Shape::from(shape.as_slice()));
+            let tensor = tensor.ok_or_else(|| file.wrong(&format!("`{prefix}.{name}` has shape {shape:?}")))?;
+            gpu.write(&tensor, &narrow(values))?;
+        }
+        Ok(())
+    };
+    fill(&parameters, "param")?;
+    let target_out = &file.integer("in.target_out")?.1;
+    let batch = Batch {
+        rows,
+        source_steps,
+        target_steps,
+        source: file.integer("in.source")?.1.clone(),
+        lengths: file.integer("in.lengths")?.1.clone(),
+        target_in: file.integer("in.target_in")?.1.clone(),
+        target_out: target_out.clone(),
+        indices: vec![None; rows],
+        target_tokens: target_out.iter().filter(|token| **token != 0).count(),
+    };
+    let smoothing = file.setting("label_smoothing", 0.0)?;
+    let clip_norm: f32 = file.setting("clip_norm", 1.0)?;
+    let learning_rate = file.setting("adam_lr", 1e-3)?;
+    let training = network.training_graph([rows, source_steps, target_steps], smoothing)?;
+    let options = ProgramOptions {
+        label: file.stem.clone(),
+        parameters: Some(&parameters),
+        outputs: &[training.logits, training.weights],
+        ..ProgramOptions::default()
+    };
+    let mut forward = Program::compile(gpu, &training.graph, &options)?;
+    for (name, values) in [("source", &batch.source), ("lengths", &batch.lengths), ("target_in", &batch.target_in)] {
+        forward.write(name, values)?;
+    }
+    forward.run(Step::default())?;
+    let mut found = Vec::new();
+    for (name, value) in [("out.logits", training.logits), ("out.weights", training.weights)] {
+        // They mean something only where the target is not padding.
+        let reference = &file.float(name)?.1;
+        let width = reference.len() / target_out.len();
+        let kept = |index: &usize| target_out[index / width] != 0;
+        let values: Vec<f32> = forward.read(value)?;
+        let values: Vec<_> = (0..values.len()).filter(kept).map(|index| values[index]).collect();
+        let reference: Vec<_> = (0..reference.len()).filter(kept).map(|index| reference[index]).collect();
+        found.push(file.row(name, &values, &reference));
+    }
+    let mut trainer = Trainer::new(gpu, &network, &parameters, clip_norm, smoothing)?;
+    trainer.step(&batch, 1, 0, learning_rate)?;
+    let read =
+        |tensor: Option<Tensor>| -> Result<Vec<f32>> { tensor.map_or(Ok(Vec::new()), |tensor| gpu.read(&tensor)) };
+    let norm = file.float("out.grad_norm")?.1.first().copied().unwrap_or(1.0);
+    let coefficient = (f64::from(clip_norm) / (norm + 1e-6)).min(1.0);
+    found.push(file.row("out.loss", &read(Some(trainer.loss.clone()))?, &file.float("out.loss")?.1));
+    let norms = read(Some(trainer.state.report.clone()))?;
+    found.push(file.row("out.grad_norm", norms.get(..1).unwrap_or(&[]), &file.float("out.grad_norm")?.1));
+    for name in parameters.names() {
+        let gradient = &file.float(&format!("grad.{name}"))?.1;
+        found.push(file.row(&format!("grad.{name}"), &read(trainer.state.gradients.tensor(name))?, gradient));
+        let after = &file.float(&format!("after.{name}"))?.1;
+        let values = read(parameters.tensor(name))?;
+        let kept = |index: &usize| (gradient[*index] * coefficient).abs() >= LEAST_GRADIENT;
+        let values: Vec<_> = (0..after.len()).filter(kept).map(|index| values[index]).collect();
+        let after: Vec<_> = (0..after.len()).filter(kept).map(|index| after[index]).collect();
+        found.push(file.row(&format!("after.{name}"), &values, &after));
+    }
+    // Adam by itself, from the file's gradients: no element is left out.
+    fill(&parameters, "param")?;
+    let state = State::new(gpu, &parameters)?;
+    fill(&state.gradients, "grad")?;
+    let step = Step::buffer(gpu)?;
+    gpu.write(&step, &Step { step: 1, learning_rate, ..Step::default() }.words())?;
+    let mut recorder = Recorder::new(gpu, "adam");
+    let optimizer = Optimizer { clip_norm: Some(clip_norm), ..Optimizer::default() };
+    optimizer.record(&mut recorder, &state, &step, None)?;
+    recorder.finish()?.submit(1)?;
+    for name in parameters.names() {
+        let after = &file.float(&format!("after.{name}"))?.1;
+        found.push(file.row(&format!("adam.{name}"), &read(parameters.tensor(name))?, after));
+    }
+    Ok(found)
+}

@@ -1,0 +1,126 @@
+//! Beam search against its reference.
+
+mod common;
+
+use softalign::{
+    Error, Gpu,
+    gpu::Recorder,
+    kernels::beam_search::{BeamSearch, BeamState},
+};
+
+#[test]
+fn agrees_with_the_reference() {
+    common::validate("beam_search", 24);
+}
+
+fn step(gpu: &Gpu, search: &BeamSearch, state: &BeamState, logits: &[f32]) {
+    let logits = common::upload(gpu, [search.rows(), search.classes], logits);
+    let scratch = common::poisoned(gpu, search.scratch());
+    common::run(gpu, |recorder| search.record(recorder, &logits, state, &scratch));
+}
+
+#[test]
+fn greedy_takes_the_first_of_the_largest() {
+    for gpu in [common::gpu(), common::portable()] {
+        for classes in [3, 75, 4099, 10_000] {
+            let search = BeamSearch { sentences: 3, beam: 1, classes, capacity: 2 };
+            let state = BeamState::new(gpu, &search).unwrap();
+            let mut logits = vec![0.0_f32; 3 * classes];
+            // Padding and start are the likeliest, and not for choosing; then a tie; a row of nothing but ties.
+            logits[0] = 50.0;
+            logits[1] = 40.0;
+            logits[classes / 2 + 1] = 5.0;
+            logits[classes - 1] = 5.0;
+            logits[2 * classes - 1] = 1.0;
+            step(gpu, &search, &state, &logits);
+            let tokens: Vec<u32> = gpu.read(&state.tokens).unwrap();
+            assert_eq!(tokens, [(classes as u32 / 2 + 1).max(2), classes as u32 - 1, 2], "{classes} classes");
+            assert_eq!(gpu.read::<u32>(&state.finished).unwrap()[2], 1);
+            let score = gpu.read::<f32>(&state.scores).unwrap()[2];
+            assert!((score + (classes as f32).ln()).abs() < 1e-5, "{score}");
+        }
+    }
+}
+
+#[test]
+fn ended_rows_keep_their_score_and_past_the_capacity_nothing_changes() {
+    for gpu in [common::gpu(), common::portable()] {
+        let search = BeamSearch { sentences: 2, beam: 2, classes: 5, capacity: 3 };
+        let state = BeamState::new(gpu, &search).unwrap();
+        // Every row prefers to end, then token 4.
+        let logits = [f32::NAN, 0.0, 9.0, 0.0, 8.0].repeat(4);
+        let mut seen = Vec::new();
+        for number in 0..6 {
+            step(gpu, &search, &state, &logits);
+            let bits = |tensor| common::bits(gpu, tensor);
+            let now = [
+                bits(&state.scores),
+                bits(&state.tokens),
+                bits(&state.history_tokens),
+                bits(&state.history_parents),
+                bits(&state.counter),
+            ];
+            assert_eq!(now[4], [(number + 1).min(3)]);
+            seen.push(now);
+        }
+        assert_eq!(seen[2], seen[5]);
+        assert_eq!(seen[0][1], [2, 4, 2, 4]);
+        assert_eq!(seen[1][1], [0, 2, 0, 2]);
+        assert_eq!(seen[2][1], [0, 0, 0, 0]);
+        assert_eq!(seen[1][0], seen[2][0]);
+        assert_eq!(gpu.read::<u32>(&state.all_finished).unwrap(), [1]);
+        state.reset(gpu, &search).unwrap();
+        step(gpu, &search, &state, &logits);
+        assert_eq!(common::bits(gpu, &state.scores), seen[0][0]);
+    }
+}
+
+#[test]
+fn logits_that_are_no_numbers_stay_in_bounds() {
+    for gpu in [common::gpu(), common::portable()] {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38, -3e38] {
+            let search = BeamSearch { sentences: 2, beam: 3, classes: 7, capacity: 4 };
+            let state = BeamState::new(gpu, &search).unwrap();
+            for _ in 0..3 {
+                step(gpu, &search, &state, &vec![value; search.rows() * search.classes]);
+                let (tokens, parents): (Vec<u32>, Vec<u32>) =
+                    (gpu.read(&state.tokens).unwrap(), gpu.read(&state.parents).unwrap());
+                assert!(tokens.iter().all(|token| *token < 7), "{value}: {tokens:?}");
+                assert!(parents.iter().enumerate().all(|(row, parent)| *parent as usize / 3 == row / 3), "{parents:?}");
+                let scores: Vec<f32> = gpu.read(&state.scores).unwrap();
+                assert!(scores.iter().all(|score| score.is_finite()), "{value}: {scores:?}");
+            }
+        }
+    }
+}
+
+/// With fewer classes than the beam is wide, absent hypotheses fill it.
+#[test]
+fn few_classes_and_the_widest_beam() {
+    let gpu = common::gpu();
+    let search = BeamSearch { sentences: 5, beam: 16, classes: 3, capacity: 2 };
+    let state = BeamState::new(gpu, &search).unwrap();
+    step(gpu, &search, &state, &vec![0.5; search.rows() * 3]);
+    assert!(gpu.read::<u32>(&state.tokens).unwrap().iter().all(|token| *token == 2));
+    let parents: Vec<u32> = gpu.read(&state.parents).unwrap();
+    assert!(parents.iter().enumerate().all(|(row, parent)| row as u32 == *parent), "{parents:?}");
+}
+
+#[test]
+fn refuses_wrong_shapes_and_beams() {
+    let gpu = common::gpu();
+    let search = BeamSearch { sentences: 1, beam: 2, classes: 4, capacity: 2 };
+    let state = BeamState::new(gpu, &search).unwrap();
+    let (logits, scratch) = (common::poisoned(gpu, 8), common::poisoned(gpu, 100_000));
+    let mut recorder = Recorder::new(gpu, "test");
+    for search in [
+        BeamSearch { beam: 17, ..search },
+        BeamSearch { beam: 0, ..search },
+        BeamSearch { classes: 2, ..search },
+        BeamSearch { sentences: 2, ..search },
+        BeamSearch { capacity: 3, ..search },
+    ] {
+        let result = search.record(&mut recorder, &logits, &state, &scratch);
+        assert!(matches!(result, Err(Error::Shape { .. })), "{search:?}: {result:?}");
+    }
+}
