@@ -48,8 +48,10 @@ fn load_bias(at: u32) -> vec4f {
 
 #ifdef VECTOR
 const WIDTH = 4u;                       // a clamped column still has its whole vec4 inside the row
+fn exists(k: u32) -> bool { return true; }      // four steps of k at a time, and K is a multiple of four
 #else
 const WIDTH = 1u;
+fn exists(k: u32) -> bool { return k < params.k; }
 #endif
 
 fn transpose(x: array<vec4f, 4>) -> array<vec4f, 4> {
@@ -72,7 +74,7 @@ fn block_of_b(base: u32, k: u32, n: u32) -> array<vec4f, 4> {
 #else
     var block: array<vec4f, 4>;
     for (var i = 0u; i < 4u; i++) {
-        if (k + i < params.k) {
+        if (exists(k + i)) {
             let start = base + (k + i) * params.b_stride;
             block[i] = load_b(start + min(n, params.n - WIDTH), start + params.n);
         }
@@ -120,7 +122,7 @@ fn share_of_a(base: u32, row0: u32, k: u32, lane: u32) -> array<vec4f, PARTS> {
         let i = p * LANES + lane;
 #ifdef TRANSPOSE_A
         let start = base + (k + i / SPAN) * params.a_stride;
-        if (k + i / SPAN < params.k) {
+        if (exists(k + i / SPAN)) {
             share[p] = load_a(start + min(row0 + (i % SPAN) * 4u, params.m - WIDTH), start + params.m);
         }
 #else
@@ -199,7 +201,7 @@ fn block_of_a(base: u32, k: u32, m: u32) -> array<vec4f, 4> {
     var block: array<vec4f, 4>;
 #ifdef TRANSPOSE_A
     for (var i = 0u; i < 4u; i++) {
-        if (k + i < params.k) {
+        if (exists(k + i)) {
             let start = base + (k + i) * params.a_stride;
             block[i] = load_a(start + min(m, params.m - WIDTH), start + params.m);
         }

@@ -48,7 +48,7 @@ pub struct Args {
     /// Longest source or target in tokens, the end token included.
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
-    /// Stop after this many passes over the data [default: 8 for a task, 10 for files, if no other limit is given].
+    /// Stop after this many passes over the data [default: 3 for a task, 10 for files, if no other limit is given].
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
     /// Stop after this many steps.
@@ -137,7 +137,7 @@ impl Args {
         replace(&mut options.validate_every, self.validate_every.map(Some));
         let mut budget = Budget { epochs: self.epochs, steps: self.steps, minutes: self.minutes };
         if budget == Budget::default() {
-            budget.epochs = Some(if task { 8 } else { 10 });
+            budget.epochs = Some(if task { 3 } else { 10 });
         }
         Ok((options, budget, self.out.take().unwrap_or_else(|| PathBuf::from("runs").join(name))))
     }
