@@ -1,0 +1,198 @@
+//! Checks of [`crate::kernels::attentional_decoder`].
+
+use super::{
+    Case, Check, Direction,
+    gru::{as_weights, cell_error, cell_values, poisoned_cell, upload_cell, widen_cell},
+    largest, widen,
+};
+use crate::{
+    Result, Tensor,
+    gpu::Recorder,
+    kernels::attentional_decoder::{AttentionalDecoder, Gradients, Inputs, Saved, Tiles},
+    reference::attentional_decoder as reference,
+};
+
+/// A softmax over scores of up to 65 terms and sums of up to 98 products, through up to 7 steps.
+const FORWARD: f64 = 5e-6;
+/// The same again backward, and sums over up to 7 * 33 steps and rows.
+const BACKWARD: f64 = 1e-5;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check { kernel: "attentional_decoder", direction: Direction::Forward, tolerance: FORWARD, run: forward },
+    Check { kernel: "attentional_decoder", direction: Direction::Backward, tolerance: BACKWARD, run: backward },
+];
+
+/// A drawn case: values for the reference, tensors for the kernel.
+struct Drawn {
+    decoder: AttentionalDecoder,
+    lengths: Vec<u32>,
+    /// Words, state0, key, annotation, query weight, energy.
+    values: [Vec<f32>; 6],
+    cell: [Vec<f32>; 4],
+    values_gpu: [Tensor; 6],
+    lengths_gpu: Tensor,
+    cell_gpu: [Tensor; 4],
+    features: Tensor,
+    weights: Tensor,
+    saved: [Tensor; 3],
+    scratch: Tensor,
+}
+
+/// Sizes, values and tensors; keys and annotations past a row's length are NaN.
+fn draw(case: &mut Case<'_>) -> Result<Drawn> {
+    // Half of the cases take 16-byte loads.
+    let unit = if case.coin() { 4 } else { 1 };
+    let mut width = |most: usize| case.size(most / unit) * unit;
+    let (word, hidden, size, annotation) = (width(33), width(33), width(65), width(65));
+    let (batch, steps, keys) = (case.size(33), case.size(7), case.size(33));
+    let decoder = AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation };
+    let lengths = case.lengths(batch, keys);
+    let values = [
+        case.values(batch * steps * word, 1.0),
+        case.values(batch * hidden, 0.5),
+        case.values(batch * keys * size, 1.0),
+        case.values(batch * keys * annotation, 1.0),
+        case.values(size * hidden, 1.0 / (hidden as f32).sqrt()),
+        case.values(size, 1.0 / (size as f32).sqrt()),
+    ];
+    let padded = |values: &[f32], width: usize| -> Vec<f32> {
+        let rows = values.chunks(width).enumerate();
+        let valid = |row: usize| row % keys < lengths[row / keys] as usize;
+        rows.flat_map(|(row, x)| x.iter().map(move |x| if valid(row) { *x } else { f32::NAN })).collect()
+    };
+    let (key, values_padded) = (padded(&values[2], size), padded(&values[3], annotation));
+    let cell = cell_values(case, word + annotation, hidden);
+    Ok(Drawn {
+        values_gpu: [
+            case.upload([batch, steps, word], &values[0])?,
+            case.upload([batch, hidden], &values[1])?,
+            case.upload([batch, keys, size], &key)?,
+            case.upload([batch, keys, annotation], &values_padded)?,
+            case.upload([size, hidden], &values[4])?,
+            case.upload([size], &values[5])?,
+        ],
+        lengths_gpu: case.upload_u32([batch], &lengths)?,
+        cell_gpu: upload_cell(case, word + annotation, hidden, &cell)?,
+        features: case.poisoned([batch, steps, decoder.features()])?,
+        weights: case.poisoned([batch, steps, keys])?,
+        saved: [
+            case.poisoned(decoder.states_shape())?,
+            case.poisoned(decoder.gates_shape())?,
+            case.poisoned(decoder.queries_shape())?,
+        ],
+        scratch: case.poisoned([decoder.scratch()])?,
+        decoder,
+        lengths,
+        values,
+        cell,
+    })
+}
+
+impl Drawn {
+    fn inputs(&self) -> Inputs<'_> {
+        let [words, state0, key, annotation, query_weight, energy] = &self.values_gpu;
+        let cell = as_weights(&self.cell_gpu);
+        Inputs { words, state0, key, annotation, lengths: &self.lengths_gpu, query_weight, energy, cell }
+    }
+
+    fn saved(&self) -> Saved<'_> {
+        let [states, gates, queries] = &self.saved;
+        Saved { states, gates, queries }
+    }
+
+    fn record(&self, recorder: &mut Recorder, tiles: &Tiles) -> Result<()> {
+        let (inputs, saved) = (self.inputs(), self.saved());
+        self.decoder.record(recorder, tiles, &inputs, &self.features, &self.weights, &saved, &self.scratch)
+    }
+
+    /// Runs the reference on the same values.
+    fn with_reference<T>(
+        &self,
+        run: impl FnOnce(&reference::AttentionalDecoder, &reference::DecoderInputs<'_>) -> T,
+    ) -> T {
+        let AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation } = self.decoder;
+        let decoder = reference::AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation };
+        let wide = self.values.each_ref().map(|values| widen(values));
+        let [words, state0, key, annotation, query_weight, energy] = &wide;
+        let cell = widen_cell(&self.cell);
+        run(
+            &decoder,
+            &reference::DecoderInputs {
+                words,
+                state0,
+                key,
+                annotation,
+                lengths: &self.lengths,
+                query_weight,
+                energy,
+                cell: &cell,
+            },
+        )
+    }
+}
+
+fn forward(case: &mut Case<'_>) -> Result<f64> {
+    let drawn = draw(case)?;
+    case.run(|recorder| {
+        let tiles = Tiles::choose(recorder.gpu(), &drawn.decoder);
+        drawn.record(recorder, &tiles)
+    })?;
+    let expected = drawn.with_reference(|decoder, inputs| decoder.forward(inputs));
+    Ok(case.error(&drawn.features, &expected.features, 1.0)?.max(case.error(&drawn.weights, &expected.weights, 1.0)?))
+}
+
+fn backward(case: &mut Case<'_>) -> Result<f64> {
+    let drawn = draw(case)?;
+    let AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation } = drawn.decoder;
+    let d_features = case.values(drawn.features.elements(), 0.1);
+    let d_weights = case.coin().then(|| case.values(drawn.weights.elements(), 0.1));
+    let d_features_gpu = case.upload([batch, steps, drawn.decoder.features()], &d_features)?;
+    let d_weights_gpu = d_weights.as_ref().map(|values| case.upload([batch, steps, keys], values)).transpose()?;
+    let into = [
+        case.poisoned([batch, steps, word])?,
+        case.poisoned([batch, hidden])?,
+        case.poisoned([batch, keys, size])?,
+        case.poisoned([batch, keys, annotation])?,
+        case.poisoned([size, hidden])?,
+        case.poisoned([size])?,
+    ];
+    let cell = poisoned_cell(case, word + annotation, hidden)?;
+    let mut scratch = Vec::new();
+    for elements in drawn.decoder.backward_scratch() {
+        scratch.push(case.poisoned([elements])?);
+    }
+    case.run(|recorder| {
+        let tiles = Tiles::choose(recorder.gpu(), &drawn.decoder);
+        drawn.record(recorder, &tiles)?;
+        let [words, state0, key, annotation, query_weight, energy] = &into;
+        let gradients = Gradients { words, state0, key, annotation, query_weight, energy, cell: as_weights(&cell) };
+        drawn.decoder.record_backward(
+            recorder,
+            &tiles,
+            &drawn.inputs(),
+            &drawn.saved(),
+            &drawn.features,
+            &drawn.weights,
+            &d_features_gpu,
+            d_weights_gpu.as_ref(),
+            scratch.first_chunk().expect("as many as sizes"),
+            &gradients,
+        )
+    })?;
+    let (d_features, d_weights) = (widen(&d_features), d_weights.map(|values| widen(&values)));
+    let expected = drawn.with_reference(|decoder, inputs| decoder.backward(inputs, &d_features, d_weights.as_deref()));
+    let references = [
+        &expected.words,
+        &expected.state0,
+        &expected.key,
+        &expected.annotation,
+        &expected.query_weight,
+        &expected.energy,
+    ];
+    let mut errors = vec![cell_error(case, &cell, &expected.cell)?];
+    for (gradient, reference) in into.iter().zip(references) {
+        // A row of one valid key has no gradient through its scores, only what rounding leaves of it.
+        errors.push(case.error(gradient, reference, 0.1)?);
+    }
+    Ok(largest(&errors))
+}
