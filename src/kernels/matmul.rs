@@ -129,6 +129,10 @@ impl Tile {
     }
 }
 
+/// The longest sum of one dispatch. Some drivers (llvmpipe) silently leave a loop after some 65,000 iterations, and four
+/// steps of k are one: longer sums take several dispatches.
+const LONGEST: usize = 1 << 16;
+
 impl Matmul {
     /// Operations and bytes of all products.
     pub fn cost(&self) -> Cost {
@@ -179,6 +183,9 @@ impl Matmul {
         }
         let extents = [a_columns, b_columns, self.n, self.k];
         let vector = a.aligned() && b.aligned() && c.aligned() && extents.iter().all(|extent| extent % 4 == 0);
+        if self.k > LONGEST {
+            return self.record_in_parts(recorder, tile, a, b, bias, c);
+        }
         let specialisation = Specialisation::new()
             .define_if(tile.subgroups, "SUBGROUPS")
             .define_if(vector, "VECTOR")
@@ -206,5 +213,26 @@ impl Matmul {
             workgroups: [word(self.n.div_ceil(tile.width())), word(self.m.div_ceil(tile.height())), word(self.batch)],
             cost: self.cost(),
         })
+    }
+
+    /// Each part but the first adds to what the one before has left; the bias comes with the first, the activation last.
+    fn record_in_parts(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        bias: Option<&Tensor>,
+        c: Matrix<'_>,
+    ) -> Result<()> {
+        for start in (0..self.k).step_by(LONGEST) {
+            let k = LONGEST.min(self.k - start);
+            let activation = if start + k == self.k { self.activation } else { Activation::None };
+            let part = Self { k, activation, accumulate: self.accumulate || start > 0, ..*self };
+            let from = |matrix: Matrix<'_>, along_rows: bool| start * if along_rows { matrix.stride } else { 1 };
+            let (a, b) = (a.offset(from(a, self.transpose_a)), b.offset(from(b, !self.transpose_b)));
+            part.record(recorder, tile, a, b, bias.filter(|_| start == 0), c)?;
+        }
+        Ok(())
     }
 }
