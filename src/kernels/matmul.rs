@@ -4,7 +4,7 @@
 use super::table::MATMUL;
 use crate::{
     Error, Result,
-    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor},
+    gpu::{AdapterClass, Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor},
 };
 
 /// What is applied to each element of the product.
@@ -129,9 +129,16 @@ impl Tile {
     }
 }
 
-/// The longest sum of one dispatch. Some drivers (llvmpipe) silently leave a loop after some 65,000 iterations, and four
-/// steps of k are one: longer sums take several dispatches.
-const LONGEST: usize = 1 << 16;
+/// The longest sum of one dispatch; longer ones take several. llvmpipe silently ends an invocation after some 65,000 rounds
+/// of all its loops together. Where the inner loops are unrolled, four steps of k are one round; checked modules keep them
+/// as loops, and then it is about 125.
+fn longest(gpu: &Gpu, tile: &Tile) -> usize {
+    match (gpu.class(), gpu.checked(), tile.subgroups) {
+        (AdapterClass::Cpu, true, _) => 1 << 10,
+        (AdapterClass::Cpu, false, false) => 1 << 12,
+        _ => 1 << 16,
+    }
+}
 
 impl Matmul {
     /// Operations and bytes of all products.
@@ -183,7 +190,7 @@ impl Matmul {
         }
         let extents = [a_columns, b_columns, self.n, self.k];
         let vector = a.aligned() && b.aligned() && c.aligned() && extents.iter().all(|extent| extent % 4 == 0);
-        if self.k > LONGEST {
+        if self.k > longest(recorder.gpu(), &tile) {
             return self.record_in_parts(recorder, tile, a, b, bias, c);
         }
         let specialisation = Specialisation::new()
@@ -225,8 +232,9 @@ impl Matmul {
         bias: Option<&Tensor>,
         c: Matrix<'_>,
     ) -> Result<()> {
-        for start in (0..self.k).step_by(LONGEST) {
-            let k = LONGEST.min(self.k - start);
+        let longest = longest(recorder.gpu(), &tile);
+        for start in (0..self.k).step_by(longest) {
+            let k = longest.min(self.k - start);
             let activation = if start + k == self.k { self.activation } else { Activation::None };
             let part = Self { k, activation, accumulate: self.accumulate || start > 0, ..*self };
             let from = |matrix: Matrix<'_>, along_rows: bool| start * if along_rows { matrix.stride } else { 1 };
