@@ -74,7 +74,7 @@ impl Generator {
     /// The best `beam` hypotheses for each source (tokens that end in `<eos>`), best first, in the order of the sources.
     ///
     /// # Errors
-    /// [`Error::Data`] for a source that is empty or longer than the model's `max_length`; [`Error::Shape`] for a beam
+    /// [`Error::Data`] for a source that is empty, longer than the model's `max_length` or not of its vocabulary; [`Error::Shape`] for a beam
     /// that the kernel does not take; what the device reports.
     pub fn generate(&mut self, sources: &[Vec<u32>], beam: usize) -> Result<Vec<Vec<Hypothesis>>> {
         let longest = self.network.config().max_length;
@@ -85,6 +85,11 @@ impl Generator {
                     index + 1,
                     source.len()
                 );
+                return Err(Error::data("generate", message));
+            }
+            let vocabulary = self.network.config().source_vocabulary;
+            if let Some(token) = source.iter().find(|token| **token as usize >= vocabulary) {
+                let message = format!("source {} holds token {token}; this model has {vocabulary}", index + 1);
                 return Err(Error::data("generate", message));
             }
         }

@@ -141,9 +141,17 @@ impl Program {
         let mut memory =
             MemoryReport { slots: plan.slots.iter().sum(), unshared: plan.unshared, ..MemoryReport::default() };
         let mut given: HashMap<Value, Tensor> = options.given.iter().cloned().collect();
+        // Parameters that are added have one gradient together, and a constant may be a gradient too: whatever the nodes
+        // do not write where it is wanted is copied there.
+        let mut copies: Vec<(Value, Tensor)> = Vec::new();
         if let Some((tensors, gradients)) = options.gradients {
             for (name, value) in gradients {
-                given.insert(*value, parameter(tensors, name, graph, *value)?);
+                let tensor = parameter(tensors, name, graph, *value)?;
+                if given.contains_key(value) || graph.values[value.0].source != Source::Node {
+                    copies.push((*value, tensor));
+                } else {
+                    given.insert(*value, tensor);
+                }
             }
         }
         let (mut tensors, mut inputs, mut outputs) = (Vec::new(), HashMap::new(), HashMap::new());
@@ -192,6 +200,9 @@ impl Program {
                 copy(&mut recorder, (from, 0), (to, 0), to.elements())?;
             }
             node.operation.record(&mut recorder, &Context { inputs: &inputs, outputs: &outputs, step: &step })?;
+        }
+        for (value, to) in &copies {
+            copy(&mut recorder, (&outputs[value], 0), (to, 0), to.elements())?;
         }
         finish(&mut recorder, &Finish { outputs: &outputs, step: &step })?;
         Ok(Self {

@@ -7,6 +7,7 @@ mod seq2seq;
 mod tensors;
 
 pub use config::{Config, Readout};
+pub(crate) use folder::FILES;
 pub use folder::{Model, WEIGHTS};
 pub use parameters::initial;
 pub use seq2seq::{DecodingGraph, EncodingGraph, Seq2Seq, TrainingGraph};

@@ -53,6 +53,10 @@ pub fn load_tensors(gpu: &Gpu, parameters: &Parameters, path: &Path) -> Result<(
             let message = format!("tensor `{name}` has shape {shape:?}; config.json asks for {}", tensor.shape());
             return Err(Error::data(&file, message));
         }
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let message = format!("tensor `{name}` holds {} at element {at}; a model has finite values", values[at]);
+            return Err(Error::data(&file, message));
+        }
         loaded.push((tensor, values));
     }
     if let Some(name) = tensors.keys().min() {
