@@ -1,7 +1,7 @@
 //! A compiled graph: memory planned, pipelines and bind groups made, ready to be replayed.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -141,13 +141,17 @@ impl Program {
         let mut memory =
             MemoryReport { slots: plan.slots.iter().sum(), unshared: plan.unshared, ..MemoryReport::default() };
         let mut given: HashMap<Value, Tensor> = options.given.iter().cloned().collect();
-        // Parameters that are added have one gradient together, and a constant may be a gradient too: whatever the nodes
-        // do not write where it is wanted is copied there.
+        // Most gradients are written straight to their buffer. Copied there are those of parameters that are added, which
+        // share one value, constants, and values that later nodes read: all gradients may lie in one buffer, which no
+        // dispatch can read and write at once.
+        let read: HashSet<Value> = graph.nodes.iter().flat_map(|node| node.inputs.iter().copied()).collect();
         let mut copies: Vec<(Value, Tensor)> = Vec::new();
         if let Some((tensors, gradients)) = options.gradients {
             for (name, value) in gradients {
                 let tensor = parameter(tensors, name, graph, *value)?;
-                if given.contains_key(value) || graph.values[value.0].source != Source::Node {
+                let shared = gradients.iter().filter(|(_, other)| other == value).count() > 1;
+                let is_constant = graph.values[value.0].source != Source::Node;
+                if shared || is_constant || read.contains(value) || given.contains_key(value) {
                     copies.push((*value, tensor));
                 } else {
                     given.insert(*value, tensor);
