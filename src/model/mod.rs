@@ -11,4 +11,4 @@ pub(crate) use folder::FILES;
 pub use folder::{Model, WEIGHTS};
 pub use parameters::initial;
 pub use seq2seq::{DecodingGraph, EncodingGraph, Seq2Seq, TrainingGraph};
-pub use tensors::{StoredTensor, load_tensors, read_tensors, write_tensors};
+pub use tensors::{StoredTensor, TensorsByName, load_tensors, read_tensors, write_tensors};

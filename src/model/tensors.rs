@@ -7,11 +7,14 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::{Error, Gpu, Result, files, graph::Parameters};
 
+/// Shape and values of each tensor of a file.
+pub type TensorsByName = HashMap<String, (Vec<usize>, Vec<f32>)>;
+
 /// Reads every tensor of a safetensors file as f32 (stored as F32, F16 or BF16).
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::Data`] for a damaged file or another element type.
-pub fn read_tensors(path: &Path) -> Result<HashMap<String, (Vec<usize>, Vec<f32>)>> {
+pub fn read_tensors(path: &Path) -> Result<TensorsByName> {
     let bytes = files::read(path)?;
     let name = path.display().to_string();
     let file = SafeTensors::deserialize(&bytes).map_err(|error| {

@@ -275,7 +275,7 @@ impl<'a> Run<'a> {
             self.progress.batch += 1;
             self.progress.tokens += batch.target_tokens as u64;
             self.progress.seconds = self.start.0.seconds + self.start.1.elapsed().as_secs_f64();
-            if step % READ_EVERY == 0 {
+            if step.is_multiple_of(READ_EVERY) {
                 self.monitor.request(step)?;
             }
             self.report(false, observe)?;
@@ -302,7 +302,7 @@ impl<'a> Run<'a> {
 
     fn validation_is_due(&self) -> bool {
         let at_its_step = match self.options.validate_every {
-            Some(every) => self.progress.step % every == 0,
+            Some(every) => self.progress.step.is_multiple_of(every),
             None => self.progress.batch == 0,
         };
         at_its_step && self.progress.validated != self.progress.step
