@@ -7,6 +7,7 @@
 
 mod adam;
 mod additive_attention;
+mod attentional_decoder;
 mod beam_search;
 mod copy;
 mod cross_entropy;
@@ -80,6 +81,7 @@ pub fn checks() -> Vec<Check> {
     [
         adam::CHECKS,
         additive_attention::CHECKS,
+        attentional_decoder::CHECKS,
         beam_search::CHECKS,
         copy::CHECKS,
         cross_entropy::CHECKS,
