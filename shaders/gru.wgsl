@@ -55,6 +55,7 @@ fn load_context(at: u32, end: u32) -> vec4f { return select(vec4f(), y[min(at, e
 fn store_state(at: u32, end: u32, value: vec4f) { states[at / 4u] = value; }
 fn store_y(at: u32, end: u32, value: vec4f) { y[at / 4u] = value; }
 fn store_gate(at: u32, end: u32, value: vec4f) { gates[at / 4u] = value; }
+fn load_gate(at: u32, end: u32) -> vec4f { return gates[at / 4u]; }
 #else
 const STEPS = vec4u(0u, 1u, 2u, 3u);
 fn inside(at: u32, end: u32) -> vec4<bool> { return vec4u(at) + STEPS < vec4u(end); }
@@ -85,6 +86,10 @@ fn load_context(at: u32, end: u32) -> vec4f {
     return select(vec4f(), vec4f(y[i.x], y[i.y], y[i.z], y[i.w]), inside(at, end));
 }
 #endif
+fn load_gate(at: u32, end: u32) -> vec4f {
+    let i = clamped(at, end);
+    return vec4f(gates[i.x], gates[i.y], gates[i.z], gates[i.w]);
+}
 fn store_state(at: u32, end: u32, value: vec4f) {
     states[at] = value.x;
     if (at + 1u < end) { states[at + 1u] = value.y; }
@@ -151,9 +156,30 @@ fn bias(gate: u32, column: u32) -> vec4f {
     return load_bias_hh(gate * params.hidden + column, (gate + 1u) * params.hidden);
 }
 
-// The gates' arithmetic for four columns of one row, from the products with the state (and the context).
-fn finish(row: u32, column: u32, reset: vec4f, update: vec4f, recurrent: vec4f, candidate: vec4f) {
+// The sums pass through the gates' own memory, so that the loop over rows below needs no array in registers: compilers unroll
+// a loop over such an array, and the gates' arithmetic for 16 rows at once costs seconds to compile and spills.
+fn stage(row: u32, column: u32, gate: u32, sum: vec4f) {
     if (row >= params.rows || column >= params.hidden) { return; }
+    let at = params.gates_offset + (row * 4u + gate) * params.hidden;
+    store_gate(at + column, at + params.hidden, sum);
+}
+
+fn staged(row: u32, column: u32, gate: u32) -> vec4f {
+    let at = params.gates_offset + (row * 4u + gate) * params.hidden;
+    return load_gate(at + column, at + params.hidden);
+}
+
+// The gates' arithmetic for four columns of one row, from the staged products with the state (and the context).
+fn finish(row: u32, column: u32) {
+    if (row >= params.rows || column >= params.hidden) { return; }
+    let reset = staged(row, column, 0u);
+    let update = staged(row, column, 1u);
+    let recurrent = staged(row, column, 2u);
+#ifdef ATTENDED
+    let candidate = staged(row, column, 3u);
+#else
+    let candidate = vec4f();
+#endif
     let h = params.hidden;
     let from_x = params.gi_offset + row * params.gi_stride;
     let from_h = params.from_offset + row * h;
@@ -230,7 +256,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
             recurrent[r] = product(x, block_n, recurrent[r]);
         }
     }
-    for (var r = 0u; r < ROWS; r++) { finish(row0 + r, column, reset[r], update[r], recurrent[r], candidate[r]); }
+    for (var r = 0u; r < ROWS; r++) {
+        stage(row0 + r, column, 0u, reset[r]);
+        stage(row0 + r, column, 1u, update[r]);
+        stage(row0 + r, column, 2u, recurrent[r]);
+#ifdef ATTENDED
+        stage(row0 + r, column, 3u, candidate[r]);
+#endif
+    }
+    for (var r = 0u; r < ROWS; r++) { finish(row0 + r, column); }
 }
 #else
 const DEPTH = 16u;                      // steps of k between barriers
@@ -326,7 +360,13 @@ fn main(
         workgroupBarrier();
     }
     for (var r = 0u; r < ROWS; r++) {
-        finish(row0 + local.y * ROWS + r, column, reset[r], update[r], recurrent[r], candidate[r]);
+        stage(row0 + local.y * ROWS + r, column, 0u, reset[r]);
+        stage(row0 + local.y * ROWS + r, column, 1u, update[r]);
+        stage(row0 + local.y * ROWS + r, column, 2u, recurrent[r]);
+#ifdef ATTENDED
+        stage(row0 + local.y * ROWS + r, column, 3u, candidate[r]);
+#endif
     }
+    for (var r = 0u; r < ROWS; r++) { finish(row0 + local.y * ROWS + r, column); }
 }
 #endif

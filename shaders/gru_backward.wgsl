@@ -115,14 +115,23 @@ fn block_of_weight(k: u32, column: u32) -> array<vec4f, 4> {
     return block;
 }
 
-// The gates' gradients for four columns of one row, from the product.
-fn finish(row: u32, column: u32, sum: vec4f) {
+// The sums pass through the carry's own memory, so that the loop over rows below needs no array in registers: compilers unroll
+// a loop over such an array, and the gates' arithmetic for 32 rows at once costs seconds to compile and spills.
+fn stage(row: u32, column: u32, sum: vec4f) {
+    if (row >= params.rows || column >= params.hidden) { return; }
+    let at = params.carry_offset + row * params.hidden;
+    let end = at + params.hidden;
+    let carried = select(vec4f(), load_carry(at + column, end), vec4<bool>(params.has_carry != 0u));
+    store_carry(at + column, end, sum + carried);
+}
+
+// The gates' gradients for four columns of one row, from what is staged.
+fn finish(row: u32, column: u32) {
     if (row >= params.rows || column >= params.hidden) { return; }
     let h = params.hidden;
     let valid = vec4<bool>(params.masked == 0u || params.time < lengths[row]);
     let own = row * h;
-    let carried = load_carry(params.carry_offset + own + column, params.carry_offset + own + h);
-    var d = sum + select(vec4f(), carried, vec4<bool>(params.has_carry != 0u));
+    var d = load_carry(params.carry_offset + own + column, params.carry_offset + own + h);
     let from_y = params.y_offset + row * params.y_stride;
     d += select(vec4f(), load_d_y(from_y + column, from_y + h), valid);
     let old = load_state(params.state_offset + own + column, params.state_offset + own + h);
@@ -169,7 +178,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
             sum[r] = product(subgroupShuffle(share[r / LANES], r % LANES), block, sum[r]);
         }
     }
-    for (var r = 0u; r < ROWS; r++) { finish(row0 + r, column, sum[r]); }
+    for (var r = 0u; r < ROWS; r++) { stage(row0 + r, column, sum[r]); }
+    for (var r = 0u; r < ROWS; r++) { finish(row0 + r, column); }
 }
 #else
 const DEPTH = 16u;                      // steps of k between barriers
@@ -218,8 +228,7 @@ fn main(
         }
         workgroupBarrier();
     }
-    for (var r = 0u; r < ROWS; r++) {
-        finish(row0 + local.y * ROWS + r, column0 + local.x * 4u, sum[r]);
-    }
+    for (var r = 0u; r < ROWS; r++) { stage(row0 + local.y * ROWS + r, column0 + local.x * 4u, sum[r]); }
+    for (var r = 0u; r < ROWS; r++) { finish(row0 + local.y * ROWS + r, column0 + local.x * 4u); }
 }
 #endif

@@ -1,4 +1,4 @@
-//! Attention sequence-to-sequence models, trained and run by hand-written WGSL kernels on any Vulkan, Metal or DX12 GPU.
+#![doc = include_str!("../README.md")]
 
 pub mod error;
 mod files;

@@ -1,7 +1,7 @@
 //! `softalign generate`: text from a model folder.
 
 use std::{
-    io::BufRead as _,
+    io::{BufRead as _, IsTerminal as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -15,7 +15,7 @@ use softalign::{
 
 use super::{Global, open, output};
 
-/// Lines of standard input that are read before they are decoded together.
+/// Lines of a file or pipe that are read before they are decoded together; a person at a terminal gets each answer at once.
 const LINES: usize = 64;
 
 /// Arguments of `generate`.
@@ -48,10 +48,11 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
         answer(&args, &model, &mut generator, &args.text)?;
     } else {
         let mut lines = Vec::new();
+        let together = if std::io::stdin().is_terminal() { 1 } else { LINES };
         for (number, line) in std::io::stdin().lock().lines().enumerate() {
             let line = line.map_err(Error::io(format!("standard input, line {}", number + 1)))?;
             lines.push(line);
-            if lines.len() == LINES {
+            if lines.len() == together {
                 answer(&args, &model, &mut generator, &lines)?;
                 lines.clear();
             }

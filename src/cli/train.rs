@@ -45,10 +45,10 @@ pub struct Args {
     /// Largest vocabulary of either side; rarer tokens become <unk>.
     #[arg(long, value_name = "N")]
     max_vocabulary: Option<usize>,
-    /// Longest source or target in tokens, the end token included.
+    /// Longest source or target in tokens, the end token included [default: 100].
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
-    /// Stop after this many passes over the data [default: 8 for a task, 10 for files, if no other limit is given].
+    /// Stop after this many passes over the data [default: 3 for a task, 10 for files, if no other limit is given].
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
     /// Stop after this many steps.
@@ -57,34 +57,34 @@ pub struct Args {
     /// Stop after this many minutes of training.
     #[arg(long, value_name = "N")]
     minutes: Option<f64>,
-    /// Sentence pairs per step.
+    /// Sentence pairs per step [default: 128].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Adam's learning rate.
+    /// Adam's learning rate [default: 0.002 for a task, 0.001 for files].
     #[arg(long, value_name = "X")]
     learning_rate: Option<f32>,
-    /// Scale gradients down to this global norm.
+    /// Scale gradients down to this global norm [default: 1].
     #[arg(long, value_name = "X")]
     clip_norm: Option<f32>,
-    /// Label smoothing, from 0 to less than 1.
+    /// Label smoothing, from 0 to less than 1 [default: 0].
     #[arg(long, value_name = "X")]
     label_smoothing: Option<f32>,
-    /// Dropout, from 0 to less than 1.
+    /// Dropout on embedded words and before the output layer, from 0 to less than 1 [default: 0].
     #[arg(long, value_name = "X")]
     dropout: Option<f32>,
-    /// Size of an embedded word.
+    /// Size of an embedded word [default: 64 for a task, 128 for files].
     #[arg(long, value_name = "N")]
     embedding: Option<usize>,
-    /// Size of a hidden state, of the alignment layer and of the readout.
+    /// Size of a hidden state, of the alignment layer and of the readout [default: 128 for a task, 256 for files].
     #[arg(long, value_name = "N")]
     hidden: Option<usize>,
-    /// Layers of the encoder.
+    /// Layers of the encoder [default: 1].
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
-    /// The layer before the output: tanh or none.
+    /// The layer before the output: tanh or none [default: tanh].
     #[arg(long, value_name = "KIND", value_parser = readout)]
     readout: Option<Readout>,
-    /// Decides first values, the order of the data and dropout.
+    /// Decides first values, the order of the data and dropout [default: 1].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Steps between validations [default: once per epoch].
@@ -137,7 +137,7 @@ impl Args {
         replace(&mut options.validate_every, self.validate_every.map(Some));
         let mut budget = Budget { epochs: self.epochs, steps: self.steps, minutes: self.minutes };
         if budget == Budget::default() {
-            budget.epochs = Some(if task { 8 } else { 10 });
+            budget.epochs = Some(if task { 3 } else { 10 });
         }
         Ok((options, budget, self.out.take().unwrap_or_else(|| PathBuf::from("runs").join(name))))
     }
@@ -188,7 +188,9 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
         Data::Task(Task::Dates) => "\"9 May 1998\"",
         Data::Files { .. } => "TEXT",
     };
-    output::print(&format!("softalign generate {shown} {example}"))?;
+    // As it was called, so that the line can be copied whether the command is installed or built by cargo.
+    let command = std::env::args().next().unwrap_or_else(|| "softalign".into());
+    output::print(&format!("{command} generate {shown} {example}"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -204,7 +204,7 @@ fn warm_up(gpu: &Gpu, uniform: &wgpu::Buffer, pending: &[Pending]) -> Result<()>
         encode(&mut encoder, "warm-up", std::slice::from_ref(&dispatch));
         gpu.queue().submit([encoder.finish()]);
         gpu.wait(None)?;
-        if reported.elapsed().as_secs_f32() > 1.0 {
+        if done + 1 < total && reported.elapsed().as_secs_f32() > 1.0 {
             reported = Instant::now();
             tracing::info!("the driver is compiling kernels: {} of {total}", done + 1);
         }

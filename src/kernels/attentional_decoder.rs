@@ -6,7 +6,7 @@
 
 use super::{
     additive_attention::{self, AdditiveAttention},
-    copy::Copy,
+    copy::{Copy, expect_matrix},
     expect::{expect, expect_scratch},
     gru::{Cell, CellBackward, CellStep, Context, Tile, WeightGradients, Weights},
     matmul::{self, Matmul, Matrix},
@@ -18,6 +18,171 @@ use crate::{
 };
 
 const NAME: &str = "attentional_decoder";
+
+/// One step for `beam` rows of each sentence, which share the sentence's keys: R = B * beam rows, sentence by sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecoderStep {
+    /// Sentences, B.
+    pub batch: usize,
+    /// Rows per sentence.
+    pub beam: usize,
+    /// Source steps, S, masked ones included.
+    pub keys: usize,
+    /// Size of an embedded word, E.
+    pub word: usize,
+    /// Size of the hidden state, H.
+    pub hidden: usize,
+    /// Size of the projected queries and keys, A.
+    pub size: usize,
+    /// Size of an annotation, V.
+    pub annotation: usize,
+}
+
+/// What every step reads alike.
+#[derive(Clone, Copy, Debug)]
+pub struct StepInputs<'a> {
+    /// `[B, S, A]`, the projected annotations, their bias included.
+    pub key: &'a Tensor,
+    /// `[B, S, V]`, the encoder's outputs.
+    pub annotation: &'a Tensor,
+    /// `[B]`, u32, how many annotations of each sentence are valid.
+    pub lengths: &'a Tensor,
+    /// `[A, H]`, the projection of the state to a query.
+    pub query_weight: &'a Tensor,
+    /// `[A]`, the attention's vector v.
+    pub energy: &'a Tensor,
+    /// The cell on `[word; context]`: `weight_ih` is `[3H, E+V]`.
+    pub cell: Weights<'a>,
+}
+
+/// Where a [`DecoderStep`] finds and leaves what is its own.
+#[derive(Clone, Copy, Debug)]
+pub struct StepTensors<'a> {
+    /// `[R, 3H]`, from [`DecoderStep::record_words`].
+    pub gi: Matrix<'a>,
+    /// States, each `[R, H]`, before and after the step, in one tensor.
+    pub states: &'a Tensor,
+    /// The first element of the states before.
+    pub from: usize,
+    /// The first element of the states after; they must not overlap those before.
+    pub to: usize,
+    /// `[R, A]`, receives the queries.
+    pub queries: Matrix<'a>,
+    /// `[R, H+V]`, receives the new state and its context; the words may stand behind them.
+    pub features: Matrix<'a>,
+    /// `[R, S]`, receives the attention's weights.
+    pub weights: Option<Matrix<'a>>,
+    /// `[R, 4H]`, receives the gates, from element `gates_offset` on.
+    pub gates: &'a Tensor,
+    /// As above.
+    pub gates_offset: usize,
+}
+
+/// One matrix of rows as a batch of `beam` rows for each sentence, which is how the attention counts them.
+fn by_sentence(matrix: Matrix<'_>, beam: usize) -> Matrix<'_> {
+    Matrix { batch_stride: beam * matrix.stride, ..matrix }
+}
+
+impl DecoderStep {
+    fn rows(&self) -> usize {
+        self.batch * self.beam
+    }
+
+    fn attention(&self) -> AdditiveAttention {
+        let Self { batch, beam, keys, size, annotation, .. } = *self;
+        AdditiveAttention { batch, queries: beam, keys, size, value_size: annotation }
+    }
+
+    fn attention_inputs<'a>(&self, inputs: &StepInputs<'a>, queries: Matrix<'a>) -> additive_attention::Inputs<'a> {
+        let StepInputs { key, annotation, lengths, energy, .. } = *inputs;
+        additive_attention::Inputs { query: by_sentence(queries, self.beam), key, energy, value: annotation, lengths }
+    }
+
+    /// What `rows` words contribute to the gates.
+    fn words_product(&self, rows: usize) -> Matmul {
+        Matmul { m: rows, n: 3 * self.hidden, k: self.word, batch: 1, transpose_b: true, ..Matmul::default() }
+    }
+
+    fn query_product(&self) -> Matmul {
+        Matmul { m: self.rows(), n: self.size, k: self.hidden, batch: 1, transpose_b: true, ..Matmul::default() }
+    }
+
+    fn cell(&self) -> Cell {
+        Cell { rows: self.rows(), hidden: self.hidden }
+    }
+
+    /// Operations and bytes of a step, less [`DecoderStep::record_words`].
+    pub fn cost(&self) -> Cost {
+        let mut sum = self.query_product().cost();
+        sum += self.attention().cost();
+        sum += self.cell().cost(self.annotation);
+        sum
+    }
+
+    fn check(&self, inputs: &StepInputs<'_>) -> Result<()> {
+        expect(NAME, "query_weight", inputs.query_weight, &[self.size, self.hidden])?;
+        inputs.cell.expect(NAME, self.word + self.annotation, self.hidden)
+    }
+
+    /// Records what `rows` words, each `[E]`, contribute to the gates: gi, `[rows, 3H]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if an argument is not as documented, and what [`Recorder::dispatch`] reports.
+    pub fn record_words(
+        &self,
+        recorder: &mut Recorder,
+        rows: usize,
+        cell: &Weights<'_>,
+        words: Matrix<'_>,
+        gi: Matrix<'_>,
+    ) -> Result<()> {
+        cell.expect(NAME, self.word + self.annotation, self.hidden)?;
+        let tile = matmul::Tile::choose(recorder.gpu(), rows);
+        let weight = view(cell.weight_ih, 0, self.word + self.annotation, 0);
+        self.words_product(rows).record(recorder, tile, words, weight, Some(cell.bias_ih), gi)
+    }
+
+    /// Records the step.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if an argument is not as documented, and what [`Recorder::dispatch`] reports.
+    pub fn record(
+        &self,
+        recorder: &mut Recorder,
+        tiles: &Tiles,
+        inputs: &StepInputs<'_>,
+        tensors: &StepTensors<'_>,
+    ) -> Result<()> {
+        let Self { beam, hidden, annotation, .. } = *self;
+        let StepTensors { gi, states, from, to, queries, features, weights, gates, gates_offset } = *tensors;
+        let rows = self.rows();
+        self.check(inputs)?;
+        expect_matrix(NAME, "features", &features, [1, rows, hidden + annotation])?;
+        let small = matmul::Tile::choose(recorder.gpu(), rows);
+        let (state, query_weight) = (view(states, from, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
+        self.query_product().record(recorder, small, state, query_weight, None, queries)?;
+
+        let attention = self.attention_inputs(inputs, queries);
+        let context = features.offset(hidden);
+        let weights = weights.map(|weights| by_sentence(weights, beam));
+        self.attention().record(recorder, tiles.step_attention, &attention, by_sentence(context, beam), weights)?;
+
+        let step = CellStep {
+            gi,
+            weight_hh: inputs.cell.weight_hh,
+            bias_hh: inputs.cell.bias_hh,
+            states,
+            from,
+            to,
+            y: features,
+            gates,
+            gates_offset,
+            context: Some(Context { weight_ih: inputs.cell.weight_ih, offset: context.offset, size: annotation }),
+            valid: None,
+        };
+        self.cell().record(recorder, tiles.cell, &step)
+    }
+}
 
 /// Sizes of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +222,13 @@ pub struct Inputs<'a> {
     pub energy: &'a Tensor,
     /// The cell; `weight_ih` is `[3H, E + V]`.
     pub cell: Weights<'a>,
+}
+
+impl<'a> Inputs<'a> {
+    fn of_step(&self) -> StepInputs<'a> {
+        let Self { key, annotation, lengths, query_weight, energy, cell, .. } = *self;
+        StepInputs { key, annotation, lengths, query_weight, energy, cell }
+    }
 }
 
 /// What the forward pass leaves to the backward pass, steps slowest.
@@ -141,11 +313,9 @@ impl AttentionalDecoder {
 
     /// Operations and bytes of the forward pass.
     pub fn cost(&self) -> Cost {
-        let mut sum = self.words_product().cost();
+        let mut sum = self.single().words_product(self.batch * self.steps).cost();
         for _ in 0..self.steps {
-            sum += self.query_product().cost();
-            sum += self.attention(1).cost();
-            sum += self.cell().cost(self.annotation);
+            sum += self.single().cost();
         }
         sum
     }
@@ -155,22 +325,18 @@ impl AttentionalDecoder {
         3 * self.hidden + self.size
     }
 
+    /// One step of the loop.
+    fn single(&self) -> DecoderStep {
+        let Self { batch, keys, word, hidden, size, annotation, .. } = *self;
+        DecoderStep { batch, beam: 1, keys, word, hidden, size, annotation }
+    }
+
     fn attention(&self, queries: usize) -> AdditiveAttention {
-        let Self { batch, keys, size, annotation, .. } = *self;
-        AdditiveAttention { batch, queries, keys, size, value_size: annotation }
+        AdditiveAttention { queries, ..self.single().attention() }
     }
 
     fn cell(&self) -> Cell {
         Cell { rows: self.batch, hidden: self.hidden }
-    }
-
-    fn words_product(&self) -> Matmul {
-        let (m, n) = (self.batch * self.steps, 3 * self.hidden);
-        Matmul { m, n, k: self.word, batch: 1, transpose_b: true, ..Matmul::default() }
-    }
-
-    fn query_product(&self) -> Matmul {
-        Matmul { m: self.batch, n: self.size, k: self.hidden, batch: 1, transpose_b: true, ..Matmul::default() }
     }
 
     fn gates_sum(&self) -> ColumnSum {
@@ -229,45 +395,29 @@ impl AttentionalDecoder {
         saved: &Saved<'_>,
         scratch: &Tensor,
     ) -> Result<()> {
-        let Self { batch, steps, word, hidden, size, annotation, .. } = *self;
+        let Self { batch, steps, keys, word, hidden, size, annotation } = *self;
         self.check(inputs, features, weights, saved)?;
         expect_scratch(NAME, scratch, self.scratch())?;
         let (state, width) = (batch * hidden, self.features());
         let (words, gi) = (view(inputs.words, 0, word, 0), view(scratch, 0, 3 * hidden, 0));
-        let weight_ih = view(inputs.cell.weight_ih, 0, word + annotation, 0);
-        let bias = Some(inputs.cell.bias_ih);
-        self.words_product().record(recorder, tiles.all(batch * steps), words, weight_ih, bias, gi)?;
+        self.single().record_words(recorder, batch * steps, &inputs.cell, words, gi)?;
         let all_words = Copy { rows: batch * steps, columns: word, batch: 1 };
         all_words.record(recorder, words, None, view(features, hidden + annotation, width, 0))?;
         let first = Copy { rows: batch, columns: hidden, batch: 1 };
         first.record(recorder, view(inputs.state0, 0, hidden, 0), None, view(saved.states, 0, hidden, 0))?;
         for t in 0..steps {
-            let query = view(saved.queries, t * batch * size, size, 0);
-            let (before, query_weight) =
-                (view(saved.states, t * state, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
-            self.query_product().record(recorder, tiles.all(batch), before, query_weight, None, query)?;
-            let attention = self.attention_inputs(inputs, Matrix { batch_stride: size, ..query });
-            let context = self.step_batch(features, width, hidden, t);
-            let aligned = self.step_batch(weights, self.keys, 0, t);
-            self.attention(1).record(recorder, tiles.step_attention, &attention, context, Some(aligned))?;
-            let step = CellStep {
+            let tensors = StepTensors {
                 gi: self.step(scratch, 3 * hidden, 0, t),
-                weight_hh: inputs.cell.weight_hh,
-                bias_hh: inputs.cell.bias_hh,
                 states: saved.states,
                 from: t * state,
                 to: (t + 1) * state,
-                y: self.step(features, width, 0, t),
+                queries: view(saved.queries, t * batch * size, size, 0),
+                features: self.step(features, width, 0, t),
+                weights: Some(self.step(weights, keys, 0, t)),
                 gates: saved.gates,
                 gates_offset: t * 4 * state,
-                context: Some(Context {
-                    weight_ih: inputs.cell.weight_ih,
-                    offset: t * width + hidden,
-                    size: annotation,
-                }),
-                valid: None,
             };
-            self.cell().record(recorder, tiles.cell, &step)?;
+            self.single().record(recorder, tiles, &inputs.of_step(), &tensors)?;
         }
         Ok(())
     }
@@ -405,12 +555,14 @@ pub struct Tiles {
 impl Tiles {
     /// The configurations for an adapter and a shape.
     pub fn choose(gpu: &Gpu, decoder: &AttentionalDecoder) -> Self {
-        Self {
-            gpu: gpu.clone(),
-            cell: Tile::choose(gpu, decoder.batch),
-            step_attention: additive_attention::Tile::choose(gpu, &decoder.attention(1)),
-            attention: additive_attention::Tile::choose(gpu, &decoder.attention(decoder.steps)),
-        }
+        let attention = additive_attention::Tile::choose(gpu, &decoder.attention(decoder.steps));
+        Self { attention, ..Self::of_step(gpu, &decoder.single()) }
+    }
+
+    /// The configurations for an adapter and the shape of a single step.
+    pub fn of_step(gpu: &Gpu, step: &DecoderStep) -> Self {
+        let attention = additive_attention::Tile::choose(gpu, &step.attention());
+        Self { gpu: gpu.clone(), cell: Tile::choose(gpu, step.rows()), step_attention: attention, attention }
     }
 
     /// That of a product with so many rows.

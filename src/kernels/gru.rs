@@ -549,10 +549,8 @@ impl Gru {
             let (weight_ih, d_x) = (run(weights.weight_ih, 0, input), run(gradients.x, 0, input));
             into_x.record(recorder, choose(rows), by_input, weight_ih, None, d_x)?;
 
-            let exact =
-                |tensor: &Tensor| Tensor::new(tensor.buffer().clone(), tensor.offset(), [rows, gates], tensor.dtype());
-            self.bias_sum().record(recorder, &exact(d_gh), sums, d_weights.bias_hh)?;
-            self.bias_sum().record(recorder, &exact(d_gi), sums, d_weights.bias_ih)?;
+            self.bias_sum().record(recorder, &d_gh.window([rows, gates]), sums, d_weights.bias_hh)?;
+            self.bias_sum().record(recorder, &d_gi.window([rows, gates]), sums, d_weights.bias_ih)?;
         }
         Ok(())
     }
