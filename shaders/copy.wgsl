@@ -38,5 +38,6 @@ fn main(
         return;
     }
 #endif
-    destination[to] = source[(params.source_offset + matrix * params.source_batch + row * params.source_stride + column) / WIDTH];
+    let start = params.source_offset + matrix * params.source_batch + row * params.source_stride + column;
+    destination[to] = source[start / WIDTH];
 }

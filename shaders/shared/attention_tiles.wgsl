@@ -39,6 +39,8 @@ fn column_of(place: Place, column: u32) -> u32 { return min(place.column + colum
 #ifdef SUBGROUPS
 const PARTS = ROWS / LANES;             // vec4s of the rows that a lane holds for four features
 
+const HALVINGS = countTrailingZeros(LANES);
+
 // Row · column for the tile whose first column is column0.
 fn products(second: bool, place: Place, column0: u32) -> Scores {
     var scores: Scores;
@@ -92,7 +94,7 @@ fn accumulate(
 fn largest_of_lanes(place: Place, values: PerRow) -> PerRow {
     var result = values;
     for (var r = 0u; r < ROWS; r++) {
-        for (var mask = LANES / 2u; mask > 0u; mask /= 2u) { result[r] = max(result[r], subgroupShuffleXor(result[r], mask)); }
+        for (var i = 0u; i < HALVINGS; i++) { result[r] = max(result[r], subgroupShuffleXor(result[r], 1u << i)); }
     }
     return result;
 }
@@ -101,7 +103,7 @@ fn largest_of_lanes(place: Place, values: PerRow) -> PerRow {
 fn sum_of_lanes(place: Place, values: PerRow) -> PerRow {
     var result = values;
     for (var r = 0u; r < ROWS; r++) {
-        for (var mask = LANES / 2u; mask > 0u; mask /= 2u) { result[r] += subgroupShuffleXor(result[r], mask); }
+        for (var i = 0u; i < HALVINGS; i++) { result[r] += subgroupShuffleXor(result[r], 1u << i); }
     }
     return result;
 }

@@ -42,7 +42,7 @@ impl Copy {
         if let Some(lengths) = lengths {
             expect("copy", "lengths", lengths, &[self.batch])?;
         }
-        let vector = source.aligned() && target.aligned() && self.columns % 4 == 0;
+        let vector = source.aligned() && target.aligned() && self.columns.is_multiple_of(4);
         let lanes = recorder.gpu().tiles().workgroup;
         let invocations = self.batch * self.rows * self.columns / if vector { 4 } else { 1 };
         let word = |value: usize| value as u32;

@@ -4,7 +4,7 @@
 use super::{forms, table::MATMUL};
 use crate::{
     Error, Result,
-    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles},
+    gpu::{AdapterClass, Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles},
 };
 
 /// What is applied to each element of the product.
@@ -138,6 +138,17 @@ impl Tile {
     }
 }
 
+/// The longest sum of one dispatch; longer ones take several. llvmpipe silently ends an invocation after some 65,000 rounds
+/// of all its loops together. Where the inner loops are unrolled, four steps of k are one round; checked modules keep them
+/// as loops, and then it is about 125.
+fn longest(gpu: &Gpu, tile: &Tile) -> usize {
+    match (gpu.class(), gpu.checked(), tile.subgroups) {
+        (AdapterClass::Cpu, true, _) => 1 << 10,
+        (AdapterClass::Cpu, false, false) => 1 << 12,
+        _ => 1 << 16,
+    }
+}
+
 impl Matmul {
     /// Operations and bytes of all products.
     pub fn cost(&self) -> Cost {
@@ -203,6 +214,9 @@ impl Matmul {
         }
         let extents = [a_columns, b_columns, self.n, self.k];
         let vector = a.aligned() && b.aligned() && c.aligned() && extents.iter().all(|extent| extent % 4 == 0);
+        if self.k > longest(recorder.gpu(), &tile) {
+            return self.record_in_parts(recorder, tile, a, b, bias, c);
+        }
         let word = |value: usize| value as u32;
         let matrix = |m: &Matrix<'_>| [word(m.offset), word(m.stride), word(m.batch_stride)];
         let mut params = vec![word(self.m), word(self.n), word(self.k)];
@@ -218,6 +232,28 @@ impl Matmul {
             workgroups: [word(self.n.div_ceil(tile.width())), word(self.m.div_ceil(tile.height())), word(self.batch)],
             cost: self.cost(),
         })
+    }
+
+    /// Each part but the first adds to what the one before has left; the bias comes with the first, the activation last.
+    fn record_in_parts(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        bias: Option<&Tensor>,
+        c: Matrix<'_>,
+    ) -> Result<()> {
+        let longest = longest(recorder.gpu(), &tile);
+        for start in (0..self.k).step_by(longest) {
+            let k = longest.min(self.k - start);
+            let activation = if start + k == self.k { self.activation } else { Activation::None };
+            let part = Self { k, activation, accumulate: self.accumulate || start > 0, ..*self };
+            let from = |matrix: Matrix<'_>, along_rows: bool| start * if along_rows { matrix.stride } else { 1 };
+            let (a, b) = (a.offset(from(a, self.transpose_a)), b.offset(from(b, !self.transpose_b)));
+            part.record(recorder, tile, a, b, bias.filter(|_| start == 0), c)?;
+        }
+        Ok(())
     }
 }
 

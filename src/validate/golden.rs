@@ -36,6 +36,10 @@ pub struct GoldenRow {
 /// through up to a few hundred f32 operations in a row.
 const TOLERANCE: f64 = 1e-5;
 
+/// For the bias of the keys' projection: its gradient sums what the softmax's backward has made, which cancels to about a
+/// hundredth of its terms (a bias common to all scores changes nothing), so rounding weighs as much more.
+const KEY_BIAS_TOLERANCE: f64 = 5e-5;
+
 /// Below this clipped gradient the first step of Adam turns rounding into a full step.
 const LEAST_GRADIENT: f64 = 1e-6;
 
@@ -143,8 +147,9 @@ impl File {
     fn row(&self, tensor: &str, values: &[f32], reference: &[f64]) -> GoldenRow {
         let error =
             if values.len() == reference.len() { relative_error(values, reference, 0.0) } else { f64::INFINITY };
-        let passed = error <= TOLERANCE;
-        GoldenRow { file: self.stem.clone(), tensor: tensor.into(), error, tolerance: TOLERANCE, passed }
+        let tolerance = if tensor.ends_with("key.bias") { KEY_BIAS_TOLERANCE } else { TOLERANCE };
+        let passed = error <= tolerance;
+        GoldenRow { file: self.stem.clone(), tensor: tensor.into(), error, tolerance, passed }
     }
 
     /// Makes an input or a parameter of the graph for a tensor of the file.
