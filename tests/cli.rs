@@ -1,6 +1,14 @@
 //! The command, run as users run it.
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use softalign::text::numbers::number_words;
+use tempfile::TempDir;
 
 fn softalign(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_softalign"));
@@ -125,4 +133,220 @@ fn a_reader_that_leaves_is_no_failure() {
     let (_, stderr) = texts(&output);
     assert!(output.status.success(), "{stderr}");
     assert_eq!(stderr, "");
+}
+
+/// Numbers below 1,000 in files, and a small model of them that a few steps have trained.
+struct Work {
+    folder: TempDir,
+}
+
+impl Work {
+    fn new() -> Self {
+        let work = Self { folder: tempfile::tempdir().unwrap() };
+        let lines = |numbers: &mut dyn Iterator<Item = u32>| -> String {
+            numbers.map(|n| format!("{n}\t{}\n", number_words(n))).collect()
+        };
+        fs::write(work.path("train.tsv"), lines(&mut (0..60).map(|i| i * 37 % 1000))).unwrap();
+        fs::write(work.path("valid.tsv"), lines(&mut (0..6).map(|i| i * 191 % 1000))).unwrap();
+        work
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `train` in the folder, with the options of every run of these tests and some more.
+    fn train(&self, more: &[&str]) -> Command {
+        let mut command = softalign(&["train", "--train", "train.tsv", "--valid", "valid.tsv", "--out", "model"]);
+        command.args(["--target-tokens", "words", "--max-length", "8", "--batch", "16"]);
+        command.args(["--embedding", "8", "--hidden", "16", "--dropout", "0.1"]).args(more);
+        command.current_dir(self.folder.path());
+        command
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = softalign(arguments);
+        command.current_dir(self.folder.path());
+        command
+    }
+
+    fn trained(&self) {
+        let output = self.train(&["--steps", "5"]).output().unwrap();
+        let (stdout, stderr) = texts(&output);
+        assert!(output.status.success(), "{stderr}");
+        assert_eq!(stdout, "softalign generate model TEXT\n");
+        assert!(stderr.starts_with("adapter: "), "{stderr}");
+        for part in ["60 pairs to learn from, 6 to check with", "exact match", "finished after 5 steps"] {
+            assert!(stderr.contains(part), "{part} is missing from\n{stderr}");
+        }
+        assert!(!stderr.contains('\u{1b}'), "a bar without a terminal: {stderr}");
+    }
+}
+
+/// Gives a command its standard input.
+fn fed(mut command: Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Where the command has refused already, nobody reads.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+/// The command has failed with `code` and one error message that has every part, and without a panic.
+fn refused(output: &Output, code: i32, parts: &[&str]) {
+    let (stdout, stderr) = texts(output);
+    assert_eq!(output.status.code(), Some(code), "{stdout}\n{stderr}");
+    assert_eq!(stderr.matches("error: ").count(), 1, "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    for part in parts {
+        assert!(stderr.contains(part), "{part} is missing from\n{stderr}");
+    }
+}
+
+#[test]
+fn a_model_is_trained_used_scored_and_drawn() {
+    let work = Work::new();
+    work.trained();
+
+    // An answer for each argument, and for each line of standard input: the same ones.
+    let output = work.command(&["generate", "-q", "model", "12", "345", "", "7"]).output().unwrap();
+    let (answers, stderr) = texts(&output);
+    assert!(output.status.success() && !stderr.contains("error"), "{stderr}");
+    assert_eq!(answers.lines().count(), 4, "{answers}");
+    assert_eq!(answers.lines().nth(2), Some(""));
+    for input in ["12\n345\n\n7\n", "12\r\n345\r\n\r\n7"] {
+        let output = fed(work.command(&["generate", "-q", "model"]), input.as_bytes());
+        assert_eq!(texts(&output).0, answers, "{input:?}");
+    }
+    // More lines than are decoded together, and none.
+    let many: String = (0..150).map(|n| format!("{n}\n")).collect();
+    let output = fed(work.command(&["generate", "-q", "model"]), many.as_bytes());
+    assert_eq!(texts(&output).0.lines().count(), 150);
+    assert_eq!(texts(&output).0.lines().nth(12), answers.lines().next());
+    assert_eq!(texts(&fed(work.command(&["generate", "-q", "model"]), b"")).0, "");
+
+    let output = work.command(&["generate", "-q", "model", "12", "--n-best", "3", "--beam", "4"]).output().unwrap();
+    let (stdout, _) = texts(&output);
+    let scores: Vec<f32> = stdout.lines().map(|line| line.split_once('\t').unwrap().0.parse().unwrap()).collect();
+    assert!(scores.len() == 3 && scores.is_sorted_by(|a, b| a >= b), "{stdout}");
+
+    let output = work.command(&["evaluate", "model", "valid.tsv", "--beam", "2", "--json", "scores.json"]).output();
+    let (stdout, stderr) = texts(&output.unwrap());
+    for part in ["exact match", "token error rate", "word error rate", "BLEU"] {
+        assert!(stdout.contains(part), "{part} is missing from\n{stdout}\n{stderr}");
+    }
+    let scores: serde_json::Value = serde_json::from_slice(&fs::read(work.path("scores.json")).unwrap()).unwrap();
+    let mut keys: Vec<_> = scores.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["bleu", "count", "exact_match", "per", "wer"]);
+    assert_eq!(scores["count"], 6);
+
+    let output = work.command(&["generate", "model", "12", "--attention", "12.png"]).output().unwrap();
+    assert!(output.status.success(), "{}", texts(&output).1);
+    let picture = png::Decoder::new(std::io::BufReader::new(fs::File::open(work.path("12.png")).unwrap()));
+    assert!(picture.read_info().unwrap().info().width > 50);
+    let output = work.command(&["generate", "model", "12", "7", "--attention", "12.png"]).output().unwrap();
+    refused(&output, 1, &["--attention", "one source"]);
+
+    // What the model cannot read.
+    let output = work.command(&["generate", "model", "123456789"]).output().unwrap();
+    refused(&output, 1, &["123456789", "10 tokens", "--max-length"]);
+    let output = fed(work.command(&["generate", "model"]), b"12\n\xff\xfe\n7\n");
+    refused(&output, 1, &["standard input, line 2", "UTF-8"]);
+    assert_eq!(texts(&output).0.lines().next(), answers.lines().next(), "the line before it is answered");
+    let output = work.command(&["generate", "-q", "model", "1x"]).output().unwrap();
+    assert!(output.status.success() && texts(&output).1.contains("`x`"), "{}", texts(&output).1);
+
+    // The folder holds this run, and says so to others; more steps go on.
+    refused(&work.train(&["--steps", "5"]).output().unwrap(), 1, &["finished, after 5 steps"]);
+    let other = work.train(&["--steps", "5", "--seed", "2"]).output().unwrap();
+    refused(&other, 1, &["model", "seed is 1 there and 2 here", "--out", "--overwrite"]);
+    let output = work.train(&["--steps", "6"]).output().unwrap();
+    assert!(output.status.success() && texts(&output).1.contains("going on after step 5"), "{}", texts(&output).1);
+
+    // A damaged folder.
+    let weights = fs::read(work.path("model/model.safetensors")).unwrap();
+    fs::write(work.path("model/model.safetensors"), &weights[..weights.len() / 2]).unwrap();
+    for arguments in [&["generate", "model", "12"], &["evaluate", "model", "valid.tsv"]] {
+        refused(&work.command(arguments).output().unwrap(), 1, &["model.safetensors", "not a whole safetensors file"]);
+    }
+}
+
+#[test]
+fn a_waiting_reader_gets_each_answer_at_once() {
+    use std::io::{BufRead as _, BufReader};
+    let work = Work::new();
+    work.trained();
+    let mut command = work.command(&["generate", "-q", "model"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let (mut stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut answers = BufReader::new(stdout).lines();
+    for line in ["12\n", "\n", "345\n"] {
+        stdin.write_all(line.as_bytes()).unwrap();
+        let answer = answers.next().unwrap().unwrap();
+        assert_eq!(answer.is_empty(), line == "\n", "{answer}");
+    }
+    drop(stdin);
+    assert!(answers.next().is_none() && child.wait().unwrap().success());
+}
+
+#[test]
+fn data_that_cannot_be_used_is_named() {
+    let work = Work::new();
+    let cases: [(&[u8], &[&str]); 6] = [
+        (b"1\tone\n2 two\n", &["bad.tsv", "line 2", "no tab"]),
+        (b"", &["bad.tsv", "empty"]),
+        (b"1\tone\n\xff\ttwo\n", &["bad.tsv", "line 2", "UTF-8"]),
+        (b"1\tone\n\ttwo\n", &["bad.tsv", "line 2", "source"]),
+        (b"1\tone\textra\n", &["bad.tsv", "line 1", "tabs"]),
+        (b"1\tone\n123456789\ttwo\n", &["bad.tsv", "line 2", "--max-length"]),
+    ];
+    for (text, parts) in cases {
+        fs::write(work.path("bad.tsv"), text).unwrap();
+        for side in ["--train", "--valid"] {
+            let (train, valid) = if side == "--train" { ("bad.tsv", "valid.tsv") } else { ("train.tsv", "bad.tsv") };
+            let arguments = ["train", "--train", train, "--valid", valid, "--max-length", "8", "--steps", "1"];
+            let output = work.command(&arguments).args(["--target-tokens", "words", "--out", "none"]).output().unwrap();
+            refused(&output, 1, parts);
+        }
+    }
+    assert!(!Path::new(&work.path("none")).exists());
+    refused(&work.command(&["train", "colours"]).output().unwrap(), 2, &["colours", "numbers", "dates"]);
+    refused(&work.command(&["train"]).output().unwrap(), 2, &["TASK"]);
+    refused(&work.command(&["train", "--train", "train.tsv"]).output().unwrap(), 2, &["--valid"]);
+    refused(&work.train(&["--minutes", "nan"]).output().unwrap(), 1, &["--minutes"]);
+    refused(&work.command(&["train", "numbers", "--hidden", "0"]).output().unwrap(), 1, &["--hidden"]);
+    refused(&work.command(&["generate", "nowhere", "12"]).output().unwrap(), 1, &["nowhere", "softalign train"]);
+    refused(&work.command(&["evaluate", "nowhere", "valid.tsv"]).output().unwrap(), 1, &["nowhere"]);
+}
+
+/// Ctrl-C: the step is finished, the run saved, the place said, and the same command goes on.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_is_saved_and_goes_on() {
+    use std::io::{BufRead as _, BufReader};
+    let work = Work::new();
+    let mut done = 0;
+    for session in 1..=2 {
+        // Long enough that only the signal ends it.
+        let mut child = work.train(&["--steps", "1000000"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let started = lines.find(|line| line.contains("pairs to learn from")).unwrap();
+        assert_eq!(started.contains("going on after step"), session == 2, "{started}");
+        if session == 2 {
+            assert!(started.ends_with(&format!("going on after step {done}")), "{started}");
+        }
+        // A validation has been: the run is well under way.
+        lines.find(|line| line.contains("exact match")).unwrap();
+        let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(signal.success());
+        let said = lines.find(|line| line.contains("stopped after step")).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert!(said.contains("the same command goes on from model"), "{said}");
+        let step = said.trim_start_matches("stopped after step ").split(';').next().unwrap().parse().unwrap();
+        assert!(step > done, "{said}");
+        done = step;
+    }
+    // It can be used as it is.
+    assert!(work.command(&["generate", "model", "12"]).output().unwrap().status.success());
 }

@@ -1,7 +1,7 @@
 //! `softalign generate`: text from a model folder.
 
 use std::{
-    io::{BufRead as _, IsTerminal as _},
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -15,7 +15,7 @@ use softalign::{
 
 use super::{Global, open, output};
 
-/// Lines of a file or pipe that are read before they are decoded together; a person at a terminal gets each answer at once.
+/// Lines of standard input that are decoded together, where so many are there already.
 const LINES: usize = 64;
 
 /// Arguments of `generate`.
@@ -48,16 +48,24 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
         answer(&args, &model, &mut generator, &args.text)?;
     } else {
         let mut lines = Vec::new();
-        let together = if std::io::stdin().is_terminal() { 1 } else { LINES };
-        for (number, line) in std::io::stdin().lock().lines().enumerate() {
-            let line = line.map_err(Error::io(format!("standard input, line {}", number + 1)))?;
-            lines.push(line);
-            if lines.len() == together {
+        let mut input = BufReader::new(std::io::stdin().lock());
+        for number in 1.. {
+            let mut line = String::new();
+            let read = input.read_line(&mut line).map_err(Error::io(format!("standard input, line {number}")));
+            let more = matches!(read, Ok(bytes) if bytes > 0);
+            if more {
+                let ending = line.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+                lines.push(ending.unwrap_or(&line).to_owned());
+            }
+            // Whoever waits for an answer before the next line gets it, and lines before a bad one are not lost.
+            if !more || lines.len() == LINES || input.buffer().is_empty() {
                 answer(&args, &model, &mut generator, &lines)?;
                 lines.clear();
             }
+            if read? == 0 {
+                break;
+            }
         }
-        answer(&args, &model, &mut generator, &lines)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -75,6 +83,9 @@ fn answer(args: &Args, model: &Model, generator: &mut Generator, texts: &[String
             continue;
         }
         let Some((source, hypotheses)) = answers.next() else { break };
+        if hypotheses.is_empty() {
+            output::print("")?;
+        }
         for hypothesis in hypotheses.iter().take(count.into()) {
             let text = model.target.decode(&hypothesis.tokens);
             match args.n_best {

@@ -9,7 +9,7 @@ use crate::{
     graph::{Parameters, Pool, Program, ProgramOptions, Value},
     kernels::{
         Step,
-        beam_search::{BeamSearch, BeamState},
+        beam_search::{BeamSearch, BeamState, WIDEST},
         embedding::Embedding,
     },
     model::{Model, Seq2Seq},
@@ -74,9 +74,17 @@ impl Generator {
     /// The best `beam` hypotheses for each source (tokens that end in `<eos>`), best first, in the order of the sources.
     ///
     /// # Errors
-    /// [`Error::Data`] for a source that is empty or longer than the model's `max_length`; [`Error::Shape`] for a beam
-    /// that the kernel does not take; what the device reports.
+    /// [`Error::Data`] for a source that is empty, longer than the model's `max_length` or not of its vocabulary; [`Error::Shape`] for a beam
+    /// of 0 or more than 16; what the device reports.
     pub fn generate(&mut self, sources: &[Vec<u32>], beam: usize) -> Result<Vec<Vec<Hypothesis>>> {
+        if !(1..=WIDEST).contains(&beam) {
+            return Err(Error::Shape {
+                operation: "generate",
+                argument: "beam",
+                wanted: format!("1 to {WIDEST}"),
+                got: beam.to_string(),
+            });
+        }
         let longest = self.network.config().max_length;
         for (index, source) in sources.iter().enumerate() {
             if source.is_empty() || source.len() > longest {
@@ -85,6 +93,11 @@ impl Generator {
                     index + 1,
                     source.len()
                 );
+                return Err(Error::data("generate", message));
+            }
+            let vocabulary = self.network.config().source_vocabulary;
+            if let Some(token) = source.iter().find(|token| **token as usize >= vocabulary) {
+                let message = format!("source {} holds token {token}; this model has {vocabulary}", index + 1);
                 return Err(Error::data("generate", message));
             }
         }

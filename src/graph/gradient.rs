@@ -25,6 +25,14 @@ impl Graph {
         let depends = self.dependents(wanted);
         let mut found: HashMap<Value, Value> = HashMap::new();
         for (value, gradient) in upstream {
+            if self.shape(*value) != self.shape(*gradient) {
+                return Err(Error::Shape {
+                    operation: "gradients",
+                    argument: "upstream",
+                    wanted: self.shape(*value).to_string(),
+                    got: self.shape(*gradient).to_string(),
+                });
+            }
             self.accumulate(&mut found, *value, *gradient)?;
         }
         for index in (0..self.nodes.len()).rev() {

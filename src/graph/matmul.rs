@@ -107,7 +107,13 @@ impl Operation for Product {
         } else {
             product(graph, a, !transpose_a, d_c, false)?
         };
-        let mut gradients = vec![Some(d_a), Some(d_b)];
+        // Products fold all but the last extent into rows; the gradient has its operand's own shape.
+        let mut gradients = Vec::with_capacity(inputs.len());
+        for (operand, gradient) in [(a, d_a), (b, d_b)] {
+            let shape = graph.shape(operand).clone();
+            let folded = graph.shape(gradient) != &shape;
+            gradients.push(Some(if folded { graph.reshape(gradient, shape)? } else { gradient }));
+        }
         if inputs.len() == 3 {
             gradients.push(Some(graph.column_sum(d_c)?));
         }

@@ -32,18 +32,30 @@ impl Graph {
     }
 
     /// Hyperbolic tangent of each element.
-    pub fn tanh(&mut self, a: Value) -> Value {
-        let shape = self.shape(a).clone();
-        self.push_one(Forward(Pointwise::Tanh), &[a], shape)
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for anything but floats.
+    pub fn tanh(&mut self, a: Value) -> Result<Value> {
+        self.unary(Pointwise::Tanh, a)
     }
 
     /// Logistic function of each element.
-    pub fn sigmoid(&mut self, a: Value) -> Value {
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for anything but floats.
+    pub fn sigmoid(&mut self, a: Value) -> Result<Value> {
+        self.unary(Pointwise::Sigmoid, a)
+    }
+
+    fn unary(&mut self, operation: Pointwise, a: Value) -> Result<Value> {
+        self.elements("pointwise", "a", a)?;
         let shape = self.shape(a).clone();
-        self.push_one(Forward(Pointwise::Sigmoid), &[a], shape)
+        Ok(self.push_one(Forward(operation), &[a], shape))
     }
 
     fn binary(&mut self, operation: Pointwise, a: Value, b: Value) -> Result<Value> {
+        self.elements("pointwise", "a", a)?;
+        self.elements("pointwise", "b", b)?;
         let shape = self.shape(a).clone();
         if self.shape(b) != &shape {
             return Err(Error::Shape {

@@ -1,7 +1,7 @@
 //! A compiled graph: memory planned, pipelines and bind groups made, ready to be replayed.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -141,9 +141,21 @@ impl Program {
         let mut memory =
             MemoryReport { slots: plan.slots.iter().sum(), unshared: plan.unshared, ..MemoryReport::default() };
         let mut given: HashMap<Value, Tensor> = options.given.iter().cloned().collect();
+        // Most gradients are written straight to their buffer. Copied there are those of parameters that are added, which
+        // share one value, constants, and values that later nodes read: all gradients may lie in one buffer, which no
+        // dispatch can read and write at once.
+        let read: HashSet<Value> = graph.nodes.iter().flat_map(|node| node.inputs.iter().copied()).collect();
+        let mut copies: Vec<(Value, Tensor)> = Vec::new();
         if let Some((tensors, gradients)) = options.gradients {
             for (name, value) in gradients {
-                given.insert(*value, parameter(tensors, name, graph, *value)?);
+                let tensor = parameter(tensors, name, graph, *value)?;
+                let shared = gradients.iter().filter(|(_, other)| other == value).count() > 1;
+                let is_constant = graph.values[value.0].source != Source::Node;
+                if shared || is_constant || read.contains(value) || given.contains_key(value) {
+                    copies.push((*value, tensor));
+                } else {
+                    given.insert(*value, tensor);
+                }
             }
         }
         let (mut tensors, mut inputs, mut outputs) = (Vec::new(), HashMap::new(), HashMap::new());
@@ -192,6 +204,9 @@ impl Program {
                 copy(&mut recorder, (from, 0), (to, 0), to.elements())?;
             }
             node.operation.record(&mut recorder, &Context { inputs: &inputs, outputs: &outputs, step: &step })?;
+        }
+        for (value, to) in &copies {
+            copy(&mut recorder, (&outputs[value], 0), (to, 0), to.elements())?;
         }
         finish(&mut recorder, &Finish { outputs: &outputs, step: &step })?;
         Ok(Self {

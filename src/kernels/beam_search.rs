@@ -18,7 +18,7 @@ const BEGIN: u32 = 1;
 const ABSENT: f32 = -1e30;
 
 /// The widest beam.
-const WIDEST: usize = 16;
+pub const WIDEST: usize = 16;
 
 /// Keeps, of every sentence, the best `beam` continuations of its `beam` hypotheses; of equal ones the smaller (parent,
 /// token). Tokens 0 and 1 are never chosen, 2 ends a hypothesis, and an ended one goes on with 0 and its score.

@@ -75,16 +75,21 @@ impl Config {
             ("embedding", self.embedding),
             ("hidden", self.hidden),
             ("attention", self.attention),
-            ("encoder_layers", self.encoder_layers),
             ("max_length", self.max_length),
             ("readout_size", if self.readout == Readout::Tanh { self.readout_size } else { 1 }),
         ];
         // Far past any adapter, and small enough that products of two sizes cannot overflow.
         const LARGEST: usize = 1 << 24;
+        // Every layer is several parameters, which are listed before any of them is made.
+        const MOST_LAYERS: usize = 64;
         for (name, size) in sizes {
             if !(1..=LARGEST).contains(&size) {
                 return Err(Error::data(path, format!("{name} is {size}; it must be from 1 to {LARGEST}")));
             }
+        }
+        if !(1..=MOST_LAYERS).contains(&self.encoder_layers) {
+            let message = format!("encoder_layers is {}; it must be from 1 to {MOST_LAYERS}", self.encoder_layers);
+            return Err(Error::data(path, message));
         }
         if self.source_vocabulary < 4 || self.target_vocabulary < 4 {
             return Err(Error::data(path, "a vocabulary holds at least the four special tokens"));

@@ -30,6 +30,9 @@ const CONFIG: &str = "config.json";
 const SOURCE: &str = "source.tokenizer.json";
 const TARGET: &str = "target.tokenizer.json";
 
+/// Every file of a model folder.
+pub(crate) const FILES: [&str; 4] = [WEIGHTS, CONFIG, SOURCE, TARGET];
+
 impl Model {
     /// A new model with first values drawn from `seed`.
     ///
@@ -46,8 +49,10 @@ impl Model {
     }
 
     fn zeros(gpu: &Gpu, config: Config, source: Tokenizer, target: Tokenizer) -> Result<Self> {
-        let parameters = Parameters::new(gpu, config.parameters())?;
-        Ok(Self { gpu: gpu.clone(), network: Seq2Seq::new(config)?, parameters, source, target })
+        // Checks the sizes, which the parameters' shapes are products of.
+        let network = Seq2Seq::new(config)?;
+        let parameters = Parameters::new(gpu, network.config().parameters())?;
+        Ok(Self { gpu: gpu.clone(), network, parameters, source, target })
     }
 
     /// Loads a model folder.
@@ -75,10 +80,19 @@ impl Model {
     /// The tokens of a source as the encoder takes them: with `<eos>` at the end.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// As [`Tokenizer::encode`]; [`Error::Data`] for a text that is longer than the model's `max_length`.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let mut tokens = self.source.encode(text)?;
         tokens.push(EOS);
+        let (length, longest) = (tokens.len(), self.network.config().max_length);
+        if length > longest {
+            let start: String = text.chars().take(40).collect();
+            let message = format!(
+                "{length} tokens with its <eos>, and this model takes {longest}; shorten it, or train with a larger \
+                 --max-length"
+            );
+            return Err(Error::data(format!("the source that starts `{start}`"), message));
+        }
         Ok(tokens)
     }
 

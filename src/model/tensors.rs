@@ -7,11 +7,14 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::{Error, Gpu, Result, files, graph::Parameters};
 
+/// Shape and values of each tensor of a file.
+pub type TensorsByName = HashMap<String, (Vec<usize>, Vec<f32>)>;
+
 /// Reads every tensor of a safetensors file as f32 (stored as F32, F16 or BF16).
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::Data`] for a damaged file or another element type.
-pub fn read_tensors(path: &Path) -> Result<HashMap<String, (Vec<usize>, Vec<f32>)>> {
+pub fn read_tensors(path: &Path) -> Result<TensorsByName> {
     let bytes = files::read(path)?;
     let name = path.display().to_string();
     let file = SafeTensors::deserialize(&bytes).map_err(|error| {
@@ -51,6 +54,10 @@ pub fn load_tensors(gpu: &Gpu, parameters: &Parameters, path: &Path) -> Result<(
             tensors.remove(name).ok_or_else(|| Error::data(&file, format!("tensor `{name}` is missing")))?;
         if shape != tensor.shape().dims() {
             let message = format!("tensor `{name}` has shape {shape:?}; config.json asks for {}", tensor.shape());
+            return Err(Error::data(&file, message));
+        }
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let message = format!("tensor `{name}` holds {} at element {at}; a model has finite values", values[at]);
             return Err(Error::data(&file, message));
         }
         loaded.push((tensor, values));

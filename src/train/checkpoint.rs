@@ -28,6 +28,9 @@ pub struct Progress {
     pub seconds: f64,
     /// Target tokens seen.
     pub tokens: u64,
+    /// The step of the last validation.
+    #[serde(default)]
+    pub validated: u64,
     /// The best exact match of a validation so far, in percent, and its token error rate.
     pub best: Option<(f64, f64)>,
     /// Whether the run has used up its budget.
@@ -94,6 +97,9 @@ pub(super) fn load(gpu: &Gpu, folder: &Path, trainer: &Trainer) -> Result<()> {
                 _ => return Err(damaged(&path, &format!("{full} has shape {:?}", view.shape()))),
             }
         }
+    }
+    if file.len() != found.len() {
+        return Err(damaged(&path, &format!("it holds {} tensors, not {}", file.len(), found.len())));
     }
     found.iter().try_for_each(|(tensor, view)| gpu.write(tensor, view.data()))
 }

@@ -36,6 +36,19 @@ pub struct Budget {
     pub minutes: Option<f64>,
 }
 
+impl Budget {
+    /// Checks that the limits are numbers that can be reached.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the option.
+    pub fn check(&self) -> Result<()> {
+        match self.minutes.filter(|minutes| !(minutes.is_finite() && *minutes >= 0.0)) {
+            Some(minutes) => Err(Error::data("--minutes", format!("{minutes} is not a length of time"))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Everything that decides what a run computes. Two runs with equal options give the same parameters on the same adapter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,6 +129,14 @@ impl TrainOptions {
         }
         if !(0.0..1.0).contains(&self.label_smoothing) {
             return wrong("--label-smoothing", format!("{} is not from 0 to less than 1", self.label_smoothing));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return wrong("--dropout", format!("{} is not from 0 to less than 1", self.dropout));
+        }
+        for (option, size) in [("--embedding", self.embedding), ("--hidden", self.hidden), ("--layers", self.layers)] {
+            if size == 0 {
+                return wrong(option, "must be at least 1".into());
+            }
         }
         if self.validate_every == Some(0) {
             return wrong("--validate-every", "must be at least 1".into());

@@ -1,6 +1,7 @@
 //! The loop over data: steps, validations, checkpoints, and going on where a run stopped.
 
 use std::{
+    collections::HashSet,
     fs::{File, OpenOptions},
     io::Write as _,
     path::{Path, PathBuf},
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     Error, Gpu, Result, files,
     generate::{Generator, evaluate_with},
-    model::{Config, Model},
+    model::{Config, FILES, Model},
     text::{Buckets, Pair, Scores, Tokenizer, encode_pairs},
 };
 
@@ -27,7 +28,7 @@ const OPTIONS: &str = "run.json";
 const METRICS: &str = "metrics.jsonl";
 /// Steps between readings of loss and norm.
 const READ_EVERY: u64 = 10;
-/// Pairs that a validation during training looks at, at most.
+/// Sources that a validation during training looks at, at most.
 const VALIDATED: usize = 1_000;
 /// Samples shown at a validation.
 const SAMPLES: usize = 3;
@@ -96,7 +97,8 @@ pub fn train(
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
     options.check()?;
-    let earlier = claim(folder, options, budget, overwrite)?;
+    budget.check()?;
+    let earlier = examine(folder, options, budget, overwrite)?;
     let (train, valid) = options.pairs()?;
     let mut run = Run::new(gpu, options, budget, folder, train, valid, earlier)?;
     observe(Event::Started {
@@ -109,46 +111,53 @@ pub fn train(
     run.go(stop, observe)
 }
 
-/// Makes the folder this run's, and returns how far an earlier session of it came.
-fn claim(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: bool) -> Result<Option<Progress>> {
+/// How far an earlier session of this run came in the folder. Changes nothing.
+fn examine(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: bool) -> Result<Option<Progress>> {
     let show = folder.display().to_string();
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let file = folder.join(OPTIONS);
-    if overwrite {
-        for name in [CHECKPOINT, METRICS] {
-            let path = folder.join(name);
-            if path.exists() {
-                std::fs::remove_file(&path).map_err(Error::io(path))?;
-            }
+    if overwrite || !folder.exists() {
+        return Ok(None);
+    }
+    if !file.exists() {
+        if std::fs::read_dir(folder).map_err(Error::io(folder))?.next().is_none() {
+            return Ok(None);
         }
-    } else if file.exists() {
-        let other = |message: String| Error::data(&show, format!("{message}; choose another --out, or --overwrite it"));
-        let found: TrainOptions = serde_json::from_slice(&files::read(&file)?)
-            .map_err(|error| other(format!("{OPTIONS} cannot be read ({error})")))?;
-        if &found != options {
-            return Err(other(format!("holds a different run ({})", difference(&found, options))));
-        }
-        let progress = checkpoint::progress(folder)?;
-        if let Some(progress) = progress.filter(|progress| progress.finished && used_up(&budget, progress)) {
-            let message = format!(
-                "this run is finished, after {} steps; more --epochs, --steps or --minutes go on",
-                progress.step
-            );
-            return Err(other(message));
-        }
-        return Ok(progress);
-    } else if std::fs::read_dir(folder).map_err(Error::io(folder))?.next().is_some() {
         let message = "is not empty and holds no run; choose another --out, or --overwrite it";
         return Err(Error::data(&show, message));
     }
+    let other = |message: String| Error::data(&show, format!("{message}; choose another --out, or --overwrite it"));
+    let found: TrainOptions = serde_json::from_slice(&files::read(&file)?)
+        .map_err(|error| other(format!("{OPTIONS} cannot be read ({error})")))?;
+    if &found != options {
+        return Err(other(format!("holds a different run ({})", difference(&found, options))));
+    }
+    let progress = checkpoint::progress(folder)?;
+    if let Some(progress) = progress.filter(|progress| progress.finished && used_up(&budget, progress)) {
+        let message =
+            format!("this run is finished, after {} steps; more --epochs, --steps or --minutes go on", progress.step);
+        return Err(other(message));
+    }
+    Ok(progress)
+}
+
+/// Makes the folder this run's, before its first step: what an earlier run left there goes, other files stay.
+fn claim(folder: &Path, options: &TrainOptions) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    for name in [CHECKPOINT, METRICS].into_iter().chain(FILES) {
+        let path = folder.join(name);
+        if path.exists() {
+            std::fs::remove_file(&path).map_err(Error::io(path))?;
+        }
+    }
     let text = serde_json::to_vec_pretty(options).map_err(|error| Error::data(OPTIONS, error.to_string()))?;
-    files::write_atomically(&file, &text)?;
-    Ok(None)
+    files::write_atomically(&folder.join(OPTIONS), &text)
 }
 
 /// The first option that differs.
 fn difference(found: &TrainOptions, wanted: &TrainOptions) -> String {
-    let (found, wanted) = (serde_json::to_value(found), serde_json::to_value(wanted));
+    // By way of the text: a value made directly would show 0.1 as 0.10000000149011612.
+    let value = |options| serde_json::from_str(&serde_json::to_string(options)?);
+    let (found, wanted) = (value(found), value(wanted));
     let (Ok(serde_json::Value::Object(found)), Ok(serde_json::Value::Object(wanted))) = (found, wanted) else {
         return "other options".into();
     };
@@ -174,6 +183,7 @@ struct Run<'a> {
     monitor: Monitor,
     generator: Generator,
     buckets: Buckets,
+    epoch_steps: u64,
     valid: Vec<Pair>,
     metrics: File,
     progress: Progress,
@@ -189,7 +199,7 @@ impl<'a> Run<'a> {
         budget: Budget,
         folder: &Path,
         train: Vec<Pair>,
-        mut valid: Vec<Pair>,
+        valid: Vec<Pair>,
         earlier: Option<Progress>,
     ) -> Result<Self> {
         let sources = train.iter().map(|pair| pair.source.as_str());
@@ -216,16 +226,13 @@ impl<'a> Run<'a> {
         };
         let model = Model::new(gpu, config, source, target, options.seed)?;
         let trainer = Trainer::new(gpu, &model.network, &model.parameters, options.clip_norm, options.label_smoothing)?;
-        if earlier.is_some() {
-            checkpoint::load(gpu, folder, &trainer)?;
+        // Only now: data or a model that cannot be used leave the folder as it was.
+        match earlier {
+            Some(_) => checkpoint::load(gpu, folder, &trainer)?,
+            None => claim(folder, options)?,
         }
         let progress = earlier.unwrap_or_default();
         let metrics = metrics(&folder.join(METRICS), progress.step)?;
-        if valid.len() > VALIDATED {
-            // Spread over the file, which may be sorted.
-            let step = valid.len().div_ceil(VALIDATED);
-            valid = valid.into_iter().step_by(step).collect();
-        }
         Ok(Self {
             options,
             budget,
@@ -234,8 +241,9 @@ impl<'a> Run<'a> {
             generator: Generator::new(&model),
             trainer,
             model,
+            epoch_steps: buckets.in_order().len() as u64,
             buckets,
-            valid,
+            valid: spread(valid),
             metrics,
             progress: Progress { finished: false, ..progress },
             start: (progress, Instant::now()),
@@ -246,17 +254,18 @@ impl<'a> Run<'a> {
     fn go(&mut self, stop: &dyn Fn() -> bool, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
         let mut plans = self.buckets.epoch(self.options.seed, self.progress.epoch);
         let mut interrupted = false;
-        let mut validated = self.progress.step;
-        while !used_up(&self.budget, &self.progress) {
-            if self.progress.batch as usize >= plans.len() {
+        loop {
+            if self.progress.batch >= self.epoch_steps {
                 self.progress.epoch += 1;
                 self.progress.batch = 0;
                 plans = self.buckets.epoch(self.options.seed, self.progress.epoch);
-                if self.options.validate_every.is_none() && validated != self.progress.step {
-                    self.validate(observe)?;
-                    validated = self.progress.step;
-                }
-                continue;
+            }
+            // Also where a session ended between the step and its validation, so that resuming loses none.
+            if self.validation_is_due() {
+                self.validate(observe)?;
+            }
+            if used_up(&self.budget, &self.progress) {
+                break;
             }
             let batch = self.buckets.batch(&plans[self.progress.batch as usize]);
             let step = self.progress.step + 1;
@@ -266,7 +275,7 @@ impl<'a> Run<'a> {
             self.progress.batch += 1;
             self.progress.tokens += batch.target_tokens as u64;
             self.progress.seconds = self.start.0.seconds + self.start.1.elapsed().as_secs_f64();
-            if step % READ_EVERY == 0 {
+            if step.is_multiple_of(READ_EVERY) {
                 self.monitor.request(step)?;
             }
             self.report(false, observe)?;
@@ -274,16 +283,16 @@ impl<'a> Run<'a> {
                 interrupted = true;
                 break;
             }
-            if self.options.validate_every.is_some_and(|every| step % every == 0) {
-                self.validate(observe)?;
-                validated = step;
-            }
         }
         self.progress.finished = !interrupted;
         if interrupted {
             self.report(true, observe)?;
+            if self.progress.best.is_none() {
+                // Not validated yet, but better than no model at all.
+                self.model.save(&self.folder)?;
+            }
             self.checkpoint()?;
-        } else if validated != self.progress.step || self.progress.best.is_none() {
+        } else if self.progress.validated != self.progress.step || self.progress.best.is_none() {
             self.validate(observe)?;
         } else {
             self.checkpoint()?;
@@ -291,14 +300,21 @@ impl<'a> Run<'a> {
         Ok(Outcome { progress: self.progress, interrupted })
     }
 
+    fn validation_is_due(&self) -> bool {
+        let at_its_step = match self.options.validate_every {
+            Some(every) => self.progress.step.is_multiple_of(every),
+            None => self.progress.batch == 0,
+        };
+        at_its_step && self.progress.validated != self.progress.step
+    }
+
     /// Steps of the whole run, by the budget and the speed so far.
     fn total(&self) -> Option<u64> {
-        let epoch = self.buckets.in_order().len() as u64;
         let done = self.progress.seconds;
         let by_time = self.budget.minutes.filter(|_| self.progress.step > 0 && done > 0.0);
         [
             self.budget.steps,
-            self.budget.epochs.map(|epochs| epochs * epoch),
+            self.budget.epochs.map(|epochs| epochs.saturating_mul(self.epoch_steps)),
             by_time.map(|minutes| (self.progress.step as f64 * minutes * 60.0 / done).ceil() as u64),
         ]
         .into_iter()
@@ -333,6 +349,7 @@ impl<'a> Run<'a> {
         self.report(true, observe)?;
         let (scores, texts) = evaluate_with(&mut self.generator, &self.model, &self.valid, 1)?;
         self.progress.seconds = self.start.0.seconds + self.start.1.elapsed().as_secs_f64();
+        self.progress.validated = self.progress.step;
         let better = |(exact, per): (f64, f64)| (scores.exact_match, -scores.per) > (exact, -per);
         let best = self.progress.best.is_none_or(better);
         if best {
@@ -349,8 +366,10 @@ impl<'a> Run<'a> {
         let samples: Vec<_> = (first..first + SAMPLES.min(texts.len()))
             .map(|index| {
                 let text = texts[index % texts.len()].clone();
-                let reference = self.valid.iter().find(|pair| pair.source == text.source);
-                let reference = reference.map_or_else(String::new, |pair| pair.target.clone());
+                // Of several right answers the one that was given, if it is right.
+                let answers = || self.valid.iter().filter(|pair| pair.source == text.source).map(|pair| &pair.target);
+                let reference = answers().find(|target| **target == text.target).or_else(|| answers().next());
+                let reference = reference.cloned().unwrap_or_default();
                 (text, reference)
             })
             .collect();
@@ -363,8 +382,19 @@ impl<'a> Run<'a> {
     }
 
     fn log(&mut self, value: &serde_json::Value) -> Result<()> {
-        writeln!(self.metrics, "{value}").map_err(Error::io(self.folder.join(METRICS)))
+        // In one piece, so that whoever reads along, or a run that is killed, finds whole lines.
+        self.metrics.write_all(format!("{value}\n").as_bytes()).map_err(Error::io(self.folder.join(METRICS)))
     }
+}
+
+/// At most [`VALIDATED`] sources with all their targets, from all over the file, which may be sorted.
+fn spread(valid: Vec<Pair>) -> Vec<Pair> {
+    let mut seen = HashSet::new();
+    let sources: Vec<&str> =
+        valid.iter().map(|pair| pair.source.as_str()).filter(|source| seen.insert(*source)).collect();
+    let step = sources.len().div_ceil(VALIDATED).max(1);
+    let kept: HashSet<String> = sources.into_iter().step_by(step).map(str::to_owned).collect();
+    valid.into_iter().filter(|pair| kept.contains(&pair.source)).collect()
 }
 
 /// Opens the metrics file for appending, without lines from steps that a resumed run will do again.
