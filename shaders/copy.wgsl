@@ -19,14 +19,14 @@ const WIDTH = 1u;
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;            // [batch]
 @group(0) @binding(3) var<storage, read_write> destination: array<Element>; // [batch, rows, columns]
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) index: u32,
 ) {
     let columns = params.columns / WIDTH;
-    let i = (group.x + group.y * groups.x) * WORKGROUP + index;
+    let i = (group.x + group.y * groups.x) * LANES + index;
     if (i >= params.batch * params.rows * columns) { return; }
     let column = i % columns * WIDTH;
     let row = i / columns % params.rows;

@@ -51,6 +51,12 @@ impl Gpu {
         Ok(pipeline)
     }
 
+    /// The kernels that were compiled so far, each as `name/specialisation`.
+    pub fn pipeline_labels(&self) -> Vec<String> {
+        let made = self.inner.pipelines.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.values().map(|pipeline| pipeline.label.clone()).collect()
+    }
+
     fn compile(&self, kernel: &'static Shader, specialisation: &Specialisation) -> Result<Pipeline> {
         let expanded = kernel.expand(specialisation, kernels::SHARED)?;
         let (module, _) = expanded.parse()?;

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
-use super::{AdapterClass, Binding, Gpu, Pipeline, Shader, Specialisation, Tensor};
+use super::{AdapterClass, Gpu, Pipeline, Shader, Specialisation, Tensor};
 use crate::{Error, Result};
 
 /// Parameters lie at multiples of this in their uniform buffer: the largest alignment that an adapter may ask for.
@@ -57,7 +57,6 @@ pub fn grid(workgroups: usize) -> [u32; 3] {
 
 struct Pending {
     pipeline: Arc<Pipeline>,
-    kinds: &'static [Binding],
     tensors: Vec<Tensor>,
     workgroups: [u32; 3],
     cost: Cost,
@@ -104,7 +103,6 @@ impl Recorder {
         debug_assert_eq!(self.params.len() as u64, (self.pending.len() as u64 + 1) * PARAMETER_STRIDE);
         self.pending.push(Pending {
             pipeline,
-            kinds: launch.kernel.bindings,
             tensors: launch.tensors.iter().map(|tensor| (*tensor).clone()).collect(),
             workgroups: launch.workgroups,
             cost: launch.cost,
@@ -121,7 +119,6 @@ impl Recorder {
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let uniform = gpu.raw_buffer("parameters", params.len() as u64, usage)?;
         gpu.queue().write_buffer(&uniform, 0, &params);
-        warm_up(&gpu, &uniform, &pending)?;
         let mut dispatches = Vec::with_capacity(pending.len());
         for (index, pending) in pending.into_iter().enumerate() {
             let resources: Vec<_> = pending.tensors.iter().map(Tensor::binding).collect();
@@ -129,6 +126,7 @@ impl Recorder {
             let Pending { pipeline, workgroups, cost, .. } = pending;
             dispatches.push(Dispatch { pipeline, bind_group, workgroups, cost });
         }
+        warm_up(&gpu, &dispatches)?;
         let splits = splits(gpu.class(), &dispatches);
         Ok(Recording { gpu, label, dispatches, splits })
     }
@@ -164,44 +162,17 @@ fn bind_group(
     Ok(bind_group)
 }
 
-/// Runs one workgroup of each pipeline that the driver has not run yet, on scratch buffers as large as the real ones.
-/// Drivers such as lavapipe compile at the first dispatch; here it shows as progress instead of a stall in the first step.
-fn warm_up(gpu: &Gpu, uniform: &wgpu::Buffer, pending: &[Pending]) -> Result<()> {
-    let cold: Vec<_> = pending.iter().enumerate().filter(|(_, pending)| pending.pipeline.claim_warm_up()).collect();
-    let largest = |kind: Binding| {
-        cold.iter()
-            .flat_map(|(_, pending)| pending.kinds.iter().skip(1).zip(&pending.tensors))
-            .filter(|(binding, _)| **binding == kind)
-            .map(|(_, tensor)| tensor.bytes())
-            .max()
-            .unwrap_or(0)
-    };
-    if cold.is_empty() {
-        return Ok(());
-    }
-    let read = gpu.buffer("warm-up", largest(Binding::Read))?;
-    let write = gpu.buffer("warm-up", largest(Binding::Write))?;
-    let uniform_usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-    let step = gpu.raw_buffer("warm-up", largest(Binding::Uniform), uniform_usage)?;
+/// Dispatches each pipeline that the driver has not run yet, with no workgroups. Drivers such as lavapipe compile at the
+/// first dispatch; here it shows as progress instead of a stall in the first step. No invocation runs, so nothing is read or
+/// written, whatever the tensors hold by now.
+fn warm_up(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<()> {
+    let cold: Vec<_> = dispatches.iter().filter(|dispatch| dispatch.pipeline.claim_warm_up()).collect();
     let (start, mut reported) = (Instant::now(), Instant::now());
     let total = cold.len();
-    for (done, (index, pending)) in cold.into_iter().enumerate() {
-        let tensors = pending.kinds.iter().skip(1).zip(&pending.tensors).map(|(kind, tensor)| {
-            let buffer = match kind {
-                Binding::Uniform => &step,
-                Binding::Read => &read,
-                Binding::Write => &write,
-            };
-            Tensor::new(buffer.clone(), 0, tensor.shape().clone(), tensor.dtype())
-        });
-        let tensors: Vec<_> = tensors.collect();
-        let resources = tensors.iter().map(Tensor::binding).collect();
-        let bind_group = bind_group(gpu, pending, parameters(uniform, index), resources)?;
-        let dispatch =
-            Dispatch { pipeline: pending.pipeline.clone(), bind_group, workgroups: [1, 1, 1], cost: Cost::default() };
-        gpu.note_submission(&format!("compiling {}", pending.pipeline.label), 0);
+    for (done, dispatch) in cold.into_iter().enumerate() {
+        gpu.note_submission(&format!("compiling {}", dispatch.pipeline.label), 0);
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encode(&mut encoder, "warm-up", std::slice::from_ref(&dispatch));
+        encode(&mut encoder, "warm-up", [(dispatch, [0, 0, 0])]);
         gpu.queue().submit([encoder.finish()]);
         gpu.wait(None)?;
         if done + 1 < total && reported.elapsed().as_secs_f32() > 1.0 {
@@ -209,7 +180,9 @@ fn warm_up(gpu: &Gpu, uniform: &wgpu::Buffer, pending: &[Pending]) -> Result<()>
             tracing::info!("the driver is compiling kernels: {} of {total}", done + 1);
         }
     }
-    tracing::debug!("{total} kernels compiled by the driver in {:.2} s", start.elapsed().as_secs_f32());
+    if total > 0 {
+        tracing::debug!("{total} kernels compiled by the driver in {:.2} s", start.elapsed().as_secs_f32());
+    }
     Ok(())
 }
 
@@ -221,17 +194,24 @@ struct Dispatch {
     cost: Cost,
 }
 
-fn encode(encoder: &mut wgpu::CommandEncoder, label: &str, dispatches: &[Dispatch]) {
+fn whole(dispatches: &[Dispatch]) -> impl Iterator<Item = (&Dispatch, [u32; 3])> {
+    dispatches.iter().map(|dispatch| (dispatch, dispatch.workgroups))
+}
+
+fn encode<'a>(
+    encoder: &mut wgpu::CommandEncoder,
+    label: &str,
+    dispatches: impl IntoIterator<Item = (&'a Dispatch, [u32; 3])>,
+) {
     let mut pass =
         encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
     let mut current: Option<&Arc<Pipeline>> = None;
-    for dispatch in dispatches {
+    for (dispatch, [x, y, z]) in dispatches {
         if !current.is_some_and(|pipeline| Arc::ptr_eq(pipeline, &dispatch.pipeline)) {
             pass.set_pipeline(&dispatch.pipeline.pipeline);
             current = Some(&dispatch.pipeline);
         }
         pass.set_bind_group(0, &dispatch.bind_group, &[]);
-        let [x, y, z] = dispatch.workgroups;
         pass.dispatch_workgroups(x, y, z);
     }
 }
@@ -286,7 +266,7 @@ impl Recording {
 
     /// Encodes all dispatches as one compute pass of the caller's encoder.
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
-        encode(encoder, &self.label, &self.dispatches);
+        encode(encoder, &self.label, whole(&self.dispatches));
         self.gpu.count(|counters| counters.dispatches += self.dispatches.len() as u64);
     }
 
@@ -321,7 +301,7 @@ impl Recording {
         let mut start = 0;
         let mut submission = None;
         for end in &self.splits {
-            encode(&mut current, &self.label, &self.dispatches[start..*end]);
+            encode(&mut current, &self.label, whole(&self.dispatches[start..*end]));
             start = *end;
             let full = std::mem::replace(&mut current, encoder());
             submission = Some(gpu.queue().submit([full.finish()]));
@@ -343,7 +323,7 @@ impl Recording {
             let start = Instant::now();
             let mut encoder =
                 gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&label) });
-            encode(&mut encoder, &label, std::slice::from_ref(dispatch));
+            encode(&mut encoder, &label, [(dispatch, dispatch.workgroups)]);
             submission = gpu.queue().submit([encoder.finish()]);
             gpu.wait(Some(submission.clone()))?;
             tracing::debug!("{label}: {:.3} ms", start.elapsed().as_secs_f64() * 1e3);

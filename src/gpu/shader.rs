@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use wgpu::naga;
 
+use super::Tiles;
 use crate::{Error, Result};
 
 /// What stands at a binding of a shader, in the order of `@binding(n)`.
@@ -23,12 +24,14 @@ pub enum Binding {
 /// One row of the shader table: a WGSL file with entry point `main`.
 #[derive(Debug)]
 pub struct Shader {
-    /// The file's stem, and the kernel's name everywhere.
+    /// The file's path under `shaders/`: `<kernel>`, `<kernel>_backward`, or `<kernel>/<pass>` for a helper of these.
     pub name: &'static str,
     /// The file's text.
     pub text: &'static str,
     /// The bindings of group 0, in order.
     pub bindings: &'static [Binding],
+    /// Every specialisation that the kernel's launches ask for under a tile configuration.
+    pub specialisations: fn(&Tiles) -> Vec<Specialisation>,
 }
 
 /// A file that shaders `#import`.
@@ -91,17 +94,26 @@ pub struct Expanded {
 }
 
 impl Shader {
+    /// The kernel that it belongs to: the name of its file in `src/kernels`, and of its reference in [`crate::reference`].
+    pub fn kernel(&self) -> &'static str {
+        match self.name.split_once('/') {
+            Some((kernel, _)) => kernel,
+            None => self.name.strip_suffix("_backward").unwrap_or(self.name),
+        }
+    }
+
+    /// `name/specialisation`.
+    pub fn label(&self, specialisation: &Specialisation) -> String {
+        let suffix = specialisation.label();
+        if suffix.is_empty() { self.name.to_owned() } else { format!("{}/{suffix}", self.name) }
+    }
+
     /// Expands the file for one specialisation.
     ///
     /// # Errors
     /// [`Error::Shader`] for an unknown import, an unbalanced or unknown directive.
     pub fn expand(&self, specialisation: &Specialisation, library: &[Shared]) -> Result<Expanded> {
-        let mut label = self.name.to_owned();
-        let suffix = specialisation.label();
-        if !suffix.is_empty() {
-            let _ = write!(label, "/{suffix}");
-        }
-        let mut expanded = Expanded { label, text: String::new(), origins: Vec::new() };
+        let mut expanded = Expanded { label: self.label(specialisation), text: String::new(), origins: Vec::new() };
         for (name, value) in &specialisation.constants {
             expanded.push("(prelude)", 0, &format!("const {name}: u32 = {value}u;"));
         }
@@ -225,7 +237,7 @@ mod tests {
     const LIBRARY: &[Shared] = &[Shared { name: "math", text: "fn twice(x: f32) -> f32 { return 2.0 * x; }" }];
 
     fn expand(text: &'static str, specialisation: &Specialisation) -> Result<Expanded> {
-        Shader { name: "test", text, bindings: &[] }.expand(specialisation, LIBRARY)
+        Shader { name: "test", text, bindings: &[], specialisations: |_| Vec::new() }.expand(specialisation, LIBRARY)
     }
 
     #[test]

@@ -3,6 +3,9 @@
 
 use super::AdapterClass;
 
+/// The subgroup sizes that kernels have forms for.
+pub const SUBGROUP_SIZES: [u32; 5] = [4, 8, 16, 32, 64];
+
 /// How much of its work one workgroup of each kernel does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiles {
@@ -12,15 +15,34 @@ pub struct Tiles {
     pub workgroup: u32,
     /// Invocations that share one row in kernels that reduce rows.
     pub row: u32,
+    /// Elements, or vec4s, of a row that one invocation takes in kernels that sum columns.
+    pub columns: u32,
 }
 
 impl Tiles {
     /// Sane defaults for a class of adapter; `subgroup` is the size that the driver guarantees, if it does.
     pub fn for_adapter(class: AdapterClass, subgroup: Option<u32>) -> Self {
+        let subgroup = subgroup.filter(|size| SUBGROUP_SIZES.contains(size));
         match class {
             // A CPU driver runs a workgroup's subgroups one after the other, and every barrier costs: one subgroup a workgroup.
-            AdapterClass::Cpu => Self { subgroup, workgroup: 64, row: subgroup.unwrap_or(8) },
-            AdapterClass::Discrete | AdapterClass::Integrated => Self { subgroup: None, workgroup: 256, row: 64 },
+            // Rows are prefetched along their length.
+            AdapterClass::Cpu => Self { subgroup, workgroup: 64, row: subgroup.unwrap_or(8), columns: 4 },
+            AdapterClass::Discrete | AdapterClass::Integrated => {
+                Self { subgroup: None, workgroup: 256, row: 64, columns: 1 }
+            }
         }
+    }
+
+    /// Every configuration that an adapter can get.
+    pub fn all() -> Vec<Self> {
+        let classes = [AdapterClass::Discrete, AdapterClass::Integrated, AdapterClass::Cpu];
+        let sizes = || [None].into_iter().chain(SUBGROUP_SIZES.map(Some));
+        let mut all = Vec::new();
+        for tiles in classes.iter().flat_map(|class| sizes().map(|size| Self::for_adapter(*class, size))) {
+            if !all.contains(&tiles) {
+                all.push(tiles);
+            }
+        }
+        all
     }
 }

@@ -3,12 +3,13 @@
 
 use super::{
     expect::{expect, expect_scratch, expect_setting},
-    reduction::{PARTIALS, row_lanes, split},
+    forms,
+    reduction::{PARTIALS, split},
     table::{ADAM, ADAM_NORM, ADAM_SETTINGS},
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, grid},
+    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// Elements of scratch before the partial sums.
@@ -119,7 +120,7 @@ impl Adam {
         expect_scratch("adam", scratch, SETTINGS + 2 * (partial + groups))?;
         recorder.dispatch(&Launch {
             kernel: &ADAM_NORM,
-            specialisation: row_lanes(recorder.gpu()),
+            specialisation: forms::row_reduction(recorder.gpu().tiles()),
             params: &[self.elements as u32, span as u32, partial as u32],
             tensors: &[gradients, scratch],
             workgroups: [groups as u32, 1, 1],
@@ -161,7 +162,7 @@ impl Adam {
         let bytes = 8.0 * partials as f64;
         recorder.dispatch(&Launch {
             kernel: &ADAM_SETTINGS,
-            specialisation: row_lanes(recorder.gpu()),
+            specialisation: forms::row_reduction(recorder.gpu().tiles()),
             params: &params,
             tensors: &[step, loss.unwrap_or(gradients), scratch, norm],
             workgroups: [1, 1, 1],
@@ -189,15 +190,24 @@ impl Adam {
             expect("adam", argument, tensor, &[self.elements])?;
         }
         expect_scratch("adam", scratch, SETTINGS)?;
-        let lanes = recorder.gpu().tiles().workgroup;
+        let tiles = recorder.gpu().tiles();
+        let (specialisation, lanes) = (forms::workgroup(tiles), tiles.workgroup);
         let share = |beta: f64| ((1.0 - beta) as f32).to_bits();
         recorder.dispatch(&Launch {
             kernel: &ADAM,
-            specialisation: Specialisation::new().constant("LANES", lanes),
+            specialisation,
             params: &[self.elements as u32, share(self.beta1), share(self.beta2), self.epsilon.to_bits()],
             tensors: &[scratch, gradients, parameters, first, second],
             workgroups: grid(self.elements.div_ceil(4 * lanes as usize)),
             cost: self.update_cost(),
         })
     }
+}
+
+pub(super) fn updates(tiles: &Tiles) -> Vec<Specialisation> {
+    vec![forms::workgroup(tiles)]
+}
+
+pub(super) fn reductions(tiles: &Tiles) -> Vec<Specialisation> {
+    vec![forms::row_reduction(tiles)]
 }

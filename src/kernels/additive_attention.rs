@@ -6,6 +6,7 @@
 //! [`AdditiveAttention::record_backward_query`] within its loop, and [`AdditiveAttention::record_backward_key`] once, after it.
 
 use super::{
+    forms,
     matmul::{self, Matmul, Matrix},
     table::{
         ADDITIVE_ATTENTION, ADDITIVE_ATTENTION_BACKWARD, ADDITIVE_ATTENTION_ENERGY_BACKWARD,
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor},
+    gpu::{AdapterClass, Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles},
 };
 
 const OPERATION: &str = "additive_attention";
@@ -75,8 +76,11 @@ impl Tile {
     ///
     /// On lavapipe a tile of 16 rows and 4 keys a lane is as large as registers allow.
     pub fn choose(gpu: &Gpu, shape: &AdditiveAttention) -> Self {
-        let AdditiveAttention { queries, keys, .. } = *shape;
-        match gpu.tiles().subgroup {
+        Self::of(gpu.tiles(), shape.queries, shape.keys)
+    }
+
+    fn of(tiles: &Tiles, queries: usize, keys: usize) -> Self {
+        match tiles.subgroup {
             Some(lanes) => {
                 let wasteful = queries < 64 && queries.next_multiple_of(16) > queries.next_multiple_of(8);
                 let rows = match queries {
@@ -89,6 +93,38 @@ impl Tile {
             }
             None => Self { subgroups: false, lanes: 64, rows: if queries == 1 { 1 } else { 8 }, keys: 1, columns: 1 },
         }
+    }
+
+    /// Each tile that some shape takes.
+    fn every(tiles: &Tiles) -> Vec<Self> {
+        let shapes = (1..=64).flat_map(|queries| (1..=512).map(move |keys| (queries, keys)));
+        forms::distinct(shapes.map(|(queries, keys)| Self::of(tiles, queries, keys)))
+    }
+
+    /// The same for the keys' side of the backward.
+    fn for_keys(self) -> Self {
+        Self { rows: self.rows.max(word(KEY_ROWS)), ..self }
+    }
+
+    fn forward(self, vector: bool) -> Specialisation {
+        let form = self.specialisation(vector).constant("KEYS", self.keys);
+        form.constant("COLUMNS", self.columns).constant("BLOCK", BLOCK)
+    }
+
+    fn score_backward(self, vector: bool) -> Specialisation {
+        self.specialisation(vector).constant("KEYS", self.keys)
+    }
+
+    fn query_backward(self, vector: bool) -> Specialisation {
+        self.specialisation(vector)
+    }
+
+    fn key_backward(self, vector: bool) -> Specialisation {
+        self.for_keys().specialisation(vector).define("KEYS_SIDE")
+    }
+
+    fn energy_backward(self) -> Specialisation {
+        Specialisation::new().constant("LANES", self.lanes)
     }
 
     /// The constants and forms that all kernels of the family share.
@@ -236,11 +272,7 @@ impl AdditiveAttention {
         params.push(u32::from(weights.is_some()));
         recorder.dispatch(&Launch {
             kernel: &ADDITIVE_ATTENTION,
-            specialisation: tile
-                .specialisation(vector)
-                .constant("KEYS", tile.keys)
-                .constant("COLUMNS", tile.columns)
-                .constant("BLOCK", BLOCK),
+            specialisation: tile.forward(vector),
             params: &params,
             tensors: &[
                 inputs.query.tensor,
@@ -293,7 +325,7 @@ impl AdditiveAttention {
         let vector = d_context.aligned() && self.value_size.is_multiple_of(4);
         recorder.dispatch(&Launch {
             kernel: &ADDITIVE_ATTENTION_SCORE_BACKWARD,
-            specialisation: tile.specialisation(vector).constant("KEYS", tile.keys),
+            specialisation: tile.score_backward(vector),
             params: &params,
             tensors: &[
                 inputs.value,
@@ -315,7 +347,7 @@ impl AdditiveAttention {
         params.extend(words(&d_query));
         recorder.dispatch(&Launch {
             kernel: &ADDITIVE_ATTENTION_BACKWARD,
-            specialisation: tile.specialisation(vector),
+            specialisation: tile.query_backward(vector),
             params: &params,
             tensors: &[
                 inputs.query.tensor,
@@ -368,7 +400,7 @@ impl AdditiveAttention {
                 got: scratch.shape().to_string(),
             });
         }
-        let tile = Tile { rows: tile.rows.max(word(KEY_ROWS)), ..tile };
+        let tile = tile.for_keys();
         let vector = inputs.query.aligned() && size.is_multiple_of(4);
         let tiles = keys.div_ceil(tile.rows as usize);
         let key_words = [0, word(size), word(keys * size)];
@@ -380,7 +412,7 @@ impl AdditiveAttention {
         params.extend(key_words);
         recorder.dispatch(&Launch {
             kernel: &ADDITIVE_ATTENTION_BACKWARD,
-            specialisation: tile.specialisation(vector).define("KEYS_SIDE"),
+            specialisation: tile.key_backward(vector),
             params: &params,
             tensors: &[inputs.key, inputs.query.tensor, inputs.energy, inputs.lengths, d_energy.tensor, d_key, scratch],
             workgroups: [size.div_ceil(4 * tile.lanes as usize), tiles, batch].map(word),
@@ -388,7 +420,7 @@ impl AdditiveAttention {
         })?;
         recorder.dispatch(&Launch {
             kernel: &ADDITIVE_ATTENTION_ENERGY_BACKWARD,
-            specialisation: Specialisation::new().constant("LANES", tile.lanes),
+            specialisation: tile.energy_backward(),
             params: &[word(batch * tiles), word(size)],
             tensors: &[scratch, d_energy_vector],
             workgroups: [word(size).div_ceil(tile.lanes), 1, 1],
@@ -411,4 +443,25 @@ fn check_tensor(argument: &'static str, tensor: &Tensor, wanted: &[usize]) -> Re
         wanted: crate::gpu::Shape::from(wanted).to_string(),
         got: tensor.shape().to_string(),
     })
+}
+
+fn of_every_tile(tiles: &Tiles, forms: impl Fn(Tile) -> Vec<Specialisation>) -> Vec<Specialisation> {
+    forms::distinct(Tile::every(tiles).into_iter().flat_map(forms))
+}
+
+pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+    of_every_tile(tiles, |tile| forms::either(|vector| tile.forward(vector)))
+}
+
+pub(super) fn score_backwards(tiles: &Tiles) -> Vec<Specialisation> {
+    of_every_tile(tiles, |tile| forms::either(|vector| tile.score_backward(vector)))
+}
+
+pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+    let both = |tile: Tile, vector| vec![tile.query_backward(vector), tile.key_backward(vector)];
+    of_every_tile(tiles, |tile| forms::either(|vector| both(tile, vector)).concat())
+}
+
+pub(super) fn energy_backwards(tiles: &Tiles) -> Vec<Specialisation> {
+    of_every_tile(tiles, |tile| vec![tile.energy_backward()])
 }

@@ -532,7 +532,7 @@ impl AttentionalDecoder {
             recorder,
             tiles.attention,
             &self.attention_inputs(inputs, queries),
-            Matrix::batch(weights),
+            view(weights, 0, keys, steps * keys),
             view(d_context, 0, annotation, steps * annotation),
             view(d_energy, 0, keys, steps * keys),
             attention_scratch,

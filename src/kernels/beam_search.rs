@@ -3,12 +3,12 @@
 
 use super::{
     expect::{expect, expect_scratch, expect_setting},
-    reduction::row_lanes,
+    forms,
     table::{BEAM_SEARCH, BEAM_SEARCH_COUNT, BEAM_SEARCH_MERGE},
 };
 use crate::{
     Result,
-    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, grid},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// `<bos>`, from which every hypothesis starts.
@@ -169,11 +169,11 @@ impl BeamSearch {
     pub fn record(&self, recorder: &mut Recorder, logits: &Tensor, state: &BeamState, scratch: &Tensor) -> Result<()> {
         self.check(logits, state, scratch)?;
         let (rows, beam, capacity) = (self.rows() as u32, self.beam as u32, self.capacity as u32);
-        let lanes = row_lanes(recorder.gpu());
+        let tiles = *recorder.gpu().tiles();
         let choices = beam.min(self.classes as u32 - 2);
         recorder.dispatch(&Launch {
             kernel: &BEAM_SEARCH,
-            specialisation: lanes.clone().define_if(self.classes.is_multiple_of(4), "VECTOR"),
+            specialisation: candidate(&tiles, self.classes.is_multiple_of(4)),
             params: &[rows, self.classes as u32, beam, choices],
             tensors: &[logits, &state.scores, &state.finished, scratch],
             workgroups: grid(self.rows()),
@@ -182,7 +182,7 @@ impl BeamSearch {
         let BeamState { scores, finished, counter, history_tokens, history_parents, tokens, parents, .. } = state;
         recorder.dispatch(&Launch {
             kernel: &BEAM_SEARCH_MERGE,
-            specialisation: Specialisation::new().constant("LANES", recorder.gpu().tiles().row),
+            specialisation: forms::row(&tiles),
             params: &[self.sentences as u32, beam, capacity],
             tensors: &[scratch, counter, scores, finished, tokens, parents, history_tokens, history_parents],
             workgroups: [self.sentences as u32, 1, 1],
@@ -190,11 +190,27 @@ impl BeamSearch {
         })?;
         recorder.dispatch(&Launch {
             kernel: &BEAM_SEARCH_COUNT,
-            specialisation: lanes,
+            specialisation: forms::row_reduction(&tiles),
             params: &[rows, capacity],
             tensors: &[finished, counter, &state.all_finished],
             workgroups: [1, 1, 1],
             cost: self.count_cost(),
         })
     }
+}
+
+fn candidate(tiles: &Tiles, vector: bool) -> Specialisation {
+    forms::row_reduction(tiles).define_if(vector, "VECTOR")
+}
+
+pub(super) fn candidates(tiles: &Tiles) -> Vec<Specialisation> {
+    forms::either(|vector| candidate(tiles, vector))
+}
+
+pub(super) fn merges(tiles: &Tiles) -> Vec<Specialisation> {
+    vec![forms::row(tiles)]
+}
+
+pub(super) fn counts(tiles: &Tiles) -> Vec<Specialisation> {
+    vec![forms::row_reduction(tiles)]
 }

@@ -1,9 +1,9 @@
 //! Copies between strided matrices, batched: columns of a wider tensor in and out, and rows past a length set to 0.
 
-use super::{expect::expect, matmul::Matrix, table::COPY};
+use super::{expect::expect, forms, matmul::Matrix, table::COPY};
 use crate::{
     Error, Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, grid},
+    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// `target[b, r, c] = source[b, r, c]`, or 0 where `r` is at or past the length of `b`.
@@ -48,10 +48,7 @@ impl Copy {
         let word = |value: usize| value as u32;
         recorder.dispatch(&Launch {
             kernel: &COPY,
-            specialisation: Specialisation::new()
-                .define_if(vector, "VECTOR")
-                .define_if(lengths.is_some(), "LENGTHS")
-                .constant("WORKGROUP", lanes),
+            specialisation: specialisation(recorder.gpu().tiles(), vector, lengths.is_some()),
             params: &[
                 word(self.rows),
                 word(self.columns),
@@ -86,4 +83,12 @@ pub(super) fn expect_matrix(
         wanted: format!("{batch} x [{rows}, {columns}], rows {} apart", matrix.stride),
         got: format!("{} from element {}", matrix.tensor.shape(), matrix.offset),
     })
+}
+
+fn specialisation(tiles: &Tiles, vector: bool, lengths: bool) -> Specialisation {
+    forms::workgroup(tiles).define_if(vector, "VECTOR").define_if(lengths, "LENGTHS")
+}
+
+pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
+    forms::either(|vector| forms::either(|lengths| specialisation(tiles, vector, lengths))).concat()
 }

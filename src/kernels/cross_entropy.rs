@@ -3,12 +3,12 @@
 
 use super::{
     expect::{expect, expect_setting},
-    reduction::row_lanes,
+    forms,
     table::{CROSS_ENTROPY, CROSS_ENTROPY_BACKWARD, CROSS_ENTROPY_TOTAL},
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, grid},
+    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// ```text
@@ -97,10 +97,10 @@ impl CrossEntropy {
             expect("cross_entropy", argument, tensor, &[self.rows])?;
         }
         expect("cross_entropy", "loss", loss, &[1])?;
-        let lanes = row_lanes(recorder.gpu());
+        let tiles = *recorder.gpu().tiles();
         recorder.dispatch(&Launch {
             kernel: &CROSS_ENTROPY,
-            specialisation: lanes.clone().define_if(self.is_vector(), "VECTOR"),
+            specialisation: forward(&tiles, self.is_vector()),
             params: &self.params()?,
             tensors: &[logits, targets, log_sum_exp, row_loss],
             workgroups: grid(self.rows),
@@ -108,7 +108,7 @@ impl CrossEntropy {
         })?;
         recorder.dispatch(&Launch {
             kernel: &CROSS_ENTROPY_TOTAL,
-            specialisation: lanes,
+            specialisation: forms::row_reduction(&tiles),
             params: &[self.rows as u32],
             tensors: &[step, row_loss, loss],
             workgroups: [1, 1, 1],
@@ -134,15 +134,33 @@ impl CrossEntropy {
         expect("cross_entropy", "targets", targets, &[self.rows])?;
         expect("cross_entropy", "log_sum_exp", log_sum_exp, &[self.rows])?;
         expect("cross_entropy", "d_loss", d_loss, &[1])?;
-        // Nothing is reduced here, so subgroups are of no use and both forms share the pipeline.
-        let lanes = recorder.gpu().tiles().row;
         recorder.dispatch(&Launch {
             kernel: &CROSS_ENTROPY_BACKWARD,
-            specialisation: Specialisation::new().define_if(self.is_vector(), "VECTOR").constant("LANES", lanes),
+            specialisation: backward(recorder.gpu().tiles(), self.is_vector()),
             params: &self.params()?,
             tensors: &[step, targets, log_sum_exp, d_loss, logits_and_gradient],
             workgroups: grid(self.rows),
             cost: self.backward_cost(),
         })
     }
+}
+
+fn forward(tiles: &Tiles, vector: bool) -> Specialisation {
+    forms::row_reduction(tiles).define_if(vector, "VECTOR")
+}
+
+fn backward(tiles: &Tiles, vector: bool) -> Specialisation {
+    forms::row(tiles).define_if(vector, "VECTOR")
+}
+
+pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+    forms::either(|vector| forward(tiles, vector))
+}
+
+pub(super) fn totals(tiles: &Tiles) -> Vec<Specialisation> {
+    vec![forms::row_reduction(tiles)]
+}
+
+pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+    forms::either(|vector| backward(tiles, vector))
 }

@@ -2,10 +2,13 @@
 //! with the online softmax of Milakov and Gimelshein (2018) and the recomputing backward of Dao et al., "FlashAttention"
 //! (2022). Nothing of size queries x keys is ever stored.
 
-use super::table::{DOT_PRODUCT_ATTENTION, DOT_PRODUCT_ATTENTION_BACKWARD, DOT_PRODUCT_ATTENTION_DELTA_BACKWARD};
+use super::{
+    forms,
+    table::{DOT_PRODUCT_ATTENTION, DOT_PRODUCT_ATTENTION_BACKWARD, DOT_PRODUCT_ATTENTION_DELTA_BACKWARD},
+};
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, grid},
+    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
 
 /// The largest size of a head: an invocation keeps its part of a row of the context in registers.
@@ -95,13 +98,29 @@ impl Tile {
     /// On lavapipe 16 rows of 64 features are 15 % slower than 32 or more; 2 blocks are as fast as 1, within the noise of a
     /// machine in use, and the driver compiles them up to twice as long.
     pub fn choose(gpu: &Gpu, size: usize) -> Self {
-        match gpu.tiles().subgroup {
+        Self::of(gpu.tiles(), size)
+    }
+
+    fn of(tiles: &Tiles, size: usize) -> Self {
+        match tiles.subgroup {
             Some(lanes) => {
                 let rows = if size <= 64 { 32 } else { 16 };
                 Self { subgroups: true, lanes, groups: 1, rows: lanes.max(rows), blocks: 1 }
             }
             None => Self { subgroups: false, lanes: 8, groups: 8, rows: 4, blocks: 1 },
         }
+    }
+
+    fn specialisation(&self, size: usize, of_keys: bool) -> Specialisation {
+        Specialisation::new()
+            .define_if(self.subgroups, "SUBGROUPS")
+            .define_if(size.is_multiple_of(4), "VECTOR")
+            .define_if(of_keys, "KEY")
+            .constant("LANES", self.lanes)
+            .constant("GROUPS", self.groups)
+            .constant("ROWS", self.rows)
+            .constant("BLOCKS", self.blocks)
+            .constant("FEATURES", self.features(size))
     }
 
     fn height(&self) -> usize {
@@ -209,13 +228,13 @@ impl DotProductAttention {
         self.check("d_key", gradients.key, &keys)?;
         self.check("d_value", gradients.value, &keys)?;
         let rows = self.batch * self.heads * self.queries;
-        let workgroup = recorder.gpu().tiles().workgroup;
+        let tiles = *recorder.gpu().tiles();
         recorder.dispatch(&Launch {
             kernel: &DOT_PRODUCT_ATTENTION_DELTA_BACKWARD,
-            specialisation: Specialisation::new().constant("WORKGROUP", workgroup),
+            specialisation: forms::workgroup(&tiles),
             params: &[rows as u32, self.size as u32],
             tensors: &[saved.context, saved.d_context, saved.log_sum_exp, saved.statistics],
-            workgroups: grid(rows.div_ceil(workgroup as usize)),
+            workgroups: grid(rows.div_ceil(tiles.workgroup as usize)),
             cost: self.cost_delta(),
         })?;
         for (of_keys, first, second) in
@@ -241,20 +260,11 @@ impl DotProductAttention {
     ) -> Result<()> {
         let (rows, columns) = if of_keys { (self.keys, self.queries) } else { (self.queries, self.keys) };
         self.check_iterations(recorder.gpu(), tile, columns)?;
-        let specialisation = Specialisation::new()
-            .define_if(tile.subgroups, "SUBGROUPS")
-            .define_if(self.size.is_multiple_of(4), "VECTOR")
-            .define_if(of_keys, "KEY")
-            .constant("LANES", tile.lanes)
-            .constant("GROUPS", tile.groups)
-            .constant("ROWS", tile.rows)
-            .constant("BLOCKS", tile.blocks)
-            .constant("FEATURES", tile.features(self.size));
         let word = |value: usize| value as u32;
         let heads = self.batch * self.heads;
         recorder.dispatch(&Launch {
             kernel,
-            specialisation,
+            specialisation: tile.specialisation(self.size, of_keys),
             params: &[
                 word(self.heads),
                 word(heads),
@@ -333,4 +343,20 @@ impl DotProductAttention {
             remedy: "Use shorter sequences, kernels without checks, or a GPU.".into(),
         })
     }
+}
+
+fn of_every_size(tiles: &Tiles, of_keys: bool) -> Vec<Specialisation> {
+    forms::distinct((1..=LARGEST_SIZE).map(|size| Tile::of(tiles, size).specialisation(size, of_keys)))
+}
+
+pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+    of_every_size(tiles, false)
+}
+
+pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+    forms::either(|of_keys| of_every_size(tiles, of_keys)).concat()
+}
+
+pub(super) fn deltas(tiles: &Tiles) -> Vec<Specialisation> {
+    vec![forms::workgroup(tiles)]
 }

@@ -3,11 +3,12 @@
 
 use super::{
     expect::{expect, expect_setting},
+    forms,
     table::DROPOUT,
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, grid},
+    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// `y[i] = x[i] / (1 - rate)` with probability `1 - rate`, else 0. Seed and step come from [`super::Step`].
@@ -41,14 +42,19 @@ impl Dropout {
         expect_setting("dropout", "rate", (0.0..1.0).contains(&rate), "a rate in [0, 1)", rate)?;
         let threshold = (rate * 4_294_967_296.0) as u32;
         let scale = (1.0 / (1.0 - rate)) as f32;
-        let lanes = recorder.gpu().tiles().workgroup;
+        let tiles = recorder.gpu().tiles();
+        let (specialisation, lanes) = (forms::workgroup(tiles), tiles.workgroup);
         recorder.dispatch(&Launch {
             kernel: &DROPOUT,
-            specialisation: Specialisation::new().constant("LANES", lanes),
+            specialisation,
             params: &[self.elements as u32, self.operation, threshold, scale.to_bits()],
             tensors: &[step, x, y],
             workgroups: grid(self.elements.div_ceil(4 * lanes as usize)),
             cost: self.cost(),
         })
     }
+}
+
+pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
+    vec![forms::workgroup(tiles)]
 }

@@ -3,11 +3,12 @@
 
 use super::{
     expect::{expect, expect_scratch},
+    forms,
     table::{EMBEDDING, EMBEDDING_BACKWARD, EMBEDDING_RANK, EMBEDDING_SORT},
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, grid},
+    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// The longest loop of the backward pass takes four occurrences at a time, and drivers on the CPU cut loops past 30,000.
@@ -94,13 +95,13 @@ impl Embedding {
         expect("embedding", "table", table, &[self.vocabulary, self.size])?;
         expect("embedding", "tokens", tokens, &[self.tokens])?;
         expect("embedding", "y", y, &[self.tokens, self.size])?;
-        let (lanes, width) = (recorder.gpu().tiles().workgroup, self.width());
+        let (tiles, width) = (*recorder.gpu().tiles(), self.width());
         recorder.dispatch(&Launch {
             kernel: &EMBEDDING,
-            specialisation: Specialisation::new().define_if(width == 4, "VECTOR").constant("LANES", lanes),
+            specialisation: wide(&tiles, width == 4),
             params: &[self.vocabulary as u32, self.size as u32, self.tokens as u32],
             tensors: &[tokens, table, y],
-            workgroups: grid((self.tokens * self.size / width).div_ceil(lanes as usize)),
+            workgroups: grid((self.tokens * self.size / width).div_ceil(tiles.workgroup as usize)),
             cost: self.cost(),
         })
     }
@@ -136,13 +137,12 @@ impl Embedding {
                 });
             }
         }
-        let lanes = recorder.gpu().tiles().workgroup;
+        let tiles = *recorder.gpu().tiles();
         let (places, order) = self.lists();
         let (vocabulary, size, count) = (self.vocabulary as u32, self.size as u32, self.tokens as u32);
-        let workgroups = Specialisation::new().constant("LANES", lanes);
         recorder.dispatch(&Launch {
             kernel: &EMBEDDING_SORT,
-            specialisation: workgroups.clone(),
+            specialisation: forms::workgroup(&tiles),
             params: &[vocabulary, count, places as u32],
             tensors: &[tokens, scratch],
             workgroups: [1, 1, 1],
@@ -150,20 +150,32 @@ impl Embedding {
         })?;
         recorder.dispatch(&Launch {
             kernel: &EMBEDDING_RANK,
-            specialisation: workgroups.clone(),
+            specialisation: forms::workgroup(&tiles),
             params: &[vocabulary, count, places as u32, order as u32],
             tensors: &[tokens, scratch],
-            workgroups: [count.div_ceil(lanes), 1, 1],
+            workgroups: [count.div_ceil(tiles.workgroup), 1, 1],
             cost: self.rank_cost(),
         })?;
         let width = self.width();
         recorder.dispatch(&Launch {
             kernel: &EMBEDDING_BACKWARD,
-            specialisation: workgroups.define_if(width == 4, "VECTOR"),
+            specialisation: wide(&tiles, width == 4),
             params: &[vocabulary, size, count, order as u32],
             tensors: &[scratch, d_y, d_table],
-            workgroups: grid((self.vocabulary * self.size / width).div_ceil(lanes as usize)),
+            workgroups: grid((self.vocabulary * self.size / width).div_ceil(tiles.workgroup as usize)),
             cost: self.sum_cost(),
         })
     }
+}
+
+fn wide(tiles: &Tiles, vector: bool) -> Specialisation {
+    forms::workgroup(tiles).define_if(vector, "VECTOR")
+}
+
+pub(super) fn by_width(tiles: &Tiles) -> Vec<Specialisation> {
+    forms::either(|vector| wide(tiles, vector))
+}
+
+pub(super) fn sorts(tiles: &Tiles) -> Vec<Specialisation> {
+    vec![forms::workgroup(tiles)]
 }

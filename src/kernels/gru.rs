@@ -6,13 +6,14 @@
 use super::{
     copy::{Copy, expect_matrix},
     expect::{expect, expect_scratch, expect_setting},
+    forms,
     matmul::{self, Matmul, Matrix},
     reduction::ColumnSum,
     table::{GRU, GRU_BACKWARD},
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor},
+    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles},
 };
 
 /// What one workgroup of a step computes: some rows of 4 * `lanes` hidden columns.
@@ -33,7 +34,11 @@ pub struct Tile {
 impl Tile {
     /// The configuration for an adapter and a number of rows.
     pub fn choose(gpu: &Gpu, rows: usize) -> Self {
-        match gpu.tiles().subgroup {
+        Self::of(gpu.tiles(), rows)
+    }
+
+    fn of(tiles: &Tiles, rows: usize) -> Self {
+        match tiles.subgroup {
             Some(lanes) => {
                 let fitting = (rows as u32).next_multiple_of(lanes);
                 let backward_rows = if fitting > 2 * lanes { 4 * lanes } else { fitting };
@@ -50,6 +55,19 @@ impl Tile {
             .constant("LANES", self.lanes)
             .constant("GROUPS", self.groups)
             .constant("ROWS", rows)
+    }
+
+    /// Each tile that some number of rows takes.
+    fn every(tiles: &Tiles) -> Vec<Self> {
+        forms::distinct((1..=512).map(|rows| Self::of(tiles, rows)))
+    }
+
+    fn forward(&self, vector: bool, attended: bool) -> Specialisation {
+        self.specialisation(vector, self.rows).define_if(attended, "ATTENDED")
+    }
+
+    fn backward(&self, vector: bool) -> Specialisation {
+        self.specialisation(vector, self.backward_rows)
     }
 
     fn workgroups(&self, rows: usize, hidden: usize, rows_each: u32) -> [u32; 3] {
@@ -230,9 +248,7 @@ impl Cell {
         params.extend([gates_offset, masked, time].into_iter().chain(second).map(|value| value as u32));
         recorder.dispatch(&Launch {
             kernel: &GRU,
-            specialisation: tile
-                .specialisation(extents.iter().all(|extent| extent % 4 == 0), tile.rows)
-                .define_if(context.is_some(), "ATTENDED"),
+            specialisation: tile.forward(extents.iter().all(|extent| extent % 4 == 0), context.is_some()),
             params: &params,
             tensors: &[gi.tensor, weight_hh, bias_hh, fourth, states, y.tensor, gates],
             workgroups: tile.workgroups(rows, hidden, tile.rows),
@@ -272,7 +288,7 @@ impl Cell {
         ];
         recorder.dispatch(&Launch {
             kernel: &GRU_BACKWARD,
-            specialisation: tile.specialisation(vector, tile.backward_rows),
+            specialisation: tile.backward(vector),
             params: &params.concat().iter().map(|value| *value as u32).collect::<Vec<_>>(),
             tensors: &[
                 weight,
@@ -554,4 +570,14 @@ impl Gru {
         }
         Ok(())
     }
+}
+
+pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+    let form = |tile: Tile| forms::either(|vector| forms::either(|attended| tile.forward(vector, attended))).concat();
+    forms::distinct(Tile::every(tiles).into_iter().flat_map(form))
+}
+
+pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+    let form = |tile: Tile| forms::either(|vector| tile.backward(vector));
+    forms::distinct(Tile::every(tiles).into_iter().flat_map(form))
 }

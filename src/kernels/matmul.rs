@@ -1,10 +1,10 @@
 //! Matrix product with optional bias, activation and accumulation: `C = activation(op(A)·op(B) + bias)`, batched.
 //! Its backward is itself: `dA = dC·op(B)ᵀ`, `dB = op(A)ᵀ·dC`.
 
-use super::table::MATMUL;
+use super::{forms, table::MATMUL};
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor},
+    gpu::{AdapterClass, Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles},
 };
 
 /// What is applied to each element of the product.
@@ -107,9 +107,13 @@ impl Tile {
     ///
     /// On lavapipe, two cores, 1024^3: 8 rows 28, 16 rows 42, 32 rows 53 GFLOP/s; past 32 x 64 registers spill.
     pub fn choose(gpu: &Gpu, m: usize) -> Self {
-        match gpu.tiles().subgroup {
+        Self::of(gpu.tiles(), m)
+    }
+
+    fn of(tiles: &Tiles, m: usize) -> Self {
+        match tiles.subgroup {
             Some(lanes) => {
-                let rows = (m as u32).next_multiple_of(lanes).clamp(lanes, 4 * lanes.min(8));
+                let rows = (m as u32).next_multiple_of(lanes).clamp(lanes, lanes.max(4 * lanes.min(8)));
                 let rows = if rows == 3 * lanes { 4 * lanes } else { rows };
                 Self { subgroups: true, lanes, groups: 1, rows, columns: 2 }
             }
@@ -118,6 +122,11 @@ impl Tile {
                 Self { subgroups: false, lanes: 8, groups: 8, rows, columns: 2 }
             }
         }
+    }
+
+    /// Each tile that some number of rows takes.
+    fn every(tiles: &Tiles) -> Vec<Self> {
+        forms::distinct((1..=512).map(|m| Self::of(tiles, m)))
     }
 
     fn height(&self) -> usize {
@@ -151,6 +160,21 @@ impl Matmul {
             read: bytes * batch * (m * k + k * n + if self.accumulate { m * n } else { 0.0 }),
             written: bytes * batch * m * n,
         }
+    }
+
+    fn specialisation(&self, tile: Tile, vector: bool) -> Specialisation {
+        Specialisation::new()
+            .define_if(tile.subgroups, "SUBGROUPS")
+            .define_if(vector, "VECTOR")
+            .define_if(self.transpose_a, "TRANSPOSE_A")
+            .define_if(self.transpose_b, "TRANSPOSE_B")
+            .define_if(self.accumulate, "ACCUMULATE")
+            .define_if(self.activation == Activation::Tanh, "TANH")
+            .define_if(self.activation == Activation::Sigmoid, "SIGMOID")
+            .constant("LANES", tile.lanes)
+            .constant("GROUPS", tile.groups)
+            .constant("ROWS", tile.rows)
+            .constant("COLUMNS", tile.columns)
     }
 
     /// Records the product.
@@ -193,18 +217,6 @@ impl Matmul {
         if self.k > longest(recorder.gpu(), &tile) {
             return self.record_in_parts(recorder, tile, a, b, bias, c);
         }
-        let specialisation = Specialisation::new()
-            .define_if(tile.subgroups, "SUBGROUPS")
-            .define_if(vector, "VECTOR")
-            .define_if(self.transpose_a, "TRANSPOSE_A")
-            .define_if(self.transpose_b, "TRANSPOSE_B")
-            .define_if(self.accumulate, "ACCUMULATE")
-            .define_if(self.activation == Activation::Tanh, "TANH")
-            .define_if(self.activation == Activation::Sigmoid, "SIGMOID")
-            .constant("LANES", tile.lanes)
-            .constant("GROUPS", tile.groups)
-            .constant("ROWS", tile.rows)
-            .constant("COLUMNS", tile.columns);
         let word = |value: usize| value as u32;
         let matrix = |m: &Matrix<'_>| [word(m.offset), word(m.stride), word(m.batch_stride)];
         let mut params = vec![word(self.m), word(self.n), word(self.k)];
@@ -214,7 +226,7 @@ impl Matmul {
         params.push(u32::from(bias.is_some()));
         recorder.dispatch(&Launch {
             kernel: &MATMUL,
-            specialisation,
+            specialisation: self.specialisation(tile, vector),
             params: &params,
             tensors: &[a.tensor, b.tensor, bias.unwrap_or(b.tensor), c.tensor],
             workgroups: [word(self.n.div_ceil(tile.width())), word(self.m.div_ceil(tile.height())), word(self.batch)],
@@ -243,4 +255,18 @@ impl Matmul {
         }
         Ok(())
     }
+}
+
+pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
+    let mut all = Vec::new();
+    for tile in Tile::every(tiles) {
+        for activation in [Activation::None, Activation::Tanh, Activation::Sigmoid] {
+            for bits in 0..16 {
+                let [transpose_a, transpose_b, accumulate, vector] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
+                let product = Matmul { transpose_a, transpose_b, accumulate, activation, ..Matmul::default() };
+                all.push(product.specialisation(tile, vector));
+            }
+        }
+    }
+    all
 }

@@ -10,6 +10,7 @@ pub mod dot_product_attention;
 pub mod dropout;
 pub mod embedding;
 mod expect;
+mod forms;
 pub mod gru;
 pub mod matmul;
 pub mod pointwise;

@@ -2,11 +2,12 @@
 
 use super::{
     expect::expect,
+    forms,
     table::{POINTWISE, POINTWISE_BACKWARD},
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Shader, Specialisation, Tensor, grid},
+    gpu::{Cost, ELEMENT, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
 
 /// What is computed for each element.
@@ -35,6 +36,10 @@ impl Pointwise {
             Self::Tanh => "TANH",
             Self::Sigmoid => "SIGMOID",
         }
+    }
+
+    fn specialisation(self, tiles: &Tiles) -> Specialisation {
+        forms::workgroup(tiles).define(self.define())
     }
 
     /// Operations and bytes of the forward pass over `elements`.
@@ -79,10 +84,10 @@ impl Pointwise {
 
     fn dispatch(self, recorder: &mut Recorder, kernel: &'static Shader, tensors: &[&Tensor], cost: Cost) -> Result<()> {
         let elements = tensors[0].elements();
-        let lanes = recorder.gpu().tiles().workgroup;
+        let (specialisation, lanes) = (self.specialisation(recorder.gpu().tiles()), recorder.gpu().tiles().workgroup);
         recorder.dispatch(&Launch {
             kernel,
-            specialisation: Specialisation::new().define(self.define()).constant("LANES", lanes),
+            specialisation,
             params: &[elements as u32],
             tensors,
             workgroups: grid(elements.div_ceil(4 * lanes as usize)),
@@ -136,4 +141,9 @@ impl Pointwise {
             None => Ok(()),
         }
     }
+}
+
+pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
+    let all = [Pointwise::Add, Pointwise::Multiply, Pointwise::Tanh, Pointwise::Sigmoid];
+    all.map(|pointwise| pointwise.specialisation(tiles)).to_vec()
 }

@@ -2,11 +2,12 @@
 
 use super::{
     expect::{expect, expect_scratch},
+    forms,
     table::{REDUCTION, REDUCTION_BACKWARD, REDUCTION_COLUMNS},
 };
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, grid},
+    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// The most partial sums of one tensor: few enough for one workgroup to add up.
@@ -23,10 +24,28 @@ pub(super) fn split(gpu: &Gpu, elements: usize) -> (usize, usize) {
     (span, vectors.div_ceil(span))
 }
 
-/// A workgroup that shares one row or run: its lanes, and whether they are one subgroup.
-pub(super) fn row_lanes(gpu: &Gpu) -> Specialisation {
-    let tiles = gpu.tiles();
-    Specialisation::new().define_if(tiles.subgroup == Some(tiles.row), "SUBGROUPS").constant("LANES", tiles.row)
+fn total(tiles: &Tiles, squares: bool) -> Specialisation {
+    forms::row_reduction(tiles).define_if(squares, "SQUARES")
+}
+
+fn spread(tiles: &Tiles, squares: bool) -> Specialisation {
+    forms::workgroup(tiles).define_if(squares, "SQUARES")
+}
+
+fn column_sum(tiles: &Tiles, vector: bool) -> Specialisation {
+    forms::row(tiles).define_if(vector, "VECTOR").constant("COLUMNS", tiles.columns)
+}
+
+pub(super) fn totals(tiles: &Tiles) -> Vec<Specialisation> {
+    forms::either(|squares| total(tiles, squares))
+}
+
+pub(super) fn spreads(tiles: &Tiles) -> Vec<Specialisation> {
+    forms::either(|squares| spread(tiles, squares))
+}
+
+pub(super) fn columns(tiles: &Tiles) -> Vec<Specialisation> {
+    forms::either(|vector| column_sum(tiles, vector))
 }
 
 fn pass_cost(elements: usize, partials: usize, squares: bool) -> Cost {
@@ -49,10 +68,10 @@ fn record_total(
     expect("reduction", "out", out, &[1])?;
     let (span, groups) = split(recorder.gpu(), elements);
     expect_scratch("reduction", scratch, groups)?;
-    let lanes = row_lanes(recorder.gpu());
+    let tiles = *recorder.gpu().tiles();
     recorder.dispatch(&Launch {
         kernel: &REDUCTION,
-        specialisation: lanes.clone().define_if(squares, "SQUARES"),
+        specialisation: total(&tiles, squares),
         params: &[elements as u32, span as u32],
         tensors: &[x, scratch],
         workgroups: [groups as u32, 1, 1],
@@ -60,7 +79,7 @@ fn record_total(
     })?;
     recorder.dispatch(&Launch {
         kernel: &REDUCTION,
-        specialisation: lanes,
+        specialisation: total(&tiles, false),
         params: &[groups as u32, groups as u32],
         tensors: &[scratch, out],
         workgroups: [1, 1, 1],
@@ -80,14 +99,14 @@ fn record_spread(
     expect("reduction", "x", x.unwrap_or(d_x), &[elements])?;
     expect("reduction", "d", d, &[columns])?;
     expect("reduction", "d_x", d_x, &[elements])?;
-    let lanes = recorder.gpu().tiles().workgroup;
+    let tiles = *recorder.gpu().tiles();
     let bytes = elements as f64 * ELEMENT as f64;
     recorder.dispatch(&Launch {
         kernel: &REDUCTION_BACKWARD,
-        specialisation: Specialisation::new().define_if(x.is_some(), "SQUARES").constant("LANES", lanes),
+        specialisation: spread(&tiles, x.is_some()),
         params: &[elements as u32, columns as u32],
         tensors: &[x.unwrap_or(d), d, d_x],
-        workgroups: grid(elements.div_ceil(4 * lanes as usize)),
+        workgroups: grid(elements.div_ceil(4 * tiles.workgroup as usize)),
         cost: Cost {
             operations: if x.is_some() { 2.0 * elements as f64 } else { 0.0 },
             transcendental: 0.0,
@@ -194,17 +213,13 @@ impl ColumnSum {
 
     fn pass(&self, recorder: &mut Recorder, block: usize, x: &Tensor, y: &Tensor) -> Result<()> {
         let vector = self.columns.is_multiple_of(4);
-        // Columns are few: small workgroups spread them over more of the adapter. On a CPU, rows are prefetched along.
-        let lanes = recorder.gpu().tiles().row;
-        let columns = if recorder.gpu().class() == AdapterClass::Cpu { 4 } else { 1 };
-        let wide = (lanes * columns) as usize * if vector { 4 } else { 1 };
+        // Columns are few: small workgroups spread them over more of the adapter.
+        let tiles = *recorder.gpu().tiles();
+        let wide = (tiles.row * tiles.columns) as usize * if vector { 4 } else { 1 };
         let blocks = self.rows.div_ceil(block);
         recorder.dispatch(&Launch {
             kernel: &REDUCTION_COLUMNS,
-            specialisation: Specialisation::new()
-                .define_if(vector, "VECTOR")
-                .constant("LANES", lanes)
-                .constant("COLUMNS", columns),
+            specialisation: column_sum(&tiles, vector),
             params: &[self.rows as u32, self.columns as u32, block as u32],
             tensors: &[x, y],
             workgroups: [self.columns.div_ceil(wide) as u32, blocks as u32, 1],

@@ -2,12 +2,12 @@
 
 use super::{
     expect::expect,
-    reduction::row_lanes,
+    forms,
     table::{SOFTMAX, SOFTMAX_BACKWARD},
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, grid},
+    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// `y[r, c] = exp(x[r, c]) / sum over c' of exp(x[r, c'])`, over the first `lengths[r]` columns of row `r`.
@@ -33,14 +33,18 @@ pub struct Tile {
 impl Tile {
     /// The configuration for an adapter and rows of `columns`. Two sizes only: a driver takes its time for each.
     pub fn choose(gpu: &Gpu, columns: usize) -> Self {
+        Self::of(gpu.tiles(), columns)
+    }
+
+    fn of(tiles: &Tiles, columns: usize) -> Self {
         let vector = columns.is_multiple_of(4);
-        let share = columns.div_ceil(4 * gpu.tiles().row as usize);
+        let share = columns.div_ceil(4 * tiles.row as usize);
         let held = [8, 32].into_iter().find(|held| vector && share <= *held as usize).unwrap_or(0);
         Self { vector, held }
     }
 
-    fn specialise(self, lanes: Specialisation) -> Specialisation {
-        let form = lanes.define_if(self.vector, "VECTOR").define_if(self.held > 0, "REGISTERS");
+    fn specialisation(self, tiles: &Tiles) -> Specialisation {
+        let form = forms::row_reduction(tiles).define_if(self.vector, "VECTOR").define_if(self.held > 0, "REGISTERS");
         if self.held > 0 { form.constant("HELD", self.held) } else { form }
     }
 }
@@ -71,10 +75,9 @@ impl Softmax {
             expect("softmax", "lengths", lengths, &[self.rows])?;
         }
         let tile = Tile::choose(recorder.gpu(), self.columns);
-        let lanes = row_lanes(recorder.gpu()).define_if(lengths.is_some(), "LENGTHS");
         recorder.dispatch(&Launch {
             kernel: &SOFTMAX,
-            specialisation: tile.specialise(lanes),
+            specialisation: forward(recorder.gpu().tiles(), tile, lengths.is_some()),
             params: &[self.rows as u32, self.columns as u32],
             tensors: &[x, lengths.unwrap_or(x), y],
             workgroups: grid(self.rows),
@@ -94,11 +97,31 @@ impl Softmax {
         let tile = Tile::choose(recorder.gpu(), self.columns);
         recorder.dispatch(&Launch {
             kernel: &SOFTMAX_BACKWARD,
-            specialisation: tile.specialise(row_lanes(recorder.gpu())),
+            specialisation: tile.specialisation(recorder.gpu().tiles()),
             params: &[self.rows as u32, self.columns as u32],
             tensors: &[y, d_y, d_x],
             workgroups: grid(self.rows),
             cost: self.backward_cost(),
         })
     }
+}
+
+fn forward(tiles: &Tiles, tile: Tile, lengths: bool) -> Specialisation {
+    tile.specialisation(tiles).define_if(lengths, "LENGTHS")
+}
+
+/// Rows of up to this many columns meet every tile.
+const MANY_COLUMNS: usize = 10_000;
+
+fn every_tile(tiles: &Tiles) -> Vec<Tile> {
+    forms::distinct((1..=MANY_COLUMNS).map(|columns| Tile::of(tiles, columns)))
+}
+
+pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+    forms::either(|lengths| every_tile(tiles).into_iter().map(|tile| forward(tiles, tile, lengths)).collect::<Vec<_>>())
+        .concat()
+}
+
+pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+    every_tile(tiles).into_iter().map(|tile| tile.specialisation(tiles)).collect()
 }

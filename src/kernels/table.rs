@@ -1,18 +1,24 @@
-//! The one table of all shaders: name, text and bindings. A kernel's CPU reference has the same name in [`crate::reference`].
+//! The one table of all shaders: name, text, bindings and specialisations. A shader's kernel and its CPU reference follow from
+//! its name: [`Shader::kernel`].
 
+use super::{
+    adam, additive_attention, beam_search, copy, cross_entropy, dot_product_attention, dropout, embedding, gru, matmul,
+    pointwise, reduction, softmax,
+};
 use crate::gpu::{
     Binding::{Read, Uniform, Write},
     Shader, Shared,
 };
 
 macro_rules! shaders {
-    ($($constant:ident = $name:literal [$($binding:ident),*];)*) => {
+    ($($constant:ident = $name:literal [$($binding:ident),*] $specialisations:path;)*) => {
         $(
             #[doc = concat!("`shaders/", $name, ".wgsl`")]
             pub(crate) static $constant: Shader = Shader {
                 name: $name,
                 text: include_str!(concat!("../../shaders/", $name, ".wgsl")),
                 bindings: &[$($binding),*],
+                specialisations: $specialisations,
             };
         )*
         /// Every shader of the crate.
@@ -21,39 +27,47 @@ macro_rules! shaders {
 }
 
 shaders! {
-    ADAM = "adam" [Uniform, Read, Read, Write, Write, Write];
-    ADAM_NORM = "adam_norm" [Uniform, Read, Write];
-    ADAM_SETTINGS = "adam_settings" [Uniform, Uniform, Read, Write, Write];
-    ADDITIVE_ATTENTION = "additive_attention" [Uniform, Read, Read, Read, Read, Read, Write, Write];
-    ADDITIVE_ATTENTION_BACKWARD = "additive_attention_backward" [Uniform, Read, Read, Read, Read, Read, Write, Write];
-    ADDITIVE_ATTENTION_ENERGY_BACKWARD = "additive_attention_energy_backward" [Uniform, Read, Write];
-    ADDITIVE_ATTENTION_SCORE_BACKWARD = "additive_attention_score_backward" [Uniform, Read, Read, Read, Read, Read, Write];
-    BEAM_SEARCH = "beam_search" [Uniform, Read, Read, Read, Write];
-    BEAM_SEARCH_COUNT = "beam_search_count" [Uniform, Read, Write, Write];
-    BEAM_SEARCH_MERGE = "beam_search_merge" [Uniform, Read, Read, Write, Write, Write, Write, Write, Write];
-    COPY = "copy" [Uniform, Read, Read, Write];
-    CROSS_ENTROPY = "cross_entropy" [Uniform, Read, Read, Write, Write];
-    CROSS_ENTROPY_BACKWARD = "cross_entropy_backward" [Uniform, Uniform, Read, Read, Read, Write];
-    CROSS_ENTROPY_TOTAL = "cross_entropy_total" [Uniform, Uniform, Read, Write];
-    DOT_PRODUCT_ATTENTION = "dot_product_attention" [Uniform, Read, Read, Read, Read, Write, Write];
+    ADAM = "adam" [Uniform, Read, Read, Write, Write, Write] adam::updates;
+    ADAM_NORM = "adam/norm" [Uniform, Read, Write] adam::reductions;
+    ADAM_SETTINGS = "adam/settings" [Uniform, Uniform, Read, Write, Write] adam::reductions;
+    ADDITIVE_ATTENTION =
+        "additive_attention" [Uniform, Read, Read, Read, Read, Read, Write, Write] additive_attention::forwards;
+    ADDITIVE_ATTENTION_BACKWARD =
+        "additive_attention_backward" [Uniform, Read, Read, Read, Read, Read, Write, Write] additive_attention::backwards;
+    ADDITIVE_ATTENTION_ENERGY_BACKWARD =
+        "additive_attention/energy_backward" [Uniform, Read, Write] additive_attention::energy_backwards;
+    ADDITIVE_ATTENTION_SCORE_BACKWARD =
+        "additive_attention/score_backward" [Uniform, Read, Read, Read, Read, Read, Write] additive_attention::score_backwards;
+    BEAM_SEARCH = "beam_search" [Uniform, Read, Read, Read, Write] beam_search::candidates;
+    BEAM_SEARCH_COUNT = "beam_search/count" [Uniform, Read, Write, Write] beam_search::counts;
+    BEAM_SEARCH_MERGE =
+        "beam_search/merge" [Uniform, Read, Read, Write, Write, Write, Write, Write, Write] beam_search::merges;
+    COPY = "copy" [Uniform, Read, Read, Write] copy::specialisations;
+    CROSS_ENTROPY = "cross_entropy" [Uniform, Read, Read, Write, Write] cross_entropy::forwards;
+    CROSS_ENTROPY_BACKWARD =
+        "cross_entropy_backward" [Uniform, Uniform, Read, Read, Read, Write] cross_entropy::backwards;
+    CROSS_ENTROPY_TOTAL = "cross_entropy/total" [Uniform, Uniform, Read, Write] cross_entropy::totals;
+    DOT_PRODUCT_ATTENTION =
+        "dot_product_attention" [Uniform, Read, Read, Read, Read, Write, Write] dot_product_attention::forwards;
     DOT_PRODUCT_ATTENTION_BACKWARD =
-        "dot_product_attention_backward" [Uniform, Read, Read, Read, Read, Read, Read, Write, Write];
-    DOT_PRODUCT_ATTENTION_DELTA_BACKWARD = "dot_product_attention_delta_backward" [Uniform, Read, Read, Read, Write];
-    DROPOUT = "dropout" [Uniform, Uniform, Read, Write];
-    EMBEDDING = "embedding" [Uniform, Read, Read, Write];
-    EMBEDDING_BACKWARD = "embedding_backward" [Uniform, Read, Read, Write];
-    EMBEDDING_RANK = "embedding_rank" [Uniform, Read, Write];
-    EMBEDDING_SORT = "embedding_sort" [Uniform, Read, Write];
-    GRU = "gru" [Uniform, Read, Read, Read, Read, Write, Write, Write];
-    GRU_BACKWARD = "gru_backward" [Uniform, Read, Read, Read, Read, Read, Write, Write, Write];
-    MATMUL = "matmul" [Uniform, Read, Read, Read, Write];
-    POINTWISE = "pointwise" [Uniform, Read, Read, Write];
-    POINTWISE_BACKWARD = "pointwise_backward" [Uniform, Read, Read, Write];
-    REDUCTION = "reduction" [Uniform, Read, Write];
-    REDUCTION_BACKWARD = "reduction_backward" [Uniform, Read, Read, Write];
-    REDUCTION_COLUMNS = "reduction_columns" [Uniform, Read, Write];
-    SOFTMAX = "softmax" [Uniform, Read, Read, Write];
-    SOFTMAX_BACKWARD = "softmax_backward" [Uniform, Read, Read, Write];
+        "dot_product_attention_backward" [Uniform, Read, Read, Read, Read, Read, Read, Write, Write] dot_product_attention::backwards;
+    DOT_PRODUCT_ATTENTION_DELTA_BACKWARD =
+        "dot_product_attention/delta_backward" [Uniform, Read, Read, Read, Write] dot_product_attention::deltas;
+    DROPOUT = "dropout" [Uniform, Uniform, Read, Write] dropout::specialisations;
+    EMBEDDING = "embedding" [Uniform, Read, Read, Write] embedding::by_width;
+    EMBEDDING_BACKWARD = "embedding_backward" [Uniform, Read, Read, Write] embedding::by_width;
+    EMBEDDING_RANK = "embedding/rank" [Uniform, Read, Write] embedding::sorts;
+    EMBEDDING_SORT = "embedding/sort" [Uniform, Read, Write] embedding::sorts;
+    GRU = "gru" [Uniform, Read, Read, Read, Read, Write, Write, Write] gru::forwards;
+    GRU_BACKWARD = "gru_backward" [Uniform, Read, Read, Read, Read, Read, Write, Write, Write] gru::backwards;
+    MATMUL = "matmul" [Uniform, Read, Read, Read, Write] matmul::specialisations;
+    POINTWISE = "pointwise" [Uniform, Read, Read, Write] pointwise::specialisations;
+    POINTWISE_BACKWARD = "pointwise_backward" [Uniform, Read, Read, Write] pointwise::specialisations;
+    REDUCTION = "reduction" [Uniform, Read, Write] reduction::totals;
+    REDUCTION_BACKWARD = "reduction_backward" [Uniform, Read, Read, Write] reduction::spreads;
+    REDUCTION_COLUMNS = "reduction/columns" [Uniform, Read, Write] reduction::columns;
+    SOFTMAX = "softmax" [Uniform, Read, Read, Write] softmax::forwards;
+    SOFTMAX_BACKWARD = "softmax_backward" [Uniform, Read, Read, Write] softmax::backwards;
 }
 
 macro_rules! shared {

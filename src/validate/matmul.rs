@@ -62,7 +62,9 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     })?;
     let bias = bias.map(|bias| widen(&bias));
     let reference = as_reference(&matmul);
-    let scale = reference.forward(&absolute(&a), &absolute(&b), None);
+    // Of what the activation gets: no activation makes an error larger, but it hides how large the sums were.
+    let sums = reference::matmul::Matmul { activation: reference::matmul::Activation::None, ..reference };
+    let scale = sums.forward(&absolute(&a), &absolute(&b), None);
     case.error(&c, &reference.forward(&widen(&a), &widen(&b), bias.as_deref()), largest(&scale).max(1.0))
 }
 

@@ -1,11 +1,12 @@
 //! What the kernel tests share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::sync::OnceLock;
+use std::{collections::HashSet, sync::OnceLock};
 
 use softalign::{
     Gpu, GpuOptions, Result, Tensor,
     gpu::{Dtype, Recorder, Shape},
+    kernels::SHADERS,
     validate,
 };
 
@@ -34,6 +35,18 @@ pub fn validate(kernel: &str, cases: usize) {
             let row = validate::run(gpu, check, cases, 1).unwrap_or_else(|error| panic!("{form} {kernel}: {error}"));
             assert!(row.passed, "{form} kernels: {row:?}");
         }
+        listed(gpu);
+    }
+}
+
+/// Everything that was compiled stands in the table, whose specialisations are validated without a GPU.
+fn listed(gpu: &Gpu) {
+    let labels: HashSet<_> = SHADERS
+        .iter()
+        .flat_map(|shader| (shader.specialisations)(gpu.tiles()).into_iter().map(|form| shader.label(&form)))
+        .collect();
+    for label in gpu.pipeline_labels() {
+        assert!(labels.contains(&label), "{label} is not among its shader's specialisations");
     }
 }
 

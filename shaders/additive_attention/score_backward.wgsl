@@ -3,7 +3,7 @@
 //
 // A workgroup of LANES invocations takes ROWS queries of one b through all keys, as the forward does; each lane keeps d of its
 // own keys in d_score, and comes back for them when the sums are known.
-// SUBGROUPS, VECTOR, ONE_ROW: as in additive_attention.wgsl.
+// SUBGROUPS, VECTOR, ONE_ROW: as in ../additive_attention.wgsl.
 #import lanes
 #import four
 

@@ -9,13 +9,13 @@ struct Params { rows: u32, size: u32 }
 @group(0) @binding(3) var<storage, read> log_sum_exp: array<f32>;            // [B, N, T]
 @group(0) @binding(4) var<storage, read_write> statistics: array<vec2f>;     // [B, N, T, 2]
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) workgroup: vec3u,
     @builtin(num_workgroups) workgroups: vec3u,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let row = (workgroup.x + workgroup.y * workgroups.x) * WORKGROUP + local;
+    let row = (workgroup.x + workgroup.y * workgroups.x) * LANES + local;
     if (row >= params.rows) { return; }
     var delta = 0.0;
     for (var d = 0u; d < params.size; d++) {

@@ -1,0 +1,35 @@
+//! What kernels that need no tile of their own share: how their workgroups are specialised. And lists of forms for the table.
+
+use crate::gpu::{Specialisation, Tiles};
+
+/// A workgroup of a kernel that goes through elements.
+pub(super) fn workgroup(tiles: &Tiles) -> Specialisation {
+    Specialisation::new().constant("LANES", tiles.workgroup)
+}
+
+/// A workgroup that shares one row, and reduces nothing.
+pub(super) fn row(tiles: &Tiles) -> Specialisation {
+    Specialisation::new().constant("LANES", tiles.row)
+}
+
+/// A workgroup that reduces one row or run: its lanes, and whether they are one subgroup.
+pub(super) fn row_reduction(tiles: &Tiles) -> Specialisation {
+    let subgroup = tiles.subgroup == Some(tiles.row);
+    Specialisation::new().define_if(subgroup, "SUBGROUPS").constant("LANES", tiles.row)
+}
+
+/// A form for each answer to a yes-or-no question.
+pub(super) fn either<T>(form: impl Fn(bool) -> T) -> Vec<T> {
+    vec![form(false), form(true)]
+}
+
+/// Without repetitions: many shapes lead to few tiles.
+pub(super) fn distinct<T: PartialEq>(all: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut found = Vec::new();
+    for one in all {
+        if !found.contains(&one) {
+            found.push(one);
+        }
+    }
+    found
+}

@@ -1,0 +1,184 @@
+//! Every specialisation of every shader, without a GPU: it is valid, it binds what the table says, and the portable ones stay
+//! within what every adapter has. And the files: each shader has its row, its kernel and its reference.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use softalign::{
+    gpu::{
+        Binding, Shader, Specialisation, Tiles,
+        shader::{Expanded, workgroup_memory},
+    },
+    kernels::{SHADERS, SHARED},
+    validate,
+};
+use wgpu::naga;
+
+use naga::{AddressSpace, StorageAccess};
+use softalign::wgpu;
+
+/// What every adapter has.
+const PORTABLE_STORAGE_BUFFERS: usize = 8;
+const PORTABLE_INVOCATIONS: u32 = 256;
+const PORTABLE_WORKGROUP_MEMORY: u64 = 16 << 10;
+/// How far apart a recording keeps the parameters of its dispatches.
+const LARGEST_PARAMS: u32 = 256;
+
+/// Each specialisation of a shader once, over the tile configurations of all adapters, and whether it is a portable one.
+fn specialisations(shader: &Shader) -> Vec<(Specialisation, bool)> {
+    let mut all: Vec<(Specialisation, bool)> = Vec::new();
+    for tiles in Tiles::all() {
+        for specialisation in (shader.specialisations)(&tiles) {
+            let portable = tiles.subgroup.is_none();
+            match all.iter_mut().find(|(known, _)| *known == specialisation) {
+                Some((_, known)) => *known |= portable,
+                None => all.push((specialisation, portable)),
+            }
+        }
+    }
+    all
+}
+
+fn expand(shader: &Shader, specialisation: &Specialisation) -> Expanded {
+    shader.expand(specialisation, SHARED).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The bindings that a module declares, in order; a gap or a second group panics.
+fn declared(label: &str, module: &naga::Module) -> Vec<Binding> {
+    let mut bindings: Vec<_> = module
+        .global_variables
+        .iter()
+        .filter_map(|(_, variable)| {
+            let at = variable.binding.as_ref()?;
+            assert_eq!(at.group, 0, "{label}: {:?}", variable.name);
+            let kind = match variable.space {
+                AddressSpace::Uniform => Binding::Uniform,
+                AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => Binding::Write,
+                AddressSpace::Storage { .. } => Binding::Read,
+                other => panic!("{label}: {:?} lies in {other:?}", variable.name),
+            };
+            Some((at.binding, kind))
+        })
+        .collect();
+    bindings.sort_by_key(|(at, _)| *at);
+    assert!(bindings.iter().enumerate().all(|(index, (at, _))| *at == index as u32), "{label}: {bindings:?}");
+    bindings.into_iter().map(|(_, kind)| kind).collect()
+}
+
+#[test]
+fn every_specialisation_is_valid_and_binds_what_the_table_says() {
+    for shader in SHADERS {
+        let all = specialisations(shader);
+        assert!(!all.is_empty(), "{} has no specialisation", shader.name);
+        for (specialisation, _) in all {
+            let expanded = expand(shader, &specialisation);
+            let label = &expanded.label;
+            let (module, _) = expanded.parse().unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(declared(label, &module), shader.bindings, "{label}");
+            let entries: Vec<_> = module.entry_points.iter().map(|entry| (entry.stage, entry.name.as_str())).collect();
+            assert_eq!(entries, [(naga::ShaderStage::Compute, "main")], "{label}");
+        }
+    }
+}
+
+#[test]
+fn parameters_come_first_and_fit_their_slot() {
+    for shader in SHADERS {
+        assert_eq!(shader.bindings.first(), Some(&Binding::Uniform), "{}", shader.name);
+        let expanded = expand(shader, &specialisations(shader)[0].0);
+        let (module, _) = expanded.parse().unwrap_or_else(|error| panic!("{error}"));
+        let mut layouter = naga::proc::Layouter::default();
+        layouter.update(module.to_ctx()).unwrap();
+        let (_, params) = module
+            .global_variables
+            .iter()
+            .find(|(_, variable)| variable.binding.as_ref().is_some_and(|at| at.binding == 0))
+            .unwrap();
+        let size = layouter[params.ty].size;
+        assert!(size <= LARGEST_PARAMS, "{}: {size} bytes", shader.name);
+    }
+}
+
+#[test]
+fn portable_specialisations_run_on_every_adapter() {
+    for shader in SHADERS {
+        let storage = shader.bindings.iter().filter(|binding| **binding != Binding::Uniform).count();
+        assert!(storage <= PORTABLE_STORAGE_BUFFERS, "{}: {storage} storage buffers", shader.name);
+        let mut some = false;
+        for (specialisation, _) in specialisations(shader).into_iter().filter(|(_, portable)| *portable) {
+            some = true;
+            let expanded = expand(shader, &specialisation);
+            let label = &expanded.label;
+            let module = naga::front::wgsl::parse_str(&expanded.text).unwrap();
+            // Without capabilities, subgroup operations and f16 do not validate.
+            let nothing_optional = naga::valid::Capabilities::empty();
+            naga::valid::Validator::new(naga::valid::ValidationFlags::all(), nothing_optional)
+                .validate(&module)
+                .unwrap_or_else(|error| panic!("{label}: {}", error.emit_to_string(&expanded.text)));
+            let invocations: u32 = module.entry_points[0].workgroup_size.iter().product();
+            assert!(invocations <= PORTABLE_INVOCATIONS, "{label}: {invocations} invocations");
+            let memory = workgroup_memory(&module);
+            assert!(memory <= PORTABLE_WORKGROUP_MEMORY, "{label}: {memory} bytes of workgroup memory");
+        }
+        assert!(some, "{} has no portable specialisation", shader.name);
+    }
+}
+
+/// A subgroup form is one subgroup a workgroup: the kernels pass rows round by shuffles alone.
+#[test]
+fn subgroup_forms_have_workgroups_of_one_subgroup() {
+    for tiles in Tiles::all() {
+        let Some(size) = tiles.subgroup else { continue };
+        for shader in SHADERS {
+            for specialisation in (shader.specialisations)(&tiles) {
+                let expanded = expand(shader, &specialisation);
+                if expanded.text.contains("subgroup") {
+                    let (module, _) = expanded.parse().unwrap_or_else(|error| panic!("{error}"));
+                    assert_eq!(module.entry_points[0].workgroup_size, [size, 1, 1], "{}", expanded.label);
+                }
+            }
+        }
+    }
+}
+
+/// The paths of the WGSL files under `folder`, without the ending.
+fn files(folder: &Path, prefix: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("{prefix}{}", path.file_name().unwrap().to_str().unwrap());
+        if path.is_dir() {
+            found.extend(files(&path, &format!("{name}/")));
+        } else {
+            found.insert(name.strip_suffix(".wgsl").unwrap_or_else(|| panic!("{name} is no WGSL")).to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn the_table_lists_every_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rows = SHADERS.iter().map(|shader| shader.name.to_owned());
+    let shared = SHARED.iter().map(|shared| format!("shared/{}", shared.name));
+    let listed: Vec<_> = rows.chain(shared).collect();
+    let once: BTreeSet<_> = listed.iter().cloned().collect();
+    assert_eq!(once.len(), listed.len(), "a name is listed twice");
+    assert_eq!(once, files(&root.join("shaders"), ""));
+}
+
+/// One operation has one name on every floor.
+#[test]
+fn every_shader_has_a_kernel_a_reference_tests_and_checks() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for shader in SHADERS {
+        for folder in ["src/kernels", "src/reference", "src/validate", "tests"] {
+            let path = root.join(folder).join(shader.kernel()).with_extension("rs");
+            assert!(path.is_file(), "{} wants {}", shader.name, path.display());
+        }
+    }
+    let checks = validate::checks();
+    let kernels: BTreeSet<_> = SHADERS.iter().map(|shader| shader.kernel()).chain(["attentional_decoder"]).collect();
+    for kernel in kernels {
+        assert!(checks.iter().any(|check| check.kernel.starts_with(kernel)), "validate has no row for {kernel}");
+    }
+}
