@@ -17,7 +17,7 @@ fn open(options: &GpuOptions) -> Gpu {
 fn program(gpu: &Gpu) -> Program {
     let mut graph = Graph::new();
     let x = graph.input("x", [64], Dtype::F32);
-    let y = graph.tanh(x);
+    let y = graph.tanh(x).unwrap();
     let outputs = [graph.sum(y).unwrap()];
     let options = ProgramOptions { label: "squash".into(), outputs: &outputs, ..ProgramOptions::default() };
     Program::compile(gpu, &graph, &options).unwrap()
@@ -61,6 +61,7 @@ static WIDE: Shader = Shader {
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @compute @workgroup_size(1) fn main() { tile[size.x] = y[0]; y[0] = tile[size.y]; }",
     bindings: &[Binding::Uniform, Binding::Write],
+    specialisations: |_| vec![Specialisation::new()],
 };
 
 static WRONG: Shader = Shader {
@@ -69,6 +70,7 @@ static WRONG: Shader = Shader {
 @compute @workgroup_size(1)
 fn main() { let x: u32 = tanh1(1.0); }",
     bindings: &[Binding::Uniform],
+    specialisations: |_| vec![Specialisation::new()],
 };
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use softalign::{Error, Result, generate::draw_alignment};
+use softalign::{Error, generate::draw_alignment};
 
 fn tokens(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()

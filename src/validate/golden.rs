@@ -62,7 +62,7 @@ pub fn golden(gpu: &Gpu, folder: &Path) -> Result<Vec<GoldenRow>> {
     let mut rows = Vec::new();
     for path in paths {
         let file = File::read(&path)?;
-        let operations: [(&str, fn(&File, &Gpu) -> Result<Vec<GoldenRow>>); 5] = [
+        let operations: [(&str, Operation); 5] = [
             ("additive_attention", additive_attention),
             ("dot_product_attention", dot_product_attention),
             ("gru", gru),
@@ -75,6 +75,9 @@ pub fn golden(gpu: &Gpu, folder: &Path) -> Result<Vec<GoldenRow>> {
     }
     Ok(rows)
 }
+
+/// Runs one file's case.
+type Operation = fn(&File, &Gpu) -> Result<Vec<GoldenRow>>;
 
 struct File {
     stem: String,
