@@ -209,7 +209,8 @@ impl Expanded {
             .subgroup_operations(naga::valid::SubgroupOperationSet::all())
             .validate(&module)
             .map_err(|error| {
-                let line = error.location(&self.text).map(|at| at.line_number);
+                // The first span is the whole function; the last one is what is wrong in it.
+                let line = error.spans().last().map(|(span, _)| span.location(&self.text).line_number);
                 fail(line, error.emit_to_string(&self.text))
             })?;
         Ok((module, info))
