@@ -174,7 +174,8 @@ impl Work {
         let output = self.train(&["--steps", "5"]).output().unwrap();
         let (stdout, stderr) = texts(&output);
         assert!(output.status.success(), "{stderr}");
-        assert_eq!(stdout, "softalign generate model TEXT\n");
+        // As it was called, so that it can be copied.
+        assert_eq!(stdout, format!("{} generate model TEXT\n", env!("CARGO_BIN_EXE_softalign")));
         assert!(stderr.starts_with("adapter: "), "{stderr}");
         for part in ["60 pairs to learn from, 6 to check with", "exact match", "finished after 5 steps"] {
             assert!(stderr.contains(part), "{part} is missing from\n{stderr}");

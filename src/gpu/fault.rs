@@ -80,6 +80,28 @@ impl Gpu {
         }
     }
 
+    /// Lets the driver say what has happened meanwhile, without waiting; then as [`Gpu::check`].
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub fn poll(&self) -> Result<()> {
+        let polled = self.device().poll(wgpu::PollType::Poll);
+        self.check()?;
+        polled.map(|_| ()).map_err(|error| self.explain(error.to_string()))
+    }
+
+    /// The error behind a failure: a lost device, if that is what it comes from once the driver has had its say.
+    pub(super) fn explain(&self, message: String) -> Error {
+        let _ = self.device().poll(wgpu::PollType::wait_indefinitely());
+        self.check().err().unwrap_or_else(|| Error::Gpu { kernel: self.submitted(), message })
+    }
+
+    /// The Program and step last submitted.
+    fn submitted(&self) -> String {
+        let submitted = self.inner.faults.submitted.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{}, step {}", submitted.0, submitted.1)
+    }
+
     /// Waits until `submission`, or everything submitted so far, is done.
     ///
     /// # Errors
@@ -87,6 +109,6 @@ impl Gpu {
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let polled = self.device().poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
         self.check()?;
-        polled.map(|_| ()).map_err(|error| Error::Gpu { kernel: "waiting".into(), message: error.to_string() })
+        polled.map(|_| ()).map_err(|error| self.explain(error.to_string()))
     }
 }

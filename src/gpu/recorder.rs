@@ -276,7 +276,7 @@ impl Recording {
     /// # Errors
     /// As [`Gpu::check`], for what the driver has reported so far.
     pub fn submit(&self, step: u64) -> Result<wgpu::SubmissionIndex> {
-        self.submit_after(step, |_| {})
+        self.submit_after(step, |_| Ok(()))
     }
 
     /// As [`Recording::submit`], with `before` encoded first, in the same submit.
@@ -286,14 +286,14 @@ impl Recording {
     pub fn submit_after(
         &self,
         step: u64,
-        before: impl FnOnce(&mut wgpu::CommandEncoder),
+        before: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<()>,
     ) -> Result<wgpu::SubmissionIndex> {
         let gpu = &self.gpu;
-        gpu.check()?;
+        gpu.poll()?;
         let encoder =
             || gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&self.label) });
         let mut current = encoder();
-        before(&mut current);
+        before(&mut current)?;
         if gpu.inner.trace {
             return self.submit_traced(step, current);
         }

@@ -32,13 +32,22 @@ impl Gpu {
     }
 
     pub(super) fn raw_buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+        self.make_buffer(label, bytes, usage, false)
+    }
+
+    /// A buffer that the host fills and the device copies from, mapped.
+    pub(super) fn staging_buffer(&self, bytes: u64) -> Result<wgpu::Buffer> {
+        self.make_buffer("staging", bytes, wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC, true)
+    }
+
+    fn make_buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages, mapped: bool) -> Result<wgpu::Buffer> {
         let size = bytes.max(1).next_multiple_of(256);
         let scopes = self.error_scopes();
         let buffer = self.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size,
             usage,
-            mapped_at_creation: false,
+            mapped_at_creation: mapped,
         });
         scopes.finish(&format!("allocating {size} bytes for `{label}`; a smaller batch may fit"))?;
         self.count(|counters| {

@@ -6,12 +6,11 @@ use std::{
 };
 
 use bytemuck::Pod;
-use wgpu::util::StagingBelt;
 
 use super::{Context, Graph, MemoryReport, Parameters, Source, Value, plan::Place, select::copy};
 use crate::{
     Error, Result,
-    gpu::{Dtype, ELEMENT, Gpu, Recorder, Recording, Tensor},
+    gpu::{Dtype, ELEMENT, Gpu, Recorder, Recording, Ring, Tensor},
     kernels::Step,
 };
 
@@ -101,7 +100,7 @@ pub struct Program {
     inputs: HashMap<String, Tensor>,
     outputs: HashMap<Value, Tensor>,
     step: Tensor,
-    belt: StagingBelt,
+    ring: Ring,
     staged: Vec<(Tensor, Vec<u8>)>,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     memory: MemoryReport,
@@ -209,13 +208,14 @@ impl Program {
             copy(&mut recorder, (&outputs[value], 0), (to, 0), to.elements())?;
         }
         finish(&mut recorder, &Finish { outputs: &outputs, step: &step })?;
+        let upload = step.bytes() + inputs.values().map(Tensor::bytes).sum::<u64>();
         Ok(Self {
             gpu: gpu.clone(),
             recording: recorder.finish()?,
             inputs,
             outputs,
             step,
-            belt: StagingBelt::new(gpu.device().clone(), 1 << 16),
+            ring: Ring::new(gpu, upload),
             staged: Vec::new(),
             in_flight: VecDeque::new(),
             memory,
@@ -253,14 +253,11 @@ impl Program {
             self.gpu.wait(self.in_flight.pop_front())?;
         }
         self.staged.push((self.step.clone(), bytemuck::bytes_of(&step).to_vec()));
-        let (belt, staged) = (&mut self.belt, &mut self.staged);
+        let (ring, staged) = (&mut self.ring, &mut self.staged);
         let submission = self.recording.submit_after(u64::from(step.step), |encoder| {
-            for (tensor, bytes) in staged.drain(..) {
-                if let Some(size) = wgpu::BufferSize::new(bytes.len() as u64) {
-                    belt.write_buffer(encoder, tensor.buffer(), tensor.offset(), size).copy_from_slice(&bytes);
-                }
-            }
-            belt.finish_and_recall_on_submit(encoder);
+            ring.upload(encoder, staged)?;
+            staged.clear();
+            Ok(())
         })?;
         self.in_flight.push_back(submission);
         Ok(())

@@ -106,7 +106,7 @@ impl Tokenizer {
 
     /// One token for a picture or a table: white space and control characters get a visible sign.
     pub fn token(&self, id: u32) -> String {
-        let token = self.piece(id);
+        let Some(token) = self.inner.id_to_token(id) else { return self.piece(id) };
         let mut shown = String::with_capacity(token.len());
         for c in token.chars() {
             match c {

@@ -62,9 +62,7 @@ impl Monitor {
         if wait {
             self.gpu.wait(None)?;
         } else {
-            let polled = self.gpu.device().poll(wgpu::PollType::Poll);
-            self.gpu.check()?;
-            polled.map_err(|error| Error::Gpu { kernel: "monitor".into(), message: error.to_string() })?;
+            self.gpu.poll()?;
         }
         let mut readings = Vec::new();
         while let Ok((step, buffer, result)) = self.arrived.1.try_recv() {

@@ -1,0 +1,55 @@
+//! A ring of mapped buffers through which small uploads reach the device, in the same submit as what needs them.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use super::{Gpu, Tensor};
+use crate::Result;
+
+/// Staging buffers of one size. Each comes back, mapped again, when the device has read it.
+#[derive(Debug)]
+pub struct Ring {
+    gpu: Gpu,
+    bytes: u64,
+    idle: Vec<wgpu::Buffer>,
+    back: (Sender<wgpu::Buffer>, Receiver<wgpu::Buffer>),
+}
+
+impl Ring {
+    /// A ring for uploads of up to `bytes` at a time.
+    pub fn new(gpu: &Gpu, bytes: u64) -> Self {
+        Self { gpu: gpu.clone(), bytes, idle: Vec::new(), back: channel() }
+    }
+
+    /// Encodes the upload of each tensor's bytes. Makes a buffer only while more uploads are under way than ever before.
+    ///
+    /// # Errors
+    /// [`crate::Error::Gpu`] when memory runs out, [`crate::Error::DeviceLost`] when the device is.
+    pub fn upload(&mut self, encoder: &mut wgpu::CommandEncoder, writes: &[(Tensor, Vec<u8>)]) -> Result<()> {
+        self.idle.extend(self.back.1.try_iter());
+        let needed: u64 = writes.iter().map(|(tensor, _)| tensor.bytes()).sum();
+        self.bytes = self.bytes.max(needed);
+        self.idle.retain(|buffer| buffer.size() >= needed);
+        let buffer = match self.idle.pop() {
+            Some(buffer) => buffer,
+            None => self.gpu.staging_buffer(self.bytes)?,
+        };
+        let mapped = buffer.slice(..).get_mapped_range_mut();
+        let mut mapped = mapped.map_err(|error| self.gpu.explain(error.to_string()))?;
+        let mut offset = 0;
+        for (tensor, bytes) in writes {
+            mapped.slice(offset..offset + bytes.len()).copy_from_slice(bytes);
+            encoder.copy_buffer_to_buffer(&buffer, offset as u64, tensor.buffer(), tensor.offset(), bytes.len() as u64);
+            offset += bytes.len();
+        }
+        drop(mapped);
+        buffer.unmap();
+        let (sender, returned) = (self.back.0.clone(), buffer.clone());
+        encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Write, .., move |result| {
+            if result.is_ok() {
+                // The receiver lives as long as the ring; after it nobody needs the buffer.
+                let _ = sender.send(returned);
+            }
+        });
+        Ok(())
+    }
+}
