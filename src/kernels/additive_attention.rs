@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles},
+    gpu::{AdapterClass, Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles},
 };
 
 const OPERATION: &str = "additive_attention";
@@ -219,6 +219,28 @@ impl AdditiveAttention {
         Ok(())
     }
 
+    /// llvmpipe silently ends an invocation after some 65,000 rounds of all its loops together. This counts the scores' and the
+    /// context's loops, doubled for a tile that is done again outside the factored tanh's domain, and doubled again for
+    /// staging; checked modules keep the loops over rows and keys.
+    fn check_rounds(&self, gpu: &Gpu, tile: Tile) -> Result<()> {
+        const MOST: u64 = 60_000;
+        let (lanes, keys) = (tile.lanes as usize, tile.keys as usize);
+        let scores = self.keys.max(self.queries).div_ceil(lanes * keys) * self.size.div_ceil(4);
+        let context = self.value_size.div_ceil(4 * lanes * tile.columns as usize) * self.keys.div_ceil(4);
+        let inner = if gpu.checked() { (tile.rows * (tile.keys + 1)).max(4) as usize } else { 4 };
+        let need = ((scores + context) * inner) as u64;
+        if gpu.class() != AdapterClass::Cpu || need <= MOST {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            what: format!("{OPERATION} over {} keys of size {}", self.keys, self.size),
+            need,
+            limit: "number of loop rounds (of a driver that runs shaders on the CPU)",
+            have: MOST,
+            remedy: "Use shorter sequences, kernels without checks, or a GPU.".into(),
+        })
+    }
+
     /// Records the forward: `context` `[B, T, V]` and, if wanted, `weights` `[B, T, S]`, 0 where masked. Both are 0 in a row
     /// without valid keys. Without `weights` nothing of size T·S exists.
     ///
@@ -233,6 +255,7 @@ impl AdditiveAttention {
         weights: Option<Matrix<'_>>,
     ) -> Result<()> {
         self.check_inputs(inputs)?;
+        self.check_rounds(recorder.gpu(), tile)?;
         self.check_matrix("context", &context, self.value_size)?;
         if let Some(weights) = &weights {
             self.check_matrix("weights", weights, self.keys)?;
@@ -284,6 +307,7 @@ impl AdditiveAttention {
         d_query: Matrix<'_>,
     ) -> Result<()> {
         self.check_inputs(inputs)?;
+        self.check_rounds(recorder.gpu(), tile)?;
         self.check_matrix("weights", &weights, self.keys)?;
         self.check_matrix("d_context", &d_context, self.value_size)?;
         if let Some(d_weights) = &d_weights {
@@ -361,6 +385,7 @@ impl AdditiveAttention {
     ) -> Result<()> {
         let Self { batch, queries, keys, size, value_size } = *self;
         self.check_inputs(inputs)?;
+        self.check_rounds(recorder.gpu(), tile)?;
         self.check_matrix("weights", &weights, keys)?;
         self.check_matrix("d_context", &d_context, value_size)?;
         self.check_matrix("d_energy", &d_energy, keys)?;

@@ -30,6 +30,8 @@ const METRICS: &str = "metrics.jsonl";
 const READ_EVERY: u64 = 10;
 /// Sources that a validation during training looks at, at most.
 const VALIDATED: usize = 1_000;
+/// The longest time, in seconds, that a kill can cost.
+const CHECKPOINT_EVERY: f64 = 120.0;
 /// Samples shown at a validation.
 const SAMPLES: usize = 3;
 
@@ -189,6 +191,8 @@ struct Run<'a> {
     progress: Progress,
     /// Progress at the start of this session, and when that was.
     start: (Progress, Instant),
+    /// Seconds of training at the last checkpoint.
+    saved: f64,
     skipped: u32,
 }
 
@@ -247,6 +251,7 @@ impl<'a> Run<'a> {
             metrics,
             progress: Progress { finished: false, ..progress },
             start: (progress, Instant::now()),
+            saved: progress.seconds,
             skipped: 0,
         })
     }
@@ -282,6 +287,9 @@ impl<'a> Run<'a> {
             if stop() {
                 interrupted = true;
                 break;
+            }
+            if self.progress.seconds - self.saved > CHECKPOINT_EVERY {
+                self.checkpoint()?;
             }
         }
         self.progress.finished = !interrupted;
@@ -377,7 +385,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn checkpoint(&self) -> Result<()> {
+    fn checkpoint(&mut self) -> Result<()> {
+        self.saved = self.progress.seconds;
         checkpoint::save(&self.model.gpu, &self.folder, &self.trainer, &self.progress)
     }
 
