@@ -6,7 +6,7 @@ use softalign::{
     Error, Gpu, GpuOptions,
     gpu::{Binding, Dtype, Launch, Recorder, Shader, Specialisation},
     graph::{Graph, Program, ProgramOptions},
-    kernels::Step,
+    kernels::{SHARED, Step},
 };
 
 /// A device of its own, since the tests destroy it.
@@ -54,24 +54,24 @@ fn a_trace_names_the_kernel() {
     assert!(error.to_string().contains("squash, dispatch"), "{error}");
 }
 
-static WIDE: Shader = Shader {
-    name: "wide",
-    text: "var<workgroup> tile: array<vec4f, 65536>;
+static WIDE: Shader = Shader::new(
+    "wide",
+    "var<workgroup> tile: array<vec4f, 65536>;
 @group(0) @binding(0) var<uniform> size: vec4u;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @compute @workgroup_size(1) fn main() { tile[size.x] = y[0]; y[0] = tile[size.y]; }",
-    bindings: &[Binding::Uniform, Binding::Write],
-    specialisations: |_| vec![Specialisation::new()],
-};
+    &[Binding::Uniform, Binding::Write],
+    SHARED,
+);
 
-static WRONG: Shader = Shader {
-    name: "wrong",
-    text: "#import math
+static WRONG: Shader = Shader::new(
+    "wrong",
+    "#import math
 @compute @workgroup_size(1)
 fn main() { let x: u32 = tanh1(1.0); }",
-    bindings: &[Binding::Uniform],
-    specialisations: |_| vec![Specialisation::new()],
-};
+    &[Binding::Uniform],
+    SHARED,
+);
 
 #[test]
 fn workgroup_memory_past_the_limit_is_refused_before_the_driver_sees_it() {

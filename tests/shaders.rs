@@ -39,7 +39,7 @@ fn specialisations(shader: &Shader) -> Vec<(Specialisation, bool)> {
 }
 
 fn expand(shader: &Shader, specialisation: &Specialisation) -> Expanded {
-    shader.expand(specialisation, SHARED).unwrap_or_else(|error| panic!("{error}"))
+    shader.expand(specialisation).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The bindings that a module declares, in order; a gap or a second group panics.

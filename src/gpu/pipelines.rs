@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{Binding, Gpu, Shader, Specialisation, shader};
-use crate::{Error, Result, kernels};
+use crate::{Error, Result};
 
 /// A compiled kernel: the pipeline, the layout of its bind group and whether the driver has run it once.
 #[derive(Debug)]
@@ -58,13 +58,13 @@ impl Gpu {
     }
 
     fn compile(&self, kernel: &'static Shader, specialisation: &Specialisation) -> Result<Pipeline> {
-        let expanded = kernel.expand(specialisation, kernels::SHARED)?;
+        let expanded = kernel.expand(specialisation)?;
         let (module, _) = expanded.parse()?;
         self.check_workgroup(&expanded.label, &module)?;
         let label = expanded.label;
         let scopes = self.error_scopes();
         let device = self.device();
-        let shader = self.shader_module(&label, module);
+        let shader = self.shader_module(&label, module, kernel.trusted);
         let entries: Vec<_> =
             kernel.bindings.iter().enumerate().map(|(index, binding)| entry(index, *binding)).collect();
         let layout = device

@@ -30,8 +30,12 @@ pub struct Shader {
     pub text: &'static str,
     /// The bindings of group 0, in order.
     pub bindings: &'static [Binding],
+    /// What it may `#import`.
+    pub library: &'static [Shared],
     /// Every specialisation that the kernel's launches ask for under a tile configuration.
     pub specialisations: fn(&Tiles) -> Vec<Specialisation>,
+    /// One of the crate's own, whose guards are proved: it runs without wgpu's checks.
+    pub(crate) trusted: bool,
 }
 
 /// A file that shaders `#import`.
@@ -94,6 +98,16 @@ pub struct Expanded {
 }
 
 impl Shader {
+    /// A shader of the caller's own, to be recorded beside the crate's. It keeps every check of wgpu.
+    pub const fn new(
+        name: &'static str,
+        text: &'static str,
+        bindings: &'static [Binding],
+        library: &'static [Shared],
+    ) -> Self {
+        Self { name, text, bindings, library, specialisations: |_| Vec::new(), trusted: false }
+    }
+
     /// The kernel that it belongs to: the name of its file in `src/kernels`, and of its reference in [`crate::reference`].
     pub fn kernel(&self) -> &'static str {
         match self.name.split_once('/') {
@@ -112,13 +126,13 @@ impl Shader {
     ///
     /// # Errors
     /// [`Error::Shader`] for an unknown import, an unbalanced or unknown directive.
-    pub fn expand(&self, specialisation: &Specialisation, library: &[Shared]) -> Result<Expanded> {
+    pub fn expand(&self, specialisation: &Specialisation) -> Result<Expanded> {
         let mut expanded = Expanded { label: self.label(specialisation), text: String::new(), origins: Vec::new() };
         for (name, value) in &specialisation.constants {
             expanded.push("(prelude)", 0, &format!("const {name}: u32 = {value}u;"));
         }
         let mut imported = Vec::new();
-        expanded.append(self.name, self.text, specialisation, library, &mut imported)?;
+        expanded.append(self.name, self.text, specialisation, self.library, &mut imported)?;
         Ok(expanded)
     }
 }
@@ -238,7 +252,7 @@ mod tests {
     const LIBRARY: &[Shared] = &[Shared { name: "math", text: "fn twice(x: f32) -> f32 { return 2.0 * x; }" }];
 
     fn expand(text: &'static str, specialisation: &Specialisation) -> Result<Expanded> {
-        Shader { name: "test", text, bindings: &[], specialisations: |_| Vec::new() }.expand(specialisation, LIBRARY)
+        Shader::new("test", text, &[], LIBRARY).expand(specialisation)
     }
 
     #[test]

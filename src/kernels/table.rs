@@ -18,7 +18,9 @@ macro_rules! shaders {
                 name: $name,
                 text: include_str!(concat!("../../shaders/", $name, ".wgsl")),
                 bindings: &[$($binding),*],
+                library: SHARED,
                 specialisations: $specialisations,
+                trusted: true,
             };
         )*
         /// Every shader of the crate.
