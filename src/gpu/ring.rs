@@ -15,12 +15,17 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring for uploads of up to `bytes` at a time.
-    pub fn new(gpu: &Gpu, bytes: u64) -> Self {
-        Self { gpu: gpu.clone(), bytes, idle: Vec::new(), back: channel() }
+    /// A ring for uploads of up to `bytes` at a time, with as many buffers as two submits under way and a third leave in use.
+    ///
+    /// # Errors
+    /// [`crate::Error::Gpu`] when memory runs out.
+    pub fn new(gpu: &Gpu, bytes: u64) -> Result<Self> {
+        let idle = (0..3).map(|_| gpu.staging_buffer(bytes)).collect::<Result<_>>()?;
+        Ok(Self { gpu: gpu.clone(), bytes, idle, back: channel() })
     }
 
-    /// Encodes the upload of each tensor's bytes. Makes a buffer only while more uploads are under way than ever before.
+    /// Encodes the upload of each tensor's bytes. Makes a buffer only for more bytes, or more submits under way, than the
+    /// ring was made for.
     ///
     /// # Errors
     /// [`crate::Error::Gpu`] when memory runs out, [`crate::Error::DeviceLost`] when the device is.

@@ -215,7 +215,7 @@ impl Program {
             inputs,
             outputs,
             step,
-            ring: Ring::new(gpu, upload),
+            ring: Ring::new(gpu, upload)?,
             staged: Vec::new(),
             in_flight: VecDeque::new(),
             memory,
