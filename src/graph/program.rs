@@ -33,7 +33,7 @@ impl Pool {
             let buffer = match available.next_if(|buffer| buffer.size() >= sizes[slot]) {
                 Some(buffer) => buffer,
                 None => {
-                    let buffer = gpu.buffer("slot", sizes[slot])?;
+                    let buffer = gpu.buffer("activations", sizes[slot])?;
                     buffers.push(buffer.clone());
                     buffer
                 }
