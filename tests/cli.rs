@@ -30,7 +30,7 @@ fn help_names_every_subcommand() {
     let output = run(&["--help"]);
     let (stdout, _) = texts(&output);
     assert!(output.status.success());
-    for name in ["devices", "validate", "--adapter", "--checked", "--trace"] {
+    for name in ["devices", "validate", "shaders", "--adapter", "--checked", "--trace"] {
         assert!(stdout.contains(name), "{name} is missing from\n{stdout}");
     }
     assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
@@ -44,6 +44,20 @@ fn devices_lists_an_adapter() {
     assert_eq!(stderr, "");
     for part in ["class", "backend", "storage binding", "workgroup memory", "subgroups", "f16"] {
         assert!(stdout.contains(part), "{part} is missing from\n{stdout}");
+    }
+}
+
+#[test]
+fn shaders_are_written_as_plain_wgsl() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = softalign(&["shaders", "--out"]).arg(folder.path()).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success() && stdout.contains("files written"), "{stdout}\n{stderr}");
+    for class in ["discrete", "integrated", "cpu", "cpu-subgroups8"] {
+        let matmul = folder.path().join(class).join("matmul");
+        let file = fs::read_dir(&matmul).unwrap().next().unwrap().unwrap().path();
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains("fn main(") && !text.contains("#ifdef"), "{}", file.display());
     }
 }
 

@@ -26,7 +26,7 @@ const LARGEST_PARAMS: u32 = 256;
 /// Each specialisation of a shader once, over the tile configurations of all adapters, and whether it is a portable one.
 fn specialisations(shader: &Shader) -> Vec<(Specialisation, bool)> {
     let mut all: Vec<(Specialisation, bool)> = Vec::new();
-    for tiles in Tiles::all() {
+    for (_, tiles) in Tiles::all() {
         for specialisation in (shader.specialisations)(&tiles) {
             let portable = tiles.subgroup.is_none();
             match all.iter_mut().find(|(known, _)| *known == specialisation) {
@@ -126,7 +126,7 @@ fn portable_specialisations_run_on_every_adapter() {
 /// A subgroup form is one subgroup a workgroup: the kernels pass rows round by shuffles alone.
 #[test]
 fn subgroup_forms_have_workgroups_of_one_subgroup() {
-    for tiles in Tiles::all() {
+    for (_, tiles) in Tiles::all() {
         let Some(size) = tiles.subgroup else { continue };
         for shader in SHADERS {
             for specialisation in (shader.specialisations)(&tiles) {

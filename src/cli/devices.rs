@@ -29,16 +29,12 @@ fn names(adapters: &[Adapter]) -> Table {
     let mut table = table(["adapter", "name", "class", "backend", "driver"]);
     for (index, adapter) in adapters.iter().enumerate() {
         let info = adapter.get_info();
-        let class = match AdapterClass::of(&info) {
-            AdapterClass::Discrete => "discrete",
-            AdapterClass::Integrated => "integrated",
-            AdapterClass::Cpu => "CPU",
-        };
+        let class = AdapterClass::of(&info).name();
         let driver = format!("{} {}", info.driver, info.driver_info);
         table.add_row([
             index.to_string(),
             info.name,
-            class.into(),
+            class.to_owned(),
             format!("{:?}", info.backend),
             driver.trim().into(),
         ]);

@@ -11,6 +11,7 @@ mod headless;
 mod log;
 mod output;
 mod progress;
+mod shaders;
 mod table;
 mod train;
 mod validate;
@@ -68,6 +69,8 @@ enum Command {
     Devices,
     /// Compare every kernel, forward and backward, with the CPU reference on random shapes.
     Validate(validate::Args),
+    /// Write every specialisation of every shader as plain WGSL.
+    Shaders(shaders::Args),
 }
 
 impl Command {
@@ -78,6 +81,7 @@ impl Command {
             Self::Evaluate(args) => evaluate::run(args, global),
             Self::Devices => devices::run(),
             Self::Validate(args) => validate::run(args, global),
+            Self::Shaders(args) => shaders::run(&args),
         }
     }
 }

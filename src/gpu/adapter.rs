@@ -19,6 +19,15 @@ pub enum AdapterClass {
 }
 
 impl AdapterClass {
+    /// As it stands in tables and file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Discrete => "discrete",
+            Self::Integrated => "integrated",
+            Self::Cpu => "cpu",
+        }
+    }
+
     /// The class that a driver reports.
     pub fn of(info: &wgpu::AdapterInfo) -> Self {
         match info.device_type {

@@ -33,14 +33,16 @@ impl Tiles {
         }
     }
 
-    /// Every configuration that an adapter can get.
-    pub fn all() -> Vec<Self> {
+    /// Every configuration that an adapter can get, each once for a class.
+    pub fn all() -> Vec<(AdapterClass, Self)> {
         let classes = [AdapterClass::Discrete, AdapterClass::Integrated, AdapterClass::Cpu];
         let sizes = || [None].into_iter().chain(SUBGROUP_SIZES.map(Some));
         let mut all = Vec::new();
-        for tiles in classes.iter().flat_map(|class| sizes().map(|size| Self::for_adapter(*class, size))) {
-            if !all.contains(&tiles) {
-                all.push(tiles);
+        for class in classes {
+            for tiles in sizes().map(|size| Self::for_adapter(class, size)) {
+                if !all.contains(&(class, tiles)) {
+                    all.push((class, tiles));
+                }
             }
         }
         all
