@@ -16,7 +16,7 @@ use softalign::{
     gpu::Counters,
     model::{Config, Model, read_tensors},
     text::{Batch, Buckets, TokenUnit, Tokenizer, encode_pairs, numbers::number_words, read_tsv},
-    train::{Budget, Data, Event, Outcome, TrainOptions, Trainer, train},
+    train::{Budget, Data, Decay, Event, Outcome, Schedule, TrainOptions, Trainer, train},
 };
 use tempfile::TempDir;
 
@@ -98,7 +98,9 @@ fn refusal<T: std::fmt::Debug>(result: softalign::Result<T>) -> String {
 #[test]
 fn a_run_that_was_stopped_ends_with_the_same_bits() {
     let setting = Setting::new();
-    let options = TrainOptions { validate_every: Some(3), ..setting.options.clone() };
+    // A validation every step or two, and a plateau that the few steps cannot but meet.
+    let schedule = Schedule { warmup: 2, decay: Decay::Plateau { patience: 1 } };
+    let options = TrainOptions { validate_every: Some(3), schedule, ..setting.options.clone() };
     let whole = setting.out("whole");
     let expected = run(&options, 10, &whole).unwrap();
     assert!(!expected.interrupted && expected.progress.finished && expected.progress.step == 10);
@@ -115,8 +117,34 @@ fn a_run_that_was_stopped_ends_with_the_same_bits() {
         let (found, wanted) = (outcome.progress, expected.progress);
         assert_eq!((found.step, found.epoch, found.batch), (wanted.step, wanted.epoch, wanted.batch), "{stops:?}");
         assert_eq!((found.tokens, found.best, found.finished), (wanted.tokens, wanted.best, true), "{stops:?}");
+        assert_eq!((found.unimproved, found.halvings), (wanted.unimproved, wanted.halvings), "{stops:?}");
         assert!(state(&out) == state(&whole), "{stops:?}: other bits");
     }
+}
+
+#[test]
+fn the_schedule_is_followed_and_patience_ends_a_run() {
+    let setting = Setting::new();
+    let schedule = Schedule { warmup: 5, decay: Decay::Linear { epochs: 5 } };
+    let options = TrainOptions { schedule, validate_every: Some(1000), ..setting.options.clone() };
+    let out = setting.out("linear");
+    run(&options, 20, &out).unwrap();
+    let metrics = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let values = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let rates: Vec<_> = values.filter_map(|value| value["learning_rate"].as_f64()).collect();
+    // 60 pairs by 16: the steps of an epoch depend on how lengths fall into buckets, five epochs are more than 20 steps.
+    assert_eq!(rates.len(), 2, "readings of steps 10 and 20: {metrics}");
+    let largest = f64::from(options.learning_rate);
+    assert!(largest > rates[0] && rates[0] > rates[1] && rates[1] > 0.0, "{rates:?}");
+
+    // A learning rate too small to change any answer: every validation after the first is no improvement.
+    let options = TrainOptions { learning_rate: 1e-30, validate_every: Some(2), ..setting.options.clone() };
+    let patient = Budget { steps: Some(100), patience: Some(3), ..Budget::default() };
+    let out = setting.out("patient");
+    let again = || train(common::gpu(), &options, patient, &out, false, &|| false, &mut |_| {});
+    let outcome = again().unwrap();
+    assert_eq!((outcome.progress.step, outcome.progress.unimproved, outcome.progress.finished), (8, 3, true));
+    assert!(refusal(again()).contains("finished, after 8 steps"));
 }
 
 #[test]
@@ -190,9 +218,12 @@ fn a_folder_of_other_files_is_left_alone() {
 fn options_that_make_no_run_are_named() {
     let setting = Setting::new();
     let base = || setting.options.clone();
+    let with_decay = |decay| TrainOptions { schedule: Schedule { warmup: 0, decay }, ..base() };
     let wrong = [
         ("--batch", TrainOptions { batch: 0, ..base() }),
         ("--learning-rate", TrainOptions { learning_rate: f32::NAN, ..base() }),
+        ("--decay", with_decay(Decay::Linear { epochs: 0 })),
+        ("--decay", with_decay(Decay::Plateau { patience: 0 })),
         ("--clip-norm", TrainOptions { clip_norm: 0.0, ..base() }),
         ("--label-smoothing", TrainOptions { label_smoothing: 1.0, ..base() }),
         ("--dropout", TrainOptions { dropout: 1.0, ..base() }),
@@ -210,6 +241,9 @@ fn options_that_make_no_run_are_named() {
     let budget = Budget { minutes: Some(f64::NAN), ..Budget::default() };
     let result = train(common::gpu(), &base(), budget, &setting.out("none"), false, &|| false, &mut |_| {});
     assert!(refusal(result).contains("--minutes"));
+    let budget = Budget { patience: Some(0), ..Budget::default() };
+    let result = train(common::gpu(), &base(), budget, &setting.out("none"), false, &|| false, &mut |_| {});
+    assert!(refusal(result).contains("--patience"));
     // Larger than any adapter: the message says limit, need and remedy.
     let error = run(&TrainOptions { hidden: 1 << 20, ..base() }, 1, &setting.out("none")).unwrap_err();
     assert!(matches!(error, Error::Limit { .. }), "{error}");

@@ -13,7 +13,7 @@ use softalign::{
     Error, Result,
     model::Readout,
     text::{Task, TokenUnit},
-    train::{Budget, Data, Event, TrainOptions, train},
+    train::{Budget, Data, Decay, Event, TrainOptions, train},
 };
 
 use super::{Global, open, output, progress::Bar};
@@ -57,12 +57,22 @@ pub struct Args {
     /// Stop after this many minutes of training.
     #[arg(long, value_name = "N")]
     minutes: Option<f64>,
+    /// Stop after this many validations in a row without an improvement.
+    #[arg(long, value_name = "N")]
+    patience: Option<u64>,
     /// Sentence pairs per step [default: 128].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Adam's learning rate [default: 0.002 for a task, 0.001 for files].
+    /// Adam's learning rate, the largest of the schedule [default: 0.002 for a task, 0.001 for files].
     #[arg(long, value_name = "X")]
     learning_rate: Option<f32>,
+    /// Let the learning rate rise from 0 over this many steps first [default: 0].
+    #[arg(long, value_name = "STEPS")]
+    warmup: Option<u64>,
+    /// How the learning rate falls: constant, inverse-sqrt, linear or cosine (to 0 at the end of --epochs), or plateau:N
+    /// (halved after every N validations in a row without an improvement) [default: constant].
+    #[arg(long, value_name = "KIND", value_parser = decay)]
+    decay: Option<Decay>,
     /// Scale gradients down to this global norm [default: 1].
     #[arg(long, value_name = "X")]
     clip_norm: Option<f32>,
@@ -100,6 +110,22 @@ fn readout(text: &str) -> Result<Readout, String> {
     }
 }
 
+/// The length of a linear or cosine decay is `--epochs`, which another argument says.
+fn decay(text: &str) -> Result<Decay, String> {
+    const UNKNOWN: u64 = 0;
+    let kinds = "known kinds: constant, inverse-sqrt, linear, cosine, plateau:N";
+    match text {
+        "constant" => Ok(Decay::Constant),
+        "inverse-sqrt" => Ok(Decay::InverseSqrt),
+        "linear" => Ok(Decay::Linear { epochs: UNKNOWN }),
+        "cosine" => Ok(Decay::Cosine { epochs: UNKNOWN }),
+        _ => {
+            let patience = text.strip_prefix("plateau:").and_then(|patience| patience.parse().ok());
+            patience.map(|patience| Decay::Plateau { patience }).ok_or_else(|| kinds.into())
+        }
+    }
+}
+
 /// Puts an argument that was given in place of a default.
 fn replace<T>(place: &mut T, given: Option<T>) {
     if let Some(given) = given {
@@ -126,6 +152,8 @@ impl Args {
         replace(&mut options.max_length, self.max_length);
         replace(&mut options.batch, self.batch);
         replace(&mut options.learning_rate, self.learning_rate);
+        replace(&mut options.schedule.warmup, self.warmup);
+        replace(&mut options.schedule.decay, self.decay);
         replace(&mut options.clip_norm, self.clip_norm);
         replace(&mut options.label_smoothing, self.label_smoothing);
         replace(&mut options.dropout, self.dropout);
@@ -135,9 +163,15 @@ impl Args {
         replace(&mut options.readout, self.readout);
         replace(&mut options.seed, self.seed);
         replace(&mut options.validate_every, self.validate_every.map(Some));
-        let mut budget = Budget { epochs: self.epochs, steps: self.steps, minutes: self.minutes };
+        let mut budget =
+            Budget { epochs: self.epochs, steps: self.steps, minutes: self.minutes, patience: self.patience };
         if budget == Budget::default() {
             budget.epochs = Some(if task { 3 } else { 10 });
+        }
+        if let Decay::Linear { epochs } | Decay::Cosine { epochs } = &mut options.schedule.decay {
+            let end =
+                budget.epochs.ok_or_else(|| Error::data("--decay", "linear and cosine end with --epochs; give it"))?;
+            *epochs = end;
         }
         Ok((options, budget, self.out.take().unwrap_or_else(|| PathBuf::from("runs").join(name))))
     }

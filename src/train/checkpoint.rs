@@ -31,6 +31,12 @@ pub struct Progress {
     /// The step of the last validation.
     #[serde(default)]
     pub validated: u64,
+    /// Validations since the best one.
+    #[serde(default)]
+    pub unimproved: u64,
+    /// How often the learning rate was halved, where a plateau halves it.
+    #[serde(default)]
+    pub halvings: u32,
     /// The best exact match of a validation so far, in percent, and its token error rate.
     pub best: Option<(f64, f64)>,
     /// Whether the run has used up its budget.

@@ -5,6 +5,7 @@ mod monitor;
 mod optimizer;
 mod options;
 mod run;
+mod schedule;
 mod trainer;
 
 pub use checkpoint::Progress;
@@ -12,4 +13,5 @@ pub use monitor::Reading;
 pub use optimizer::{Optimizer, State};
 pub use options::{Budget, Data, TrainOptions};
 pub use run::{Event, Outcome, train};
+pub use schedule::{Decay, Schedule};
 pub use trainer::Trainer;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Decay, Schedule};
 use crate::{
     Error, Result,
     model::Readout,
@@ -34,6 +35,8 @@ pub struct Budget {
     pub steps: Option<u64>,
     /// Minutes of training, validation included, over all sessions of the run.
     pub minutes: Option<f64>,
+    /// Validations in a row that are no improvement.
+    pub patience: Option<u64>,
 }
 
 impl Budget {
@@ -42,6 +45,9 @@ impl Budget {
     /// # Errors
     /// [`Error::Data`] naming the option.
     pub fn check(&self) -> Result<()> {
+        if self.patience == Some(0) {
+            return Err(Error::data("--patience", "must be at least 1"));
+        }
         match self.minutes.filter(|minutes| !(minutes.is_finite() && *minutes >= 0.0)) {
             Some(minutes) => Err(Error::data("--minutes", format!("{minutes} is not a length of time"))),
             None => Ok(()),
@@ -65,8 +71,11 @@ pub struct TrainOptions {
     pub max_length: usize,
     /// Sentence pairs per step.
     pub batch: usize,
-    /// Adam's learning rate.
+    /// Adam's learning rate, the largest of the schedule.
     pub learning_rate: f32,
+    /// How the learning rate goes from step to step.
+    #[serde(default)]
+    pub schedule: Schedule,
     /// Gradients are scaled down to this global norm.
     pub clip_norm: f32,
     /// Label smoothing.
@@ -100,6 +109,7 @@ impl TrainOptions {
             max_length: 100,
             batch: 128,
             learning_rate: if task { 2e-3 } else { 1e-3 },
+            schedule: Schedule::default(),
             clip_norm: 1.0,
             label_smoothing: 0.0,
             dropout: 0.0,
@@ -137,6 +147,12 @@ impl TrainOptions {
             if size == 0 {
                 return wrong(option, "must be at least 1".into());
             }
+        }
+        if matches!(self.schedule.decay, Decay::Linear { epochs: 0 } | Decay::Cosine { epochs: 0 }) {
+            return wrong("--decay", "ends after no epoch at all; it takes at least 1".into());
+        }
+        if self.schedule.decay == (Decay::Plateau { patience: 0 }) {
+            return wrong("--decay", "a plateau of no validations is none; it takes at least 1".into());
         }
         if self.validate_every == Some(0) {
             return wrong("--validate-every", "must be at least 1".into());

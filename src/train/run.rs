@@ -11,7 +11,7 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Budget, Data, Progress, Reading, TrainOptions, Trainer,
+    Budget, Data, Decay, Progress, Reading, TrainOptions, Trainer,
     checkpoint::{self, CHECKPOINT},
     monitor::Monitor,
 };
@@ -135,8 +135,10 @@ fn examine(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: boo
     }
     let progress = checkpoint::progress(folder)?;
     if let Some(progress) = progress.filter(|progress| progress.finished && used_up(&budget, progress)) {
-        let message =
-            format!("this run is finished, after {} steps; more --epochs, --steps or --minutes go on", progress.step);
+        let message = format!(
+            "this run is finished, after {} steps; more --epochs, --steps, --minutes or --patience go on",
+            progress.step
+        );
         return Err(other(message));
     }
     Ok(progress)
@@ -174,6 +176,7 @@ fn used_up(budget: &Budget, progress: &Progress) -> bool {
     budget.epochs.is_some_and(|epochs| progress.epoch >= epochs)
         || budget.steps.is_some_and(|steps| progress.step >= steps)
         || budget.minutes.is_some_and(|minutes| progress.seconds >= minutes * 60.0)
+        || budget.patience.is_some_and(|patience| progress.unimproved >= patience)
 }
 
 struct Run<'a> {
@@ -274,8 +277,7 @@ impl<'a> Run<'a> {
             }
             let batch = self.buckets.batch(&plans[self.progress.batch as usize]);
             let step = self.progress.step + 1;
-            let rate = self.options.learning_rate;
-            self.trainer.step(&batch, step as u32, self.options.seed as u32, rate)?;
+            self.trainer.step(&batch, step as u32, self.options.seed as u32, self.learning_rate(step))?;
             self.progress.step = step;
             self.progress.batch += 1;
             self.progress.tokens += batch.target_tokens as u64;
@@ -306,6 +308,10 @@ impl<'a> Run<'a> {
             self.checkpoint()?;
         }
         Ok(Outcome { progress: self.progress, interrupted })
+    }
+
+    fn learning_rate(&self, step: u64) -> f32 {
+        self.options.learning_rate * self.options.schedule.share(step, self.epoch_steps, self.progress.halvings)
     }
 
     fn validation_is_due(&self) -> bool {
@@ -345,7 +351,7 @@ impl<'a> Run<'a> {
             let tokens_per_second = (self.progress.tokens - self.start.0.tokens) as f64 / session;
             self.log(&json!({
                 "step": reading.step, "epoch": self.progress.epoch, "loss": reading.loss, "grad_norm": reading.norm,
-                "learning_rate": self.options.learning_rate, "tokens_per_second": tokens_per_second,
+                "learning_rate": self.learning_rate(reading.step), "tokens_per_second": tokens_per_second,
                 "seconds": self.progress.seconds,
             }))?;
             observe(Event::Step { reading, tokens_per_second, total: self.total() });
@@ -362,7 +368,15 @@ impl<'a> Run<'a> {
         let best = self.progress.best.is_none_or(better);
         if best {
             self.progress.best = Some((scores.exact_match, scores.per));
+            self.progress.unimproved = 0;
             self.model.save(&self.folder)?;
+        } else {
+            self.progress.unimproved += 1;
+            if let Decay::Plateau { patience } = self.options.schedule.decay
+                && self.progress.unimproved.is_multiple_of(patience)
+            {
+                self.progress.halvings += 1;
+            }
         }
         self.checkpoint()?;
         self.log(&json!({
