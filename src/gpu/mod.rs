@@ -10,6 +10,7 @@ mod tensor;
 pub mod tiles;
 mod transfer;
 mod trusted;
+pub mod tuner;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +21,7 @@ pub use ring::Ring;
 pub use shader::{Binding, Shader, Shared, Specialisation};
 pub use tensor::{Dtype, ELEMENT, Shape, Tensor};
 pub use tiles::Tiles;
+pub use tuner::TileTable;
 
 use crate::{Error, Result};
 
@@ -57,6 +59,7 @@ pub struct Counters {
 #[derive(Clone, Debug)]
 pub struct Gpu {
     inner: Arc<Inner>,
+    tile_table: Arc<TileTable>,
 }
 
 #[derive(Debug)]
@@ -129,6 +132,7 @@ impl Gpu {
                 queue,
                 info,
             }),
+            tile_table: Arc::default(),
         }
     }
 
@@ -160,6 +164,16 @@ impl Gpu {
     /// The tile configurations in use.
     pub fn tiles(&self) -> &Tiles {
         &self.inner.tiles
+    }
+
+    /// The same device with other tiles than the defaults, for whatever is recorded with the returned handle.
+    pub fn with_tile_table(&self, table: TileTable) -> Self {
+        Self { inner: self.inner.clone(), tile_table: Arc::new(table) }
+    }
+
+    /// The tiles that replace defaults; none in a [`Gpu`] just opened.
+    pub fn tile_table(&self) -> &TileTable {
+        &self.tile_table
     }
 
     /// Whether shaders keep every check.

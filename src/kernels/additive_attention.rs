@@ -5,6 +5,8 @@
 //! The backward comes in two halves. What a query row needs is its own gradient alone, so a recurrent decoder calls
 //! [`AdditiveAttention::record_backward_query`] within its loop, and [`AdditiveAttention::record_backward_key`] once, after it.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     forms,
     matmul::{self, Matmul, Matrix},
@@ -12,6 +14,7 @@ use super::{
         ADDITIVE_ATTENTION, ADDITIVE_ATTENTION_BACKWARD, ADDITIVE_ATTENTION_ENERGY_BACKWARD,
         ADDITIVE_ATTENTION_SCORE_BACKWARD,
     },
+    tunable::{Tunable, tuned},
 };
 use crate::{
     Error, Result,
@@ -57,7 +60,7 @@ pub struct Inputs<'a> {
 }
 
 /// What one workgroup computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tile {
     /// A workgroup is one subgroup of `lanes`, and rows are passed round in it; or rows are staged in workgroup memory.
     pub subgroups: bool,
@@ -76,7 +79,7 @@ impl Tile {
     ///
     /// On lavapipe a tile of 16 rows and 4 keys a lane is as large as registers allow.
     pub fn choose(gpu: &Gpu, shape: &AdditiveAttention) -> Self {
-        Self::of(gpu.tiles(), shape.queries, shape.keys)
+        tuned(gpu, Self::class(shape)).unwrap_or_else(|| Self::of(gpu.tiles(), shape.queries, shape.keys))
     }
 
     fn of(tiles: &Tiles, queries: usize, keys: usize) -> Self {
@@ -98,7 +101,18 @@ impl Tile {
     /// Each tile that some shape takes.
     fn every(tiles: &Tiles) -> Vec<Self> {
         let shapes = (1..=64).flat_map(|queries| (1..=512).map(move |keys| (queries, keys)));
-        forms::distinct(shapes.map(|(queries, keys)| Self::of(tiles, queries, keys)))
+        let defaults = shapes.map(|(queries, keys)| Self::of(tiles, queries, keys));
+        forms::distinct(defaults.chain(Self::candidates(tiles)))
+    }
+
+    /// The class of a shape.
+    pub fn class(shape: &AdditiveAttention) -> &'static str {
+        match (shape.queries, shape.keys) {
+            (1, _) => "one query",
+            (_, 0..=16) => "keys <= 16",
+            (_, 17..=32) => "keys <= 32",
+            _ => "keys > 32",
+        }
     }
 
     /// The same for the keys' side of the backward.
@@ -138,6 +152,16 @@ impl Tile {
             .constant("LANES", self.lanes)
             .constant("ROWS", self.rows)
             .constant("DEPTH", depth)
+    }
+}
+
+impl Tunable for Tile {
+    const KERNEL: &'static str = "additive_attention";
+    const CLASSES: &'static [&'static str] = &["one query", "keys <= 16", "keys <= 32", "keys > 32"];
+
+    fn candidates(tiles: &Tiles) -> Vec<Self> {
+        let shapes = [(1, 64), (8, 16), (8, 24), (8, 64), (16, 16), (16, 24), (64, 64)];
+        forms::distinct(shapes.map(|(queries, keys)| Self::of(tiles, queries, keys)))
     }
 }
 

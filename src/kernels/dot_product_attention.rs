@@ -2,9 +2,12 @@
 //! with the online softmax of Milakov and Gimelshein (2018) and the recomputing backward of Dao et al., "FlashAttention"
 //! (2022). Nothing of size queries x keys is ever stored.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     forms,
     table::{DOT_PRODUCT_ATTENTION, DOT_PRODUCT_ATTENTION_BACKWARD, DOT_PRODUCT_ATTENTION_DELTA_BACKWARD},
+    tunable::{Tunable, tuned},
 };
 use crate::{
     Error, Result,
@@ -78,7 +81,7 @@ pub struct Gradients<'a> {
 }
 
 /// What one workgroup computes: a tile of rows (queries, or keys where their gradients are made) against tiles of columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tile {
     /// The subgroup form (`lanes` is the subgroup's size), or the form with tiles in workgroup memory.
     pub subgroups: bool,
@@ -98,7 +101,16 @@ impl Tile {
     /// On lavapipe 16 rows of 64 features are 15 % slower than 32 or more; 2 blocks are as fast as 1, within the noise of a
     /// machine in use, and the driver compiles them up to twice as long.
     pub fn choose(gpu: &Gpu, size: usize) -> Self {
-        Self::of(gpu.tiles(), size)
+        tuned(gpu, Self::class(size)).unwrap_or_else(|| Self::of(gpu.tiles(), size))
+    }
+
+    /// The class of a size of heads.
+    pub fn class(size: usize) -> &'static str {
+        match size {
+            0..=32 => "size <= 32",
+            33..=64 => "size <= 64",
+            _ => "size > 64",
+        }
     }
 
     fn of(tiles: &Tiles, size: usize) -> Self {
@@ -134,6 +146,15 @@ impl Tile {
     /// vec4s of a head that an invocation holds; powers of two, so that few forms exist.
     fn features(&self, size: usize) -> u32 {
         (size as u32).div_ceil(self.lanes * 4).next_power_of_two()
+    }
+}
+
+impl Tunable for Tile {
+    const KERNEL: &'static str = "dot_product_attention";
+    const CLASSES: &'static [&'static str] = &["size <= 32", "size <= 64", "size > 64"];
+
+    fn candidates(tiles: &Tiles) -> Vec<Self> {
+        forms::distinct([64, 128].map(|size| Self::of(tiles, size)))
     }
 }
 
@@ -346,7 +367,11 @@ impl DotProductAttention {
 }
 
 fn of_every_size(tiles: &Tiles, of_keys: bool) -> Vec<Specialisation> {
-    forms::distinct((1..=LARGEST_SIZE).map(|size| Tile::of(tiles, size).specialisation(size, of_keys)))
+    let of_size = |size| {
+        let tiles = Tile::candidates(tiles).into_iter().chain([Tile::of(tiles, size)]);
+        tiles.map(move |tile| tile.specialisation(size, of_keys))
+    };
+    forms::distinct((1..=LARGEST_SIZE).flat_map(of_size))
 }
 
 pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {

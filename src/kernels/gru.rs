@@ -3,6 +3,8 @@
 //! Equations: [`crate::reference::gru`]. What the inputs contribute to the gates is one matmul over all steps, before the loop;
 //! the gradients of the weights are one matmul over all steps, after it. What remains is one dispatch a step.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     copy::{Copy, expect_matrix},
     expect::{expect, expect_scratch, expect_setting},
@@ -10,6 +12,7 @@ use super::{
     matmul::{self, Matmul, Matrix},
     reduction::ColumnSum,
     table::{GRU, GRU_BACKWARD},
+    tunable::{Tunable, tuned},
 };
 use crate::{
     Result,
@@ -17,7 +20,7 @@ use crate::{
 };
 
 /// What one workgroup of a step computes: some rows of 4 * `lanes` hidden columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tile {
     /// The subgroup form (`lanes` is the subgroup's size), or the form with tiles in workgroup memory.
     pub subgroups: bool,
@@ -34,7 +37,7 @@ pub struct Tile {
 impl Tile {
     /// The configuration for an adapter and a number of rows.
     pub fn choose(gpu: &Gpu, rows: usize) -> Self {
-        Self::of(gpu.tiles(), rows)
+        tuned(gpu, Self::class(rows)).unwrap_or_else(|| Self::of(gpu.tiles(), rows))
     }
 
     fn of(tiles: &Tiles, rows: usize) -> Self {
@@ -59,7 +62,16 @@ impl Tile {
 
     /// Each tile that some number of rows takes.
     fn every(tiles: &Tiles) -> Vec<Self> {
-        forms::distinct((1..=512).map(|rows| Self::of(tiles, rows)))
+        forms::distinct((1..=512).map(|rows| Self::of(tiles, rows)).chain(Self::candidates(tiles)))
+    }
+
+    /// The class of steps over so many rows.
+    pub fn class(rows: usize) -> &'static str {
+        match rows {
+            0..=8 => "rows <= 8",
+            9..=16 => "rows <= 16",
+            _ => "rows > 16",
+        }
     }
 
     fn forward(&self, vector: bool, attended: bool) -> Specialisation {
@@ -73,6 +85,15 @@ impl Tile {
     fn workgroups(&self, rows: usize, hidden: usize, rows_each: u32) -> [u32; 3] {
         let (width, height) = (4 * self.lanes, self.groups * rows_each);
         [(hidden as u32).div_ceil(width), (rows as u32).div_ceil(height), 1]
+    }
+}
+
+impl Tunable for Tile {
+    const KERNEL: &'static str = "gru";
+    const CLASSES: &'static [&'static str] = &["rows <= 8", "rows <= 16", "rows > 16"];
+
+    fn candidates(tiles: &Tiles) -> Vec<Self> {
+        forms::distinct([8, 16, 32].map(|rows| Self::of(tiles, rows)))
     }
 }
 

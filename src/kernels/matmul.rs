@@ -1,7 +1,13 @@
 //! Matrix product with optional bias, activation and accumulation: `C = activation(op(A)·op(B) + bias)`, batched.
 //! Its backward is itself: `dA = dC·op(B)ᵀ`, `dB = op(A)ᵀ·dC`.
 
-use super::{forms, table::MATMUL};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    forms,
+    table::MATMUL,
+    tunable::{Tunable, tuned},
+};
 use crate::{
     Error, Result,
     gpu::{AdapterClass, Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles},
@@ -88,7 +94,7 @@ pub struct Matmul {
 }
 
 /// What one workgroup computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tile {
     /// The subgroup form (`lanes` is the subgroup's size), or the form with tiles in workgroup memory.
     pub subgroups: bool,
@@ -107,7 +113,7 @@ impl Tile {
     ///
     /// On lavapipe, two cores, 1024^3: 8 rows 28, 16 rows 42, 32 rows 53 GFLOP/s; past 32 x 64 registers spill.
     pub fn choose(gpu: &Gpu, m: usize) -> Self {
-        Self::of(gpu.tiles(), m)
+        tuned(gpu, Self::class(m)).unwrap_or_else(|| Self::of(gpu.tiles(), m))
     }
 
     fn of(tiles: &Tiles, m: usize) -> Self {
@@ -126,7 +132,17 @@ impl Tile {
 
     /// Each tile that some number of rows takes.
     fn every(tiles: &Tiles) -> Vec<Self> {
-        forms::distinct((1..=512).map(|m| Self::of(tiles, m)))
+        forms::distinct((1..=512).map(|m| Self::of(tiles, m)).chain(Self::candidates(tiles)))
+    }
+
+    /// The class of products of `m` rows.
+    pub fn class(m: usize) -> &'static str {
+        match m {
+            0..=8 => "m <= 8",
+            9..=16 => "m <= 16",
+            17..=64 => "m <= 64",
+            _ => "m > 64",
+        }
     }
 
     fn height(&self) -> usize {
@@ -135,6 +151,15 @@ impl Tile {
 
     fn width(&self) -> usize {
         (self.lanes * self.columns * 4) as usize
+    }
+}
+
+impl Tunable for Tile {
+    const KERNEL: &'static str = "matmul";
+    const CLASSES: &'static [&'static str] = &["m <= 8", "m <= 16", "m <= 64", "m > 64"];
+
+    fn candidates(tiles: &Tiles) -> Vec<Self> {
+        forms::distinct([8, 16, 32].map(|m| Self::of(tiles, m)))
     }
 }
 

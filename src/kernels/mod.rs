@@ -18,6 +18,8 @@ pub mod reduction;
 pub mod softmax;
 mod step;
 mod table;
+mod tunable;
 
 pub use step::Step;
 pub use table::{SHADERS, SHARED};
+pub use tunable::{TUNABLE, Tunable, TunableKernel, unusable};

@@ -1,0 +1,67 @@
+//! Kernels whose tiles `softalign tune` measures. A kernel names a few classes of shapes and a few candidates; what was
+//! measured to be better than its default for a class is looked up here when it chooses a tile.
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{additive_attention, dot_product_attention, gru, matmul};
+use crate::gpu::{Gpu, TileTable, Tiles};
+
+/// A kernel's tile that can be tuned.
+pub trait Tunable: Copy + PartialEq + Serialize + DeserializeOwned {
+    /// The kernel's name.
+    const KERNEL: &'static str;
+
+    /// Every class of shapes that the kernel tells apart.
+    const CLASSES: &'static [&'static str];
+
+    /// What may be chosen on an adapter, whatever the shape: right for each, fast for some.
+    fn candidates(tiles: &Tiles) -> Vec<Self>;
+}
+
+/// What was measured to be best for a class of shapes.
+pub(super) fn tuned<T: Tunable>(gpu: &Gpu, class: &str) -> Option<T> {
+    let tile = T::deserialize(gpu.tile_table().get(T::KERNEL, class)?).ok()?;
+    T::candidates(gpu.tiles()).contains(&tile).then_some(tile)
+}
+
+/// A row of [`TUNABLE`].
+#[derive(Clone, Copy, Debug)]
+pub struct TunableKernel {
+    /// The kernel's name.
+    pub name: &'static str,
+    /// As [`Tunable::CLASSES`].
+    pub classes: &'static [&'static str],
+    /// As [`Tunable::candidates`], as they stand in a [`TileTable`].
+    pub candidates: fn(&Tiles) -> Vec<Value>,
+}
+
+const fn row<T: Tunable>() -> TunableKernel {
+    TunableKernel {
+        name: T::KERNEL,
+        classes: T::CLASSES,
+        candidates: |tiles| T::candidates(tiles).iter().filter_map(|tile| serde_json::to_value(tile).ok()).collect(),
+    }
+}
+
+/// Every kernel that can be tuned.
+pub const TUNABLE: &[TunableKernel] = &[
+    row::<additive_attention::Tile>(),
+    row::<dot_product_attention::Tile>(),
+    row::<gru::Tile>(),
+    row::<matmul::Tile>(),
+];
+
+/// The first entry of a table that no kernel would choose on this adapter, in words.
+pub fn unusable(gpu: &Gpu, table: &TileTable) -> Option<String> {
+    table.iter().find_map(|(kernel, class, tile)| {
+        let Some(row) = TUNABLE.iter().find(|row| row.name == kernel) else {
+            return Some(format!("no kernel `{kernel}` can be tuned"));
+        };
+        if !row.classes.contains(&class) {
+            return Some(format!("{kernel} knows no shapes `{class}`"));
+        }
+        let known = (row.candidates)(gpu.tiles()).contains(tile);
+        (!known).then(|| format!("{kernel} has no tile {tile} on this adapter"))
+    })
+}
