@@ -4,7 +4,7 @@
 struct Params { elements: u32, share1: f32, share2: f32, epsilon: f32 }      // shares: 1 - beta
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> settings: array<vec4f>;             // [1]: of the gradient, step, root, made
+@group(0) @binding(1) var<storage, read> settings: array<vec4f>;             // [2]: of the gradient, step, root, made; kept
 @group(0) @binding(2) var<storage, read> gradients: array<vec4f>;            // [N]
 @group(0) @binding(3) var<storage, read_write> parameters: array<vec4f>;     // [N]
 @group(0) @binding(4) var<storage, read_write> first: array<vec4f>;          // [N]
@@ -28,5 +28,6 @@ fn main(
     first[i] = mean;
     second[i] = square;
     let root = fma(sqrt(square), vec4f(setting.z), vec4f(params.epsilon));
-    parameters[i] = inside4(i, params.elements, parameters[i] - setting.y * mean / root);
+    let kept = settings[1].x * parameters[i];
+    parameters[i] = inside4(i, params.elements, kept - setting.y * mean / root);
 }

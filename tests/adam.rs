@@ -14,7 +14,7 @@ fn agrees_with_the_reference() {
 }
 
 fn adam(elements: usize) -> Adam {
-    Adam { elements, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: Some(1.0) }
+    Adam { elements, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: Some(1.0), weight_decay: 0.0 }
 }
 
 fn step(gpu: &Gpu, number: u32) -> Tensor {
@@ -165,6 +165,7 @@ fn refuses_wrong_shapes_and_settings() {
         (Adam { beta1: 1.0, ..adam(4) }, &four),
         (Adam { epsilon: 0.0, ..adam(4) }, &four),
         (Adam { clip_norm: Some(0.0), ..adam(4) }, &four),
+        (Adam { weight_decay: -0.1, ..adam(4) }, &four),
     ] {
         let result = adam.record(&mut recorder, &four, &four, &four, second, &step, None, &scratch, &four);
         assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");

@@ -501,7 +501,7 @@ fn dropout_gradients_and_statistics() {
 
 #[test]
 fn adam_steps_and_clips() {
-    let adam = Adam { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: None };
+    let adam = Adam { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: None, weight_decay: 0.0 };
     let gradients = [3.0, -4.0, 0.0];
     let step = |adam: Adam, gradients: &[f64]| {
         let mut state = [[1.0; 3], [0.0; 3], [0.0; 3]];
@@ -522,6 +522,11 @@ fn adam_steps_and_clips() {
     assert_close("second", &second, &[0.00036, 0.00064, 0.0], 1e-8);
     assert_eq!(step(Adam { clip_norm: Some(5.1), ..adam }, &gradients), step(adam, &gradients), "nothing to clip");
     assert!(step(Adam { clip_norm: Some(1.0), ..adam }, &[0.0; 3]).1[0] == [1.0; 3]);
+
+    // Decay is decoupled: it neither passes through the moments nor depends on the gradient.
+    let (_, [parameters, first, _]) = step(Adam { weight_decay: 0.5, ..adam }, &gradients);
+    assert_close("parameters", &parameters, &[0.85, 1.05, 0.95], 1e-8);
+    assert_close("first", &first, &[0.3, -0.4, 0.0], 1e-15);
 
     for bad in [f64::NAN, f64::INFINITY] {
         let (norm, state) = step(adam, &[1.0, bad, 1.0]);

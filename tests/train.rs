@@ -16,7 +16,7 @@ use softalign::{
     gpu::Counters,
     model::{Config, Model, read_tensors},
     text::{Batch, Buckets, TokenUnit, Tokenizer, encode_pairs, numbers::number_words, read_tsv},
-    train::{Budget, Data, Decay, Event, Outcome, Schedule, TrainOptions, Trainer, train},
+    train::{Budget, Data, Decay, Event, Optimizer, Outcome, Schedule, TrainOptions, Trainer, train},
 };
 use tempfile::TempDir;
 
@@ -225,6 +225,7 @@ fn options_that_make_no_run_are_named() {
         ("--decay", with_decay(Decay::Linear { epochs: 0 })),
         ("--decay", with_decay(Decay::Plateau { patience: 0 })),
         ("--clip-norm", TrainOptions { clip_norm: 0.0, ..base() }),
+        ("--weight-decay", TrainOptions { weight_decay: -1.0, ..base() }),
         ("--label-smoothing", TrainOptions { label_smoothing: 1.0, ..base() }),
         ("--dropout", TrainOptions { dropout: 1.0, ..base() }),
         ("--hidden", TrainOptions { hidden: 0, ..base() }),
@@ -328,7 +329,8 @@ fn tiny(gpu: &Gpu, setting: &Setting, rows: usize) -> Tiny {
 
 impl Tiny {
     fn trainer(&self) -> Trainer {
-        Trainer::new(&self.model.gpu, &self.model.network, &self.model.parameters, 1.0, 0.0).unwrap()
+        let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::default() };
+        Trainer::new(&self.model.gpu, &self.model.network, &self.model.parameters, optimizer, 0.0).unwrap()
     }
 
     fn batch(&self) -> Batch {

@@ -7,7 +7,7 @@ struct Params { elements: u32, span: u32, partial: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gradients: array<vec4f>;            // [N]
-@group(0) @binding(2) var<storage, read_write> scratch: array<vec2f>;        // [2] settings, [partials]
+@group(0) @binding(2) var<storage, read_write> scratch: array<vec2f>;        // [4] settings, [partials]
 
 const UP = 281474976710656.0;                   // 2^48
 const DOWN = 3.5527136788005009e-15;            // 2^-48
@@ -28,5 +28,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     }
     let small_sum = reduce_sum((small.x + small.y) + (small.z + small.w), lane);
     let large_sum = reduce_sum((large.x + large.y) + (large.z + large.w), lane);
-    if (lane == 0u) { scratch[2u + params.partial + group.x] = vec2f(small_sum, large_sum); }
+    if (lane == 0u) { scratch[4u + params.partial + group.x] = vec2f(small_sum, large_sum); }
 }

@@ -6,13 +6,14 @@
 
 struct Params {
     partials: u32, has_loss: u32, has_clip: u32, clip_norm: f32,
+    weight_decay: f32,
     powers: array<vec4f, 12>,           // 1 - beta^(2^k): (beta1, beta2) for k = 0, 2, .., then (beta1, beta2) for k + 1
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> loss: array<f32>;                   // [1], read where there is one
-@group(0) @binding(3) var<storage, read_write> scratch: array<vec2f>;        // [2] settings, [partials]
+@group(0) @binding(3) var<storage, read_write> scratch: array<vec2f>;        // [4] settings, [partials]
 @group(0) @binding(4) var<storage, read_write> norm: array<f32>;             // [4]: norm, 1 if the step is made; as u32:
                                                                              // steps skipped so far, the last of them
 
@@ -35,7 +36,7 @@ fn corrections() -> vec2f {
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
     var sums = vec2f();
-    for (var i = lane; i < params.partials; i += LANES) { sums += scratch[2u + i]; }
+    for (var i = lane; i < params.partials; i += LANES) { sums += scratch[4u + i]; }
     let small = reduce_sum(sums.x, lane);
     let large = reduce_sum(sums.y, lane);
     if (lane != 0u) { return; }
@@ -63,4 +64,5 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     let correction = corrections();
     scratch[0] = vec2f(coefficient, step.learning_rate / correction.x);
     scratch[1] = vec2f(inverseSqrt(correction.y), select(0.0, 1.0, finite));
+    scratch[2] = vec2f(1.0 - step.learning_rate * params.weight_decay, 0.0);
 }

@@ -76,6 +76,9 @@ pub struct Args {
     /// Scale gradients down to this global norm [default: 1].
     #[arg(long, value_name = "X")]
     clip_norm: Option<f32>,
+    /// Decoupled weight decay (AdamW), as a share of the learning rate [default: 0].
+    #[arg(long, value_name = "X")]
+    weight_decay: Option<f32>,
     /// Label smoothing, from 0 to less than 1 [default: 0].
     #[arg(long, value_name = "X")]
     label_smoothing: Option<f32>,
@@ -155,6 +158,7 @@ impl Args {
         replace(&mut options.schedule.warmup, self.warmup);
         replace(&mut options.schedule.decay, self.decay);
         replace(&mut options.clip_norm, self.clip_norm);
+        replace(&mut options.weight_decay, self.weight_decay);
         replace(&mut options.label_smoothing, self.label_smoothing);
         replace(&mut options.dropout, self.dropout);
         replace(&mut options.embedding, self.embedding);

@@ -1,5 +1,6 @@
-//! Adam (Kingma and Ba 2015, algorithm 1, with epsilon where PyTorch has it), after clipping by the global norm (Pascanu et
-//! al. 2013, algorithm 1). A step whose norm or loss is not finite changes nothing.
+//! Adam (Kingma and Ba 2015, algorithm 1, with epsilon where PyTorch has it) with decoupled weight decay (Loshchilov and Hutter
+//! 2019, algorithm 2), after clipping by the global norm (Pascanu et al. 2013, algorithm 1). A step whose norm or loss is not
+//! finite changes nothing.
 
 use super::{
     expect::{expect, expect_scratch, expect_setting},
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Elements of scratch before the partial sums.
-const SETTINGS: usize = 4;
+const SETTINGS: usize = 8;
 
 /// Powers beta^(2^k) that the device gets: exponents below 2^24, past which no bias is left.
 const POWERS: u32 = 24;
@@ -34,6 +35,8 @@ pub struct Adam {
     pub epsilon: f32,
     /// The norm that the gradients are scaled down to, if any.
     pub clip_norm: Option<f32>,
+    /// What a parameter loses of itself in a step, as a share of the learning rate.
+    pub weight_decay: f32,
 }
 
 impl Adam {
@@ -64,7 +67,7 @@ impl Adam {
 
     fn update_cost(&self) -> Cost {
         let (elements, bytes) = (self.elements as f64, self.elements as f64 * ELEMENT as f64);
-        Cost { operations: 11.0 * elements, transcendental: 2.0 * elements, read: 4.0 * bytes, written: 3.0 * bytes }
+        Cost { operations: 12.0 * elements, transcendental: 2.0 * elements, read: 4.0 * bytes, written: 3.0 * bytes }
     }
 
     fn check(&self) -> Result<()> {
@@ -73,6 +76,8 @@ impl Adam {
         }
         let epsilon = f64::from(self.epsilon);
         expect_setting("adam", "epsilon", epsilon > 0.0, "a positive number", epsilon)?;
+        let decay = f64::from(self.weight_decay);
+        expect_setting("adam", "weight_decay", decay >= 0.0 && decay.is_finite(), "a number from 0 on", decay)?;
         let clip = f64::from(self.clip_norm.unwrap_or(1.0));
         expect_setting("adam", "clip_norm", clip > 0.0 && clip.is_finite(), "a positive number", clip)
     }
@@ -150,8 +155,16 @@ impl Adam {
         }
         expect_scratch("adam", scratch, SETTINGS + 2 * partials)?;
         let clip = self.clip_norm.unwrap_or(0.0);
-        let mut params =
-            vec![partials as u32, u32::from(loss.is_some()), u32::from(self.clip_norm.is_some()), clip.to_bits()];
+        let mut params = vec![
+            partials as u32,
+            u32::from(loss.is_some()),
+            u32::from(self.clip_norm.is_some()),
+            clip.to_bits(),
+            self.weight_decay.to_bits(),
+            0,
+            0,
+            0,
+        ];
         for k in 0..POWERS {
             for beta in [self.beta1, self.beta2] {
                 // 1 - beta^(2^k), exact to the last bit even where beta^(2^k) is nearly 1.
@@ -166,7 +179,7 @@ impl Adam {
             params: &params,
             tensors: &[step, loss.unwrap_or(gradients), scratch, norm],
             workgroups: [1, 1, 1],
-            cost: Cost { operations: 2.0 * partials as f64, transcendental: 4.0, read: bytes, written: 32.0 },
+            cost: Cost { operations: 2.0 * partials as f64, transcendental: 4.0, read: bytes, written: 48.0 },
         })
     }
 

@@ -1,6 +1,7 @@
 //! Adam: Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015), algorithm 1, with epsilon where PyTorch has
-//! it; the gradient is first clipped by its global norm: Pascanu et al., "On the difficulty of training recurrent neural
-//! networks" (2013), algorithm 1.
+//! it, and with decoupled weight decay: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019), algorithm 2; the
+//! gradient is first clipped by its global norm: Pascanu et al., "On the difficulty of training recurrent neural networks"
+//! (2013), algorithm 1.
 
 use super::reduction::sum_of_squares;
 
@@ -17,6 +18,8 @@ pub struct Adam {
     pub epsilon: f64,
     /// The norm that a gradient is scaled down to, if any.
     pub clip_norm: Option<f64>,
+    /// What a parameter loses of itself in a step, as a share of the learning rate.
+    pub weight_decay: f64,
 }
 
 impl Adam {
@@ -52,6 +55,7 @@ impl Adam {
             first[i] = self.beta1 * first[i] + (1.0 - self.beta1) * gradient;
             second[i] = self.beta2 * second[i] + (1.0 - self.beta2) * gradient * gradient;
             let root = (second[i] / correction2).sqrt() + self.epsilon;
+            parameters[i] *= 1.0 - self.learning_rate * self.weight_decay;
             parameters[i] -= self.learning_rate * first[i] / correction1 / root;
         }
         norm

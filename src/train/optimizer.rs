@@ -18,11 +18,13 @@ pub struct Optimizer {
     pub epsilon: f32,
     /// The global norm that gradients are scaled down to, if any.
     pub clip_norm: Option<f32>,
+    /// Decoupled weight decay, as a share of the learning rate.
+    pub weight_decay: f32,
 }
 
 impl Default for Optimizer {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: None }
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: None, weight_decay: 0.0 }
     }
 }
 
@@ -64,8 +66,8 @@ impl Optimizer {
     /// # Errors
     /// As [`Adam::record`].
     pub fn record(&self, recorder: &mut Recorder, state: &State, step: &Tensor, loss: Option<&Tensor>) -> Result<()> {
-        let Self { beta1, beta2, epsilon, clip_norm } = *self;
-        let adam = |block: &Tensor| Adam { elements: block.elements(), beta1, beta2, epsilon, clip_norm };
+        let Self { beta1, beta2, epsilon, clip_norm, weight_decay } = *self;
+        let adam = |block: &Tensor| Adam { elements: block.elements(), beta1, beta2, epsilon, clip_norm, weight_decay };
         let gradients = state.gradients.blocks();
         let gpu = recorder.gpu().clone();
         let size = gradients.iter().map(|block| adam(block).scratch()).sum();

@@ -78,6 +78,9 @@ pub struct TrainOptions {
     pub schedule: Schedule,
     /// Gradients are scaled down to this global norm.
     pub clip_norm: f32,
+    /// Decoupled weight decay (AdamW), as a share of the learning rate.
+    #[serde(default)]
+    pub weight_decay: f32,
     /// Label smoothing.
     pub label_smoothing: f32,
     /// Dropout on embedded words and on what the output layer reads.
@@ -111,6 +114,7 @@ impl TrainOptions {
             learning_rate: if task { 2e-3 } else { 1e-3 },
             schedule: Schedule::default(),
             clip_norm: 1.0,
+            weight_decay: 0.0,
             label_smoothing: 0.0,
             dropout: 0.0,
             embedding: if task { 64 } else { 128 },
@@ -136,6 +140,9 @@ impl TrainOptions {
         }
         if !(self.clip_norm > 0.0 && self.clip_norm.is_finite()) {
             return wrong("--clip-norm", format!("{} is not a positive number", self.clip_norm));
+        }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return wrong("--weight-decay", format!("{} is not a number from 0 on", self.weight_decay));
         }
         if !(0.0..1.0).contains(&self.label_smoothing) {
             return wrong("--label-smoothing", format!("{} is not from 0 to less than 1", self.label_smoothing));

@@ -11,7 +11,7 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Budget, Data, Decay, Progress, Reading, TrainOptions, Trainer,
+    Budget, Data, Decay, Optimizer, Progress, Reading, TrainOptions, Trainer,
     checkpoint::{self, CHECKPOINT},
     monitor::Monitor,
 };
@@ -232,7 +232,12 @@ impl<'a> Run<'a> {
             ..Config::new(source.size(), target.size())
         };
         let model = Model::new(gpu, config, source, target, options.seed)?;
-        let trainer = Trainer::new(gpu, &model.network, &model.parameters, options.clip_norm, options.label_smoothing)?;
+        let optimizer = Optimizer {
+            clip_norm: Some(options.clip_norm),
+            weight_decay: options.weight_decay,
+            ..Optimizer::default()
+        };
+        let trainer = Trainer::new(gpu, &model.network, &model.parameters, optimizer, options.label_smoothing)?;
         // Only now: data or a model that cannot be used leave the folder as it was.
         match earlier {
             Some(_) => checkpoint::load(gpu, folder, &trainer)?,

@@ -32,8 +32,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A trainer of `network` with moments of zero; it changes `parameters` in place. `clip_norm`: the largest global norm
-    /// of the gradients.
+    /// A trainer of `network` with moments of zero; it changes `parameters` in place.
     ///
     /// # Errors
     /// [`crate::Error::Gpu`] when memory runs out.
@@ -41,14 +40,14 @@ impl Trainer {
         gpu: &Gpu,
         network: &Seq2Seq,
         parameters: &Parameters,
-        clip_norm: f32,
+        optimizer: Optimizer,
         label_smoothing: f32,
     ) -> Result<Self> {
         Ok(Self {
             network: network.clone(),
             state: State::new(gpu, parameters)?,
             loss: gpu.zeros("loss", [1], Dtype::F32)?,
-            optimizer: Optimizer { clip_norm: Some(clip_norm), ..Optimizer::default() },
+            optimizer,
             label_smoothing,
             pool: Pool::default(),
             programs: HashMap::new(),

@@ -30,7 +30,8 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
     let number = 1 + case.below(longest) as u32;
     let clip_norm = case.coin().then_some(1.0);
     let learning_rate = 0.01_f32;
-    let adam = Adam { elements, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm };
+    let weight_decay = if case.coin() { 0.0 } else { 0.1 };
+    let adam = Adam { elements, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm, weight_decay };
     let scale = [1e-3, 1.0, 1e3][case.below(3)];
     let gradients = case.values(elements, scale);
     let first = case.values(elements, scale);
@@ -52,6 +53,7 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
         beta2: adam.beta2,
         epsilon: f64::from(adam.epsilon),
         clip_norm: clip_norm.map(f64::from),
+        weight_decay: f64::from(weight_decay),
     };
     let before = widen(&parameters);
     let [mut parameters, mut first, mut second] = [before.clone(), widen(&first), widen(&second)];

@@ -367,7 +367,8 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
         let reference: Vec<_> = (0..reference.len()).filter(kept).map(|index| reference[index]).collect();
         found.push(file.row(name, &values, &reference));
     }
-    let mut trainer = Trainer::new(gpu, &network, &parameters, clip_norm, smoothing)?;
+    let optimizer = Optimizer { clip_norm: Some(clip_norm), ..Optimizer::default() };
+    let mut trainer = Trainer::new(gpu, &network, &parameters, optimizer, smoothing)?;
     trainer.step(&batch, 1, 0, learning_rate)?;
     let read =
         |tensor: Option<Tensor>| -> Result<Vec<f32>> { tensor.map_or(Ok(Vec::new()), |tensor| gpu.read(&tensor)) };
@@ -393,7 +394,6 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     let step = Step::buffer(gpu)?;
     gpu.write(&step, &Step { step: 1, learning_rate, ..Step::default() }.words())?;
     let mut recorder = Recorder::new(gpu, "adam");
-    let optimizer = Optimizer { clip_norm: Some(clip_norm), ..Optimizer::default() };
     optimizer.record(&mut recorder, &state, &step, None)?;
     recorder.finish()?.submit(1)?;
     for name in parameters.names() {
