@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod error;
-mod files;
+pub mod files;
 pub mod generate;
 pub mod gpu;
 pub mod graph;

@@ -247,13 +247,13 @@ fn a_model_is_trained_used_scored_and_drawn() {
 
     let output = work.command(&["evaluate", "model", "valid.tsv", "--beam", "2", "--json", "scores.json"]).output();
     let (stdout, stderr) = texts(&output.unwrap());
-    for part in ["exact match", "token error rate", "word error rate", "BLEU"] {
+    for part in ["exact match", "token error rate", "word error rate", "BLEU", "chrF2"] {
         assert!(stdout.contains(part), "{part} is missing from\n{stdout}\n{stderr}");
     }
     let scores: serde_json::Value = serde_json::from_slice(&fs::read(work.path("scores.json")).unwrap()).unwrap();
     let mut keys: Vec<_> = scores.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
-    assert_eq!(keys, ["bleu", "count", "exact_match", "per", "wer"]);
+    assert_eq!(keys, ["bleu", "chrf", "count", "exact_match", "per", "wer"]);
     assert_eq!(scores["count"], 6);
 
     let output = work.command(&["generate", "model", "12", "--attention", "12.png"]).output().unwrap();

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use softalign::Error;
-use softalign::text::metrics::{self, References, bleu, edit_distance, references, token_error_rate, word_error_rate};
+use softalign::text::metrics::{
+    self, References, bleu, chrf, edit_distance, references, token_error_rate, word_error_rate,
+};
 use softalign::text::numbers::number_words;
 use softalign::text::tasks::{TRAIN_PAIRS, VALID_PAIRS};
 use softalign::text::{
@@ -505,15 +507,18 @@ fn rates_take_the_nearest_reference() {
     assert_eq!(bleu(&[(&[], &empty)]), 0.0);
 }
 
+/// Asserts what a metric makes of hypotheses and their references, each in words.
+fn compare(metric: fn(&[metrics::Segment]) -> f64, rows: &[(&str, &[&str])], wanted: f64) {
+    let rows: Vec<(Vec<String>, Vec<Vec<String>>)> =
+        rows.iter().map(|(hyp, refs)| (words(hyp), refs.iter().map(|text| words(text)).collect())).collect();
+    let segments: Vec<_> = rows.iter().map(|(hyp, refs)| (hyp.as_slice(), refs.as_slice())).collect();
+    let got = metric(&segments);
+    assert!((got - wanted).abs() < 1e-9, "{got} is not {wanted}");
+}
+
 #[test]
 fn bleu_agrees_with_sacrebleu() {
-    let compare = |rows: &[(&str, &[&str])], wanted: f64| {
-        let rows: Vec<(Vec<String>, Vec<Vec<String>>)> =
-            rows.iter().map(|(hyp, refs)| (words(hyp), refs.iter().map(|text| words(text)).collect())).collect();
-        let segments: Vec<_> = rows.iter().map(|(hyp, refs)| (hyp.as_slice(), refs.as_slice())).collect();
-        let got = bleu(&segments);
-        assert!((got - wanted).abs() < 1e-9, "{got} is not {wanted}");
-    };
+    let compare = |rows: &[(&str, &[&str])], wanted: f64| compare(bleu, rows, wanted);
     // Wanted values from sacrebleu 2.6.0: BLEU(tokenize="none").corpus_score(...).score
     compare(
         &[
@@ -538,6 +543,25 @@ fn bleu_agrees_with_sacrebleu() {
     // No four tokens anywhere.
     compare(&[("a b c", &["a b c"])], 0.0);
     compare(&[("a b c d", &["a b c d"])], 100.0);
+}
+
+#[test]
+fn chrf_agrees_with_sacrebleu() {
+    let compare = |rows: &[(&str, &[&str])], wanted: f64| compare(chrf, rows, wanted);
+    // Wanted values from sacrebleu 2.6.0: CHRF().corpus_score(...).score
+    compare(
+        &[
+            ("the cat sat on the the mat today", &["the cat sat on the mat", "the cat is sitting on the mat now"]),
+            ("a dog runs in park", &["a dog ran in the park", "the dog runs in a park quickly and happily"]),
+            ("hello world", &["hello big world", "goodbye"]),
+            ("Grüße 東京", &["Gruß 東京都", "東 京"]),
+            ("", &["x", "y z"]),
+        ],
+        58.114317180589346,
+    );
+    compare(&[("ab", &["ab"])], 100.0);
+    compare(&[("a", &["b"])], 0.0);
+    compare(&[], 0.0);
 }
 
 #[test]

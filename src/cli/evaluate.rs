@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use softalign::{Error, Result, generate::evaluate, model::Model, text::read_tsv};
+use softalign::{Error, Result, files, generate::evaluate, model::Model, text::read_tsv};
 
 use super::{Global, open, output};
 
@@ -32,9 +32,10 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     output::print(&format!("token error rate     {:.2} %", scores.per))?;
     output::print(&format!("word error rate      {:.2} %", scores.wer))?;
     output::print(&format!("BLEU                 {:.2}", scores.bleu))?;
+    output::print(&format!("chrF2                {:.2}", scores.chrf))?;
     if let Some(path) = &args.json {
         let text = serde_json::to_vec_pretty(&scores).map_err(|error| Error::data("scores", error.to_string()))?;
-        std::fs::write(path, text).map_err(Error::io(path))?;
+        files::write_atomically(path, &text)?;
     }
     Ok(ExitCode::SUCCESS)
 }

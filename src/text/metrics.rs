@@ -1,12 +1,19 @@
 //! How good hypotheses are, against one or several references each. All rates are in percent.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::Hash,
+};
 
 use super::Pair;
 use crate::{Error, Result};
 
 /// The longest n-gram that [`bleu`] counts.
 const MAX_ORDER: usize = 4;
+/// The longest run of characters that [`chrf`] counts.
+const CHARACTERS: usize = 6;
+/// How many times as much recall weighs in [`chrf`] as precision.
+const BETA: f64 = 2.0;
 
 /// The references of every distinct source, as tokens.
 pub type References = BTreeMap<String, Vec<Vec<String>>>;
@@ -22,6 +29,8 @@ pub struct Scores {
     pub wer: f64,
     /// Corpus BLEU over the same sources.
     pub bleu: f64,
+    /// Corpus chrF2 over the same sources.
+    pub chrf: f64,
     /// How many distinct sources were scored.
     pub count: usize,
 }
@@ -64,6 +73,7 @@ pub fn score(items: &[(String, Vec<String>)], references: &References) -> Result
         per: token_error_rate(&segments),
         wer,
         bleu: bleu(&segments),
+        chrf: chrf(&segments),
         count: segments.len(),
     })
 }
@@ -160,8 +170,60 @@ pub fn bleu(segments: &[Segment]) -> f64 {
     100.0 * (brevity + log_precision / MAX_ORDER as f64).exp()
 }
 
+/// Runs of one length: in the hypothesis, in the reference, and in both.
+type Runs = [usize; 3];
+
+/// Corpus chrF2 in percent (Popović, "chrF: character n-gram F-score", 2015): runs of up to six characters, white space left
+/// out, recall weighing twice as much as precision, of several references the one that the hypothesis is closest to. As in
+/// sacreBLEU, orders that the hypothesis or the reference is too short for do not count.
+pub fn chrf(segments: &[Segment]) -> f64 {
+    let mut sums = [[0_usize; 3]; CHARACTERS];
+    for (hypothesis, answers) in segments {
+        let hypothesis = characters(hypothesis);
+        let mut best: Option<(f64, [Runs; CHARACTERS])> = None;
+        for answer in answers.iter() {
+            let runs = shared_runs(&hypothesis, &characters(answer));
+            let score = f_score(&runs);
+            if best.is_none_or(|(most, _)| score > most) {
+                best = Some((score, runs));
+            }
+        }
+        if let Some((_, runs)) = best {
+            sums.iter_mut().zip(runs).for_each(|(sum, runs)| sum.iter_mut().zip(runs).for_each(|(sum, n)| *sum += n));
+        }
+    }
+    f_score(&sums)
+}
+
+fn characters(tokens: &[String]) -> Vec<char> {
+    tokens.iter().flat_map(|token| token.chars()).filter(|c| !c.is_whitespace()).collect()
+}
+
+fn shared_runs(hypothesis: &[char], answer: &[char]) -> [Runs; CHARACTERS] {
+    std::array::from_fn(|index| {
+        let (ours, theirs) = (ngrams(hypothesis, index + 1), ngrams(answer, index + 1));
+        let both = ours.iter().map(|(gram, count)| *count.min(theirs.get(gram).unwrap_or(&0))).sum();
+        // As sacreBLEU counts: a run as long as no run of the reference is not held against the hypothesis.
+        let judged = if theirs.is_empty() { 0 } else { ours.values().sum() };
+        [judged, theirs.values().sum(), both]
+    })
+}
+
+/// The F-score of the mean precision and the mean recall.
+fn f_score(runs: &[Runs; CHARACTERS]) -> f64 {
+    let rates: Vec<_> = runs
+        .iter()
+        .filter(|[ours, theirs, _]| *ours > 0 && *theirs > 0)
+        .map(|[ours, theirs, both]| (*both as f64 / *ours as f64, *both as f64 / *theirs as f64))
+        .collect();
+    let mean = |rate: fn(&(f64, f64)) -> f64| rates.iter().map(rate).sum::<f64>() / rates.len().max(1) as f64;
+    let (precision, recall) = (mean(|rates| rates.0), mean(|rates| rates.1));
+    let weighted = BETA * BETA * precision + recall;
+    if weighted == 0.0 { 0.0 } else { 100.0 * (1.0 + BETA * BETA) * precision * recall / weighted }
+}
+
 /// How often each run of `order` tokens occurs.
-fn ngrams(tokens: &[String], order: usize) -> HashMap<&[String], usize> {
+fn ngrams<T: Eq + Hash>(tokens: &[T], order: usize) -> HashMap<&[T], usize> {
     let mut counts = HashMap::new();
     for gram in tokens.windows(order) {
         *counts.entry(gram).or_default() += 1;
