@@ -10,6 +10,7 @@ pub mod model;
 pub mod reference;
 pub mod text;
 pub mod train;
+pub mod tune;
 pub mod validate;
 
 pub use error::{Error, Result};

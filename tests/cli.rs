@@ -30,7 +30,7 @@ fn help_names_every_subcommand() {
     let output = run(&["--help"]);
     let (stdout, _) = texts(&output);
     assert!(output.status.success());
-    for name in ["devices", "validate", "shaders", "--adapter", "--checked", "--trace"] {
+    for name in ["devices", "validate", "tune", "shaders", "--adapter", "--untuned", "--checked", "--trace"] {
         assert!(stdout.contains(name), "{name} is missing from\n{stdout}");
     }
     assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
@@ -94,6 +94,46 @@ fn quiet_prints_the_results_alone() {
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success() && stdout.contains("matmul"), "{stdout}");
     assert_eq!(stderr, "");
+}
+
+/// `arguments` with a folder of its own for caches, except that of the driver's compiler.
+fn with_cache(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = softalign(arguments);
+    let of_driver =
+        std::env::var("XDG_CACHE_HOME").unwrap_or(format!("{}/.cache", std::env::var("HOME").unwrap_or_default()));
+    command.env("XDG_CACHE_HOME", folder).env("HOME", folder);
+    if std::env::var_os("MESA_SHADER_CACHE_DIR").is_none() {
+        command.env("MESA_SHADER_CACHE_DIR", of_driver);
+    }
+    command
+}
+
+#[test]
+fn tiles_are_measured_kept_and_ignored_where_they_are_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = with_cache(folder.path(), &["tune", "--only", "gru"]).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    for part in ["gru", "rows <= 8", "rows > 16", "default", "gain", "written to"] {
+        assert!(stdout.contains(part), "{part} is missing from\n{stdout}");
+    }
+    assert!(!stderr.contains('\u{1b}'), "{stderr}");
+    let path = PathBuf::from(stdout.lines().last().unwrap().strip_prefix("written to ").unwrap());
+    assert!(path.starts_with(folder.path()), "{}", path.display());
+    let text = fs::read_to_string(&path).unwrap();
+
+    let validate = ["validate", "-q", "--only", "copy", "--cases", "1"];
+    let said = |more: &[&str]| {
+        let output = with_cache(folder.path(), &[&validate, more].concat()).output().unwrap();
+        assert!(output.status.success());
+        texts(&output).1
+    };
+    assert_eq!(said(&[]), "");
+    fs::write(&path, &text[..text.len() / 2]).unwrap();
+    let stderr = said(&[]);
+    assert!(stderr.lines().count() == 1 && stderr.starts_with("warning: "), "{stderr}");
+    assert!(stderr.contains(path.to_str().unwrap()) && stderr.contains("ignored"), "{stderr}");
+    assert_eq!(said(&["--untuned"]), "");
 }
 
 #[test]

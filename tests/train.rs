@@ -13,7 +13,8 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use softalign::{
     Error, Gpu, GpuOptions,
-    gpu::Counters,
+    gpu::{Counters, TileTable},
+    kernels::{Tunable as _, additive_attention},
     model::{Config, Model, read_tensors},
     text::{Batch, Buckets, TokenUnit, Tokenizer, encode_pairs, numbers::number_words, read_tsv},
     train::{Budget, Data, Decay, Event, Optimizer, Outcome, Schedule, TrainOptions, Trainer, train},
@@ -120,6 +121,38 @@ fn a_run_that_was_stopped_ends_with_the_same_bits() {
         assert_eq!((found.unimproved, found.halvings), (wanted.unimproved, wanted.halvings), "{stops:?}");
         assert!(state(&out) == state(&whole), "{stops:?}: other bits");
     }
+}
+
+/// What `softalign tune` finds between two sessions of a run does not change its bits.
+#[test]
+fn a_resumed_run_keeps_the_tiles_that_it_began_with() {
+    let setting = Setting::new();
+    let session = |gpu: &Gpu, out: &Path, after: u64| {
+        let asked = Cell::new(0);
+        let stop = || {
+            asked.set(asked.get() + 1);
+            asked.get() == after
+        };
+        train(gpu, &setting.options, steps(6), out, false, &stop, &mut |_| {}).unwrap()
+    };
+    let mut table = TileTable::default();
+    let tile = additive_attention::Tile::candidates(common::gpu().tiles()).into_iter().next_back().unwrap();
+    let value = serde_json::to_value(tile).unwrap();
+    additive_attention::Tile::CLASSES
+        .iter()
+        .for_each(|class| table.set("additive_attention", class, Some(value.clone())));
+    let (whole, parts) = (setting.out("whole"), setting.out("parts"));
+    session(&common::gpu().with_tile_table(table.clone()), &whole, 100);
+    session(&common::gpu().with_tile_table(table.clone()), &parts, 3);
+    // A device of its own, so that its kernels can be told from those of the other sessions.
+    let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+    let outcome = session(&gpu, &parts, 100);
+    assert!(outcome.progress.finished && outcome.progress.step == 6);
+    assert!(state(&parts) == state(&whole), "other bits");
+    let attentions: Vec<_> =
+        gpu.pipeline_labels().into_iter().filter(|label| label.starts_with("additive_attention/")).collect();
+    let rows = format!("ROWS{}-", tile.rows);
+    assert!(!attentions.is_empty() && attentions.iter().any(|label| label.contains(&rows)), "{attentions:?}");
 }
 
 #[test]

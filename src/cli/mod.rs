@@ -8,12 +8,14 @@ mod evaluate;
 mod generate;
 mod golden;
 mod headless;
+mod interrupt;
 mod log;
 mod output;
 mod progress;
 mod shaders;
 mod table;
 mod train;
+mod tune;
 mod validate;
 
 use std::io::ErrorKind;
@@ -21,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use softalign::gpu::{AdapterClass, adapter};
-use softalign::{Error, Gpu, GpuOptions, Result};
+use softalign::{Error, Gpu, GpuOptions, Result, tune as tuned};
 
 /// Exit code for a wrong command line (clap's own choice too) and for a machine without a usable adapter.
 const EXIT_UNUSABLE: u8 = 2;
@@ -49,6 +51,9 @@ pub struct Global {
     /// Submit and wait for one kernel at a time, so that a fault names its kernel (much slower).
     #[arg(long, global = true)]
     pub trace: bool,
+    /// Ignore what `softalign tune` found on this adapter.
+    #[arg(long, global = true)]
+    pub untuned: bool,
     /// Print results, warnings and errors only.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -69,6 +74,8 @@ enum Command {
     Devices,
     /// Compare every kernel, forward and backward, with the CPU reference on random shapes.
     Validate(validate::Args),
+    /// Measure which tiles are fast on this adapter, and keep them for the commands that follow.
+    Tune(tune::Args),
     /// Write every specialisation of every shader as plain WGSL.
     Shaders(shaders::Args),
 }
@@ -81,6 +88,7 @@ impl Command {
             Self::Evaluate(args) => evaluate::run(args, global),
             Self::Devices => devices::run(),
             Self::Validate(args) => validate::run(args, global),
+            Self::Tune(args) => tune::run(&args, global),
             Self::Shaders(args) => shaders::run(&args),
         }
     }
@@ -104,7 +112,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Opens the adapter that the options name, and says on standard error which one it is.
+/// Opens the adapter that the options name, with the tiles that `softalign tune` found on it, and says on standard error which one it is.
 ///
 /// # Errors
 /// As [`Gpu::open`].
@@ -121,5 +129,6 @@ pub fn open(global: &Global) -> Result<Gpu> {
             output::note("         This adapter runs the shaders on the CPU: the results are right, but slow to come.");
         }
     }
-    Ok(gpu)
+    let found = if global.untuned { None } else { tuned::cache_file(&gpu) };
+    Ok(found.map_or(gpu.clone(), |path| tuned::load(&gpu, &path)))
 }

@@ -1,13 +1,6 @@
 //! `softalign train`: trains a model on a built-in task or on files, and says how to use it.
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{path::PathBuf, process::ExitCode, sync::atomic::Ordering};
 
 use softalign::{
     Error, Result,
@@ -16,7 +9,7 @@ use softalign::{
     train::{Budget, Data, Decay, Event, TrainOptions, train},
 };
 
-use super::{Global, open, output, progress::Bar};
+use super::{Global, interrupt, open, output, progress::Bar};
 
 /// Arguments of `train`.
 #[derive(clap::Args)]
@@ -181,27 +174,11 @@ impl Args {
     }
 }
 
-/// Set by Ctrl-C; the run looks at it after every step.
-fn interruption() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    let set = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            // Asked twice: whoever cannot wait for the step loses what came after the last checkpoint.
-            std::process::exit(130);
-        }
-    });
-    if let Err(error) = set {
-        tracing::warn!("Ctrl-C will not save the run: {error}");
-    }
-    stop
-}
-
 /// Runs `train`.
 pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let (options, budget, folder) = args.options()?;
     let gpu = open(global)?;
-    let stop = interruption();
+    let stop = interrupt::flag();
     let mut bar = Bar::new(global, None, "steps");
     let outcome =
         train(&gpu, &options, budget, &folder, args.overwrite, &|| stop.load(Ordering::Relaxed), &mut |event| {

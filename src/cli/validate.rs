@@ -149,7 +149,8 @@ fn print(gpu: &Gpu, rows: &[Row], problems: &[String], global: &Global) -> Resul
 fn repeat(row: &Row, global: &Global) -> String {
     let adapter = global.adapter.as_ref().map(|adapter| format!(" --adapter '{adapter}'")).unwrap_or_default();
     let checked = if global.checked { " --checked" } else { "" };
-    format!("softalign validate --only {} --cases 1 --seed {}{adapter}{checked}", row.kernel, row.worst_seed)
+    let untuned = if global.untuned { " --untuned" } else { "" };
+    format!("softalign validate --only {} --cases 1 --seed {}{adapter}{checked}{untuned}", row.kernel, row.worst_seed)
 }
 
 fn name(direction: Direction) -> &'static str {
@@ -200,9 +201,15 @@ mod tests {
             "passed": false}]});
         assert_eq!(json.unwrap(), expected);
 
-        let global =
-            Global { adapter: Some("My GPU".to_owned()), checked: true, trace: false, quiet: true, verbose: 0 };
-        let command = "softalign validate --only matmul --cases 1 --seed 17 --adapter 'My GPU' --checked";
+        let global = Global {
+            adapter: Some("My GPU".to_owned()),
+            checked: true,
+            trace: false,
+            untuned: true,
+            quiet: true,
+            verbose: 0,
+        };
+        let command = "softalign validate --only matmul --cases 1 --seed 17 --adapter 'My GPU' --checked --untuned";
         assert_eq!(repeat(&row, &global), command);
     }
 }

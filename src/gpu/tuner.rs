@@ -25,14 +25,14 @@ impl TileTable {
         self.kernels.get(kernel)?.get(class)
     }
 
-    /// Sets the tile of a kernel for a class of shapes.
-    pub fn set(&mut self, kernel: &str, class: &str, tile: Value) {
-        self.kernels.entry(kernel.to_owned()).or_default().insert(class.to_owned(), tile);
-    }
-
-    /// Forgets what is known of a kernel.
-    pub fn clear(&mut self, kernel: &str) {
-        self.kernels.remove(kernel);
+    /// Sets the tile of a kernel for a class of shapes; `None`: its default.
+    pub fn set(&mut self, kernel: &str, class: &str, tile: Option<Value>) {
+        let classes = self.kernels.entry(kernel.to_owned()).or_default();
+        match tile {
+            Some(tile) => classes.insert(class.to_owned(), tile),
+            None => classes.remove(class),
+        };
+        self.kernels.retain(|_, classes| !classes.is_empty());
     }
 
     /// Whether every tile is the default.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Trainer;
 use crate::{
     Error, Gpu, Result, files,
+    gpu::TileTable,
     graph::Parameters,
     model::{StoredTensor, write_tensors},
 };
@@ -43,6 +44,16 @@ pub struct Progress {
     pub finished: bool,
 }
 
+/// What a checkpoint says beside its tensors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Saved {
+    #[serde(flatten)]
+    pub progress: Progress,
+    /// The tiles that the run uses: with others its sums might round in another way.
+    #[serde(default)]
+    pub tiles: TileTable,
+}
+
 const METADATA: &str = "progress";
 
 fn groups(trainer: &Trainer) -> [(&'static str, &Parameters); 3] {
@@ -63,16 +74,17 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
             stored.into_iter().map(|tensor| StoredTensor { name: format!("{group}.{}", tensor.name), ..tensor }),
         );
     }
-    let progress =
-        serde_json::to_string(progress).map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
-    write_tensors(&path, &tensors, Some(HashMap::from([(METADATA.to_owned(), progress)])))
+    let saved = Saved { progress: *progress, tiles: gpu.tile_table().clone() };
+    let saved =
+        serde_json::to_string(&saved).map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
+    write_tensors(&path, &tensors, Some(HashMap::from([(METADATA.to_owned(), saved)])))
 }
 
-/// How far the run of a folder is, if it has a checkpoint.
+/// How far the run of a folder is, and with which tiles, if it has a checkpoint.
 ///
 /// # Errors
 /// [`Error::Data`] for a damaged checkpoint.
-pub(super) fn progress(folder: &Path) -> Result<Option<Progress>> {
+pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
     let path = folder.join(CHECKPOINT);
     if !path.exists() {
         return Ok(None);

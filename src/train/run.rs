@@ -12,12 +12,13 @@ use serde_json::json;
 
 use super::{
     Budget, Data, Decay, Optimizer, Progress, Reading, TrainOptions, Trainer,
-    checkpoint::{self, CHECKPOINT},
+    checkpoint::{self, CHECKPOINT, Saved},
     monitor::Monitor,
 };
 use crate::{
     Error, Gpu, Result, files,
     generate::{Generator, evaluate_with},
+    kernels::unusable,
     model::{Config, FILES, Model},
     text::{Buckets, Pair, Scores, Tokenizer, encode_pairs},
 };
@@ -102,6 +103,8 @@ pub fn train(
     budget.check()?;
     let earlier = examine(folder, options, budget, overwrite)?;
     let (train, valid) = options.pairs()?;
+    let gpu = &with_tiles(gpu, earlier.as_ref());
+    let earlier = earlier.map(|saved| saved.progress);
     let mut run = Run::new(gpu, options, budget, folder, train, valid, earlier)?;
     observe(Event::Started {
         train: run.buckets.examples().len(),
@@ -113,8 +116,20 @@ pub fn train(
     run.go(stop, observe)
 }
 
-/// How far an earlier session of this run came in the folder. Changes nothing.
-fn examine(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: bool) -> Result<Option<Progress>> {
+/// The device with the tiles that the run began with, whatever was measured since: others may round in another way.
+fn with_tiles(gpu: &Gpu, earlier: Option<&Saved>) -> Gpu {
+    let Some(tiles) = earlier.map(|saved| &saved.tiles).filter(|tiles| *tiles != gpu.tile_table()) else {
+        return gpu.clone();
+    };
+    match unusable(gpu, tiles) {
+        Some(why) => tracing::warn!("{why}: the run goes on with the default, and not bit for bit"),
+        None => tracing::info!("the run goes on with the tiles that it began with"),
+    }
+    gpu.with_tile_table(tiles.clone())
+}
+
+/// What an earlier session of this run has left in the folder. Changes nothing.
+fn examine(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: bool) -> Result<Option<Saved>> {
     let show = folder.display().to_string();
     let file = folder.join(OPTIONS);
     if overwrite || !folder.exists() {
@@ -133,7 +148,8 @@ fn examine(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: boo
     if &found != options {
         return Err(other(format!("holds a different run ({})", difference(&found, options))));
     }
-    let progress = checkpoint::progress(folder)?;
+    let saved = checkpoint::saved(folder)?;
+    let progress = saved.as_ref().map(|saved| &saved.progress);
     if let Some(progress) = progress.filter(|progress| progress.finished && used_up(&budget, progress)) {
         let message = format!(
             "this run is finished, after {} steps; more --epochs, --steps, --minutes or --patience go on",
@@ -141,7 +157,7 @@ fn examine(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: boo
         );
         return Err(other(message));
     }
-    Ok(progress)
+    Ok(saved)
 }
 
 /// Makes the folder this run's, before its first step: what an earlier run left there goes, other files stay.

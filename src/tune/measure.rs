@@ -1,0 +1,150 @@
+//! Times tiles against each other, so that neither noise nor order chooses.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Problem, Row, Subject, Timed, describe};
+use crate::{
+    Error, Gpu, Result,
+    gpu::TileTable,
+    graph::{Pool, Program},
+    validate::{relative_error, widen},
+};
+
+/// How much less time than the default another tile must take.
+pub const MARGIN: f64 = 0.03;
+
+/// The largest error against the default's results, which were proved on other shapes. Sums here are up to some thousand terms
+/// long, and two tiles may add them in another order.
+const TOLERANCE: f64 = 1e-4;
+
+/// A measurement repeats what takes less time than this: a submit has a cost of its own.
+const SHORTEST: Duration = Duration::from_millis(4);
+
+/// Measurements of each tile, at least and at most.
+const ROUNDS: [usize; 2] = [5, 15];
+
+/// After the least number of measurements, more only while all tiles together took less time than this.
+const ENOUGH: Duration = Duration::from_secs(2);
+
+/// A tile this much slower than the best after three measurements is out.
+const HOPELESS: f64 = 1.3;
+
+struct Runner {
+    tile: Value,
+    program: Program,
+    times: Vec<f64>,
+}
+
+impl Runner {
+    fn median(&self) -> f64 {
+        let mut times = self.times.clone();
+        times.sort_by(f64::total_cmp);
+        times.get(times.len() / 2).copied().unwrap_or(f64::INFINITY)
+    }
+}
+
+/// The fastest tile for a class of shapes; `None` if stopped.
+///
+/// # Errors
+/// What the device reports of the default; other tiles are given to `refused` and left out.
+pub(super) fn fastest(
+    gpu: &Gpu,
+    kernel: &'static str,
+    subject: &Subject,
+    tiles: &[&Value],
+    stop: &dyn Fn() -> bool,
+    refused: &mut dyn FnMut(String),
+) -> Result<Option<Row>> {
+    let class = (subject.class)(subject.shape);
+    let problem = Problem::new(|problem| (subject.build)(problem, subject.shape))?;
+    let default = (subject.tile)(gpu, subject.shape);
+    if !tiles.contains(&&default) {
+        return Err(Error::data(kernel, "the default tile is wrong on this driver; see `softalign validate`"));
+    }
+    let pool = Pool::default();
+    let compile = |tile: &Value| -> Result<Runner> {
+        let mut table = TileTable::default();
+        table.set(kernel, class, Some(tile.clone()));
+        let program = problem.compile(&gpu.with_tile_table(table), &pool)?;
+        Ok(Runner { tile: tile.clone(), program, times: Vec::new() })
+    };
+    let first = compile(&default)?;
+    let wanted: Vec<_> = problem.results(&first.program)?.iter().map(|values| widen(values)).collect();
+    let mut runners = vec![first];
+    for tile in tiles.iter().filter(|tile| ***tile != default) {
+        if stop() {
+            return Ok(None);
+        }
+        let judged = compile(tile).and_then(|runner| {
+            let results = problem.results(&runner.program)?;
+            let errors = results.iter().zip(&wanted).map(|(values, wanted)| relative_error(values, wanted, 0.0));
+            match errors.fold(0.0, f64::max) {
+                error if error <= TOLERANCE => Ok(runner),
+                error => Err(Error::data(kernel, format!("wrong by {error:.1e}: not chosen"))),
+            }
+        });
+        match judged {
+            Ok(runner) => runners.push(runner),
+            Err(lost @ Error::DeviceLost { .. }) => return Err(lost),
+            Err(error) => refused(format!("{kernel} {class}, {}: {error}", describe(tile))),
+        }
+    }
+    let once = time(gpu, &runners[0], 1)?;
+    let repeats = (SHORTEST.as_secs_f64() * 1e3 / once).ceil().clamp(1.0, 200.0) as usize;
+    if !race(gpu, &mut runners, repeats, stop)? {
+        return Ok(None);
+    }
+    // The winner of many is partly a winner by luck: it must win again, against the default alone.
+    let winner = (1..runners.len()).min_by(|a, b| runners[*a].median().total_cmp(&runners[*b].median()));
+    let wins = |winner: f64, default: f64| winner < default * (1.0 - MARGIN);
+    if let Some(winner) = winner.filter(|winner| wins(runners[*winner].median(), runners[0].median())) {
+        let winner = runners.swap_remove(winner);
+        runners.truncate(1);
+        runners.push(winner);
+        runners.iter_mut().for_each(|runner| runner.times.clear());
+        if !race(gpu, &mut runners, repeats, stop)? {
+            return Ok(None);
+        }
+    }
+    let timed = |runner: &Runner| Timed { tile: runner.tile.clone(), ms: runner.median() };
+    let default = timed(&runners[0]);
+    let best = runners.get(1).map(timed).filter(|best| wins(best.ms, default.ms)).unwrap_or(default.clone());
+    Ok(Some(Row { kernel, class, shape: subject.shape, default, best }))
+}
+
+/// Times every runner in turns, there and back; false if stopped.
+fn race(gpu: &Gpu, runners: &mut [Runner], repeats: usize, stop: &dyn Fn() -> bool) -> Result<bool> {
+    let start = Instant::now();
+    for round in 0..ROUNDS[1] {
+        if round >= ROUNDS[0] && start.elapsed() > ENOUGH {
+            break;
+        }
+        let best = runners.iter().map(Runner::median).fold(f64::INFINITY, f64::min);
+        for turn in 0..runners.len() {
+            if stop() {
+                return Ok(false);
+            }
+            let index = if round % 2 == 0 { turn } else { runners.len() - 1 - turn };
+            let runner = &mut runners[index];
+            if round < 3 || index == 0 || runner.median() < best * HOPELESS {
+                let ms = time(gpu, runner, repeats)?;
+                runner.times.push(ms);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Milliseconds of one of `repeats` runs.
+fn time(gpu: &Gpu, runner: &Runner, repeats: usize) -> Result<f64> {
+    let recording = runner.program.recording();
+    let start = Instant::now();
+    let mut last = None;
+    for _ in 0..repeats {
+        last = Some(recording.submit(0)?);
+    }
+    gpu.wait(last)?;
+    Ok(start.elapsed().as_secs_f64() * 1e3 / repeats as f64)
+}
