@@ -10,6 +10,7 @@
 // SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of the state, and the subgroup
 // passes it round. Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
 // VECTOR: all sizes, offsets and strides are multiples of 4.
+#import four
 #import math
 
 struct Params {
@@ -57,38 +58,35 @@ fn store_y(at: u32, end: u32, value: vec4f) { y[at / 4u] = value; }
 fn store_gate(at: u32, end: u32, value: vec4f) { gates[at / 4u] = value; }
 fn load_gate(at: u32, end: u32) -> vec4f { return gates[at / 4u]; }
 #else
-const STEPS = vec4u(0u, 1u, 2u, 3u);
-fn inside(at: u32, end: u32) -> vec4<bool> { return vec4u(at) + STEPS < vec4u(end); }
-fn clamped(at: u32, end: u32) -> vec4u { return min(vec4u(at) + STEPS, vec4u(end - 1u)); }
 fn load_gi(at: u32, end: u32) -> vec4f {
-    let i = clamped(at, end);
-    return select(vec4f(), vec4f(gi[i.x], gi[i.y], gi[i.z], gi[i.w]), inside(at, end));
+    let i = four_at(at, end);
+    return before_end(vec4f(gi[i.x], gi[i.y], gi[i.z], gi[i.w]), at, end);
 }
 fn load_weight_hh(at: u32, end: u32) -> vec4f {
-    let i = clamped(at, end);
-    return select(vec4f(), vec4f(weight_hh[i.x], weight_hh[i.y], weight_hh[i.z], weight_hh[i.w]), inside(at, end));
+    let i = four_at(at, end);
+    return before_end(vec4f(weight_hh[i.x], weight_hh[i.y], weight_hh[i.z], weight_hh[i.w]), at, end);
 }
 fn load_bias_hh(at: u32, end: u32) -> vec4f {
-    let i = clamped(at, end);
-    return vec4f(bias_hh[i.x], bias_hh[i.y], bias_hh[i.z], bias_hh[i.w]);
+    let i = four_at(at, end);
+    return before_end(vec4f(bias_hh[i.x], bias_hh[i.y], bias_hh[i.z], bias_hh[i.w]), at, end);
 }
 fn load_state(at: u32, end: u32) -> vec4f {
-    let i = clamped(at, end);
-    return select(vec4f(), vec4f(states[i.x], states[i.y], states[i.z], states[i.w]), inside(at, end));
+    let i = four_at(at, end);
+    return before_end(vec4f(states[i.x], states[i.y], states[i.z], states[i.w]), at, end);
 }
 #ifdef ATTENDED
 fn load_weight_ih(at: u32, end: u32) -> vec4f {
-    let i = clamped(at, end);
-    return select(vec4f(), vec4f(weight_ih[i.x], weight_ih[i.y], weight_ih[i.z], weight_ih[i.w]), inside(at, end));
+    let i = four_at(at, end);
+    return before_end(vec4f(weight_ih[i.x], weight_ih[i.y], weight_ih[i.z], weight_ih[i.w]), at, end);
 }
 fn load_context(at: u32, end: u32) -> vec4f {
-    let i = clamped(at, end);
-    return select(vec4f(), vec4f(y[i.x], y[i.y], y[i.z], y[i.w]), inside(at, end));
+    let i = four_at(at, end);
+    return before_end(vec4f(y[i.x], y[i.y], y[i.z], y[i.w]), at, end);
 }
 #endif
 fn load_gate(at: u32, end: u32) -> vec4f {
-    let i = clamped(at, end);
-    return vec4f(gates[i.x], gates[i.y], gates[i.z], gates[i.w]);
+    let i = four_at(at, end);
+    return before_end(vec4f(gates[i.x], gates[i.y], gates[i.z], gates[i.w]), at, end);
 }
 fn store_state(at: u32, end: u32, value: vec4f) {
     states[at] = value.x;
@@ -214,47 +212,45 @@ fn product(x: vec4f, block: array<vec4f, 4>, sum: vec4f) -> vec4f {
 
 #ifdef SUBGROUPS
 const PARTS = ROWS / LANES;             // vec4s of the state that a lane holds for four steps of k
+alias Share = array<vec4f, PARTS>;
+alias Sums = array<vec4f, ROWS>;        // of one gate
+
+fn accumulate(share: Share, block: array<vec4f, 4>, sums: ptr<function, Sums>) {
+    var own = share;
+    for (var r = 0u; r < ROWS; r++) {
+        (*sums)[r] = product(subgroupShuffle(own[r / LANES], r % LANES), block, (*sums)[r]);
+    }
+}
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
     let row0 = group.y * ROWS;
     let column = (group.x * LANES + lane) * 4u;
-    var reset: array<vec4f, ROWS>;
-    var update: array<vec4f, ROWS>;
-    var recurrent: array<vec4f, ROWS>;
-    var candidate: array<vec4f, ROWS>;
+    var reset: Sums;
+    var update: Sums;
+    var recurrent: Sums;
+    var candidate: Sums;
     for (var r = 0u; r < ROWS; r++) {
         reset[r] = bias(0u, column);
         update[r] = bias(1u, column);
         recurrent[r] = bias(2u, column);
     }
+    // One gate after the other: the weights of one stay in registers while they meet all rows.
 #ifdef ATTENDED
     for (var k = 0u; k < params.context; k += 4u) {
-        var share: array<vec4f, PARTS>;
+        var share: Share;
         for (var p = 0u; p < PARTS; p++) { share[p] = part_of_context(row0 + p * LANES + lane, k); }
-        let block_r = block_of_weight_ih(0u, k, column);
-        let block_z = block_of_weight_ih(1u, k, column);
-        let block_n = block_of_weight_ih(2u, k, column);
-        for (var r = 0u; r < ROWS; r++) {
-            let x = subgroupShuffle(share[r / LANES], r % LANES);
-            reset[r] = product(x, block_r, reset[r]);
-            update[r] = product(x, block_z, update[r]);
-            candidate[r] = product(x, block_n, candidate[r]);
-        }
+        accumulate(share, block_of_weight_ih(0u, k, column), &reset);
+        accumulate(share, block_of_weight_ih(1u, k, column), &update);
+        accumulate(share, block_of_weight_ih(2u, k, column), &candidate);
     }
 #endif
     for (var k = 0u; k < params.hidden; k += 4u) {
-        var share: array<vec4f, PARTS>;
+        var share: Share;
         for (var p = 0u; p < PARTS; p++) { share[p] = part_of_state(row0 + p * LANES + lane, k); }
-        let block_r = block_of_weight_hh(0u, k, column);
-        let block_z = block_of_weight_hh(1u, k, column);
-        let block_n = block_of_weight_hh(2u, k, column);
-        for (var r = 0u; r < ROWS; r++) {
-            let x = subgroupShuffle(share[r / LANES], r % LANES);
-            reset[r] = product(x, block_r, reset[r]);
-            update[r] = product(x, block_z, update[r]);
-            recurrent[r] = product(x, block_n, recurrent[r]);
-        }
+        accumulate(share, block_of_weight_hh(0u, k, column), &reset);
+        accumulate(share, block_of_weight_hh(1u, k, column), &update);
+        accumulate(share, block_of_weight_hh(2u, k, column), &recurrent);
     }
     for (var r = 0u; r < ROWS; r++) {
         stage(row0 + r, column, 0u, reset[r]);

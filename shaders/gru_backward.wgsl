@@ -12,6 +12,7 @@
 // SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of d_recurrent, and the subgroup
 // passes it round. Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
 // VECTOR: all sizes, offsets and strides are multiples of 4.
+#import four
 
 struct Params {
     rows: u32, hidden: u32, k: u32,         // B, H, K; K is 0 at the last step, which no product follows
@@ -51,33 +52,29 @@ fn store_recurrent(at: u32, end: u32, value: vec4f) { d_recurrent[at / 4u] = val
 fn store_gi(at: u32, end: u32, value: vec4f) { d_gi[at / 4u] = value; }
 fn store_carry(at: u32, end: u32, value: vec4f) { carry[at / 4u] = value; }
 #else
-const STEPS = vec4u(0u, 1u, 2u, 3u);
-fn inside(at: u32, end: u32) -> vec4<bool> { return vec4u(at) + STEPS < vec4u(end); }
-fn clamped(at: u32, end: u32) -> vec4u { return min(vec4u(at) + STEPS, vec4u(end - 1u)); }
 fn load_weight(at: u32, end: u32) -> vec4f {
-    let i = clamped(at, end);
-    return vec4f(weight[i.x], weight[i.y], weight[i.z], weight[i.w]);
+    let i = four_at(at, end);
+    return before_end(vec4f(weight[i.x], weight[i.y], weight[i.z], weight[i.w]), at, end);
 }
 fn load_recurrent(at: u32, end: u32) -> vec4f {
-    let i = clamped(at, end);
-    let value = vec4f(d_recurrent[i.x], d_recurrent[i.y], d_recurrent[i.z], d_recurrent[i.w]);
-    return select(vec4f(), value, inside(at, end));
+    let i = four_at(at, end);
+    return before_end(vec4f(d_recurrent[i.x], d_recurrent[i.y], d_recurrent[i.z], d_recurrent[i.w]), at, end);
 }
 fn load_d_y(at: u32, end: u32) -> vec4f {
-    let i = clamped(at, end);
-    return vec4f(d_y[i.x], d_y[i.y], d_y[i.z], d_y[i.w]);
+    let i = four_at(at, end);
+    return before_end(vec4f(d_y[i.x], d_y[i.y], d_y[i.z], d_y[i.w]), at, end);
 }
 fn load_state(at: u32, end: u32) -> vec4f {
-    let i = clamped(at, end);
-    return vec4f(states[i.x], states[i.y], states[i.z], states[i.w]);
+    let i = four_at(at, end);
+    return before_end(vec4f(states[i.x], states[i.y], states[i.z], states[i.w]), at, end);
 }
 fn load_gate(at: u32, end: u32) -> vec4f {
-    let i = clamped(at, end);
-    return vec4f(gates[i.x], gates[i.y], gates[i.z], gates[i.w]);
+    let i = four_at(at, end);
+    return before_end(vec4f(gates[i.x], gates[i.y], gates[i.z], gates[i.w]), at, end);
 }
 fn load_carry(at: u32, end: u32) -> vec4f {
-    let i = clamped(at, end);
-    return vec4f(carry[i.x], carry[i.y], carry[i.z], carry[i.w]);
+    let i = four_at(at, end);
+    return before_end(vec4f(carry[i.x], carry[i.y], carry[i.z], carry[i.w]), at, end);
 }
 fn store_recurrent(at: u32, end: u32, value: vec4f) {
     d_recurrent[at] = value.x;

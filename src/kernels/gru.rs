@@ -2,6 +2,17 @@
 //!
 //! Equations: [`crate::reference::gru`]. What the inputs contribute to the gates is one matmul over all steps, before the loop;
 //! the gradients of the weights are one matmul over all steps, after it. What remains is one dispatch a step.
+//!
+//! Rungs, the 24 forward steps of `[64, 24, 256]` to 256 on lavapipe, two cores (181 GFLOP/s), input product excluded:
+//!
+//! | the tile of one subgroup | ms |
+//! |---|---|
+//! | 16 rows x 32 columns x 3 gates, each row meets all gates' weights in turn | 19.0 |
+//! | the same with 32 rows: loads halve, but the gates' weights do not fit in registers | 17.0 |
+//! | 16 rows, one gate after the other | 16.1 |
+//! | 32 rows, one gate after the other: 48 registers of weights become 16 | 13.8 |
+//!
+//! Of the last, the gates' arithmetic with its loads and stores is 2.7 ms, the product runs at 60 GFLOP/s.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,8 +55,8 @@ impl Tile {
         match tiles.subgroup {
             Some(lanes) => {
                 let fitting = (rows as u32).next_multiple_of(lanes);
-                let backward_rows = if fitting > 2 * lanes { 4 * lanes } else { fitting };
-                Self { subgroups: true, lanes, groups: 1, rows: fitting.min(2 * lanes), backward_rows }
+                let rows = if fitting > 2 * lanes { 4 * lanes } else { fitting };
+                Self { subgroups: true, lanes, groups: 1, rows, backward_rows: rows }
             }
             None => Self { subgroups: false, lanes: 8, groups: 8, rows: 4, backward_rows: 4 },
         }
