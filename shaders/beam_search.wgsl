@@ -1,38 +1,16 @@
 // The candidates of each row: its `choices` best tokens in order of logit, then token, with the score that each would give.
 // A finished row has one, itself with <pad>; the continuations of an absent row are all worth what it is.
-// One workgroup a row. VECTOR: classes are a multiple of 4, and 16-byte loads serve.
+// One workgroup a row.
 #import linear
 #import reduce
+#import logits
+#import search
 
-struct Params { rows: u32, classes: u32, beam: u32, choices: u32 }
+struct Params { rows: u32, capacity: u32, classes: u32, beam: u32, choices: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-#ifdef VECTOR
-@group(0) @binding(1) var<storage, read> logits: array<vec4f>;               // [rows, C]
-fn load(start: u32, c: u32) -> vec4f { return logits[(start + c) / 4u]; }
-#else
-@group(0) @binding(1) var<storage, read> logits: array<f32>;                 // [rows, C]
-fn load(start: u32, c: u32) -> vec4f {
-    let i = vec4u(start) + min(vec4u(c) + vec4u(0u, 1u, 2u, 3u), vec4u(params.classes - 1u));
-    return vec4f(logits[i.x], logits[i.y], logits[i.z], logits[i.w]);
-}
-#endif
-@group(0) @binding(2) var<storage, read> scores: array<f32>;                 // [rows]
-@group(0) @binding(3) var<storage, read> finished: array<u32>;               // [rows]
-@group(0) @binding(4) var<storage, read_write> candidates: array<vec2u>;     // [rows, beam]: score's bits, token
-
-const FLOOR = -1e30;                    // what a logit counts as that is less or is no number
-const CEILING = 1e30;
-const ABSENT = -1e29;
-const PADDING = 0u;
-const FIRST_CHOICE = 2u;                // <pad> and <bos> are never chosen
-const NONE = 0xffffffffu;
-
-// Four logits; NaN fails both comparisons.
-fn bounded(start: u32, c: u32) -> vec4f {
-    let x = load(start, c);
-    return select(select(vec4f(FLOOR), vec4f(CEILING), x > vec4f(FLOOR)), x, x > vec4f(FLOOR) & x < vec4f(CEILING));
-}
+@group(0) @binding(2) var<storage, read_write> search: array<u32>;
+@group(0) @binding(3) var<storage, read_write> candidates: array<vec2u>;     // [rows, beam]: score's bits, token
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -43,9 +21,9 @@ fn main(
     let workgroup = linear_workgroup(group, groups);
     let row = min(workgroup, params.rows - 1u);
     let start = row * params.classes;
-    let score = scores[row];
+    let score = bitcast<f32>(search[score_at(row)]);
     let absent = score < ABSENT;
-    let ended = finished[row] != 0u;
+    let ended = search[finished_at(row)] != 0u;
     // Neither kind of row has any use for its logits.
     let classes = select(params.classes, 0u, absent || ended);
     var largest = FLOOR;

@@ -3,9 +3,12 @@
 mod common;
 
 use softalign::{
-    Error, Gpu,
+    Error, Gpu, Tensor,
     gpu::Recorder,
-    kernels::beam_search::{BeamSearch, BeamState},
+    kernels::{
+        beam_search::{BeamSearch, BeamState, Feed},
+        matmul::Matrix,
+    },
 };
 
 #[test]
@@ -13,18 +16,53 @@ fn agrees_with_the_reference() {
     common::validate("beam_search", 24);
 }
 
-fn step(gpu: &Gpu, search: &BeamSearch, state: &BeamState, logits: &[f32]) {
-    let logits = common::upload(gpu, [search.rows(), search.classes], logits);
-    let scratch = common::poisoned(gpu, search.scratch());
-    common::run(gpu, |recorder| search.record(recorder, &logits, state, &scratch));
+/// A search from its start, with the least that it can feed to a next step.
+struct Search {
+    search: BeamSearch,
+    state: BeamState,
+    tensors: [Tensor; 4],
+}
+
+impl Search {
+    fn new(gpu: &Gpu, search: BeamSearch) -> Self {
+        let state = BeamState::new(gpu, &search).unwrap();
+        let tensors = [search.classes, search.rows(), 2 * search.rows(), search.sentences];
+        let found = Self { search, state, tensors: tensors.map(|elements| common::poisoned(gpu, elements)) };
+        found.start(gpu);
+        found
+    }
+
+    fn feed(&self) -> Feed<'_> {
+        let [words, word_rows, states, _] = &self.tensors;
+        let word_rows = Matrix { tensor: word_rows, offset: 0, stride: 1, batch_stride: 0 };
+        Feed { word: 1, words, word_rows, gates: None, hidden: 1, states }
+    }
+
+    fn start(&self, gpu: &Gpu) {
+        let lengths = common::upload_u32(gpu, [self.search.sentences], &vec![1; self.search.sentences]);
+        common::run(gpu, |recorder| {
+            self.search.record_start(recorder, &self.state, &lengths, &self.tensors[3], &self.feed())
+        });
+    }
+
+    fn record(&self, recorder: &mut Recorder, logits: &Tensor, scratch: &Tensor) -> softalign::Result<()> {
+        self.search.record(recorder, logits, &self.state, scratch, 0, &self.feed(), self.search.rows())?;
+        self.search.record_count(recorder, &self.state, 1)
+    }
+
+    fn step(&self, gpu: &Gpu, logits: &[f32]) {
+        let logits = common::upload(gpu, [self.search.rows(), self.search.classes], logits);
+        let scratch = common::poisoned(gpu, self.search.scratch());
+        common::run(gpu, |recorder| self.record(recorder, &logits, &scratch));
+    }
 }
 
 #[test]
 fn greedy_takes_the_first_of_the_largest() {
     for gpu in [common::gpu(), common::portable()] {
         for classes in [3, 75, 4099, 10_000] {
-            let search = BeamSearch { sentences: 3, beam: 1, classes, capacity: 2 };
-            let state = BeamState::new(gpu, &search).unwrap();
+            let search = Search::new(gpu, BeamSearch { sentences: 3, beam: 1, classes, capacity: 2 });
+            let state = &search.state;
             let mut logits = vec![0.0_f32; 3 * classes];
             // Padding and start are the likeliest, and not for choosing; then a tie; a row of nothing but ties.
             logits[0] = 50.0;
@@ -32,7 +70,7 @@ fn greedy_takes_the_first_of_the_largest() {
             logits[classes / 2 + 1] = 5.0;
             logits[classes - 1] = 5.0;
             logits[2 * classes - 1] = 1.0;
-            step(gpu, &search, &state, &logits);
+            search.step(gpu, &logits);
             let tokens: Vec<u32> = gpu.read(&state.tokens).unwrap();
             assert_eq!(tokens, [(classes as u32 / 2 + 1).max(2), classes as u32 - 1, 2], "{classes} classes");
             assert_eq!(gpu.read::<u32>(&state.finished).unwrap()[2], 1);
@@ -45,13 +83,13 @@ fn greedy_takes_the_first_of_the_largest() {
 #[test]
 fn ended_rows_keep_their_score_and_past_the_capacity_nothing_changes() {
     for gpu in [common::gpu(), common::portable()] {
-        let search = BeamSearch { sentences: 2, beam: 2, classes: 5, capacity: 3 };
-        let state = BeamState::new(gpu, &search).unwrap();
+        let search = Search::new(gpu, BeamSearch { sentences: 2, beam: 2, classes: 5, capacity: 3 });
+        let state = &search.state;
         // Every row prefers to end, then token 4.
         let logits = [f32::NAN, 0.0, 9.0, 0.0, 8.0].repeat(4);
         let mut seen = Vec::new();
         for number in 0..6 {
-            step(gpu, &search, &state, &logits);
+            search.step(gpu, &logits);
             let bits = |tensor| common::bits(gpu, tensor);
             let now = [
                 bits(&state.scores),
@@ -69,8 +107,8 @@ fn ended_rows_keep_their_score_and_past_the_capacity_nothing_changes() {
         assert_eq!(seen[2][1], [0, 0, 0, 0]);
         assert_eq!(seen[1][0], seen[2][0]);
         assert_eq!(gpu.read::<u32>(&state.all_finished).unwrap(), [1]);
-        state.reset(gpu, &search).unwrap();
-        step(gpu, &search, &state, &logits);
+        search.start(gpu);
+        search.step(gpu, &logits);
         assert_eq!(common::bits(gpu, &state.scores), seen[0][0]);
     }
 }
@@ -79,10 +117,10 @@ fn ended_rows_keep_their_score_and_past_the_capacity_nothing_changes() {
 fn logits_that_are_no_numbers_stay_in_bounds() {
     for gpu in [common::gpu(), common::portable()] {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38, -3e38] {
-            let search = BeamSearch { sentences: 2, beam: 3, classes: 7, capacity: 4 };
-            let state = BeamState::new(gpu, &search).unwrap();
+            let search = Search::new(gpu, BeamSearch { sentences: 2, beam: 3, classes: 7, capacity: 4 });
+            let state = &search.state;
             for _ in 0..3 {
-                step(gpu, &search, &state, &vec![value; search.rows() * search.classes]);
+                search.step(gpu, &vec![value; search.search.rows() * 7]);
                 let (tokens, parents): (Vec<u32>, Vec<u32>) =
                     (gpu.read(&state.tokens).unwrap(), gpu.read(&state.parents).unwrap());
                 assert!(tokens.iter().all(|token| *token < 7), "{value}: {tokens:?}");
@@ -98,9 +136,9 @@ fn logits_that_are_no_numbers_stay_in_bounds() {
 #[test]
 fn few_classes_and_the_widest_beam() {
     let gpu = common::gpu();
-    let search = BeamSearch { sentences: 5, beam: 16, classes: 3, capacity: 2 };
-    let state = BeamState::new(gpu, &search).unwrap();
-    step(gpu, &search, &state, &vec![0.5; search.rows() * 3]);
+    let search = Search::new(gpu, BeamSearch { sentences: 5, beam: 16, classes: 3, capacity: 2 });
+    let state = &search.state;
+    search.step(gpu, &[0.5; 5 * 16 * 3]);
     assert!(gpu.read::<u32>(&state.tokens).unwrap().iter().all(|token| *token == 2));
     let parents: Vec<u32> = gpu.read(&state.parents).unwrap();
     assert!(parents.iter().enumerate().all(|(row, parent)| row as u32 == *parent), "{parents:?}");
@@ -109,8 +147,8 @@ fn few_classes_and_the_widest_beam() {
 #[test]
 fn refuses_wrong_shapes_and_beams() {
     let gpu = common::gpu();
-    let search = BeamSearch { sentences: 1, beam: 2, classes: 4, capacity: 2 };
-    let state = BeamState::new(gpu, &search).unwrap();
+    let mut found = Search::new(gpu, BeamSearch { sentences: 1, beam: 2, classes: 4, capacity: 2 });
+    let search = found.search;
     let (logits, scratch) = (common::poisoned(gpu, 8), common::poisoned(gpu, 100_000));
     let mut recorder = Recorder::new(gpu, "test");
     for search in [
@@ -120,7 +158,8 @@ fn refuses_wrong_shapes_and_beams() {
         BeamSearch { sentences: 2, ..search },
         BeamSearch { capacity: 3, ..search },
     ] {
-        let result = search.record(&mut recorder, &logits, &state, &scratch);
+        found.search = search;
+        let result = found.record(&mut recorder, &logits, &scratch);
         assert!(matches!(result, Err(Error::Shape { .. })), "{search:?}: {result:?}");
     }
 }

@@ -6,8 +6,9 @@ mod common;
 use std::collections::HashMap;
 
 use softalign::{
-    Error,
+    Error, Gpu, GpuOptions,
     generate::{Generator, Hypothesis},
+    gpu::Counters,
     model::{Config, Model, Readout},
     reference::{
         attentional_decoder::{AttentionalDecoder, DecoderInputs},
@@ -24,6 +25,18 @@ fn tokenizer(size: usize) -> Tokenizer {
 }
 
 fn model(source: usize, target: usize, max_length: usize, readout: Readout, layers: usize, seed: u64) -> Model {
+    model_on(common::gpu(), source, target, max_length, readout, layers, seed)
+}
+
+fn model_on(
+    gpu: &Gpu,
+    source: usize,
+    target: usize,
+    max_length: usize,
+    readout: Readout,
+    layers: usize,
+    seed: u64,
+) -> Model {
     let config = Config {
         embedding: 6,
         hidden: 10,
@@ -34,7 +47,7 @@ fn model(source: usize, target: usize, max_length: usize, readout: Readout, laye
         max_length,
         ..Config::new(source, target)
     };
-    let model = Model::new(common::gpu(), config, tokenizer(source), tokenizer(target), seed).unwrap();
+    let model = Model::new(gpu, config, tokenizer(source), tokenizer(target), seed).unwrap();
     // First values are small, and every text then nearly as good as any other: sharper ones make choices that rounding
     // does not turn.
     for name in ["output.weight", "attention.energy.weight"] {
@@ -271,6 +284,47 @@ fn results_come_in_the_order_of_the_sources() {
     // The same again: the memory of earlier searches leaves no trace.
     assert_eq!(generator.generate(&sources, 2).unwrap(), together);
 }
+
+/// Greedy search is one submit for the encoder and 16 steps, and one more with a readback for each look at what there is; it
+/// stops at the first look that finds all rows finished, makes nothing on its way, and a step is a handful of dispatches.
+#[test]
+fn a_search_looks_once_in_16_steps_and_makes_nothing() {
+    // A device of its own, for its counters.
+    let gpu = &Gpu::open(&GpuOptions::default()).unwrap();
+    let model = model_on(gpu, 14, 9, 40, Readout::Tanh, 1, 7);
+    let mut generator = Generator::new(&model);
+    let bias = model.parameters.tensor("output.bias").unwrap();
+    let sources = sources(12, 14, 21);
+    for beam in [1, 3] {
+        // Dispatches of 40 steps when no text ends, of which the first look is 16, and those when all end at once.
+        let mut dispatches = Vec::new();
+        for (end, looks) in [(-1e4, 3), (1e4, 1)] {
+            let values: Vec<f32> = (0..9).map(|token| if token == EOS { end } else { 0.0 }).collect();
+            gpu.write(&bias, &values).unwrap();
+            generator.generate(&sources, beam).unwrap();
+            let before = gpu.counters();
+            let found = generator.generate(&sources, beam).unwrap();
+            assert!(found.iter().all(|found| found[0].finished == (looks == 1)), "{found:?}");
+            let after = gpu.counters();
+            dispatches.push((after.dispatches - before.dispatches) as usize);
+            let expected = Counters {
+                dispatches: after.dispatches,
+                submits: before.submits + 2 * looks,
+                readbacks: before.readbacks + looks,
+                waits: after.waits,
+                ..before
+            };
+            assert_eq!(after, expected, "beam {beam}");
+            assert!(after.waits <= before.waits + looks + 1, "{before:?} {after:?}");
+        }
+        let each = if beam == 1 { GREEDY_STEP } else { BEAM_STEP };
+        assert_eq!(dispatches[0] - dispatches[1], 2 * (16 * each + 1), "beam {beam}");
+    }
+}
+
+/// Dispatches of a step: query, attention, cell, readout, output layer, choice. A beam merges its candidates in another.
+const GREEDY_STEP: usize = 6;
+const BEAM_STEP: usize = 7;
 
 #[test]
 fn sources_that_cannot_be_read_are_refused() {

@@ -136,8 +136,10 @@ fn a_replay_makes_nothing_and_is_one_submit() {
         assert_eq!(after.submits, before.submits + 1, "run {step}");
         assert_eq!(after.dispatches, before.dispatches + program.recording().dispatches() as u64, "run {step}");
         if step > 2 {
-            let made = |counters: Counters| Counters { submits: 0, dispatches: 0, ..counters };
+            // Two runs are under way, and the third waits for the first of them.
+            let made = |counters: Counters| Counters { submits: 0, dispatches: 0, waits: 0, ..counters };
             assert_eq!(made(after), made(before), "run {step}");
+            assert_eq!(after.waits, before.waits + 1, "run {step}");
         }
         before = after;
     }

@@ -372,7 +372,7 @@ impl Tiny {
 }
 
 #[test]
-fn a_step_is_one_submit_and_makes_nothing() {
+fn a_step_is_one_submit_makes_nothing_and_waits_for_the_step_before_last() {
     // A device of its own, for its counters.
     let gpu = &Gpu::open(&GpuOptions::default()).unwrap();
     let setting = Setting::new();
@@ -386,7 +386,13 @@ fn a_step_is_one_submit_and_makes_nothing() {
     for step in 2..=6 {
         trainer.step(&batch, step, 1, 1e-3).unwrap();
     }
-    let expected = Counters { submits: before.submits + 5, dispatches: before.dispatches + 5 * dispatches, ..before };
+    // Step 2 finds one step under way, and waits for nothing.
+    let expected = Counters {
+        submits: before.submits + 5,
+        dispatches: before.dispatches + 5 * dispatches,
+        waits: before.waits + 4,
+        ..before
+    };
     assert_eq!(gpu.counters(), expected);
 }
 

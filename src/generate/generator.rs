@@ -1,23 +1,15 @@
-//! Beam search on the device; greedy search is a beam of one. The host only reads a flag now and then, and the history
-//! at the end.
+//! Texts for sources, by beam search on the device; greedy search is a beam of one.
 
 use std::collections::HashMap;
 
+use super::decoder::Decoder;
 use crate::{
-    Error, Gpu, Result, Tensor,
-    gpu::Dtype,
+    Error, Gpu, Result,
     graph::{Parameters, Pool, Program, ProgramOptions, Value},
-    kernels::{
-        Step,
-        beam_search::{BeamSearch, BeamState, WIDEST},
-        embedding::Embedding,
-    },
+    kernels::{Step, beam_search::WIDEST},
     model::{Model, Seq2Seq},
-    text::{BOS, EOS, PAD},
+    text::BOS,
 };
-
-/// Steps between two looks at the flag that says whether all rows have finished.
-const STEPS_PER_LOOK: usize = 16;
 
 /// Sentences decoded at once.
 const SENTENCES: usize = 64;
@@ -39,17 +31,8 @@ pub struct Generator {
     network: Seq2Seq,
     parameters: Parameters,
     pool: Pool,
-    decoders: HashMap<(usize, usize, usize), Decoder>,
+    decoders: HashMap<[usize; 3], Decoder>,
     aligners: HashMap<(usize, usize), (Program, Value)>,
-}
-
-/// The Programs for one number of sentences, source length and beam, and the memory between them.
-struct Decoder {
-    encode: Program,
-    step: Program,
-    lengths: Tensor,
-    search: BeamSearch,
-    state: BeamState,
 }
 
 impl std::fmt::Debug for Generator {
@@ -116,101 +99,16 @@ impl Generator {
 
     fn group(&mut self, sources: &[&[u32]], beam: usize) -> Result<Vec<Vec<Hypothesis>>> {
         let longest = sources.iter().map(|source| source.len()).max().unwrap_or(1);
-        // Few shapes, so that few Programs are made: a handful of row counts, lengths in steps of eight.
+        // Few shapes, so that few Programs are made: a handful of row counts, lengths in steps of four.
         let sentences = [1, 8, SENTENCES].into_iter().find(|rows| sources.len() <= *rows).unwrap_or(SENTENCES);
-        let steps = longest.next_multiple_of(8);
-        let key = (sentences, steps, beam);
+        let steps = longest.next_multiple_of(4);
+        let key = [sentences, steps, beam];
         if !self.decoders.contains_key(&key) {
-            let decoder = self.decoder(sentences, steps, beam)?;
+            let decoder = Decoder::new(&self.gpu, &self.network, &self.parameters, &self.pool, key)?;
             self.decoders.insert(key, decoder);
         }
-        let gpu = self.gpu.clone();
-        let capacity = self.network.config().max_length;
         let Some(decoder) = self.decoders.get_mut(&key) else { unreachable!("it was just made") };
-        let mut source = vec![PAD; sentences * steps];
-        let mut lengths = vec![0_u32; sentences];
-        for (row, tokens) in sources.iter().enumerate() {
-            source[row * steps..][..tokens.len()].copy_from_slice(tokens);
-            lengths[row] = tokens.len() as u32;
-        }
-        decoder.encode.write("source", &source)?;
-        decoder.encode.write("lengths", &lengths)?;
-        if beam > 1 {
-            let rows: Vec<u32> = (0..(sentences * beam) as u32).map(|row| row / beam as u32).collect();
-            decoder.encode.write("rows", &rows)?;
-        }
-        let row_lengths: Vec<u32> = lengths.iter().flat_map(|length| std::iter::repeat_n(*length, beam)).collect();
-        gpu.write(&decoder.lengths, &row_lengths)?;
-        decoder.reset(&gpu, sources.len(), beam)?;
-        decoder.encode.run(Step::default())?;
-        let mut done = 0;
-        while done < capacity {
-            let count = STEPS_PER_LOOK.min(capacity - done);
-            for _ in 0..count {
-                decoder.step.run(Step::default())?;
-            }
-            done += count;
-            if gpu.read::<u32>(&decoder.state.all_finished)?[0] != 0 {
-                break;
-            }
-        }
-        decoder.hypotheses(&gpu, sources.len(), beam, done)
-    }
-
-    fn decoder(&self, sentences: usize, steps: usize, beam: usize) -> Result<Decoder> {
-        let gpu = &self.gpu;
-        let config = self.network.config();
-        let rows = sentences * beam;
-        let search = BeamSearch { sentences, beam, classes: config.target_vocabulary, capacity: config.max_length };
-        let lengths = gpu.zeros("lengths", [rows], Dtype::U32)?;
-        let tensor = |label: &str, shape: &[usize]| gpu.zeros(label, shape, Dtype::F32);
-        let annotation = tensor("annotation", &[rows, steps, 2 * config.hidden])?;
-        let key = tensor("key", &[rows, steps, config.attention])?;
-        let hidden = tensor("state", &[rows, config.hidden])?;
-        let encoder = self.network.encoding_graph(sentences, steps, beam)?;
-        let encode = Program::compile(
-            gpu,
-            &encoder.graph,
-            &ProgramOptions {
-                label: "encode".into(),
-                parameters: Some(&self.parameters),
-                given: &[
-                    (encoder.annotation, annotation.clone()),
-                    (encoder.key, key.clone()),
-                    (encoder.state, hidden.clone()),
-                ],
-                pool: self.pool.clone(),
-                ..ProgramOptions::default()
-            },
-        )?;
-        let state = BeamState::new(gpu, &search)?;
-        let scratch = gpu.zeros("beam scratch", [search.scratch()], Dtype::F32)?;
-        let decoder = self.network.decoding_graph(rows, steps)?;
-        let step = Program::compile_with(
-            gpu,
-            &decoder.graph,
-            &ProgramOptions {
-                label: "decode".into(),
-                parameters: Some(&self.parameters),
-                given: &[
-                    (decoder.tokens, state.tokens.clone()),
-                    (decoder.annotation, annotation),
-                    (decoder.key, key),
-                    (decoder.state, hidden.clone()),
-                    (decoder.lengths, lengths.clone()),
-                ],
-                outputs: &[decoder.logits, decoder.next_state],
-                pool: self.pool.clone(),
-                ..ProgramOptions::default()
-            },
-            |recorder, finish| {
-                search.record(recorder, finish.tensor(decoder.logits)?, &state, &scratch)?;
-                // Each row goes on from the state of the hypothesis that it extends.
-                let gather = Embedding { vocabulary: rows, size: config.hidden, tokens: rows };
-                gather.record(recorder, finish.tensor(decoder.next_state)?, &state.parents, &hidden)
-            },
-        )?;
-        Ok(Decoder { encode, step, lengths, search, state })
+        decoder.run(sources, steps)
     }
 
     /// The alignment weights `[T, S]` of one source and target under teacher forcing, `T` counting the final `<eos>`.
@@ -237,41 +135,5 @@ impl Generator {
         program.write("target_in", &target_in)?;
         program.run(Step::default())?;
         program.read(*weights)
-    }
-}
-
-impl Decoder {
-    /// One hypothesis per sentence to start from; rows behind the last sentence have finished already.
-    fn reset(&self, gpu: &Gpu, sentences: usize, beam: usize) -> Result<()> {
-        self.state.reset(gpu, &self.search)?;
-        let rows = self.search.rows();
-        let finished: Vec<u32> = (0..rows).map(|row| u32::from(row >= sentences * beam)).collect();
-        gpu.write(&self.state.finished, &finished)
-    }
-
-    /// Follows each hypothesis back from its end.
-    fn hypotheses(&self, gpu: &Gpu, sentences: usize, beam: usize, steps: usize) -> Result<Vec<Vec<Hypothesis>>> {
-        let rows = self.state.scores.elements();
-        let scores: Vec<f32> = gpu.read(&self.state.scores)?;
-        let finished: Vec<u32> = gpu.read(&self.state.finished)?;
-        let tokens: Vec<u32> = gpu.read(&self.state.history_tokens)?;
-        let parents: Vec<u32> = gpu.read(&self.state.history_parents)?;
-        let follow = |row: usize| {
-            let (mut at, mut found) = (row, Vec::new());
-            for step in (0..steps).rev() {
-                found.push(tokens[step * rows + at]);
-                at = parents[step * rows + at] as usize;
-            }
-            found.reverse();
-            found.into_iter().take_while(|token| *token != EOS && *token != PAD).collect()
-        };
-        Ok((0..sentences)
-            .map(|sentence| {
-                (sentence * beam..(sentence + 1) * beam)
-                    .filter(|row| scores[*row] > -1e29)
-                    .map(|row| Hypothesis { tokens: follow(row), score: scores[row], finished: finished[row] != 0 })
-                    .collect()
-            })
-            .collect())
     }
 }

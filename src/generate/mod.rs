@@ -1,5 +1,6 @@
 //! From a source to text: greedy and beam search on the device, alignment weights, scores on data.
 
+mod decoder;
 mod evaluate;
 mod fonts;
 mod generator;

@@ -107,6 +107,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::check`].
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        self.count(|counters| counters.waits += 1);
         let polled = self.device().poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
         self.check()?;
         polled.map(|_| ()).map_err(|error| self.explain(error.to_string()))

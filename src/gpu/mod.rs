@@ -53,6 +53,10 @@ pub struct Counters {
     pub dispatches: u64,
     /// Command buffers submitted.
     pub submits: u64,
+    /// Buffers copied back for the host to read.
+    pub readbacks: u64,
+    /// Times that the host waited for the device.
+    pub waits: u64,
 }
 
 /// An opened adapter. Cheap to clone; clones share everything.

@@ -118,18 +118,36 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] or [`Error::DeviceLost`] if the device failed.
     pub fn read<T: Pod>(&self, tensor: &Tensor) -> Result<Vec<T>> {
-        let staging = self.readback_buffer("readback", tensor.bytes())?;
+        self.read_through(&self.readback_buffer("readback", tensor.bytes())?, tensor)
+    }
+
+    /// As [`Gpu::read`], through a [`Gpu::readback_buffer`] that is kept, so that none is made.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub fn read_through<T: Pod>(&self, staging: &wgpu::Buffer, tensor: &Tensor) -> Result<Vec<T>> {
         let mut encoder =
             self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
-        encoder.copy_buffer_to_buffer(tensor.buffer(), tensor.offset(), &staging, 0, tensor.bytes());
+        encoder.copy_buffer_to_buffer(tensor.buffer(), tensor.offset(), staging, 0, tensor.bytes());
         let submission = self.queue().submit([encoder.finish()]);
-        self.count(|counters| counters.submits += 1);
+        self.count_readback();
         staging.slice(..).map_async(wgpu::MapMode::Read, |_| {});
         self.wait(Some(submission))?;
         let mapped = staging
             .slice(..tensor.bytes())
             .get_mapped_range()
             .map_err(|error| Error::Gpu { kernel: "readback".into(), message: error.to_string() })?;
-        Ok(bytemuck::pod_collect_to_vec(&mapped))
+        let values = bytemuck::pod_collect_to_vec(&mapped);
+        drop(mapped);
+        staging.unmap();
+        Ok(values)
+    }
+
+    /// A copy to the host has been submitted.
+    pub(crate) fn count_readback(&self) {
+        self.count(|counters| {
+            counters.submits += 1;
+            counters.readbacks += 1;
+        });
     }
 }

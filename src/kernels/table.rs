@@ -40,10 +40,14 @@ shaders! {
         "additive_attention/energy_backward" [Uniform, Read, Write] additive_attention::energy_backwards;
     ADDITIVE_ATTENTION_SCORE_BACKWARD =
         "additive_attention/score_backward" [Uniform, Read, Read, Read, Read, Read, Write] additive_attention::score_backwards;
-    BEAM_SEARCH = "beam_search" [Uniform, Read, Read, Read, Write] beam_search::candidates;
-    BEAM_SEARCH_COUNT = "beam_search/count" [Uniform, Read, Write, Write] beam_search::counts;
+    BEAM_SEARCH = "beam_search" [Uniform, Read, Write, Write] beam_search::candidates;
+    BEAM_SEARCH_COUNT = "beam_search/count" [Uniform, Write] beam_search::counts;
+    BEAM_SEARCH_GREEDY =
+        "beam_search/greedy" [Uniform, Read, Write, Read, Write, Read, Write] beam_search::choices;
     BEAM_SEARCH_MERGE =
-        "beam_search/merge" [Uniform, Read, Read, Write, Write, Write, Write, Write, Write] beam_search::merges;
+        "beam_search/merge" [Uniform, Read, Write, Read, Write, Read, Write, Write] beam_search::by_width;
+    BEAM_SEARCH_START =
+        "beam_search/start" [Uniform, Read, Write, Read, Write, Read, Write, Read, Write] beam_search::by_width;
     COPY = "copy" [Uniform, Read, Read, Write] copy::specialisations;
     CROSS_ENTROPY = "cross_entropy" [Uniform, Read, Read, Write, Write] cross_entropy::forwards;
     CROSS_ENTROPY_BACKWARD =
@@ -81,4 +85,17 @@ macro_rules! shared {
     };
 }
 
-shared!["attention_tiles", "factored_tanh", "four", "lanes", "linear", "math", "random", "reduce", "step"];
+shared![
+    "attention_tiles",
+    "factored_tanh",
+    "fed",
+    "four",
+    "lanes",
+    "linear",
+    "logits",
+    "math",
+    "random",
+    "reduce",
+    "search",
+    "step"
+];

@@ -10,5 +10,5 @@ pub use config::{Config, Readout};
 pub(crate) use folder::FILES;
 pub use folder::{Model, WEIGHTS};
 pub use parameters::initial;
-pub use seq2seq::{DecodingGraph, EncodingGraph, Seq2Seq, TrainingGraph};
+pub use seq2seq::{DecoderParameters, EncodingGraph, Linear, Seq2Seq, TrainingGraph};
 pub use tensors::{StoredTensor, TensorsByName, load_tensors, read_tensors, write_tensors};

@@ -3,9 +3,9 @@
 
 use super::{Config, Readout};
 use crate::{
-    Result,
-    gpu::{Dtype, Shape},
-    graph::{DecoderInputs, DecoderOutputs, Epilogue, Graph, GruWeights, Value},
+    Error, Result,
+    gpu::{Dtype, Shape, Tensor},
+    graph::{DecoderInputs, DecoderOutputs, Epilogue, Graph, GruWeights, Parameters, Value},
     kernels::matmul::Activation,
 };
 
@@ -34,35 +34,42 @@ pub struct TrainingGraph {
 /// The graph that reads a source, for generation.
 #[derive(Debug)]
 pub struct EncodingGraph {
-    /// Inputs `source`, `lengths` and, for a beam over 1, `rows`: the sentence of each hypothesis.
+    /// Inputs `source` and `lengths`.
     pub graph: Graph,
-    /// `[rows, S, 2H]`
+    /// `[B, S, 2H]`
     pub annotation: Value,
-    /// `[rows, S, A]`
+    /// `[B, S, A]`
     pub key: Value,
-    /// `[rows, H]`
+    /// `[B, H]`
     pub state: Value,
+    /// `[B]`
+    pub lengths: Value,
 }
 
-/// The graph of one step of generation.
-#[derive(Debug)]
-pub struct DecodingGraph {
-    /// From the values below to `logits` and `next_state`.
-    pub graph: Graph,
-    /// The tokens chosen last, `[rows]`.
-    pub tokens: Value,
-    /// `[rows, S, 2H]`
-    pub annotation: Value,
-    /// `[rows, S, A]`
-    pub key: Value,
-    /// `[rows, H]`
-    pub state: Value,
-    /// `[rows]`
-    pub lengths: Value,
-    /// `[rows, 1, W]`
-    pub logits: Value,
-    /// `[rows, H]`
-    pub next_state: Value,
+/// A layer `x W^T + b`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// `[outputs, inputs]`
+    pub weight: Tensor,
+    /// `[outputs]`
+    pub bias: Tensor,
+}
+
+/// The parameters of a step of generation.
+#[derive(Clone, Debug)]
+pub struct DecoderParameters {
+    /// The embedded target words, `[W, E]`.
+    pub words: Tensor,
+    /// Projects a state to a query, `[A, H]`.
+    pub query_weight: Tensor,
+    /// The vector v, `[1, A]`.
+    pub energy: Tensor,
+    /// The cell's `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.
+    pub cell: [Tensor; 4],
+    /// From `[state; context; word]`.
+    pub readout: Option<Linear>,
+    /// To logits.
+    pub output: Linear,
 }
 
 /// What the decoder needs of the source.
@@ -202,48 +209,41 @@ impl Seq2Seq {
         Ok(TrainingGraph { graph, loss, logits, weights, gradients })
     }
 
-    /// The encoder for `sentences` sources; with a `beam` over 1 every sentence's results stand `beam` times in a row.
+    /// The encoder for `sentences` sources.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
-    pub fn encoding_graph(&self, sentences: usize, steps: usize, beam: usize) -> Result<EncodingGraph> {
+    pub fn encoding_graph(&self, sentences: usize, steps: usize) -> Result<EncodingGraph> {
         let mut graph = Graph::new();
-        let encoded = self.layers().encode(&mut graph, sentences, steps, 0.0)?;
-        let [mut annotation, mut key, mut state] = [encoded.annotation, encoded.key, encoded.state];
-        if beam > 1 {
-            let rows = graph.input("rows", [sentences * beam], Dtype::U32);
-            for value in [&mut annotation, &mut key, &mut state] {
-                let mut dims = graph.dims(*value).to_vec();
-                let table = graph.reshape(*value, [sentences, dims.iter().skip(1).product()])?;
-                let repeated = graph.embedding(table, rows)?;
-                dims[0] = sentences * beam;
-                *value = graph.reshape(repeated, dims.as_slice())?;
-            }
-        }
-        Ok(EncodingGraph { graph, annotation, key, state })
+        let Encoded { annotation, key, state, lengths } = self.layers().encode(&mut graph, sentences, steps, 0.0)?;
+        Ok(EncodingGraph { graph, annotation, key, state, lengths })
     }
 
-    /// One step of the decoder for `rows` hypotheses over sources of `steps` tokens.
+    /// What a step of generation reads of a model's parameters.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`].
-    pub fn decoding_graph(&self, rows: usize, steps: usize) -> Result<DecodingGraph> {
-        let (mut graph, mut layers) = (Graph::new(), self.layers());
-        let config = &self.config;
-        let tokens = graph.input("tokens", [rows], Dtype::U32);
-        let lengths = graph.input("lengths", [rows], Dtype::U32);
-        let mut input = |name: &str, shape: &[usize]| graph.input(name, shape, Dtype::F32);
-        let annotation = input("annotation", &[rows, steps, 2 * config.hidden]);
-        let key = input("key", &[rows, steps, config.attention]);
-        let state = input("state", &[rows, config.hidden]);
-        let table = layers.get(&mut graph, "decoder.embedding.weight");
-        let words = graph.embedding(table, tokens)?;
-        let words = graph.reshape(words, [rows, 1, config.embedding])?;
-        let encoded = Encoded { annotation, key, state, lengths };
-        let DecoderOutputs { features, states, .. } = layers.decode(&mut graph, &encoded, words)?;
-        let next_state = graph.select(states, 1)?;
-        let logits = layers.logits(&mut graph, features, 0.0)?;
-        Ok(DecodingGraph { graph, tokens, annotation, key, state, lengths, logits, next_state })
+    /// [`crate::Error::Shape`] for parameters that are not this model's.
+    pub fn decoder_parameters(&self, parameters: &Parameters) -> Result<DecoderParameters> {
+        let get = |name: &str| {
+            parameters.tensor(name).ok_or_else(|| Error::Shape {
+                operation: "decoder_parameters",
+                argument: "parameters",
+                wanted: format!("`{name}` among them"),
+                got: "none of that name".into(),
+            })
+        };
+        let linear = |layer: &str| -> Result<Linear> {
+            Ok(Linear { weight: get(&format!("{layer}.weight"))?, bias: get(&format!("{layer}.bias"))? })
+        };
+        let cell = |part: &str| get(&format!("decoder.cell.{part}"));
+        Ok(DecoderParameters {
+            words: get("decoder.embedding.weight")?,
+            query_weight: get("attention.query.weight")?,
+            energy: get("attention.energy.weight")?,
+            cell: [cell("weight_ih")?, cell("weight_hh")?, cell("bias_ih")?, cell("bias_hh")?],
+            readout: if self.config.readout == Readout::Tanh { Some(linear("readout")?) } else { None },
+            output: linear("output")?,
+        })
     }
 
     /// Teacher forcing of one target of `target_steps` tokens, for its alignment weights `[1, T, S]`.

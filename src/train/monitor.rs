@@ -54,6 +54,7 @@ impl Monitor {
             let _ = sender.send((step, back, result));
         });
         self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.count_readback();
         Ok(())
     }
 

@@ -1,0 +1,58 @@
+// One step of a beam of one: each row goes on with its likeliest token, of equal ones the smallest, and feeds it to the next
+// step. A finished row goes on with <pad> and its score. Past the capacity nothing is changed. One workgroup a row.
+#import linear
+#import reduce
+#import logits
+#import search
+#import fed
+
+struct Params {
+    rows: u32, capacity: u32, classes: u32, step: u32,
+    word: u32, word_offset: u32, word_stride: u32, gates: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read_write> search: array<u32>;
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let workgroup = linear_workgroup(group, groups);
+    let row = min(workgroup, params.rows - 1u);
+    let start = row * params.classes;
+    let ended = search[finished_at(row)] != 0u;
+    let classes = select(params.classes, 0u, ended);
+    var largest = FLOOR;
+    var sum = vec4f();
+    var value = 2.0 * FLOOR;
+    var token = NONE;
+    for (var c = 4u * lane; c < classes; c += 4u * LANES) {
+        let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
+        let inside = at < vec4u(classes);
+        let x = select(vec4f(FLOOR), bounded(start, c), inside);
+        let before = largest;
+        largest = max(largest, max(max(x.x, x.y), max(x.z, x.w)));
+        sum = fma(sum, vec4f(exp(before - largest)), select(vec4f(), exp(x - largest), inside));
+        let open = inside & (at >= vec4u(FIRST_CHOICE));
+        // Tokens ascend, so that only a larger value replaces the one at hand.
+        if (open.x && x.x > value) { value = x.x; token = at.x; }
+        if (open.y && x.y > value) { value = x.y; token = at.y; }
+        if (open.z && x.z > value) { value = x.z; token = at.z; }
+        if (open.w && x.w > value) { value = x.w; token = at.w; }
+    }
+    let maximum = reduce_max(largest, lane);
+    let total = reduce_sum(((sum.x + sum.y) + (sum.z + sum.w)) * exp(largest - maximum), lane);
+    let best = reduce_max(value, lane);
+    let found = reduce_min(select(NONE, token, value == best), lane);
+    let step = search[COUNTER] + params.step;
+    if (workgroup >= params.rows || step >= params.capacity) { return; }
+    let chosen = select(found, PADDING, ended);
+    if (lane == 0u) {
+        let score = bitcast<f32>(search[score_at(row)]);
+        keep(step, row, select(score + ((best - maximum) - log(max(total, 1.0))), score, ended), chosen, row);
+    }
+    feed(row, chosen, lane);
+}
