@@ -3,8 +3,10 @@
 //
 // SUBGROUPS: one subgroup per workgroup computes ROWS x (LANES * COLUMNS * 4) elements in registers; each lane loads its own
 // part of A, and the subgroup passes it round. Otherwise: a workgroup of LANES x GROUPS invocations computes
-// (GROUPS * ROWS) x (LANES * COLUMNS * 4) elements from tiles in workgroup memory.
-// VECTOR: leading dimensions, offsets, batch strides and the extents that rows run over are multiples of 4: 16-byte loads serve.
+// (GROUPS * ROWS) x (LANES * COLUMNS * 4) elements from tiles in workgroup memory. Workgroups run down the rows of C first:
+// neighbours share the columns of B, which stay in a cache, and go through A once per column of tiles.
+// VECTOR_A, VECTOR_B, VECTOR_C: offset, stride, batch stride and row length of that matrix are multiples of 4: 16-byte loads
+// serve. TAIL: K is no multiple of 4.
 #import math
 
 struct Params {
@@ -16,42 +18,85 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-#ifdef VECTOR
+#ifdef VECTOR_A
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;            // [batch, M, K] or [batch, K, M]
-@group(0) @binding(2) var<storage, read> b: array<vec4f>;            // [batch, K, N] or [batch, N, K]
-@group(0) @binding(3) var<storage, read> bias: array<vec4f>;         // [N]
-@group(0) @binding(4) var<storage, read_write> c: array<vec4f>;      // [batch, M, N]
-
-fn load_a(at: u32, end: u32) -> vec4f { return a[at / 4u]; }
-fn load_b(at: u32, end: u32) -> vec4f { return b[at / 4u]; }
-fn load_bias(at: u32) -> vec4f { return bias[min(at, params.n - 4u) / 4u]; }
 #else
 @group(0) @binding(1) var<storage, read> a: array<f32>;              // [batch, M, K] or [batch, K, M]
+#endif
+#ifdef VECTOR_B
+@group(0) @binding(2) var<storage, read> b: array<vec4f>;            // [batch, K, N] or [batch, N, K]
+#else
 @group(0) @binding(2) var<storage, read> b: array<f32>;              // [batch, K, N] or [batch, N, K]
+#endif
+#ifdef VECTOR_C
+@group(0) @binding(3) var<storage, read> bias: array<vec4f>;         // [N]
+@group(0) @binding(4) var<storage, read_write> c: array<vec4f>;      // [batch, M, N]
+#else
 @group(0) @binding(3) var<storage, read> bias: array<f32>;           // [N]
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;        // [batch, M, N]
-
-// Four elements from `at` on; those at `end` and past it are 0, so that neither a tail nor what lies behind it counts.
-fn load_a(at: u32, end: u32) -> vec4f {
-    let i = min(vec4u(at) + vec4u(0u, 1u, 2u, 3u), vec4u(end - 1u));
-    return select(vec4f(), vec4f(a[i.x], a[i.y], a[i.z], a[i.w]), vec4u(at) + vec4u(0u, 1u, 2u, 3u) < vec4u(end));
-}
-fn load_b(at: u32, end: u32) -> vec4f {
-    let i = min(vec4u(at) + vec4u(0u, 1u, 2u, 3u), vec4u(end - 1u));
-    return select(vec4f(), vec4f(b[i.x], b[i.y], b[i.z], b[i.w]), vec4u(at) + vec4u(0u, 1u, 2u, 3u) < vec4u(end));
-}
-fn load_bias(at: u32) -> vec4f {
-    let i = min(vec4u(at) + vec4u(0u, 1u, 2u, 3u), vec4u(params.n - 1u));
-    return vec4f(bias[i.x], bias[i.y], bias[i.z], bias[i.w]);
-}
 #endif
 
-#ifdef VECTOR
-const WIDTH = 4u;                       // a clamped column still has its whole vec4 inside the row
-fn exists(k: u32) -> bool { return true; }      // four steps of k at a time, and K is a multiple of four
+const FOUR = vec4u(0u, 1u, 2u, 3u);
+
+// Steps of k past the end load the last one again, and count as zeros: no branch stands around a load.
+#ifdef TAIL
+fn last(k: u32) -> u32 { return k - min(k, params.k - 1u); }
+fn along(k: u32) -> vec4u { return min(FOUR, vec4u(params.k - 1u - k)); }
+fn held(x: vec4f, k: u32) -> vec4f { return select(vec4f(), x, k < params.k); }
+fn each_held(x: vec4f, k: u32) -> vec4f { return select(vec4f(), x, vec4u(k) + FOUR < vec4u(params.k)); }
 #else
-const WIDTH = 1u;
-fn exists(k: u32) -> bool { return k < params.k; }
+fn last(k: u32) -> u32 { return 0u; }
+fn along(k: u32) -> vec4u { return FOUR; }
+fn held(x: vec4f, k: u32) -> vec4f { return x; }
+fn each_held(x: vec4f, k: u32) -> vec4f { return x; }
+#endif
+
+// Four steps from k on, which lie at `at` and behind; or the four rows from m on at step k, the first of which lies at `at`.
+fn a_along(at: u32, k: u32) -> vec4f {
+#ifdef VECTOR_A
+    return a[at / 4u];
+#else
+    let i = vec4u(at) + along(k);
+    return each_held(vec4f(a[i.x], a[i.y], a[i.z], a[i.w]), k);
+#endif
+}
+fn a_across(at: u32, k: u32, m: u32) -> vec4f {
+    let start = at - last(k) * params.a_stride;
+#ifdef VECTOR_A
+    return held(a[start / 4u], k);
+#else
+    let i = vec4u(start) + min(FOUR, vec4u(params.m - 1u - m));
+    return held(vec4f(a[i.x], a[i.y], a[i.z], a[i.w]), k);
+#endif
+}
+fn b_along(at: u32, k: u32) -> vec4f {
+#ifdef VECTOR_B
+    return b[at / 4u];
+#else
+    let i = vec4u(at) + along(k);
+    return each_held(vec4f(b[i.x], b[i.y], b[i.z], b[i.w]), k);
+#endif
+}
+fn b_across(at: u32, k: u32, n: u32) -> vec4f {
+    let start = at - last(k) * params.b_stride;
+#ifdef VECTOR_B
+    return held(b[start / 4u], k);
+#else
+    let i = vec4u(start) + min(FOUR, vec4u(params.n - 1u - n));
+    return held(vec4f(b[i.x], b[i.y], b[i.z], b[i.w]), k);
+#endif
+}
+
+// The first of four rows or columns, kept inside the matrix: what is loaded past its end is never stored.
+#ifdef VECTOR_A
+fn inside_m(m: u32) -> u32 { return min(m, params.m - 4u); }
+#else
+fn inside_m(m: u32) -> u32 { return min(m, params.m - 1u); }
+#endif
+#ifdef VECTOR_B
+fn inside_n(n: u32) -> u32 { return min(n, params.n - 4u); }
+#else
+fn inside_n(n: u32) -> u32 { return min(n, params.n - 1u); }
 #endif
 
 fn transpose(x: array<vec4f, 4>) -> array<vec4f, 4> {
@@ -62,24 +107,12 @@ fn transpose(x: array<vec4f, 4>) -> array<vec4f, 4> {
         vec4f(x[0].w, x[1].w, x[2].w, x[3].w));
 }
 
-// op(B) at rows k..k+3 (zero past K), columns n..n+3 (clamped).
-fn block_of_b(base: u32, k: u32, n: u32) -> array<vec4f, 4> {
-#ifdef TRANSPOSE_B
-    var block: array<vec4f, 4>;
-    for (var i = 0u; i < 4u; i++) {
-        let start = base + min(n + i, params.n - 1u) * params.b_stride;
-        block[i] = load_b(start + k, start + params.k);
-    }
-    return transpose(block);
+fn load_bias(n: u32) -> vec4f {
+#ifdef VECTOR_C
+    return bias[min(n, params.n - 4u) / 4u];
 #else
-    var block: array<vec4f, 4>;
-    for (var i = 0u; i < 4u; i++) {
-        if (exists(k + i)) {
-            let start = base + (k + i) * params.b_stride;
-            block[i] = load_b(start + min(n, params.n - WIDTH), start + params.n);
-        }
-    }
-    return block;
+    let i = min(vec4u(n) + FOUR, vec4u(params.n - 1u));
+    return vec4f(bias[i.x], bias[i.y], bias[i.z], bias[i.w]);
 #endif
 }
 
@@ -88,10 +121,10 @@ fn store(base: u32, row: u32, column: u32, sum: vec4f) {
     let at = base + row * params.c_stride + column;
     var value = sum;
 #ifdef ACCUMULATE
-#ifdef VECTOR
+#ifdef VECTOR_C
     value += c[at / 4u];
 #else
-    let i = min(vec4u(at) + vec4u(0u, 1u, 2u, 3u), vec4u(at + params.n - 1u - column));
+    let i = vec4u(at) + min(FOUR, vec4u(params.n - 1u - column));
     value += vec4f(c[i.x], c[i.y], c[i.z], c[i.w]);
 #endif
 #endif
@@ -101,7 +134,7 @@ fn store(base: u32, row: u32, column: u32, sum: vec4f) {
 #ifdef SIGMOID
     value = sigmoid4(value);
 #endif
-#ifdef VECTOR
+#ifdef VECTOR_C
     c[at / 4u] = value;
 #else
     c[at] = value.x;
@@ -115,28 +148,10 @@ fn store(base: u32, row: u32, column: u32, sum: vec4f) {
 const PARTS = ROWS / LANES;             // vec4s of A that a lane holds for four steps of k
 const SPAN = ROWS / 4u;                 // groups of four rows
 
-// This lane's share of the ROWS x 4 tile of op(A) at k.
-fn share_of_a(base: u32, row0: u32, k: u32, lane: u32) -> array<vec4f, PARTS> {
-    var share: array<vec4f, PARTS>;
-    for (var p = 0u; p < PARTS; p++) {
-        let i = p * LANES + lane;
-#ifdef TRANSPOSE_A
-        let start = base + (k + i / SPAN) * params.a_stride;
-        if (exists(k + i / SPAN)) {
-            share[p] = load_a(start + min(row0 + (i % SPAN) * 4u, params.m - WIDTH), start + params.m);
-        }
-#else
-        let start = base + min(row0 + i, params.m - 1u) * params.a_stride;
-        share[p] = load_a(start + k, start + params.k);
-#endif
-    }
-    return share;
-}
-
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
-    let row0 = group.y * ROWS;
-    let column0 = (group.x * LANES * COLUMNS + lane) * 4u;
+    let row0 = group.x * ROWS;
+    let column0 = (group.y * LANES * COLUMNS + lane) * 4u;
     let a_base = params.a_offset + group.z * params.a_batch;
     let b_base = params.b_offset + group.z * params.b_batch;
     // Indexed by the loops' own variables: that is what makes compilers unroll them and keep arrays in registers.
@@ -149,35 +164,77 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
             }
         }
     }
-    for (var k = 0u; k < params.k; k += 4u) {
-        var share = share_of_a(a_base, row0, k, lane);
-        var block: array<array<vec4f, 4>, COLUMNS>;
-        for (var j = 0u; j < COLUMNS; j++) { block[j] = block_of_b(b_base, k, column0 + j * LANES * 4u); }
+    // Where this lane's next loads lie.
+    var a_at: array<u32, PARTS>;
+    for (var p = 0u; p < PARTS; p++) {
+        let i = p * LANES + lane;
 #ifdef TRANSPOSE_A
-        for (var kk = 0u; kk < 4u; kk++) {
-            for (var s = 0u; s < SPAN; s++) {
-                let x = subgroupShuffle(share[(kk * SPAN + s) / LANES], (kk * SPAN + s) % LANES);
-                for (var j = 0u; j < COLUMNS; j++) {
-                    let y = block[j][kk];
-                    sum[s][0][j] = fma(x.xxxx, y, sum[s][0][j]);
-                    sum[s][1][j] = fma(x.yyyy, y, sum[s][1][j]);
-                    sum[s][2][j] = fma(x.zzzz, y, sum[s][2][j]);
-                    sum[s][3][j] = fma(x.wwww, y, sum[s][3][j]);
-                }
-            }
-        }
+        a_at[p] = a_base + i / SPAN * params.a_stride + inside_m(row0 + i % SPAN * 4u);
 #else
-        for (var s = 0u; s < SPAN; s++) {
+        a_at[p] = a_base + min(row0 + i, params.m - 1u) * params.a_stride;
+#endif
+    }
+    var b_at: array<array<u32, 4>, COLUMNS>;
+    for (var j = 0u; j < COLUMNS; j++) {
+        for (var i = 0u; i < 4u; i++) {
+            let n = column0 + j * LANES * 4u;
+#ifdef TRANSPOSE_B
+            b_at[j][i] = b_base + min(n + i, params.n - 1u) * params.b_stride;
+#else
+            b_at[j][i] = b_base + i * params.b_stride + inside_n(n);
+#endif
+        }
+    }
+    for (var k = 0u; k < params.k; k += 4u) {
+        // This lane's share of ROWS x 4 elements of op(A).
+        var share: array<vec4f, PARTS>;
+        for (var p = 0u; p < PARTS; p++) {
+#ifdef TRANSPOSE_A
+            let i = p * LANES + lane;
+            share[p] = a_across(a_at[p], k + i / SPAN, inside_m(row0 + i % SPAN * 4u));
+            a_at[p] += 4u * params.a_stride;
+#else
+            share[p] = a_along(a_at[p], k);
+            a_at[p] += 4u;
+#endif
+        }
+        var block: array<array<vec4f, 4>, COLUMNS>;
+        for (var j = 0u; j < COLUMNS; j++) {
             for (var i = 0u; i < 4u; i++) {
-                let x = subgroupShuffle(share[(s * 4u + i) / LANES], (s * 4u + i) % LANES);
-                for (var j = 0u; j < COLUMNS; j++) {
-                    let y = block[j];
+#ifdef TRANSPOSE_B
+                block[j][i] = b_along(b_at[j][i], k);
+                b_at[j][i] += 4u;
+#else
+                block[j][i] = b_across(b_at[j][i], k + i, inside_n(column0 + j * LANES * 4u));
+                b_at[j][i] += 4u * params.b_stride;
+#endif
+            }
+#ifdef TRANSPOSE_B
+            block[j] = transpose(block[j]);
+#endif
+        }
+        // Each sum is read and written once for four steps: most of them live in memory, not in registers.
+        for (var j = 0u; j < COLUMNS; j++) {
+            let y = block[j];
+            for (var s = 0u; s < SPAN; s++) {
+#ifdef TRANSPOSE_A
+                var x: array<vec4f, 4>;
+                for (var i = 0u; i < 4u; i++) {
+                    x[i] = subgroupShuffle(share[(i * SPAN + s) / LANES], (i * SPAN + s) % LANES);
+                }
+                x = transpose(x);
+#endif
+                for (var i = 0u; i < 4u; i++) {
+#ifdef TRANSPOSE_A
+                    let row = x[i];
+#else
+                    let row = subgroupShuffle(share[(s * 4u + i) / LANES], (s * 4u + i) % LANES);
+#endif
                     sum[s][i][j] =
-                        fma(x.wwww, y[3], fma(x.zzzz, y[2], fma(x.yyyy, y[1], fma(x.xxxx, y[0], sum[s][i][j]))));
+                        fma(row.wwww, y[3], fma(row.zzzz, y[2], fma(row.yyyy, y[1], fma(row.xxxx, y[0], sum[s][i][j]))));
                 }
             }
         }
-#endif
     }
     let c_base = params.c_offset + group.z * params.c_batch;
     for (var s = 0u; s < SPAN; s++) {
@@ -196,23 +253,25 @@ const TILE_N = LANES * COLUMNS;         // vec4s
 var<workgroup> a_tile: array<vec4f, DEPTH * TILE_M>;    // [DEPTH, TILE_M]
 var<workgroup> b_tile: array<vec4f, DEPTH * TILE_N>;    // [DEPTH, TILE_N]
 
-// op(A) transposed: rows k..k+3 (zero past K), columns m..m+3 (clamped).
+// op(A) transposed, and op(B): steps k to k + 3, four rows of C from m on, four columns from n on.
 fn block_of_a(base: u32, k: u32, m: u32) -> array<vec4f, 4> {
     var block: array<vec4f, 4>;
 #ifdef TRANSPOSE_A
-    for (var i = 0u; i < 4u; i++) {
-        if (exists(k + i)) {
-            let start = base + (k + i) * params.a_stride;
-            block[i] = load_a(start + min(m, params.m - WIDTH), start + params.m);
-        }
-    }
+    for (var i = 0u; i < 4u; i++) { block[i] = a_across(base + (k + i) * params.a_stride + inside_m(m), k + i, inside_m(m)); }
     return block;
 #else
-    for (var i = 0u; i < 4u; i++) {
-        let start = base + min(m + i, params.m - 1u) * params.a_stride;
-        block[i] = load_a(start + k, start + params.k);
-    }
+    for (var i = 0u; i < 4u; i++) { block[i] = a_along(base + min(m + i, params.m - 1u) * params.a_stride + k, k); }
     return transpose(block);
+#endif
+}
+fn block_of_b(base: u32, k: u32, n: u32) -> array<vec4f, 4> {
+    var block: array<vec4f, 4>;
+#ifdef TRANSPOSE_B
+    for (var i = 0u; i < 4u; i++) { block[i] = b_along(base + min(n + i, params.n - 1u) * params.b_stride + k, k); }
+    return transpose(block);
+#else
+    for (var i = 0u; i < 4u; i++) { block[i] = b_across(base + (k + i) * params.b_stride + inside_n(n), k + i, inside_n(n)); }
+    return block;
 #endif
 }
 
@@ -222,8 +281,8 @@ fn main(
     @builtin(local_invocation_id) local: vec3u,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let row0 = group.y * TILE_M * 4u;
-    let column0 = group.x * TILE_N * 4u;
+    let row0 = group.x * TILE_M * 4u;
+    let column0 = group.y * TILE_N * 4u;
     let a_base = params.a_offset + group.z * params.a_batch;
     let b_base = params.b_offset + group.z * params.b_batch;
     var sum: array<array<vec4f, COLUMNS>, ROWS>;

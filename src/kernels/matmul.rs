@@ -111,7 +111,7 @@ pub struct Tile {
 impl Tile {
     /// The configuration for an adapter and a shape. Few rows take a tile of few rows, so that less of it is thrown away.
     ///
-    /// On lavapipe, two cores, 1024^3: 8 rows 28, 16 rows 42, 32 rows 53 GFLOP/s; past 32 x 64 registers spill.
+    /// On lavapipe 32 rows of 64 columns are best: less shares a load among fewer products, more spills.
     pub fn choose(gpu: &Gpu, m: usize) -> Self {
         tuned(gpu, Self::class(m)).unwrap_or_else(|| Self::of(gpu.tiles(), m))
     }
@@ -163,6 +163,33 @@ impl Tunable for Tile {
     }
 }
 
+/// Which matrices 16-byte loads serve, and whether the last steps of k are fewer than four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Loads {
+    a: bool,
+    b: bool,
+    c: bool,
+    tail: bool,
+}
+
+impl Loads {
+    /// The form that serves it. Of the odd sizes, those of an output layer over an odd vocabulary keep wide loads where they
+    /// can: logits (C is odd), and the gradients of what it multiplies (A is odd). The others share one form.
+    fn served(self) -> Self {
+        if self.b && (self.a || self.c) { self } else { Self { a: false, b: false, c: false, tail: true } }
+    }
+
+    /// Each form that some product takes: a row of `[.., K]` is no multiple of four where K is not.
+    fn every(transpose_a: bool, transpose_b: bool) -> Vec<Self> {
+        let all = (0..16).map(|bits| {
+            let [a, b, c, tail] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
+            let tail = tail && (transpose_a || !a) && !(transpose_b && b);
+            Self { a, b, c, tail }.served()
+        });
+        forms::distinct(all)
+    }
+}
+
 /// The longest sum of one dispatch; longer ones take several. llvmpipe silently ends an invocation after some 65,000 rounds
 /// of all its loops together. Where the inner loops are unrolled, four steps of k are one round; checked modules keep them
 /// as loops, and then it is about 125.
@@ -187,10 +214,13 @@ impl Matmul {
         }
     }
 
-    fn specialisation(&self, tile: Tile, vector: bool) -> Specialisation {
+    fn specialisation(&self, tile: Tile, loads: Loads) -> Specialisation {
         Specialisation::new()
             .define_if(tile.subgroups, "SUBGROUPS")
-            .define_if(vector, "VECTOR")
+            .define_if(loads.a, "VECTOR_A")
+            .define_if(loads.b, "VECTOR_B")
+            .define_if(loads.c, "VECTOR_C")
+            .define_if(loads.tail, "TAIL")
             .define_if(self.transpose_a, "TRANSPOSE_A")
             .define_if(self.transpose_b, "TRANSPOSE_B")
             .define_if(self.accumulate, "ACCUMULATE")
@@ -237,8 +267,12 @@ impl Matmul {
                 got: bias.shape().to_string(),
             });
         }
-        let extents = [a_columns, b_columns, self.n, self.k];
-        let vector = a.aligned() && b.aligned() && c.aligned() && extents.iter().all(|extent| extent % 4 == 0);
+        let loads = Loads {
+            a: a.aligned() && a_columns % 4 == 0,
+            b: b.aligned() && b_columns % 4 == 0,
+            c: c.aligned() && self.n.is_multiple_of(4),
+            tail: !self.k.is_multiple_of(4),
+        };
         if self.k > longest(recorder.gpu(), &tile) {
             return self.record_in_parts(recorder, tile, a, b, bias, c);
         }
@@ -251,10 +285,10 @@ impl Matmul {
         params.push(u32::from(bias.is_some()));
         recorder.dispatch(&Launch {
             kernel: &MATMUL,
-            specialisation: self.specialisation(tile, vector),
+            specialisation: self.specialisation(tile, loads.served()),
             params: &params,
             tensors: &[a.tensor, b.tensor, bias.unwrap_or(b.tensor), c.tensor],
-            workgroups: [word(self.n.div_ceil(tile.width())), word(self.m.div_ceil(tile.height())), word(self.batch)],
+            workgroups: [word(self.m.div_ceil(tile.height())), word(self.n.div_ceil(tile.width())), word(self.batch)],
             cost: self.cost(),
         })
     }
@@ -286,10 +320,11 @@ pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let mut all = Vec::new();
     for tile in Tile::every(tiles) {
         for activation in [Activation::None, Activation::Tanh, Activation::Sigmoid] {
-            for bits in 0..16 {
-                let [transpose_a, transpose_b, accumulate, vector] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
+            for bits in 0..8 {
+                let [transpose_a, transpose_b, accumulate] = [1, 2, 4].map(|bit| bits & bit != 0);
                 let product = Matmul { transpose_a, transpose_b, accumulate, activation, ..Matmul::default() };
-                all.push(product.specialisation(tile, vector));
+                let loads = Loads::every(transpose_a, transpose_b);
+                all.extend(loads.into_iter().map(|loads| product.specialisation(tile, loads)));
             }
         }
     }
