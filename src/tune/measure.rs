@@ -148,3 +148,76 @@ fn time(gpu: &Gpu, runner: &Runner, repeats: usize) -> Result<f64> {
     gpu.wait(last)?;
     Ok(start.elapsed().as_secs_f64() * 1e3 / repeats as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        GpuOptions,
+        gpu::Recorder,
+        graph::{Context, Operation},
+        kernels::{copy::Copy, matmul::Matrix},
+    };
+
+    /// Copies its input as often as its tile says; 0 leaves the output wrong.
+    #[derive(Debug)]
+    struct Repeated;
+
+    const ROWS: usize = 64;
+    const COLUMNS: usize = 4096;
+
+    impl Operation for Repeated {
+        fn name(&self) -> &'static str {
+            "repeated"
+        }
+
+        fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+            let times = recorder.gpu().tile_table().get("repeated", "any").and_then(Value::as_u64).unwrap_or(10);
+            let copy = Copy { rows: ROWS, columns: COLUMNS, batch: 1 };
+            let (from, to) = (Matrix::rows(&context.inputs[0]), Matrix::rows(&context.outputs[0]));
+            (0..times).try_for_each(|_| copy.record(recorder, from, None, to))
+        }
+    }
+
+    fn found(others: &[u64], stop: &dyn Fn() -> bool) -> (Option<Row>, Vec<String>) {
+        let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+        let subject = Subject {
+            shape: &[],
+            class: |_| "any",
+            tile: |_, _| json!(10),
+            build: |problem, _| {
+                let input = problem.values([ROWS, COLUMNS], 1.0);
+                Ok(vec![problem.graph.push_one(Repeated, &[input], [ROWS, COLUMNS])])
+            },
+        };
+        let tiles: Vec<_> = [10].iter().chain(others).map(|times| json!(times)).collect();
+        let mut refused = Vec::new();
+        let tiles: Vec<_> = tiles.iter().collect();
+        let row = fastest(&gpu, "repeated", &subject, &tiles, stop, &mut |why| refused.push(why)).unwrap();
+        (row, refused)
+    }
+
+    #[test]
+    fn the_fastest_is_found_and_what_is_wrong_is_not_chosen() {
+        let (row, refused) = found(&[0, 20, 2], &|| false);
+        let row = row.unwrap();
+        assert_eq!((row.default.tile, row.best.tile), (json!(10), json!(2)));
+        assert!(row.best.ms < row.default.ms / 2.0, "{} {}", row.best.ms, row.default.ms);
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].starts_with("repeated any, 0: repeated: wrong by"), "{refused:?}");
+    }
+
+    #[test]
+    fn what_is_slower_leaves_the_default() {
+        let (row, refused) = found(&[40], &|| false);
+        let row = row.unwrap();
+        assert_eq!((&row.best, refused), (&row.default, Vec::new()));
+        let mut table = TileTable::default();
+        table.set("repeated", "any", Some(json!(3)));
+        row.enter(&mut table);
+        assert!(table.is_empty());
+        assert_eq!(found(&[40], &|| true).0, None, "stopped");
+    }
+}
