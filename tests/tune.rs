@@ -6,7 +6,7 @@ use std::{cell::Cell, fs, path::Path};
 
 use serde_json::{Value, json};
 use softalign::{
-    Gpu,
+    Gpu, GpuOptions,
     gpu::{TileTable, tuner},
     kernels::{TUNABLE, Tunable as _, matmul::Tile, unusable},
     tune::{self, Event},
@@ -140,4 +140,17 @@ fn a_measurement_proves_then_times_and_can_be_stopped() {
     assert_eq!(found.get(), 1, "it stops when told to");
     assert_eq!(unusable(gpu, &table), None);
     assert!(gpu.tile_table().is_empty(), "nothing is tuned behind anybody's back");
+}
+
+/// Of the forms for subgroups and of those that every adapter can run.
+#[test]
+fn every_candidate_is_right() {
+    for portable in [false, true] {
+        let gpu = Gpu::open(&GpuOptions { portable, ..GpuOptions::default() }).unwrap();
+        for kernel in TUNABLE {
+            for tile in (kernel.candidates)(gpu.tiles()) {
+                tune::prove(&gpu, kernel, &tile).unwrap_or_else(|error| panic!("{}: {error}", tune::describe(&tile)));
+            }
+        }
+    }
 }

@@ -103,8 +103,12 @@ impl Tunable for Tile {
     const KERNEL: &'static str = "gru";
     const CLASSES: &'static [&'static str] = &["rows <= 8", "rows <= 16", "rows > 16"];
 
+    /// On GPUs a step is small: smaller tiles fill more of the card, larger ones read the weights less often.
     fn candidates(tiles: &Tiles) -> Vec<Self> {
-        forms::distinct([8, 16, 32].map(|rows| Self::of(tiles, rows)))
+        let defaults = [8, 16, 32].map(|rows| Self::of(tiles, rows));
+        let in_workgroup_memory = |[lanes, groups]: [u32; 2]| Self { lanes, groups, ..defaults[0] };
+        let others = [[8, 4], [8, 16], [16, 8]].map(in_workgroup_memory);
+        forms::distinct(defaults.into_iter().chain(others.into_iter().filter(|_| tiles.subgroup.is_none())))
     }
 }
 

@@ -158,8 +158,14 @@ impl Tunable for Tile {
     const KERNEL: &'static str = "matmul";
     const CLASSES: &'static [&'static str] = &["m <= 8", "m <= 16", "m <= 64", "m > 64"];
 
+    /// On GPUs: few large tiles reuse more, many small ones fill more of the card. On RDNA2 none spills or takes more than 96
+    /// registers; 16 x 16 invocations of 8 rows need all of 16 KiB.
     fn candidates(tiles: &Tiles) -> Vec<Self> {
-        forms::distinct([8, 16, 32].map(|m| Self::of(tiles, m)))
+        let defaults = [8, 16, 32].map(|m| Self::of(tiles, m));
+        let in_workgroup_memory =
+            |[lanes, groups, rows, columns]: [u32; 4]| Self { lanes, groups, rows, columns, ..defaults[0] };
+        let others = [[16, 16, 4, 1], [16, 16, 4, 2], [16, 8, 8, 2], [16, 16, 8, 2]].map(in_workgroup_memory);
+        forms::distinct(defaults.into_iter().chain(others.into_iter().filter(|_| tiles.subgroup.is_none())))
     }
 }
 

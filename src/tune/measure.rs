@@ -96,6 +96,9 @@ pub(super) fn fastest(
     if !race(gpu, &mut runners, repeats, stop)? {
         return Ok(None);
     }
+    for runner in &runners {
+        tracing::debug!("{kernel} {class}, {}: {:.3} ms", describe(&runner.tile), runner.median());
+    }
     // The winner of many is partly a winner by luck: it must win again, against the default alone.
     let winner = (1..runners.len()).min_by(|a, b| runners[*a].median().total_cmp(&runners[*b].median()));
     let wins = |winner: f64, default: f64| winner < default * (1.0 - MARGIN);

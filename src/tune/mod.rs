@@ -193,7 +193,10 @@ fn fatal<T>(result: Result<T>) -> Result<Result<T, String>> {
 }
 
 /// Runs a kernel's checks with one tile for every shape.
-fn prove(gpu: &Gpu, kernel: &TunableKernel, tile: &Value) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Data`] for a wrong result; what the device reports.
+pub fn prove(gpu: &Gpu, kernel: &TunableKernel, tile: &Value) -> Result<()> {
     let mut table = TileTable::default();
     for class in kernel.classes {
         table.set(kernel.name, class, Some(tile.clone()));
