@@ -30,7 +30,7 @@ fn help_names_every_subcommand() {
     let output = run(&["--help"]);
     let (stdout, _) = texts(&output);
     assert!(output.status.success());
-    for name in ["devices", "validate", "tune", "shaders", "--adapter", "--untuned", "--checked", "--trace"] {
+    for name in ["devices", "validate", "tune", "bench", "shaders", "--adapter", "--untuned", "--checked", "--trace"] {
         assert!(stdout.contains(name), "{name} is missing from\n{stdout}");
     }
     assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
@@ -86,6 +86,41 @@ fn validate_writes_its_table_and_json() {
         assert_eq!(row["cases"], 2);
         assert_eq!(row["passed"], true);
     }
+}
+
+#[test]
+fn bench_writes_its_table_and_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("figures.json");
+    let output = softalign(&["bench", "--only", "dropout/*/fwd", "--only", "beam_search/B64_K1", "--json"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    for part in ["fused multiply-add", "of ceiling", "dropout/", "All 2 outputs agree"] {
+        assert!(stdout.contains(part), "{part} is missing from\n{stdout}");
+    }
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert!(report["adapter"].is_string());
+    let ceilings = &report["ceilings"];
+    let names = ["fma_gflops", "storage_gbps", "copy_gbps", "reciprocal_gops", "exp_gops", "tanh_gops", "submit_us"];
+    for name in names {
+        assert!(ceilings[name].as_f64().is_some_and(|rate| rate > 0.0), "{name}: {ceilings}");
+    }
+    assert!(ceilings["dispatch_us"].is_number());
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        for name in ["ms", "spread_ms", "gflops", "gbps", "ceiling_percent", "dispatches", "submits", "bytes", "error"]
+        {
+            assert!(row[name].is_number(), "{name}: {row}");
+        }
+        assert!(row["failure"].is_null() && row["workload"].is_string(), "{row}");
+    }
+
+    let output = run(&["bench", "--only", "no-such-workload"]);
+    refused(&output, 1, &["no-such-workload", "W1/1024x1024x1024", "cross_entropy"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A subcommand is a file with `pub struct Args` (`clap::Args`) and `pub fn run(Args, &Global) -> Result<ExitCode>`; it is
 //! added by a `mod` line, a variant of [`Command`] and an arm of [`Command::run`].
 
+mod bench;
 mod devices;
 mod evaluate;
 mod generate;
@@ -74,6 +75,8 @@ enum Command {
     Devices,
     /// Compare every kernel, forward and backward, with the CPU reference on random shapes.
     Validate(validate::Args),
+    /// Measure every kernel, the model's training and its generation, and set them against what the adapter can do.
+    Bench(bench::Args),
     /// Measure which tiles are fast on this adapter, and keep them for the commands that follow.
     Tune(tune::Args),
     /// Write every specialisation of every shader as plain WGSL.
@@ -88,6 +91,7 @@ impl Command {
             Self::Evaluate(args) => evaluate::run(args, global),
             Self::Devices => devices::run(),
             Self::Validate(args) => validate::run(args, global),
+            Self::Bench(args) => bench::run(args, global),
             Self::Tune(args) => tune::run(&args, global),
             Self::Shaders(args) => shaders::run(&args),
         }

@@ -12,9 +12,14 @@ pub fn table(header: impl IntoIterator<Item = impl ToString>) -> Table {
     table
 }
 
+/// A figure.
+pub fn number(text: impl ToString) -> Cell {
+    Cell::new(text).set_alignment(comfy_table::CellAlignment::Right)
+}
+
 /// An error or a tolerance, with as many digits as mean something.
 pub fn error(value: f64) -> Cell {
-    Cell::new(format!("{value:.1e}")).set_alignment(comfy_table::CellAlignment::Right)
+    number(format!("{value:.1e}"))
 }
 
 /// `pass` or `FAIL`.

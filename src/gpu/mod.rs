@@ -8,6 +8,7 @@ mod ring;
 pub mod shader;
 mod tensor;
 pub mod tiles;
+mod timer;
 mod transfer;
 mod trusted;
 pub mod tuner;
@@ -21,6 +22,7 @@ pub use ring::Ring;
 pub use shader::{Binding, Shader, Shared, Specialisation};
 pub use tensor::{Dtype, ELEMENT, Shape, Tensor};
 pub use tiles::Tiles;
+pub use timer::{Timed, Timer};
 pub use tuner::TileTable;
 
 use crate::{Error, Result};

@@ -172,7 +172,7 @@ fn warm_up(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<()> {
     for (done, dispatch) in cold.into_iter().enumerate() {
         gpu.note_submission(&format!("compiling {}", dispatch.pipeline.label), 0);
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encode(&mut encoder, "warm-up", [(dispatch, [0, 0, 0])]);
+        encode(&mut encoder, "warm-up", None, [(dispatch, [0, 0, 0])]);
         gpu.queue().submit([encoder.finish()]);
         gpu.wait(None)?;
         if done + 1 < total && reported.elapsed().as_secs_f32() > 1.0 {
@@ -201,10 +201,10 @@ fn whole(dispatches: &[Dispatch]) -> impl Iterator<Item = (&Dispatch, [u32; 3])>
 fn encode<'a>(
     encoder: &mut wgpu::CommandEncoder,
     label: &str,
+    timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
     dispatches: impl IntoIterator<Item = (&'a Dispatch, [u32; 3])>,
 ) {
-    let mut pass =
-        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes });
     let mut current: Option<&Arc<Pipeline>> = None;
     for (dispatch, [x, y, z]) in dispatches {
         if !current.is_some_and(|pipeline| Arc::ptr_eq(pipeline, &dispatch.pipeline)) {
@@ -252,6 +252,11 @@ impl Recording {
         self.dispatches.len()
     }
 
+    /// The number of submits that they are split into.
+    pub fn submits(&self) -> usize {
+        self.splits.len()
+    }
+
     /// The cost of all dispatches together.
     pub fn cost(&self) -> Cost {
         let mut sum = Cost::default();
@@ -266,7 +271,16 @@ impl Recording {
 
     /// Encodes all dispatches as one compute pass of the caller's encoder.
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
-        encode(encoder, &self.label, whole(&self.dispatches));
+        self.encode_timed(encoder, None);
+    }
+
+    /// As [`Recording::encode`], with the device's time written before and after.
+    pub fn encode_timed(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+    ) {
+        encode(encoder, &self.label, timestamp_writes, whole(&self.dispatches));
         self.gpu.count(|counters| counters.dispatches += self.dispatches.len() as u64);
     }
 
@@ -301,7 +315,7 @@ impl Recording {
         let mut start = 0;
         let mut submission = None;
         for end in &self.splits {
-            encode(&mut current, &self.label, whole(&self.dispatches[start..*end]));
+            encode(&mut current, &self.label, None, whole(&self.dispatches[start..*end]));
             start = *end;
             let full = std::mem::replace(&mut current, encoder());
             submission = Some(gpu.queue().submit([full.finish()]));
@@ -323,7 +337,7 @@ impl Recording {
             let start = Instant::now();
             let mut encoder =
                 gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&label) });
-            encode(&mut encoder, &label, [(dispatch, dispatch.workgroups)]);
+            encode(&mut encoder, &label, None, [(dispatch, dispatch.workgroups)]);
             submission = gpu.queue().submit([encoder.finish()]);
             gpu.wait(Some(submission.clone()))?;
             tracing::debug!("{label}: {:.3} ms", start.elapsed().as_secs_f64() * 1e3);

@@ -4,6 +4,7 @@ pub mod adam;
 pub mod additive_attention;
 pub mod attentional_decoder;
 pub mod beam_search;
+pub mod ceiling;
 pub mod copy;
 pub mod cross_entropy;
 pub mod dot_product_attention;

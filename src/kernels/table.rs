@@ -2,8 +2,8 @@
 //! its name: [`Shader::kernel`].
 
 use super::{
-    adam, additive_attention, beam_search, copy, cross_entropy, dot_product_attention, dropout, embedding, gru, matmul,
-    pointwise, reduction, softmax,
+    adam, additive_attention, beam_search, ceiling, copy, cross_entropy, dot_product_attention, dropout, embedding,
+    gru, matmul, pointwise, reduction, softmax,
 };
 use crate::gpu::{
     Binding::{Read, Uniform, Write},
@@ -48,6 +48,8 @@ shaders! {
         "beam_search/merge" [Uniform, Read, Write, Read, Write, Read, Write, Write] beam_search::by_width;
     BEAM_SEARCH_START =
         "beam_search/start" [Uniform, Read, Write, Read, Write, Read, Write, Read, Write] beam_search::by_width;
+    CEILING_ARITHMETIC = "ceiling/arithmetic" [Uniform, Write] ceiling::arithmetics;
+    CEILING_MEMORY = "ceiling/memory" [Uniform, Read, Write] ceiling::memories;
     COPY = "copy" [Uniform, Read, Read, Write] copy::specialisations;
     CROSS_ENTROPY = "cross_entropy" [Uniform, Read, Read, Write, Write] cross_entropy::forwards;
     CROSS_ENTROPY_BACKWARD =

@@ -1,0 +1,19 @@
+//! How near each kernel comes to what an adapter can do: what `softalign bench` runs, for those who embed the crate as well.
+//!
+//! [`Ceilings::measure`] reads the adapter's own limits with microkernels. A [`Workload`] is measured by [`Workload::measure`],
+//! which first compares the very output that it is going to time with the CPU reference: a wrong output gives a row that says
+//! so, and has no time. [`workloads`] lists those with names, for which other systems' figures are known.
+
+mod ceilings;
+mod measure;
+mod problem;
+mod report;
+mod sample;
+mod workload;
+mod workloads;
+
+pub use ceilings::Ceilings;
+pub use measure::{Clock, Timing};
+pub use report::{Bound, Report, Row};
+pub use workload::{Check, Subject, Work, Workload};
+pub use workloads::workloads;

@@ -1,0 +1,46 @@
+//! The workloads with names. W1 to W7 are those for which figures of other systems are known; the other kernels come at the
+//! shapes that the default model gives them.
+
+mod additive_attention;
+mod attentional_decoder;
+mod dot_product_attention;
+mod gru;
+mod matmul;
+mod others;
+mod softmax;
+
+use super::Workload;
+
+/// Sums here are up to 10,000 products long, and errors relative to the largest value: any of them stays well below.
+pub(super) const TOLERANCE: f64 = 1e-5;
+
+/// Every workload, in the order of the table.
+pub fn workloads() -> Vec<Workload> {
+    let mut all = matmul::workloads();
+    all.extend(additive_attention::workloads());
+    all.extend(softmax::workloads());
+    all.extend(gru::workloads());
+    all.extend(dot_product_attention::workloads());
+    all.extend(attentional_decoder::workloads());
+    all.extend(others::workloads());
+    all
+}
+
+/// Which passes a row times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passes {
+    Forward,
+    /// Forward and backward, one after the other.
+    Both,
+}
+
+impl Passes {
+    const ALL: [Self; 2] = [Self::Forward, Self::Both];
+
+    fn key(self) -> &'static str {
+        match self {
+            Self::Forward => "fwd",
+            Self::Both => "fwdbwd",
+        }
+    }
+}

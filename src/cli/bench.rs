@@ -1,0 +1,204 @@
+//! `softalign bench`: how near each kernel comes to what the adapter can do.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use comfy_table::Table;
+use glob::Pattern;
+use softalign::bench::{self, Ceilings, Clock, Report, Row, Workload};
+use softalign::gpu::adapter;
+use softalign::{Error, Gpu, Result};
+
+use super::{Global, open, output, progress::Bar, table};
+
+/// How long one row is repeated. Slow adapters take longer, since every row is repeated a few times.
+const BUDGET: Duration = Duration::from_millis(700);
+
+/// Options of `softalign bench`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Measure workloads whose name contains this, or matches it as a pattern with `*` and `?`; may be given several times.
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
+    only: Vec<Only>,
+    /// Write the figures as JSON too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone)]
+struct Only {
+    text: String,
+    pattern: Pattern,
+}
+
+fn pattern(text: &str) -> Result<Only, glob::PatternError> {
+    Ok(Only { text: text.to_owned(), pattern: Pattern::new(text)? })
+}
+
+impl Only {
+    fn matches(&self, key: &str) -> bool {
+        key.contains(&self.text) || self.pattern.matches(key)
+    }
+}
+
+/// Measures; the exit code is 1 if an output is wrong.
+///
+/// # Errors
+/// No adapter, a lost device, a pattern that names nothing, or a file that cannot be written.
+pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
+    let mut workloads = bench::workloads();
+    for only in &args.only {
+        if !workloads.iter().any(|workload| only.matches(workload.key())) {
+            let known: Vec<_> = workloads.iter().map(Workload::key).collect();
+            let message = format!("no workload's name contains or matches it. There are:\n{}", known.join("\n"));
+            return Err(Error::data(format!("--only {}", only.text), message));
+        }
+    }
+    workloads.retain(|workload| args.only.is_empty() || args.only.iter().any(|only| only.matches(workload.key())));
+    let gpu = open(global)?;
+    let (report, lost) = measure(&gpu, &workloads, global)?;
+    if let Some(path) = &args.json {
+        report.write(path)?;
+    }
+    print(&report)?;
+    match lost {
+        Some(lost) => Err(lost),
+        None if report.rows.iter().any(|row| row.failure.is_some()) => Ok(ExitCode::FAILURE),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// What was measured, and why the rest was not.
+fn measure(gpu: &Gpu, workloads: &[Workload], global: &Global) -> Result<(Report, Option<Error>)> {
+    let mut bar = Bar::new(global, Some(workloads.len() as u64), "workloads");
+    bar.update(0, "ceilings");
+    let ceilings = Ceilings::measure(gpu)?;
+    let mut report = Report { adapter: adapter::describe(gpu.info()), ceilings, rows: Vec::new() };
+    for (done, workload) in (0..).zip(workloads) {
+        bar.update(done, workload.key());
+        match workload.measure(gpu, &ceilings, BUDGET) {
+            Ok(row) => {
+                if let Some(failure) = &row.failure {
+                    bar.println(&format!("{}: {failure}", row.workload));
+                }
+                report.rows.push(row);
+            }
+            Err(lost) => return Ok((report, Some(lost))),
+        }
+    }
+    Ok((report, None))
+}
+
+fn print(report: &Report) -> Result<()> {
+    output::print(&ceilings(&report.ceilings).to_string())?;
+    output::print(&rows(&report.rows).to_string())?;
+    let failed: Vec<_> = report.rows.iter().filter(|row| row.failure.is_some()).collect();
+    if failed.is_empty() {
+        return output::print(&format!("All {} outputs agree with the CPU reference.", report.rows.len()));
+    }
+    output::print(&format!("{} of {} workloads failed:", failed.len(), report.rows.len()))?;
+    for row in failed {
+        output::print(&format!("{}: {}", row.workload, row.failure.as_deref().unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+fn ceilings(ceilings: &Ceilings) -> Table {
+    let Ceilings { fma_gflops, reciprocal_gops, exp_gops, tanh_gops, storage_gbps, copy_gbps, .. } = *ceilings;
+    let mut table = table::table(["ceiling", "measured"]);
+    for (name, value, unit) in [
+        ("fused multiply-add", fma_gflops, "GFLOP/s"),
+        ("reciprocal", reciprocal_gops, "G/s"),
+        ("exponential", exp_gops, "G/s"),
+        ("tanh", tanh_gops, "G/s"),
+        ("storage read", storage_gbps, "GB/s"),
+        ("storage copied, read + written", copy_gbps, "GB/s"),
+        ("one more dispatch", ceilings.dispatch_us, "us"),
+        ("submit and wait", ceilings.submit_us, "us"),
+    ] {
+        table.add_row([name.into(), table::number(format!("{} {unit}", digits(value)))]);
+    }
+    table
+}
+
+fn rows(rows: &[Row]) -> Table {
+    let mut table = table::table([
+        "workload",
+        "ms",
+        "spread",
+        "GFLOP/s",
+        "GB/s",
+        "tokens/s",
+        "of ceiling",
+        "dispatches",
+        "submits",
+        "memory",
+        "beside in/out",
+        "clock",
+    ]);
+    for row in rows {
+        let figure = |value: Option<f64>| table::number(value.map(digits).unwrap_or_default());
+        let clock = match (row.clock, &row.failure) {
+            (_, Some(_)) => table::verdict(false),
+            (Some(Clock::Device), _) => "device".into(),
+            (Some(Clock::Wall), _) => "wall".into(),
+            (None, None) => "".into(),
+        };
+        table.add_row([
+            row.workload.as_str().into(),
+            figure(row.ms),
+            table::number(
+                row.ms
+                    .zip(row.spread_ms)
+                    .map(|(ms, spread)| format!("{:.0} %", 100.0 * spread / ms))
+                    .unwrap_or_default(),
+            ),
+            figure(row.gflops),
+            figure(row.gbps),
+            figure(row.tokens_per_s),
+            table::number(row.ceiling_percent.map(|percent| format!("{percent:.0} %")).unwrap_or_default()),
+            table::number(row.dispatches.to_string()),
+            table::number(row.submits.to_string()),
+            table::number(megabytes(row.bytes)),
+            table::number(megabytes(row.scratch_bytes)),
+            clock,
+        ]);
+    }
+    table
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", digits(bytes as f64 / 1e6))
+}
+
+/// Three digits, but all of those before the point.
+fn digits(value: f64) -> String {
+    let decimals = match value.abs() {
+        magnitude if magnitude >= 99.95 || magnitude == 0.0 => 0,
+        magnitude if magnitude >= 9.995 => 1,
+        magnitude if magnitude >= 0.9995 => 2,
+        _ => 3,
+    };
+    format!("{value:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_as_many_digits_as_mean_something() {
+        assert_eq!(
+            [1234.5, 99.96, 12.34, 1.234, 0.01234, 0.0].map(digits),
+            ["1234", "100", "12.3", "1.23", "0.012", "0"]
+        );
+    }
+
+    #[test]
+    fn a_pattern_is_part_of_a_name_or_matches_all_of_it() {
+        for (text, matches) in [("W1/", true), ("1024", true), ("W1/*/nt", true), ("W1/*/tn", false), ("w1", false)] {
+            assert_eq!(pattern(text).unwrap().matches("W1/1024x1024x1024/nt"), matches, "{text}");
+        }
+    }
+}

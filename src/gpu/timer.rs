@@ -1,0 +1,100 @@
+//! How long the device takes: by its own clock, where it has one, and by the wall's.
+
+use std::time::{Duration, Instant};
+
+use super::{Gpu, Recording};
+use crate::{Error, Result};
+
+/// Bytes of a timestamp.
+const TIMESTAMP: u64 = 8;
+
+/// How long one run took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Timed {
+    /// From submit to the end of waiting.
+    pub wall: Duration,
+    /// Between the device's timestamps before and after the dispatches. Some drivers write nonsense: compare it with `wall`.
+    pub device: Option<Duration>,
+}
+
+/// Runs recordings and measures them.
+#[derive(Debug)]
+pub struct Timer {
+    gpu: Gpu,
+    clock: Option<Clock>,
+}
+
+#[derive(Debug)]
+struct Clock {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    readback: wgpu::Buffer,
+}
+
+impl Timer {
+    /// A timer; it uses the device's clock if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when memory runs out.
+    pub fn new(gpu: &Gpu) -> Result<Self> {
+        let clock = if gpu.device().features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+            Some(Clock {
+                queries: gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
+                    label: Some("timer"),
+                    ty: wgpu::QueryType::Timestamp,
+                    count: 2,
+                }),
+                resolved: gpu.raw_buffer("timestamps", 2 * TIMESTAMP, usage)?,
+                readback: gpu.readback_buffer("timestamps", 2 * TIMESTAMP)?,
+            })
+        } else {
+            None
+        };
+        Ok(Self { gpu: gpu.clone(), clock })
+    }
+
+    /// Runs a recording once, and waits for it.
+    ///
+    /// # Errors
+    /// As [`Recording::submit`] and [`Gpu::wait`].
+    pub fn run(&self, recording: &Recording) -> Result<Timed> {
+        let gpu = &self.gpu;
+        let Some(clock) = self.clock.as_ref().filter(|_| recording.submits() == 1) else {
+            let start = Instant::now();
+            let submission = recording.submit(0)?;
+            gpu.wait(Some(submission))?;
+            return Ok(Timed { wall: start.elapsed(), device: None });
+        };
+        let start = Instant::now();
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("timer") });
+        let writes = wgpu::ComputePassTimestampWrites {
+            query_set: &clock.queries,
+            beginning_of_pass_write_index: Some(0),
+            end_of_pass_write_index: Some(1),
+        };
+        recording.encode_timed(&mut encoder, Some(writes));
+        encoder.resolve_query_set(&clock.queries, 0..2, &clock.resolved, 0);
+        encoder.copy_buffer_to_buffer(&clock.resolved, 0, &clock.readback, 0, 2 * TIMESTAMP);
+        let submission = gpu.queue().submit([encoder.finish()]);
+        gpu.count(|counters| counters.submits += 1);
+        gpu.wait(Some(submission))?;
+        let wall = start.elapsed();
+        clock.readback.slice(..).map_async(wgpu::MapMode::Read, |_| {});
+        gpu.wait(None)?;
+        let ticks: Vec<u64> = {
+            let mapped = clock.readback.slice(..2 * TIMESTAMP).get_mapped_range();
+            let mapped = mapped.map_err(|error| Error::Gpu { kernel: "timer".into(), message: error.to_string() })?;
+            bytemuck::pod_collect_to_vec(&mapped)
+        };
+        clock.readback.unmap();
+        let device = match ticks[..] {
+            [start, end] if end > start => {
+                let nanoseconds = (end - start) as f64 * f64::from(gpu.queue().get_timestamp_period());
+                Duration::try_from_secs_f64(nanoseconds * 1e-9).ok()
+            }
+            _ => None,
+        };
+        Ok(Timed { wall, device })
+    }
+}
