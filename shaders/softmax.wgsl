@@ -1,33 +1,30 @@
 // y = softmax of the first lengths[row] columns of each row of x; 0 in the others, and in a row without any finite element.
-// One workgroup a row. VECTOR: columns are a multiple of 4, and 16-byte loads serve. REGISTERS: a row fits into HELD vec4s
-// of each invocation, and is read once; otherwise twice. LENGTHS: there are lengths.
+// One workgroup a row. VECTOR, WIDE: columns are a multiple of a piece. REGISTERS: a row fits into HELD vec4s of each
+// invocation, and is read once; otherwise twice. LENGTHS: there are lengths.
 #import linear
+#import pieces
 #import reduce
 
 struct Params { rows: u32, columns: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<Word>;             // [rows, columns]
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;        // [rows]
+@group(0) @binding(3) var<storage, read_write> y: array<Word>;       // [rows, columns]
+
 #ifdef VECTOR
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;            // [rows, columns]
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;        // [rows]
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;      // [rows, columns]
-
-fn load(start: u32, c: u32) -> vec4f { return x[(start + min(c, params.columns - 4u)) / 4u]; }
-fn store(start: u32, c: u32, value: vec4f) { y[(start + c) / 4u] = value; }
+fn load(start: u32, c: u32) -> Piece { return unpack(x[(start + c) / PIECE]); }
+fn store(start: u32, c: u32, value: Piece) { y[(start + c) / PIECE] = pack(value); }
 #else
-@group(0) @binding(1) var<storage, read> x: array<f32>;              // [rows, columns]
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;        // [rows]
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;        // [rows, columns]
-
-fn load(start: u32, c: u32) -> vec4f {
+fn load(start: u32, c: u32) -> Piece {
     let i = vec4u(start) + min(vec4u(c) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
-    return vec4f(x[i.x], x[i.y], x[i.z], x[i.w]);
+    return Piece(vec4f(x[i.x], x[i.y], x[i.z], x[i.w]));
 }
-fn store(start: u32, c: u32, value: vec4f) {
-    y[start + c] = value.x;
-    if (c + 1u < params.columns) { y[start + c + 1u] = value.y; }
-    if (c + 2u < params.columns) { y[start + c + 2u] = value.z; }
-    if (c + 3u < params.columns) { y[start + c + 3u] = value.w; }
+fn store(start: u32, c: u32, value: Piece) {
+    y[start + c] = value[0].x;
+    if (c + 1u < params.columns) { y[start + c + 1u] = value[0].y; }
+    if (c + 2u < params.columns) { y[start + c + 2u] = value[0].z; }
+    if (c + 3u < params.columns) { y[start + c + 3u] = value[0].w; }
 }
 #endif
 
@@ -35,7 +32,6 @@ const FLOOR = -1e30;
 
 fn inside(c: u32, length: u32) -> vec4<bool> { return vec4u(c) + vec4u(0u, 1u, 2u, 3u) < vec4u(length); }
 fn largest_of(x: vec4f) -> f32 { return max(max(x.x, x.y), max(x.z, x.w)); }
-fn sum_of(x: vec4f) -> f32 { return (x.x + x.y) + (x.z + x.w); }
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -50,43 +46,70 @@ fn main(
 #ifdef LENGTHS
     length = min(lengths[row], params.columns);
 #endif
+    var largest = vec4f(FLOOR);
+    var sum = vec4f();
 #ifdef REGISTERS
     var held: array<vec4f, HELD>;
-    var largest = vec4f(FLOOR);
     for (var j = 0u; j < HELD; j++) {
-        let c = 4u * (lane + j * LANES);
-        held[j] = select(vec4f(FLOOR), load(start, c), inside(c, length));
+        let c = lane * PIECE + j * STRIDE;
+        held[j] = select(vec4f(FLOOR), load(start, min(c, params.columns - PIECE))[0], inside(c, length));
         largest = max(largest, held[j]);
     }
     let maximum = reduce_max(largest_of(largest), lane);
-    var sum = vec4f();
     for (var j = 0u; j < HELD; j++) {
-        let c = 4u * (lane + j * LANES);
-        held[j] = select(vec4f(), exp(held[j] - maximum), inside(c, length));
+        held[j] = select(vec4f(), exp(held[j] - maximum), inside(lane * PIECE + j * STRIDE, length));
         sum += held[j];
     }
     let total = reduce_sum(sum_of(sum), lane);
     if (workgroup >= params.rows) { return; }
-    let scale = select(1.0 / total, 0.0, total == 0.0);
+    let scale = select(1.0 / total, 0.0, maximum <= FLOOR);
     for (var j = 0u; j < HELD; j++) {
-        let c = 4u * (lane + j * LANES);
-        if (c < params.columns) { store(start, c, held[j] * scale); }
+        let c = lane * PIECE + j * STRIDE;
+        if (c < params.columns) { store(start, c, Piece(held[j] * scale)); }
     }
 #else
-    var largest = FLOOR;
-    var sum = vec4f();
-    for (var c = 4u * lane; c < length; c += 4u * LANES) {
-        let value = select(vec4f(FLOOR), load(start, c), inside(c, length));
+    // Up to here whole blocks of every lane are inside the row, and nothing is masked.
+    let whole = length / BLOCK * BLOCK;
+    for (var c = lane * PIECE; c < whole; c += BLOCK) {
+        var values: array<Piece, UNROLLED>;
         let before = largest;
-        largest = max(largest, largest_of(value));
-        sum = fma(sum, vec4f(exp(before - largest)), select(vec4f(), exp(value - largest), inside(c, length)));
+        for (var j = 0u; j < UNROLLED; j++) {
+            values[j] = load(start, c + j * STRIDE);
+            for (var p = 0u; p < PARTS; p++) { largest = max(largest, values[j][p]); }
+        }
+        sum *= exp(before - largest);
+        for (var j = 0u; j < UNROLLED; j++) {
+            for (var p = 0u; p < PARTS; p++) { sum += exp(values[j][p] - largest); }
+        }
     }
-    let maximum = reduce_max(largest, lane);
-    let total = reduce_sum(sum_of(sum) * exp(largest - maximum), lane);
+    for (var c = whole + lane * PIECE; c < length; c += STRIDE) {
+        var values = load(start, c);
+        for (var p = 0u; p < PARTS; p++) {
+            let visible = inside(c + 4u * p, length);
+            let value = select(vec4f(FLOOR), values[p], visible);
+            let before = largest;
+            largest = max(largest, value);
+            sum = fma(sum, exp(before - largest), select(vec4f(), exp(value - largest), visible));
+        }
+    }
+    let maximum = reduce_max(largest_of(largest), lane);
+    let total = reduce_sum(sum_of(sum * exp(largest - maximum)), lane);
     if (workgroup >= params.rows) { return; }
-    let scale = select(1.0 / total, 0.0, total == 0.0);
-    for (var c = 4u * lane; c < params.columns; c += 4u * LANES) {
-        store(start, c, select(vec4f(), exp(load(start, c) - maximum) * scale, inside(c, length)));
+    let scale = select(1.0 / total, 0.0, maximum <= FLOOR);
+    for (var c = lane * PIECE; c < whole; c += BLOCK) {
+        var values: array<Piece, UNROLLED>;
+        for (var j = 0u; j < UNROLLED; j++) { values[j] = load(start, c + j * STRIDE); }
+        for (var j = 0u; j < UNROLLED; j++) {
+            for (var p = 0u; p < PARTS; p++) { values[j][p] = exp(values[j][p] - maximum) * scale; }
+            store(start, c + j * STRIDE, values[j]);
+        }
+    }
+    for (var c = whole + lane * PIECE; c < params.columns; c += STRIDE) {
+        var values = load(start, c);
+        for (var p = 0u; p < PARTS; p++) {
+            values[p] = select(vec4f(), exp(values[p] - maximum) * scale, inside(c + 4u * p, length));
+        }
+        store(start, c, values);
     }
 #endif
 }

@@ -1,26 +1,40 @@
 // d_x = y (d_y - y . d_y) of each row; 0 where y is 0, whatever d_y holds there. One workgroup a row.
-// VECTOR: columns are a multiple of 4, and 16-byte loads serve. REGISTERS: a row fits into HELD vec4s of each invocation.
+// VECTOR, WIDE: columns are a multiple of a piece. REGISTERS: a row fits into HELD vec4s of each invocation.
 #import linear
+#import pieces
 #import reduce
 
 struct Params { rows: u32, columns: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> y: array<Word>;             // [rows, columns]
+@group(0) @binding(2) var<storage, read> d_y: array<Word>;           // [rows, columns]
+@group(0) @binding(3) var<storage, read_write> d_x: array<Word>;     // [rows, columns]
+
 #ifdef VECTOR
-@group(0) @binding(1) var<storage, read> y: array<vec4f>;            // [rows, columns]
-@group(0) @binding(2) var<storage, read> d_y: array<vec4f>;          // [rows, columns]
-@group(0) @binding(3) var<storage, read_write> d_x: array<vec4f>;    // [rows, columns]
-const WIDTH = 4u;
-fn zero() -> vec4f { return vec4f(); }
-fn total(x: vec4f) -> f32 { return (x.x + x.y) + (x.z + x.w); }
+fn load_y(start: u32, c: u32) -> Piece { return unpack(y[(start + c) / PIECE]); }
+fn load_d_y(start: u32, c: u32) -> Piece { return unpack(d_y[(start + c) / PIECE]); }
+fn store(start: u32, c: u32, value: Piece) { d_x[(start + c) / PIECE] = pack(value); }
 #else
-@group(0) @binding(1) var<storage, read> y: array<f32>;              // [rows, columns]
-@group(0) @binding(2) var<storage, read> d_y: array<f32>;            // [rows, columns]
-@group(0) @binding(3) var<storage, read_write> d_x: array<f32>;      // [rows, columns]
-const WIDTH = 1u;
-fn zero() -> f32 { return 0.0; }
-fn total(x: f32) -> f32 { return x; }
+// What lies behind the row counts as 0.
+fn load_y(start: u32, c: u32) -> Piece {
+    let columns = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
+    let i = vec4u(start) + min(columns, vec4u(params.columns - 1u));
+    return Piece(select(vec4f(), vec4f(y[i.x], y[i.y], y[i.z], y[i.w]), columns < vec4u(params.columns)));
+}
+fn load_d_y(start: u32, c: u32) -> Piece {
+    let i = vec4u(start) + min(vec4u(c) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
+    return Piece(vec4f(d_y[i.x], d_y[i.y], d_y[i.z], d_y[i.w]));
+}
+fn store(start: u32, c: u32, value: Piece) {
+    d_x[start + c] = value[0].x;
+    if (c + 1u < params.columns) { d_x[start + c + 1u] = value[0].y; }
+    if (c + 2u < params.columns) { d_x[start + c + 2u] = value[0].z; }
+    if (c + 3u < params.columns) { d_x[start + c + 3u] = value[0].w; }
+}
 #endif
+
+fn gradient(y: vec4f, d_y: vec4f) -> vec4f { return select(d_y, vec4f(), y == vec4f()); }
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -29,35 +43,49 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let workgroup = linear_workgroup(group, groups);
-    let columns = params.columns / WIDTH;
-    let start = min(workgroup, params.rows - 1u) * columns;
-    var sum = zero();
+    let start = min(workgroup, params.rows - 1u) * params.columns;
+    var sum = vec4f();
 #ifdef REGISTERS
     var held_y: array<vec4f, HELD>;
     var held_d: array<vec4f, HELD>;
     for (var j = 0u; j < HELD; j++) {
-        let c = lane + j * LANES;
-        let at = start + min(c, columns - 1u);
-        held_y[j] = select(vec4f(), y[at], c < columns);
-        held_d[j] = select(d_y[at], vec4f(), held_y[j] == vec4f());
+        let c = lane * PIECE + j * STRIDE;
+        let at = min(c, params.columns - PIECE);
+        held_y[j] = select(vec4f(), load_y(start, at)[0], c < params.columns);
+        held_d[j] = gradient(held_y[j], load_d_y(start, at)[0]);
         sum = fma(held_y[j], held_d[j], sum);
     }
-    let mean = reduce_sum(total(sum), lane);
+    let mean = reduce_sum(sum_of(sum), lane);
     if (workgroup >= params.rows) { return; }
     for (var j = 0u; j < HELD; j++) {
-        let c = lane + j * LANES;
-        if (c < columns) { d_x[start + c] = held_y[j] * (held_d[j] - mean); }
+        let c = lane * PIECE + j * STRIDE;
+        if (c < params.columns) { store(start, c, Piece(held_y[j] * (held_d[j] - mean))); }
     }
 #else
-    for (var c = lane; c < columns; c += LANES) {
-        let value = y[start + c];
-        sum = fma(value, select(d_y[start + c], zero(), value == zero()), sum);
+    let whole = params.columns / BLOCK * BLOCK;
+    for (var c = lane * PIECE; c < whole; c += BLOCK) {
+        var values: array<Piece, UNROLLED>;
+        var gradients: array<Piece, UNROLLED>;
+        for (var j = 0u; j < UNROLLED; j++) {
+            values[j] = load_y(start, c + j * STRIDE);
+            gradients[j] = load_d_y(start, c + j * STRIDE);
+        }
+        for (var j = 0u; j < UNROLLED; j++) {
+            for (var p = 0u; p < PARTS; p++) { sum = fma(values[j][p], gradient(values[j][p], gradients[j][p]), sum); }
+        }
     }
-    let mean = reduce_sum(total(sum), lane);
+    for (var c = whole + lane * PIECE; c < params.columns; c += STRIDE) {
+        var values = load_y(start, c);
+        var gradients = load_d_y(start, c);
+        for (var p = 0u; p < PARTS; p++) { sum = fma(values[p], gradient(values[p], gradients[p]), sum); }
+    }
+    let mean = reduce_sum(sum_of(sum), lane);
     if (workgroup >= params.rows) { return; }
-    for (var c = lane; c < columns; c += LANES) {
-        let value = y[start + c];
-        d_x[start + c] = value * (select(d_y[start + c], zero(), value == zero()) - mean);
+    for (var c = lane * PIECE; c < params.columns; c += STRIDE) {
+        var values = load_y(start, c);
+        var gradients = load_d_y(start, c);
+        for (var p = 0u; p < PARTS; p++) { values[p] *= gradient(values[p], gradients[p]) - mean; }
+        store(start, c, values);
     }
 #endif
 }

@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 fn folder(class: AdapterClass, tiles: &Tiles) -> String {
     match tiles.subgroup {
-        Some(size) => format!("{}-subgroups{size}", class.name()),
+        Some(size) => format!("{}-subgroups{size}{}", class.name(), if tiles.wide { "-wide" } else { "" }),
         None => class.name().to_owned(),
     }
 }

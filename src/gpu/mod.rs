@@ -84,13 +84,14 @@ struct Inner {
 }
 
 impl Gpu {
-    /// Opens an adapter with its real limits, and with f16, subgroups and timestamps where present.
+    /// Opens an adapter with its real limits, and with f16, 64-bit integers, subgroups and timestamps where present.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] if none matches, [`Error::Gpu`] if the driver refuses a device.
     pub fn open(options: &GpuOptions) -> Result<Self> {
         let adapter = adapter::choose(options.adapter.as_deref())?;
         let wanted = wgpu::Features::SHADER_F16
+            | wgpu::Features::SHADER_INT64
             | wgpu::Features::SUBGROUP
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
@@ -128,7 +129,7 @@ impl Gpu {
             inner: Arc::new(Inner {
                 limits: device.limits(),
                 class,
-                tiles: Tiles::for_adapter(class, subgroup),
+                tiles: Tiles::for_adapter(class, subgroup, device.features().contains(wgpu::Features::SHADER_INT64)),
                 checked: options.checked || switched_on("SOFTALIGN_CHECKED"),
                 trace: options.trace,
                 pipelines: pipelines::Pipelines::default(),

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use wgpu::naga;
+use wgpu::naga::{self, valid::Capabilities};
 
 use super::Tiles;
 use crate::{Error, Result};
@@ -217,7 +217,7 @@ impl Expanded {
         };
         let module = naga::front::wgsl::parse_str(&self.text)
             .map_err(|error| fail(error.location(&self.text).map(|at| at.line_number), error.to_string()))?;
-        let capabilities = naga::valid::Capabilities::SUBGROUP | naga::valid::Capabilities::SHADER_FLOAT16;
+        let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16 | Capabilities::SHADER_INT64;
         let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)
             .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
             .subgroup_operations(naga::valid::SubgroupOperationSet::all())

@@ -17,18 +17,27 @@ pub struct Tiles {
     pub row: u32,
     /// Elements, or vec4s, of a row that one invocation takes in kernels that sum columns.
     pub columns: u32,
+    /// Whether kernels bound by loads and stores use 64-bit words.
+    pub wide: bool,
 }
 
+/// The subgroups of the CPU driver that 64-bit words were measured on.
+const WIDE_SUBGROUP: u32 = 8;
+
 impl Tiles {
-    /// Sane defaults for a class of adapter; `subgroup` is the size that the driver guarantees, if it does.
-    pub fn for_adapter(class: AdapterClass, subgroup: Option<u32>) -> Self {
+    /// Sane defaults for a class of adapter; `subgroup` is the size that the driver guarantees, if it does, and `words64`
+    /// whether shaders may use 64-bit integers.
+    pub fn for_adapter(class: AdapterClass, subgroup: Option<u32>, words64: bool) -> Self {
         let subgroup = subgroup.filter(|size| SUBGROUP_SIZES.contains(size));
         match class {
             // A CPU driver runs a workgroup's subgroups one after the other, and every barrier costs: one subgroup a workgroup.
             // Rows are prefetched along their length.
-            AdapterClass::Cpu => Self { subgroup, workgroup: 64, row: subgroup.unwrap_or(8), columns: 4 },
+            AdapterClass::Cpu => {
+                let wide = words64 && subgroup == Some(WIDE_SUBGROUP);
+                Self { subgroup, workgroup: 64, row: subgroup.unwrap_or(8), columns: 4, wide }
+            }
             AdapterClass::Discrete | AdapterClass::Integrated => {
-                Self { subgroup: None, workgroup: 256, row: 64, columns: 1 }
+                Self { subgroup: None, workgroup: 256, row: 64, columns: 1, wide: false }
             }
         }
     }
@@ -39,7 +48,7 @@ impl Tiles {
         let sizes = || [None].into_iter().chain(SUBGROUP_SIZES.map(Some));
         let mut all = Vec::new();
         for class in classes {
-            for tiles in sizes().map(|size| Self::for_adapter(class, size)) {
+            for tiles in sizes().flat_map(|size| [false, true].map(|words64| Self::for_adapter(class, size, words64))) {
                 if !all.contains(&(class, tiles)) {
                     all.push((class, tiles));
                 }

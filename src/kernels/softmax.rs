@@ -22,29 +22,54 @@ pub struct Softmax {
 }
 
 /// How a row is shared out.
+///
+/// On lavapipe (two cores, `[4096, 1024]`, bytes read and written over time; a plain copy by vec4 makes 8.4 GB/s there, by 64-bit
+/// words 14):
+///
+/// | rung | GB/s |
+/// |---|---|
+/// | the row in 32 vec4 registers: unrolled code that overflows the instruction cache | 6.1 |
+/// | read twice in short loops, no mask within the row | 7.1 |
+/// | and in 64-bit words | 8.7 |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tile {
+    /// Invocations of a row.
+    pub lanes: u32,
     /// 16-byte loads.
     pub vector: bool,
+    /// 32-byte loads, in 64-bit words.
+    pub wide: bool,
     /// vec4s of the row that an invocation keeps in registers; 0: the row is read twice instead.
     pub held: u32,
 }
 
+/// Two of these, as the backward holds, leave a GPU's registers to as many workgroups as it wants.
+const HELD: u32 = 8;
+
 impl Tile {
-    /// The configuration for an adapter and rows of `columns`. Two sizes only: a driver takes its time for each.
+    /// The configuration for an adapter and rows of `columns`.
     pub fn choose(gpu: &Gpu, columns: usize) -> Self {
         Self::of(gpu.tiles(), columns)
     }
 
     fn of(tiles: &Tiles, columns: usize) -> Self {
         let vector = columns.is_multiple_of(4);
-        let share = columns.div_ceil(4 * tiles.row as usize);
-        let held = [8, 32].into_iter().find(|held| vector && share <= *held as usize).unwrap_or(0);
-        Self { vector, held }
+        if tiles.subgroup == Some(tiles.row) {
+            return Self { lanes: tiles.row, vector, wide: tiles.wide && columns.is_multiple_of(8), held: 0 };
+        }
+        let short = columns <= (4 * tiles.row * HELD) as usize;
+        // Few long rows would leave most of a GPU idle.
+        let lanes = if short { tiles.row } else { 4 * tiles.row };
+        Self { lanes, vector, wide: false, held: if short && vector { HELD } else { 0 } }
     }
 
     fn specialisation(self, tiles: &Tiles) -> Specialisation {
-        let form = forms::row_reduction(tiles).define_if(self.vector, "VECTOR").define_if(self.held > 0, "REGISTERS");
+        let form = Specialisation::new()
+            .define_if(tiles.subgroup == Some(self.lanes), "SUBGROUPS")
+            .define_if(self.vector, "VECTOR")
+            .define_if(self.wide, "WIDE")
+            .define_if(self.held > 0, "REGISTERS")
+            .constant("LANES", self.lanes);
         if self.held > 0 { form.constant("HELD", self.held) } else { form }
     }
 }

@@ -96,6 +96,7 @@ shared![
     "linear",
     "logits",
     "math",
+    "pieces",
     "random",
     "reduce",
     "search",

@@ -1,0 +1,37 @@
+// Rows by the piece, which is what one load brings: four elements under VECTOR, where rows are a multiple of that many; eight
+// under WIDE besides, in 64-bit words, because llvmpipe loads and stores lane after lane at a cost that the bytes hardly change.
+// Otherwise four loads bring four elements. A Word is what buffers hold.
+#ifdef WIDE
+alias Word = vec4<u64>;
+alias Piece = array<vec4f, 2>;
+const PARTS = 2u;
+
+fn unpack(words: Word) -> Piece {
+    let low = vec4u(words);
+    let high = vec4u(words >> vec4u(32u));
+    return Piece(bitcast<vec4f>(vec4u(low.x, high.x, low.y, high.y)), bitcast<vec4f>(vec4u(low.z, high.z, low.w, high.w)));
+}
+fn pack(piece: Piece) -> Word {
+    let first = bitcast<vec4u>(piece[0]);
+    let second = bitcast<vec4u>(piece[1]);
+    return vec4<u64>(vec4u(first.xz, second.xz)) | (vec4<u64>(vec4u(first.yw, second.yw)) << vec4u(32u));
+}
+#else
+#ifdef VECTOR
+alias Word = vec4f;
+
+fn unpack(words: Word) -> array<vec4f, 1> { return array<vec4f, 1>(words); }
+fn pack(piece: array<vec4f, 1>) -> Word { return piece[0]; }
+#else
+alias Word = f32;
+#endif
+alias Piece = array<vec4f, 1>;
+const PARTS = 1u;
+#endif
+
+const PIECE = 4u * PARTS;
+const STRIDE = PIECE * LANES;           // from a lane's piece to its next
+const UNROLLED = 4u;                    // pieces of a lane that are loaded before the first is used
+const BLOCK = UNROLLED * STRIDE;
+
+fn sum_of(x: vec4f) -> f32 { return (x.x + x.y) + (x.z + x.w); }
