@@ -2,46 +2,39 @@
 // section 3.2.1; the softmax is taken online, one tile of keys after the other (Milakov and Gimelshein 2018; Dao et al. 2022),
 // so nothing of size queries x keys is stored. Rows are queries, columns keys.
 //
-// VECTOR: the size of a head is a multiple of 4: 16-byte loads serve.
+// VECTOR, WIDE: the size of a head is a multiple of a piece.
 #import attention_tiles
 
 struct Params { heads: u32, head_count: u32, queries: u32, keys: u32, size: u32, causal: u32, scale: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-#ifdef VECTOR
-@group(0) @binding(1) var<storage, read> query: array<vec4f>;            // [B, N, T, D]
-@group(0) @binding(2) var<storage, read> key: array<vec4f>;              // [B, N, S, D]
-@group(0) @binding(3) var<storage, read> value: array<vec4f>;            // [B, N, S, D]
+@group(0) @binding(1) var<storage, read> query: array<Word>;             // [B, N, T, D]
+@group(0) @binding(2) var<storage, read> key: array<Word>;               // [B, N, S, D]
+@group(0) @binding(3) var<storage, read> value: array<Word>;             // [B, N, S, D]
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;            // [B]
-@group(0) @binding(5) var<storage, read_write> context: array<vec4f>;    // [B, N, T, D]
+@group(0) @binding(5) var<storage, read_write> context: array<Word>;     // [B, N, T, D]
 @group(0) @binding(6) var<storage, read_write> log_sum_exp: array<f32>;  // [B, N, T]
 
-fn load_row(second: bool, row: u32, feature: u32) -> vec4f {
-    return query[(row * params.size + min(feature, params.size - 4u)) / 4u];
+#ifdef VECTOR
+fn load_row(second: bool, row: u32, feature: u32) -> Piece {
+    return unpack(query[(row * params.size + min(feature, params.size - PIECE)) / PIECE]);
 }
-fn load_column(second: bool, column: u32, feature: u32) -> vec4f {
-    let at = (column * params.size + min(feature, params.size - 4u)) / 4u;
-    if (second) { return value[at]; }
-    return key[at];
+fn load_column(second: bool, column: u32, feature: u32) -> Piece {
+    let at = (column * params.size + min(feature, params.size - PIECE)) / PIECE;
+    if (second) { return unpack(value[at]); }
+    return unpack(key[at]);
 }
-fn store_context(row: u32, feature: u32, result: vec4f) {
-    if (feature < params.size) { context[(row * params.size + feature) / 4u] = result; }
+fn store_context(row: u32, feature: u32, result: Piece) {
+    if (feature < params.size) { context[(row * params.size + feature) / PIECE] = pack(result); }
 }
 #else
-@group(0) @binding(1) var<storage, read> query: array<f32>;              // [B, N, T, D]
-@group(0) @binding(2) var<storage, read> key: array<f32>;                // [B, N, S, D]
-@group(0) @binding(3) var<storage, read> value: array<f32>;              // [B, N, S, D]
-@group(0) @binding(4) var<storage, read> lengths: array<u32>;            // [B]
-@group(0) @binding(5) var<storage, read_write> context: array<f32>;      // [B, N, T, D]
-@group(0) @binding(6) var<storage, read_write> log_sum_exp: array<f32>;  // [B, N, T]
-
 // Features at the size and past it are 0, so that neither a tail nor what lies behind it counts.
-fn load_row(second: bool, row: u32, feature: u32) -> vec4f {
+fn load_row(second: bool, row: u32, feature: u32) -> Piece {
     let features = vec4u(feature) + vec4u(0u, 1u, 2u, 3u);
     let i = row * params.size + min(features, vec4u(params.size - 1u));
-    return select(vec4f(), vec4f(query[i.x], query[i.y], query[i.z], query[i.w]), features < vec4u(params.size));
+    return Piece(select(vec4f(), vec4f(query[i.x], query[i.y], query[i.z], query[i.w]), features < vec4u(params.size)));
 }
-fn load_column(second: bool, column: u32, feature: u32) -> vec4f {
+fn load_column(second: bool, column: u32, feature: u32) -> Piece {
     let features = vec4u(feature) + vec4u(0u, 1u, 2u, 3u);
     let i = column * params.size + min(features, vec4u(params.size - 1u));
     var result: vec4f;
@@ -50,14 +43,14 @@ fn load_column(second: bool, column: u32, feature: u32) -> vec4f {
     } else {
         result = vec4f(key[i.x], key[i.y], key[i.z], key[i.w]);
     }
-    return select(vec4f(), result, features < vec4u(params.size));
+    return Piece(select(vec4f(), result, features < vec4u(params.size)));
 }
-fn store_context(row: u32, feature: u32, result: vec4f) {
+fn store_context(row: u32, feature: u32, result: Piece) {
     let at = row * params.size + feature;
-    if (feature < params.size) { context[at] = result.x; }
-    if (feature + 1u < params.size) { context[at + 1u] = result.y; }
-    if (feature + 2u < params.size) { context[at + 2u] = result.z; }
-    if (feature + 3u < params.size) { context[at + 3u] = result.w; }
+    if (feature < params.size) { context[at] = result[0].x; }
+    if (feature + 1u < params.size) { context[at + 1u] = result[0].y; }
+    if (feature + 2u < params.size) { context[at + 2u] = result[0].z; }
+    if (feature + 3u < params.size) { context[at + 3u] = result[0].w; }
 }
 #endif
 
@@ -130,7 +123,11 @@ fn main(
             let at = head * params.queries + row;
             let seen = length > 0u;
             let inverse = select(0.0, 1.0 / max(total[r], 1e-30), seen);
-            for (var j = 0u; j < FEATURES; j++) { store_context(at, (j * LANES + lane) * 4u, sums[r][j] * inverse); }
+            for (var j = 0u; j < FEATURES; j += PARTS) {
+                var result: Piece;
+                for (var p = 0u; p < PARTS; p++) { result[p] = sums[r][j + p] * inverse; }
+                store_context(at, feature_of(j, lane), result);
+            }
             if (lane == 0u) { log_sum_exp[at] = select(0.0, largest[r] + log(max(total[r], 1e-30)), seen); }
         }
     }

@@ -5,95 +5,84 @@
 //     d_score = weight * (d_context · value - delta) * scale
 //     d_query = d_score · key        d_key = d_scoreᵀ · query        d_value = weightᵀ · d_context
 //
-// VECTOR: the size of a head is a multiple of 4: 16-byte loads serve.
+// VECTOR, WIDE: the size of a head is a multiple of a piece.
 #import attention_tiles
 
 struct Params { heads: u32, head_count: u32, queries: u32, keys: u32, size: u32, causal: u32, scale: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-#ifdef VECTOR
-@group(0) @binding(1) var<storage, read> query: array<vec4f>;                   // [B, N, T, D]
-@group(0) @binding(2) var<storage, read> key: array<vec4f>;                     // [B, N, S, D]
-@group(0) @binding(3) var<storage, read> value: array<vec4f>;                   // [B, N, S, D]
-@group(0) @binding(4) var<storage, read> d_context: array<vec4f>;               // [B, N, T, D]
+@group(0) @binding(1) var<storage, read> query: array<Word>;                    // [B, N, T, D]
+@group(0) @binding(2) var<storage, read> key: array<Word>;                      // [B, N, S, D]
+@group(0) @binding(3) var<storage, read> value: array<Word>;                    // [B, N, S, D]
+@group(0) @binding(4) var<storage, read> d_context: array<Word>;                // [B, N, T, D]
 @group(0) @binding(5) var<storage, read> statistics: array<vec2f>;              // [B, N, T, 2]: log_sum_exp, delta
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;                   // [B]
-@group(0) @binding(7) var<storage, read_write> d_first: array<vec4f>;           // d_query [B, N, T, D]; KEY: d_key [B, N, S, D]
-@group(0) @binding(8) var<storage, read_write> d_second: array<vec4f>;          // KEY: d_value [B, N, S, D]; else not used
-#else
-@group(0) @binding(1) var<storage, read> query: array<f32>;                     // [B, N, T, D]
-@group(0) @binding(2) var<storage, read> key: array<f32>;                       // [B, N, S, D]
-@group(0) @binding(3) var<storage, read> value: array<f32>;                     // [B, N, S, D]
-@group(0) @binding(4) var<storage, read> d_context: array<f32>;                 // [B, N, T, D]
-@group(0) @binding(5) var<storage, read> statistics: array<vec2f>;              // [B, N, T, 2]: log_sum_exp, delta
-@group(0) @binding(6) var<storage, read> lengths: array<u32>;                   // [B]
-@group(0) @binding(7) var<storage, read_write> d_first: array<f32>;             // d_query [B, N, T, D]; KEY: d_key [B, N, S, D]
-@group(0) @binding(8) var<storage, read_write> d_second: array<f32>;            // KEY: d_value [B, N, S, D]; else not used
-#endif
+@group(0) @binding(7) var<storage, read_write> d_first: array<Word>;            // d_query [B, N, T, D]; KEY: d_key [B, N, S, D]
+@group(0) @binding(8) var<storage, read_write> d_second: array<Word>;           // KEY: d_value [B, N, S, D]; else not used
 
-// Four features of a row or column; those at the size and past it are 0 in the scalar form, and in the other are not stored.
+// A piece of a row or column; features at the size and past it are 0 in the scalar form, and in the others are not stored.
 #ifdef VECTOR
-fn start_of(row: u32, feature: u32) -> u32 { return (row * params.size + min(feature, params.size - 4u)) / 4u; }
-fn load_query(row: u32, feature: u32) -> vec4f { return query[start_of(row, feature)]; }
-fn load_key(row: u32, feature: u32) -> vec4f { return key[start_of(row, feature)]; }
-fn load_value(row: u32, feature: u32) -> vec4f { return value[start_of(row, feature)]; }
-fn load_d_context(row: u32, feature: u32) -> vec4f { return d_context[start_of(row, feature)]; }
+fn start_of(row: u32, feature: u32) -> u32 { return (row * params.size + min(feature, params.size - PIECE)) / PIECE; }
+fn load_query(row: u32, feature: u32) -> Piece { return unpack(query[start_of(row, feature)]); }
+fn load_key(row: u32, feature: u32) -> Piece { return unpack(key[start_of(row, feature)]); }
+fn load_value(row: u32, feature: u32) -> Piece { return unpack(value[start_of(row, feature)]); }
+fn load_d_context(row: u32, feature: u32) -> Piece { return unpack(d_context[start_of(row, feature)]); }
 #else
 fn start_of(row: u32, feature: u32) -> vec4u {
     return row * params.size + min(vec4u(feature) + vec4u(0u, 1u, 2u, 3u), vec4u(params.size - 1u));
 }
-fn keep(loaded: vec4f, feature: u32) -> vec4f {
-    return select(vec4f(), loaded, vec4u(feature) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.size));
+fn keep(loaded: vec4f, feature: u32) -> Piece {
+    return Piece(select(vec4f(), loaded, vec4u(feature) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.size)));
 }
-fn load_query(row: u32, feature: u32) -> vec4f {
+fn load_query(row: u32, feature: u32) -> Piece {
     let i = start_of(row, feature);
     return keep(vec4f(query[i.x], query[i.y], query[i.z], query[i.w]), feature);
 }
-fn load_key(row: u32, feature: u32) -> vec4f {
+fn load_key(row: u32, feature: u32) -> Piece {
     let i = start_of(row, feature);
     return keep(vec4f(key[i.x], key[i.y], key[i.z], key[i.w]), feature);
 }
-fn load_value(row: u32, feature: u32) -> vec4f {
+fn load_value(row: u32, feature: u32) -> Piece {
     let i = start_of(row, feature);
     return keep(vec4f(value[i.x], value[i.y], value[i.z], value[i.w]), feature);
 }
-fn load_d_context(row: u32, feature: u32) -> vec4f {
+fn load_d_context(row: u32, feature: u32) -> Piece {
     let i = start_of(row, feature);
     return keep(vec4f(d_context[i.x], d_context[i.y], d_context[i.z], d_context[i.w]), feature);
 }
 #endif
 
-fn load_query_side(second: bool, row: u32, feature: u32) -> vec4f {
+fn load_query_side(second: bool, row: u32, feature: u32) -> Piece {
     if (second) { return load_d_context(row, feature); }
     return load_query(row, feature);
 }
-fn load_key_side(second: bool, row: u32, feature: u32) -> vec4f {
+fn load_key_side(second: bool, row: u32, feature: u32) -> Piece {
     if (second) { return load_value(row, feature); }
     return load_key(row, feature);
 }
 #ifdef KEY
-fn load_row(second: bool, row: u32, feature: u32) -> vec4f { return load_key_side(second, row, feature); }
-fn load_column(second: bool, column: u32, feature: u32) -> vec4f { return load_query_side(second, column, feature); }
+fn load_row(second: bool, row: u32, feature: u32) -> Piece { return load_key_side(second, row, feature); }
+fn load_column(second: bool, column: u32, feature: u32) -> Piece { return load_query_side(second, column, feature); }
 #else
-fn load_row(second: bool, row: u32, feature: u32) -> vec4f { return load_query_side(second, row, feature); }
-fn load_column(second: bool, column: u32, feature: u32) -> vec4f { return load_key_side(second, column, feature); }
+fn load_row(second: bool, row: u32, feature: u32) -> Piece { return load_query_side(second, row, feature); }
+fn load_column(second: bool, column: u32, feature: u32) -> Piece { return load_key_side(second, column, feature); }
 #endif
 
-fn store(row: u32, feature: u32, first: vec4f, second: vec4f) {
+fn store(row: u32, feature: u32, first: Piece, second: Piece) {
     let at = row * params.size + feature;
 #ifdef VECTOR
     if (feature < params.size) {
-        d_first[at / 4u] = first;
+        d_first[at / PIECE] = pack(first);
 #ifdef KEY
-        d_second[at / 4u] = second;
+        d_second[at / PIECE] = pack(second);
 #endif
     }
 #else
     for (var i = 0u; i < 4u; i++) {
         if (feature + i < params.size) {
-            d_first[at + i] = first[i];
+            d_first[at + i] = first[0][i];
 #ifdef KEY
-            d_second[at + i] = second[i];
+            d_second[at + i] = second[0][i];
 #endif
         }
     }
@@ -185,12 +174,19 @@ fn main(
     for (var r = 0u; r < ROWS; r++) {
         let row = row0 + group * ROWS + r;
         if (row < rows) {
-            for (var j = 0u; j < FEATURES; j++) {
-                let feature = (j * LANES + lane) * 4u;
+            for (var j = 0u; j < FEATURES; j += PARTS) {
+                var first_piece: Piece;
+                var second_piece: Piece;
+                for (var p = 0u; p < PARTS; p++) {
+                    first_piece[p] = first[r][j + p];
 #ifdef KEY
-                store(first_key + row, feature, first[r][j], second[r][j]);
+                    second_piece[p] = second[r][j + p];
+#endif
+                }
+#ifdef KEY
+                store(first_key + row, feature_of(j, lane), first_piece, second_piece);
 #else
-                store(first_query + row, feature, first[r][j], vec4f());
+                store(first_query + row, feature_of(j, lane), first_piece, second_piece);
 #endif
             }
         }

@@ -1,12 +1,16 @@
 // Tiles of attention. A workgroup owns a tile of rows (queries, or keys in the pass that makes their gradients) and walks over
 // tiles of columns (the other ones); features are the elements within a head. An invocation holds, for each of its ROWS rows,
-// the scores of BLOCKS * 4 columns and the sums of FEATURES * 4 features: those at (block * LANES + lane) * 4 and behind.
+// the scores of BLOCKS * 4 columns, those at (block * LANES + lane) * 4 and behind, and the sums of FEATURES * 4 features, those
+// at feature_of(j, lane) and behind for each piece.
 //
 // The importing shader has params.size and the functions load_row(second, row, feature) and load_column(second, column,
-// feature): four features from the first or the second tensor of that side, rows and columns counted through batch and heads.
+// feature): a piece of features from the first or the second tensor of that side, rows and columns counted through batch and
+// heads.
 //
 // SUBGROUPS: one subgroup per workgroup; each lane loads its own part of the rows, and the subgroup passes it round.
 // Otherwise: LANES x GROUPS invocations work from tiles in workgroup memory.
+#import pieces
+
 const ROW_TILE = GROUPS * ROWS;
 const COLUMN_TILE = LANES * BLOCKS * 4u;
 const SPAN = LANES * FEATURES;          // vec4s of one row of features
@@ -33,32 +37,40 @@ fn transpose(x: array<vec4f, 4>) -> array<vec4f, 4> {
         vec4f(x[0].w, x[1].w, x[2].w, x[3].w));
 }
 
+// The first feature of the piece whose sums an invocation holds from index j on, a multiple of PARTS.
+fn feature_of(j: u32, lane: u32) -> u32 { return (j * LANES + lane * PARTS) * 4u; }
+
 fn row_of(place: Place, row: u32) -> u32 { return min(place.row + row, place.last_row); }
 fn column_of(place: Place, column: u32) -> u32 { return min(place.column + column, place.last_column); }
 
 #ifdef SUBGROUPS
-const PARTS = ROWS / LANES;             // vec4s of the rows that a lane holds for four features
+const SHARES = ROWS / LANES;            // pieces of the rows that a lane loads at a time
 
 const HALVINGS = countTrailingZeros(LANES);
 
 // Row · column for the tile whose first column is column0.
 fn products(second: bool, place: Place, column0: u32) -> Scores {
     var scores: Scores;
-    for (var d = 0u; d < params.size; d += 4u) {
-        var share: array<vec4f, PARTS>;
-        for (var p = 0u; p < PARTS; p++) { share[p] = load_row(second, row_of(place, p * LANES + place.lane), d); }
-        var block: array<array<vec4f, 4>, BLOCKS>;
+    for (var d = 0u; d < params.size; d += PIECE) {
+        var share: array<Piece, SHARES>;
+        for (var i = 0u; i < SHARES; i++) { share[i] = load_row(second, row_of(place, i * LANES + place.lane), d); }
+        var block: array<array<array<vec4f, 4>, PARTS>, BLOCKS>;
         for (var j = 0u; j < BLOCKS; j++) {
             let column = column0 + (j * LANES + place.lane) * 4u;
-            for (var c = 0u; c < 4u; c++) { block[j][c] = load_column(second, column_of(place, column + c), d); }
-            block[j] = transpose(block[j]);
+            for (var c = 0u; c < 4u; c++) {
+                var piece = load_column(second, column_of(place, column + c), d);
+                for (var p = 0u; p < PARTS; p++) { block[j][p][c] = piece[p]; }
+            }
+            for (var p = 0u; p < PARTS; p++) { block[j][p] = transpose(block[j][p]); }
         }
-        for (var r = 0u; r < ROWS; r++) {
-            let x = subgroupShuffle(share[r / LANES], r % LANES);
-            for (var j = 0u; j < BLOCKS; j++) {
-                let y = block[j];
-                scores[r][j] =
-                    fma(x.wwww, y[3], fma(x.zzzz, y[2], fma(x.yyyy, y[1], fma(x.xxxx, y[0], scores[r][j]))));
+        for (var p = 0u; p < PARTS; p++) {
+            for (var r = 0u; r < ROWS; r++) {
+                let x = subgroupShuffle(share[r / LANES][p], r % LANES);
+                for (var j = 0u; j < BLOCKS; j++) {
+                    let y = block[j][p];
+                    scores[r][j] =
+                        fma(x.wwww, y[3], fma(x.zzzz, y[2], fma(x.yyyy, y[1], fma(x.xxxx, y[0], scores[r][j]))));
+                }
             }
         }
     }
@@ -73,8 +85,9 @@ fn accumulate(
         var block: array<array<vec4f, 4>, FEATURES>;
         for (var c = 0u; c < 4u; c++) {
             let column = column_of(place, column0 + i * 4u + c);
-            for (var j = 0u; j < FEATURES; j++) {
-                block[j][c] = load_column(second, column, (j * LANES + place.lane) * 4u);
+            for (var j = 0u; j < FEATURES; j += PARTS) {
+                var piece = load_column(second, column, feature_of(j, place.lane));
+                for (var p = 0u; p < PARTS; p++) { block[j + p][c] = piece[p]; }
             }
         }
         for (var r = 0u; r < ROWS; r++) {
@@ -111,11 +124,11 @@ fn sum_of_lanes(place: Place, values: PerRow) -> PerRow {
 const DEPTH = 16u;                      // features between barriers
 const STEP = 8u;                        // columns between barriers
 
-var<workgroup> row_tile: array<vec4f, DEPTH * ROW_TILE / 4u>;               // [DEPTH, ROW_TILE]
-var<workgroup> column_tile: array<vec4f, DEPTH * COLUMN_TILE / 4u>;         // [DEPTH, COLUMN_TILE]
-var<workgroup> weight_tile: array<vec4f, ROW_TILE * COLUMN_TILE / 4u>;      // [ROW_TILE, COLUMN_TILE]
-var<workgroup> feature_tile: array<vec4f, STEP * SPAN>;                     // [STEP, SPAN * 4]
-var<workgroup> lane_values: array<f32, ROW_TILE * LANES>;                   // [ROW_TILE, LANES]
+// One array for what is never needed at the same time: [DEPTH, ROW_TILE] and behind it [DEPTH, COLUMN_TILE]; or weights
+// [ROW_TILE, COLUMN_TILE] and behind them [STEP, SPAN * 4]; or a value per row and lane, [ROW_TILE / 4, LANES, 4].
+const COLUMNS_AT = DEPTH * ROW_TILE / 4u;
+const FEATURES_AT = ROW_TILE * COLUMN_TILE / 4u;
+var<workgroup> staged: array<vec4f, max(COLUMNS_AT + DEPTH * COLUMN_TILE / 4u, FEATURES_AT + STEP * SPAN)>;
 
 // Row · column for the tile whose first column is column0.
 fn products(second: bool, place: Place, column0: u32) -> Scores {
@@ -128,10 +141,10 @@ fn products(second: bool, place: Place, column0: u32) -> Scores {
             let row = i % (ROW_TILE / 4u);
             var block: array<vec4f, 4>;
             if (d0 + d < params.size) {
-                for (var c = 0u; c < 4u; c++) { block[c] = load_row(second, row_of(place, row * 4u + c), d0 + d); }
+                for (var c = 0u; c < 4u; c++) { block[c] = load_row(second, row_of(place, row * 4u + c), d0 + d)[0]; }
                 block = transpose(block);
             }
-            for (var c = 0u; c < 4u; c++) { row_tile[(d + c) * (ROW_TILE / 4u) + row] = block[c]; }
+            for (var c = 0u; c < 4u; c++) { staged[(d + c) * (ROW_TILE / 4u) + row] = block[c]; }
         }
         for (var i = index; i < DEPTH / 4u * COLUMN_TILE / 4u; i += LANES * GROUPS) {
             let d = i / (COLUMN_TILE / 4u) * 4u;
@@ -139,18 +152,18 @@ fn products(second: bool, place: Place, column0: u32) -> Scores {
             var block: array<vec4f, 4>;
             if (d0 + d < params.size) {
                 for (var c = 0u; c < 4u; c++) {
-                    block[c] = load_column(second, column_of(place, column0 + column * 4u + c), d0 + d);
+                    block[c] = load_column(second, column_of(place, column0 + column * 4u + c), d0 + d)[0];
                 }
                 block = transpose(block);
             }
-            for (var c = 0u; c < 4u; c++) { column_tile[(d + c) * (COLUMN_TILE / 4u) + column] = block[c]; }
+            for (var c = 0u; c < 4u; c++) { staged[COLUMNS_AT + (d + c) * (COLUMN_TILE / 4u) + column] = block[c]; }
         }
         workgroupBarrier();
         for (var d = 0u; d < DEPTH; d++) {
             for (var r = 0u; r < ROWS; r += 4u) {
-                let x = row_tile[d * (ROW_TILE / 4u) + (place.group * ROWS + r) / 4u];
+                let x = staged[d * (ROW_TILE / 4u) + (place.group * ROWS + r) / 4u];
                 for (var j = 0u; j < BLOCKS; j++) {
-                    let y = column_tile[d * (COLUMN_TILE / 4u) + j * LANES + place.lane];
+                    let y = staged[COLUMNS_AT + d * (COLUMN_TILE / 4u) + j * LANES + place.lane];
                     scores[r][j] = fma(x.xxxx, y, scores[r][j]);
                     scores[r + 1u][j] = fma(x.yyyy, y, scores[r + 1u][j]);
                     scores[r + 2u][j] = fma(x.zzzz, y, scores[r + 2u][j]);
@@ -171,22 +184,22 @@ fn accumulate(
     workgroupBarrier();
     for (var r = 0u; r < ROWS; r++) {
         for (var j = 0u; j < BLOCKS; j++) {
-            weight_tile[(row + r) * (COLUMN_TILE / 4u) + j * LANES + place.lane] = (*weights)[r][j];
+            staged[(row + r) * (COLUMN_TILE / 4u) + j * LANES + place.lane] = (*weights)[r][j];
         }
     }
     for (var i0 = 0u; i0 < min(count, COLUMN_TILE); i0 += STEP) {
         workgroupBarrier();
         for (var i = index; i < STEP * SPAN; i += LANES * GROUPS) {
-            feature_tile[i] = load_column(second, column_of(place, column0 + i0 + i / SPAN), i % SPAN * 4u);
+            staged[FEATURES_AT + i] = load_column(second, column_of(place, column0 + i0 + i / SPAN), i % SPAN * 4u)[0];
         }
         workgroupBarrier();
         for (var i = 0u; i < STEP; i += 4u) {
             var block: array<array<vec4f, 4>, FEATURES>;
             for (var j = 0u; j < FEATURES; j++) {
-                for (var c = 0u; c < 4u; c++) { block[j][c] = feature_tile[(i + c) * SPAN + j * LANES + place.lane]; }
+                for (var c = 0u; c < 4u; c++) { block[j][c] = staged[FEATURES_AT + (i + c) * SPAN + j * LANES + place.lane]; }
             }
             for (var r = 0u; r < ROWS; r++) {
-                let x = weight_tile[(row + r) * (COLUMN_TILE / 4u) + (i0 + i) / 4u];
+                let x = staged[(row + r) * (COLUMN_TILE / 4u) + (i0 + i) / 4u];
                 for (var j = 0u; j < FEATURES; j++) {
                     let y = block[j];
                     (*sums)[r][j] =
@@ -199,16 +212,29 @@ fn accumulate(
 
 fn share_with_lanes(place: Place, values: PerRow) {
     workgroupBarrier();
-    for (var r = 0u; r < ROWS; r++) { lane_values[(place.group * ROWS + r) * LANES + place.lane] = values[r]; }
+    for (var r = 0u; r < ROWS; r += 4u) {
+        staged[(place.group * ROWS + r) / 4u * LANES + place.lane] =
+            vec4f(values[r], values[r + 1u], values[r + 2u], values[r + 3u]);
+    }
     workgroupBarrier();
+}
+
+fn spread(r: u32, four: vec4f, values: ptr<function, PerRow>) {
+    (*values)[r] = four.x;
+    (*values)[r + 1u] = four.y;
+    (*values)[r + 2u] = four.z;
+    (*values)[r + 3u] = four.w;
 }
 
 // The largest of each row's values over the lanes.
 fn largest_of_lanes(place: Place, values: PerRow) -> PerRow {
     share_with_lanes(place, values);
-    var result = values;
-    for (var r = 0u; r < ROWS; r++) {
-        for (var i = 0u; i < LANES; i++) { result[r] = max(result[r], lane_values[(place.group * ROWS + r) * LANES + i]); }
+    var result: PerRow;
+    for (var r = 0u; r < ROWS; r += 4u) {
+        let start = (place.group * ROWS + r) / 4u * LANES;
+        var four = staged[start];
+        for (var i = 1u; i < LANES; i++) { four = max(four, staged[start + i]); }
+        spread(r, four, &result);
     }
     return result;
 }
@@ -217,8 +243,11 @@ fn largest_of_lanes(place: Place, values: PerRow) -> PerRow {
 fn sum_of_lanes(place: Place, values: PerRow) -> PerRow {
     share_with_lanes(place, values);
     var result: PerRow;
-    for (var r = 0u; r < ROWS; r++) {
-        for (var i = 0u; i < LANES; i++) { result[r] += lane_values[(place.group * ROWS + r) * LANES + i]; }
+    for (var r = 0u; r < ROWS; r += 4u) {
+        let start = (place.group * ROWS + r) / 4u * LANES;
+        var four = staged[start];
+        for (var i = 1u; i < LANES; i++) { four += staged[start + i]; }
+        spread(r, four, &result);
     }
     return result;
 }

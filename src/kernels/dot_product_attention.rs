@@ -98,10 +98,25 @@ pub struct Tile {
 impl Tile {
     /// The configuration for an adapter and the size of a head. Larger heads take fewer rows: the registers hold both.
     ///
-    /// On lavapipe 16 rows of 64 features are 15 % slower than 32 or more; 2 blocks are as fast as 1, within the noise of a
-    /// machine in use, and the driver compiles them up to twice as long.
+    /// On lavapipe (two cores, forward of B 1, N 8, T and S 2048, D 64), where loads cost more than arithmetic:
+    ///
+    /// | rung | gain |
+    /// |---|---|
+    /// | 32 rows instead of 16 | 15 % |
+    /// | 2 blocks of columns, or 64 rows | none: they overflow the registers, and the driver compiles them twice as long |
+    /// | features in 64-bit words | 20 %; with 2 blocks half of that |
+    ///
+    /// On RDNA2, where workgroup memory and registers decide how many subgroups a SIMD holds:
+    ///
+    /// | rung | subgroups |
+    /// |---|---|
+    /// | an array each for what products and what sums stage, 4 vec4s of features at D 128 | 4 to 8 |
+    /// | one array for both, which also lets the compiler aim at fewer registers | 8 up to D 64 |
+    /// | twice the lanes past D 64: never more than 2 vec4s of features | 8 to 14 |
     pub fn choose(gpu: &Gpu, size: usize) -> Self {
-        tuned(gpu, Self::class(size)).unwrap_or_else(|| Self::of(gpu.tiles(), size))
+        tuned(gpu, Self::class(size))
+            .filter(|tile: &Self| tile.holds(size))
+            .unwrap_or_else(|| Self::of(gpu.tiles(), size))
     }
 
     /// The class of a size of heads.
@@ -119,14 +134,24 @@ impl Tile {
                 let rows = if size <= 64 { 32 } else { 16 };
                 Self { subgroups: true, lanes, groups: 1, rows: lanes.max(rows), blocks: 1 }
             }
-            None => Self { subgroups: false, lanes: 8, groups: 8, rows: 4, blocks: 1 },
+            None => {
+                let lanes = if size <= 64 { 8 } else { 16 };
+                Self { subgroups: false, lanes, groups: 8, rows: 4, blocks: 1 }
+            }
         }
     }
 
-    fn specialisation(&self, size: usize, of_keys: bool) -> Specialisation {
+    /// Whether an invocation's registers hold its part of a head, on a GPU with those of enough others.
+    fn holds(&self, size: usize) -> bool {
+        self.subgroups || self.features(size) <= 2
+    }
+
+    fn specialisation(&self, tiles: &Tiles, size: usize, of_keys: bool) -> Specialisation {
+        let wide = self.subgroups && tiles.wide && size.is_multiple_of(8) && self.features(size) > 1;
         Specialisation::new()
             .define_if(self.subgroups, "SUBGROUPS")
             .define_if(size.is_multiple_of(4), "VECTOR")
+            .define_if(wide, "WIDE")
             .define_if(of_keys, "KEY")
             .constant("LANES", self.lanes)
             .constant("GROUPS", self.groups)
@@ -285,7 +310,7 @@ impl DotProductAttention {
         let heads = self.batch * self.heads;
         recorder.dispatch(&Launch {
             kernel,
-            specialisation: tile.specialisation(self.size, of_keys),
+            specialisation: tile.specialisation(recorder.gpu().tiles(), self.size, of_keys),
             params: &[
                 word(self.heads),
                 word(heads),
@@ -345,13 +370,13 @@ impl DotProductAttention {
     fn check_iterations(&self, gpu: &Gpu, tile: Tile, columns: usize) -> Result<()> {
         let width = tile.width();
         // Counted on llvmpipe by the length at which results turn wrong; these bound it from above by 2 to 15 %. With every
-        // check in them, inner loops stay loops: at most `rows + 4` times as many iterations.
+        // check in them, inner loops stay loops: at most `rows + 5` times as many iterations.
         let per_tile = if tile.subgroups {
             2 * self.size.div_ceil(4) + 2 * (width / 4) + 8
         } else {
             14 * self.size.div_ceil(16) + 2 * (width / 8) * (3 + tile.features(self.size) as usize) + 1
         };
-        let per_tile = if gpu.checked() { per_tile * (tile.rows as usize + 4) } else { per_tile };
+        let per_tile = if gpu.checked() { per_tile * (tile.rows as usize + 5) } else { per_tile };
         let need = (columns.div_ceil(width) * per_tile) as u64;
         if gpu.class() != AdapterClass::Cpu || need <= LARGEST_ITERATIONS {
             return Ok(());
@@ -368,8 +393,8 @@ impl DotProductAttention {
 
 fn of_every_size(tiles: &Tiles, of_keys: bool) -> Vec<Specialisation> {
     let of_size = |size| {
-        let tiles = Tile::candidates(tiles).into_iter().chain([Tile::of(tiles, size)]);
-        tiles.map(move |tile| tile.specialisation(size, of_keys))
+        let candidates = Tile::candidates(tiles).into_iter().filter(move |tile| tile.holds(size));
+        candidates.chain([Tile::of(tiles, size)]).map(move |tile| tile.specialisation(tiles, size, of_keys))
     };
     forms::distinct((1..=LARGEST_SIZE).flat_map(of_size))
 }
