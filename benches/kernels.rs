@@ -187,7 +187,8 @@ fn gru(gpu: &Gpu, [batch, steps, input, hidden]: [usize; 4]) -> Bench<'_> {
     let recording = record(gpu, |recorder| {
         let [weight_ih, weight_hh, bias_ih, bias_hh] = cell.each_ref().map(|values| &values.tensor);
         let weights = [gru::Weights { weight_ih, weight_hh, bias_ih, bias_hh }];
-        let inputs = gru::Inputs { x: &x.tensor, h0: &h0.tensor, lengths: &lengths_gpu, weights: &weights };
+        let inputs =
+            gru::Inputs { x: gru::Input::Rows(&x.tensor), h0: &h0.tensor, lengths: &lengths_gpu, weights: &weights };
         let outputs = gru::Outputs { y: &y, hn: &hn };
         let saved = gru::Saved { states: &states, gates: &gates };
         layer.record(recorder, gru::Tile::choose(gpu, batch), &inputs, &outputs, &saved, &scratch)

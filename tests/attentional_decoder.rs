@@ -55,6 +55,7 @@ fn steps_with_a_beam_lead_where_the_loop_leads() {
             common::run(gpu, |recorder| {
                 let inputs = Inputs {
                     words: &words,
+                    tokens: None,
                     state0: &state0,
                     key: &key,
                     annotation: &values,
@@ -173,7 +174,17 @@ impl Tensors {
 
     fn inputs(&self) -> Inputs<'_> {
         let Self { words, state0, key, annotation, lengths, query_weight, energy, .. } = self;
-        Inputs { words, state0, key, annotation, lengths, query_weight, energy, cell: weights(&self.cell) }
+        Inputs {
+            words,
+            tokens: None,
+            state0,
+            key,
+            annotation,
+            lengths,
+            query_weight,
+            energy,
+            cell: weights(&self.cell),
+        }
     }
 
     fn saved(&self) -> Saved<'_> {
@@ -192,7 +203,7 @@ impl Tensors {
         let [words, state0, key, annotation, query_weight, energy, weight_ih, weight_hh, bias_ih, bias_hh] =
             &self.gradients;
         let cell = Weights { weight_ih, weight_hh, bias_ih, bias_hh };
-        let gradients = Gradients { words, state0, key, annotation, query_weight, energy, cell };
+        let gradients = Gradients { words, table: None, state0, key, annotation, query_weight, energy, cell };
         decoder.record_backward(
             recorder,
             &Tiles::choose(recorder.gpu(), decoder),

@@ -5,7 +5,7 @@ mod common;
 use softalign::{
     Error, Gpu,
     gpu::Recorder,
-    kernels::gru::{Gru, Inputs, Outputs, Saved, Tile, Weights},
+    kernels::gru::{Gru, Input, Inputs, Outputs, Saved, Tile, Weights},
 };
 
 #[test]
@@ -30,7 +30,7 @@ fn run(gpu: &Gpu, gru: Gru, weight: f32, value: f32, lengths: &[u32]) -> [Vec<u3
     let scratch = common::poisoned(gpu, gru.scratch());
     common::run(gpu, |recorder| {
         let tile = Tile::choose(gpu, batch);
-        let inputs = Inputs { x: &x, h0: &h0, lengths: &lengths, weights: &weights };
+        let inputs = Inputs { x: Input::Rows(&x), h0: &h0, lengths: &lengths, weights: &weights };
         let saved = Saved { states: &states, gates: &gates };
         gru.record(recorder, tile, &inputs, &Outputs { y: &y, hn: &hn }, &saved, &scratch)
     });
@@ -70,7 +70,7 @@ fn refuses_wrong_shapes() {
     let mut recorder = Recorder::new(gpu, "test");
     for (batch, directions) in [(1, 1), (0, 1), (3, 0), (3, 3)] {
         let gru = Gru { batch, steps: 2, input: 1, hidden: 1, directions };
-        let inputs = Inputs { x: &small, h0: &small, lengths: &small, weights: &weights };
+        let inputs = Inputs { x: Input::Rows(&small), h0: &small, lengths: &small, weights: &weights };
         let outputs = Outputs { y: &small, hn: &small };
         let saved = Saved { states: &small, gates: &small };
         let tile = Tile::choose(gpu, 1);

@@ -4,7 +4,10 @@ use super::{Context, Graph, GruWeights, Operation, Value, gru};
 use crate::{
     Result,
     gpu::{Dtype, Recorder, Shape, Tensor},
-    kernels::attentional_decoder::{AttentionalDecoder, Gradients, Inputs, Saved, Tiles},
+    kernels::{
+        attentional_decoder::{AttentionalDecoder, Gradients, Inputs, Saved, Tiles},
+        gru::Tokens,
+    },
 };
 
 /// What [`Graph::attentional_decoder`] takes.
@@ -39,15 +42,38 @@ pub struct DecoderOutputs {
     pub states: Value,
 }
 
-/// Inputs: words, state0, key, annotation, lengths, query_weight, energy, four cell weights.
-/// Outputs: features, weights, states, gates, queries, scratch.
+/// A decoder, and the rows V of its words' table if tokens are given.
+#[derive(Clone, Copy, Debug)]
+struct Loop {
+    decoder: AttentionalDecoder,
+    vocabulary: Option<usize>,
+}
+
+impl Loop {
+    /// Inputs that every forward has.
+    const INPUTS: usize = 11;
+
+    /// Inputs of the forward, table and tokens included.
+    fn inputs(&self) -> usize {
+        Self::INPUTS + if self.vocabulary.is_some() { 2 } else { 0 }
+    }
+
+    /// Elements of what tokens need besides.
+    fn scratch(&self) -> Vec<Shape> {
+        let AttentionalDecoder { batch, steps, hidden, .. } = self.decoder;
+        self.vocabulary.map_or(vec![], |vocabulary| gru::token_scratch(batch * steps, vocabulary, hidden))
+    }
+}
+
+/// Inputs: words, state0, key, annotation, lengths, query_weight, energy, four cell weights (table, tokens).
+/// Outputs: features, weights, states, gates, queries, scratch (and three of scratch).
 #[derive(Debug)]
-struct Forward(AttentionalDecoder);
+struct Forward(Loop);
 
 /// Inputs: those of the forward, then features, weights, states, gates, queries, d_features (and d_weights).
-/// Outputs: gradients of words, state0, key, annotation, query_weight, energy, four cell weights; scratch.
+/// Outputs: gradients of words, state0, key, annotation, query_weight, energy, four cell weights (table); scratch.
 #[derive(Debug)]
-struct Backward(AttentionalDecoder);
+struct Backward(Loop);
 
 impl Graph {
     /// The decoder of Bahdanau et al. 2015 over a whole teacher-forced sequence: at each step attention with the previous
@@ -56,6 +82,24 @@ impl Graph {
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn attentional_decoder(&mut self, inputs: &DecoderInputs) -> Result<DecoderOutputs> {
+        self.decoder_loop(inputs, None)
+    }
+
+    /// As [`Graph::attentional_decoder`], for words that are the rows of `table` `[V, E]` which `tokens` `[B, T]` name: the table
+    /// is multiplied with the cell's weights, and tokens pick from the product. It pays where the table is small.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn attentional_decoder_of_tokens(
+        &mut self,
+        inputs: &DecoderInputs,
+        table: Value,
+        tokens: Value,
+    ) -> Result<DecoderOutputs> {
+        self.decoder_loop(inputs, Some([table, tokens]))
+    }
+
+    fn decoder_loop(&mut self, inputs: &DecoderInputs, named: Option<[Value; 2]>) -> Result<DecoderOutputs> {
         const NAME: &str = "attentional_decoder";
         let DecoderInputs { words, state0, key, annotation, lengths, query_weight, energy, cell } = *inputs;
         let [batch, steps, word] = self.expect(NAME, "words", words, Dtype::F32, [None; 3])?;
@@ -70,7 +114,14 @@ impl Graph {
         let decoder = AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation: value_size };
         let mut from = vec![words, state0, key, annotation, lengths, query_weight, energy];
         from.extend(cell.values());
-        let shapes: [Shape; 6] = [
+        let mut vocabulary = None;
+        if let Some([table, tokens]) = named {
+            vocabulary = Some(self.expect(NAME, "table", table, Dtype::F32, [None, Some(word)])?[0]);
+            self.expect(NAME, "tokens", tokens, Dtype::U32, [Some(batch), Some(steps)])?;
+            from.extend([table, tokens]);
+        }
+        let decoder_loop = Loop { decoder, vocabulary };
+        let mut shapes: Vec<Shape> = vec![
             [batch, steps, hidden + value_size + word].into(),
             [batch, steps, keys].into(),
             decoder.states_shape().into(),
@@ -78,17 +129,22 @@ impl Graph {
             decoder.queries_shape().into(),
             [decoder.scratch()].into(),
         ];
-        let outputs = self.push(Forward(decoder), &from, shapes);
+        shapes.extend(decoder_loop.scratch());
+        let outputs = self.push(Forward(decoder_loop), &from, shapes);
         Ok(DecoderOutputs { features: outputs[0], weights: outputs[1], states: outputs[2] })
     }
 }
 
-fn inputs(tensors: &[Tensor]) -> Inputs<'_> {
+fn inputs<'a>(tensors: &'a [Tensor], scratch: &'a [Tensor]) -> Inputs<'a> {
     let [words, state0, key, annotation, lengths, query_weight, energy, rest @ ..] = tensors else {
         unreachable!("seven inputs and a cell are pushed")
     };
     let cell = gru::weights(&rest[..4])[0];
-    Inputs { words, state0, key, annotation, lengths, query_weight, energy, cell }
+    let tokens = match (&rest[4..], scratch.last_chunk()) {
+        ([table, tokens], Some(scratch)) => Some(Tokens { table, tokens, scratch }),
+        _ => None,
+    };
+    Inputs { words, tokens, state0, key, annotation, lengths, query_weight, energy, cell }
 }
 
 impl Operation for Forward {
@@ -97,12 +153,13 @@ impl Operation for Forward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let [features, weights, states, gates, queries, scratch] = context.outputs else {
+        let [features, weights, states, gates, queries, scratch, more @ ..] = context.outputs else {
             unreachable!("six outputs are pushed")
         };
-        let tiles = Tiles::choose(recorder.gpu(), &self.0);
+        let decoder = self.0.decoder;
+        let tiles = Tiles::choose(recorder.gpu(), &decoder);
         let saved = Saved { states, gates, queries };
-        self.0.record(recorder, &tiles, &inputs(context.inputs), features, weights, &saved, scratch)
+        decoder.record(recorder, &tiles, &inputs(context.inputs, more), features, weights, &saved, scratch)
     }
 
     fn gradient(
@@ -118,10 +175,12 @@ impl Operation for Forward {
         };
         let mut from = [inputs, &outputs[..5], &[d_features]].concat();
         from.extend(upstream[1]);
-        let differentiable = |index: &usize| *index != 4;
+        // Neither lengths nor tokens.
+        let differentiable = |index: &usize| ![4, Loop::INPUTS + 1].contains(index);
         let mut shapes: Vec<_> =
             (0..inputs.len()).filter(differentiable).map(|index| graph.shape(inputs[index]).clone()).collect();
-        shapes.extend(self.0.backward_scratch().map(|elements| Shape::from([elements])));
+        shapes.extend(self.0.decoder.backward_scratch().map(|elements| Shape::from([elements])));
+        shapes.extend(self.0.scratch());
         let mut gradients = graph.push(Backward(self.0), &from, shapes).into_iter().map(Some);
         Ok((0..inputs.len())
             .map(|index| if differentiable(&index) { gradients.next().flatten() } else { None })
@@ -135,23 +194,28 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let (forward, rest) = context.inputs.split_at(11);
+        let (forward, rest) = context.inputs.split_at(self.0.inputs());
         let [features, weights, states, gates, queries, d_features, d_weights @ ..] = rest else {
             unreachable!("outputs and gradients are pushed")
         };
-        let Some((gradients, scratch)) = context.outputs.split_last_chunk() else {
+        // All inputs but lengths and tokens have gradients.
+        let count = if self.0.vocabulary.is_some() { Loop::INPUTS } else { Loop::INPUTS - 1 };
+        let (gradients, scratch) = context.outputs.split_at(count);
+        let Some((scratch, more)) = scratch.split_first_chunk() else {
             unreachable!("gradients and scratch are pushed")
         };
         let [words, state0, key, annotation, query_weight, energy, cell @ ..] = gradients else {
             unreachable!("ten gradients are pushed")
         };
-        let gradients = Gradients { words, state0, key, annotation, query_weight, energy, cell: gru::weights(cell)[0] };
+        let (table, cell) = (cell.get(4), gru::weights(&cell[..4])[0]);
+        let gradients = Gradients { words, table, state0, key, annotation, query_weight, energy, cell };
         let saved = Saved { states, gates, queries };
-        let tiles = Tiles::choose(recorder.gpu(), &self.0);
-        self.0.record_backward(
+        let decoder = self.0.decoder;
+        let tiles = Tiles::choose(recorder.gpu(), &decoder);
+        decoder.record_backward(
             recorder,
             &tiles,
-            &inputs(forward),
+            &inputs(forward, more),
             &saved,
             features,
             weights,

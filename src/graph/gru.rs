@@ -4,7 +4,7 @@ use super::{Context, Graph, Operation, Value};
 use crate::{
     Error, Result,
     gpu::{Dtype, Recorder, Shape, Tensor},
-    kernels::gru::{Gradients, Gru, Inputs, Outputs, Saved, Tile, Weights},
+    kernels::gru::{Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, Weights},
 };
 
 /// The parameters of one direction of a GRU layer, gates in the order r, z, n.
@@ -26,25 +26,88 @@ impl GruWeights {
     }
 }
 
-/// Inputs: x, h0, lengths, then four weights per direction. Outputs: y, hn, states, gates, scratch.
-#[derive(Debug)]
-struct Forward(Gru);
+/// What a GRU layer reads.
+#[derive(Clone, Copy, Debug)]
+pub enum GruInput {
+    /// `[B, S, I]`
+    Rows(Value),
+    /// The rows of a table that tokens name, as [`Graph::embedding`] would return them, without making them: the table is
+    /// multiplied with the weights, and tokens pick from the product. It pays where the table is small.
+    Tokens {
+        /// `[V, I]`
+        table: Value,
+        /// `[B, S]`
+        tokens: Value,
+    },
+}
 
-/// Inputs: x, h0, lengths, states, gates, d_y, d_hn, then four weights per direction.
-/// Outputs: d_x, d_h0, then four weight gradients per direction, then four of scratch.
+impl From<Value> for GruInput {
+    fn from(x: Value) -> Self {
+        Self::Rows(x)
+    }
+}
+
+/// A layer, and the rows V of its table if its inputs are tokens.
+#[derive(Clone, Copy, Debug)]
+struct Layer {
+    gru: Gru,
+    vocabulary: Option<usize>,
+}
+
+impl Layer {
+    /// Elements of what tokens need besides.
+    fn scratch(&self) -> Vec<Shape> {
+        let Gru { batch, steps, hidden, .. } = self.gru;
+        self.vocabulary.map_or(vec![], |vocabulary| token_scratch(batch * steps, vocabulary, hidden))
+    }
+
+    /// The kernel's input from `x`, or the table, and what may follow the other inputs: the tokens.
+    fn input<'a>(&self, x: &'a Tensor, tokens: &'a [Tensor], scratch: &'a [Tensor]) -> Input<'a> {
+        match (tokens, scratch.last_chunk()) {
+            ([tokens], Some(scratch)) => Input::Tokens(Tokens { table: x, tokens, scratch }),
+            _ => Input::Rows(x),
+        }
+    }
+}
+
+/// Shapes of [`Tokens::scratch`].
+pub(super) fn token_scratch(inputs: usize, vocabulary: usize, hidden: usize) -> Vec<Shape> {
+    Tokens::scratch(inputs, vocabulary, hidden).map(|elements| Shape::from([elements])).to_vec()
+}
+
+/// Inputs: x (or the table), h0, lengths, four weights per direction (and tokens).
+/// Outputs: y, hn, states, gates, scratch (and three of scratch).
 #[derive(Debug)]
-struct Backward(Gru);
+struct Forward(Layer);
+
+/// Inputs: x (or the table), h0, lengths, states, gates, d_y, d_hn, four weights per direction (and tokens).
+/// Outputs: d_x (or of the table), d_h0, four weight gradients per direction, four of scratch (and three more).
+#[derive(Debug)]
+struct Backward(Layer);
 
 impl Graph {
     /// One GRU layer over a sequence (Cho et al. 2014, in the form of cuDNN and PyTorch: reset applied after the recurrent
-    /// product) in one or two directions: `x` `[B, S, I]`, `h0` `[D, B, H]`, `lengths` `[B]`. Returns the states `[B, S, D·H]`, 0
-    /// past a row's length, and the last state of each direction `[D, B, H]`.
+    /// product) in one or two directions: `x` `[B, S, I]` or tokens, `h0` `[D, B, H]`, `lengths` `[B]`. Returns the states
+    /// `[B, S, D·H]`, 0 past a row's length, and the last state of each direction `[D, B, H]`.
     ///
     /// # Errors
     /// [`Error::Shape`].
-    pub fn gru(&mut self, x: Value, h0: Value, lengths: Value, weights: &[GruWeights]) -> Result<(Value, Value)> {
+    pub fn gru(
+        &mut self,
+        x: impl Into<GruInput>,
+        h0: Value,
+        lengths: Value,
+        weights: &[GruWeights],
+    ) -> Result<(Value, Value)> {
         const NAME: &str = "gru";
-        let [batch, steps, input] = self.expect(NAME, "x", x, Dtype::F32, [None; 3])?;
+        let (x, tokens, vocabulary, [batch, steps, input]) = match x.into() {
+            GruInput::Rows(x) => (x, None, None, self.expect(NAME, "x", x, Dtype::F32, [None; 3])?),
+            GruInput::Tokens { table, tokens } => {
+                let [vocabulary, input] = self.expect(NAME, "table", table, Dtype::F32, [None; 2])?;
+                let [batch, steps] = self.expect(NAME, "tokens", tokens, Dtype::U32, [None; 2])?;
+                (table, Some(tokens), Some(vocabulary), [batch, steps, input])
+            }
+        };
         let directions = weights.len();
         if !(1..=2).contains(&directions) {
             return Err(Error::Shape {
@@ -61,15 +124,18 @@ impl Graph {
             self.expect_cell(NAME, weights, input, hidden)?;
             inputs.extend(weights.values());
         }
+        inputs.extend(tokens);
         let gru = Gru { batch, steps, input, hidden, directions };
-        let shapes: [Shape; 5] = [
+        let layer = Layer { gru, vocabulary };
+        let mut shapes: Vec<Shape> = vec![
             [batch, steps, directions * hidden].into(),
             [directions, batch, hidden].into(),
             gru.states_shape().into(),
             gru.gates_shape().into(),
             [gru.scratch()].into(),
         ];
-        let outputs = self.push(Forward(gru), &inputs, shapes);
+        shapes.extend(layer.scratch());
+        let outputs = self.push(Forward(layer), &inputs, shapes);
         Ok((outputs[0], outputs[1]))
     }
 
@@ -105,10 +171,14 @@ impl Operation for Forward {
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let [x, h0, lengths, rest @ ..] = context.inputs else { unreachable!("three inputs and weights are pushed") };
-        let [y, hn, states, gates, scratch] = context.outputs else { unreachable!("five outputs are pushed") };
-        let tile = Tile::choose(recorder.gpu(), self.0.batch);
-        let inputs = Inputs { x, h0, lengths, weights: &weights(rest) };
-        self.0.record(recorder, tile, &inputs, &Outputs { y, hn }, &Saved { states, gates }, scratch)
+        let [y, hn, states, gates, scratch, more @ ..] = context.outputs else {
+            unreachable!("five outputs are pushed")
+        };
+        let gru = self.0.gru;
+        let tile = Tile::choose(recorder.gpu(), gru.batch);
+        let (cells, tokens) = rest.split_at(4 * gru.directions);
+        let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &weights(cells) };
+        gru.record(recorder, tile, &inputs, &Outputs { y, hn }, &Saved { states, gates }, scratch)
     }
 
     fn gradient(
@@ -121,15 +191,19 @@ impl Operation for Forward {
         let mut upstream_or_zero =
             |index: usize| upstream[index].unwrap_or_else(|| graph.filled(graph.shape(outputs[index]).clone(), 0.0));
         let (d_y, d_hn) = (upstream_or_zero(0), upstream_or_zero(1));
-        let [x, h0, lengths, weights @ ..] = inputs else { unreachable!("three inputs and weights are pushed") };
+        let [x, h0, lengths, rest @ ..] = inputs else { unreachable!("three inputs and weights are pushed") };
+        let Layer { gru, .. } = self.0;
+        let (weights, tokens) = rest.split_at(4 * gru.directions);
         let mut from = vec![*x, *h0, *lengths, outputs[2], outputs[3], d_y, d_hn];
-        from.extend(weights);
+        from.extend(rest);
         let mut shapes = vec![graph.shape(*x).clone(), graph.shape(*h0).clone()];
         shapes.extend(weights.iter().map(|weight| graph.shape(*weight).clone()));
-        shapes.extend(self.0.backward_scratch().map(|elements| Shape::from([elements])));
+        shapes.extend(gru.backward_scratch().map(|elements| Shape::from([elements])));
+        shapes.extend(self.0.scratch());
         let gradients = graph.push(Backward(self.0), &from, shapes);
         let mut result = vec![Some(gradients[0]), Some(gradients[1]), None];
         result.extend(gradients[2..2 + weights.len()].iter().copied().map(Some));
+        result.extend(tokens.iter().map(|_| None));
         Ok(result)
     }
 }
@@ -143,12 +217,14 @@ impl Operation for Backward {
         let [x, h0, lengths, states, gates, d_y, d_hn, rest @ ..] = context.inputs else {
             unreachable!("seven inputs and weights are pushed")
         };
-        let [d_x, d_h0, d_weights @ .., a, b, c, d] = context.outputs else {
-            unreachable!("gradients and scratch are pushed")
-        };
-        let tile = Tile::choose(recorder.gpu(), self.0.batch);
-        let inputs = Inputs { x, h0, lengths, weights: &weights(rest) };
-        let gradients = Gradients { y: d_y, hn: d_hn, x: d_x, h0: d_h0, weights: &weights(d_weights) };
-        self.0.record_backward(recorder, tile, &inputs, &Saved { states, gates }, [a, b, c, d], &gradients)
+        let [d_x, d_h0, outputs @ ..] = context.outputs else { unreachable!("gradients and scratch are pushed") };
+        let gru = self.0.gru;
+        let (cells, tokens) = rest.split_at(4 * gru.directions);
+        let (d_cells, scratch) = outputs.split_at(4 * gru.directions);
+        let [a, b, c, d, more @ ..] = scratch else { unreachable!("four of scratch are pushed") };
+        let tile = Tile::choose(recorder.gpu(), gru.batch);
+        let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &weights(cells) };
+        let gradients = Gradients { y: d_y, hn: d_hn, x: d_x, h0: d_h0, weights: &weights(d_cells) };
+        gru.record_backward(recorder, tile, &inputs, &Saved { states, gates }, [a, b, c, d], &gradients)
     }
 }

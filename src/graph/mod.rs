@@ -25,7 +25,7 @@ mod softmax;
 use std::fmt;
 
 pub use attentional_decoder::{DecoderInputs, DecoderOutputs};
-pub use gru::GruWeights;
+pub use gru::{GruInput, GruWeights};
 pub use matmul::Epilogue;
 pub use parameters::Parameters;
 pub use plan::MemoryReport;

@@ -7,8 +7,9 @@
 use super::{
     additive_attention::{self, AdditiveAttention},
     copy::{Copy, expect_matrix},
-    expect::{expect, expect_scratch},
-    gru::{Cell, CellBackward, CellStep, Context, Tile, WeightGradients, Weights},
+    expect::{expect, expect_scratch, expect_setting},
+    gate_input::{GateInput, InputGradients},
+    gru::{Cell, CellBackward, CellStep, Context, Input, Tile, Tokens, WeightGradients, Weights},
     matmul::{self, Matmul, Matrix},
     reduction::ColumnSum,
 };
@@ -208,6 +209,8 @@ pub struct AttentionalDecoder {
 pub struct Inputs<'a> {
     /// The embedded words fed in, `[B, T, E]`.
     pub words: &'a Tensor,
+    /// The table and the tokens `[B, T]` that the words are, where the table's products with the cell's weights shall serve.
+    pub tokens: Option<Tokens<'a>>,
     /// The state before the first step, `[B, H]`.
     pub state0: &'a Tensor,
     /// The projected annotations, bias included, `[B, S, A]`.
@@ -225,6 +228,10 @@ pub struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
+    fn input(&self) -> Input<'a> {
+        self.tokens.map_or(Input::Rows(self.words), Input::Tokens)
+    }
+
     fn of_step(&self) -> StepInputs<'a> {
         let Self { key, annotation, lengths, query_weight, energy, cell, .. } = *self;
         StepInputs { key, annotation, lengths, query_weight, energy, cell }
@@ -245,8 +252,10 @@ pub struct Saved<'a> {
 /// Where the gradients of [`Inputs`] go; each is overwritten.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradients<'a> {
-    /// `[B, T, E]`.
+    /// `[B, T, E]`; without what goes to `table`.
     pub words: &'a Tensor,
+    /// `[V, E]`, where there are tokens: through the cell's products with the table.
+    pub table: Option<&'a Tensor>,
     /// `[B, H]`.
     pub state0: &'a Tensor,
     /// `[B, S, A]`.
@@ -339,6 +348,10 @@ impl AttentionalDecoder {
         Cell { rows: self.batch, hidden: self.hidden }
     }
 
+    fn gate_input(&self) -> GateInput {
+        GateInput { inputs: self.batch * self.steps, size: self.word, hidden: self.hidden }
+    }
+
     fn gates_sum(&self) -> ColumnSum {
         ColumnSum { rows: self.batch * self.steps, columns: 3 * self.hidden }
     }
@@ -399,8 +412,9 @@ impl AttentionalDecoder {
         self.check(inputs, features, weights, saved)?;
         expect_scratch(NAME, scratch, self.scratch())?;
         let (state, width) = (batch * hidden, self.features());
-        let (words, gi) = (view(inputs.words, 0, word, 0), view(scratch, 0, 3 * hidden, 0));
-        self.single().record_words(recorder, batch * steps, &inputs.cell, words, gi)?;
+        let words = view(inputs.words, 0, word, 0);
+        let weight_iw = view(inputs.cell.weight_ih, 0, word + annotation, 0);
+        self.gate_input().record(recorder, &inputs.input(), weight_iw, inputs.cell.bias_ih, scratch)?;
         let all_words = Copy { rows: batch * steps, columns: word, batch: 1 };
         all_words.record(recorder, words, None, view(features, hidden + annotation, width, 0))?;
         let first = Copy { rows: batch, columns: hidden, batch: 1 };
@@ -447,6 +461,8 @@ impl AttentionalDecoder {
         expect(NAME, "d_words", gradients.words, &[batch, steps, word])?;
         expect(NAME, "d_query_weight", gradients.query_weight, &[size, hidden])?;
         gradients.cell.expect(NAME, word + annotation, hidden)?;
+        let tables = (inputs.tokens.map(|tokens| tokens.table.elements()), gradients.table.map(Tensor::elements));
+        expect_setting(NAME, "d_table", tables.0 == tables.1, "as large as the table", tables.1.unwrap_or(0) as f64)?;
         if let Some(d_weights) = d_weights {
             expect(NAME, "d_weights", d_weights, &[batch, steps, keys])?;
         }
@@ -513,17 +529,19 @@ impl AttentionalDecoder {
         let (by_state, by_query) = (view(d_recurrent, 0, products, 0), view(d_recurrent, gates, products, 0));
         matmul(transposed(gates, hidden), by_state, states, view(gradients.cell.weight_hh, 0, hidden, 0))?;
         matmul(transposed(size, hidden), by_query, states, view(gradients.query_weight, 0, hidden, 0))?;
-        let (by_input, words) = (view(d_gi, 0, gates, 0), view(inputs.words, 0, word, 0));
-        let d_weight_ih = view(gradients.cell.weight_ih, 0, input, 0);
-        matmul(transposed(gates, word), by_input, words, d_weight_ih)?;
+        let (by_input, d_weight_ih) = (view(d_gi, 0, gates, 0), view(gradients.cell.weight_ih, 0, input, 0));
         let contexts = view(features, hidden, width, 0);
         matmul(transposed(gates, annotation), by_input, contexts, d_weight_ih.offset(word))?;
         let d_words = view(gradients.words, 0, word, 0);
         copy(recorder, rows, word, view(d_features, hidden + annotation, width, 0), d_words)?;
-        let into_words = Matmul { accumulate: true, ..product(rows, word, gates) };
-        let weight_ih = view(inputs.cell.weight_ih, 0, input, 0);
-        into_words.record(recorder, tiles.all(rows), by_input, weight_ih, None, d_words)?;
-        self.gates_sum().record(recorder, &d_gi.window([rows, gates]), sums, gradients.cell.bias_ih)?;
+        let of_input = InputGradients {
+            weight: d_weight_ih,
+            bias: gradients.cell.bias_ih,
+            input: gradients.table.map_or(d_words, |table| view(table, 0, word, 0)),
+            accumulate: gradients.table.is_none(),
+        };
+        let weight_iw = view(inputs.cell.weight_ih, 0, input, 0);
+        self.gate_input().record_backward(recorder, &inputs.input(), weight_iw, d_gi, sums, &of_input)?;
         let column_sums = column_sums.window([products]);
         self.recurrent_sum().record(recorder, &d_recurrent.window([rows, products]), sums, &column_sums)?;
         copy(recorder, 1, gates, view(&column_sums, 0, gates, 0), view(gradients.cell.bias_hh, 0, gates, 0))?;

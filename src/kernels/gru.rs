@@ -16,10 +16,12 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::gate_input::{Input, Tokens, WeightGradients, Weights};
 use super::{
     copy::{Copy, expect_matrix},
     expect::{expect, expect_scratch, expect_setting},
     forms,
+    gate_input::{GateInput, InputGradients},
     matmul::{self, Matmul, Matrix},
     reduction::ColumnSum,
     table::{GRU, GRU_BACKWARD},
@@ -109,31 +111,6 @@ impl Tunable for Tile {
         let in_workgroup_memory = |[lanes, groups]: [u32; 2]| Self { lanes, groups, ..defaults[0] };
         let others = [[8, 4], [8, 16], [16, 8]].map(in_workgroup_memory);
         forms::distinct(defaults.into_iter().chain(others.into_iter().filter(|_| tiles.subgroup.is_none())))
-    }
-}
-
-/// Parameters of one direction; the gates are stacked in the order r, z, n.
-#[derive(Clone, Copy, Debug)]
-pub struct Weights<'a> {
-    /// `[3H, I]`.
-    pub weight_ih: &'a Tensor,
-    /// `[3H, H]`.
-    pub weight_hh: &'a Tensor,
-    /// `[3H]`.
-    pub bias_ih: &'a Tensor,
-    /// `[3H]`.
-    pub bias_hh: &'a Tensor,
-}
-
-/// Where the gradients of [`Weights`] go; each is overwritten.
-pub type WeightGradients<'a> = Weights<'a>;
-
-impl Weights<'_> {
-    pub(super) fn expect(&self, operation: &'static str, input: usize, hidden: usize) -> Result<()> {
-        expect(operation, "weight_ih", self.weight_ih, &[3 * hidden, input])?;
-        expect(operation, "weight_hh", self.weight_hh, &[3 * hidden, hidden])?;
-        expect(operation, "bias_ih", self.bias_ih, &[3 * hidden])?;
-        expect(operation, "bias_hh", self.bias_hh, &[3 * hidden])
     }
 }
 
@@ -364,8 +341,8 @@ pub struct Gru {
 /// What [`Gru`] reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
-    /// `[B, S, I]`. What lies beyond a row's length has no effect.
-    pub x: &'a Tensor,
+    /// `[B, S, I]`, or the table `[V, I]` and the tokens `[B, S]`. What lies beyond a row's length has no effect.
+    pub x: Input<'a>,
     /// `[D, B, H]`; the backward pass does not read it.
     pub h0: &'a Tensor,
     /// `[B]`, u32, at most S.
@@ -399,7 +376,7 @@ pub struct Gradients<'a> {
     pub y: &'a Tensor,
     /// `[D, B, H]`, read.
     pub hn: &'a Tensor,
-    /// `[B, S, I]`.
+    /// `[B, S, I]`, or of the table `[V, I]`.
     pub x: &'a Tensor,
     /// `[D, B, H]`.
     pub h0: &'a Tensor,
@@ -437,6 +414,10 @@ impl Gru {
         Cell { rows: self.batch, hidden: self.hidden }
     }
 
+    fn gate_input(&self) -> GateInput {
+        GateInput { inputs: self.batch * self.steps, size: self.input, hidden: self.hidden }
+    }
+
     /// The position that direction `d` visits in its step number `i`.
     fn time(&self, d: usize, i: usize) -> usize {
         if d == 0 { i } else { self.steps - 1 - i }
@@ -457,7 +438,9 @@ impl Gru {
     fn check(&self, inputs: &Inputs<'_>, saved: &Saved<'_>) -> Result<()> {
         let valid = matches!(self.directions, 1 | 2);
         expect_setting("gru", "directions", valid, "1 or 2", self.directions as f64)?;
-        expect("gru", "x", inputs.x, &[self.batch, self.steps, self.input])?;
+        if let Input::Rows(x) = inputs.x {
+            expect("gru", "x", x, &[self.batch, self.steps, self.input])?;
+        }
         expect("gru", "lengths", inputs.lengths, &[self.batch])?;
         expect("gru", "states", saved.states, &self.states_shape())?;
         expect("gru", "gates", saved.gates, &self.gates_shape())?;
@@ -485,19 +468,14 @@ impl Gru {
         expect("gru", "y", outputs.y, &[batch, steps, directions * hidden])?;
         expect("gru", "hn", outputs.hn, &[directions, batch, hidden])?;
         expect_scratch("gru", scratch, self.scratch())?;
-        let gpu = recorder.gpu().clone();
         let state = batch * hidden;
         let copy = Copy { rows: batch, columns: hidden, batch: directions };
         let ends = |tensor, batch_stride| Matrix { tensor, offset: 0, stride: hidden, batch_stride };
         let states = ends(saved.states, (steps + 1) * state);
         copy.record(recorder, ends(inputs.h0, state), None, states)?;
         for (d, weights) in inputs.weights.iter().enumerate() {
-            let projection =
-                Matmul { m: batch * steps, n: 3 * hidden, k: input, batch: 1, transpose_b: true, ..Matmul::default() };
-            let large = matmul::Tile::choose(&gpu, batch * steps);
-            let (x, weight_ih) = (Matrix::rows(inputs.x).stride(input), Matrix::rows(weights.weight_ih).stride(input));
-            let gi = Matrix { tensor: scratch, offset: 0, stride: 3 * hidden, batch_stride: 0 };
-            projection.record(recorder, large, x, weight_ih, Some(weights.bias_ih), gi)?;
+            let weight_ih = Matrix::rows(weights.weight_ih).stride(input);
+            self.gate_input().record(recorder, &inputs.x, weight_ih, weights.bias_ih, scratch)?;
             for i in 0..steps {
                 let time = self.time(d, i);
                 let from = (d * (steps + 1) + i) * state;
@@ -537,7 +515,11 @@ impl Gru {
         self.check(inputs, saved)?;
         expect("gru", "d_y", gradients.y, &[batch, steps, directions * hidden])?;
         expect("gru", "d_hn", gradients.hn, &[directions, batch, hidden])?;
-        expect("gru", "d_x", gradients.x, &[batch, steps, input])?;
+        let x_shape = match &inputs.x {
+            Input::Rows(_) => vec![batch, steps, input],
+            Input::Tokens(tokens) => vec![tokens.table.elements() / input.max(1), input],
+        };
+        expect("gru", "d_x", gradients.x, &x_shape)?;
         expect("gru", "d_h0", gradients.h0, &[directions, batch, hidden])?;
         let given = gradients.weights.len();
         expect_setting("gru", "d_weights", given == directions, "one per direction", given as f64)?;
@@ -553,10 +535,14 @@ impl Gru {
         // The gradient of the state goes from step to step in d_h0.
         let copy = Copy { rows: directions * batch, columns: hidden, batch: 1 };
         copy.record(recorder, run(gradients.hn, 0, hidden), None, run(gradients.h0, 0, hidden))?;
-        // A NaN in the padding of x must not meet the zeros in d_gi.
-        let of_x = |tensor| Matrix { tensor, offset: 0, stride: input, batch_stride: steps * input };
-        let copy = Copy { rows: steps, columns: input, batch };
-        copy.record(recorder, of_x(inputs.x), Some(inputs.lengths), of_x(valid_x))?;
+        let mut x = inputs.x;
+        if let Input::Rows(rows) = inputs.x {
+            // A NaN in the padding of x must not meet the zeros in d_gi.
+            let of_x = |tensor| Matrix { tensor, offset: 0, stride: input, batch_stride: steps * input };
+            let copy = Copy { rows: steps, columns: input, batch };
+            copy.record(recorder, of_x(rows), Some(inputs.lengths), of_x(valid_x))?;
+            x = Input::Rows(valid_x);
+        }
 
         for (d, (weights, d_weights)) in inputs.weights.iter().zip(gradients.weights).enumerate() {
             for i in (0..steps).rev() {
@@ -592,17 +578,15 @@ impl Gru {
             let d_weight_hh = run(d_weights.weight_hh, 0, hidden);
             into_weight_hh.record(recorder, choose(gates), by_state, states, None, d_weight_hh)?;
 
-            let into_weight_ih = Matmul { transpose_a: true, ..product(gates, input, rows) };
-            let (by_input, x) = (run(d_gi, 0, gates), run(valid_x, 0, input));
-            let d_weight_ih = run(d_weights.weight_ih, 0, input);
-            into_weight_ih.record(recorder, choose(gates), by_input, x, None, d_weight_ih)?;
-
-            let into_x = Matmul { accumulate: d > 0, ..product(rows, input, gates) };
-            let (weight_ih, d_x) = (run(weights.weight_ih, 0, input), run(gradients.x, 0, input));
-            into_x.record(recorder, choose(rows), by_input, weight_ih, None, d_x)?;
-
             self.bias_sum().record(recorder, &d_gh.window([rows, gates]), sums, d_weights.bias_hh)?;
-            self.bias_sum().record(recorder, &d_gi.window([rows, gates]), sums, d_weights.bias_ih)?;
+            let of_input = InputGradients {
+                weight: run(d_weights.weight_ih, 0, input),
+                bias: d_weights.bias_ih,
+                input: run(gradients.x, 0, input),
+                accumulate: d > 0,
+            };
+            let weight_ih = run(weights.weight_ih, 0, input);
+            self.gate_input().record_backward(recorder, &x, weight_ih, d_gi, sums, &of_input)?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ pub mod dropout;
 pub mod embedding;
 mod expect;
 mod forms;
+mod gate_input;
 pub mod gru;
 pub mod matmul;
 pub mod pointwise;

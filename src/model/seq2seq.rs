@@ -5,8 +5,8 @@ use super::{Config, Readout};
 use crate::{
     Error, Result,
     gpu::{Dtype, Shape, Tensor},
-    graph::{DecoderInputs, DecoderOutputs, Epilogue, Graph, GruWeights, Parameters, Value},
-    kernels::matmul::Activation,
+    graph::{DecoderInputs, DecoderOutputs, Epilogue, Graph, GruInput, GruWeights, Parameters, Value},
+    kernels::{gru::Tokens, matmul::Activation},
 };
 
 /// Builds the model's graphs. Inputs of every graph are `source` `[B, S]` and `lengths` `[B]`; where a target is involved
@@ -119,18 +119,27 @@ impl Layers<'_> {
         }
     }
 
-    fn encode(&mut self, graph: &mut Graph, batch: usize, steps: usize, dropout: f32) -> Result<Encoded> {
-        let hidden = self.config.hidden;
+    /// `by_token`: words reach the first layer through the table's products; dropout on words forbids it.
+    fn encode(
+        &mut self,
+        graph: &mut Graph,
+        [batch, steps]: [usize; 2],
+        dropout: f32,
+        by_token: bool,
+    ) -> Result<Encoded> {
         let source = graph.input("source", [batch, steps], Dtype::U32);
         let lengths = graph.input("lengths", [batch], Dtype::U32);
         let table = self.get(graph, "encoder.embedding.weight");
-        let mut annotation = graph.embedding(table, source)?;
-        let mut last = annotation;
-        for layer in 0..self.config.encoder_layers {
-            annotation = graph.dropout(annotation, dropout)?;
-            let weights = ["", "_reverse"].map(|way| self.gru(graph, "encoder.gru", &format!("_l{layer}{way}")));
-            let h0 = graph.filled([2, batch, hidden], 0.0);
-            (annotation, last) = graph.gru(annotation, h0, lengths, &weights)?;
+        let words = if by_token {
+            GruInput::Tokens { table, tokens: source }
+        } else {
+            let words = graph.embedding(table, source)?;
+            GruInput::Rows(graph.dropout(words, dropout)?)
+        };
+        let (mut annotation, mut last) = self.encoder_layer(graph, 0, words, lengths)?;
+        for layer in 1..self.config.encoder_layers {
+            let below = graph.dropout(annotation, dropout)?;
+            (annotation, last) = self.encoder_layer(graph, layer, below.into(), lengths)?;
         }
         // The backward direction's last state has read the whole source, its first word last.
         let last = graph.select(last, 1)?;
@@ -139,7 +148,26 @@ impl Layers<'_> {
         Ok(Encoded { annotation, key, state, lengths })
     }
 
-    fn decode(&mut self, graph: &mut Graph, encoded: &Encoded, words: Value) -> Result<DecoderOutputs> {
+    fn encoder_layer(
+        &mut self,
+        graph: &mut Graph,
+        layer: usize,
+        x: GruInput,
+        lengths: Value,
+    ) -> Result<(Value, Value)> {
+        let weights = ["", "_reverse"].map(|way| self.gru(graph, "encoder.gru", &format!("_l{layer}{way}")));
+        let h0 = graph.filled([2, graph.dims(lengths)[0], self.config.hidden], 0.0);
+        graph.gru(x, h0, lengths, &weights)
+    }
+
+    /// With `tokens`, words reach the gates through the products of their table.
+    fn decode(
+        &mut self,
+        graph: &mut Graph,
+        encoded: &Encoded,
+        words: Value,
+        tokens: Option<[Value; 2]>,
+    ) -> Result<DecoderOutputs> {
         let inputs = DecoderInputs {
             words,
             state0: encoded.state,
@@ -150,7 +178,10 @@ impl Layers<'_> {
             energy: self.get(graph, "attention.energy.weight"),
             cell: self.gru(graph, "decoder.cell", ""),
         };
-        graph.attentional_decoder(&inputs)
+        match tokens {
+            Some([table, tokens]) => graph.attentional_decoder_of_tokens(&inputs, table, tokens),
+            None => graph.attentional_decoder(&inputs),
+        }
     }
 
     fn logits(&mut self, graph: &mut Graph, features: Value, dropout: f32) -> Result<Value> {
@@ -194,13 +225,16 @@ impl Seq2Seq {
     ) -> Result<TrainingGraph> {
         let (mut graph, mut layers) = (Graph::new(), self.layers());
         let dropout = self.config.dropout;
-        let encoded = layers.encode(&mut graph, batch, source_steps, dropout)?;
+        let pays = |vocabulary, steps| dropout == 0.0 && Tokens::pays(vocabulary, steps);
+        let by_token = pays(self.config.source_vocabulary, source_steps);
+        let encoded = layers.encode(&mut graph, [batch, source_steps], dropout, by_token)?;
         let target_in = graph.input("target_in", [batch, target_steps], Dtype::U32);
         let target_out = graph.input("target_out", [batch, target_steps], Dtype::U32);
         let table = layers.get(&mut graph, "decoder.embedding.weight");
         let words = graph.embedding(table, target_in)?;
         let words = graph.dropout(words, dropout)?;
-        let DecoderOutputs { features, weights, .. } = layers.decode(&mut graph, &encoded, words)?;
+        let by_token = pays(self.config.target_vocabulary, target_steps).then_some([table, target_in]);
+        let DecoderOutputs { features, weights, .. } = layers.decode(&mut graph, &encoded, words, by_token)?;
         let logits = layers.logits(&mut graph, features, dropout)?;
         let loss = graph.cross_entropy(logits, target_out, label_smoothing)?;
         let (names, values): (Vec<_>, Vec<_>) = layers.used.into_iter().unzip();
@@ -215,7 +249,9 @@ impl Seq2Seq {
     /// [`crate::Error::Shape`].
     pub fn encoding_graph(&self, sentences: usize, steps: usize) -> Result<EncodingGraph> {
         let mut graph = Graph::new();
-        let Encoded { annotation, key, state, lengths } = self.layers().encode(&mut graph, sentences, steps, 0.0)?;
+        let by_token = 2 * self.config.source_vocabulary <= sentences * steps;
+        let encoded = self.layers().encode(&mut graph, [sentences, steps], 0.0, by_token)?;
+        let Encoded { annotation, key, state, lengths } = encoded;
         Ok(EncodingGraph { graph, annotation, key, state, lengths })
     }
 
@@ -252,11 +288,11 @@ impl Seq2Seq {
     /// [`crate::Error::Shape`].
     pub fn alignment_graph(&self, source_steps: usize, target_steps: usize) -> Result<(Graph, Value)> {
         let (mut graph, mut layers) = (Graph::new(), self.layers());
-        let encoded = layers.encode(&mut graph, 1, source_steps, 0.0)?;
+        let encoded = layers.encode(&mut graph, [1, source_steps], 0.0, false)?;
         let target_in = graph.input("target_in", [1, target_steps], Dtype::U32);
         let table = layers.get(&mut graph, "decoder.embedding.weight");
         let words = graph.embedding(table, target_in)?;
-        let outputs = layers.decode(&mut graph, &encoded, words)?;
+        let outputs = layers.decode(&mut graph, &encoded, words, None)?;
         Ok((graph, outputs.weights))
     }
 }

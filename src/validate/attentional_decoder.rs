@@ -2,7 +2,7 @@
 
 use super::{
     Case, Check, Direction,
-    gru::{as_weights, cell_error, cell_values, poisoned_cell, upload_cell, widen_cell},
+    gru::{Named, as_weights, cell_error, cell_values, poisoned_cell, upload_cell, widen_cell},
     largest, widen,
 };
 use crate::{
@@ -29,6 +29,7 @@ struct Drawn {
     /// Words, state0, key, annotation, query weight, energy.
     values: [Vec<f32>; 6],
     cell: [Vec<f32>; 4],
+    named: Option<Named>,
     values_gpu: [Tensor; 6],
     lengths_gpu: Tensor,
     cell_gpu: [Tensor; 4],
@@ -38,7 +39,7 @@ struct Drawn {
     scratch: Tensor,
 }
 
-/// Sizes, values and tensors; keys and annotations past a row's length are NaN.
+/// Sizes, values and tensors; keys and annotations past a row's length are NaN. Half of the cases name words of a table.
 fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     // Half of the cases take 16-byte loads.
     let unit = if case.coin() { 4 } else { 1 };
@@ -47,8 +48,14 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     let (batch, steps, keys) = (case.size(33), case.size(7), case.size(33));
     let decoder = AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation };
     let lengths = case.lengths(batch, keys);
+    let (named, words) = if case.coin() {
+        let (named, words) = Named::draw(case, batch * steps, word, hidden)?;
+        (Some(named), words)
+    } else {
+        (None, case.values(batch * steps * word, 1.0))
+    };
     let values = [
-        case.values(batch * steps * word, 1.0),
+        words,
         case.values(batch * hidden, 0.5),
         case.values(batch * keys * size, 1.0),
         case.values(batch * keys * annotation, 1.0),
@@ -82,6 +89,7 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
         ],
         scratch: case.poisoned([decoder.scratch()])?,
         decoder,
+        named,
         lengths,
         values,
         cell,
@@ -92,7 +100,9 @@ impl Drawn {
     fn inputs(&self) -> Inputs<'_> {
         let [words, state0, key, annotation, query_weight, energy] = &self.values_gpu;
         let cell = as_weights(&self.cell_gpu);
-        Inputs { words, state0, key, annotation, lengths: &self.lengths_gpu, query_weight, energy, cell }
+        let tokens = self.named.as_ref().map(Named::tokens);
+        let lengths = &self.lengths_gpu;
+        Inputs { words, tokens, state0, key, annotation, lengths, query_weight, energy, cell }
     }
 
     fn saved(&self) -> Saved<'_> {
@@ -156,6 +166,7 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
         case.poisoned([size, hidden])?,
         case.poisoned([size])?,
     ];
+    let d_table = drawn.named.as_ref().map(|named| case.poisoned(named.table_shape())).transpose()?;
     let cell = poisoned_cell(case, word + annotation, hidden)?;
     let mut scratch = Vec::new();
     for elements in drawn.decoder.backward_scratch() {
@@ -165,7 +176,8 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
         let tiles = Tiles::choose(recorder.gpu(), &drawn.decoder);
         drawn.record(recorder, &tiles)?;
         let [words, state0, key, annotation, query_weight, energy] = &into;
-        let gradients = Gradients { words, state0, key, annotation, query_weight, energy, cell: as_weights(&cell) };
+        let (table, cell) = (d_table.as_ref(), as_weights(&cell));
+        let gradients = Gradients { words, table, state0, key, annotation, query_weight, energy, cell };
         drawn.decoder.record_backward(
             recorder,
             &tiles,
@@ -180,7 +192,17 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
         )
     })?;
     let (d_features, d_weights) = (widen(&d_features), d_weights.map(|values| widen(&values)));
-    let expected = drawn.with_reference(|decoder, inputs| decoder.backward(inputs, &d_features, d_weights.as_deref()));
+    let mut expected =
+        drawn.with_reference(|decoder, inputs| decoder.backward(inputs, &d_features, d_weights.as_deref()));
+    let mut errors = vec![cell_error(case, &cell, &expected.cell)?];
+    if let (Some(named), Some(d_table)) = (&drawn.named, &d_table) {
+        // What goes through the gates goes to the table; what the features hold of the words stays theirs.
+        let of_words = d_features.chunks(hidden + annotation + word).flat_map(|row| &row[hidden + annotation..]);
+        let of_words: Vec<f64> = of_words.copied().collect();
+        let through_gates: Vec<f64> = expected.words.iter().zip(&of_words).map(|(all, own)| all - own).collect();
+        errors.push(case.error(d_table, &named.of_table(&through_gates), 0.1)?);
+        expected.words = of_words;
+    }
     let references = [
         &expected.words,
         &expected.state0,
@@ -189,7 +211,6 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
         &expected.query_weight,
         &expected.energy,
     ];
-    let mut errors = vec![cell_error(case, &cell, &expected.cell)?];
     for (gradient, reference) in into.iter().zip(references) {
         // A row of one valid key has no gradient through its scores, only what rounding leaves of it.
         errors.push(case.error(gradient, reference, 0.1)?);

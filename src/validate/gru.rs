@@ -3,7 +3,7 @@
 use super::{Case, Check, Direction, largest, widen};
 use crate::{
     Result, Tensor,
-    kernels::gru::{Gradients, Gru, Inputs, Outputs, Saved, Tile, WeightGradients, Weights},
+    kernels::gru::{Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, WeightGradients, Weights},
     reference,
 };
 
@@ -24,6 +24,7 @@ struct Drawn {
     h0: Vec<f32>,
     lengths: Vec<u32>,
     weights: Vec<reference::gru::GruWeights>,
+    named: Option<Named>,
     x_gpu: Tensor,
     h0_gpu: Tensor,
     lengths_gpu: Tensor,
@@ -35,7 +36,55 @@ struct Drawn {
     scratch: Tensor,
 }
 
-/// Sizes, values and tensors; the padding of x is NaN.
+/// Inputs that are rows of a table.
+pub(super) struct Named {
+    size: usize,
+    vocabulary: usize,
+    tokens: Vec<u32>,
+    table_gpu: Tensor,
+    tokens_gpu: Tensor,
+    scratch: [Tensor; Tokens::SCRATCH],
+}
+
+impl Named {
+    /// Draws `inputs` tokens and the table of their rows; the rows that are named follow.
+    pub(super) fn draw(case: &mut Case<'_>, inputs: usize, size: usize, hidden: usize) -> Result<(Self, Vec<f32>)> {
+        let vocabulary = case.size(40);
+        let table = case.values(vocabulary * size, 1.0);
+        let tokens: Vec<u32> = (0..inputs).map(|_| case.below(vocabulary) as u32).collect();
+        let rows = tokens.iter().flat_map(|token| &table[*token as usize * size..][..size]).copied().collect();
+        let [a, b, c] = Tokens::scratch(inputs, vocabulary, hidden);
+        let named = Self {
+            size,
+            vocabulary,
+            table_gpu: case.upload([vocabulary, size], &table)?,
+            tokens_gpu: case.upload_u32([inputs], &tokens)?,
+            scratch: [case.poisoned([a])?, case.poisoned([b])?, case.poisoned([c])?],
+            tokens,
+        };
+        Ok((named, rows))
+    }
+
+    pub(super) fn tokens(&self) -> Tokens<'_> {
+        Tokens { table: &self.table_gpu, tokens: &self.tokens_gpu, scratch: &self.scratch }
+    }
+
+    pub(super) fn table_shape(&self) -> [usize; 2] {
+        [self.vocabulary, self.size]
+    }
+
+    /// The gradient of the table from that of the rows.
+    pub(super) fn of_table(&self, d_rows: &[f64]) -> Vec<f64> {
+        let mut d_table = vec![0.0; self.vocabulary * self.size];
+        for (token, row) in self.tokens.iter().zip(d_rows.chunks(self.size)) {
+            let into = &mut d_table[*token as usize * self.size..][..self.size];
+            into.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+        d_table
+    }
+}
+
+/// Sizes, values and tensors; the padding of x is NaN. Half of the cases name rows of a table.
 fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     let gru = Gru {
         batch: case.size(33),
@@ -45,7 +94,12 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
         directions: 1 + case.below(2),
     };
     let Gru { batch, steps, input, hidden, directions } = gru;
-    let x = case.values(batch * steps * input, 1.0);
+    let (named, x) = if case.coin() {
+        let (named, x) = Named::draw(case, batch * steps, input, hidden)?;
+        (Some(named), x)
+    } else {
+        (None, case.values(batch * steps * input, 1.0))
+    };
     let h0 = case.values(directions * batch * hidden, 0.5);
     let lengths = case.lengths(batch, steps);
     let (mut weights, mut weights_gpu) = (Vec::new(), Vec::new());
@@ -70,6 +124,7 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
         gates: case.poisoned(gru.gates_shape())?,
         scratch: case.poisoned([gru.scratch()])?,
         gru,
+        named,
         x,
         h0,
         lengths,
@@ -142,7 +197,8 @@ impl Drawn {
     }
 
     fn inputs<'a>(&'a self, weights: &'a [Weights<'a>]) -> Inputs<'a> {
-        Inputs { x: &self.x_gpu, h0: &self.h0_gpu, lengths: &self.lengths_gpu, weights }
+        let x = self.named.as_ref().map_or(Input::Rows(&self.x_gpu), |named| Input::Tokens(named.tokens()));
+        Inputs { x, h0: &self.h0_gpu, lengths: &self.lengths_gpu, weights }
     }
 
     fn saved(&self) -> Saved<'_> {
@@ -175,7 +231,11 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     }
     let d_y_gpu = case.upload([batch, steps, directions * hidden], &padded)?;
     let d_hn_gpu = case.upload([directions, batch, hidden], &d_hn)?;
-    let (d_x, d_h0) = (case.poisoned([batch, steps, input])?, case.poisoned([directions, batch, hidden])?);
+    let d_x = match &drawn.named {
+        Some(named) => case.poisoned(named.table_shape())?,
+        None => case.poisoned([batch, steps, input])?,
+    };
+    let d_h0 = case.poisoned([directions, batch, hidden])?;
     let mut d_weights = Vec::new();
     for _ in 0..directions {
         d_weights.push(poisoned_cell(case, input, hidden)?);
@@ -194,7 +254,8 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     })?;
     let (x, h0) = (widen(&drawn.x), widen(&drawn.h0));
     let expected = drawn.reference().backward(&x, &h0, &drawn.lengths, &drawn.weights, &widen(&d_y), &widen(&d_hn));
-    let mut errors = vec![case.error(&d_x, &expected.x, 0.0)?, case.error(&d_h0, &expected.h0, 0.0)?];
+    let expected_x = drawn.named.as_ref().map_or_else(|| expected.x.clone(), |named| named.of_table(&expected.x));
+    let mut errors = vec![case.error(&d_x, &expected_x, 0.0)?, case.error(&d_h0, &expected.h0, 0.0)?];
     for (gradient, reference) in d_weights.iter().zip(&expected.weights) {
         errors.push(cell_error(case, gradient, reference)?);
     }
