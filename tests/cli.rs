@@ -171,6 +171,28 @@ fn tiles_are_measured_kept_and_ignored_where_they_are_damaged() {
     assert_eq!(said(&["--untuned"]), "");
 }
 
+#[cfg(unix)]
+#[test]
+fn an_interrupted_tuning_keeps_what_it_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let child = with_cache(folder.path(), &["tune", "--only", "gru"]).stdout(Stdio::piped()).spawn().unwrap();
+    let files = || fs::read_dir(folder.path().join("softalign")).map_or(Vec::new(), |files| files.flatten().collect());
+    let started = std::time::Instant::now();
+    while !files().iter().any(|file: &fs::DirEntry| file.path().extension().is_some_and(|kind| kind == "json")) {
+        assert!(started.elapsed().as_secs() < 300, "nothing was found");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.contains("rows <= 8") && !stdout.contains("rows > 16"), "{stdout}");
+    assert_eq!(files().len(), 1, "no half file");
+    let validate = ["validate", "-q", "--only", "copy", "--cases", "1"];
+    let output = with_cache(folder.path(), &validate).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", texts(&output).1);
+}
+
 #[test]
 fn an_unknown_kernel_is_answered_with_the_known_ones() {
     let output = run(&["validate", "--only", "no-such-kernel"]);

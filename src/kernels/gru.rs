@@ -109,7 +109,7 @@ impl Tunable for Tile {
     fn candidates(tiles: &Tiles) -> Vec<Self> {
         let defaults = [8, 16, 32].map(|rows| Self::of(tiles, rows));
         let in_workgroup_memory = |[lanes, groups]: [u32; 2]| Self { lanes, groups, ..defaults[0] };
-        let others = [[8, 4], [8, 16], [16, 8]].map(in_workgroup_memory);
+        let others = [[8, 2], [16, 2], [8, 4], [8, 16], [16, 8]].map(in_workgroup_memory);
         forms::distinct(defaults.into_iter().chain(others.into_iter().filter(|_| tiles.subgroup.is_none())))
     }
 }

@@ -158,14 +158,16 @@ impl Tunable for Tile {
     const KERNEL: &'static str = "matmul";
     const CLASSES: &'static [&'static str] = &["m <= 8", "m <= 16", "m <= 64", "m > 64"];
 
-    /// On GPUs: few large tiles reuse more, many small ones fill more of the card. On RDNA2 none spills or takes more than 96
-    /// registers; 16 x 16 invocations of 8 rows need all of 16 KiB.
+    /// On lavapipe the defaults are best, and taller tiles of fewer columns as good; drivers with wider subgroups may prefer
+    /// those. On GPUs few large tiles reuse more, many small ones fill more of the card.
     fn candidates(tiles: &Tiles) -> Vec<Self> {
         let defaults = [8, 16, 32].map(|m| Self::of(tiles, m));
-        let in_workgroup_memory =
-            |[lanes, groups, rows, columns]: [u32; 4]| Self { lanes, groups, rows, columns, ..defaults[0] };
-        let others = [[16, 16, 4, 1], [16, 16, 4, 2], [16, 8, 8, 2], [16, 16, 8, 2]].map(in_workgroup_memory);
-        forms::distinct(defaults.into_iter().chain(others.into_iter().filter(|_| tiles.subgroup.is_none())))
+        let tile = |[lanes, groups, rows, columns]: [u32; 4]| Self { lanes, groups, rows, columns, ..defaults[0] };
+        let others = match tiles.subgroup {
+            Some(lanes) => vec![[lanes, 1, 64, 1]],
+            None => vec![[16, 16, 4, 1], [16, 16, 4, 2], [16, 8, 8, 2], [16, 16, 8, 2]],
+        };
+        forms::distinct(defaults.into_iter().chain(others.into_iter().map(tile)))
     }
 }
 

@@ -252,7 +252,10 @@ pub fn load(gpu: &Gpu, path: &Path) -> Gpu {
         None => Ok(table),
     });
     match usable {
-        Ok(table) => gpu.with_tile_table(table),
+        Ok(table) => {
+            tracing::debug!("measured tiles: {}", path.display());
+            gpu.with_tile_table(table)
+        }
         Err(error) => {
             tracing::warn!("{error}; the file is ignored. `softalign tune` writes it anew");
             gpu.clone()
