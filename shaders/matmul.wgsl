@@ -3,7 +3,8 @@
 //
 // SUBGROUPS: one subgroup per workgroup computes ROWS x (LANES * COLUMNS * 4) elements in registers; each lane loads its own
 // part of A, and the subgroup passes it round. Otherwise: a workgroup of LANES x GROUPS invocations computes
-// (GROUPS * ROWS) x (LANES * COLUMNS * 4) elements from tiles in workgroup memory. Workgroups run down the rows of C first:
+// (GROUPS * ROWS) x (LANES * COLUMNS * 4) elements from tiles in workgroup memory; or SLICES as many, each its part of the sums,
+// where tiles are too few to keep a GPU busy. Workgroups run down the rows of C first:
 // neighbours share the columns of B, which stay in a cache, and go through A once per column of tiles.
 // VECTOR_A, VECTOR_B, VECTOR_C: offset, stride, batch stride and row length of that matrix are multiples of 4: 16-byte loads
 // serve. TAIL: K is no multiple of 4.
@@ -213,23 +214,21 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
             block[j] = transpose(block[j]);
 #endif
         }
-        // Each sum is read and written once for four steps: most of them live in memory, not in registers.
-        for (var j = 0u; j < COLUMNS; j++) {
-            let y = block[j];
-            for (var s = 0u; s < SPAN; s++) {
+        // Each sum is read and written once for four steps, and few other values are held at a time: most of the sums live in
+        // memory, not in registers.
+        for (var s = 0u; s < SPAN; s++) {
+            for (var i = 0u; i < 4u; i++) {
 #ifdef TRANSPOSE_A
-                var x: array<vec4f, 4>;
-                for (var i = 0u; i < 4u; i++) {
-                    x[i] = subgroupShuffle(share[(i * SPAN + s) / LANES], (i * SPAN + s) % LANES);
-                }
-                x = transpose(x);
-#endif
-                for (var i = 0u; i < 4u; i++) {
-#ifdef TRANSPOSE_A
-                    let row = x[i];
+                let row = vec4f(
+                    subgroupShuffle(share[s / LANES][i], s % LANES),
+                    subgroupShuffle(share[(SPAN + s) / LANES][i], (SPAN + s) % LANES),
+                    subgroupShuffle(share[(2u * SPAN + s) / LANES][i], (2u * SPAN + s) % LANES),
+                    subgroupShuffle(share[(3u * SPAN + s) / LANES][i], (3u * SPAN + s) % LANES));
 #else
-                    let row = subgroupShuffle(share[(s * 4u + i) / LANES], (s * 4u + i) % LANES);
+                let row = subgroupShuffle(share[(s * 4u + i) / LANES], (s * 4u + i) % LANES);
 #endif
+                for (var j = 0u; j < COLUMNS; j++) {
+                    let y = block[j];
                     sum[s][i][j] =
                         fma(row.wwww, y[3], fma(row.zzzz, y[2], fma(row.yyyy, y[1], fma(row.xxxx, y[0], sum[s][i][j]))));
                 }
@@ -249,82 +248,161 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
 const DEPTH = 16u;                      // steps of k between barriers
 const TILE_M = GROUPS * ROWS / 4u;      // vec4s
 const TILE_N = LANES * COLUMNS;         // vec4s
+const WORKERS = LANES * GROUPS;         // invocations of a slice
+const BLOCKS_M = DEPTH / 4u * TILE_M;   // blocks of 4 x 4 elements, and how many of them one invocation moves
+const BLOCKS_N = DEPTH / 4u * TILE_N;
+const MOVES_M = (BLOCKS_M + WORKERS - 1u) / WORKERS;
+const MOVES_N = (BLOCKS_N + WORKERS - 1u) / WORKERS;
 
-var<workgroup> a_tile: array<vec4f, DEPTH * TILE_M>;    // [DEPTH, TILE_M]
-var<workgroup> b_tile: array<vec4f, DEPTH * TILE_N>;    // [DEPTH, TILE_N]
+// Of each slice: op(A) transposed [DEPTH, TILE_M], then op(B) [DEPTH, TILE_N]. At the end, the sums of all slices but the first.
+var<workgroup> tiles: array<vec4f, SLICES * DEPTH * (TILE_M + TILE_N)>;
 
-// op(A) transposed, and op(B): steps k to k + 3, four rows of C from m on, four columns from n on.
-fn block_of_a(base: u32, k: u32, m: u32) -> array<vec4f, 4> {
-    var block: array<vec4f, 4>;
-#ifdef TRANSPOSE_A
-    for (var i = 0u; i < 4u; i++) { block[i] = a_across(base + (k + i) * params.a_stride + inside_m(m), k + i, inside_m(m)); }
-    return block;
-#else
-    for (var i = 0u; i < 4u; i++) { block[i] = a_along(base + min(m + i, params.m - 1u) * params.a_stride + k, k); }
-    return transpose(block);
-#endif
-}
-fn block_of_b(base: u32, k: u32, n: u32) -> array<vec4f, 4> {
-    var block: array<vec4f, 4>;
-#ifdef TRANSPOSE_B
-    for (var i = 0u; i < 4u; i++) { block[i] = b_along(base + min(n + i, params.n - 1u) * params.b_stride + k, k); }
-    return transpose(block);
-#else
-    for (var i = 0u; i < 4u; i++) { block[i] = b_across(base + (k + i) * params.b_stride + inside_n(n), k + i, inside_n(n)); }
-    return block;
-#endif
-}
-
-@compute @workgroup_size(LANES, GROUPS)
-fn main(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(local_invocation_id) local: vec3u,
-    @builtin(local_invocation_index) index: u32,
-) {
+@compute @workgroup_size(LANES, GROUPS, SLICES)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let worker = local.y * LANES + local.x;
     let row0 = group.x * TILE_M * 4u;
     let column0 = group.y * TILE_N * 4u;
+    let a_tile = local.z * DEPTH * (TILE_M + TILE_N);
+    let b_tile = a_tile + DEPTH * TILE_M;
+    // Where this invocation's next loads lie.
     let a_base = params.a_offset + group.z * params.a_batch;
     let b_base = params.b_offset + group.z * params.b_batch;
-    var sum: array<array<vec4f, COLUMNS>, ROWS>;
-    if (params.has_bias != 0u) {
-        for (var j = 0u; j < COLUMNS; j++) {
-            let start = load_bias(column0 + (j * LANES + local.x) * 4u);
-            for (var r = 0u; r < ROWS; r++) { sum[r][j] = start; }
+    var a_at: array<array<u32, 4>, MOVES_M>;
+    for (var p = 0u; p < MOVES_M; p++) {
+        let k = local.z * DEPTH + (p * WORKERS + worker) / TILE_M * 4u;
+        let m = row0 + (p * WORKERS + worker) % TILE_M * 4u;
+        for (var i = 0u; i < 4u; i++) {
+#ifdef TRANSPOSE_A
+            a_at[p][i] = a_base + (k + i) * params.a_stride + inside_m(m);
+#else
+            a_at[p][i] = a_base + min(m + i, params.m - 1u) * params.a_stride + k;
+#endif
         }
     }
-    for (var k0 = 0u; k0 < params.k; k0 += DEPTH) {
-        for (var i = index; i < DEPTH / 4u * TILE_M; i += LANES * GROUPS) {
-            let k = i / TILE_M * 4u;
-            var block: array<vec4f, 4>;
-            if (k0 + k < params.k) { block = block_of_a(a_base, k0 + k, row0 + i % TILE_M * 4u); }
-            for (var kk = 0u; kk < 4u; kk++) { a_tile[(k + kk) * TILE_M + i % TILE_M] = block[kk]; }
+    var b_at: array<array<u32, 4>, MOVES_N>;
+    for (var p = 0u; p < MOVES_N; p++) {
+        let k = local.z * DEPTH + (p * WORKERS + worker) / TILE_N * 4u;
+        let n = column0 + (p * WORKERS + worker) % TILE_N * 4u;
+        for (var i = 0u; i < 4u; i++) {
+#ifdef TRANSPOSE_B
+            b_at[p][i] = b_base + min(n + i, params.n - 1u) * params.b_stride + k;
+#else
+            b_at[p][i] = b_base + (k + i) * params.b_stride + inside_n(n);
+#endif
         }
-        for (var i = index; i < DEPTH / 4u * TILE_N; i += LANES * GROUPS) {
-            let k = i / TILE_N * 4u;
-            var block: array<vec4f, 4>;
-            if (k0 + k < params.k) { block = block_of_b(b_base, k0 + k, column0 + i % TILE_N * 4u); }
-            for (var kk = 0u; kk < 4u; kk++) { b_tile[(k + kk) * TILE_N + i % TILE_N] = block[kk]; }
+    }
+#ifdef TRANSPOSE_A
+    let a_step = SLICES * DEPTH * params.a_stride;
+#else
+    let a_step = SLICES * DEPTH;
+#endif
+#ifdef TRANSPOSE_B
+    let b_step = SLICES * DEPTH;
+#else
+    let b_step = SLICES * DEPTH * params.b_stride;
+#endif
+    var sum: array<array<vec4f, COLUMNS>, ROWS>;
+    for (var start = 0u; start < params.k; start += SLICES * DEPTH) {
+        let k0 = start + local.z * DEPTH;
+        // All loads are under way before the first is waited for.
+        var a_blocks: array<array<vec4f, 4>, MOVES_M>;
+        for (var p = 0u; p < MOVES_M; p++) {
+            let block = p * WORKERS + worker;
+            let k = k0 + block / TILE_M * 4u;
+            if (k < params.k && block < BLOCKS_M) {
+                for (var i = 0u; i < 4u; i++) {
+#ifdef TRANSPOSE_A
+                    a_blocks[p][i] = a_across(a_at[p][i], k + i, inside_m(row0 + block % TILE_M * 4u));
+#else
+                    a_blocks[p][i] = a_along(a_at[p][i], k);
+#endif
+                }
+            }
+        }
+        var b_blocks: array<array<vec4f, 4>, MOVES_N>;
+        for (var p = 0u; p < MOVES_N; p++) {
+            let block = p * WORKERS + worker;
+            let k = k0 + block / TILE_N * 4u;
+            if (k < params.k && block < BLOCKS_N) {
+                for (var i = 0u; i < 4u; i++) {
+#ifdef TRANSPOSE_B
+                    b_blocks[p][i] = b_along(b_at[p][i], k);
+#else
+                    b_blocks[p][i] = b_across(b_at[p][i], k + i, inside_n(column0 + block % TILE_N * 4u));
+#endif
+                }
+            }
+        }
+        for (var p = 0u; p < MOVES_M; p++) {
+            let block = p * WORKERS + worker;
+            for (var i = 0u; i < 4u; i++) { a_at[p][i] += a_step; }
+#ifdef TRANSPOSE_A
+            let columns = a_blocks[p];
+#else
+            let columns = transpose(a_blocks[p]);
+#endif
+            let at = a_tile + block / TILE_M * 4u * TILE_M + block % TILE_M;
+            if (block < BLOCKS_M) {
+                for (var i = 0u; i < 4u; i++) { tiles[at + i * TILE_M] = columns[i]; }
+            }
+        }
+        for (var p = 0u; p < MOVES_N; p++) {
+            let block = p * WORKERS + worker;
+            for (var i = 0u; i < 4u; i++) { b_at[p][i] += b_step; }
+#ifdef TRANSPOSE_B
+            let rows = transpose(b_blocks[p]);
+#else
+            let rows = b_blocks[p];
+#endif
+            let at = b_tile + block / TILE_N * 4u * TILE_N + block % TILE_N;
+            if (block < BLOCKS_N) {
+                for (var i = 0u; i < 4u; i++) { tiles[at + i * TILE_N] = rows[i]; }
+            }
         }
         workgroupBarrier();
-        for (var k = 0u; k < DEPTH; k++) {
-            for (var r = 0u; r < ROWS; r += 4u) {
-                let x = a_tile[k * TILE_M + (local.y * ROWS + r) / 4u];
-                for (var j = 0u; j < COLUMNS; j++) {
-                    let y = b_tile[k * TILE_N + j * LANES + local.x];
-                    sum[r][j] = fma(x.xxxx, y, sum[r][j]);
-                    sum[r + 1u][j] = fma(x.yyyy, y, sum[r + 1u][j]);
-                    sum[r + 2u][j] = fma(x.zzzz, y, sum[r + 2u][j]);
-                    sum[r + 3u][j] = fma(x.wwww, y, sum[r + 3u][j]);
+        for (var k = 0u; k < DEPTH; k += 4u) {
+            // What is constant is added last: it becomes part of the instruction.
+            let x_at = a_tile + k * TILE_M + local.y * (ROWS / 4u);
+            let y_at = b_tile + k * TILE_N + local.x;
+            for (var i = 0u; i < 4u; i++) {
+                var y: array<vec4f, COLUMNS>;
+                for (var j = 0u; j < COLUMNS; j++) { y[j] = tiles[y_at + (i * TILE_N + j * LANES)]; }
+                for (var r = 0u; r < ROWS; r += 4u) {
+                    let x = tiles[x_at + (i * TILE_M + r / 4u)];
+                    for (var j = 0u; j < COLUMNS; j++) {
+                        sum[r][j] = fma(x.xxxx, y[j], sum[r][j]);
+                        sum[r + 1u][j] = fma(x.yyyy, y[j], sum[r + 1u][j]);
+                        sum[r + 2u][j] = fma(x.zzzz, y[j], sum[r + 2u][j]);
+                        sum[r + 3u][j] = fma(x.wwww, y[j], sum[r + 3u][j]);
+                    }
                 }
             }
         }
         workgroupBarrier();
     }
-    let c_base = params.c_offset + group.z * params.c_batch;
-    for (var r = 0u; r < ROWS; r++) {
-        for (var j = 0u; j < COLUMNS; j++) {
-            store(c_base, row0 + local.y * ROWS + r, column0 + (j * LANES + local.x) * 4u, sum[r][j]);
+    if (SLICES > 1u) {
+        for (var r = 0u; r < ROWS; r++) {
+            for (var j = 0u; j < COLUMNS; j++) {
+                let at = (r * COLUMNS + j) * WORKERS + worker;
+                if (local.z > 0u) { tiles[(local.z - 1u) * ROWS * COLUMNS * WORKERS + at] = sum[r][j]; }
+            }
         }
+        workgroupBarrier();
+        if (local.z > 0u) { return; }
+        for (var r = 0u; r < ROWS; r++) {
+            for (var j = 0u; j < COLUMNS; j++) {
+                for (var s = 0u; s < SLICES - 1u; s++) {
+                    sum[r][j] += tiles[(s * ROWS * COLUMNS + r * COLUMNS + j) * WORKERS + worker];
+                }
+            }
+        }
+    }
+    let c_base = params.c_offset + group.z * params.c_batch;
+    for (var j = 0u; j < COLUMNS; j++) {
+        let column = column0 + (j * LANES + local.x) * 4u;
+        var first = vec4f();
+        if (params.has_bias != 0u) { first = load_bias(column); }
+        for (var r = 0u; r < ROWS; r++) { store(c_base, row0 + local.y * ROWS + r, column, sum[r][j] + first); }
     }
 }
 #endif
