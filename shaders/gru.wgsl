@@ -8,7 +8,8 @@
 // ATTENDED: the input has a second part, the context, that differs from step to step: gi gains W_ic context, where W_ic are
 // the last columns of weight_ih. The context lies beside the output, in the same tensor. Every row runs on.
 // SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of the state, and the subgroup
-// passes it round. Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
+// passes it round. ONE_ROW: it computes one row, where a weight serves a single product, and loads are all that counts: lanes share
+// out k, so that they read rows of weights in one run (WIDE: in 64-bit words). Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
 // VECTOR: all sizes, offsets and strides are multiples of 4.
 #import four
 #import math
@@ -29,13 +30,19 @@ alias Element = vec4f;
 #else
 alias Element = f32;
 #endif
+#ifdef ONE_ROW
+#import pieces
+alias Weight = Word;
+#else
+alias Weight = Element;
+#endif
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gi: array<Element>;             // [B, 3H], W_i x + b_i
-@group(0) @binding(2) var<storage, read> weight_hh: array<Element>;      // [3H, H]
+@group(0) @binding(2) var<storage, read> weight_hh: array<Weight>;       // [3H, H]
 @group(0) @binding(3) var<storage, read> bias_hh: array<Element>;        // [3H]
 #ifdef ATTENDED
-@group(0) @binding(4) var<storage, read> weight_ih: array<Element>;      // [3H, E+V]
+@group(0) @binding(4) var<storage, read> weight_ih: array<Weight>;       // [3H, E+V]
 #else
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;            // [B]
 #endif
@@ -46,11 +53,20 @@ alias Element = f32;
 // Four elements from `at` on, of a run that ends at `end`; what lies at its end and past it counts as 0.
 #ifdef VECTOR
 fn load_gi(at: u32, end: u32) -> vec4f { return gi[at / 4u]; }
+#ifdef ONE_ROW
+fn piece_of_weight_hh(at: u32, end: u32) -> Piece { return unpack(weight_hh[at / PIECE]); }
+#ifdef ATTENDED
+fn piece_of_weight_ih(at: u32, end: u32) -> Piece { return unpack(weight_ih[at / PIECE]); }
+#endif
+#else
 fn load_weight_hh(at: u32, end: u32) -> vec4f { return select(vec4f(), weight_hh[min(at, end - 4u) / 4u], at < end); }
+#ifdef ATTENDED
+fn load_weight_ih(at: u32, end: u32) -> vec4f { return select(vec4f(), weight_ih[min(at, end - 4u) / 4u], at < end); }
+#endif
+#endif
 fn load_bias_hh(at: u32, end: u32) -> vec4f { return bias_hh[min(at, end - 4u) / 4u]; }
 fn load_state(at: u32, end: u32) -> vec4f { return select(vec4f(), states[min(at, end - 4u) / 4u], at < end); }
 #ifdef ATTENDED
-fn load_weight_ih(at: u32, end: u32) -> vec4f { return select(vec4f(), weight_ih[min(at, end - 4u) / 4u], at < end); }
 fn load_context(at: u32, end: u32) -> vec4f { return select(vec4f(), y[min(at, end - 4u) / 4u], at < end); }
 #endif
 fn store_state(at: u32, end: u32, value: vec4f) { states[at / 4u] = value; }
@@ -106,6 +122,12 @@ fn store_gate(at: u32, end: u32, value: vec4f) {
     if (at + 2u < end) { gates[at + 2u] = value.z; }
     if (at + 3u < end) { gates[at + 3u] = value.w; }
 }
+#ifdef ONE_ROW
+fn piece_of_weight_hh(at: u32, end: u32) -> Piece { return Piece(load_weight_hh(at, end)); }
+#ifdef ATTENDED
+fn piece_of_weight_ih(at: u32, end: u32) -> Piece { return Piece(load_weight_ih(at, end)); }
+#endif
+#endif
 #endif
 
 fn transpose(x: array<vec4f, 4>) -> array<vec4f, 4> {
@@ -122,6 +144,16 @@ fn part_of_state(row: u32, k: u32) -> vec4f {
     return load_state(start + k, start + params.hidden);
 }
 
+#ifdef ATTENDED
+// The same of the context.
+fn part_of_context(row: u32, k: u32) -> vec4f {
+    let start = params.context_offset + min(row, params.rows - 1u) * params.y_stride;
+    return load_context(start + k, start + params.context);
+}
+#endif
+
+#ifdef ONE_ROW
+#else
 // W_h of `gate`, transposed: its columns k..k+3 (zero past H), hidden columns column..column+3 (clamped).
 fn block_of_weight_hh(gate: u32, k: u32, column: u32) -> array<vec4f, 4> {
     var block: array<vec4f, 4>;
@@ -133,12 +165,7 @@ fn block_of_weight_hh(gate: u32, k: u32, column: u32) -> array<vec4f, 4> {
 }
 
 #ifdef ATTENDED
-// The same of the context, and of W_ic.
-fn part_of_context(row: u32, k: u32) -> vec4f {
-    let start = params.context_offset + min(row, params.rows - 1u) * params.y_stride;
-    return load_context(start + k, start + params.context);
-}
-
+// The same of W_ic.
 fn block_of_weight_ih(gate: u32, k: u32, column: u32) -> array<vec4f, 4> {
     var block: array<vec4f, 4>;
     for (var i = 0u; i < 4u; i++) {
@@ -148,6 +175,8 @@ fn block_of_weight_ih(gate: u32, k: u32, column: u32) -> array<vec4f, 4> {
     }
     return transpose(block);
 }
+#endif
+
 #endif
 
 fn bias(gate: u32, column: u32) -> vec4f {
@@ -211,6 +240,84 @@ fn product(x: vec4f, block: array<vec4f, 4>, sum: vec4f) -> vec4f {
 }
 
 #ifdef SUBGROUPS
+#ifdef ONE_ROW
+alias Parts = array<vec4f, 4>;          // this lane's part of the products of four rows of weights, by element
+
+fn row_of_weight_hh(gate: u32, column: u32, k: u32) -> Piece {
+    let start = (gate * params.hidden + min(column, params.hidden - 1u)) * params.hidden;
+    return piece_of_weight_hh(start + k, start + params.hidden);
+}
+
+fn accumulate(x: Piece, weights: Piece, sum: vec4f) -> vec4f {
+    var result = sum;
+    for (var p = 0u; p < PARTS; p++) { result = fma(x[p], weights[p], result); }
+    return result;
+}
+
+// Adds the products to those of the lane whose columns they are for.
+fn gather(parts: Parts, owns: bool, sum: vec4f) -> vec4f {
+    var all = vec4f(sum_of(parts[0]), sum_of(parts[1]), sum_of(parts[2]), sum_of(parts[3]));
+    for (var step = 1u; step < LANES; step *= 2u) { all += subgroupShuffleXor(all, step); }
+    return select(sum, sum + all, owns);
+}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+    let row = group.y;
+    let column0 = group.x * LANES * 4u;
+    let column = column0 + lane * 4u;
+    var reset = bias(0u, column);
+    var update = bias(1u, column);
+    var recurrent = bias(2u, column);
+    var candidate: vec4f;
+    for (var owner = 0u; owner < LANES; owner++) {
+        let first = column0 + owner * 4u;
+        var parts_r: Parts;
+        var parts_z: Parts;
+        var parts_h: Parts;
+#ifdef ATTENDED
+        var parts_c: Parts;
+        for (var k = lane * PIECE; k < params.context; k += STRIDE) {
+            var x: Piece;
+            for (var p = 0u; p < PARTS; p++) { x[p] = part_of_context(row, k + p * 4u); }
+            for (var i = 0u; i < 4u; i++) {
+                parts_r[i] = accumulate(x, row_of_weight_ih(0u, first + i, k), parts_r[i]);
+                parts_z[i] = accumulate(x, row_of_weight_ih(1u, first + i, k), parts_z[i]);
+                parts_c[i] = accumulate(x, row_of_weight_ih(2u, first + i, k), parts_c[i]);
+            }
+        }
+        candidate = gather(parts_c, lane == owner, candidate);
+#endif
+        for (var k = lane * PIECE; k < params.hidden; k += STRIDE) {
+            var x: Piece;
+            for (var p = 0u; p < PARTS; p++) { x[p] = part_of_state(row, k + p * 4u); }
+            for (var i = 0u; i < 4u; i++) {
+                parts_r[i] = accumulate(x, row_of_weight_hh(0u, first + i, k), parts_r[i]);
+                parts_z[i] = accumulate(x, row_of_weight_hh(1u, first + i, k), parts_z[i]);
+                parts_h[i] = accumulate(x, row_of_weight_hh(2u, first + i, k), parts_h[i]);
+            }
+        }
+        reset = gather(parts_r, lane == owner, reset);
+        update = gather(parts_z, lane == owner, update);
+        recurrent = gather(parts_h, lane == owner, recurrent);
+    }
+    stage(row, column, 0u, reset);
+    stage(row, column, 1u, update);
+    stage(row, column, 2u, recurrent);
+#ifdef ATTENDED
+    stage(row, column, 3u, candidate);
+#endif
+    finish(row, column);
+}
+
+#ifdef ATTENDED
+fn row_of_weight_ih(gate: u32, column: u32, k: u32) -> Piece {
+    let row = gate * params.hidden + min(column, params.hidden - 1u);
+    let start = params.weight_offset + row * params.weight_stride;
+    return piece_of_weight_ih(start + k, start + params.context);
+}
+#endif
+#else
 const PARTS = ROWS / LANES;             // vec4s of the state that a lane holds for four steps of k
 alias Share = array<vec4f, PARTS>;
 alias Sums = array<vec4f, ROWS>;        // of one gate
@@ -262,6 +369,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
     }
     for (var r = 0u; r < ROWS; r++) { finish(row0 + r, column); }
 }
+#endif
 #else
 const DEPTH = 16u;                      // steps of k between barriers
 const TILE_M = GROUPS * ROWS / 4u;      // vec4s

@@ -149,7 +149,7 @@ fn tiles_are_measured_kept_and_ignored_where_they_are_damaged() {
     let output = with_cache(folder.path(), &["tune", "--only", "gru"]).output().unwrap();
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success(), "{stdout}\n{stderr}");
-    for part in ["gru", "rows <= 8", "rows > 16", "default", "gain", "written to"] {
+    for part in ["gru", "1 row", "rows <= 8", "rows > 16", "default", "gain", "written to"] {
         assert!(stdout.contains(part), "{part} is missing from\n{stdout}");
     }
     assert!(!stderr.contains('\u{1b}'), "{stderr}");

@@ -37,10 +37,12 @@ fn model_on(
     layers: usize,
     seed: u64,
 ) -> Model {
+    // Sizes that wide loads serve, and sizes that they do not.
+    let [embedding, hidden, attention] = if readout == Readout::None { [8, 16, 8] } else { [6, 10, 9] };
     let config = Config {
-        embedding: 6,
-        hidden: 10,
-        attention: 9,
+        embedding,
+        hidden,
+        attention,
         readout,
         readout_size: 7,
         encoder_layers: layers,
