@@ -69,6 +69,7 @@ shaders! {
     GRU = "gru" [Uniform, Read, Read, Read, Read, Write, Write, Write] gru::forwards;
     GRU_BACKWARD = "gru_backward" [Uniform, Read, Read, Read, Read, Read, Write, Write, Write] gru::backwards;
     MATMUL = "matmul" [Uniform, Read, Read, Read, Write] matmul::specialisations;
+    MATMUL_ROW = "matmul/row" [Uniform, Read, Read, Read, Write] matmul::rows;
     POINTWISE = "pointwise" [Uniform, Read, Read, Write] pointwise::specialisations;
     POINTWISE_BACKWARD = "pointwise_backward" [Uniform, Read, Read, Write] pointwise::specialisations;
     REDUCTION = "reduction" [Uniform, Read, Write] reduction::totals;
