@@ -6,7 +6,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 
 use softalign::{
     Error,
-    bench::{Ceilings, Clock, Report, Row, Subject, Work, Workload, workloads},
+    bench::{Ceilings, Clock, Comparison, ModelSize, Report, Row, Subject, TrainingMemory, Work, Workload, workloads},
     gpu::Cost,
 };
 
@@ -40,6 +40,7 @@ fn sleeper(error: f64) -> (Workload, Rc<Cell<usize>>) {
             operations: None,
             tokens: Some(50.0),
             scratch: 0,
+            label: None,
         })
     });
     (workload, runs)
@@ -96,6 +97,10 @@ fn reports_are_read_as_they_were_written() {
     let report = Report { adapter: "a".to_owned(), ceilings: ceilings(), rows: vec![row, failed] };
     report.write(&path).unwrap();
     assert_eq!(Report::read(&path).unwrap(), report);
+    // A report of which only the beginning counts has no rows.
+    let bare = serde_json::json!({"adapter": "a", "ceilings": ceilings()});
+    std::fs::write(&path, bare.to_string()).unwrap();
+    assert_eq!(Report::read(&path).unwrap().rows, []);
     std::fs::write(&path, "{\"adapter\": 3").unwrap();
     let error = Report::read(&path).unwrap_err().to_string();
     assert!(error.contains("figures.json") && error.contains("not a report"), "{error}");
@@ -107,4 +112,61 @@ fn the_ceilings_of_this_adapter_make_sense() {
     assert!(ceilings.fma_gflops > 1.0 && ceilings.storage_gbps > 0.5 && ceilings.copy_gbps > 0.5, "{ceilings:?}");
     assert!(ceilings.reciprocal_gops < ceilings.fma_gflops && ceilings.tanh_gops < ceilings.fma_gflops, "{ceilings:?}");
     assert!(ceilings.submit_us > 0.0, "{ceilings:?}");
+}
+
+fn report(rows: impl IntoIterator<Item = (&'static str, f64)>) -> Report {
+    let row = |(workload, ms): (&str, f64)| Row {
+        workload: workload.to_owned(),
+        ms: Some(ms),
+        operations_per_byte: Some(ms * 3.0),
+        counted_gflops: Some(20.0 / ms),
+        ceiling_percent: Some(50.0),
+        ..Row::default()
+    };
+    Report { adapter: "a".to_owned(), ceilings: ceilings(), rows: rows.into_iter().map(row).collect() }
+}
+
+#[test]
+fn rows_of_two_reports_are_compared_by_name() {
+    let old = report([("W1", 4.0), ("W2", 1.0), ("W3", 1.0)]);
+    let mut new = report([("W2", 2.0), ("W1", 1.0), ("W4", 1.0)]);
+    new.rows.push(Row::failed("W3", "wrong".to_owned()));
+    new.ceilings.fma_gflops = 150.0;
+    let comparison = Comparison::of(&old, &new);
+    assert_eq!(comparison.speedups, [("W1".to_owned(), 4.0), ("W2".to_owned(), 0.5)].into());
+    assert_eq!(comparison.ceiling, 1.5);
+    assert!((comparison.mean().unwrap() - 2.0_f64.sqrt()).abs() < 1e-12 && comparison.other_adapter.is_none());
+    let nothing = Comparison::of(&old, &Report { adapter: "b".to_owned(), rows: Vec::new(), ..new });
+    assert_eq!((nothing.mean(), nothing.other_adapter.as_deref()), (None, Some("a")));
+}
+
+#[test]
+fn a_roofline_names_every_point_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("roofline.svg");
+    let report = report([("W1/256x256x256", 0.5), ("W2/B16/fwd", 1.0), ("copy", 0.01)]);
+    report.plot(&path).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("<svg") && text.trim_end().ends_with("</svg>"));
+    assert_eq!(text.matches("<circle").count(), 3);
+    for part in ["W1/256x256x256, 50 %", "W2/B16/fwd", "copy", "fused multiply-add 100 G/s", "storage read"] {
+        assert!(text.contains(part), "{part} is missing");
+    }
+    for (name, report) in [("roofline.pdf", &report), ("empty.svg", &Report { rows: Vec::new(), ..report.clone() })] {
+        let error = report.plot(&folder.path().join(name)).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+        assert!(!folder.path().join(name).exists());
+    }
+}
+
+/// A device of its own: the counters of the shared one are moved by the other tests of this file.
+#[test]
+fn the_memory_of_a_training_step_is_what_was_allocated() {
+    let gpu = softalign::Gpu::open(&softalign::GpuOptions::default()).unwrap();
+    let small = ModelSize { vocabularies: [9, 11], embedding: 12, hidden: 20, batch: 6, steps: 5, ..ModelSize::S };
+    for size in [small, ModelSize::S] {
+        let memory = TrainingMemory::of(&gpu, &size).unwrap();
+        assert_eq!(memory.total(), memory.allocated, "{memory:?}");
+        assert!(memory.classes.iter().all(|(_, bytes)| *bytes > 0), "{memory:?}");
+    }
 }

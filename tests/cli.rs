@@ -119,6 +119,20 @@ fn bench_writes_its_table_and_json() {
         assert!(row["failure"].is_null() && row["workload"].is_string(), "{row}");
     }
 
+    // Against itself, drawn, and against a file that is damaged.
+    let plot = folder.path().join("roofline.svg");
+    let arguments = ["bench", "--only", "dropout/*", "--compare"];
+    let output = softalign(&arguments).arg(&path).arg("--plot").arg(&plot).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    for part in ["speed-up", " x ", "new", "1 workloads, on average"] {
+        assert!(stdout.contains(part), "{part} is missing from\n{stdout}");
+    }
+    assert!(fs::read_to_string(&plot).unwrap().contains("dropout/"));
+    fs::write(&path, &fs::read(&path).unwrap()[..100]).unwrap();
+    let output = softalign(&arguments).arg(&path).output().unwrap();
+    refused(&output, 1, &["figures.json", "not a report of `softalign bench --json`"]);
+
     let output = run(&["bench", "--only", "no-such-workload"]);
     refused(&output, 1, &["no-such-workload", "W1/1024x1024x1024", "cross_entropy"]);
 }

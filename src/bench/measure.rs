@@ -12,8 +12,11 @@ use crate::{
 /// The most repetitions of one row.
 const MOST: usize = 100;
 
-/// The fewest, however long they take.
+/// The fewest, unless even these take very long.
 const FEWEST: usize = 3;
+
+/// After this long, what there is must do.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Whose time it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,10 +71,13 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 fn repeat<T>(budget: Duration, mut run: impl FnMut() -> Result<T>) -> Result<Vec<T>> {
     let start = Instant::now();
     let mut results = Vec::new();
-    while results.len() < FEWEST || (results.len() < MOST && start.elapsed() < budget) {
+    loop {
         results.push(run()?);
+        let enough = if results.len() < FEWEST { PATIENCE } else { budget };
+        if results.len() == MOST || start.elapsed() >= enough {
+            return Ok(results);
+        }
     }
-    Ok(results)
 }
 
 /// Measures whatever `run` does before it returns.

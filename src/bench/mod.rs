@@ -5,7 +5,11 @@
 //! so, and has no time. [`workloads`] lists those with names, for which other systems' figures are known.
 
 mod ceilings;
+mod compare;
+mod default_model;
 mod measure;
+mod memory;
+mod plot;
 mod problem;
 mod report;
 mod sample;
@@ -13,7 +17,10 @@ mod workload;
 mod workloads;
 
 pub use ceilings::Ceilings;
+pub use compare::Comparison;
+pub use default_model::ModelSize;
 pub use measure::{Clock, Timing};
+pub use memory::TrainingMemory;
 pub use report::{Bound, Report, Row};
 pub use workload::{Check, Subject, Work, Workload};
-pub use workloads::workloads;
+pub use workloads::{first_step, first_steps, workloads};

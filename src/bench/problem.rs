@@ -102,6 +102,7 @@ impl Problem {
             operations: None,
             tokens: None,
             scratch,
+            label: None,
         })
     }
 }

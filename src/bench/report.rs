@@ -15,6 +15,7 @@ pub struct Report {
     /// The adapter's limits.
     pub ceilings: Ceilings,
     /// What was measured.
+    #[serde(default)]
     pub rows: Vec<Row>,
 }
 

@@ -34,6 +34,8 @@ pub struct Subject {
     pub tokens: Option<f64>,
     /// Bytes of what the work keeps beside its inputs and outputs.
     pub scratch: u64,
+    /// What should be known about the figures.
+    pub label: Option<String>,
 }
 
 /// What is timed.
@@ -95,6 +97,14 @@ impl Workload {
         Self { key: key.into(), prepare: Box::new(prepare) }
     }
 
+    /// Makes its inputs and whatever it runs.
+    ///
+    /// # Errors
+    /// What compiling reports.
+    pub fn prepare(&self, gpu: &Gpu) -> Result<Subject> {
+        (self.prepare)(gpu)
+    }
+
     /// Its name, such as `W2/B8_T128_S128_H512/fwd`.
     pub fn key(&self) -> &str {
         &self.key
@@ -114,17 +124,20 @@ impl Workload {
 
     fn try_measure(&self, gpu: &Gpu, ceilings: &Ceilings, budget: Duration) -> Result<Row> {
         let before = gpu.counters();
-        let Subject { mut work, check, tolerance, operations, tokens, scratch } = (self.prepare)(gpu)?;
+        let Subject { mut work, check, tolerance, operations, tokens, scratch, label } = self.prepare(gpu)?;
         let bytes = gpu.counters().bytes - before.bytes;
         let error = check(&mut work)?;
         if error.is_nan() || error > tolerance {
             let message = format!("wrong: off by {error:.1e} from the reference, and {tolerance:.0e} is allowed");
             return Ok(Row { error: Some(error), ..Row::failed(&self.key, message) });
         }
+        let timer = Timer::new(gpu)?;
         let before = gpu.counters();
-        work.run(gpu)?;
+        let timing = work.time(&timer, ceilings, budget)?;
         let after = gpu.counters();
-        let timing = work.time(&Timer::new(gpu)?, ceilings, budget)?;
+        let each = |after: u64, before: u64| (after - before) / timing.repetitions as u64;
+        // Where there is nothing to count there is no rate.
+        let some = |figure: f64| (figure.is_finite() && figure > 0.0).then_some(figure);
         let (cost, seconds) = (work.cost(), timing.median);
         let (arithmetic, memory) = ceilings.least(&cost);
         Ok(Row {
@@ -135,19 +148,20 @@ impl Workload {
             wall_ms: Some(1e3 * timing.wall),
             clock: Some(timing.clock),
             repetitions: timing.repetitions,
-            gflops: Some(1e-9 * operations.unwrap_or(cost.operations) / seconds),
-            gbps: Some(1e-9 * (cost.read + cost.written) / seconds),
+            gflops: some(1e-9 * operations.unwrap_or(cost.operations) / seconds),
+            gbps: some(1e-9 * (cost.read + cost.written) / seconds),
             tokens_per_s: tokens.map(|tokens| tokens / seconds),
-            ceiling_percent: Some(100.0 * arithmetic.max(memory) / seconds),
-            bound: Some(if arithmetic >= memory { Bound::Arithmetic } else { Bound::Memory }),
-            operations_per_byte: Some(cost.operations / (cost.read + cost.written)),
-            counted_gflops: Some(1e-9 * cost.operations / seconds),
-            dispatches: after.dispatches - before.dispatches,
-            submits: after.submits - before.submits,
+            ceiling_percent: some(100.0 * arithmetic.max(memory) / seconds),
+            bound: some(arithmetic.max(memory))
+                .map(|_| if arithmetic >= memory { Bound::Arithmetic } else { Bound::Memory }),
+            operations_per_byte: some(cost.operations / (cost.read + cost.written)),
+            counted_gflops: some(1e-9 * cost.operations / seconds),
+            dispatches: each(after.dispatches, before.dispatches),
+            submits: each(after.submits, before.submits),
             bytes,
             scratch_bytes: scratch,
             error: Some(error),
-            label: None,
+            label,
             failure: None,
         })
     }

@@ -1,12 +1,12 @@
 //! `softalign bench`: how near each kernel comes to what the adapter can do.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use comfy_table::Table;
 use glob::Pattern;
-use softalign::bench::{self, Ceilings, Clock, Report, Row, Workload};
+use softalign::bench::{self, Ceilings, Clock, Comparison, ModelSize, Report, Row, TrainingMemory, Workload};
 use softalign::gpu::adapter;
 use softalign::{Error, Gpu, Result};
 
@@ -24,6 +24,18 @@ pub struct Args {
     /// Write the figures as JSON too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Say how many times as fast each workload is now as in a file that `--json` wrote.
+    #[arg(long, value_name = "OLD.json")]
+    compare: Option<PathBuf>,
+    /// Draw a roofline: each workload as a point under the lines of what the adapter can do.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Say what a training step keeps in memory, by class of tensor, and measure nothing.
+    #[arg(long, conflicts_with_all = ["only", "json", "compare", "plot"])]
+    memory: bool,
+    /// What a process that is timed from its start does.
+    #[arg(long, hide = true)]
+    first_step: bool,
 }
 
 #[derive(Clone)]
@@ -45,9 +57,17 @@ impl Only {
 /// Measures; the exit code is 1 if an output is wrong.
 ///
 /// # Errors
-/// No adapter, a lost device, a pattern that names nothing, or a file that cannot be written.
+/// No adapter, a lost device, a pattern that names nothing, or a file that cannot be read or written.
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
+    if args.first_step {
+        return output::print(&bench::first_step(&open(global)?)?.to_string()).map(|()| ExitCode::SUCCESS);
+    }
+    if args.memory {
+        return memory(&open(global)?);
+    }
+    let old = args.compare.as_deref().map(Report::read).transpose()?;
     let mut workloads = bench::workloads();
+    workloads.extend(bench::first_steps(child(global)?));
     for only in &args.only {
         if !workloads.iter().any(|workload| only.matches(workload.key())) {
             let known: Vec<_> = workloads.iter().map(Workload::key).collect();
@@ -61,12 +81,46 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     if let Some(path) = &args.json {
         report.write(path)?;
     }
-    print(&report)?;
+    if let Some(path) = args.plot.as_ref().filter(|_| lost.is_none()) {
+        report.plot(path)?;
+    }
+    print(&report, old.as_ref())?;
     match lost {
         Some(lost) => Err(lost),
         None if report.rows.iter().any(|row| row.failure.is_some()) => Ok(ExitCode::FAILURE),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// This command again, for a first step on the same adapter.
+fn child(global: &Global) -> Result<impl Fn() -> Command + use<>> {
+    let program = std::env::current_exe().map_err(Error::io("this command's own file"))?;
+    let mut arguments = vec!["bench".to_owned(), "--first-step".to_owned(), "--quiet".to_owned()];
+    if let Some(adapter) = &global.adapter {
+        arguments.push(format!("--adapter={adapter}"));
+    }
+    arguments.extend(global.checked.then(|| "--checked".to_owned()));
+    arguments.extend(global.untuned.then(|| "--untuned".to_owned()));
+    Ok(move || {
+        let mut command = Command::new(&program);
+        command.args(&arguments);
+        command
+    })
+}
+
+fn memory(gpu: &Gpu) -> Result<ExitCode> {
+    for size in [ModelSize::S, ModelSize::M] {
+        let memory = TrainingMemory::of(gpu, &size)?;
+        let mut table = table::table([&format!("training step of W5/{}", size.name), "memory"]);
+        for (class, bytes) in &memory.classes {
+            table.add_row([(*class).into(), table::number(megabytes(*bytes))]);
+        }
+        table.add_row(["all".into(), table::number(megabytes(memory.total()))]);
+        table.add_row(["allocated".into(), table::number(megabytes(memory.allocated))]);
+        table.add_row(["activations, if nothing were shared".into(), table::number(megabytes(memory.unshared))]);
+        output::print(&table.to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What was measured, and why the rest was not.
@@ -90,9 +144,18 @@ fn measure(gpu: &Gpu, workloads: &[Workload], global: &Global) -> Result<(Report
     Ok((report, None))
 }
 
-fn print(report: &Report) -> Result<()> {
+fn print(report: &Report, old: Option<&Report>) -> Result<()> {
+    let comparison = old.map(|old| Comparison::of(old, report));
     output::print(&ceilings(&report.ceilings).to_string())?;
-    output::print(&rows(&report.rows).to_string())?;
+    output::print(&rows(&report.rows, comparison.as_ref()).to_string())?;
+    for row in &report.rows {
+        if let Some(label) = &row.label {
+            output::print(&format!("{}: {label}", row.workload))?;
+        }
+    }
+    if let Some(comparison) = &comparison {
+        print_comparison(comparison)?;
+    }
     let failed: Vec<_> = report.rows.iter().filter(|row| row.failure.is_some()).collect();
     if failed.is_empty() {
         return output::print(&format!("All {} outputs agree with the CPU reference.", report.rows.len()));
@@ -102,6 +165,20 @@ fn print(report: &Report) -> Result<()> {
         output::print(&format!("{}: {}", row.workload, row.failure.as_deref().unwrap_or_default()))?;
     }
     Ok(())
+}
+
+fn print_comparison(comparison: &Comparison) -> Result<()> {
+    if let Some(other) = &comparison.other_adapter {
+        output::print(&format!("Compared with another adapter or driver: {other}"))?;
+    }
+    output::print(&format!("Its multiply-add rate is {:.2} times what it was then.", comparison.ceiling))?;
+    match comparison.mean() {
+        None => output::print("There is no workload that both have a time for."),
+        Some(mean) => {
+            let count = comparison.speedups.len();
+            output::print(&format!("{count} workloads, on average {mean:.2} times as fast as then."))
+        }
+    }
 }
 
 fn ceilings(ceilings: &Ceilings) -> Table {
@@ -122,8 +199,8 @@ fn ceilings(ceilings: &Ceilings) -> Table {
     table
 }
 
-fn rows(rows: &[Row]) -> Table {
-    let mut table = table::table([
+fn rows(rows: &[Row], comparison: Option<&Comparison>) -> Table {
+    let mut header = vec![
         "workload",
         "ms",
         "spread",
@@ -136,7 +213,11 @@ fn rows(rows: &[Row]) -> Table {
         "memory",
         "beside in/out",
         "clock",
-    ]);
+    ];
+    if comparison.is_some() {
+        header.insert(2, "speed-up");
+    }
+    let mut table = table::table(header);
     for row in rows {
         let figure = |value: Option<f64>| table::number(value.map(digits).unwrap_or_default());
         let clock = match (row.clock, &row.failure) {
@@ -145,7 +226,7 @@ fn rows(rows: &[Row]) -> Table {
             (Some(Clock::Wall), _) => "wall".into(),
             (None, None) => "".into(),
         };
-        table.add_row([
+        let mut cells = vec![
             row.workload.as_str().into(),
             figure(row.ms),
             table::number(
@@ -163,7 +244,11 @@ fn rows(rows: &[Row]) -> Table {
             table::number(megabytes(row.bytes)),
             table::number(megabytes(row.scratch_bytes)),
             clock,
-        ]);
+        ];
+        if let Some(comparison) = comparison {
+            cells.insert(2, table::speedup(comparison.speedups.get(&row.workload).copied()));
+        }
+        table.add_row(cells);
     }
     table
 }

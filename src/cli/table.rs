@@ -28,6 +28,18 @@ pub fn verdict(passed: bool) -> Cell {
     styled(Cell::new(text), |cell| cell.fg(color))
 }
 
+/// How many times as fast: green where it is faster, red where it is slower, by more than a machine's usual noise.
+pub fn speedup(ratio: Option<f64>) -> Cell {
+    const NOISE: f64 = 0.05;
+    let Some(ratio) = ratio else { return number("new") };
+    let cell = number(format!("{ratio:.2} x"));
+    match ratio {
+        ratio if ratio > 1.0 + NOISE => styled(cell, |cell| cell.fg(Color::Green)),
+        ratio if ratio < 1.0 / (1.0 + NOISE) => styled(cell, |cell| cell.fg(Color::Red)),
+        _ => cell,
+    }
+}
+
 fn styled(cell: Cell, style: impl FnOnce(Cell) -> Cell) -> Cell {
     if console::colors_enabled() { style(cell) } else { cell }
 }

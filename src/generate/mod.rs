@@ -7,5 +7,6 @@ mod generator;
 mod picture;
 
 pub use evaluate::{evaluate, evaluate_with};
+pub(crate) use fonts::Face;
 pub use generator::{Generator, Hypothesis};
 pub use picture::draw_alignment;

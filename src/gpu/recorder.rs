@@ -128,7 +128,7 @@ impl Recorder {
         }
         warm_up(&gpu, &dispatches)?;
         let splits = splits(gpu.class(), &dispatches);
-        Ok(Recording { gpu, label, dispatches, splits })
+        Ok(Recording { gpu, label, dispatches, splits, settings: uniform.size() })
     }
 }
 
@@ -244,12 +244,18 @@ pub struct Recording {
     label: Cow<'static, str>,
     dispatches: Vec<Dispatch>,
     splits: Vec<usize>,
+    settings: u64,
 }
 
 impl Recording {
     /// The number of dispatches.
     pub fn dispatches(&self) -> usize {
         self.dispatches.len()
+    }
+
+    /// Bytes of the buffer that holds the parameters of all dispatches.
+    pub fn settings(&self) -> u64 {
+        self.settings
     }
 
     /// The number of submits that they are split into.

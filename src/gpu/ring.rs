@@ -24,6 +24,11 @@ impl Ring {
         Ok(Self { gpu: gpu.clone(), bytes, idle, back: channel() })
     }
 
+    /// Bytes of the buffers that it was made with.
+    pub fn bytes(&self) -> u64 {
+        3 * self.bytes.max(1).next_multiple_of(256)
+    }
+
     /// Encodes the upload of each tensor's bytes. Makes a buffer only for more bytes, or more submits under way, than the
     /// ring was made for.
     ///

@@ -28,7 +28,7 @@ pub(super) struct Plan {
     pub copies: Vec<bool>,
 }
 
-/// Bytes of a Program by class.
+/// Bytes of a Program's buffers by class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryReport {
     /// Inputs and constants.
@@ -39,6 +39,10 @@ pub struct MemoryReport {
     pub slots: u64,
     /// What the intermediate values would take without sharing.
     pub unshared: u64,
+    /// Mapped buffers that uploads go through.
+    pub staging: u64,
+    /// Parameters of the dispatches, and the buffer of what changes from step to step.
+    pub settings: u64,
 }
 
 impl Graph {

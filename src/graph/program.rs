@@ -160,7 +160,7 @@ impl Program {
         let (mut tensors, mut inputs, mut outputs) = (Vec::new(), HashMap::new(), HashMap::new());
         for (index, (info, place)) in graph.values.iter().zip(&plan.places).enumerate() {
             let value = Value(index);
-            let bytes = info.shape.elements() as u64 * ELEMENT;
+            let bytes = (info.shape.elements() as u64 * ELEMENT).max(1).next_multiple_of(256);
             let tensor = match (place, &info.source) {
                 (Place::Nowhere, _) => None,
                 (Place::Slot(slot), _) => Some(Tensor::new(slots[*slot].clone(), 0, info.shape.clone(), info.dtype)),
@@ -208,14 +208,18 @@ impl Program {
             copy(&mut recorder, (&outputs[value], 0), (to, 0), to.elements())?;
         }
         finish(&mut recorder, &Finish { outputs: &outputs, step: &step })?;
+        let recording = recorder.finish()?;
         let upload = step.bytes() + inputs.values().map(Tensor::bytes).sum::<u64>();
+        let ring = Ring::new(gpu, upload)?;
+        memory.staging = ring.bytes();
+        memory.settings = recording.settings() + step.buffer().size();
         Ok(Self {
             gpu: gpu.clone(),
-            recording: recorder.finish()?,
+            recording,
             inputs,
             outputs,
             step,
-            ring: Ring::new(gpu, upload)?,
+            ring,
             staged: Vec::new(),
             in_flight: VecDeque::new(),
             memory,

@@ -24,6 +24,7 @@ pub mod gru;
 pub mod matmul;
 pub mod pointwise;
 pub mod reduction;
+pub mod seq2seq;
 pub mod softmax;
 
 fn sigmoid(x: f64) -> f64 {

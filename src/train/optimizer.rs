@@ -60,6 +60,13 @@ impl State {
 }
 
 impl Optimizer {
+    /// Elements of the scratch that [`Optimizer::record`] makes.
+    pub fn scratch(&self, state: &State) -> usize {
+        let Self { beta1, beta2, epsilon, clip_norm, weight_decay } = *self;
+        let adam = |elements| Adam { elements, beta1, beta2, epsilon, clip_norm, weight_decay };
+        state.gradients.blocks().iter().map(|block| adam(block.elements()).scratch()).sum()
+    }
+
     /// Records one step from the gradients: the global norm over all buffers, then the update of each. If the norm or `loss`
     /// `[1]` is not finite, nothing changes but the report. Learning rate and step come from the [`crate::kernels::Step`] buffer.
     ///
@@ -70,8 +77,7 @@ impl Optimizer {
         let adam = |block: &Tensor| Adam { elements: block.elements(), beta1, beta2, epsilon, clip_norm, weight_decay };
         let gradients = state.gradients.blocks();
         let gpu = recorder.gpu().clone();
-        let size = gradients.iter().map(|block| adam(block).scratch()).sum();
-        let scratch = gpu.zeros("optimizer scratch", [size], Dtype::F32)?;
+        let scratch = gpu.zeros("optimizer scratch", [self.scratch(state)], Dtype::F32)?;
         let mut partials = 0;
         for block in gradients {
             adam(block).record_norm(recorder, block, &scratch, partials)?;

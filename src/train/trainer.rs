@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use super::{Optimizer, optimizer::State};
 use crate::{
     Gpu, Result, Tensor,
-    gpu::Dtype,
+    gpu::{Dtype, ELEMENT},
     graph::{Parameters, Pool, Program, ProgramOptions},
     kernels::Step,
     model::Seq2Seq,
@@ -101,6 +101,11 @@ impl Trainer {
         })?;
         self.programs.insert(shape, program);
         Ok(())
+    }
+
+    /// Bytes of scratch that each Program has for the optimiser.
+    pub fn optimizer_scratch(&self) -> u64 {
+        (self.optimizer.scratch(&self.state) as u64 * ELEMENT).next_multiple_of(256)
     }
 
     /// The Program for a shape, once prepared.

@@ -4,22 +4,28 @@
 mod additive_attention;
 mod attentional_decoder;
 mod dot_product_attention;
+mod generation;
 mod gru;
 mod matmul;
 mod others;
 mod softmax;
+mod training;
+
+pub use training::{first_step, first_steps};
 
 use super::Workload;
 
 /// Sums here are up to 10,000 products long, and errors relative to the largest value: any of them stays well below.
 pub(super) const TOLERANCE: f64 = 1e-5;
 
-/// Every workload, in the order of the table.
+/// Every workload of one process, in the order of the table; see [`first_steps`] for those that start others.
 pub fn workloads() -> Vec<Workload> {
     let mut all = matmul::workloads();
     all.extend(additive_attention::workloads());
     all.extend(softmax::workloads());
     all.extend(gru::workloads());
+    all.extend(training::workloads());
+    all.extend(generation::workloads());
     all.extend(dot_product_attention::workloads());
     all.extend(attentional_decoder::workloads());
     all.extend(others::workloads());

@@ -2,7 +2,7 @@
 //! and 75, sizes of 256.
 
 use super::{
-    super::{Subject, Work, Workload, problem::Problem, sample},
+    super::{ModelSize, Subject, Work, Workload, problem::Problem, sample},
     Passes, TOLERANCE,
 };
 use crate::{
@@ -21,8 +21,6 @@ use crate::{
 const ROWS: usize = 128 * 12;
 const CLASSES: usize = 75;
 const SIZE: usize = 256;
-/// Parameters of the model.
-const PARAMETERS: usize = 1_944_768;
 
 pub(super) fn workloads() -> Vec<Workload> {
     let mut all = Vec::new();
@@ -36,7 +34,8 @@ pub(super) fn workloads() -> Vec<Workload> {
         add(format!("pointwise/tanh_N{}", ROWS * SIZE), pointwise);
         add(format!("reduction/columns_R{ROWS}_C{}", 3 * SIZE), reduction);
     }
-    all.push(Workload::new(format!("adam/N{PARAMETERS}"), adam));
+    let parameters = ModelSize::S.config().parameters().iter().map(|(_, shape)| shape.elements()).sum();
+    all.push(Workload::new(format!("adam/N{parameters}"), move |gpu| adam(gpu, parameters)));
     all.push(Workload::new(format!("copy/R{ROWS}_C{SIZE}_of{}", 4 * SIZE), copy));
     all.push(Workload::new(format!("beam_search/B64_K1_C{CLASSES}"), |gpu| beam_search(gpu, 64, 1)));
     all.push(Workload::new(format!("beam_search/B64_K5_C{CLASSES}"), |gpu| beam_search(gpu, 64, 5)));
@@ -161,20 +160,19 @@ fn recorded(
         operations: None,
         tokens: None,
         scratch,
+        label: None,
     })
 }
 
 /// Every repetition goes on from the parameters of the one before; the first one is compared.
-fn adam(gpu: &Gpu) -> Result<Subject> {
-    let adam =
-        Adam { elements: PARAMETERS, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, clip_norm: Some(1.0) };
+fn adam(gpu: &Gpu, elements: usize) -> Result<Subject> {
+    let adam = Adam { elements, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, clip_norm: Some(1.0) };
     let learning_rate = 1e-3_f32;
     let mut draw = Problem::new(gpu);
-    let upload = |values: &[f32]| gpu.tensor("bench", [PARAMETERS], Dtype::F32, values);
-    let (host_parameters, host_gradients) = (draw.values(PARAMETERS, 0.1), draw.values(PARAMETERS, 0.01));
+    let upload = |values: &[f32]| gpu.tensor("bench", [elements], Dtype::F32, values);
+    let (host_parameters, host_gradients) = (draw.values(elements, 0.1), draw.values(elements, 0.01));
     let (parameters, gradients) = (upload(&host_parameters)?, upload(&host_gradients)?);
-    let [first, second] =
-        [gpu.zeros("bench", [PARAMETERS], Dtype::F32)?, gpu.zeros("bench", [PARAMETERS], Dtype::F32)?];
+    let [first, second] = [gpu.zeros("bench", [elements], Dtype::F32)?, gpu.zeros("bench", [elements], Dtype::F32)?];
     let (scratch, report) =
         (gpu.zeros("bench", [adam.scratch()], Dtype::F32)?, gpu.zeros("bench", [Adam::REPORT], Dtype::F32)?);
     let step = Step::buffer(gpu)?;
@@ -194,7 +192,7 @@ fn adam(gpu: &Gpu) -> Result<Subject> {
         };
         let widen = crate::validate::widen;
         let (mut parameters, mut first, mut second) =
-            (widen(&host_parameters), vec![0.0; PARAMETERS], vec![0.0; PARAMETERS]);
+            (widen(&host_parameters), vec![0.0; elements], vec![0.0; elements]);
         reference.update(1, &mut parameters, &widen(&host_gradients), &mut first, &mut second);
         Ok(sample::whole(&gpu.read(&found)?, &parameters))
     })

@@ -1,0 +1,55 @@
+//! What a training step keeps in memory, by class of tensor.
+
+use super::ModelSize;
+use crate::{Error, Gpu, Result, Tensor, graph::Parameters};
+
+/// Bytes of a model in training, as planned and as allocated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrainingMemory {
+    /// Each class, and its bytes.
+    pub classes: Vec<(&'static str, u64)>,
+    /// What the activations would take if each had memory of its own.
+    pub unshared: u64,
+    /// What the device was asked for, by its own count.
+    pub allocated: u64,
+}
+
+impl TrainingMemory {
+    /// Makes the Program of a training step of W5, and says where its memory is.
+    ///
+    /// # Errors
+    /// What compiling reports.
+    pub fn of(gpu: &Gpu, size: &ModelSize) -> Result<Self> {
+        let before = gpu.counters().bytes;
+        let mut trainer = size.trainer(gpu)?;
+        let shape = [size.batch, size.steps, size.steps];
+        trainer.prepare(shape)?;
+        let allocated = gpu.counters().bytes - before;
+        let memory = trainer.program(shape).map(crate::graph::Program::memory);
+        let memory = memory.ok_or_else(|| Error::data("bench", "the training step was not kept"))?;
+        let blocks = |parameters: &Parameters| parameters.blocks().iter().map(bytes).sum::<u64>();
+        let state = &trainer.state;
+        let classes = vec![
+            ("parameters", blocks(&state.parameters)),
+            ("gradients", blocks(&state.gradients)),
+            ("first moments", blocks(&state.first)),
+            ("second moments", blocks(&state.second)),
+            ("activations, sharing slots", memory.slots),
+            ("inputs and constants", memory.inputs),
+            ("outputs", memory.outputs + bytes(&trainer.loss) + bytes(&state.report)),
+            ("optimiser's scratch", trainer.optimizer_scratch()),
+            ("staging of uploads", memory.staging),
+            ("settings of dispatches", memory.settings),
+        ];
+        Ok(Self { classes, unshared: memory.unshared, allocated })
+    }
+
+    /// All classes together.
+    pub fn total(&self) -> u64 {
+        self.classes.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+fn bytes(tensor: &Tensor) -> u64 {
+    tensor.buffer().size()
+}
