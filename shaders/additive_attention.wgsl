@@ -4,7 +4,8 @@
 // KEYS of them in registers), softmax (online from block to block), weighted sum. Scores stay in workgroup memory.
 // SUBGROUPS: a workgroup is one subgroup; each lane loads its part of the queries and the subgroup passes it round.
 // Otherwise the queries are staged in workgroup memory, DEPTH vec4s of each row at a time.
-// VECTOR: A, V and all strides are multiples of 4: 16-byte loads serve. ONE_ROW: ROWS is 1, where factoring tanh cannot pay.
+// VECTOR: A, V and all strides are multiples of 4: 16-byte loads serve.
+// ONE_ROW: ROWS is 1, where factoring tanh cannot pay, and the lanes share out the elements of a key instead of keys.
 #import lanes
 #import four
 #import factored_tanh
@@ -76,10 +77,44 @@ const FLOOR = -3.0e38;
 var<workgroup> scores: array<Quad, BLOCK * QUADS>;      // [BLOCK, QUADS]: scores, then their exponentials
 
 #ifdef SUBGROUPS
-const PARTS = ROWS * DEPTH / LANES;
-const STEP = LANES / QUADS;             // keys whose exponentials one load by all lanes brings
+const DEPTH = 1u;
+const PARTS = (ROWS + LANES - 1u) / LANES;
+const STEP = min(LANES / QUADS, 4u);    // keys whose exponentials one load by all lanes brings
 #else
 const STEP = 4u;
+#endif
+
+#ifdef ONE_ROW
+const GROUP = KEYS;                     // keys that are scored at once
+
+// Scores KEYS keys from `first` on, of the block that starts at s0.
+fn score_group(query_base: u32, row0: u32, batch: u32, s0: u32, first: u32, last_key: u32, lane: u32) {
+    var sum: array<f32, KEYS>;
+    for (var a0 = 0u; a0 < params.size; a0 += LANES * 4u) {
+        let a = min(a0 + lane * 4u, params.size - WIDTH);
+        let v = select(vec4f(), load_energy(a), a0 + lane * 4u < params.size);
+        let start = query_base + row0 * params.query_stride;
+        let q = prepared(load_query(start + a, start + params.size), true);
+        for (var j = 0u; j < KEYS; j++) {
+            let key_start = (batch * params.keys + min(s0 + first + j, last_key)) * params.size;
+            let x = 1.0 + product(q, prepared(load_key(key_start + a, key_start + params.size), true), true);
+            let pairs = x.xz * x.yw;
+            let crossed = fma(v.xz, x.yw, v.yw * x.xz) / pairs;
+            sum[j] += crossed.x + crossed.y;
+        }
+    }
+    for (var j = 0u; j < KEYS; j++) {
+        let whole = lanes_sum(sum[j], lane);
+        // The lane that will go on with this key.
+        if (lane == (first + j) % LANES && first + j < BLOCK) { scores[first + j] = -2.0 * whole; }
+    }
+}
+#else
+const GROUP = LANES * KEYS;
+
+#ifdef SUBGROUPS
+#else
+const DEPTH = 8u;
 var<workgroup> staged: array<vec4f, ROWS * DEPTH>;      // [DEPTH, ROWS]
 #endif
 
@@ -102,7 +137,7 @@ fn score(base: u32, row0: u32, key_base: array<u32, KEYS>, lane: u32, direct: bo
 #ifdef SUBGROUPS
         var share: array<vec4f, PARTS>;
         for (var p = 0u; p < PARTS; p++) {
-            let q = query_part(base, row0, a0, p * LANES + lane);
+            let q = query_part(base, row0, a0, (p * LANES + lane) % ROWS);
             result.largest = reach(result.largest, q);
             share[p] = prepared(q, direct);
         }
@@ -115,7 +150,13 @@ fn score(base: u32, row0: u32, key_base: array<u32, KEYS>, lane: u32, direct: bo
         }
         workgroupBarrier();
 #endif
+#ifdef SUBGROUPS
+        // Not a loop: drivers that would not unroll it would take the array from the registers.
+        {
+            let d = 0u;
+#else
         for (var d = 0u; d < DEPTH; d++) {
+#endif
             let a = min(a0 + d * 4u, params.size - WIDTH);
             let v = select(vec4f(), load_energy(a), a0 + d * 4u < params.size);
             var k: array<vec4f, KEYS>;
@@ -125,11 +166,10 @@ fn score(base: u32, row0: u32, key_base: array<u32, KEYS>, lane: u32, direct: bo
                 k[j] = prepared(x, direct);
             }
             for (var r = 0u; r < ROWS; r++) {
-                let i = d * ROWS + r;
 #ifdef SUBGROUPS
-                let q = subgroupShuffle(share[i / LANES], i % LANES);
+                let q = subgroupShuffle(share[r / LANES], r % LANES);
 #else
-                let q = staged[i];
+                let q = staged[d * ROWS + r];
 #endif
                 for (var j = 0u; j < KEYS; j++) {
                     let x = 1.0 + product(q, k[j], direct);
@@ -147,17 +187,28 @@ fn keep_scores(sum: array<array<f32, KEYS>, ROWS>, first: u32) {
     for (var j = 0u; j < KEYS; j++) {
         let at = first + j * LANES;
         if (at < BLOCK) {
-#ifdef ONE_ROW
-            scores[at] = -2.0 * sum[0][j];
-#else
             for (var g = 0u; g < QUADS; g++) {
                 let r = g * 4u;
                 scores[at * QUADS + g] = -2.0 * vec4f(sum[r][j], sum[r + 1u][j], sum[r + 2u][j], sum[r + 3u][j]);
             }
-#endif
         }
     }
 }
+
+// Scores GROUP keys from `first` on, of the block that starts at s0.
+fn score_group(query_base: u32, row0: u32, batch: u32, s0: u32, first: u32, last_key: u32, lane: u32) {
+    var key_base: array<u32, KEYS>;
+    for (var j = 0u; j < KEYS; j++) {
+        key_base[j] = (batch * params.keys + min(s0 + first + j * LANES + lane, last_key)) * params.size;
+    }
+    let result = score(query_base, row0, key_base, lane, false);
+    keep_scores(result.sum, first + lane);
+    if (lanes_max(vec4f(outside(result.largest)), lane).x > DOMAIN) {
+        let again = score(query_base, row0, key_base, lane, true);
+        keep_scores(again.sum, first + lane);
+    }
+}
+#endif
 
 fn weights_row(batch: u32, row: u32) -> u32 {
     return params.weights_offset + batch * params.weights_batch + row * params.weights_stride;
@@ -204,23 +255,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     for (var s0 = 0u; s0 <= last_key; s0 += BLOCK) {
         let count = min(length - s0, BLOCK);
         workgroupBarrier();
-        for (var first = 0u; first < count; first += LANES * KEYS) {
-            var key_base: array<u32, KEYS>;
-            for (var j = 0u; j < KEYS; j++) {
-                let s = min(s0 + first + j * LANES + lane, last_key);
-                key_base[j] = (batch * params.keys + s) * params.size;
-            }
-#ifdef ONE_ROW
-            let result = score(query_base, row0, key_base, lane, true);
-            keep_scores(result.sum, first + lane);
-#else
-            let result = score(query_base, row0, key_base, lane, false);
-            keep_scores(result.sum, first + lane);
-            if (lanes_max(vec4f(outside(result.largest)), lane).x > DOMAIN) {
-                let again = score(query_base, row0, key_base, lane, true);
-                keep_scores(again.sum, first + lane);
-            }
-#endif
+        for (var first = 0u; first < count; first += GROUP) {
+            score_group(query_base, row0, batch, s0, first, last_key, lane);
         }
 
         // Each lane goes on with the keys whose scores it has kept, so no barrier is due.
@@ -254,7 +290,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
             var sum: array<array<vec4f, COLUMNS>, ROWS>;
             for (var s = 0u; s < count; s += STEP) {
 #ifdef SUBGROUPS
-                let share = scores[s * QUADS + lane];
+                let share = scores[s * QUADS + min(lane, STEP * QUADS - 1u)];
 #endif
                 for (var i = 0u; i < STEP; i++) {
                     var y: array<vec4f, COLUMNS>;

@@ -69,8 +69,14 @@ fn store_d_energy(at: u32, end: u32, x: vec4f) {
 @group(0) @binding(5) var<storage, read> d_score: array<f32>;           // [B, T, S]
 
 #ifdef SUBGROUPS
-const PARTS = ROWS * DEPTH / LANES;
+#ifdef ONE_ROW
+const DEPTH = LANES;
 #else
+const DEPTH = 1u;
+#endif
+const PARTS = (ROWS + LANES - 1u) / LANES;
+#else
+const DEPTH = 8u;
 var<workgroup> staged: array<f32, ROWS * DEPTH>;        // [DEPTH, ROWS]
 #endif
 
@@ -107,23 +113,36 @@ fn sums(tile: Tile, lane: u32, direct: bool) -> Sums {
     for (var step0 = 0u; step0 < tile.steps; step0 += DEPTH) {
 #ifdef SUBGROUPS
         var share: array<f32, PARTS>;
-        for (var p = 0u; p < PARTS; p++) { share[p] = d_score_part(tile, step0, p * LANES + lane); }
+        for (var p = 0u; p < PARTS; p++) { share[p] = d_score_part(tile, step0, (p * LANES + lane) % (ROWS * DEPTH)); }
 #else
         workgroupBarrier();
         for (var i = lane; i < ROWS * DEPTH; i += LANES) { staged[i] = d_score_part(tile, step0, i); }
         workgroupBarrier();
 #endif
+#ifdef SUBGROUPS
+#ifdef ONE_ROW
         for (var d = 0u; d < DEPTH; d++) {
+#else
+        // Not a loop: drivers that would not unroll it would take the array from the registers.
+        {
+            let d = 0u;
+#endif
+#else
+        for (var d = 0u; d < DEPTH; d++) {
+#endif
             let start = tile.other + min(step0 + d, tile.steps - 1u) * params.other_stride;
             let loaded = load_other(start + tile.column, start + params.size);
             result.largest = reach(result.largest, loaded);
             let y = prepared(loaded, direct);
             for (var r = 0u; r < ROWS; r++) {
-                let i = d * ROWS + r;
 #ifdef SUBGROUPS
-                let g = subgroupShuffle(share[i / LANES], i % LANES);
+#ifdef ONE_ROW
+                let g = subgroupShuffle(share[0], d);
 #else
-                let g = staged[i];
+                let g = subgroupShuffle(share[r / LANES], r % LANES);
+#endif
+#else
+                let g = staged[d * ROWS + r];
 #endif
                 let p = product(x[r], y, direct);
                 let denominator = 1.0 + p;

@@ -45,10 +45,16 @@ fn load_d_context(at: u32, end: u32) -> vec4f {
 
 const QUADS = (ROWS + 3u) / 4u;         // quads of rows
 
-#ifdef SUBGROUPS
-const PARTS = ROWS * DEPTH / LANES;
+#ifdef ONE_ROW
+// Lanes share out the elements of a value instead of keys.
 #else
+#ifdef SUBGROUPS
+const DEPTH = 1u;
+const PARTS = (ROWS + LANES - 1u) / LANES;
+#else
+const DEPTH = 8u;
 var<workgroup> staged: array<vec4f, ROWS * DEPTH>;      // [DEPTH, ROWS]
+#endif
 #endif
 
 // The i-th of the ROWS x DEPTH vec4s of d_context at column c; 0 past the last column.
@@ -81,6 +87,31 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let length = min(lengths[batch], params.keys);
     var mean: array<f32, ROWS>;         // of d over the keys, weighted: this lane's part
 
+#ifdef ONE_ROW
+    for (var first = 0u; first < length; first += KEYS) {
+        var sum: array<f32, KEYS>;
+        for (var c0 = 0u; c0 < params.value_size; c0 += LANES * 4u) {
+            let x = part(batch, row0, c0 + lane * 4u, 0u);
+            let c = min(c0 + lane * 4u, params.value_size - WIDTH);
+            for (var j = 0u; j < KEYS; j++) {
+                let start = (batch * params.keys + min(first + j, length - 1u)) * params.value_size;
+                let y = load_value(start + c, start + params.value_size);
+                sum[j] = fma(x.w, y.w, fma(x.z, y.z, fma(x.y, y.y, fma(x.x, y.x, sum[j]))));
+            }
+        }
+        for (var j = 0u; j < KEYS; j++) {
+            let whole = lanes_sum(sum[j], lane);
+            let s = first + j;
+            // The lane that comes back for this key.
+            if (s < length && lane == s % LANES) {
+                var d = whole;
+                if (params.has_d_weights != 0u) { d += d_weights[d_weights_at(batch, row0) + s]; }
+                mean[0] = fma(weights[weights_at(batch, row0) + s], d, mean[0]);
+                d_score[d_score_at(batch, row0) + s] = d;
+            }
+        }
+    }
+#else
     for (var first = 0u; first < length; first += LANES * KEYS) {
         var start: array<u32, KEYS>;
         for (var j = 0u; j < KEYS; j++) {
@@ -90,22 +121,27 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         for (var c0 = 0u; c0 < params.value_size; c0 += DEPTH * 4u) {
 #ifdef SUBGROUPS
             var share: array<vec4f, PARTS>;
-            for (var p = 0u; p < PARTS; p++) { share[p] = part(batch, row0, c0, p * LANES + lane); }
+            for (var p = 0u; p < PARTS; p++) { share[p] = part(batch, row0, c0, (p * LANES + lane) % ROWS); }
 #else
             workgroupBarrier();
             for (var i = lane; i < ROWS * DEPTH; i += LANES) { staged[i] = part(batch, row0, c0, i); }
             workgroupBarrier();
 #endif
+#ifdef SUBGROUPS
+            // Not a loop: drivers that would not unroll it would take the array from the registers.
+            {
+                let d = 0u;
+#else
             for (var d = 0u; d < DEPTH; d++) {
+#endif
                 let c = min(c0 + d * 4u, params.value_size - WIDTH);
                 var y: array<vec4f, KEYS>;
                 for (var j = 0u; j < KEYS; j++) { y[j] = load_value(start[j] + c, start[j] + params.value_size); }
                 for (var r = 0u; r < ROWS; r++) {
-                    let i = d * ROWS + r;
 #ifdef SUBGROUPS
-                    let x = subgroupShuffle(share[i / LANES], i % LANES);
+                    let x = subgroupShuffle(share[r / LANES], r % LANES);
 #else
-                    let x = staged[i];
+                    let x = staged[d * ROWS + r];
 #endif
                     for (var j = 0u; j < KEYS; j++) {
                         sum[r][j] = fma(x.w, y[j].w, fma(x.z, y[j].z, fma(x.y, y[j].y, fma(x.x, y[j].x, sum[r][j]))));
@@ -128,6 +164,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
             }
         }
     }
+#endif
 
     for (var g = 0u; g < QUADS; g++) {
         let r = g * 4u;

@@ -5,7 +5,7 @@ use crate::{
     Result,
     gpu::{Dtype, Recorder, Tensor},
     kernels::{
-        additive_attention::{AdditiveAttention, Inputs, Tile},
+        additive_attention::{AdditiveAttention, Gradients, Inputs, Tile},
         matmul::Matrix,
     },
 };
@@ -115,9 +115,7 @@ impl Operation for Backward {
         };
         let tile = Tile::choose(recorder.gpu(), &self.0);
         let (d_query, d_energy) = (Matrix::batch(d_query), Matrix::batch(d_energy));
-        self.0.record_backward_query(recorder, tile, &inputs, weights, d_context, d_weights, d_energy, d_query)?;
-        self.0.record_backward_key(
-            recorder, tile, &inputs, weights, d_context, d_energy, scratch, d_key, d_vector, d_value,
-        )
+        let gradients = Gradients { query: d_query, key: d_key, energy: d_vector, value: d_value };
+        self.0.record_backward(recorder, tile, &inputs, weights, d_context, d_weights, d_energy, scratch, &gradients)
     }
 }

@@ -4,6 +4,18 @@
 //!
 //! The backward comes in two halves. What a query row needs is its own gradient alone, so a recurrent decoder calls
 //! [`AdditiveAttention::record_backward_query`] within its loop, and [`AdditiveAttention::record_backward_key`] once, after it.
+//! [`AdditiveAttention::record_backward`] does both, from one evaluation of tanh where that pays.
+//!
+//! Rungs, in ms on lavapipe at (B, T, S, A = V) = (8, 128, 128, 512), per dispatch and on a shared machine:
+//!
+//! | what changed | forward | gradient of scores | of queries and keys |
+//! |---|---|---|---|
+//! | 16 rows, a loop over DEPTH = 1 that the driver does not unroll, so that arrays leave the registers | 17.9 | 3.8 | 23.9 |
+//! | no such loop, 32 rows | 9.8 | 2.8 | 17.2 |
+//! | queries and keys from one evaluation, the queries' sums kept in memory | 9.8 | 2.8 | 12 |
+//!
+//! One query, 128 rows of 12 keys, A = 256, V = 512: lanes that share out elements instead of keys leave none idle: 1.25 to 0.92
+//! forward. What lost: four elements to a division, the energy vector spread over the lanes, 64 rows (7 times slower).
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +23,8 @@ use super::{
     forms,
     matmul::{self, Matmul, Matrix},
     table::{
-        ADDITIVE_ATTENTION, ADDITIVE_ATTENTION_BACKWARD, ADDITIVE_ATTENTION_ENERGY_BACKWARD,
-        ADDITIVE_ATTENTION_SCORE_BACKWARD,
+        ADDITIVE_ATTENTION, ADDITIVE_ATTENTION_BACKWARD, ADDITIVE_ATTENTION_BOTH_BACKWARD,
+        ADDITIVE_ATTENTION_ENERGY_BACKWARD, ADDITIVE_ATTENTION_SCORE_BACKWARD,
     },
     tunable::{Tunable, tuned},
 };
@@ -25,6 +37,9 @@ const OPERATION: &str = "additive_attention";
 
 /// Keys that are scored before they are weighted; a tile of scores takes `BLOCK * rows * 4` bytes of workgroup memory.
 const BLOCK: u32 = 128;
+
+/// What llvmpipe allows an invocation, with something to spare.
+const MOST_ROUNDS: usize = 60_000;
 
 /// Rows of keys that a workgroup of the keys' side takes at least: the size of the scratch depends on it.
 const KEY_ROWS: usize = 8;
@@ -59,6 +74,19 @@ pub struct Inputs<'a> {
     pub lengths: &'a Tensor,
 }
 
+/// What [`AdditiveAttention::record_backward`] writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Gradients<'a> {
+    /// `[B, T, A]`.
+    pub query: Matrix<'a>,
+    /// `[B, S, A]`.
+    pub key: &'a Tensor,
+    /// `[A]`, of the paper's vector v.
+    pub energy: &'a Tensor,
+    /// `[B, S, V]`.
+    pub value: &'a Tensor,
+}
+
 /// What one workgroup computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tile {
@@ -68,33 +96,41 @@ pub struct Tile {
     pub lanes: u32,
     /// Queries per workgroup: 1 or a multiple of 4.
     pub rows: u32,
-    /// Keys per invocation in a tile of scores.
+    /// Keys per workgroup where their gradients are made: a multiple of 4, at least 8.
+    pub key_rows: u32,
+    /// Keys per invocation in a tile of scores; of one query, keys that the workgroup scores together.
     pub keys: u32,
     /// vec4 columns of the context per invocation.
     pub columns: u32,
+    /// Whether one evaluation of tanh serves the gradients of queries and keys, where both are wanted at once. It needs
+    /// subgroups, and pays where the workgroups are few and their walks long.
+    pub both_sides: bool,
 }
 
 impl Tile {
     /// The configuration for an adapter and a shape.
     ///
-    /// On lavapipe a tile of 16 rows and 4 keys a lane is as large as registers allow.
+    /// On lavapipe a tile of 32 rows and 4 keys a lane is as large as pays: the loads are half the work.
     pub fn choose(gpu: &Gpu, shape: &AdditiveAttention) -> Self {
         tuned(gpu, Self::class(shape)).unwrap_or_else(|| Self::of(gpu.tiles(), shape.queries, shape.keys))
     }
 
     fn of(tiles: &Tiles, queries: usize, keys: usize) -> Self {
-        match tiles.subgroup {
-            Some(lanes) => {
-                let wasteful = queries < 64 && queries.next_multiple_of(16) > queries.next_multiple_of(8);
-                let rows = match queries {
-                    1 => 1,
-                    _ if wasteful => 8,
-                    _ => 16,
-                };
-                let keys = if rows == 1 { 1 } else { (keys as u32).div_ceil(lanes).clamp(2, 4) };
-                Self { subgroups: true, lanes, rows, keys, columns: 2 }
-            }
-            None => Self { subgroups: false, lanes: 64, rows: if queries == 1 { 1 } else { 8 }, keys: 1, columns: 1 },
+        let Some(lanes) = tiles.subgroup else {
+            let (rows, keys) = if queries == 1 { (1, 4) } else { (8, 1) };
+            return Self { subgroups: false, lanes: 64, rows, key_rows: 8, keys, columns: 1, both_sides: false };
+        };
+        let keys_per_lane = word(keys).div_ceil(lanes).clamp(2, 4);
+        let (rows, at_once) =
+            if queries == 1 { (1, keys_of_one_query(keys)) } else { (fitting(queries, lanes), keys_per_lane) };
+        Self {
+            subgroups: true,
+            lanes,
+            rows,
+            key_rows: fitting(keys, lanes),
+            keys: at_once,
+            columns: 2,
+            both_sides: queries > 1 && keys > 32,
         }
     }
 
@@ -117,7 +153,7 @@ impl Tile {
 
     /// The same for the keys' side of the backward.
     fn for_keys(self) -> Self {
-        Self { rows: self.rows.max(word(KEY_ROWS)), ..self }
+        Self { rows: self.key_rows, ..self }
     }
 
     fn forward(self, vector: bool) -> Specialisation {
@@ -137,21 +173,28 @@ impl Tile {
         self.for_keys().specialisation(vector).define("KEYS_SIDE")
     }
 
+    fn both_backward(self, vector: bool) -> Option<Specialisation> {
+        (self.subgroups && self.both_sides).then(|| {
+            Specialisation::new()
+                .define("SUBGROUPS")
+                .define_if(vector, "VECTOR")
+                .constant("LANES", self.lanes)
+                .constant("ROWS", self.key_rows)
+        })
+    }
+
     fn energy_backward(self) -> Specialisation {
         Specialisation::new().constant("LANES", self.lanes)
     }
 
     /// The constants and forms that all kernels of the family share.
     fn specialisation(self, vector: bool) -> Specialisation {
-        // One vec4 (or gradient of a score) of each row at a time; with few rows several, so that every lane has one to load.
-        let depth = if self.subgroups { (self.lanes / self.rows).max(1) } else { 8 };
         Specialisation::new()
             .define_if(self.subgroups, "SUBGROUPS")
             .define_if(vector, "VECTOR")
             .define_if(self.rows == 1, "ONE_ROW")
             .constant("LANES", self.lanes)
             .constant("ROWS", self.rows)
-            .constant("DEPTH", depth)
     }
 }
 
@@ -163,6 +206,17 @@ impl Tunable for Tile {
         let shapes = [(1, 64), (8, 16), (8, 24), (8, 64), (16, 16), (16, 24), (64, 64)];
         forms::distinct(shapes.map(|(queries, keys)| Self::of(tiles, queries, keys)))
     }
+}
+
+/// The rows of a tile that fit so many queries or keys: few rows past the end, and few tiles, which load everything again.
+fn fitting(count: usize, lanes: u32) -> u32 {
+    let cost = |rows: &u32| count.div_ceil(*rows as usize) * (*rows as usize + 4);
+    [32, 24, 16, 8].into_iter().filter(|rows| *rows <= 4 * lanes).min_by_key(cost).unwrap_or(8)
+}
+
+/// How many keys of one query are scored together: the query is loaded again for each such group.
+fn keys_of_one_query(count: usize) -> u32 {
+    [8, 6, 4].into_iter().min_by_key(|keys| count.div_ceil(*keys) * (keys + 2)).map_or(8, word)
 }
 
 fn word(value: usize) -> u32 {
@@ -195,6 +249,18 @@ impl AdditiveAttention {
             transcendental: b * (t * s * 0.5 * a + (t + s) * a),
             read: bytes * b * (t * a + s * a + s * v + t * v + t * s),
             written: bytes * b * (t * s + t * a),
+        }
+    }
+
+    /// Operations and bytes of [`AdditiveAttention::record_backward`], less the product for `d_value`, which counts itself.
+    pub fn cost_backward(&self) -> Cost {
+        let [b, t, s, a, v] = self.extents();
+        let bytes = ELEMENT as f64;
+        Cost {
+            operations: b * t * s * (11.0 * a + 2.0 * v),
+            transcendental: b * (t * s * 0.5 * a + (t + s) * a),
+            read: bytes * b * (t * a + s * a + s * v + t * v + t * s),
+            written: bytes * b * (t * s + t * a + s * a),
         }
     }
 
@@ -247,22 +313,44 @@ impl AdditiveAttention {
     /// context's loops, doubled for a tile that is done again outside the factored tanh's domain, and doubled again for
     /// staging; checked modules keep the loops over rows and keys.
     fn check_rounds(&self, gpu: &Gpu, tile: Tile) -> Result<()> {
-        const MOST: u64 = 60_000;
         let (lanes, keys) = (tile.lanes as usize, tile.keys as usize);
-        let scores = self.keys.max(self.queries).div_ceil(lanes * keys) * self.size.div_ceil(4);
+        let scores = match tile.rows {
+            1 => self.keys.div_ceil(keys) * self.size.div_ceil(4 * lanes),
+            _ => self.keys.max(self.queries).div_ceil(lanes * keys) * self.size.div_ceil(4),
+        };
         let context = self.value_size.div_ceil(4 * lanes * tile.columns as usize) * self.keys.div_ceil(4);
         let inner = if gpu.checked() { (tile.rows * (tile.keys + 1)).max(4) as usize } else { 4 };
-        let need = ((scores + context) * inner) as u64;
-        if gpu.class() != AdapterClass::Cpu || need <= MOST {
+        let need = (scores + context) * inner;
+        if gpu.class() != AdapterClass::Cpu || need <= MOST_ROUNDS {
             return Ok(());
         }
-        Err(Error::Limit {
-            what: format!("{OPERATION} over {} keys of size {}", self.keys, self.size),
-            need,
+        Err(self.too_many_rounds(need))
+    }
+
+    fn too_many_rounds(&self, need: usize) -> Error {
+        Error::Limit {
+            what: format!("{OPERATION} of {} queries over {} keys of size {}", self.queries, self.keys, self.size),
+            need: need as u64,
             limit: "number of loop rounds (of a driver that runs shaders on the CPU)",
-            have: MOST,
+            have: MOST_ROUNDS as u64,
             remedy: "Use shorter sequences, kernels without checks, or a GPU.".into(),
-        })
+        }
+    }
+
+    /// How many keys one dispatch for both sides takes, in whole tiles: each walks over all queries, and four keys at a time
+    /// where it comes out of the factored tanh's domain.
+    fn keys_of_a_dispatch(&self, gpu: &Gpu, tile: Tile) -> Result<usize> {
+        let rows = tile.key_rows as usize;
+        let inner = if gpu.checked() { rows + 4 } else { 1 };
+        let of_tile = self.queries * (inner + rows / 4 * inner.min(5)) + 4 * rows;
+        let left = MOST_ROUNDS.saturating_sub(self.queries);
+        if gpu.class() != AdapterClass::Cpu {
+            return Ok(self.keys);
+        }
+        if of_tile > left {
+            return Err(self.too_many_rounds(of_tile + self.queries));
+        }
+        Ok(left / of_tile * rows)
     }
 
     /// Records the forward: `context` `[B, T, V]` and, if wanted, `weights` `[B, T, S]`, 0 where masked. Both are 0 in a row
@@ -312,14 +400,14 @@ impl AdditiveAttention {
         })
     }
 
-    /// Records the first half of the backward, row by row of the queries: from the forward's `weights` and `d_context`
-    /// `[B, T, V]` (and `d_weights` `[B, T, S]`, if the weights themselves are used; what it holds at masked keys has no
-    /// effect) to `d_energy` `[B, T, S]`, the gradient of the scores, 0 where masked, and `d_query` `[B, T, A]`.
+    /// Records the whole backward, for all queries at once: from the forward's `weights` and `d_context` (and `d_weights`) to
+    /// what [`AdditiveAttention::record_backward_query`] and [`AdditiveAttention::record_backward_key`] leave between them,
+    /// which it takes the place of. Where one evaluation of tanh can serve both sides, it does.
     ///
     /// # Errors
-    /// [`Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
+    /// As these.
     #[allow(clippy::too_many_arguments, reason = "a gradient for each tensor")]
-    pub fn record_backward_query(
+    pub fn record_backward(
         &self,
         recorder: &mut Recorder,
         tile: Tile,
@@ -328,17 +416,148 @@ impl AdditiveAttention {
         d_context: Matrix<'_>,
         d_weights: Option<Matrix<'_>>,
         d_energy: Matrix<'_>,
-        d_query: Matrix<'_>,
+        scratch: &Tensor,
+        gradients: &Gradients<'_>,
     ) -> Result<()> {
+        let Gradients { query: d_query, key: d_key, energy: d_energy_vector, value: d_value } = *gradients;
+        let vector = inputs.query.aligned()
+            && d_query.aligned()
+            && d_energy.aligned()
+            && self.size.is_multiple_of(4)
+            && self.keys.is_multiple_of(4);
+        let Some(specialisation) = tile.both_backward(vector) else {
+            self.record_backward_query(recorder, tile, inputs, weights, d_context, d_weights, d_energy, d_query)?;
+            return self.record_backward_key(
+                recorder,
+                tile,
+                inputs,
+                weights,
+                d_context,
+                d_energy,
+                scratch,
+                d_key,
+                d_energy_vector,
+                d_value,
+            );
+        };
         self.check_inputs(inputs)?;
         self.check_rounds(recorder.gpu(), tile)?;
+        self.check_matrix("d_query", &d_query, self.size)?;
+        self.check_key_gradients(scratch, d_key, d_energy_vector, d_value)?;
+        let at_once = self.keys_of_a_dispatch(recorder.gpu(), tile)?;
+        let parts = self.keys.div_ceil(at_once);
+        self.record_score_backward(
+            recorder,
+            tile,
+            inputs,
+            weights,
+            d_context,
+            d_weights,
+            d_energy,
+            self.cost_backward(),
+        )?;
+        for part in 0..parts {
+            let mut params = [self.queries, self.keys, self.size].map(word).to_vec();
+            for matrix in [&inputs.query, &d_energy, &d_query] {
+                params.extend(words(matrix));
+            }
+            params.extend([part * at_once, self.keys.min((part + 1) * at_once), part, parts].map(word));
+            recorder.dispatch(&Launch {
+                kernel: &ADDITIVE_ATTENTION_BOTH_BACKWARD,
+                specialisation: specialisation.clone(),
+                params: &params,
+                tensors: &[
+                    inputs.query.tensor,
+                    inputs.key,
+                    inputs.energy,
+                    inputs.lengths,
+                    d_energy.tensor,
+                    d_query.tensor,
+                    d_key,
+                    scratch,
+                ],
+                workgroups: [self.size.div_ceil(4 * tile.lanes as usize), 1, self.batch].map(word),
+                cost: Cost::default(),
+            })?;
+        }
+        self.record_energy_backward(recorder, tile, self.batch * parts, scratch, d_energy_vector)?;
+        self.record_d_value(recorder, weights, d_context, d_value)
+    }
+
+    /// d_energy_vector from its parts in `scratch`.
+    fn record_energy_backward(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        parts: usize,
+        scratch: &Tensor,
+        d_energy_vector: &Tensor,
+    ) -> Result<()> {
+        recorder.dispatch(&Launch {
+            kernel: &ADDITIVE_ATTENTION_ENERGY_BACKWARD,
+            specialisation: tile.energy_backward(),
+            params: &[word(parts), word(self.size)],
+            tensors: &[scratch, d_energy_vector],
+            workgroups: [word(self.size).div_ceil(tile.lanes), 1, 1],
+            cost: Cost::default(),
+        })
+    }
+
+    fn record_d_value(
+        &self,
+        recorder: &mut Recorder,
+        weights: Matrix<'_>,
+        d_context: Matrix<'_>,
+        d_value: &Tensor,
+    ) -> Result<()> {
+        let Self { batch, queries, keys, value_size, .. } = *self;
+        let product = Matmul { m: keys, n: value_size, k: queries, batch, transpose_a: true, ..Matmul::default() };
+        let d_value = d_value.reshape([batch, keys, value_size]);
+        let tile = matmul::Tile::choose(recorder.gpu(), keys);
+        product.record(recorder, tile, weights, d_context, None, Matrix::batch(&d_value))
+    }
+
+    fn check_key_gradients(
+        &self,
+        scratch: &Tensor,
+        d_key: &Tensor,
+        d_energy_vector: &Tensor,
+        d_value: &Tensor,
+    ) -> Result<()> {
+        let Self { batch, keys, size, value_size, .. } = *self;
+        check_tensor("d_key", d_key, &[batch, keys, size])?;
+        check_tensor("d_energy_vector", d_energy_vector, &[size])?;
+        check_tensor("d_value", d_value, &[batch, keys, value_size])?;
+        if scratch.elements() < self.scratch() {
+            return Err(Error::Shape {
+                operation: OPERATION,
+                argument: "scratch",
+                wanted: format!("[{}] or more", self.scratch()),
+                got: scratch.shape().to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The gradient of the scores, where both ways of the backward begin.
+    #[allow(clippy::too_many_arguments, reason = "a gradient for each tensor")]
+    fn record_score_backward(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        inputs: &Inputs<'_>,
+        weights: Matrix<'_>,
+        d_context: Matrix<'_>,
+        d_weights: Option<Matrix<'_>>,
+        d_energy: Matrix<'_>,
+        cost: Cost,
+    ) -> Result<()> {
         self.check_matrix("weights", &weights, self.keys)?;
         self.check_matrix("d_context", &d_context, self.value_size)?;
         if let Some(d_weights) = &d_weights {
             self.check_matrix("d_weights", d_weights, self.keys)?;
         }
         self.check_matrix("d_energy", &d_energy, self.keys)?;
-        self.check_matrix("d_query", &d_query, self.size)?;
         let [batch, rows] = [self.batch, self.queries.div_ceil(tile.rows as usize)].map(word);
         let bound_d_weights = d_weights.unwrap_or(weights);
         let mut params = [self.queries, self.keys, self.value_size].map(word).to_vec();
@@ -360,8 +579,42 @@ impl AdditiveAttention {
                 d_energy.tensor,
             ],
             workgroups: [rows, 1, batch],
-            cost: self.cost_backward_query(),
-        })?;
+            cost,
+        })
+    }
+
+    /// Records the first half of the backward, row by row of the queries: from the forward's `weights` and `d_context`
+    /// `[B, T, V]` (and `d_weights` `[B, T, S]`, if the weights themselves are used; what it holds at masked keys has no
+    /// effect) to `d_energy` `[B, T, S]`, the gradient of the scores, 0 where masked, and `d_query` `[B, T, A]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
+    #[allow(clippy::too_many_arguments, reason = "a gradient for each tensor")]
+    pub fn record_backward_query(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        inputs: &Inputs<'_>,
+        weights: Matrix<'_>,
+        d_context: Matrix<'_>,
+        d_weights: Option<Matrix<'_>>,
+        d_energy: Matrix<'_>,
+        d_query: Matrix<'_>,
+    ) -> Result<()> {
+        self.check_inputs(inputs)?;
+        self.check_rounds(recorder.gpu(), tile)?;
+        self.check_matrix("d_query", &d_query, self.size)?;
+        self.record_score_backward(
+            recorder,
+            tile,
+            inputs,
+            weights,
+            d_context,
+            d_weights,
+            d_energy,
+            self.cost_backward_query(),
+        )?;
+        let [batch, rows] = [self.batch, self.queries.div_ceil(tile.rows as usize)].map(word);
         let vector = inputs.query.aligned() && d_query.aligned() && self.size.is_multiple_of(4);
         let mut params = [self.queries, self.keys, self.size].map(word).to_vec();
         params.extend(words(&inputs.query));
@@ -413,17 +666,7 @@ impl AdditiveAttention {
         self.check_matrix("weights", &weights, keys)?;
         self.check_matrix("d_context", &d_context, value_size)?;
         self.check_matrix("d_energy", &d_energy, keys)?;
-        check_tensor("d_key", d_key, &[batch, keys, size])?;
-        check_tensor("d_energy_vector", d_energy_vector, &[size])?;
-        check_tensor("d_value", d_value, &[batch, keys, value_size])?;
-        if scratch.elements() < self.scratch() {
-            return Err(Error::Shape {
-                operation: OPERATION,
-                argument: "scratch",
-                wanted: format!("[{}] or more", self.scratch()),
-                got: scratch.shape().to_string(),
-            });
-        }
+        self.check_key_gradients(scratch, d_key, d_energy_vector, d_value)?;
         let tile = tile.for_keys();
         let vector = inputs.query.aligned() && size.is_multiple_of(4);
         let tiles = keys.div_ceil(tile.rows as usize);
@@ -442,18 +685,8 @@ impl AdditiveAttention {
             workgroups: [size.div_ceil(4 * tile.lanes as usize), tiles, batch].map(word),
             cost: self.cost_backward_key(),
         })?;
-        recorder.dispatch(&Launch {
-            kernel: &ADDITIVE_ATTENTION_ENERGY_BACKWARD,
-            specialisation: tile.energy_backward(),
-            params: &[word(batch * tiles), word(size)],
-            tensors: &[scratch, d_energy_vector],
-            workgroups: [word(size).div_ceil(tile.lanes), 1, 1],
-            cost: Cost::default(),
-        })?;
-        let product = Matmul { m: keys, n: value_size, k: queries, batch, transpose_a: true, ..Matmul::default() };
-        let d_value = d_value.reshape([batch, keys, value_size]);
-        let tile = matmul::Tile::choose(recorder.gpu(), keys);
-        product.record(recorder, tile, weights, d_context, None, Matrix::batch(&d_value))
+        self.record_energy_backward(recorder, tile, batch * tiles, scratch, d_energy_vector)?;
+        self.record_d_value(recorder, weights, d_context, d_value)
     }
 }
 
@@ -484,6 +717,10 @@ pub(super) fn score_backwards(tiles: &Tiles) -> Vec<Specialisation> {
 pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     let both = |tile: Tile, vector| vec![tile.query_backward(vector), tile.key_backward(vector)];
     of_every_tile(tiles, |tile| forms::either(|vector| both(tile, vector)).concat())
+}
+
+pub(super) fn both_backwards(tiles: &Tiles) -> Vec<Specialisation> {
+    of_every_tile(tiles, |tile| forms::either(|vector| tile.both_backward(vector)).into_iter().flatten().collect())
 }
 
 pub(super) fn energy_backwards(tiles: &Tiles) -> Vec<Specialisation> {

@@ -36,6 +36,8 @@ shaders! {
         "additive_attention" [Uniform, Read, Read, Read, Read, Read, Write, Write] additive_attention::forwards;
     ADDITIVE_ATTENTION_BACKWARD =
         "additive_attention_backward" [Uniform, Read, Read, Read, Read, Read, Write, Write] additive_attention::backwards;
+    ADDITIVE_ATTENTION_BOTH_BACKWARD =
+        "additive_attention/both_backward" [Uniform, Read, Read, Read, Read, Read, Write, Write, Write] additive_attention::both_backwards;
     ADDITIVE_ATTENTION_ENERGY_BACKWARD =
         "additive_attention/energy_backward" [Uniform, Read, Write] additive_attention::energy_backwards;
     ADDITIVE_ATTENTION_SCORE_BACKWARD =

@@ -4,7 +4,7 @@ use super::{Case, Check, Direction, largest, widen};
 use crate::{
     Result, Tensor,
     kernels::{
-        additive_attention::{AdditiveAttention, Inputs, Tile},
+        additive_attention::{AdditiveAttention, Gradients, Inputs, Tile},
         matmul::Matrix,
     },
     reference::additive_attention as reference,
@@ -208,6 +208,7 @@ impl Problem {
         let d_key = case.poisoned([batch, keys, size])?;
         let d_energy_vector = case.poisoned([size])?;
         let d_value = case.poisoned([batch, keys, value_size])?;
+        let in_halves = case.coin();
         case.run(|recorder| {
             let inputs = Inputs { query: query.view(), key: &key, energy: &energy, value: &value, lengths: &lengths };
             let tile = Tile::choose(recorder.gpu(), &shape);
@@ -215,6 +216,12 @@ impl Problem {
             let d_weights = d_weights_gpu.as_ref().map(Wide::view);
             shape.record(recorder, tile, &inputs, context.view(), Some(weights))?;
             let d_query = d_query.view();
+            if !in_halves {
+                let gradients = Gradients { query: d_query, key: &d_key, energy: &d_energy_vector, value: &d_value };
+                return shape.record_backward(
+                    recorder, tile, &inputs, weights, d_context, d_weights, d_energy, &scratch, &gradients,
+                );
+            }
             shape.record_backward_query(recorder, tile, &inputs, weights, d_context, d_weights, d_energy, d_query)?;
             shape.record_backward_key(
                 recorder,
