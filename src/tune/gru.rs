@@ -9,6 +9,7 @@ use crate::{
 
 pub(super) const SUBJECTS: &[Subject] = &[
     Subject { shape: &[1, 12, 256, 256], class, tile, build },
+    Subject { shape: &[8, 12, 256, 256], class, tile, build },
     Subject { shape: &[16, 12, 256, 256], class, tile, build },
     Subject { shape: &[64, 12, 256, 256], class, tile, build },
 ];

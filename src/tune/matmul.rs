@@ -8,7 +8,7 @@ use crate::{
 };
 
 pub(super) const SUBJECTS: &[Subject] = &[
-    Subject { shape: &[1, 768, 256], class, tile, build },
+    Subject { shape: &[8, 768, 256], class, tile, build },
     Subject { shape: &[16, 768, 256], class, tile, build },
     Subject { shape: &[64, 768, 256], class, tile, build },
     Subject { shape: &[512, 512, 512], class, tile, build },

@@ -262,3 +262,19 @@ pub fn load(gpu: &Gpu, path: &Path) -> Gpu {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_is_measured_once() {
+        for kernel in TUNABLE {
+            let mut measured: Vec<_> = subjects(kernel.name).iter().map(|of| (of.class)(of.shape)).collect();
+            let mut classes = kernel.classes.to_vec();
+            measured.sort_unstable();
+            classes.sort_unstable();
+            assert_eq!(measured, classes, "{}", kernel.name);
+        }
+    }
+}
