@@ -30,12 +30,14 @@ struct Drawn {
 
 impl Drawn {
     fn new(case: &mut Case<'_>) -> Result<Self> {
+        let size = case.size(128);
         let attention = DotProductAttention {
             batch: 1 + case.below(3),
             heads: 1 + case.below(3),
             queries: case.size(130),
             keys: case.size(130),
-            size: case.size(128),
+            // Every width of a load.
+            size: if case.coin() { size.next_multiple_of(8) } else { size },
             causal: case.coin(),
         };
         let DotProductAttention { batch, heads, queries, keys, size, .. } = attention;
