@@ -220,8 +220,14 @@ fn same(found: &Hypothesis, wanted: &Hypothesis) -> bool {
 
 #[test]
 fn a_beam_of_one_is_a_greedy_search() {
-    for (readout, layers, seed) in [(Readout::Tanh, 1, 3), (Readout::None, 2, 4)] {
-        let model = model(14, 9, 21, readout, layers, seed);
+    let portable = common::portable();
+    for (gpu, readout, layers, seed) in [
+        (common::gpu(), Readout::Tanh, 1, 3),
+        (common::gpu(), Readout::None, 2, 4),
+        (portable, Readout::None, 1, 5),
+        (portable, Readout::Tanh, 1, 6),
+    ] {
+        let model = model_on(gpu, 14, 9, 21, readout, layers, seed);
         let reference = Reference::new(&model);
         let mut generator = Generator::new(&model);
         // One alone, a few and more than are decoded at once come in other shapes.

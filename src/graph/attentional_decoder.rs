@@ -38,8 +38,6 @@ pub struct DecoderOutputs {
     pub features: Value,
     /// The alignment weights, `[B, T, S]`.
     pub weights: Value,
-    /// The states, the first one included, `[T + 1, B, H]`; for reading only: it passes no gradient on.
-    pub states: Value,
 }
 
 /// A decoder, and the rows V of its words' table if tokens are given.
@@ -131,7 +129,7 @@ impl Graph {
         ];
         shapes.extend(decoder_loop.scratch());
         let outputs = self.push(Forward(decoder_loop), &from, shapes);
-        Ok(DecoderOutputs { features: outputs[0], weights: outputs[1], states: outputs[2] })
+        Ok(DecoderOutputs { features: outputs[0], weights: outputs[1] })
     }
 }
 

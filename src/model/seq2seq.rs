@@ -234,7 +234,7 @@ impl Seq2Seq {
         let words = graph.embedding(table, target_in)?;
         let words = graph.dropout(words, dropout)?;
         let by_token = pays(self.config.target_vocabulary, target_steps).then_some([table, target_in]);
-        let DecoderOutputs { features, weights, .. } = layers.decode(&mut graph, &encoded, words, by_token)?;
+        let DecoderOutputs { features, weights } = layers.decode(&mut graph, &encoded, words, by_token)?;
         let logits = layers.logits(&mut graph, features, dropout)?;
         let loss = graph.cross_entropy(logits, target_out, label_smoothing)?;
         let (names, values): (Vec<_>, Vec<_>) = layers.used.into_iter().unzip();
