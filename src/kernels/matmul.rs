@@ -5,13 +5,12 @@
 //!
 //! | change | before | after |
 //! |---|---|---|
-//! | each sum is read and written once for four steps of k, and A's elements are reordered on the way, not the loops (TN) | 41 | 55 |
-//! | addresses made before the loop, no condition around a load | 59, 63, 55 | 71, 75, 61 |
-//! | of A only one row at a time is passed round (TN) | 61 | 67 |
+//! | addresses made before the loop, no condition around a load, each sum read and written once for four steps of k | 59, 65, 43 | 71, 77, 61 |
+//! | of A only one row at a time is passed round (TN) | 65 | 70 |
 //! | workgroups run down the rows, so that a panel of B stays in the cache (2048^3; 2048 x 256 x 10000) | 46; 42 | 67; 71 |
 //! | a width of loads for each matrix (1536 x 768 x 75 forward, its gradients of input and weight) | 28, 29, 25 | 40, 42, 46 |
 //! | eight steps of k a round; 64 x 64, 64 x 32, 16 x 128 tiles | 71 | 53; 63, 66, 53 (all lost) |
-//! | 64-bit loads, which are not WGSL | 71 | 82 (left alone) |
+//! | 64-bit loads: one order of the loops, the other | 71, 79, 35 | 82, 80, 65; 50, 86, 68 (left alone: no order serves all) |
 //!
 //! Tiles in workgroup memory, as AMD's RDNA2 compiler sees them: addresses made once and constant parts of them added last
 //! took the inner loop from 77 to 89 % fused multiply-adds, the whole loop from 69 to 80 %.
