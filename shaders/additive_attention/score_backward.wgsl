@@ -44,6 +44,7 @@ fn load_d_context(at: u32, end: u32) -> vec4f {
 @group(0) @binding(6) var<storage, read_write> d_score: array<f32>;     // [B, T, S]
 
 const QUADS = (ROWS + 3u) / 4u;         // quads of rows
+const FEW = min(ROWS, 4u);              // rows of a quad
 
 #ifdef ONE_ROW
 // Lanes share out the elements of a value instead of keys.
@@ -166,23 +167,43 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     }
 #endif
 
+    // d_score sums to 0 over a row. In f32 it is off by what the mean is rounded by, which is much where all d are nearly the
+    // same, and all that the gradients of queries and keys are then made of: a second mean, of what is left, takes it away.
     for (var g = 0u; g < QUADS; g++) {
         let r = g * 4u;
 #ifdef ONE_ROW
-        var whole: array<f32, 1>;
-        whole[0] = lanes_sum(mean[0], lane);
+        var first: array<f32, 1>;
+        first[0] = lanes_sum(mean[0], lane);
 #else
-        let whole = lanes_sum(vec4f(mean[r], mean[r + 1u], mean[r + 2u], mean[r + 3u]), lane);
+        let first = lanes_sum(vec4f(mean[r], mean[r + 1u], mean[r + 2u], mean[r + 3u]), lane);
 #endif
-        for (var i = 0u; i < min(ROWS, 4u); i++) {
-            let row = row0 + r + i;
-            if (row < params.queries) {
-                let to = d_score_at(batch, row);
-                let from_weights = weights_at(batch, row);
-                for (var s = lane; s < length; s += LANES) {
-                    d_score[to + s] = weights[from_weights + s] * (d_score[to + s] - whole[i]);
+        var left: array<f32, FEW>;
+        for (var s = lane; s < length; s += LANES) {
+            for (var i = 0u; i < FEW; i++) {
+                let row = row0 + r + i;
+                if (row < params.queries) {
+                    let at = d_score_at(batch, row) + s;
+                    let d = d_score[at] - first[i];
+                    left[i] = fma(weights[weights_at(batch, row) + s], d, left[i]);
+                    d_score[at] = d;
                 }
-                for (var s = length + lane; s < params.keys; s += LANES) { d_score[to + s] = 0.0; }
+            }
+        }
+#ifdef ONE_ROW
+        var second: array<f32, 1>;
+        second[0] = lanes_sum(left[0], lane);
+#else
+        let second = lanes_sum(vec4f(left[0], left[1], left[2], left[3]), lane);
+#endif
+        for (var s = lane; s < params.keys; s += LANES) {
+            for (var i = 0u; i < FEW; i++) {
+                let row = row0 + r + i;
+                if (row < params.queries) {
+                    let at = d_score_at(batch, row) + s;
+                    var d = 0.0;
+                    if (s < length) { d = weights[weights_at(batch, row) + s] * (d_score[at] - second[i]); }
+                    d_score[at] = d;
+                }
             }
         }
     }

@@ -311,7 +311,7 @@ impl AdditiveAttention {
 
     /// llvmpipe silently ends an invocation after some 65,000 rounds of all its loops together. This counts the scores' and the
     /// context's loops, doubled for a tile that is done again outside the factored tanh's domain, and doubled again for
-    /// staging; checked modules keep the loops over rows and keys.
+    /// staging, and the two loops of the backward's means; checked modules keep the loops over rows and keys.
     fn check_rounds(&self, gpu: &Gpu, tile: Tile) -> Result<()> {
         let (lanes, keys) = (tile.lanes as usize, tile.keys as usize);
         let scores = match tile.rows {
@@ -320,7 +320,8 @@ impl AdditiveAttention {
         };
         let context = self.value_size.div_ceil(4 * lanes * tile.columns as usize) * self.keys.div_ceil(4);
         let inner = if gpu.checked() { (tile.rows * (tile.keys + 1)).max(4) as usize } else { 4 };
-        let need = (scores + context) * inner;
+        let means = 2 * tile.rows.div_ceil(4) as usize * self.keys.div_ceil(lanes) * if gpu.checked() { 5 } else { 1 };
+        let need = (scores + context) * inner + means;
         if gpu.class() != AdapterClass::Cpu || need <= MOST_ROUNDS {
             return Ok(());
         }
