@@ -147,7 +147,11 @@ pub fn tune(gpu: &Gpu, only: &[String], stop: &dyn Fn() -> bool, observe: &mut d
             let class = (subject.class)(subject.shape);
             begin(format!("timing {} {class}", round.kernel.name), observe);
             let mut refused = |why| observe(Event::Refused(why));
-            let found = measure::fastest(gpu, round.kernel.name, subject, &right, stop, &mut refused);
+            // The default of another shape may be no candidate, and then no table can choose it.
+            let default = (subject.tile)(gpu, subject.shape);
+            let mut eligible = right.clone();
+            eligible.retain(|tile| **tile == default || round.candidates.contains(tile));
+            let found = measure::fastest(gpu, round.kernel.name, subject, &eligible, stop, &mut refused);
             match fatal(found)? {
                 Ok(Some(row)) => observe(Event::Found(&row)),
                 Ok(None) => {}
@@ -162,6 +166,7 @@ pub fn tune(gpu: &Gpu, only: &[String], stop: &dyn Fn() -> bool, observe: &mut d
 struct Round {
     kernel: &'static TunableKernel,
     subjects: &'static [Subject],
+    candidates: Vec<Value>,
     /// The defaults, then the other candidates.
     tiles: Vec<Value>,
 }
@@ -170,13 +175,14 @@ impl Round {
     fn new(gpu: &Gpu, kernel: &'static TunableKernel) -> Self {
         let subjects = subjects(kernel.name);
         let defaults = subjects.iter().map(|subject| (subject.tile)(gpu, subject.shape));
+        let candidates = (kernel.candidates)(gpu.tiles());
         let mut tiles: Vec<Value> = Vec::new();
-        for tile in defaults.chain((kernel.candidates)(gpu.tiles())) {
+        for tile in defaults.chain(candidates.iter().cloned()) {
             if !tiles.contains(&tile) {
                 tiles.push(tile);
             }
         }
-        Self { kernel, subjects, tiles }
+        Self { kernel, subjects, candidates, tiles }
     }
 
     fn steps(&self) -> u64 {
