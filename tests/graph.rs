@@ -6,7 +6,7 @@ use approx::assert_relative_eq;
 use softalign::{
     Error, Gpu, GpuOptions,
     gpu::{Counters, Dtype},
-    graph::{Epilogue, Graph, Parameters, Program, ProgramOptions, Value},
+    graph::{DecoderInputs, Epilogue, Graph, GruInput, GruWeights, Parameters, Program, ProgramOptions, Value},
     kernels::{Step, matmul::Activation},
 };
 
@@ -239,5 +239,72 @@ fn parameters_that_are_missing_or_of_another_shape_are_refused() {
         let options = ProgramOptions { parameters: parameters.as_ref(), outputs: &[loss], ..ProgramOptions::default() };
         let error = Program::compile(gpu, &graph, &options).unwrap_err().to_string();
         assert_eq!(error, "program: parameters: wanted `weight` [2, 2], got none of that name and shape");
+    }
+}
+
+/// The table's products, picked by token, are what the picked rows' products would be: outputs, and every gradient.
+#[test]
+fn words_by_token_are_words_by_row() {
+    let [batch, steps, vocabulary, word, hidden] = [3, 4, 6, 8, 12];
+    let run = |by_token: bool| -> Vec<Vec<f32>> {
+        let mut graph = Graph::new();
+        let shapes: [&[usize]; 12] = [
+            &[vocabulary, word],
+            &[3 * hidden, word],
+            &[3 * hidden, hidden],
+            &[3 * hidden],
+            &[3 * hidden],
+            &[hidden, hidden],
+            &[hidden],
+            &[3 * hidden, word + hidden],
+            &[3 * hidden, hidden],
+            &[3 * hidden],
+            &[3 * hidden],
+            &[1, batch, hidden],
+        ];
+        let names: Vec<String> = (0..shapes.len()).map(|i| format!("p{i}")).collect();
+        let p: Vec<Value> =
+            names.iter().zip(shapes).map(|(name, shape)| graph.input(name, shape, Dtype::F32)).collect();
+        let tokens = graph.input("tokens", [batch, steps], Dtype::U32);
+        let lengths = graph.input("lengths", [batch], Dtype::U32);
+        let cell = |p: &[Value]| GruWeights { weight_ih: p[0], weight_hh: p[1], bias_ih: p[2], bias_hh: p[3] };
+        let words = graph.embedding(p[0], tokens).unwrap();
+        let x = if by_token { GruInput::Tokens { table: p[0], tokens } } else { GruInput::Rows(words) };
+        let (annotation, last) = graph.gru(x, p[11], lengths, &[cell(&p[1..5])]).unwrap();
+        let inputs = DecoderInputs {
+            words,
+            state0: graph.select(last, 0).unwrap(),
+            key: annotation,
+            annotation,
+            lengths,
+            query_weight: p[5],
+            energy: p[6],
+            cell: cell(&p[7..11]),
+        };
+        let outputs = if by_token {
+            graph.attentional_decoder_of_tokens(&inputs, p[0], tokens).unwrap()
+        } else {
+            graph.attentional_decoder(&inputs).unwrap()
+        };
+        let features = graph.tanh(outputs.features).unwrap();
+        let loss = graph.sum(features).unwrap();
+        let mut kept = vec![outputs.features];
+        kept.extend(graph.gradients(loss, &p).unwrap());
+        let mut program = compile(&graph, &kept);
+        for (i, (name, shape)) in names.iter().zip(shapes).enumerate() {
+            let values: Vec<f32> =
+                (0..shape.iter().product()).map(|j: usize| ((i + j * 37) % 19) as f32 / 30.0 - 0.3).collect();
+            program.write(name, &values).unwrap();
+        }
+        program.write("tokens", &[0_u32, 5, 2, 2, 1, 5, 5, 0, 3, 3, 3, 3]).unwrap();
+        program.write("lengths", &[4_u32, 2, 3]).unwrap();
+        program.run(Step::default()).unwrap();
+        kept.iter().map(|value| program.read(*value).unwrap()).collect()
+    };
+    for (by_row, by_token) in run(false).iter().zip(run(true)) {
+        let largest = by_row.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        for (a, b) in by_row.iter().zip(by_token) {
+            assert!((a - b).abs() <= 1e-5 * largest, "{a} {b}");
+        }
     }
 }
