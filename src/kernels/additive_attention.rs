@@ -42,7 +42,7 @@ const BLOCK: u32 = 128;
 const MOST_ROUNDS: usize = 60_000;
 
 /// Rows of keys that a workgroup of the keys' side takes at least: the size of the scratch depends on it.
-const KEY_ROWS: usize = 8;
+const KEY_ROWS: usize = 4;
 
 /// `context = softmax(energy · tanh(query + key)) · value` over the valid keys of each row of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub struct Tile {
     pub lanes: u32,
     /// Queries per workgroup: 1 or a multiple of 4.
     pub rows: u32,
-    /// Keys per workgroup where their gradients are made: a multiple of 4, at least 8.
+    /// Keys per workgroup where their gradients are made: a multiple of 4.
     pub key_rows: u32,
     /// Keys per invocation in a tile of scores; of one query, keys that the workgroup scores together.
     pub keys: u32,
@@ -111,6 +111,7 @@ impl Tile {
     /// The configuration for an adapter and a shape.
     ///
     /// On lavapipe a tile of 32 rows and 4 keys a lane is as large as pays: the loads are half the work.
+    /// On RDNA2, 8 rows of keys would leave 4 subgroups a SIMD to their gradients; 4 rows leave 8.
     pub fn choose(gpu: &Gpu, shape: &AdditiveAttention) -> Self {
         tuned(gpu, Self::class(shape)).unwrap_or_else(|| Self::of(gpu.tiles(), shape.queries, shape.keys))
     }
@@ -118,7 +119,15 @@ impl Tile {
     fn of(tiles: &Tiles, queries: usize, keys: usize) -> Self {
         let Some(lanes) = tiles.subgroup else {
             let (rows, keys) = if queries == 1 { (1, 4) } else { (8, 1) };
-            return Self { subgroups: false, lanes: 64, rows, key_rows: 8, keys, columns: 1, both_sides: false };
+            return Self {
+                subgroups: false,
+                lanes: 64,
+                rows,
+                key_rows: word(KEY_ROWS),
+                keys,
+                columns: 1,
+                both_sides: false,
+            };
         };
         let keys_per_lane = word(keys).div_ceil(lanes).clamp(2, 4);
         let (rows, at_once) =
