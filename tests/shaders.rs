@@ -80,6 +80,54 @@ fn every_specialisation_is_valid_and_binds_what_the_table_says() {
     }
 }
 
+/// What wgpu hands to Vulkan, Metal, DX12 and GL. GL has neither f16 nor subgroups, so only portable forms go there.
+#[test]
+fn every_specialisation_translates_for_every_backend() {
+    use naga::back::{glsl, hlsl, msl, spv};
+
+    let pipeline = glsl::PipelineOptions {
+        shader_stage: naga::ShaderStage::Compute,
+        entry_point: "main".to_owned(),
+        multiview: None,
+    };
+    let hlsl_options = hlsl::Options {
+        shader_model: hlsl::ShaderModel::V6_0,
+        fake_missing_bindings: true,
+        ..hlsl::Options::default()
+    };
+    let msl_options = msl::Options { lang_version: (2, 4), ..msl::Options::default() };
+    for shader in SHADERS {
+        for (specialisation, portable) in specialisations(shader) {
+            let expanded = expand(shader, &specialisation);
+            let (module, info) = expanded.parse().unwrap_or_else(|error| panic!("{error}"));
+            let fail = |language: &str, error: &dyn std::fmt::Display| -> ! {
+                panic!("{}: no {language}: {error}", expanded.label)
+            };
+            spv::write_vec(&module, &info, &spv::Options { lang_version: (1, 3), ..spv::Options::default() }, None)
+                .unwrap_or_else(|error| fail("SPIR-V", &error));
+            msl::write_string(&module, &info, &msl_options, &msl::PipelineOptions::default())
+                .unwrap_or_else(|error| fail("MSL", &error));
+            let (mut text, hlsl_pipeline) = (String::new(), hlsl::PipelineOptions::default());
+            hlsl::Writer::new(&mut text, &hlsl_options, &hlsl_pipeline)
+                .write(&module, &info, None)
+                .unwrap_or_else(|error| fail("HLSL", &error));
+            if portable {
+                let (mut text, options) = (String::new(), glsl::Options::default());
+                glsl::Writer::new(
+                    &mut text,
+                    &module,
+                    &info,
+                    &options,
+                    &pipeline,
+                    naga::proc::BoundsCheckPolicies::default(),
+                )
+                .and_then(|mut writer| writer.write())
+                .unwrap_or_else(|error| fail("GLSL", &error));
+            }
+        }
+    }
+}
+
 #[test]
 fn parameters_come_first_and_fit_their_slot() {
     for shader in SHADERS {
