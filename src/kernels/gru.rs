@@ -3,18 +3,19 @@
 //! Equations: [`crate::reference::gru`]. What the inputs contribute to the gates is one matmul over all steps, before the loop;
 //! the gradients of the weights are one matmul over all steps, after it. What remains is one dispatch a step.
 //!
-//! Rungs, the 24 forward steps of `[64, 24, 256]` to 256 on lavapipe, two cores (181 GFLOP/s), input product excluded:
+//! Rungs, the 24 forward steps of `[64, 24, 256]` to 256 on lavapipe, two cores (181 GFLOP/s), input product excluded;
+//! medians of 10 runs, one build each, on a machine whose figures vary by a tenth:
 //!
 //! | the tile of one subgroup | ms |
 //! |---|---|
 //! | 16 rows x 32 columns x 3 gates, each row meets all gates' weights in turn | 19.0 |
 //! | the same with 32 rows: loads halve, but the gates' weights do not fit in registers | 17.0 |
-//! | 16 rows, one gate after the other | 16.1 |
-//! | 32 rows, one gate after the other: 48 registers of weights become 16 | 13.8 |
+//! | 16 rows, one gate after the other | 16.9 |
+//! | 32 rows, one gate after the other: 48 registers of weights become 16 | 15.0 |
 //!
 //! Lost: two tiles of columns backward, weights packed `[H/4, 3H, 4]` before the loop, gates of the input with steps slowest.
 //!
-//! Of the best, the gates' arithmetic with its loads and stores is 2.7 ms, the product runs at 60 GFLOP/s.
+//! Of the best, the gates' arithmetic with its loads and stores is about 3 ms.
 
 use serde::{Deserialize, Serialize};
 
