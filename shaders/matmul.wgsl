@@ -7,7 +7,7 @@
 // where tiles are too few to keep a GPU busy. Workgroups run down the rows of C first:
 // neighbours share the columns of B, which stay in a cache, and go through A once per column of tiles.
 // VECTOR_A, VECTOR_B, VECTOR_C: offset, stride, batch stride and row length of that matrix are multiples of 4: 16-byte loads
-// serve. TAIL: K is no multiple of 4.
+// serve, in 64-bit words under WIDE: llvmpipe loads lane after lane, at a cost per word. TAIL: K is no multiple of 4.
 #import math
 
 struct Params {
@@ -18,14 +18,24 @@ struct Params {
     has_bias: u32,
 }
 
+#ifdef WIDE
+alias Four = vec2<u64>;
+fn four(x: Four) -> vec4f {
+    return bitcast<vec4f>(vec4u(u32(x.x), u32(x.x >> 32u), u32(x.y), u32(x.y >> 32u)));
+}
+#else
+alias Four = vec4f;
+fn four(x: Four) -> vec4f { return x; }
+#endif
+
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef VECTOR_A
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;            // [batch, M, K] or [batch, K, M]
+@group(0) @binding(1) var<storage, read> a: array<Four>;             // [batch, M, K] or [batch, K, M]
 #else
 @group(0) @binding(1) var<storage, read> a: array<f32>;              // [batch, M, K] or [batch, K, M]
 #endif
 #ifdef VECTOR_B
-@group(0) @binding(2) var<storage, read> b: array<vec4f>;            // [batch, K, N] or [batch, N, K]
+@group(0) @binding(2) var<storage, read> b: array<Four>;             // [batch, K, N] or [batch, N, K]
 #else
 @group(0) @binding(2) var<storage, read> b: array<f32>;              // [batch, K, N] or [batch, N, K]
 #endif
@@ -55,7 +65,7 @@ fn each_held(x: vec4f, k: u32) -> vec4f { return x; }
 // Four steps from k on, which lie at `at` and behind; or the four rows from m on at step k, the first of which lies at `at`.
 fn a_along(at: u32, k: u32) -> vec4f {
 #ifdef VECTOR_A
-    return a[at / 4u];
+    return four(a[at / 4u]);
 #else
     let i = vec4u(at) + along(k);
     return each_held(vec4f(a[i.x], a[i.y], a[i.z], a[i.w]), k);
@@ -64,7 +74,7 @@ fn a_along(at: u32, k: u32) -> vec4f {
 fn a_across(at: u32, k: u32, m: u32) -> vec4f {
     let start = at - last(k) * params.a_stride;
 #ifdef VECTOR_A
-    return held(a[start / 4u], k);
+    return held(four(a[start / 4u]), k);
 #else
     let i = vec4u(start) + min(FOUR, vec4u(params.m - 1u - m));
     return held(vec4f(a[i.x], a[i.y], a[i.z], a[i.w]), k);
@@ -72,7 +82,7 @@ fn a_across(at: u32, k: u32, m: u32) -> vec4f {
 }
 fn b_along(at: u32, k: u32) -> vec4f {
 #ifdef VECTOR_B
-    return b[at / 4u];
+    return four(b[at / 4u]);
 #else
     let i = vec4u(at) + along(k);
     return each_held(vec4f(b[i.x], b[i.y], b[i.z], b[i.w]), k);
@@ -81,7 +91,7 @@ fn b_along(at: u32, k: u32) -> vec4f {
 fn b_across(at: u32, k: u32, n: u32) -> vec4f {
     let start = at - last(k) * params.b_stride;
 #ifdef VECTOR_B
-    return held(b[start / 4u], k);
+    return held(four(b[start / 4u]), k);
 #else
     let i = vec4u(start) + min(FOUR, vec4u(params.n - 1u - n));
     return held(vec4f(b[i.x], b[i.y], b[i.z], b[i.w]), k);
@@ -216,19 +226,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         }
         // Each sum is read and written once for four steps, and few other values are held at a time: most of the sums live in
         // memory, not in registers.
-        for (var s = 0u; s < SPAN; s++) {
-            for (var i = 0u; i < 4u; i++) {
+        for (var j = 0u; j < COLUMNS; j++) {
+            let y = block[j];
+            for (var s = 0u; s < SPAN; s++) {
+                for (var i = 0u; i < 4u; i++) {
 #ifdef TRANSPOSE_A
-                let row = vec4f(
-                    subgroupShuffle(share[s / LANES][i], s % LANES),
-                    subgroupShuffle(share[(SPAN + s) / LANES][i], (SPAN + s) % LANES),
-                    subgroupShuffle(share[(2u * SPAN + s) / LANES][i], (2u * SPAN + s) % LANES),
-                    subgroupShuffle(share[(3u * SPAN + s) / LANES][i], (3u * SPAN + s) % LANES));
+                    let row = vec4f(
+                        subgroupShuffle(share[s / LANES][i], s % LANES),
+                        subgroupShuffle(share[(SPAN + s) / LANES][i], (SPAN + s) % LANES),
+                        subgroupShuffle(share[(2u * SPAN + s) / LANES][i], (2u * SPAN + s) % LANES),
+                        subgroupShuffle(share[(3u * SPAN + s) / LANES][i], (3u * SPAN + s) % LANES));
 #else
-                let row = subgroupShuffle(share[(s * 4u + i) / LANES], (s * 4u + i) % LANES);
+                    let row = subgroupShuffle(share[(s * 4u + i) / LANES], (s * 4u + i) % LANES);
 #endif
-                for (var j = 0u; j < COLUMNS; j++) {
-                    let y = block[j];
                     sum[s][i][j] =
                         fma(row.wwww, y[3], fma(row.zzzz, y[2], fma(row.yyyy, y[1], fma(row.xxxx, y[0], sum[s][i][j]))));
                 }

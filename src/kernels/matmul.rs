@@ -10,7 +10,7 @@
 //! | workgroups run down the rows, so that a panel of B stays in the cache (2048^3; 2048 x 256 x 10000) | 46; 42 | 67; 71 |
 //! | a width of loads for each matrix (1536 x 768 x 75 forward, its gradients of input and weight) | 28, 29, 25 | 40, 42, 46 |
 //! | eight steps of k a round; 64 x 64, 64 x 32, 16 x 128 tiles | 71 | 53; 63, 66, 53 (all lost) |
-//! | 64-bit loads: one order of the loops, the other | 71, 79, 35 | 82, 80, 65; 50, 86, 68 (left alone: no order serves all) |
+//! | 64-bit words, the columns of a tile outermost; with its rows outermost TN falls to 33 | 65, 70, 64 | 74, 82, 72 |
 //!
 //! Tiles in workgroup memory, as AMD's RDNA2 compiler sees them: addresses made once and constant parts of them added last
 //! took the inner loop from 77 to 89 % fused multiply-adds, the whole loop from 69 to 80 %.
@@ -253,9 +253,10 @@ impl Matmul {
         }
     }
 
-    fn specialisation(&self, tile: Tile, slices: u32, loads: Loads) -> Specialisation {
+    fn specialisation(&self, tiles: &Tiles, tile: Tile, slices: u32, loads: Loads) -> Specialisation {
         let form = Specialisation::new()
             .define_if(tile.subgroups, "SUBGROUPS")
+            .define_if(tile.subgroups && tiles.wide && loads.b, "WIDE")
             .define_if(loads.a, "VECTOR_A")
             .define_if(loads.b, "VECTOR_B")
             .define_if(loads.c, "VECTOR_C")
@@ -329,7 +330,12 @@ impl Matmul {
         let workgroups = [word(self.m.div_ceil(tile.height())), word(self.n.div_ceil(tile.width())), word(self.batch)];
         recorder.dispatch(&Launch {
             kernel: &MATMUL,
-            specialisation: self.specialisation(tile, tile.slices(workgroups, self.k), loads.served()),
+            specialisation: self.specialisation(
+                recorder.gpu().tiles(),
+                tile,
+                tile.slices(workgroups, self.k),
+                loads.served(),
+            ),
             params: &params,
             tensors: &[a.tensor, b.tensor, bias.unwrap_or(b.tensor), c.tensor],
             workgroups,
@@ -411,7 +417,7 @@ pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
                 let product = Matmul { transpose_a, transpose_b, accumulate, activation, ..Matmul::default() };
                 for loads in Loads::every(transpose_a, transpose_b) {
                     for slices in 1..=tile.most_slices() {
-                        all.push(product.specialisation(tile, slices, loads));
+                        all.push(product.specialisation(tiles, tile, slices, loads));
                     }
                 }
             }
