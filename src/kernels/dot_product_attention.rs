@@ -103,7 +103,7 @@ impl Tile {
     /// | rung | gain |
     /// |---|---|
     /// | 32 rows instead of 16 | 15 % |
-    /// | 2 blocks of columns, or 64 rows | none: they overflow the registers, and the driver compiles them twice as long |
+    /// | 2 blocks of columns | none: they overflow the registers, and the driver compiles them twice as long |
     /// | features in 64-bit words | 20 %; with 2 blocks half of that |
     ///
     /// On RDNA2, where workgroup memory and registers decide how many subgroups a SIMD holds:
