@@ -1,6 +1,6 @@
 // y = softmax of the first lengths[row] columns of each row of x; 0 in the others, and in a row without any finite element.
-// One workgroup a row. VECTOR, WIDE: columns are a multiple of a piece. REGISTERS: a row fits into HELD vec4s of each
-// invocation, and is read once; otherwise twice. LENGTHS: there are lengths.
+// One workgroup a row; ALONE: one invocation a row. VECTOR, WIDE: columns are a multiple of a piece. REGISTERS: a row fits
+// into HELD vec4s of each invocation, and is read once; otherwise twice. LENGTHS: there are lengths.
 #import linear
 #import pieces
 #import reduce
@@ -40,7 +40,14 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let workgroup = linear_workgroup(group, groups);
-    let row = min(workgroup, params.rows - 1u);
+#ifdef ALONE
+    let wanted = workgroup * LANES + lane;
+    let first = 0u;
+#else
+    let wanted = workgroup;
+    let first = lane * PIECE;
+#endif
+    let row = min(wanted, params.rows - 1u);
     let start = row * params.columns;
     var length = params.columns;
 #ifdef LENGTHS
@@ -51,26 +58,26 @@ fn main(
 #ifdef REGISTERS
     var held: array<vec4f, HELD>;
     for (var j = 0u; j < HELD; j++) {
-        let c = lane * PIECE + j * STRIDE;
+        let c = first + j * STRIDE;
         held[j] = select(vec4f(FLOOR), load(start, min(c, params.columns - PIECE))[0], inside(c, length));
         largest = max(largest, held[j]);
     }
     let maximum = reduce_max(largest_of(largest), lane);
     for (var j = 0u; j < HELD; j++) {
-        held[j] = select(vec4f(), exp(held[j] - maximum), inside(lane * PIECE + j * STRIDE, length));
+        held[j] = select(vec4f(), exp(held[j] - maximum), inside(first + j * STRIDE, length));
         sum += held[j];
     }
     let total = reduce_sum(sum_of(sum), lane);
-    if (workgroup >= params.rows) { return; }
+    if (wanted >= params.rows) { return; }
     let scale = select(1.0 / total, 0.0, maximum <= FLOOR);
     for (var j = 0u; j < HELD; j++) {
-        let c = lane * PIECE + j * STRIDE;
+        let c = first + j * STRIDE;
         if (c < params.columns) { store(start, c, Piece(held[j] * scale)); }
     }
 #else
     // Up to here whole blocks of every lane are inside the row, and nothing is masked.
     let whole = length / BLOCK * BLOCK;
-    for (var c = lane * PIECE; c < whole; c += BLOCK) {
+    for (var c = first; c < whole; c += BLOCK) {
         var values: array<Piece, UNROLLED>;
         let before = largest;
         for (var j = 0u; j < UNROLLED; j++) {
@@ -82,7 +89,7 @@ fn main(
             for (var p = 0u; p < PARTS; p++) { sum += exp(values[j][p] - largest); }
         }
     }
-    for (var c = whole + lane * PIECE; c < length; c += STRIDE) {
+    for (var c = whole + first; c < length; c += STRIDE) {
         var values = load(start, c);
         for (var p = 0u; p < PARTS; p++) {
             let visible = inside(c + 4u * p, length);
@@ -92,11 +99,16 @@ fn main(
             sum = fma(sum, exp(before - largest), select(vec4f(), exp(value - largest), visible));
         }
     }
+#ifdef ALONE
+    let maximum = largest_of(largest);
+    let total = sum_of(sum * exp(largest - maximum));
+#else
     let maximum = reduce_max(largest_of(largest), lane);
     let total = reduce_sum(sum_of(sum * exp(largest - maximum)), lane);
-    if (workgroup >= params.rows) { return; }
+#endif
+    if (wanted >= params.rows) { return; }
     let scale = select(1.0 / total, 0.0, maximum <= FLOOR);
-    for (var c = lane * PIECE; c < whole; c += BLOCK) {
+    for (var c = first; c < whole; c += BLOCK) {
         var values: array<Piece, UNROLLED>;
         for (var j = 0u; j < UNROLLED; j++) { values[j] = load(start, c + j * STRIDE); }
         for (var j = 0u; j < UNROLLED; j++) {
@@ -104,7 +116,7 @@ fn main(
             store(start, c + j * STRIDE, values[j]);
         }
     }
-    for (var c = whole + lane * PIECE; c < params.columns; c += STRIDE) {
+    for (var c = whole + first; c < params.columns; c += STRIDE) {
         var values = load(start, c);
         for (var p = 0u; p < PARTS; p++) {
             values[p] = select(vec4f(), exp(values[p] - maximum) * scale, inside(c + 4u * p, length));

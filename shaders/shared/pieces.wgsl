@@ -30,7 +30,11 @@ const PARTS = 1u;
 #endif
 
 const PIECE = 4u * PARTS;
+#ifdef ALONE
+const STRIDE = PIECE;                   // a lane has a row of its own
+#else
 const STRIDE = PIECE * LANES;           // from a lane's piece to its next
+#endif
 const UNROLLED = 4u;                    // pieces of a lane that are loaded before the first is used
 const BLOCK = UNROLLED * STRIDE;
 

@@ -30,7 +30,8 @@ pub struct Softmax {
 /// |---|---|
 /// | the row in 32 vec4 registers: unrolled code that overflows the instruction cache | 6.1 |
 /// | read twice in short loops, no mask within the row | 7.1 |
-/// | and in 64-bit words | 8.7 |
+/// | and in 64-bit words | 8.4 |
+/// | a row for each invocation: nothing to reduce, an eighth of the workgroups | 11.1 |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tile {
     /// Invocations of a row.
@@ -100,12 +101,13 @@ impl Softmax {
             expect("softmax", "lengths", lengths, &[self.rows])?;
         }
         let tile = Tile::choose(recorder.gpu(), self.columns);
+        let alone = alone(tile, self.rows, self.columns);
         recorder.dispatch(&Launch {
             kernel: &SOFTMAX,
-            specialisation: forward(recorder.gpu().tiles(), tile, lengths.is_some()),
+            specialisation: forward(recorder.gpu().tiles(), tile, alone, lengths.is_some()),
             params: &[self.rows as u32, self.columns as u32],
             tensors: &[x, lengths.unwrap_or(x), y],
-            workgroups: grid(self.rows),
+            workgroups: grid(if alone { self.rows.div_ceil(tile.lanes as usize) } else { self.rows }),
             cost: self.cost(),
         })
     }
@@ -131,8 +133,14 @@ impl Softmax {
     }
 }
 
-fn forward(tiles: &Tiles, tile: Tile, lengths: bool) -> Specialisation {
-    tile.specialisation(tiles).define_if(lengths, "LENGTHS")
+/// Whether each invocation takes a row of its own. Only llvmpipe, which loads lane after lane anyway, has this for free;
+/// enough rows keep many cores busy, and the rows of a workgroup stay in a core's cache until their second reading.
+fn alone(tile: Tile, rows: usize, columns: usize) -> bool {
+    tile.wide && rows >= 256 && columns <= 4096
+}
+
+fn forward(tiles: &Tiles, tile: Tile, alone: bool, lengths: bool) -> Specialisation {
+    tile.specialisation(tiles).define_if(alone, "ALONE").define_if(lengths, "LENGTHS")
 }
 
 /// Rows of up to this many columns meet every tile.
@@ -143,8 +151,16 @@ fn every_tile(tiles: &Tiles) -> Vec<Tile> {
 }
 
 pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::either(|lengths| every_tile(tiles).into_iter().map(|tile| forward(tiles, tile, lengths)).collect::<Vec<_>>())
-        .concat()
+    let mut found = Vec::new();
+    for tile in every_tile(tiles) {
+        for lengths in [false, true] {
+            found.push(forward(tiles, tile, false, lengths));
+            if tile.wide {
+                found.push(forward(tiles, tile, true, lengths));
+            }
+        }
+    }
+    found
 }
 
 pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
