@@ -15,7 +15,7 @@ use plotters::style::{
 use super::{Report, Row};
 use crate::{Error, Result, files, generate::Face};
 
-const SIZE: (i32, i32) = (1560, 1080);
+const SIZE: (i32, i32) = (1640, 1080);
 /// Left, right, top and bottom of the plot.
 const PLOT: [i32; 4] = [90, 1060, 70, 1000];
 /// Where the list of numbers starts.
