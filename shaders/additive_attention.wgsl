@@ -89,15 +89,17 @@ const GROUP = KEYS;                     // keys that are scored at once
 
 // Scores KEYS keys from `first` on, of the block that starts at s0.
 fn score_group(query_base: u32, row0: u32, batch: u32, s0: u32, first: u32, last_key: u32, lane: u32) {
+    let size = params.size;
+    let query_start = query_base + row0 * params.query_stride;
+    var key_start: array<u32, KEYS>;
+    for (var j = 0u; j < KEYS; j++) { key_start[j] = (batch * params.keys + min(s0 + first + j, last_key)) * size; }
     var sum: array<f32, KEYS>;
-    for (var a0 = 0u; a0 < params.size; a0 += LANES * 4u) {
-        let a = min(a0 + lane * 4u, params.size - WIDTH);
-        let v = select(vec4f(), load_energy(a), a0 + lane * 4u < params.size);
-        let start = query_base + row0 * params.query_stride;
-        let q = prepared(load_query(start + a, start + params.size), true);
+    for (var a0 = lane * 4u; a0 < size + lane * 4u; a0 += LANES * 4u) {
+        let a = min(a0, size - WIDTH);
+        let v = select(vec4f(), load_energy(a), a0 < size);
+        let q = prepared(load_query(query_start + a, query_start + size), true);
         for (var j = 0u; j < KEYS; j++) {
-            let key_start = (batch * params.keys + min(s0 + first + j, last_key)) * params.size;
-            let x = 1.0 + product(q, prepared(load_key(key_start + a, key_start + params.size), true), true);
+            let x = 1.0 + product(q, prepared(load_key(key_start[j] + a, key_start[j] + size), true), true);
             let pairs = x.xz * x.yw;
             let crossed = fma(v.xz, x.yw, v.yw * x.xz) / pairs;
             sum[j] += crossed.x + crossed.y;
