@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decay, Schedule};
+use super::{Decay, Progress, Schedule};
 use crate::{
     Error, Result,
     model::Readout,
@@ -52,6 +52,14 @@ impl Budget {
             Some(minutes) => Err(Error::data("--minutes", format!("{minutes} is not a length of time"))),
             None => Ok(()),
         }
+    }
+
+    /// Whether a run that is this far has come to one of its limits.
+    pub(super) fn used_up(&self, progress: &Progress) -> bool {
+        self.epochs.is_some_and(|epochs| progress.epoch >= epochs)
+            || self.steps.is_some_and(|steps| progress.step >= steps)
+            || self.minutes.is_some_and(|minutes| progress.seconds >= minutes * 60.0)
+            || self.patience.is_some_and(|patience| progress.unimproved >= patience)
     }
 }
 

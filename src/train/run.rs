@@ -1,8 +1,7 @@
 //! The loop over data: steps, validations, checkpoints, and going on where a run stopped.
 
 use std::{
-    collections::HashSet,
-    fs::{File, OpenOptions},
+    fs::File,
     io::Write as _,
     path::{Path, PathBuf},
     time::Instant,
@@ -11,77 +10,23 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Budget, Data, Decay, Optimizer, Progress, Reading, TrainOptions, Trainer,
-    checkpoint::{self, CHECKPOINT, Saved},
+    Budget, Data, Decay, Event, Optimizer, Outcome, Progress, TrainOptions, Trainer,
+    checkpoint::{self, Saved},
+    folder::{METRICS, claim, examine, metrics},
     monitor::Monitor,
+    validation::Validation,
 };
 use crate::{
-    Error, Gpu, Result, files,
-    generate::{Generator, evaluate_with},
+    Error, Gpu, Result,
     kernels::unusable,
-    model::{Config, FILES, Model},
-    text::{Buckets, Pair, Scores, Tokenizer, encode_pairs},
+    model::{Config, Model},
+    text::{Buckets, Pair, Tokenizer, encode_pairs},
 };
 
-/// The file that says what a folder's run was told.
-const OPTIONS: &str = "run.json";
-/// The file that its metrics go to, a JSON object a line.
-const METRICS: &str = "metrics.jsonl";
 /// Steps between readings of loss and norm.
 const READ_EVERY: u64 = 10;
-/// Sources that a validation during training looks at, at most.
-const VALIDATED: usize = 1_000;
 /// The longest time, in seconds, that a kill can cost.
 const CHECKPOINT_EVERY: f64 = 120.0;
-/// Samples shown at a validation.
-const SAMPLES: usize = 3;
-
-/// What happens in a run, for whoever shows it.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// The data is read and the model made or restored.
-    Started {
-        /// Pairs to learn from.
-        train: usize,
-        /// Pairs to check with.
-        valid: usize,
-        /// Values of all parameters.
-        parameters: usize,
-        /// Steps already done by earlier sessions.
-        resumed: u64,
-        /// Steps of the whole run, as far as the budget says.
-        total: Option<u64>,
-    },
-    /// Loss and norm of a step, every few steps.
-    Step {
-        /// The step's numbers.
-        reading: Reading,
-        /// Target tokens per second in this session.
-        tokens_per_second: f64,
-        /// Steps of the whole run, by the budget and the speed so far.
-        total: Option<u64>,
-    },
-    /// A validation.
-    Validated {
-        /// Steps done.
-        step: u64,
-        /// Scores on (at most a thousand of) the pairs to check with.
-        scores: Scores,
-        /// A few sources with what the model made of them, and the reference.
-        samples: &'a [(Pair, String)],
-        /// Whether it is the best so far: then the model folder holds it.
-        best: bool,
-    },
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Outcome {
-    /// How far it is.
-    pub progress: Progress,
-    /// Whether it was interrupted; the same command goes on.
-    pub interrupted: bool,
-}
 
 /// Trains a model into `folder` until the budget is used up or `stop` says so (asked after every step), then saves.
 ///
@@ -108,7 +53,7 @@ pub fn train(
     let mut run = Run::new(gpu, options, budget, folder, train, valid, earlier)?;
     observe(Event::Started {
         train: run.buckets.examples().len(),
-        valid: run.valid.len(),
+        valid: run.validation.pairs().len(),
         parameters: run.model.parameters.elements(),
         resumed: run.progress.step,
         total: run.total(),
@@ -128,73 +73,6 @@ fn with_tiles(gpu: &Gpu, earlier: Option<&Saved>) -> Gpu {
     gpu.with_tile_table(tiles.clone())
 }
 
-/// What an earlier session of this run has left in the folder. Changes nothing.
-fn examine(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: bool) -> Result<Option<Saved>> {
-    let show = folder.display().to_string();
-    let file = folder.join(OPTIONS);
-    if overwrite || !folder.exists() {
-        return Ok(None);
-    }
-    if !file.exists() {
-        if std::fs::read_dir(folder).map_err(Error::io(folder))?.next().is_none() {
-            return Ok(None);
-        }
-        let message = "is not empty and holds no run; choose another --out, or --overwrite it";
-        return Err(Error::data(&show, message));
-    }
-    let other = |message: String| Error::data(&show, format!("{message}; choose another --out, or --overwrite it"));
-    let found: TrainOptions = serde_json::from_slice(&files::read(&file)?)
-        .map_err(|error| other(format!("{OPTIONS} cannot be read ({error})")))?;
-    if &found != options {
-        return Err(other(format!("holds a different run ({})", difference(&found, options))));
-    }
-    let saved = checkpoint::saved(folder)?;
-    let progress = saved.as_ref().map(|saved| &saved.progress);
-    if let Some(progress) = progress.filter(|progress| progress.finished && used_up(&budget, progress)) {
-        let message = format!(
-            "this run is finished, after {} steps; more --epochs, --steps, --minutes or --patience go on",
-            progress.step
-        );
-        return Err(other(message));
-    }
-    Ok(saved)
-}
-
-/// Makes the folder this run's, before its first step: what an earlier run left there goes, other files stay.
-fn claim(folder: &Path, options: &TrainOptions) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    for name in [CHECKPOINT, METRICS].into_iter().chain(FILES) {
-        let path = folder.join(name);
-        if path.exists() {
-            std::fs::remove_file(&path).map_err(Error::io(path))?;
-        }
-    }
-    let text = serde_json::to_vec_pretty(options).map_err(|error| Error::data(OPTIONS, error.to_string()))?;
-    files::write_atomically(&folder.join(OPTIONS), &text)
-}
-
-/// The first option that differs.
-fn difference(found: &TrainOptions, wanted: &TrainOptions) -> String {
-    // By way of the text: a value made directly would show 0.1 as 0.10000000149011612.
-    let value = |options| serde_json::from_str(&serde_json::to_string(options)?);
-    let (found, wanted) = (value(found), value(wanted));
-    let (Ok(serde_json::Value::Object(found)), Ok(serde_json::Value::Object(wanted))) = (found, wanted) else {
-        return "other options".into();
-    };
-    let differing = found.iter().find(|(name, value)| wanted.get(*name) != Some(value));
-    differing.map_or_else(
-        || "other options".into(),
-        |(name, value)| format!("{name} is {value} there and {} here", wanted.get(name).unwrap_or_default()),
-    )
-}
-
-fn used_up(budget: &Budget, progress: &Progress) -> bool {
-    budget.epochs.is_some_and(|epochs| progress.epoch >= epochs)
-        || budget.steps.is_some_and(|steps| progress.step >= steps)
-        || budget.minutes.is_some_and(|minutes| progress.seconds >= minutes * 60.0)
-        || budget.patience.is_some_and(|patience| progress.unimproved >= patience)
-}
-
 struct Run<'a> {
     options: &'a TrainOptions,
     budget: Budget,
@@ -202,10 +80,9 @@ struct Run<'a> {
     model: Model,
     trainer: Trainer,
     monitor: Monitor,
-    generator: Generator,
     buckets: Buckets,
     epoch_steps: u64,
-    valid: Vec<Pair>,
+    validation: Validation,
     metrics: File,
     progress: Progress,
     /// Progress at the start of this session, and when that was.
@@ -266,12 +143,11 @@ impl<'a> Run<'a> {
             budget,
             folder: folder.to_owned(),
             monitor: Monitor::new(gpu, &trainer.loss, &trainer.state.report),
-            generator: Generator::new(&model),
+            validation: Validation::new(&model, valid),
             trainer,
             model,
             epoch_steps: buckets.in_order().len() as u64,
             buckets,
-            valid: spread(valid),
             metrics,
             progress: Progress { finished: false, ..progress },
             start: (progress, Instant::now()),
@@ -293,7 +169,7 @@ impl<'a> Run<'a> {
             if self.validation_is_due() {
                 self.validate(observe)?;
             }
-            if used_up(&self.budget, &self.progress) {
+            if self.budget.used_up(&self.progress) {
                 break;
             }
             let batch = self.buckets.batch(&plans[self.progress.batch as usize]);
@@ -382,7 +258,7 @@ impl<'a> Run<'a> {
 
     fn validate(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         self.report(true, observe)?;
-        let (scores, texts) = evaluate_with(&mut self.generator, &self.model, &self.valid, 1)?;
+        let (scores, texts) = self.validation.run(&self.model)?;
         self.progress.seconds = self.start.0.seconds + self.start.1.elapsed().as_secs_f64();
         self.progress.validated = self.progress.step;
         let better = |(exact, per): (f64, f64)| (scores.exact_match, -scores.per) > (exact, -per);
@@ -404,18 +280,7 @@ impl<'a> Run<'a> {
             "step": self.progress.step, "epoch": self.progress.epoch, "seconds": self.progress.seconds,
             "valid": scores, "best": best,
         }))?;
-        // Other samples each time, the same ones in every run.
-        let first = self.progress.step as usize * SAMPLES;
-        let samples: Vec<_> = (first..first + SAMPLES.min(texts.len()))
-            .map(|index| {
-                let text = texts[index % texts.len()].clone();
-                // Of several right answers the one that was given, if it is right.
-                let answers = || self.valid.iter().filter(|pair| pair.source == text.source).map(|pair| &pair.target);
-                let reference = answers().find(|target| **target == text.target).or_else(|| answers().next());
-                let reference = reference.cloned().unwrap_or_default();
-                (text, reference)
-            })
-            .collect();
+        let samples = self.validation.samples(self.progress.step, &texts);
         observe(Event::Validated { step: self.progress.step, scores, samples: &samples, best });
         Ok(())
     }
@@ -429,28 +294,4 @@ impl<'a> Run<'a> {
         // In one piece, so that whoever reads along, or a run that is killed, finds whole lines.
         self.metrics.write_all(format!("{value}\n").as_bytes()).map_err(Error::io(self.folder.join(METRICS)))
     }
-}
-
-/// At most [`VALIDATED`] sources with all their targets, from all over the file, which may be sorted.
-fn spread(valid: Vec<Pair>) -> Vec<Pair> {
-    let mut seen = HashSet::new();
-    let sources: Vec<&str> =
-        valid.iter().map(|pair| pair.source.as_str()).filter(|source| seen.insert(*source)).collect();
-    let step = sources.len().div_ceil(VALIDATED).max(1);
-    let kept: HashSet<String> = sources.into_iter().step_by(step).map(str::to_owned).collect();
-    valid.into_iter().filter(|pair| kept.contains(&pair.source)).collect()
-}
-
-/// Opens the metrics file for appending, without lines from steps that a resumed run will do again.
-fn metrics(path: &Path, step: u64) -> Result<File> {
-    if path.exists() {
-        let text = String::from_utf8_lossy(&files::read(path)?).into_owned();
-        let done = |line: &&str| {
-            let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
-            value.and_then(|value| value.get("step")?.as_u64()).is_some_and(|at| at <= step)
-        };
-        let kept: String = text.lines().filter(done).flat_map(|line| [line, "\n"]).collect();
-        files::write_atomically(path, kept.as_bytes())?;
-    }
-    OpenOptions::new().create(true).append(true).open(path).map_err(Error::io(path))
 }

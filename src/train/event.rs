@@ -1,0 +1,51 @@
+//! What a run tells whoever shows it, and how it ends.
+
+use super::{Progress, Reading};
+use crate::text::{Pair, Scores};
+
+/// What happens in a run, for whoever shows it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The data is read and the model made or restored.
+    Started {
+        /// Pairs to learn from.
+        train: usize,
+        /// Pairs to check with.
+        valid: usize,
+        /// Values of all parameters.
+        parameters: usize,
+        /// Steps already done by earlier sessions.
+        resumed: u64,
+        /// Steps of the whole run, as far as the budget says.
+        total: Option<u64>,
+    },
+    /// Loss and norm of a step, every few steps.
+    Step {
+        /// The step's numbers.
+        reading: Reading,
+        /// Target tokens per second in this session.
+        tokens_per_second: f64,
+        /// Steps of the whole run, by the budget and the speed so far.
+        total: Option<u64>,
+    },
+    /// A validation.
+    Validated {
+        /// Steps done.
+        step: u64,
+        /// Scores on (at most a thousand of) the pairs to check with.
+        scores: Scores,
+        /// A few sources with what the model made of them, and the reference.
+        samples: &'a [(Pair, String)],
+        /// Whether it is the best so far: then the model folder holds it.
+        best: bool,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// How far it is.
+    pub progress: Progress,
+    /// Whether it was interrupted; the same command goes on.
+    pub interrupted: bool,
+}

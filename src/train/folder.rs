@@ -1,0 +1,91 @@
+//! What a run keeps in its folder beside checkpoint and model: what it was told, and its metrics.
+
+use std::{
+    fs::{File, OpenOptions},
+    path::Path,
+};
+
+use super::{
+    Budget, TrainOptions,
+    checkpoint::{self, CHECKPOINT, Saved},
+};
+use crate::{Error, Result, files, model::FILES};
+
+/// The file that says what a folder's run was told.
+const OPTIONS: &str = "run.json";
+/// The file that its metrics go to, a JSON object a line.
+pub(super) const METRICS: &str = "metrics.jsonl";
+
+/// What an earlier session of this run has left in the folder. Changes nothing.
+pub(super) fn examine(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: bool) -> Result<Option<Saved>> {
+    let show = folder.display().to_string();
+    let file = folder.join(OPTIONS);
+    if overwrite || !folder.exists() {
+        return Ok(None);
+    }
+    if !file.exists() {
+        if std::fs::read_dir(folder).map_err(Error::io(folder))?.next().is_none() {
+            return Ok(None);
+        }
+        let message = "is not empty and holds no run; choose another --out, or --overwrite it";
+        return Err(Error::data(&show, message));
+    }
+    let other = |message: String| Error::data(&show, format!("{message}; choose another --out, or --overwrite it"));
+    let found: TrainOptions = serde_json::from_slice(&files::read(&file)?)
+        .map_err(|error| other(format!("{OPTIONS} cannot be read ({error})")))?;
+    if &found != options {
+        return Err(other(format!("holds a different run ({})", difference(&found, options))));
+    }
+    let saved = checkpoint::saved(folder)?;
+    let progress = saved.as_ref().map(|saved| &saved.progress);
+    if let Some(progress) = progress.filter(|progress| progress.finished && budget.used_up(progress)) {
+        let message = format!(
+            "this run is finished, after {} steps; more --epochs, --steps, --minutes or --patience go on",
+            progress.step
+        );
+        return Err(other(message));
+    }
+    Ok(saved)
+}
+
+/// Makes the folder this run's, before its first step: what an earlier run left there goes, other files stay.
+pub(super) fn claim(folder: &Path, options: &TrainOptions) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    for name in [CHECKPOINT, METRICS].into_iter().chain(FILES) {
+        let path = folder.join(name);
+        if path.exists() {
+            std::fs::remove_file(&path).map_err(Error::io(path))?;
+        }
+    }
+    let text = serde_json::to_vec_pretty(options).map_err(|error| Error::data(OPTIONS, error.to_string()))?;
+    files::write_atomically(&folder.join(OPTIONS), &text)
+}
+
+/// The first option that differs.
+fn difference(found: &TrainOptions, wanted: &TrainOptions) -> String {
+    // By way of the text: a value made directly would show 0.1 as 0.10000000149011612.
+    let value = |options| serde_json::from_str(&serde_json::to_string(options)?);
+    let (found, wanted) = (value(found), value(wanted));
+    let (Ok(serde_json::Value::Object(found)), Ok(serde_json::Value::Object(wanted))) = (found, wanted) else {
+        return "other options".into();
+    };
+    let differing = found.iter().find(|(name, value)| wanted.get(*name) != Some(value));
+    differing.map_or_else(
+        || "other options".into(),
+        |(name, value)| format!("{name} is {value} there and {} here", wanted.get(name).unwrap_or_default()),
+    )
+}
+
+/// Opens the metrics file for appending, without lines from steps that a resumed run will do again.
+pub(super) fn metrics(path: &Path, step: u64) -> Result<File> {
+    if path.exists() {
+        let text = String::from_utf8_lossy(&files::read(path)?).into_owned();
+        let done = |line: &&str| {
+            let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
+            value.and_then(|value| value.get("step")?.as_u64()).is_some_and(|at| at <= step)
+        };
+        let kept: String = text.lines().filter(done).flat_map(|line| [line, "\n"]).collect();
+        files::write_atomically(path, kept.as_bytes())?;
+    }
+    OpenOptions::new().create(true).append(true).open(path).map_err(Error::io(path))
+}
