@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use softalign::{
     Gpu, GpuOptions, Result,
-    generate::Generator,
+    generate::{Generator, SearchOptions},
     model::Model,
     text::Task,
     train::{Budget, Data, TrainOptions, train},
@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     let gpu = Gpu::open(&GpuOptions::default())?;
     let model = Model::load(&gpu, &folder)?;
     let source = model.encode(&text)?;
-    let best = Generator::new(&model).generate(&[source], 4)?.remove(0).remove(0);
+    let best = Generator::new(&model).generate(&[source], &SearchOptions::beam(4))?.remove(0).remove(0);
     println!("{text} -> {}", model.target.decode(&best.tokens));
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use softalign::{
     Error, Gpu, GpuOptions,
-    generate::{Generator, Hypothesis},
+    generate::{Generator, Hypothesis, SearchOptions},
     gpu::Counters,
     model::{Config, Model, Readout},
     reference::{
@@ -233,7 +233,7 @@ fn a_beam_of_one_is_a_greedy_search() {
         // One alone, a few and more than are decoded at once come in other shapes.
         for count in [1, 7, 12] {
             let sources = sources(count, 14, 21);
-            let found = generator.generate(&sources, 1).unwrap();
+            let found = generator.generate(&sources, &SearchOptions::beam(1)).unwrap();
             assert_eq!(found.len(), count);
             for (source, found) in sources.iter().zip(found) {
                 let wanted = reference.greedy(source);
@@ -249,7 +249,7 @@ fn a_wide_beam_finds_the_best_of_all_texts() {
     let model = model(8, 6, 3, Readout::Tanh, 1, 5);
     let reference = Reference::new(&model);
     let sources = sources(5, 8, 3);
-    let found = Generator::new(&model).generate(&sources, 16).unwrap();
+    let found = Generator::new(&model).generate(&sources, &SearchOptions::beam(16)).unwrap();
     for (source, found) in sources.iter().zip(found) {
         let wanted = reference.all(source, 3);
         assert_eq!(found.len(), 16);
@@ -258,8 +258,8 @@ fn a_wide_beam_finds_the_best_of_all_texts() {
         }
     }
     // A beam is never worse than greedy search here, and its hypotheses are in order.
-    let greedy = Generator::new(&model).generate(&sources, 1).unwrap();
-    let beam = Generator::new(&model).generate(&sources, 4).unwrap();
+    let greedy = Generator::new(&model).generate(&sources, &SearchOptions::beam(1)).unwrap();
+    let beam = Generator::new(&model).generate(&sources, &SearchOptions::beam(4)).unwrap();
     for (greedy, beam) in greedy.iter().zip(&beam) {
         assert!(beam[0].score >= greedy[0].score - 1e-5);
         assert!(beam.is_sorted_by(|a, b| a.score >= b.score));
@@ -270,7 +270,7 @@ fn a_wide_beam_finds_the_best_of_all_texts() {
 fn a_beam_wider_than_there_are_texts_returns_those_there_are() {
     let model = model(8, 5, 1, Readout::Tanh, 1, 6);
     // One step over <eos>, <unk> and one letter: three texts.
-    let found = Generator::new(&model).generate(&[vec![EOS]], 8).unwrap();
+    let found = Generator::new(&model).generate(&[vec![EOS]], &SearchOptions::beam(8)).unwrap();
     assert_eq!(found[0].len(), 3, "{found:?}");
 }
 
@@ -279,18 +279,18 @@ fn results_come_in_the_order_of_the_sources() {
     let model = model(14, 9, 21, Readout::Tanh, 1, 7);
     let mut generator = Generator::new(&model);
     let sources = sources(150, 14, 21);
-    let together = generator.generate(&sources, 2).unwrap();
+    let together = generator.generate(&sources, &SearchOptions::beam(2)).unwrap();
     assert_eq!(together.len(), sources.len());
     for index in [0, 1, 17, 63, 64, 65, 100, 127, 128, 149] {
-        let alone = generator.generate(&sources[index..=index], 2).unwrap();
+        let alone = generator.generate(&sources[index..=index], &SearchOptions::beam(2)).unwrap();
         assert_eq!(alone[0].len(), together[index].len());
         for (alone, together) in alone[0].iter().zip(&together[index]) {
             assert!(same(alone, together), "{index}: {alone:?}, {together:?}");
         }
     }
-    assert_eq!(generator.generate(&[], 2).unwrap(), Vec::<Vec<Hypothesis>>::new());
+    assert_eq!(generator.generate(&[], &SearchOptions::beam(2)).unwrap(), Vec::<Vec<Hypothesis>>::new());
     // The same again: the memory of earlier searches leaves no trace.
-    assert_eq!(generator.generate(&sources, 2).unwrap(), together);
+    assert_eq!(generator.generate(&sources, &SearchOptions::beam(2)).unwrap(), together);
 }
 
 /// Greedy search is one submit for the encoder and 16 steps, and one more with a readback for each look at what there is; it
@@ -309,9 +309,9 @@ fn a_search_looks_once_in_16_steps_and_makes_nothing() {
         for (end, looks) in [(-1e4, 3), (1e4, 1)] {
             let values: Vec<f32> = (0..9).map(|token| if token == EOS { end } else { 0.0 }).collect();
             gpu.write(&bias, &values).unwrap();
-            generator.generate(&sources, beam).unwrap();
+            generator.generate(&sources, &SearchOptions::beam(beam)).unwrap();
             let before = gpu.counters();
-            let found = generator.generate(&sources, beam).unwrap();
+            let found = generator.generate(&sources, &SearchOptions::beam(beam)).unwrap();
             assert!(found.iter().all(|found| found[0].finished == (looks == 1)), "{found:?}");
             let after = gpu.counters();
             dispatches.push((after.dispatches - before.dispatches) as usize);
@@ -340,11 +340,11 @@ fn sources_that_cannot_be_read_are_refused() {
     let mut generator = Generator::new(&model);
     let good = vec![5, EOS];
     for (bad, part) in [(vec![5; 7], "--max-length"), (vec![], "source 2"), (vec![99, EOS], "token 99")] {
-        let error = generator.generate(&[good.clone(), bad], 1).unwrap_err();
+        let error = generator.generate(&[good.clone(), bad], &SearchOptions::beam(1)).unwrap_err();
         assert!(matches!(error, Error::Data { .. }) && error.to_string().contains(part), "{error}");
     }
     for beam in [0, 17] {
-        let error = generator.generate(std::slice::from_ref(&good), beam).unwrap_err();
+        let error = generator.generate(std::slice::from_ref(&good), &SearchOptions::beam(beam)).unwrap_err();
         assert!(matches!(error, Error::Shape { argument: "beam", .. }), "{error}");
     }
     let error = model.encode("abcdefghij").unwrap_err().to_string();

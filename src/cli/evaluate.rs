@@ -2,7 +2,12 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use softalign::{Error, Result, files, generate::evaluate, model::Model, text::read_tsv};
+use softalign::{
+    Error, Result, files,
+    generate::{SearchOptions, evaluate},
+    model::Model,
+    text::read_tsv,
+};
 
 use super::{Global, open, output};
 
@@ -26,7 +31,7 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let pairs = read_tsv(&args.file)?;
     let gpu = open(global)?;
     let model = Model::load(&gpu, &args.model)?;
-    let (scores, _) = evaluate(&model, &pairs, args.beam.into())?;
+    let (scores, _) = evaluate(&model, &pairs, &SearchOptions::beam(args.beam.into()))?;
     output::print(&format!("sources              {}", scores.count))?;
     output::print(&format!("exact match          {:.2} %", scores.exact_match))?;
     output::print(&format!("token error rate     {:.2} %", scores.per))?;

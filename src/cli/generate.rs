@@ -8,7 +8,7 @@ use std::{
 
 use softalign::{
     Error, Result,
-    generate::{Generator, draw_alignment},
+    generate::{Generator, SearchOptions, draw_alignment},
     model::Model,
     text::{EOS, Tokenizer, UNK},
 };
@@ -75,7 +75,7 @@ fn answer(args: &Args, model: &Model, generator: &mut Generator, texts: &[String
     let kept: Vec<&String> = texts.iter().filter(|text| !text.is_empty()).collect();
     let sources = kept.iter().map(|text| encode(model, text)).collect::<Result<Vec<_>>>()?;
     let count = args.n_best.unwrap_or(1).max(1);
-    let found = generator.generate(&sources, usize::from(args.beam.max(count)))?;
+    let found = generator.generate(&sources, &SearchOptions::beam(args.beam.max(count).into()))?;
     let mut answers = sources.iter().zip(found);
     for text in texts {
         if text.is_empty() {

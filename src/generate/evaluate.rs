@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Generator;
+use super::{Generator, SearchOptions};
 use crate::{
     Result,
     model::Model,
@@ -13,8 +13,8 @@ use crate::{
 ///
 /// # Errors
 /// As [`Generator::generate`] and [`score`].
-pub fn evaluate(model: &Model, pairs: &[Pair], beam: usize) -> Result<(Scores, Vec<Pair>)> {
-    evaluate_with(&mut Generator::new(model), model, pairs, beam)
+pub fn evaluate(model: &Model, pairs: &[Pair], options: &SearchOptions) -> Result<(Scores, Vec<Pair>)> {
+    evaluate_with(&mut Generator::new(model), model, pairs, options)
 }
 
 /// As [`evaluate`], with a generator that has its Programs already.
@@ -25,13 +25,13 @@ pub fn evaluate_with(
     generator: &mut Generator,
     model: &Model,
     pairs: &[Pair],
-    beam: usize,
+    options: &SearchOptions,
 ) -> Result<(Scores, Vec<Pair>)> {
     let mut seen = HashSet::new();
     let sources: Vec<&str> =
         pairs.iter().map(|pair| pair.source.as_str()).filter(|source| seen.insert(*source)).collect();
     let tokens = sources.iter().map(|source| model.encode(source)).collect::<Result<Vec<_>>>()?;
-    let found = generator.generate(&tokens, beam)?;
+    let found = generator.generate(&tokens, options)?;
     let (mut items, mut texts) = (Vec::new(), Vec::new());
     for (source, hypotheses) in sources.iter().zip(found) {
         let tokens = hypotheses.into_iter().next().map(|best| best.tokens).unwrap_or_default();

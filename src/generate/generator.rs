@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::decoder::Decoder;
+use super::{SearchOptions, decoder::Decoder};
 use crate::{
     Error, Gpu, Result,
     graph::{Parameters, Pool, Program, ProgramOptions, Value},
@@ -59,7 +59,8 @@ impl Generator {
     /// # Errors
     /// [`Error::Data`] for a source that is empty, longer than the model's `max_length` or not of its vocabulary; [`Error::Shape`] for a beam
     /// of 0 or more than 16; what the device reports.
-    pub fn generate(&mut self, sources: &[Vec<u32>], beam: usize) -> Result<Vec<Vec<Hypothesis>>> {
+    pub fn generate(&mut self, sources: &[Vec<u32>], options: &SearchOptions) -> Result<Vec<Vec<Hypothesis>>> {
+        let SearchOptions { beam } = *options;
         if !(1..=WIDEST).contains(&beam) {
             return Err(Error::Shape {
                 operation: "generate",

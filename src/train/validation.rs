@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::{
     Result,
-    generate::{Generator, evaluate_with},
+    generate::{Generator, SearchOptions, evaluate_with},
     model::Model,
     text::{Pair, Scores},
 };
@@ -37,7 +37,7 @@ impl Validation {
     /// # Errors
     /// As [`evaluate_with`].
     pub fn run(&mut self, model: &Model) -> Result<(Scores, Vec<Pair>)> {
-        evaluate_with(&mut self.generator, model, &self.pairs, 1)
+        evaluate_with(&mut self.generator, model, &self.pairs, &SearchOptions::default())
     }
 
     /// A few texts with their references: other ones after each `step`, the same ones in every run.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Gpu, Result,
-    generate::{Generator, Hypothesis},
+    generate::{Generator, Hypothesis, SearchOptions},
     gpu::{Cost, ELEMENT},
     model::{Model, Seq2Seq},
     text::{BOS, EOS, TokenUnit, Tokenizer},
@@ -46,12 +46,12 @@ fn generation(gpu: &Gpu, size: ModelSize, rows: usize) -> Result<Subject> {
     let sources = size.sources(rows);
     let generator = Rc::new(RefCell::new(Generator::new(&model(gpu, &size)?)));
     // Programs and memory are made by the first search.
-    generator.borrow_mut().generate(&sources, 1)?;
+    generator.borrow_mut().generate(&sources, &SearchOptions::default())?;
     let (running, given) = (generator.clone(), sources.clone());
     // Tokens come back to the host: when it has them, all work is done.
-    let run = move || running.borrow_mut().generate(&given, 1).map(|_| ());
+    let run = move || running.borrow_mut().generate(&given, &SearchOptions::default()).map(|_| ());
     let check = move |_: &mut Work| {
-        let found = generator.borrow_mut().generate(&sources, 1)?;
+        let found = generator.borrow_mut().generate(&sources, &SearchOptions::default())?;
         let sampled = sample::affordable(rows, size.multiplications());
         let sampled = if rows == 1 { vec![0] } else { sample::spread(rows, sampled) };
         Ok(error(&size, &sources, &found, &sampled))
