@@ -55,7 +55,7 @@ fn main() -> Result<()> {
     program.write("x", &[0.0_f32, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0])?;
     program.write("targets", &[1_u32, 2, 2, 1])?;
     for step in 1..=300 {
-        program.run(Step { step, seed: 1, learning_rate: 0.03, loss_scale: 0.25 })?;
+        program.run(Step { step, seed: 1, learning_rate: 0.03, loss_scale: 0.25, ..Step::default() })?;
         if step % 100 == 0 {
             println!("step {step}: loss {:.4}", program.read::<f32>(loss)?[0]);
         }

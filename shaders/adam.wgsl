@@ -1,14 +1,16 @@
-// One step of Adam. Nothing is changed where the gradients are not finite.
+// One step of Adam. Nothing is changed where the gradients are not finite, and before the last batch of an update.
+// AVERAGE: a moving average of the parameters is kept beside them.
 #import linear
 
 struct Params { elements: u32, share1: f32, share2: f32, epsilon: f32 }      // shares: 1 - beta
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> settings: array<vec4f>;             // [2]: of the gradient, step, root, made; kept
+@group(0) @binding(1) var<storage, read> settings: array<vec4f>;             // [2]: of the gradient, step, root, made; kept, new
 @group(0) @binding(2) var<storage, read> gradients: array<vec4f>;            // [N]
 @group(0) @binding(3) var<storage, read_write> parameters: array<vec4f>;     // [N]
 @group(0) @binding(4) var<storage, read_write> first: array<vec4f>;          // [N]
 @group(0) @binding(5) var<storage, read_write> second: array<vec4f>;         // [N]
+@group(0) @binding(6) var<storage, read_write> average: array<vec4f>;        // [N], not touched without AVERAGE
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -29,5 +31,10 @@ fn main(
     second[i] = square;
     let root = fma(sqrt(square), vec4f(setting.z), vec4f(params.epsilon));
     let kept = settings[1].x * parameters[i];
-    parameters[i] = inside4(i, params.elements, kept - setting.y * mean / root);
+    let value = inside4(i, params.elements, kept - setting.y * mean / root);
+    parameters[i] = value;
+#ifdef AVERAGE
+    let before = inside4(i, params.elements, average[i]);
+    average[i] = fma(vec4f(settings[1].y), value - before, before);
+#endif
 }

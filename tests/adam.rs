@@ -4,8 +4,12 @@ mod common;
 
 use softalign::{
     Error, Gpu, Tensor,
-    gpu::Recorder,
-    kernels::{Step, adam::Adam},
+    gpu::{Dtype, Recorder},
+    kernels::{
+        Step,
+        adam::{Adam, Buffers},
+    },
+    reference::adam::average,
 };
 
 #[test]
@@ -14,7 +18,20 @@ fn agrees_with_the_reference() {
 }
 
 fn adam(elements: usize) -> Adam {
-    Adam { elements, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: Some(1.0), weight_decay: 0.0 }
+    Adam {
+        elements,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        clip_norm: Some(1.0),
+        weight_decay: 0.0,
+        average_decay: None,
+    }
+}
+
+/// Neither accumulating nor averaging.
+fn plain<'a>(gradients: &'a Tensor, [parameters, first, second]: &'a [Tensor; 3]) -> Buffers<'a> {
+    Buffers { parameters, gradients, total: None, first, second, average: None }
 }
 
 fn step(gpu: &Gpu, number: u32) -> Tensor {
@@ -32,8 +49,7 @@ fn update(gpu: &Gpu, adam: Adam, gradients: &[f32], loss: Option<f32>) -> (Vec<V
     let loss = loss.map(|loss| common::upload(gpu, [1], &[loss]));
     let step = step(gpu, 3);
     common::run(gpu, |recorder| {
-        let [parameters, first, second] = &state;
-        adam.record(recorder, parameters, &gradients, first, second, &step, loss.as_ref(), &scratch, &norm)
+        adam.record(recorder, &plain(&gradients, &state), &step, loss.as_ref(), &scratch, &norm)
     });
     (state.iter().map(|tensor| gpu.read(tensor).unwrap()).collect(), gpu.read(&norm).unwrap())
 }
@@ -89,7 +105,8 @@ fn bias_corrections_are_exact_at_every_step() {
         let steps = [1, 2, 3, 4, 5, 7, 10, 31, 100, 127, 1000, 1023, 4095, 10_000, 65_535, 123_457, 524_287, 1_000_000];
         let buffer = step(gpu, 1);
         let mut recorder = Recorder::new(gpu, "test");
-        adam.record_norm(&mut recorder, &gradients, &scratch, 0).unwrap();
+        let state = [(); 3].map(|()| gradients.clone());
+        adam.record_norm(&mut recorder, &plain(&gradients, &state), &buffer, &scratch, 0).unwrap();
         adam.record_settings(&mut recorder, 1, &gradients, &buffer, None, &scratch, &norm).unwrap();
         let recording = recorder.finish().unwrap();
         for number in steps {
@@ -125,13 +142,13 @@ fn several_buffers_share_a_norm() {
         .collect();
     common::run(gpu, |recorder| {
         let mut partials = 0;
-        for ((adam, _), (gradients, _)) in parts.iter().zip(&tensors) {
-            adam.record_norm(recorder, gradients, &scratch, partials)?;
+        for ((adam, _), (gradients, state)) in parts.iter().zip(&tensors) {
+            adam.record_norm(recorder, &plain(gradients, state), &step, &scratch, partials)?;
             partials += adam.partials(gpu);
         }
         adam(3000).record_settings(recorder, partials, &tensors[0].0, &step, None, &scratch, &found_norm)?;
-        for ((adam, _), (gradients, [parameters, first, second])) in parts.iter().zip(&tensors) {
-            adam.record_update(recorder, parameters, gradients, first, second, &scratch)?;
+        for ((adam, _), (gradients, state)) in parts.iter().zip(&tensors) {
+            adam.record_update(recorder, &plain(gradients, state), &scratch)?;
         }
         Ok(())
     });
@@ -158,7 +175,8 @@ fn the_same_bits_twice() {
 fn refuses_wrong_shapes_and_settings() {
     let gpu = common::gpu();
     let (four, two, step) = (common::poisoned(gpu, 4), common::poisoned(gpu, 2), step(gpu, 1));
-    let scratch = common::poisoned(gpu, adam(4).scratch());
+    let (scratch, report) = (common::poisoned(gpu, adam(4).scratch()), common::poisoned(gpu, Adam::REPORT));
+    let state = [(); 3].map(|()| four.clone());
     let mut recorder = Recorder::new(gpu, "test");
     for (adam, second) in [
         (adam(4), &two),
@@ -166,8 +184,81 @@ fn refuses_wrong_shapes_and_settings() {
         (Adam { epsilon: 0.0, ..adam(4) }, &four),
         (Adam { clip_norm: Some(0.0), ..adam(4) }, &four),
         (Adam { weight_decay: -0.1, ..adam(4) }, &four),
+        (Adam { average_decay: Some(1.0), ..adam(4) }, &four),
     ] {
-        let result = adam.record(&mut recorder, &four, &four, &four, second, &step, None, &scratch, &four);
+        let buffers = Buffers { second, ..plain(&four, &state) };
+        let result = adam.record(&mut recorder, &buffers, &step, None, &scratch, &report);
         assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
+    }
+    // An average needs its decay, and what is accumulated the shape of the gradients.
+    let whole = plain(&four, &state);
+    for buffers in [Buffers { average: Some(&four), ..whole }, Buffers { total: Some(&two), ..whole }] {
+        let result = adam(4).record(&mut recorder, &buffers, &step, None, &scratch, &report);
+        assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
+    }
+}
+
+/// Three batches in turn, each with its gradients and loss; the parameters, moments, average and report after each.
+fn accumulated(gpu: &Gpu, batches: &[(f32, f32); 3]) -> Vec<[Vec<f32>; 5]> {
+    let adam = Adam { average_decay: Some(0.5), ..adam(1001) };
+    let tensors = [(); 4].map(|()| common::upload(gpu, [1001], &[0.5; 1001]));
+    let (total, scratch) = (common::poisoned(gpu, 1001), common::poisoned(gpu, adam.scratch()));
+    let report = gpu.zeros("report", [Adam::REPORT], Dtype::F32).unwrap();
+    let buffer = step(gpu, 1);
+    let run = |(index, (gradient, loss)): (usize, &(f32, f32))| {
+        let words = Step { step: 4, learning_rate: 1.0, batch: index as u32, batches: 3, ..Step::default() }.words();
+        gpu.write(&buffer, &words).unwrap();
+        let gradients = common::upload(gpu, [1001], &[*gradient; 1001]);
+        let loss = common::upload(gpu, [1], &[*loss]);
+        common::run(gpu, |recorder| {
+            let [parameters, first, second, average] = &tensors;
+            let (total, average) = (Some(&total), Some(average));
+            let buffers = Buffers { parameters, gradients: &gradients, total, first, second, average };
+            adam.record(recorder, &buffers, &buffer, Some(&loss), &scratch, &report)
+        });
+        let [parameters, first, second, average] = tensors.each_ref().map(|tensor| gpu.read(tensor).unwrap());
+        [parameters, first, second, average, gpu.read(&report).unwrap()]
+    };
+    batches.iter().enumerate().map(run).collect()
+}
+
+#[test]
+fn batches_are_added_up_and_the_last_one_makes_the_step() {
+    for gpu in [common::gpu(), common::portable()] {
+        let after = accumulated(gpu, &[(0.25, 1.0), (0.5, 0.5), (0.25, 0.25)]);
+        for [parameters, first, second, average, report] in &after[..2] {
+            let kept = [parameters, first, second, average].into_iter().flatten().all(|value| *value == 0.5);
+            assert!(kept, "an earlier batch changed something");
+            assert_eq!((report[1], report[2].to_bits()), (0.0, 0), "neither made nor skipped");
+        }
+        let (whole, norm) = update(gpu, adam(1001), &[1.0; 1001], None);
+        let [parameters, first, second, averaged, report] = &after[2];
+        // The powers of two add up exactly; only the number of the step differs from that of `update`.
+        assert_eq!((report[0], report[1], report[4]), (norm[0], 1.0, 1.75));
+        assert!(whole[1] == *first && whole[2] == *second);
+        let mut expected = vec![0.5; 1001];
+        let parameters: Vec<_> = parameters.iter().map(|value| f64::from(*value)).collect();
+        average(0.5, 4, &mut expected, &parameters);
+        assert!(averaged.iter().zip(&expected).all(|(found, wanted)| (f64::from(*found) - wanted).abs() < 1e-6));
+
+        // One batch that is not finite spoils the update, which counts once, and nothing after it.
+        let after = accumulated(gpu, &[(f32::NAN, 1.0), (0.5, 0.5), (0.25, 0.25)]);
+        let [parameters, .., average, report] = &after[2];
+        assert!(parameters.iter().chain(average).all(|value| *value == 0.5));
+        assert_eq!((report[1], report[2].to_bits(), report[3].to_bits()), (0.0, 1, 4));
+        let after = accumulated(gpu, &[(0.25, f32::NAN), (0.5, 0.5), (0.25, 0.25)]);
+        assert_eq!((after[2][4][1], after[2][4][2].to_bits()), (0.0, 1), "a loss that is not finite");
+    }
+}
+
+#[test]
+fn an_average_follows_closely_at_first_and_slowly_then() {
+    let mut value = [0.0];
+    average(0.999, 1, &mut value, &[1.0]);
+    assert!((value[0] - 0.9_f64).abs() < 1e-12, "a tenth of the first value is left");
+    for (step, decay) in [(1, 0.1), (91, 0.91), (8991, 0.999), (1_000_000, 0.999)] {
+        let mut value = [1.0];
+        average(0.999, step, &mut value, &[0.0]);
+        assert!((value[0] - decay).abs() < 1e-12, "step {step}: {}", value[0]);
     }
 }

@@ -2,99 +2,19 @@
 
 mod common;
 
-use std::{
-    cell::Cell,
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{cell::Cell, fs, path::Path};
 
+use common::training::{Setting, bits, refusal, run, state, steps, stopped, tiny};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use softalign::{
     Error, Gpu, GpuOptions,
     gpu::{Counters, TileTable},
     kernels::{Tunable as _, additive_attention},
-    model::{Config, Model, read_tensors},
-    text::{Batch, Buckets, TokenUnit, Tokenizer, encode_pairs, numbers::number_words, read_tsv},
-    train::{Budget, Data, Decay, Event, Optimizer, Outcome, Schedule, TrainOptions, Trainer, train},
+    model::Model,
+    text::numbers::number_words,
+    train::{Budget, Data, Decay, Event, Schedule, TrainOptions, Trainer, train},
 };
-use tempfile::TempDir;
-
-/// Numbers below 1,000, of which few tests need many: 60 to learn from, 6 to check with.
-struct Setting {
-    folder: TempDir,
-    options: TrainOptions,
-}
-
-fn lines(numbers: impl Iterator<Item = u32>) -> String {
-    numbers.map(|n| format!("{n}\t{}\n", number_words(n))).collect()
-}
-
-impl Setting {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (train, valid) = (folder.path().join("train.tsv"), folder.path().join("valid.tsv"));
-        fs::write(&train, lines((0..60).map(|i| i * 37 % 1000))).unwrap();
-        fs::write(&valid, lines((0..6).map(|i| (i * 191 + 5) % 1000))).unwrap();
-        let options = TrainOptions {
-            target_unit: TokenUnit::Words,
-            max_length: 8,
-            batch: 16,
-            embedding: 8,
-            hidden: 16,
-            dropout: 0.2,
-            label_smoothing: 0.1,
-            ..TrainOptions::new(Data::Files { train, valid })
-        };
-        Self { folder, options }
-    }
-
-    fn out(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-}
-
-fn steps(steps: u64) -> Budget {
-    Budget { steps: Some(steps), ..Budget::default() }
-}
-
-fn run(options: &TrainOptions, steps_wanted: u64, out: &Path) -> softalign::Result<Outcome> {
-    train(common::gpu(), options, steps(steps_wanted), out, false, &|| false, &mut |_| {})
-}
-
-/// As [`run`], but told to stop after `after` steps.
-fn stopped(options: &TrainOptions, steps_wanted: u64, out: &Path, after: u64) -> Outcome {
-    let asked = Cell::new(0);
-    let stop = || {
-        asked.set(asked.get() + 1);
-        asked.get() == after
-    };
-    train(common::gpu(), options, steps(steps_wanted), out, false, &stop, &mut |_| {}).unwrap()
-}
-
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<u32>)>;
-
-/// The bits of every tensor of a file.
-fn bits(path: &Path) -> Tensors {
-    let tensors = read_tensors(path).unwrap();
-    tensors
-        .into_iter()
-        .map(|(name, (shape, values))| (name, (shape, values.into_iter().map(f32::to_bits).collect())))
-        .collect()
-}
-
-fn state(out: &Path) -> [Tensors; 2] {
-    ["model.safetensors", "checkpoint.safetensors"].map(|name| bits(&out.join(name)))
-}
-
-/// The error of a file or folder that cannot be used, in words.
-fn refusal<T: std::fmt::Debug>(result: softalign::Result<T>) -> String {
-    match result {
-        Err(error @ (Error::Data { .. } | Error::Io { .. })) => error.to_string(),
-        other => panic!("not refused as bad data: {other:?}"),
-    }
-}
 
 #[test]
 fn a_run_that_was_stopped_ends_with_the_same_bits() {
@@ -254,6 +174,8 @@ fn options_that_make_no_run_are_named() {
     let with_decay = |decay| TrainOptions { schedule: Schedule { warmup: 0, decay }, ..base() };
     let wrong = [
         ("--batch", TrainOptions { batch: 0, ..base() }),
+        ("--accumulate", TrainOptions { accumulate: 0, ..base() }),
+        ("--ema", TrainOptions { ema: Some(1.0), ..base() }),
         ("--learning-rate", TrainOptions { learning_rate: f32::NAN, ..base() }),
         ("--decay", with_decay(Decay::Linear { epochs: 0 })),
         ("--decay", with_decay(Decay::Plateau { patience: 0 })),
@@ -336,41 +258,6 @@ fn a_validation_looks_at_whole_sources() {
     assert_eq!((pairs, count), (1200, 600));
 }
 
-struct Tiny {
-    model: Model,
-    buckets: Buckets,
-}
-
-/// A model and batches of `rows` rows, without a folder.
-fn tiny(gpu: &Gpu, setting: &Setting, rows: usize) -> Tiny {
-    let Data::Files { train, .. } = &setting.options.data else { unreachable!() };
-    let pairs = read_tsv(train).unwrap();
-    let source = Tokenizer::train(TokenUnit::Chars, pairs.iter().map(|pair| pair.source.as_str()), None).unwrap();
-    let target = Tokenizer::train(TokenUnit::Words, pairs.iter().map(|pair| pair.target.as_str()), None).unwrap();
-    let examples = encode_pairs("numbers", &pairs, &source, &target, 8).unwrap();
-    let buckets = Buckets::new(examples, rows, 2).unwrap();
-    let config = Config {
-        embedding: 8,
-        hidden: 16,
-        attention: 16,
-        readout_size: 16,
-        max_length: 8,
-        ..Config::new(source.size(), target.size())
-    };
-    Tiny { model: Model::new(gpu, config, source, target, 1).unwrap(), buckets }
-}
-
-impl Tiny {
-    fn trainer(&self) -> Trainer {
-        let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::default() };
-        Trainer::new(&self.model.gpu, &self.model.network, &self.model.parameters, optimizer, 0.0).unwrap()
-    }
-
-    fn batch(&self) -> Batch {
-        self.buckets.batch(&self.buckets.in_order()[0])
-    }
-}
-
 #[test]
 fn a_step_is_one_submit_makes_nothing_and_waits_for_the_step_before_last() {
     // A device of its own, for its counters.
@@ -428,7 +315,7 @@ fn a_step_that_is_not_finite_changes_nothing_and_is_reported() {
     let (mut trainer, batch) = (tiny.trainer(), tiny.batch());
     trainer.step(&batch, 1, 1, 1e-3).unwrap();
     let report: Vec<u32> = gpu.read(&trainer.state.report).unwrap();
-    assert_eq!(report[2..], [0, 0]);
+    assert_eq!(report[2..4], [0, 0]);
     let bias = tiny.model.parameters.tensor("output.bias").unwrap();
     let mut values: Vec<f32> = gpu.read(&bias).unwrap();
     values[4] = f32::NAN;
@@ -443,7 +330,7 @@ fn a_step_that_is_not_finite_changes_nothing_and_is_reported() {
         trainer.step(&batch, step, 1, 1e-3).unwrap();
     }
     let report: Vec<u32> = gpu.read(&trainer.state.report).unwrap();
-    assert_eq!(report[2..], [3, 4], "three skipped, the last of them step 4");
+    assert_eq!(report[2..4], [3, 4], "three skipped, the last of them step 4");
     assert!(all(&trainer) == before, "a skipped step changed something");
     // Repaired, it goes on.
     values[4] = 0.0;
@@ -451,7 +338,7 @@ fn a_step_that_is_not_finite_changes_nothing_and_is_reported() {
     let before = all(&trainer);
     trainer.step(&batch, 5, 1, 1e-3).unwrap();
     assert!(all(&trainer) != before);
-    assert_eq!(gpu.read::<u32>(&trainer.state.report).unwrap()[2..], [3, 4]);
+    assert_eq!(gpu.read::<u32>(&trainer.state.report).unwrap()[2..4], [3, 4]);
 }
 
 #[test]

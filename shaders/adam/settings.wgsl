@@ -6,7 +6,7 @@
 
 struct Params {
     partials: u32, has_loss: u32, has_clip: u32, clip_norm: f32,
-    weight_decay: f32,
+    weight_decay: f32, average_share: f32,
     powers: array<vec4f, 12>,           // 1 - beta^(2^k): (beta1, beta2) for k = 0, 2, .., then (beta1, beta2) for k + 1
 }
 
@@ -14,8 +14,9 @@ struct Params {
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> loss: array<f32>;                   // [1], read where there is one
 @group(0) @binding(3) var<storage, read_write> scratch: array<vec2f>;        // [4] settings, [partials]
-@group(0) @binding(4) var<storage, read_write> norm: array<f32>;             // [4]: norm, 1 if the step is made; as u32:
-                                                                             // steps skipped so far, the last of them
+@group(0) @binding(4) var<storage, read_write> norm: array<f32>;             // [5]: norm, 1 if the step is made; as u32:
+                                                                             // steps skipped so far, the last of them;
+                                                                             // the loss of the update's batches so far
 
 const UP = 281474976710656.0;                   // 2^48
 const DOWN = 3.5527136788005009e-15;            // 2^-48
@@ -54,15 +55,23 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     let coefficient = select(1.0, min(params.clip_norm / (value + 1e-6), 1.0), params.has_clip != 0u);
     // A moment that overflows would stay so for good.
     finite = finite && coefficient * value < LARGEST;
-    if (params.has_loss != 0u) { finite = finite && is_finite(loss[0]); }
+    var total = select(0.0, norm[4], step.batch > 0u);
+    if (params.has_loss != 0u) {
+        total += loss[0];
+        finite = finite && is_finite(total);
+    }
+    let last = step.batch + 1u >= step.batches;
     norm[0] = value;
-    norm[1] = select(0.0, 1.0, finite);
-    if (!finite) {
+    norm[1] = select(0.0, 1.0, finite && last);
+    norm[4] = total;
+    if (last && !finite) {
         norm[2] = bitcast<f32>(bitcast<u32>(norm[2]) + 1u);
         norm[3] = bitcast<f32>(step.step);
     }
     let correction = corrections();
     scratch[0] = vec2f(coefficient, step.learning_rate / correction.x);
-    scratch[1] = vec2f(inverseSqrt(correction.y), select(0.0, 1.0, finite));
-    scratch[2] = vec2f(1.0 - step.learning_rate * params.weight_decay, 0.0);
+    scratch[1] = vec2f(inverseSqrt(correction.y), select(0.0, 1.0, finite && last));
+    // The average follows its parameters closely at first: its oldest values are the worst.
+    let share = max(params.average_share, 9.0 / (9.0 + f32(step.step)));
+    scratch[2] = vec2f(1.0 - step.learning_rate * params.weight_decay, share);
 }

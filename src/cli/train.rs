@@ -53,9 +53,13 @@ pub struct Args {
     /// Stop after this many validations in a row without an improvement.
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
-    /// Sentence pairs per step [default: 128].
+    /// Sentence pairs per batch [default: 128].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
+    /// Batches whose gradients are added up for one step: as one batch of so many times the size, in the memory of one
+    /// [default: 1].
+    #[arg(long, value_name = "N")]
+    accumulate: Option<usize>,
     /// Adam's learning rate, the largest of the schedule [default: 0.002 for a task, 0.001 for files].
     #[arg(long, value_name = "X")]
     learning_rate: Option<f32>,
@@ -72,6 +76,10 @@ pub struct Args {
     /// Decoupled weight decay (AdamW), as a share of the learning rate [default: 0].
     #[arg(long, value_name = "X")]
     weight_decay: Option<f32>,
+    /// Keep an exponential moving average of the parameters with this decay, such as 0.999, less in the first steps (step t at
+    /// most t/(t+9)). It is what is validated and saved; training goes on with the parameters themselves.
+    #[arg(long, value_name = "DECAY")]
+    ema: Option<f64>,
     /// Label smoothing, from 0 to less than 1 [default: 0].
     #[arg(long, value_name = "X")]
     label_smoothing: Option<f32>,
@@ -147,11 +155,13 @@ impl Args {
         replace(&mut options.max_vocabulary, self.max_vocabulary.map(Some));
         replace(&mut options.max_length, self.max_length);
         replace(&mut options.batch, self.batch);
+        replace(&mut options.accumulate, self.accumulate);
         replace(&mut options.learning_rate, self.learning_rate);
         replace(&mut options.schedule.warmup, self.warmup);
         replace(&mut options.schedule.decay, self.decay);
         replace(&mut options.clip_norm, self.clip_norm);
         replace(&mut options.weight_decay, self.weight_decay);
+        replace(&mut options.ema, self.ema.map(Some));
         replace(&mut options.label_smoothing, self.label_smoothing);
         replace(&mut options.dropout, self.dropout);
         replace(&mut options.embedding, self.embedding);

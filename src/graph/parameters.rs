@@ -65,6 +65,20 @@ impl Parameters {
         Ok(Self { blocks: blocks.collect::<Result<_>>()?, ..self.clone() })
     }
 
+    /// As [`Parameters::like`], with the values that these hold now.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when memory runs out.
+    pub fn copied(&self, gpu: &Gpu, label: &str) -> Result<Self> {
+        let copies = self.like(gpu, label)?;
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) });
+        for (from, to) in self.blocks.iter().zip(&copies.blocks) {
+            encoder.copy_buffer_to_buffer(from.buffer(), from.offset(), to.buffer(), to.offset(), from.bytes());
+        }
+        gpu.queue().submit([encoder.finish()]);
+        Ok(copies)
+    }
+
     /// The names, in the order given.
     pub fn names(&self) -> &[String] {
         &self.names

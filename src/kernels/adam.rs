@@ -1,6 +1,7 @@
 //! Adam (Kingma and Ba 2015, algorithm 1, with epsilon where PyTorch has it) with decoupled weight decay (Loshchilov and Hutter
 //! 2019, algorithm 2), after clipping by the global norm (Pascanu et al. 2013, algorithm 1). A step whose norm or loss is not
-//! finite changes nothing.
+//! finite changes nothing. In the same passes gradients of several batches are accumulated, and a moving average of the parameters
+//! is kept.
 
 use super::{
     expect::{expect, expect_scratch, expect_setting},
@@ -37,11 +38,32 @@ pub struct Adam {
     pub clip_norm: Option<f32>,
     /// What a parameter loses of itself in a step, as a share of the learning rate.
     pub weight_decay: f32,
+    /// Decay, in `[0, 1)`, of the moving average of the parameters, if one is kept (Kingma and Ba 2015, section 7.2). In place of
+    /// their correction it starts from the first parameters, and step t uses at most t / (t + 9), as TensorFlow's
+    /// `ExponentialMovingAverage` and Marian's exponential smoothing do.
+    pub average_decay: Option<f64>,
+}
+
+/// The tensors of one flat buffer of parameters, each `[elements]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// The parameters.
+    pub parameters: &'a Tensor,
+    /// The gradients of a batch.
+    pub gradients: &'a Tensor,
+    /// Their sum over the batches of an update, where several make one; what it held before the first does not matter.
+    pub total: Option<&'a Tensor>,
+    /// The first moments.
+    pub first: &'a Tensor,
+    /// The second moments.
+    pub second: &'a Tensor,
+    /// The moving average of the parameters, with [`Adam::average_decay`].
+    pub average: Option<&'a Tensor>,
 }
 
 impl Adam {
     /// Elements of the tensor that a step reports in.
-    pub const REPORT: usize = 4;
+    pub const REPORT: usize = 5;
 
     /// Elements of scratch that suffice for one buffer on every adapter.
     pub fn scratch(&self) -> usize {
@@ -55,24 +77,39 @@ impl Adam {
 
     /// Operations and bytes of a whole step.
     pub fn cost(&self) -> Cost {
-        let mut cost = self.norm_cost();
-        cost += self.update_cost();
+        let mut cost = self.norm_cost(false);
+        cost += self.update_cost(self.average_decay.is_some());
         cost
     }
 
-    fn norm_cost(&self) -> Cost {
-        let elements = self.elements as f64;
-        Cost { operations: 3.0 * elements, transcendental: 0.0, read: elements * ELEMENT as f64, written: 0.0 }
+    fn norm_cost(&self, accumulate: bool) -> Cost {
+        let (elements, bytes) = (self.elements as f64, self.elements as f64 * ELEMENT as f64);
+        let more = f64::from(u8::from(accumulate));
+        Cost {
+            operations: (3.0 + more) * elements,
+            transcendental: 0.0,
+            read: (1.0 + more) * bytes,
+            written: more * bytes,
+        }
     }
 
-    fn update_cost(&self) -> Cost {
+    fn update_cost(&self, average: bool) -> Cost {
         let (elements, bytes) = (self.elements as f64, self.elements as f64 * ELEMENT as f64);
-        Cost { operations: 12.0 * elements, transcendental: 2.0 * elements, read: 4.0 * bytes, written: 3.0 * bytes }
+        let more = f64::from(u8::from(average));
+        Cost {
+            operations: (12.0 + 3.0 * more) * elements,
+            transcendental: 2.0 * elements,
+            read: (4.0 + more) * bytes,
+            written: (3.0 + more) * bytes,
+        }
     }
 
     fn check(&self) -> Result<()> {
         for (argument, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             expect_setting("adam", argument, (0.0..1.0).contains(&beta), "a decay in [0, 1)", beta)?;
+        }
+        if let Some(decay) = self.average_decay {
+            expect_setting("adam", "average_decay", (0.0..1.0).contains(&decay), "a decay in [0, 1)", decay)?;
         }
         let epsilon = f64::from(self.epsilon);
         expect_setting("adam", "epsilon", epsilon > 0.0, "a positive number", epsilon)?;
@@ -82,54 +119,54 @@ impl Adam {
         expect_setting("adam", "clip_norm", clip > 0.0 && clip.is_finite(), "a positive number", clip)
     }
 
-    /// Records a whole step on one buffer: parameters, gradients and both moments `[elements]`. norm `[4]` gets the norm
-    /// before clipping, and 1 if the step is made or 0 if it is skipped: because the norm, or the loss `[1]` if there is
-    /// one, is not finite, or because a squared gradient would leave f32. Its other two elements, as u32, count the steps
-    /// that were skipped and name the last of them.
+    /// Records a whole step on one buffer. norm `[5]` gets the norm before clipping, and 1 if the step is made or 0 if it is not:
+    /// because batches are still to come, the norm, or the loss `[1]` if there is one, is not finite, or a squared gradient would
+    /// leave f32. Its next two elements, as u32, count the steps that were skipped for such a reason and name the last of them;
+    /// the last one is the loss of all batches of the update.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor has another number of elements or a setting is out of its range, and what
     /// [`Recorder::dispatch`] reports.
-    #[expect(clippy::too_many_arguments, reason = "the state, its inputs and what it reports")]
     pub fn record(
         &self,
         recorder: &mut Recorder,
-        parameters: &Tensor,
-        gradients: &Tensor,
-        first: &Tensor,
-        second: &Tensor,
+        buffers: &Buffers<'_>,
         step: &Tensor,
         loss: Option<&Tensor>,
         scratch: &Tensor,
         norm: &Tensor,
     ) -> Result<()> {
         let partials = self.partials(recorder.gpu());
-        self.record_norm(recorder, gradients, scratch, 0)?;
-        self.record_settings(recorder, partials, gradients, step, loss, scratch, norm)?;
-        self.record_update(recorder, parameters, gradients, first, second, scratch)
+        self.record_norm(recorder, buffers, step, scratch, 0)?;
+        self.record_settings(recorder, partials, buffers.gradients, step, loss, scratch, norm)?;
+        self.record_update(recorder, buffers, scratch)
     }
 
-    /// Records the partial sums of this buffer's norm, from number `partial` on.
+    /// Records the partial sums of this buffer's norm, from number `partial` on, after adding its gradients to their total where
+    /// there is one.
     ///
     /// # Errors
     /// As [`Adam::record`].
     pub fn record_norm(
         &self,
         recorder: &mut Recorder,
-        gradients: &Tensor,
+        buffers: &Buffers<'_>,
+        step: &Tensor,
         scratch: &Tensor,
         partial: usize,
     ) -> Result<()> {
+        let Buffers { gradients, total, .. } = *buffers;
         expect("adam", "gradients", gradients, &[self.elements])?;
+        expect("adam", "total", total.unwrap_or(gradients), &[self.elements])?;
         let (span, groups) = split(recorder.gpu(), self.elements);
         expect_scratch("adam", scratch, SETTINGS + 2 * (partial + groups))?;
         recorder.dispatch(&Launch {
             kernel: &ADAM_NORM,
-            specialisation: forms::row_reduction(recorder.gpu().tiles()),
+            specialisation: norm(recorder.gpu().tiles(), total.is_some()),
             params: &[self.elements as u32, span as u32, partial as u32],
-            tensors: &[gradients, scratch],
+            tensors: &[step, gradients, total.unwrap_or(scratch), scratch],
             workgroups: [groups as u32, 1, 1],
-            cost: self.norm_cost(),
+            cost: self.norm_cost(total.is_some()),
         })
     }
 
@@ -161,7 +198,7 @@ impl Adam {
             u32::from(self.clip_norm.is_some()),
             clip.to_bits(),
             self.weight_decay.to_bits(),
-            0,
+            ((1.0 - self.average_decay.unwrap_or(1.0)) as f32).to_bits(),
             0,
             0,
         ];
@@ -183,42 +220,54 @@ impl Adam {
         })
     }
 
-    /// Records the update of one buffer: parameters and both moments `[elements]`, from the settings in scratch.
+    /// Records the update of one buffer: parameters, both moments and the average, from the settings in scratch.
     ///
     /// # Errors
     /// As [`Adam::record`].
-    pub fn record_update(
-        &self,
-        recorder: &mut Recorder,
-        parameters: &Tensor,
-        gradients: &Tensor,
-        first: &Tensor,
-        second: &Tensor,
-        scratch: &Tensor,
-    ) -> Result<()> {
+    pub fn record_update(&self, recorder: &mut Recorder, buffers: &Buffers<'_>, scratch: &Tensor) -> Result<()> {
         self.check()?;
-        for (argument, tensor) in
-            [("parameters", parameters), ("gradients", gradients), ("first", first), ("second", second)]
-        {
+        let Buffers { parameters, gradients, total, first, second, average } = *buffers;
+        let decays = average.is_none() || self.average_decay.is_some();
+        expect_setting("adam", "average_decay", decays, "a decay for the average", f64::NAN)?;
+        let gradients = total.unwrap_or(gradients);
+        for (argument, tensor) in [
+            ("parameters", parameters),
+            ("gradients", gradients),
+            ("first", first),
+            ("second", second),
+            ("average", average.unwrap_or(second)),
+        ] {
             expect("adam", argument, tensor, &[self.elements])?;
         }
         expect_scratch("adam", scratch, SETTINGS)?;
         let tiles = recorder.gpu().tiles();
-        let (specialisation, lanes) = (forms::workgroup(tiles), tiles.workgroup);
+        let (specialisation, lanes) = (update(tiles, average.is_some()), tiles.workgroup);
         let share = |beta: f64| ((1.0 - beta) as f32).to_bits();
         recorder.dispatch(&Launch {
             kernel: &ADAM,
             specialisation,
             params: &[self.elements as u32, share(self.beta1), share(self.beta2), self.epsilon.to_bits()],
-            tensors: &[scratch, gradients, parameters, first, second],
+            tensors: &[scratch, gradients, parameters, first, second, average.unwrap_or(second)],
             workgroups: grid(self.elements.div_ceil(4 * lanes as usize)),
-            cost: self.update_cost(),
+            cost: self.update_cost(average.is_some()),
         })
     }
 }
 
+fn norm(tiles: &Tiles, accumulate: bool) -> Specialisation {
+    forms::row_reduction(tiles).define_if(accumulate, "ACCUMULATE")
+}
+
+fn update(tiles: &Tiles, average: bool) -> Specialisation {
+    forms::workgroup(tiles).define_if(average, "AVERAGE")
+}
+
+pub(super) fn norms(tiles: &Tiles) -> Vec<Specialisation> {
+    forms::either(|accumulate| norm(tiles, accumulate))
+}
+
 pub(super) fn updates(tiles: &Tiles) -> Vec<Specialisation> {
-    vec![forms::workgroup(tiles)]
+    forms::either(|average| update(tiles, average))
 }
 
 pub(super) fn reductions(tiles: &Tiles) -> Vec<Specialisation> {

@@ -16,6 +16,10 @@ pub struct Step {
     pub learning_rate: f32,
     /// What the sum of the tokens' losses is multiplied with: one over the number of target tokens that are not padding.
     pub loss_scale: f32,
+    /// Which of the batches of an update this is, from 0, where gradients are accumulated.
+    pub batch: u32,
+    /// How many batches make the update together; 0 and 1 both say that this one does alone.
+    pub batches: u32,
 }
 
 impl Step {
@@ -28,7 +32,7 @@ impl Step {
     }
 
     /// As words, for [`Gpu::write`].
-    pub fn words(self) -> [u32; 4] {
+    pub fn words(self) -> [u32; 6] {
         bytemuck::cast(self)
     }
 }

@@ -29,8 +29,8 @@ macro_rules! shaders {
 }
 
 shaders! {
-    ADAM = "adam" [Uniform, Read, Read, Write, Write, Write] adam::updates;
-    ADAM_NORM = "adam/norm" [Uniform, Read, Write] adam::reductions;
+    ADAM = "adam" [Uniform, Read, Read, Write, Write, Write, Write] adam::updates;
+    ADAM_NORM = "adam/norm" [Uniform, Uniform, Read, Write, Write] adam::norms;
     ADAM_SETTINGS = "adam/settings" [Uniform, Uniform, Read, Write, Write] adam::reductions;
     ADDITIVE_ATTENTION =
         "additive_attention" [Uniform, Read, Read, Read, Read, Read, Write, Write] additive_attention::forwards;

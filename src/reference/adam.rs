@@ -61,3 +61,14 @@ impl Adam {
         norm
     }
 }
+
+/// What an exponential moving average of the parameters is after step `step` (from 1): Kingma and Ba (2015), section 7.2, but
+/// started from the first parameters, and with a decay of at most `step / (step + 9)`, as TensorFlow's `ExponentialMovingAverage`
+/// and Marian have it.
+pub fn average(decay: f64, step: u32, average: &mut [f64], parameters: &[f64]) {
+    assert_eq!(average.len(), parameters.len(), "an average for each parameter");
+    let decay = decay.min(f64::from(step) / (f64::from(step) + 9.0));
+    for (average, parameter) in average.iter_mut().zip(parameters) {
+        *average = decay * *average + (1.0 - decay) * parameter;
+    }
+}

@@ -19,7 +19,7 @@ pub const CHECKPOINT: &str = "checkpoint.safetensors";
 /// How far a run is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Steps done.
+    /// Steps done: updates of the parameters.
     pub step: u64,
     /// The epoch under way, from 0.
     pub epoch: u64,
@@ -56,9 +56,12 @@ pub(super) struct Saved {
 
 const METADATA: &str = "progress";
 
-fn groups(trainer: &Trainer) -> [(&'static str, &Parameters); 3] {
+/// Gradients are no part of it: a checkpoint is written between updates alone.
+fn groups(trainer: &Trainer) -> Vec<(&'static str, &Parameters)> {
     let state = &trainer.state;
-    [("parameter", &state.parameters), ("first", &state.first), ("second", &state.second)]
+    let mut groups = vec![("parameter", &state.parameters), ("first", &state.first), ("second", &state.second)];
+    groups.extend(state.average.iter().map(|average| ("average", average)));
+    groups
 }
 
 /// Writes a checkpoint.
@@ -96,7 +99,7 @@ pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
     serde_json::from_str(text).map(Some).map_err(|error| damaged(&path, &error.to_string()))
 }
 
-/// Restores parameters and moments.
+/// Restores parameters, moments and average.
 ///
 /// # Errors
 /// [`Error::Data`] for a checkpoint that is damaged or of another model.

@@ -18,4 +18,4 @@ pub use optimizer::{Optimizer, State};
 pub use options::{Budget, Data, TrainOptions};
 pub use run::train;
 pub use schedule::{Decay, Schedule};
-pub use trainer::Trainer;
+pub use trainer::{Part, Trainer};

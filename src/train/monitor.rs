@@ -2,14 +2,14 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::{Error, Gpu, Result, Tensor, gpu::ELEMENT};
+use crate::{Error, Gpu, Result, Tensor};
 
 /// What a step reported.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
     /// The step.
     pub step: u64,
-    /// The loss per target token.
+    /// The loss per target token, over all batches of the step.
     pub loss: f32,
     /// The global norm of the gradients before clipping.
     pub norm: f32,
@@ -23,7 +23,6 @@ pub struct Reading {
 #[derive(Debug)]
 pub(super) struct Monitor {
     gpu: Gpu,
-    loss: Tensor,
     report: Tensor,
     idle: Vec<wgpu::Buffer>,
     arrived: (Sender<Arrival>, Receiver<Arrival>),
@@ -32,22 +31,20 @@ pub(super) struct Monitor {
 type Arrival = (u64, wgpu::Buffer, Result<(), wgpu::BufferAsyncError>);
 
 impl Monitor {
-    pub fn new(gpu: &Gpu, loss: &Tensor, report: &Tensor) -> Self {
-        Self { gpu: gpu.clone(), loss: loss.clone(), report: report.clone(), idle: Vec::new(), arrived: channel() }
+    pub fn new(gpu: &Gpu, report: &Tensor) -> Self {
+        Self { gpu: gpu.clone(), report: report.clone(), idle: Vec::new(), arrived: channel() }
     }
 
     /// Asks for the numbers of `step`, which was submitted last.
     pub fn request(&mut self, step: u64) -> Result<()> {
-        let bytes = self.loss.bytes() + self.report.bytes();
+        let report = &self.report;
         let buffer = match self.idle.pop() {
             Some(buffer) => buffer,
-            None => self.gpu.readback_buffer("monitor", bytes)?,
+            None => self.gpu.readback_buffer("monitor", report.bytes())?,
         };
         let mut encoder =
             self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("monitor") });
-        for (tensor, offset) in [(&self.loss, 0), (&self.report, ELEMENT)] {
-            encoder.copy_buffer_to_buffer(tensor.buffer(), tensor.offset(), &buffer, offset, tensor.bytes());
-        }
+        encoder.copy_buffer_to_buffer(report.buffer(), report.offset(), &buffer, 0, report.bytes());
         let (sender, back) = (self.arrived.0.clone(), buffer.clone());
         encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, .., move |result| {
             // The receiver lives as long as the run; after it nobody asks.
@@ -74,7 +71,7 @@ impl Monitor {
                 bytemuck::pod_collect_to_vec(&mapped)
             };
             buffer.unmap();
-            if let [loss, norm, _, skipped, last_skipped, ..] = words[..] {
+            if let [norm, _, skipped, last_skipped, loss, ..] = words[..] {
                 let (loss, norm) = (f32::from_bits(loss), f32::from_bits(norm));
                 readings.push(Reading { step, loss, norm, skipped, last_skipped });
             }

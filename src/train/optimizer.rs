@@ -4,7 +4,7 @@ use crate::{
     Result, Tensor,
     gpu::{Dtype, Recorder},
     graph::Parameters,
-    kernels::adam::Adam,
+    kernels::adam::{Adam, Buffers},
 };
 
 /// Adam's settings, as PyTorch's defaults are.
@@ -20,25 +20,41 @@ pub struct Optimizer {
     pub clip_norm: Option<f32>,
     /// Decoupled weight decay, as a share of the learning rate.
     pub weight_decay: f32,
+    /// Decay of a moving average of the parameters, if one is kept: [`Adam::average_decay`].
+    pub average_decay: Option<f64>,
+    /// Whether several batches may make one update.
+    pub accumulate: bool,
 }
 
 impl Default for Optimizer {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: None, weight_decay: 0.0 }
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            clip_norm: None,
+            weight_decay: 0.0,
+            average_decay: None,
+            accumulate: false,
+        }
     }
 }
 
-/// What an optimiser works on: the parameters, and three more of the same names and shapes.
+/// What an optimiser works on: the parameters, and more of the same names and shapes.
 #[derive(Clone, Debug)]
 pub struct State {
     /// The parameters.
     pub parameters: Parameters,
-    /// Their gradients.
+    /// Their gradients from one batch.
     pub gradients: Parameters,
+    /// The sum of the gradients of an update's batches, where several may make one.
+    pub total: Option<Parameters>,
     /// Adam's first moments.
     pub first: Parameters,
     /// Adam's second moments.
     pub second: Parameters,
+    /// The moving average of the parameters, if one is kept.
+    pub average: Option<Parameters>,
     /// What the last step reported, as [`Adam::record`] says.
     pub report: Tensor,
 }
@@ -53,6 +69,8 @@ impl State {
             gradients: parameters.like(gpu, "gradients")?,
             first: parameters.like(gpu, "first moments")?,
             second: parameters.like(gpu, "second moments")?,
+            total: None,
+            average: None,
             report: gpu.zeros("report", [Adam::REPORT], Dtype::F32)?,
             parameters: parameters.clone(),
         })
@@ -60,37 +78,57 @@ impl State {
 }
 
 impl Optimizer {
+    /// What this optimiser works on, for `parameters` as they are now: the moving average starts there.
+    ///
+    /// # Errors
+    /// [`crate::Error::Gpu`] when memory runs out.
+    pub fn state(&self, gpu: &crate::Gpu, parameters: &Parameters) -> Result<State> {
+        let total = if self.accumulate { Some(parameters.like(gpu, "accumulated gradients")?) } else { None };
+        let average = match self.average_decay {
+            Some(_) => Some(parameters.copied(gpu, "averaged parameters")?),
+            None => None,
+        };
+        Ok(State { total, average, ..State::new(gpu, parameters)? })
+    }
+
+    fn adam(&self, elements: usize) -> Adam {
+        let Self { beta1, beta2, epsilon, clip_norm, weight_decay, average_decay, accumulate: _ } = *self;
+        Adam { elements, beta1, beta2, epsilon, clip_norm, weight_decay, average_decay }
+    }
+
     /// Elements of the scratch that [`Optimizer::record`] makes.
     pub fn scratch(&self, state: &State) -> usize {
-        let Self { beta1, beta2, epsilon, clip_norm, weight_decay } = *self;
-        let adam = |elements| Adam { elements, beta1, beta2, epsilon, clip_norm, weight_decay };
-        state.gradients.blocks().iter().map(|block| adam(block.elements()).scratch()).sum()
+        state.gradients.blocks().iter().map(|block| self.adam(block.elements()).scratch()).sum()
     }
 
     /// Records one step from the gradients: the global norm over all buffers, then the update of each. If the norm or `loss`
-    /// `[1]` is not finite, nothing changes but the report. Learning rate and step come from the [`crate::kernels::Step`] buffer.
+    /// `[1]` is not finite, nothing changes but the report. Learning rate and step come from the [`crate::kernels::Step`] buffer,
+    /// and which batch of an update this is: all but the last only add their gradients to the total.
     ///
     /// # Errors
     /// As [`Adam::record`].
     pub fn record(&self, recorder: &mut Recorder, state: &State, step: &Tensor, loss: Option<&Tensor>) -> Result<()> {
-        let Self { beta1, beta2, epsilon, clip_norm, weight_decay } = *self;
-        let adam = |block: &Tensor| Adam { elements: block.elements(), beta1, beta2, epsilon, clip_norm, weight_decay };
-        let gradients = state.gradients.blocks();
+        // They have the same names and shapes, and so the same blocks.
+        let blocks: Vec<_> = (0..state.parameters.blocks().len())
+            .map(|index| Buffers {
+                parameters: &state.parameters.blocks()[index],
+                gradients: &state.gradients.blocks()[index],
+                total: state.total.as_ref().map(|total| &total.blocks()[index]),
+                first: &state.first.blocks()[index],
+                second: &state.second.blocks()[index],
+                average: state.average.as_ref().map(|average| &average.blocks()[index]),
+            })
+            .collect();
         let gpu = recorder.gpu().clone();
         let scratch = gpu.zeros("optimizer scratch", [self.scratch(state)], Dtype::F32)?;
+        let adam = |buffers: &Buffers<'_>| self.adam(buffers.parameters.elements());
         let mut partials = 0;
-        for block in gradients {
-            adam(block).record_norm(recorder, block, &scratch, partials)?;
-            partials += adam(block).partials(&gpu);
+        for buffers in &blocks {
+            adam(buffers).record_norm(recorder, buffers, step, &scratch, partials)?;
+            partials += adam(buffers).partials(&gpu);
         }
-        let any = &gradients[0];
-        adam(any).record_settings(recorder, partials, any, step, loss, &scratch, &state.report)?;
-        let blocks = state.parameters.blocks().iter().zip(gradients);
-        for ((parameters, gradients), (first, second)) in
-            blocks.zip(state.first.blocks().iter().zip(state.second.blocks()))
-        {
-            adam(parameters).record_update(recorder, parameters, gradients, first, second, &scratch)?;
-        }
-        Ok(())
+        let any = blocks[0].gradients;
+        self.adam(any.elements()).record_settings(recorder, partials, any, step, loss, &scratch, &state.report)?;
+        blocks.iter().try_for_each(|buffers| adam(buffers).record_update(recorder, buffers, &scratch))
     }
 }

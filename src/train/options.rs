@@ -77,8 +77,11 @@ pub struct TrainOptions {
     pub max_vocabulary: Option<usize>,
     /// The longest source or target, `<eos>` included.
     pub max_length: usize,
-    /// Sentence pairs per step.
+    /// Sentence pairs per batch.
     pub batch: usize,
+    /// Batches that make one step together; an epoch's last step makes do with what is left.
+    #[serde(default = "alone")]
+    pub accumulate: usize,
     /// Adam's learning rate, the largest of the schedule.
     pub learning_rate: f32,
     /// How the learning rate goes from step to step.
@@ -89,6 +92,9 @@ pub struct TrainOptions {
     /// Decoupled weight decay (AdamW), as a share of the learning rate.
     #[serde(default)]
     pub weight_decay: f32,
+    /// Decay of a moving average of the parameters, if one is kept: it is then what is validated and saved.
+    #[serde(default)]
+    pub ema: Option<f64>,
     /// Label smoothing.
     pub label_smoothing: f32,
     /// Dropout on embedded words and on what the output layer reads.
@@ -107,6 +113,11 @@ pub struct TrainOptions {
     pub validate_every: Option<u64>,
 }
 
+/// Batches that make a step, unless more are asked for.
+fn alone() -> usize {
+    1
+}
+
 impl TrainOptions {
     /// The defaults for some data: a task brings its own units and a model of the size that it needs.
     pub fn new(data: Data) -> Self {
@@ -119,10 +130,12 @@ impl TrainOptions {
             max_vocabulary: None,
             max_length: 100,
             batch: 128,
+            accumulate: alone(),
             learning_rate: if task { 2e-3 } else { 1e-3 },
             schedule: Schedule::default(),
             clip_norm: 1.0,
             weight_decay: 0.0,
+            ema: None,
             label_smoothing: 0.0,
             dropout: 0.0,
             embedding: if task { 64 } else { 128 },
@@ -143,6 +156,9 @@ impl TrainOptions {
         if self.batch == 0 {
             return wrong("--batch", "must be at least 1".into());
         }
+        if !(1..=u32::MAX as usize).contains(&self.accumulate) {
+            return wrong("--accumulate", format!("{} is not a number of batches", self.accumulate));
+        }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return wrong("--learning-rate", format!("{} is not a positive number", self.learning_rate));
         }
@@ -151,6 +167,9 @@ impl TrainOptions {
         }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return wrong("--weight-decay", format!("{} is not a number from 0 on", self.weight_decay));
+        }
+        if let Some(decay) = self.ema.filter(|decay| !(0.0..1.0).contains(decay)) {
+            return wrong("--ema", format!("{decay} is not from 0 to less than 1"));
         }
         if !(0.0..1.0).contains(&self.label_smoothing) {
             return wrong("--label-smoothing", format!("{} is not from 0 to less than 1", self.label_smoothing));

@@ -10,7 +10,7 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Budget, Data, Decay, Event, Optimizer, Outcome, Progress, TrainOptions, Trainer,
+    Budget, Data, Decay, Event, Optimizer, Outcome, Part, Progress, TrainOptions, Trainer,
     checkpoint::{self, Saved},
     folder::{METRICS, claim, examine, metrics},
     monitor::Monitor,
@@ -28,7 +28,7 @@ const READ_EVERY: u64 = 10;
 /// The longest time, in seconds, that a kill can cost.
 const CHECKPOINT_EVERY: f64 = 120.0;
 
-/// Trains a model into `folder` until the budget is used up or `stop` says so (asked after every step), then saves.
+/// Trains a model into `folder` until the budget is used up or `stop` says so (asked after every batch), then saves.
 ///
 /// A folder that holds the same run is resumed, bit for bit; `overwrite` starts anew.
 ///
@@ -77,10 +77,12 @@ struct Run<'a> {
     options: &'a TrainOptions,
     budget: Budget,
     folder: PathBuf,
+    /// What is validated and saved: the parameters, or their average where one is kept.
     model: Model,
     trainer: Trainer,
     monitor: Monitor,
     buckets: Buckets,
+    epoch_batches: u64,
     epoch_steps: u64,
     validation: Validation,
     metrics: File,
@@ -124,29 +126,36 @@ impl<'a> Run<'a> {
             max_length: options.max_length,
             ..Config::new(source.size(), target.size())
         };
-        let model = Model::new(gpu, config, source, target, options.seed)?;
+        let mut model = Model::new(gpu, config, source, target, options.seed)?;
         let optimizer = Optimizer {
             clip_norm: Some(options.clip_norm),
             weight_decay: options.weight_decay,
+            average_decay: options.ema,
+            accumulate: options.accumulate > 1,
             ..Optimizer::default()
         };
         let trainer = Trainer::new(gpu, &model.network, &model.parameters, optimizer, options.label_smoothing)?;
+        if let Some(average) = &trainer.state.average {
+            model.parameters = average.clone();
+        }
         // Only now: data or a model that cannot be used leave the folder as it was.
         match earlier {
             Some(_) => checkpoint::load(gpu, folder, &trainer)?,
             None => claim(folder, options)?,
         }
         let progress = earlier.unwrap_or_default();
+        let epoch_batches = buckets.in_order().len() as u64;
         let metrics = metrics(&folder.join(METRICS), progress.step)?;
         Ok(Self {
             options,
             budget,
             folder: folder.to_owned(),
-            monitor: Monitor::new(gpu, &trainer.loss, &trainer.state.report),
+            monitor: Monitor::new(gpu, &trainer.state.report),
             validation: Validation::new(&model, valid),
             trainer,
             model,
-            epoch_steps: buckets.in_order().len() as u64,
+            epoch_batches,
+            epoch_steps: epoch_batches.div_ceil(options.accumulate as u64),
             buckets,
             metrics,
             progress: Progress { finished: false, ..progress },
@@ -158,9 +167,8 @@ impl<'a> Run<'a> {
 
     fn go(&mut self, stop: &dyn Fn() -> bool, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
         let mut plans = self.buckets.epoch(self.options.seed, self.progress.epoch);
-        let mut interrupted = false;
-        loop {
-            if self.progress.batch >= self.epoch_steps {
+        let interrupted = 'session: loop {
+            if self.progress.batch >= self.epoch_batches {
                 self.progress.epoch += 1;
                 self.progress.batch = 0;
                 plans = self.buckets.epoch(self.options.seed, self.progress.epoch);
@@ -170,27 +178,39 @@ impl<'a> Run<'a> {
                 self.validate(observe)?;
             }
             if self.budget.used_up(&self.progress) {
-                break;
+                break false;
             }
-            let batch = self.buckets.batch(&plans[self.progress.batch as usize]);
+            let plans = &plans[self.progress.batch as usize..];
+            let batches: Vec<_> =
+                plans.iter().take(self.options.accumulate).map(|plan| self.buckets.batch(plan)).collect();
             let step = self.progress.step + 1;
-            self.trainer.step(&batch, step as u32, self.options.seed as u32, self.learning_rate(step))?;
+            let target_tokens = batches.iter().map(|batch| batch.target_tokens).sum();
+            let (seed, learning_rate) = (self.options.seed as u32, self.learning_rate(step));
+            let mut stopped = false;
+            for (index, batch) in (0..).zip(&batches) {
+                let part = Part { index, count: batches.len() as u32, target_tokens };
+                self.trainer.part(batch, part, step as u32, seed, learning_rate)?;
+                stopped = stop();
+                // A step that is not complete has changed nothing; the next session makes it from its first batch on.
+                if stopped && (index as usize) + 1 < batches.len() {
+                    break 'session true;
+                }
+            }
             self.progress.step = step;
-            self.progress.batch += 1;
-            self.progress.tokens += batch.target_tokens as u64;
+            self.progress.batch += batches.len() as u64;
+            self.progress.tokens += target_tokens as u64;
             self.progress.seconds = self.start.0.seconds + self.start.1.elapsed().as_secs_f64();
             if step.is_multiple_of(READ_EVERY) {
                 self.monitor.request(step)?;
             }
             self.report(false, observe)?;
-            if stop() {
-                interrupted = true;
-                break;
+            if stopped {
+                break true;
             }
             if self.progress.seconds - self.saved > CHECKPOINT_EVERY {
                 self.checkpoint()?;
             }
-        }
+        };
         self.progress.finished = !interrupted;
         if interrupted {
             self.report(true, observe)?;

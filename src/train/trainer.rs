@@ -15,6 +15,17 @@ use crate::{
 /// Programs kept at a time; the one that was not used for longest makes room.
 const PROGRAMS: usize = 32;
 
+/// Which of the batches that make one update together a batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its place among them, from 0.
+    pub index: u32,
+    /// How many they are.
+    pub count: u32,
+    /// Target tokens of all of them, that are not padding.
+    pub target_tokens: usize,
+}
+
 /// A model in training: gradients, moments, and a compiled Program for each shape of batch.
 #[derive(Debug)]
 pub struct Trainer {
@@ -22,7 +33,7 @@ pub struct Trainer {
     network: Seq2Seq,
     /// Parameters, gradients and moments.
     pub state: State,
-    /// The loss of the last step, `[1]`.
+    /// The loss of the last batch, `[1]`.
     pub loss: Tensor,
     optimizer: Optimizer,
     label_smoothing: f32,
@@ -45,7 +56,7 @@ impl Trainer {
     ) -> Result<Self> {
         Ok(Self {
             network: network.clone(),
-            state: State::new(gpu, parameters)?,
+            state: optimizer.state(gpu, parameters)?,
             loss: gpu.zeros("loss", [1], Dtype::F32)?,
             optimizer,
             label_smoothing,
@@ -61,6 +72,18 @@ impl Trainer {
     /// # Errors
     /// What compiling (at the first batch of a shape) or the device reports.
     pub fn step(&mut self, batch: &Batch, step: u32, seed: u32, learning_rate: f32) -> Result<()> {
+        let whole = Part { index: 0, count: 1, target_tokens: batch.target_tokens };
+        self.part(batch, whole, step, seed, learning_rate)
+    }
+
+    /// As [`Trainer::step`], for one of several batches that make an update together, with [`Optimizer::accumulate`]: the gradients
+    /// are those of the mean over the tokens of all of them, and the last batch's run changes the parameters. Each has dropout of
+    /// its own.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn part(&mut self, batch: &Batch, part: Part, step: u32, seed: u32, learning_rate: f32) -> Result<()> {
+        debug_assert!(part.count == 1 || self.optimizer.accumulate, "the gradients of earlier batches would be lost");
         let shape = [batch.rows, batch.source_steps, batch.target_steps];
         self.prepare(shape)?;
         let Some(program) = self.programs.get_mut(&shape) else { unreachable!("it was just prepared") };
@@ -68,8 +91,10 @@ impl Trainer {
         program.write("lengths", &batch.lengths)?;
         program.write("target_in", &batch.target_in)?;
         program.write("target_out", &batch.target_out)?;
-        let loss_scale = 1.0 / batch.target_tokens.max(1) as f32;
-        program.run(Step { step, seed, learning_rate, loss_scale })
+        let loss_scale = 1.0 / part.target_tokens.max(1) as f32;
+        // Odd, so that no two batches of an update have the same.
+        let seed = seed.wrapping_add(part.index.wrapping_mul(0x9e37_79b9));
+        program.run(Step { step, seed, learning_rate, loss_scale, batch: part.index, batches: part.count })
     }
 
     /// Compiles the Program for batches of a shape `[B, S, T]`, if there is none yet.

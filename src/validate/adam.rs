@@ -4,7 +4,10 @@
 use super::{Case, Check, Direction, largest, relative_error, widen};
 use crate::{
     Result, Tensor,
-    kernels::{Step, adam::Adam},
+    kernels::{
+        Step,
+        adam::{Adam, Buffers},
+    },
     reference,
 };
 
@@ -13,17 +16,19 @@ const TOLERANCE: f64 = 1e-6;
 
 pub(super) const CHECKS: &[Check] = &[
     Check { kernel: "adam", direction: Direction::Forward, tolerance: TOLERANCE, run: parameters },
-    Check { kernel: "adam", direction: Direction::Backward, tolerance: TOLERANCE, run: moments },
+    Check { kernel: "adam", direction: Direction::Backward, tolerance: TOLERANCE, run: state },
 ];
 
+/// Parameters, first and second moments, average.
 struct Stepped {
-    expected: [Vec<f64>; 3],
+    expected: [Vec<f64>; 4],
     norm: f64,
     update: f64,
-    found: [Tensor; 3],
+    found: [Tensor; 4],
     found_norm: Tensor,
 }
 
+/// One update, from one batch or from several whose gradients are accumulated.
 fn step(case: &mut Case<'_>) -> Result<Stepped> {
     let elements = case.size(129) * case.size(129);
     let longest = if case.coin() { 10 } else { 1_000_000 };
@@ -31,22 +36,37 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
     let clip_norm = case.coin().then_some(1.0);
     let learning_rate = 0.01_f32;
     let weight_decay = if case.coin() { 0.0 } else { 0.1 };
-    let adam = Adam { elements, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm, weight_decay };
+    let average_decay = case.coin().then_some(0.999);
+    let adam = Adam { elements, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm, weight_decay, average_decay };
+    let batches = if case.coin() { 1 } else { 1 + case.below(3) };
+    let accumulate = batches > 1 || case.coin();
     let scale = [1e-3, 1.0, 1e3][case.below(3)];
-    let gradients = case.values(elements, scale);
+    let gradients: Vec<_> = (0..batches).map(|_| case.values(elements, scale)).collect();
     let first = case.values(elements, scale);
     let second: Vec<f32> = case.values(elements, scale).iter().map(|x| x * x).collect();
     let parameters = case.values(elements, 0.1);
+    let average = case.values(elements, 0.1);
     let upload = |values: &[f32]| case.upload([elements], values);
-    let found = [upload(&parameters)?, upload(&first)?, upload(&second)?];
-    let gradients_gpu = upload(&gradients)?;
+    let found = [upload(&parameters)?, upload(&first)?, upload(&second)?, upload(&average)?];
+    let total = case.poisoned([elements])?;
     let (scratch, found_norm) = (case.poisoned([adam.scratch()])?, case.poisoned([Adam::REPORT])?);
     let step = Step::buffer(case.gpu)?;
-    case.gpu.write(&step, &Step { step: number, learning_rate, ..Step::default() }.words())?;
-    case.run(|recorder| {
-        let [parameters, first, second] = &found;
-        adam.record(recorder, parameters, &gradients_gpu, first, second, &step, None, &scratch, &found_norm)
-    })?;
+    let mut sum = vec![0.0; elements];
+    for (batch, gradients) in gradients.iter().enumerate() {
+        let (batch, batches) = (batch as u32, batches as u32);
+        case.gpu.write(&step, &Step { step: number, learning_rate, batch, batches, ..Step::default() }.words())?;
+        let [parameters, first, second, average] = &found;
+        let buffers = Buffers {
+            parameters,
+            gradients: &upload(gradients)?,
+            total: accumulate.then_some(&total),
+            first,
+            second,
+            average: average_decay.map(|_| average),
+        };
+        case.run(|recorder| adam.record(recorder, &buffers, &step, None, &scratch, &found_norm))?;
+        sum.iter_mut().zip(gradients).for_each(|(sum, gradient)| *sum += f64::from(*gradient));
+    }
     let reference = reference::adam::Adam {
         learning_rate: f64::from(learning_rate),
         beta1: adam.beta1,
@@ -56,10 +76,15 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
         weight_decay: f64::from(weight_decay),
     };
     let before = widen(&parameters);
-    let [mut parameters, mut first, mut second] = [before.clone(), widen(&first), widen(&second)];
-    let norm = reference.update(number, &mut parameters, &widen(&gradients), &mut first, &mut second);
+    let [mut parameters, mut first, mut second, mut average] =
+        [before.clone(), widen(&first), widen(&second), widen(&average)];
+    let norm = reference.update(number, &mut parameters, &sum, &mut first, &mut second);
+    if let Some(decay) = average_decay {
+        reference::adam::average(decay, number, &mut average, &parameters);
+    }
     let update = before.iter().zip(&parameters).map(|(before, after)| (before - after).abs()).fold(0.0, f64::max);
-    Ok(Stepped { expected: [parameters, first, second], norm, update, found, found_norm })
+    let expected = [parameters, first, second, average];
+    Ok(Stepped { expected, norm, update, found, found_norm })
 }
 
 fn parameters(case: &mut Case<'_>) -> Result<f64> {
@@ -67,11 +92,12 @@ fn parameters(case: &mut Case<'_>) -> Result<f64> {
     case.error(&stepped.found[0], &stepped.expected[0], stepped.update)
 }
 
-fn moments(case: &mut Case<'_>) -> Result<f64> {
-    let Stepped { expected, norm, found, found_norm, .. } = step(case)?;
+fn state(case: &mut Case<'_>) -> Result<f64> {
+    let Stepped { expected, norm, update, found, found_norm, .. } = step(case)?;
     let errors = [
         case.error(&found[1], &expected[1], 0.0)?,
         case.error(&found[2], &expected[2], 0.0)?,
+        case.error(&found[3], &expected[3], update)?,
         relative_error(&case.gpu.read::<f32>(&found_norm)?[..2], &[norm, 1.0], 0.0),
     ];
     Ok(largest(&errors))

@@ -1,6 +1,8 @@
 //! What the kernel tests share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod training;
+
 use std::{collections::HashSet, sync::OnceLock};
 
 use softalign::{

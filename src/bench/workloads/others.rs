@@ -10,7 +10,7 @@ use crate::{
     gpu::{Dtype, Recorder},
     kernels::{
         Step,
-        adam::Adam,
+        adam::{Adam, Buffers},
         beam_search::{BeamSearch, BeamState, Feed},
         copy::Copy,
         matmul::Matrix,
@@ -166,7 +166,15 @@ fn recorded(
 
 /// Every repetition goes on from the parameters of the one before; the first one is compared.
 fn adam(gpu: &Gpu, elements: usize) -> Result<Subject> {
-    let adam = Adam { elements, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, clip_norm: Some(1.0) };
+    let adam = Adam {
+        elements,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        clip_norm: Some(1.0),
+        average_decay: None,
+    };
     let learning_rate = 1e-3_f32;
     let mut draw = Problem::new(gpu);
     let upload = |values: &[f32]| gpu.tensor("bench", [elements], Dtype::F32, values);
@@ -178,7 +186,15 @@ fn adam(gpu: &Gpu, elements: usize) -> Result<Subject> {
     let step = Step::buffer(gpu)?;
     gpu.write(&step, &Step { step: 1, learning_rate, ..Step::default() }.words())?;
     let record = |recorder: &mut Recorder| {
-        adam.record(recorder, &parameters, &gradients, &first, &second, &step, None, &scratch, &report)
+        let buffers = Buffers {
+            parameters: &parameters,
+            gradients: &gradients,
+            total: None,
+            first: &first,
+            second: &second,
+            average: None,
+        };
+        adam.record(recorder, &buffers, &step, None, &scratch, &report)
     };
     let found = parameters.clone();
     recorded(gpu, record, scratch.bytes(), move |gpu| {
