@@ -21,7 +21,7 @@ use softalign::{
 
 fn tokenizer(size: usize) -> Tokenizer {
     let text: String = ('a'..='z').take(size - 4).collect();
-    Tokenizer::train(TokenUnit::Chars, [text.as_str()].into_iter(), None).unwrap()
+    Tokenizer::train(&TokenUnit::Chars, [text.as_str()].into_iter(), None).unwrap()
 }
 
 fn model(source: usize, target: usize, max_length: usize, readout: Readout, layers: usize, seed: u64) -> Model {

@@ -40,7 +40,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn chars(texts: &[&str]) -> Tokenizer {
-    Tokenizer::train(TokenUnit::Chars, texts.iter().copied(), None).expect("a character vocabulary")
+    Tokenizer::train(&TokenUnit::Chars, texts.iter().copied(), None).expect("a character vocabulary")
 }
 
 fn example(source: usize, target: usize) -> Example {
@@ -51,12 +51,12 @@ fn example(source: usize, target: usize) -> Example {
 
 #[test]
 fn vocabulary_order_is_frequency_then_code_point() {
-    let tokenizer = Tokenizer::train(TokenUnit::Words, ["b a é a", "z b c"].into_iter(), None).unwrap();
+    let tokenizer = Tokenizer::train(&TokenUnit::Words, ["b a é a", "z b c"].into_iter(), None).unwrap();
     let all: Vec<_> = (0..tokenizer.size() as u32).map(|id| tokenizer.token(id)).collect();
     assert_eq!(all, ["<pad>", "<bos>", "<eos>", "<unk>", "a", "b", "c", "z", "é"]);
     assert_eq!((PAD, BOS, EOS, UNK), (0, 1, 2, 3));
 
-    let small = Tokenizer::train(TokenUnit::Words, ["b a é a", "z b c"].into_iter(), Some(6)).unwrap();
+    let small = Tokenizer::train(&TokenUnit::Words, ["b a é a", "z b c"].into_iter(), Some(6)).unwrap();
     assert_eq!(small.size(), 6);
     assert_eq!(small.encode("a b z").unwrap(), [4, 5, UNK]);
     assert_eq!(small.decode(&[4, UNK, 5]), "a <unk> b");
@@ -64,9 +64,9 @@ fn vocabulary_order_is_frequency_then_code_point() {
 
 #[test]
 fn vocabulary_needs_text_and_room() {
-    let none = Tokenizer::train(TokenUnit::Words, ["  ", ""].into_iter(), None).unwrap_err();
+    let none = Tokenizer::train(&TokenUnit::Words, ["  ", ""].into_iter(), None).unwrap_err();
     assert_eq!(none.to_string(), "vocabulary: the text holds no words to learn; give it text");
-    let tight = Tokenizer::train(TokenUnit::Chars, ["a"].into_iter(), Some(4)).unwrap_err();
+    let tight = Tokenizer::train(&TokenUnit::Chars, ["a"].into_iter(), Some(4)).unwrap_err();
     assert_eq!(
         tight.to_string(),
         "vocabulary: a size of 4 leaves no room beside the four special tokens; allow 5 or more"
@@ -82,7 +82,7 @@ fn specials_in_user_text_are_text() {
     assert!(ids.iter().all(|&id| id > UNK));
     assert_eq!(tokenizer.decode(&ids), text);
 
-    let tokenizer = Tokenizer::train(TokenUnit::Words, ["a <eos> b <pad>"].into_iter(), None).unwrap();
+    let tokenizer = Tokenizer::train(&TokenUnit::Words, ["a <eos> b <pad>"].into_iter(), None).unwrap();
     assert_eq!(tokenizer.size(), 6);
     assert_eq!(tokenizer.encode("a <eos> b <bos> <pad> a<eos>").unwrap(), [4, UNK, 5, UNK, UNK, UNK]);
     assert_eq!(tokenizer.tokens("a <eos> x").unwrap(), ["a", "<eos>", "x"]);
@@ -110,7 +110,7 @@ fn saved_and_loaded_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source.tokenizer.json");
     for (unit, text) in [(TokenUnit::Chars, "日本 \n<eos>\r\nyes"), (TokenUnit::Words, "the <eos> \"cat\" sat")] {
-        let made = Tokenizer::train(unit, [text].into_iter(), None).unwrap();
+        let made = Tokenizer::train(&unit, [text].into_iter(), None).unwrap();
         made.save(&path).unwrap();
         let loaded = Tokenizer::load(&path).unwrap();
         assert_eq!(loaded.size(), made.size());
@@ -150,11 +150,23 @@ fn a_tokenizer_without_our_specials_is_refused() {
 
 #[test]
 fn unit_names() {
-    for unit in TokenUnit::ALL {
-        assert_eq!(unit.to_string().parse::<TokenUnit>().unwrap(), unit);
+    for (unit, name) in [
+        (TokenUnit::Chars, "chars"),
+        (TokenUnit::Words, "words"),
+        (TokenUnit::Bpe(8000), "bpe:8000"),
+        (TokenUnit::Unigram(50), "unigram:50"),
+        (TokenUnit::File("c:/a folder/t.json".into()), "c:/a folder/t.json"),
+    ] {
+        assert_eq!(name.parse::<TokenUnit>().unwrap(), unit);
+        // As the options of runs that were begun before there were subwords.
+        assert_eq!(serde_json::to_value(&unit).unwrap(), name);
+        assert_eq!(serde_json::from_value::<TokenUnit>(name.into()).unwrap(), unit);
     }
-    let error = "bytes".parse::<TokenUnit>().unwrap_err().to_string();
-    assert_eq!(error, "token unit: `bytes` is not one; use `chars` or `words`");
+    for name in ["bytes", "bpe", "bpe:", "bpe:many", "unigram:-1", "chars:3", ""] {
+        let error = name.parse::<TokenUnit>().unwrap_err().to_string();
+        let known = "use `chars`, `words`, `bpe:8000`, `unigram:8000` or the path of a tokenizer.json";
+        assert_eq!(error, format!("token unit: `{name}` is not one; {known}"));
+    }
 }
 
 proptest! {
@@ -171,7 +183,7 @@ proptest! {
 
     #[test]
     fn words_round_trip(text in r"\PC{0,20}( \PC{1,9}){1,9}x") {
-        let tokenizer = Tokenizer::train(TokenUnit::Words, [text.as_str()].into_iter(), None).unwrap();
+        let tokenizer = Tokenizer::train(&TokenUnit::Words, [text.as_str()].into_iter(), None).unwrap();
         let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
         prop_assert_eq!(tokenizer.decode(&tokenizer.encode(&text).unwrap()), joined);
         prop_assert_eq!(tokenizer.tokens(&text).unwrap(), words(&text));
@@ -235,7 +247,7 @@ fn pairs_are_encoded_within_the_limit() {
         error,
         "g.tsv: line 2: the target has 4 tokens with its <eos>, more than the 3 allowed; raise --max-length or drop the line"
     );
-    let by_word = Tokenizer::train(TokenUnit::Words, ["a"].into_iter(), None).unwrap();
+    let by_word = Tokenizer::train(&TokenUnit::Words, ["a"].into_iter(), None).unwrap();
     let error = encode_pairs("g.tsv", &[Pair::new(" ", "a")], &by_word, &by_word, 9).unwrap_err().to_string();
     assert_eq!(error, "g.tsv: line 1: the source holds no tokens; drop the line");
 }

@@ -29,13 +29,13 @@ pub struct Args {
     /// Replace what the folder holds instead of going on with it.
     #[arg(long)]
     overwrite: bool,
-    /// What a source token is: chars or words [default: chars].
+    /// What a source token is: chars, words, bpe:N or unigram:N (subwords from the corpus), or a tokenizer.json [default: chars].
     #[arg(long, value_name = "UNIT")]
     source_tokens: Option<TokenUnit>,
-    /// What a target token is: chars or words [default: chars; words for numbers].
+    /// What a target token is, likewise [default: chars; words for numbers].
     #[arg(long, value_name = "UNIT")]
     target_tokens: Option<TokenUnit>,
-    /// Largest vocabulary of either side; rarer tokens become <unk>.
+    /// Largest vocabulary of chars or words; rarer ones become <unk>.
     #[arg(long, value_name = "N")]
     max_vocabulary: Option<usize>,
     /// Longest source or target in tokens, the end token included [default: 100].
@@ -150,8 +150,8 @@ impl Args {
         };
         let task = self.task.is_some();
         let mut options = TrainOptions::new(data);
-        replace(&mut options.source_unit, self.source_tokens);
-        replace(&mut options.target_unit, self.target_tokens);
+        replace(&mut options.source_unit, self.source_tokens.take());
+        replace(&mut options.target_unit, self.target_tokens.take());
         replace(&mut options.max_vocabulary, self.max_vocabulary.map(Some));
         replace(&mut options.max_length, self.max_length);
         replace(&mut options.batch, self.batch);

@@ -36,8 +36,8 @@ pub fn evaluate_with(
     for (source, hypotheses) in sources.iter().zip(found) {
         let tokens = hypotheses.into_iter().next().map(|best| best.tokens).unwrap_or_default();
         texts.push(Pair::new(*source, model.target.decode(&tokens)));
-        items.push(((*source).to_owned(), tokens.iter().map(|token| model.target.piece(*token)).collect()));
+        items.push(((*source).to_owned(), model.target.units(&tokens)));
     }
-    let references = metrics::references(pairs, |target| model.target.tokens(target))?;
+    let references = metrics::references(pairs, |target| model.target.units_of(target))?;
     Ok((score(&items, &references)?, texts))
 }

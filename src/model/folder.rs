@@ -27,8 +27,10 @@ pub struct Model {
 /// The file of the parameters in a model folder.
 pub const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
-const SOURCE: &str = "source.tokenizer.json";
-const TARGET: &str = "target.tokenizer.json";
+/// The file of the tokenizer that cuts sources.
+pub(crate) const SOURCE: &str = "source.tokenizer.json";
+/// The file of the tokenizer of targets.
+pub(crate) const TARGET: &str = "target.tokenizer.json";
 
 /// Every file of a model folder.
 pub(crate) const FILES: [&str; 4] = [WEIGHTS, CONFIG, SOURCE, TARGET];

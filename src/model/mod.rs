@@ -7,7 +7,7 @@ mod seq2seq;
 mod tensors;
 
 pub use config::{Config, Readout};
-pub(crate) use folder::FILES;
+pub(crate) use folder::{FILES, SOURCE, TARGET};
 pub use folder::{Model, WEIGHTS};
 pub use parameters::initial;
 pub use seq2seq::{DecoderParameters, EncodingGraph, Linear, Seq2Seq, TrainingGraph};

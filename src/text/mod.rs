@@ -1,6 +1,7 @@
 //! From characters to token batches and back.
 //!
-//! - [`tokenizer`] and [`vocabulary`]: text to token ids and back, kept as a Hugging Face `tokenizer.json`;
+//! - [`tokenizer`] and [`vocabulary`]: text to token ids (characters, words or subwords) and back, kept as a Hugging
+//!   Face `tokenizer.json`;
 //! - [`corpus`]: sentence pairs from tab-separated files, and their encoding;
 //! - [`batch`]: length buckets, so that a few static shapes hold a whole corpus;
 //! - [`metrics`]: error rates, exact match and BLEU against several references;
@@ -9,9 +10,11 @@
 pub mod batch;
 pub mod corpus;
 pub mod dates;
+mod foreign;
 pub mod metrics;
 pub mod numbers;
 mod shapes;
+mod subwords;
 pub mod tasks;
 pub mod tokenizer;
 pub mod vocabulary;

@@ -7,10 +7,11 @@ use tokenizers::decoders::fuse::Fuse;
 use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
-use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
+use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
+use super::subwords::{self, Method};
 use super::vocabulary::{self, TokenUnit};
-use super::{BOS, EOS, PAD, SPECIALS, UNK};
+use super::{BOS, EOS, PAD, SPECIALS, UNK, foreign};
 use crate::{Error, Result};
 
 /// Every Unicode scalar, newlines too. Not `(?s).`: Oniguruma, which Hugging Face's Python package uses, reads `(?s)`
@@ -27,13 +28,23 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Builds the vocabulary of `texts`: the specials, then tokens by frequency (descending), then by code point.
+    /// Builds the vocabulary of `texts`: the specials, then characters or words by frequency (descending), then by code
+    /// point; or subwords, in the order in which their training has them; or reads the file that `unit` names.
     ///
-    /// `max_size` limits the vocabulary, the four specials included.
+    /// `max_size` limits a vocabulary of characters or words, the four specials included.
     ///
     /// # Errors
-    /// [`Error::Data`] where the texts hold no token, or `max_size` leaves no room for one.
-    pub fn train<'a>(unit: TokenUnit, texts: impl Iterator<Item = &'a str>, max_size: Option<usize>) -> Result<Self> {
+    /// [`Error::Data`] where the texts hold no token, or the size leaves no room for one; as [`Tokenizer::adopt`].
+    pub fn train<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, max_size: Option<usize>) -> Result<Self> {
+        match unit {
+            TokenUnit::Chars | TokenUnit::Words => Self::ranked(unit, texts, max_size),
+            TokenUnit::Bpe(size) => subwords::train(Method::Bpe, texts, *size).map(Self::for_user_text),
+            TokenUnit::Unigram(size) => subwords::train(Method::Unigram, texts, *size).map(Self::for_user_text),
+            TokenUnit::File(path) => Self::adopt(path),
+        }
+    }
+
+    fn ranked<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, max_size: Option<usize>) -> Result<Self> {
         if let Some(size) = max_size.filter(|&size| size <= SPECIALS.len()) {
             let message = format!(
                 "a size of {size} leaves no room beside the four special tokens; allow {} or more",
@@ -49,21 +60,18 @@ impl Tokenizer {
     }
 
     /// Assembles the parts that make [`tokenizers`] cut text as `unit` says; the place of a token is its id.
-    fn build(unit: TokenUnit, ranked: Vec<String>) -> tokenizers::Result<Self> {
+    fn build(unit: &TokenUnit, ranked: Vec<String>) -> tokenizers::Result<Self> {
         let vocab = ranked.into_iter().zip(0..).collect();
         let model = WordLevel::builder().vocab(vocab).unk_token("<unk>".to_owned()).build()?;
         let mut inner = tokenizers::Tokenizer::new(model);
-        match unit {
-            TokenUnit::Chars => {
-                let pattern = SplitPattern::Regex(ANY_SCALAR.to_owned());
-                let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?;
-                inner.with_pre_tokenizer(Some(PreTokenizerWrapper::Split(split)));
-                inner.with_decoder(Some(DecoderWrapper::Fuse(Fuse::new())));
-            }
+        if *unit == TokenUnit::Chars {
+            let pattern = SplitPattern::Regex(ANY_SCALAR.to_owned());
+            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?;
+            inner.with_pre_tokenizer(Some(PreTokenizerWrapper::Split(split)));
+            inner.with_decoder(Some(DecoderWrapper::Fuse(Fuse::new())));
+        } else {
             // Without a decoder, tokens are joined by one space.
-            TokenUnit::Words => {
-                inner.with_pre_tokenizer(Some(PreTokenizerWrapper::WhitespaceSplit(WhitespaceSplit)));
-            }
+            inner.with_pre_tokenizer(Some(PreTokenizerWrapper::WhitespaceSplit(WhitespaceSplit)));
         }
         inner.add_special_tokens(SPECIALS.map(|token| AddedToken::from(token, true)))?;
         Ok(Self::for_user_text(inner))
@@ -99,7 +107,28 @@ impl Tokenizer {
         })
     }
 
-    /// One token as it stands in the vocabulary: what metrics compare with [`Tokenizer::tokens`].
+    /// What metrics compare of generated `ids`: tokens, and of subwords the words that they spell.
+    pub fn units(&self, ids: &[u32]) -> Vec<String> {
+        if self.cuts_words() {
+            return words(&self.decode(ids));
+        }
+        ids.iter().map(|&id| self.piece(id)).collect()
+    }
+
+    /// What metrics compare of a reference: as [`Tokenizer::units`], as written.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn units_of(&self, text: &str) -> Result<Vec<String>> {
+        if self.cuts_words() { Ok(words(text)) } else { self.tokens(text) }
+    }
+
+    /// Whether tokens are parts of words, so that nobody but this vocabulary has the same.
+    fn cuts_words(&self) -> bool {
+        !matches!(self.inner.get_model(), ModelWrapper::WordLevel(_))
+    }
+
+    /// One token as it stands in the vocabulary.
     pub fn piece(&self, id: u32) -> String {
         self.inner.id_to_token(id).unwrap_or_else(|| format!("<no token {id}>"))
     }
@@ -120,15 +149,17 @@ impl Tokenizer {
         shown
     }
 
-    /// The pieces that `text` is cut into, as written (also those that the vocabulary lacks): what metrics compare.
+    /// The pieces that `text` is cut into, as written (also those that the vocabulary lacks).
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn tokens(&self, text: &str) -> Result<Vec<String>> {
         let encoding = self.inner.encode(text, false).map_err(|source| refused(text, &*source))?;
         let pieces = encoding.get_offsets().iter().zip(encoding.get_tokens());
-        // A byte-level vocabulary made elsewhere may cut within a scalar; then the token's own name is what there is.
-        Ok(pieces.map(|(&(start, end), token)| text.get(start..end).unwrap_or(token).to_owned()).collect())
+        // A byte-level vocabulary made elsewhere may cut within a scalar, and the sign before a word is not in the text;
+        // then the token's own name is what there is.
+        let written = |start, end| text.get(start..end).filter(|piece| !piece.is_empty());
+        Ok(pieces.map(|(&(start, end), token)| written(start, end).unwrap_or(token).to_owned()).collect())
     }
 
     /// How many ids there are, the specials included.
@@ -146,18 +177,16 @@ impl Tokenizer {
         crate::files::write_atomically(path, json.as_bytes())
     }
 
-    /// Reads a Hugging Face `tokenizer.json`, of this crate or from elsewhere.
+    /// Reads a Hugging Face `tokenizer.json` whose first ids are [`SPECIALS`]: one that [`Tokenizer::save`] wrote.
     ///
     /// # Errors
     /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no tokenizer, its first four ids are
     /// not [`SPECIALS`], or its ids have gaps.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = crate::files::read(path)?;
-        let inner = tokenizers::Tokenizer::from_bytes(&bytes)
-            .map_err(|source| Error::data(show(path), format!("not a Hugging Face tokenizer.json: {source}")))?;
+        let tokenizer = Self::for_user_text(parse(path)?);
         for (wanted, special) in (0..).zip(SPECIALS) {
-            let got = inner.token_to_id(special);
+            let got = tokenizer.inner.token_to_id(special);
             if got != Some(wanted) {
                 let got = got.map_or("is missing".to_owned(), |id| format!("has id {id}"));
                 let message = format!(
@@ -167,6 +196,27 @@ impl Tokenizer {
                 return Err(Error::data(show(path), message));
             }
         }
+        tokenizer.check_ids(path)?;
+        Ok(tokenizer)
+    }
+
+    /// Reads any Hugging Face `tokenizer.json`. Where its first ids are not [`SPECIALS`], tokens get new ids: those four
+    /// first, then the others in their old order; its own unknown token becomes `<unk>`. [`Tokenizer::save`] keeps the
+    /// new ids.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no tokenizer.
+    pub fn adopt(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        if let Ok(tokenizer) = Self::load(path) {
+            return Ok(tokenizer);
+        }
+        let refused = |source: String| Error::data(show(path), format!("its tokens cannot be renumbered: {source}"));
+        // By way of the crate, which fills in what old files leave out.
+        let json = parse(path)?.to_string(false).map_err(|source| refused(source.to_string()))?;
+        let mut json = serde_json::from_str(&json).map_err(|source| refused(source.to_string()))?;
+        foreign::renumber(&mut json).ok_or_else(|| refused("it has no vocabulary of a known form".into()))?;
+        let inner = json.to_string().parse().map_err(|source: tokenizers::Error| refused(source.to_string()))?;
         let tokenizer = Self::for_user_text(inner);
         tokenizer.check_ids(path)?;
         Ok(tokenizer)
@@ -190,6 +240,15 @@ impl Tokenizer {
 /// Whether `id` stands for no text at all.
 fn is_silent(id: u32) -> bool {
     matches!(id, PAD | BOS | EOS)
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+fn parse(path: &Path) -> Result<tokenizers::Tokenizer> {
+    tokenizers::Tokenizer::from_bytes(crate::files::read(path)?)
+        .map_err(|source| Error::data(show(path), format!("not a Hugging Face tokenizer.json: {source}")))
 }
 
 /// A path as messages show it.

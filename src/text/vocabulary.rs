@@ -3,30 +3,33 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::SPECIALS;
 use crate::{Error, Result};
 
-/// What one token of a text is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// What one token of a text is. Written as in `--source-tokens`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum TokenUnit {
     /// Every Unicode scalar is a token, spaces and newlines included.
     Chars,
     /// Everything between white space is a token.
     Words,
+    /// Parts of words by byte-pair encoding, trained on the corpus: `bpe:8000` for at most 8,000 tokens.
+    Bpe(usize),
+    /// Parts of words by a unigram language model, trained on the corpus: `unigram:8000`.
+    Unigram(usize),
+    /// What a Hugging Face `tokenizer.json` says: the path of one.
+    File(PathBuf),
 }
 
 impl TokenUnit {
-    /// Every unit, in the order that messages list them.
-    pub const ALL: [Self; 2] = [Self::Chars, Self::Words];
-
-    /// The pieces of `text`, as written.
-    pub fn split(self, text: &str) -> impl Iterator<Item = &str> {
+    /// The pieces of `text`, as written, that a vocabulary is made of: scalars or words.
+    pub fn split<'a>(&self, text: &'a str) -> impl Iterator<Item = &'a str> + use<'a> {
         // One of the two is always empty: cheaper than a boxed iterator, and a single return type.
-        let chars = if self == Self::Chars { text } else { "" };
-        let words = if self == Self::Words { text } else { "" };
+        let (chars, words) = if *self == Self::Chars { (text, "") } else { ("", text) };
         let scalars = chars.char_indices().filter_map(move |(at, c)| chars.get(at..at + c.len_utf8()));
         scalars.chain(words.split_whitespace())
     }
@@ -34,10 +37,13 @@ impl TokenUnit {
 
 impl fmt::Display for TokenUnit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Chars => "chars",
-            Self::Words => "words",
-        })
+        match self {
+            Self::Chars => f.write_str("chars"),
+            Self::Words => f.write_str("words"),
+            Self::Bpe(size) => write!(f, "bpe:{size}"),
+            Self::Unigram(size) => write!(f, "unigram:{size}"),
+            Self::File(path) => path.display().fmt(f),
+        }
     }
 }
 
@@ -45,10 +51,32 @@ impl FromStr for TokenUnit {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|unit| unit.to_string() == name)
-            .ok_or_else(|| Error::data("token unit", format!("`{name}` is not one; use `chars` or `words`")))
+        let size = |size: &str| size.parse().ok();
+        match name.split_once(':') {
+            None if name == "chars" => Some(Self::Chars),
+            None if name == "words" => Some(Self::Words),
+            Some(("bpe", text)) => size(text).map(Self::Bpe),
+            Some(("unigram", text)) => size(text).map(Self::Unigram),
+            _ => name.ends_with(".json").then(|| Self::File(name.into())),
+        }
+        .ok_or_else(|| {
+            let known = "`chars`, `words`, `bpe:8000`, `unigram:8000` or the path of a tokenizer.json";
+            Error::data("token unit", format!("`{name}` is not one; use {known}"))
+        })
+    }
+}
+
+impl TryFrom<String> for TokenUnit {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        name.parse()
+    }
+}
+
+impl From<TokenUnit> for String {
+    fn from(unit: TokenUnit) -> Self {
+        unit.to_string()
     }
 }
 
@@ -56,7 +84,7 @@ impl FromStr for TokenUnit {
 ///
 /// `max_size` counts the specials too. Words that look like a special token are left out: they are text, and a
 /// second entry of that name would shadow the special one.
-pub fn rank<'a>(unit: TokenUnit, texts: impl Iterator<Item = &'a str>, max_size: Option<usize>) -> Vec<String> {
+pub fn rank<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, max_size: Option<usize>) -> Vec<String> {
     let mut counts: HashMap<&str, u64> = HashMap::new();
     for piece in texts.flat_map(|text| unit.split(text)) {
         *counts.entry(piece).or_default() += 1;

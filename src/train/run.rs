@@ -19,8 +19,8 @@ use super::{
 use crate::{
     Error, Gpu, Result,
     kernels::unusable,
-    model::{Config, Model},
-    text::{Buckets, Pair, Tokenizer, encode_pairs},
+    model::{Config, Model, SOURCE, TARGET},
+    text::{Buckets, Pair, TokenUnit, Tokenizer, encode_pairs},
 };
 
 /// Steps between readings of loss and norm.
@@ -104,10 +104,15 @@ impl<'a> Run<'a> {
         valid: Vec<Pair>,
         earlier: Option<Progress>,
     ) -> Result<Self> {
-        let sources = train.iter().map(|pair| pair.source.as_str());
-        let targets = train.iter().map(|pair| pair.target.as_str());
-        let source = Tokenizer::train(options.source_unit, sources, options.max_vocabulary)?;
-        let target = Tokenizer::train(options.target_unit, targets, options.max_vocabulary)?;
+        // A run that goes on keeps its vocabularies, whatever has become of the file or the trainer they came from.
+        let tokenizer = |name: &str, unit: &TokenUnit, texts: Vec<&str>| match folder.join(name) {
+            kept if earlier.is_some() && kept.is_file() => Tokenizer::load(kept),
+            _ => Tokenizer::train(unit, texts.into_iter(), options.max_vocabulary),
+        };
+        let sources = train.iter().map(|pair| pair.source.as_str()).collect();
+        let targets = train.iter().map(|pair| pair.target.as_str()).collect();
+        let source = tokenizer(SOURCE, &options.source_unit, sources)?;
+        let target = tokenizer(TARGET, &options.target_unit, targets)?;
         let examples = encode_pairs(&options.data_name(), &train, &source, &target, options.max_length)?;
         if let Data::Files { valid: path, .. } = &options.data {
             // Found out now rather than at the first validation.
@@ -141,7 +146,11 @@ impl<'a> Run<'a> {
         // Only now: data or a model that cannot be used leave the folder as it was.
         match earlier {
             Some(_) => checkpoint::load(gpu, folder, &trainer)?,
-            None => claim(folder, options)?,
+            None => {
+                claim(folder, options)?;
+                model.source.save(folder.join(SOURCE))?;
+                model.target.save(folder.join(TARGET))?;
+            }
         }
         let progress = earlier.unwrap_or_default();
         let epoch_batches = buckets.in_order().len() as u64;

@@ -105,8 +105,8 @@ pub struct Tiny {
 pub fn tiny(gpu: &Gpu, setting: &Setting, rows: usize) -> Tiny {
     let Data::Files { train, .. } = &setting.options.data else { unreachable!() };
     let pairs = read_tsv(train).unwrap();
-    let source = Tokenizer::train(TokenUnit::Chars, pairs.iter().map(|pair| pair.source.as_str()), None).unwrap();
-    let target = Tokenizer::train(TokenUnit::Words, pairs.iter().map(|pair| pair.target.as_str()), None).unwrap();
+    let source = Tokenizer::train(&TokenUnit::Chars, pairs.iter().map(|pair| pair.source.as_str()), None).unwrap();
+    let target = Tokenizer::train(&TokenUnit::Words, pairs.iter().map(|pair| pair.target.as_str()), None).unwrap();
     let examples = encode_pairs("numbers", &pairs, &source, &target, 8).unwrap();
     let buckets = Buckets::new(examples, rows, 2).unwrap();
     let config = Config {

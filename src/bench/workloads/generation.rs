@@ -26,7 +26,7 @@ pub(super) fn workloads() -> Vec<Workload> {
 
 fn model(gpu: &Gpu, size: &ModelSize) -> Result<Model> {
     // Only tokens go in and come out, so any tokenizer will do.
-    let tokenizer = || Tokenizer::train(TokenUnit::Chars, ["a"].into_iter(), None);
+    let tokenizer = || Tokenizer::train(&TokenUnit::Chars, ["a"].into_iter(), None);
     let model = Model {
         gpu: gpu.clone(),
         network: Seq2Seq::new(size.config())?,

@@ -1,0 +1,154 @@
+//! Vocabularies of subwords, trained on a corpus by the `tokenizers` crate.
+//!
+//! Words are what stands between white space, each written with a `▁` before it, as SentencePiece does (Kudo &
+//! Richardson, "SentencePiece", 2018, section 3.2); subwords never cross from one word into the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::unigram::{Unigram, UnigramTrainer};
+use tokenizers::normalizers::{Replace, Sequence, Strip, replace::ReplacePattern};
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::{
+    AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer, Trainer as _,
+};
+
+use super::{SPECIALS, UNK};
+use crate::{Error, Result};
+
+/// What stands for the space before a word. In a text it is read as a space.
+const SPACE: char = '▁';
+/// As [`split`] does it; without `\u`, which regular expressions write in more ways than one.
+const SPACES: &str = "[\\s▁]+";
+/// A pair of subwords that stand together only once is no pattern.
+const LEAST_PAIRS: u64 = 2;
+/// Longer words are cut for training: what they teach does not depend on it, and the time and memory do.
+const LONGEST_WORD: usize = 256;
+
+/// The method that makes subwords.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    /// Byte-pair encoding (Sennrich, Haddow & Birch, "Neural machine translation of rare words with subword units",
+    /// 2016, section 3.2).
+    Bpe,
+    /// A unigram language model (Kudo, "Subword regularization", 2018, section 3.2).
+    Unigram,
+}
+
+/// Trains a vocabulary of at most `size` tokens, the specials and every character of the texts included.
+///
+/// The same texts, in any order, give the same vocabulary.
+///
+/// # Errors
+/// [`Error::Data`] where the texts hold nothing, or more characters than `size` has room for.
+pub(super) fn train<'a>(method: Method, texts: impl Iterator<Item = &'a str>, size: usize) -> Result<Tokenizer> {
+    let words = count(texts);
+    let characters: BTreeSet<char> = words.keys().flat_map(|word| word.chars()).collect();
+    if characters.is_empty() {
+        return Err(Error::data("vocabulary", "the text holds no subwords to learn; give it text"));
+    }
+    let least = characters.len() + SPECIALS.len() + 1;
+    if size < least {
+        let message = format!(
+            "a size of {size} is too small: the text has {} characters, and each is a token; allow {least} or more",
+            characters.len()
+        );
+        return Err(Error::data("vocabulary", message));
+    }
+    let failed = |source: tokenizers::Error| Error::data("vocabulary", source.to_string());
+    // Sums of numbers depend on how threads share the work; with one thread they do not.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let pool = pool.map_err(|error| Error::data("vocabulary", error.to_string()))?;
+    let model: ModelWrapper = match method {
+        Method::Bpe => pool.install(|| bpe(words, size)).map_err(failed)?.into(),
+        Method::Unigram => pool.install(|| unigram(words, size)).map_err(failed)?.into(),
+    };
+    assemble(model).map_err(failed)
+}
+
+/// How often each word occurs, its `▁` included.
+fn count<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeMap<String, u32> {
+    let mut words = BTreeMap::new();
+    for word in texts.flat_map(split) {
+        let word: Vec<char> = std::iter::once(SPACE).chain(word.chars()).collect();
+        for part in word.chunks(LONGEST_WORD) {
+            let count: &mut u32 = words.entry(part.iter().collect()).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    words
+}
+
+/// The words of a text.
+pub(super) fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c.is_whitespace() || c == SPACE).filter(|word| !word.is_empty())
+}
+
+fn specials() -> Vec<AddedToken> {
+    SPECIALS.map(|token| AddedToken::from(token, true)).into()
+}
+
+fn bpe(words: BTreeMap<String, u32>, size: usize) -> tokenizers::Result<BPE> {
+    let mut trainer = BpeTrainer::builder()
+        .vocab_size(size)
+        .min_frequency(LEAST_PAIRS)
+        .special_tokens(specials())
+        .show_progress(false)
+        .build();
+    let texts = words.iter().flat_map(|(word, count)| std::iter::repeat_n(word, *count as usize));
+    trainer.feed(texts, |word| Ok(vec![word.to_owned()]))?;
+    let mut model = BPE::builder().unk_token(SPECIALS[UNK as usize].to_owned()).fuse_unk(true).build()?;
+    trainer.train(&mut model)?;
+    Ok(model)
+}
+
+fn unigram(words: BTreeMap<String, u32>, size: usize) -> tokenizers::Result<Unigram> {
+    let trainer = UnigramTrainer::builder()
+        .vocab_size(u32::try_from(size)?)
+        .special_tokens(specials())
+        .unk_token(Some(SPECIALS[UNK as usize].to_owned()))
+        .show_progress(false)
+        .build()?;
+    // The trainer begins with the pieces that it finds in two places, of all different words. A frequent word that is
+    // part of no other would never be a piece: so each word that occurs twice is given twice.
+    let words = words.into_iter().flat_map(|(word, count)| {
+        let again = Some((word.clone(), count / 2)).filter(|(_, half)| *half > 0);
+        again.into_iter().chain([(word, count - count / 2)])
+    });
+    let mut model = Unigram::default();
+    trainer.do_train(words.collect(), &mut model)?;
+    Unigram::from(ordered(&model), Some(UNK as usize), false)
+}
+
+/// The pieces of a model in an order, and with scores, that do not depend on a hash map's.
+///
+/// Characters too rare for a score of their own are given, in the order of such a map, the lowest score plus 0.0001 for
+/// each before them. Here all of them have the lowest.
+fn ordered(model: &Unigram) -> Vec<(String, f64)> {
+    let (specials, mut pieces): (Vec<_>, Vec<_>) =
+        model.iter().cloned().enumerate().partition(|(id, _)| *id < SPECIALS.len());
+    let single = |piece: &str| piece.chars().nth(1).is_none();
+    let lowest = pieces.iter().map(|(_, (_, score))| *score).fold(f64::INFINITY, f64::min);
+    let rare = lowest + 0.0001 * pieces.iter().filter(|(_, (piece, _))| single(piece)).count() as f64;
+    for (_, (piece, score)) in &mut pieces {
+        if single(piece) && *score <= rare {
+            *score = lowest;
+        }
+    }
+    pieces.sort_by(|(_, (a, x)), (_, (b, y))| y.total_cmp(x).then_with(|| a.cmp(b)));
+    specials.into_iter().chain(pieces).map(|(_, piece)| piece).collect()
+}
+
+/// A tokenizer that cuts texts as the model was trained, and puts the spaces back.
+fn assemble(model: ModelWrapper) -> tokenizers::Result<Tokenizer> {
+    let mut tokenizer = Tokenizer::new(model);
+    let spaces = Replace::new(ReplacePattern::Regex(SPACES.to_owned()), " ")?;
+    let normalizers =
+        vec![NormalizerWrapper::Replace(spaces), NormalizerWrapper::StripNormalizer(Strip::new(true, true))];
+    tokenizer.with_normalizer(Some(NormalizerWrapper::Sequence(Sequence::new(normalizers))))?;
+    let space = Metaspace::new(SPACE, PrependScheme::Always, true);
+    tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::Metaspace(space.clone())));
+    tokenizer.with_decoder(Some(DecoderWrapper::Metaspace(space)));
+    tokenizer.add_special_tokens(specials())?;
+    Ok(tokenizer)
+}
