@@ -47,7 +47,15 @@ const QUADS = (ROWS + 3u) / 4u;         // quads of rows
 const FEW = min(ROWS, 4u);              // rows of a quad
 
 #ifdef ONE_ROW
-// Lanes share out the elements of a value instead of keys.
+// Lanes share out the elements of a value instead of keys. The q-th four of a row that starts at `start`, which counts in
+// bindings' elements: then one instruction makes an address.
+#ifdef VECTOR
+fn value_four(start: u32, q: u32) -> vec4f { return value[start + q]; }
+fn d_context_four(start: u32, q: u32) -> vec4f { return d_context[start + q]; }
+#else
+fn value_four(start: u32, q: u32) -> vec4f { return load_value(start + q * 4u, start + params.value_size); }
+fn d_context_four(start: u32, q: u32) -> vec4f { return load_d_context(start + q * 4u, start + params.value_size); }
+#endif
 #else
 #ifdef SUBGROUPS
 const DEPTH = 1u;
@@ -89,14 +97,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     var mean: array<f32, ROWS>;         // of d over the keys, weighted: this lane's part
 
 #ifdef ONE_ROW
+    let size = params.value_size / WIDTH;
+    let fours = (params.value_size + 3u) / 4u;
+    let row_start = (params.d_context_offset + batch * params.d_context_batch + row0 * params.d_context_stride) / WIDTH;
     for (var first = 0u; first < length; first += KEYS) {
+        var start: array<u32, KEYS>;
+        for (var j = 0u; j < KEYS; j++) { start[j] = (batch * params.keys + min(first + j, length - 1u)) * size; }
         var sum: array<f32, KEYS>;
-        for (var c0 = 0u; c0 < params.value_size; c0 += LANES * 4u) {
-            let x = part(batch, row0, c0 + lane * 4u, 0u);
-            let c = min(c0 + lane * 4u, params.value_size - WIDTH);
+        for (var q = lane; q < fours; q += LANES) {
+            let x = d_context_four(row_start, q);
             for (var j = 0u; j < KEYS; j++) {
-                let start = (batch * params.keys + min(first + j, length - 1u)) * params.value_size;
-                let y = load_value(start + c, start + params.value_size);
+                let y = value_four(start[j], q);
                 sum[j] = fma(x.w, y.w, fma(x.z, y.z, fma(x.y, y.y, fma(x.x, y.x, sum[j]))));
             }
         }

@@ -14,32 +14,43 @@ struct Params { n: u32, k: u32, a_offset: u32, b_offset: u32, b_stride: u32, c_o
 @group(0) @binding(3) var<storage, read> bias: array<f32>;           // [N]
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;        // [1, N]
 
+// The q-th piece of a row that starts at `start`, which counts in bindings' elements: then one instruction makes an address.
 #ifdef VECTOR
-fn load_a(k: u32) -> Piece { return unpack(a[(params.a_offset + k) / PIECE]); }
-fn load_b(start: u32, k: u32) -> Piece { return unpack(b[(start + k) / PIECE]); }
+const UNIT = PIECE;
+
+fn a_piece(start: u32, q: u32) -> Piece { return unpack(a[start + q]); }
+fn b_piece(start: u32, q: u32) -> Piece { return unpack(b[start + q]); }
 #else
-fn load_a(k: u32) -> Piece {
-    let end = params.a_offset + params.k;
-    let i = four_at(params.a_offset + k, end);
-    return Piece(before_end(vec4f(a[i.x], a[i.y], a[i.z], a[i.w]), params.a_offset + k, end));
-}
-fn load_b(start: u32, k: u32) -> Piece {
+const UNIT = 1u;
+
+fn a_piece(start: u32, q: u32) -> Piece {
     let end = start + params.k;
-    let i = four_at(start + k, end);
-    return Piece(before_end(vec4f(b[i.x], b[i.y], b[i.z], b[i.w]), start + k, end));
+    let i = four_at(start + q * PIECE, end);
+    return Piece(before_end(vec4f(a[i.x], a[i.y], a[i.z], a[i.w]), start + q * PIECE, end));
+}
+fn b_piece(start: u32, q: u32) -> Piece {
+    let end = start + params.k;
+    let i = four_at(start + q * PIECE, end);
+    return Piece(before_end(vec4f(b[i.x], b[i.y], b[i.z], b[i.w]), start + q * PIECE, end));
 }
 #endif
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     let column0 = group.x * 16u;
+    let a_start = params.a_offset / UNIT;
+    let pieces = (params.k + PIECE - 1u) / PIECE;
     for (var i = 0u; i < 16u; i += 4u) {
         // Four columns at a time: on llvmpipe a loop's code must be short.
+        var start: array<u32, 4>;
+        for (var j = 0u; j < 4u; j++) {
+            start[j] = (params.b_offset + min(column0 + i + j, params.n - 1u) * params.b_stride) / UNIT;
+        }
         var parts: array<vec4f, 4>;
-        for (var k = lane * PIECE; k < params.k; k += STRIDE) {
-            let x = load_a(k);
+        for (var q = lane; q < pieces; q += LANES) {
+            let x = a_piece(a_start, q);
             for (var j = 0u; j < 4u; j++) {
-                let row = load_b(params.b_offset + min(column0 + i + j, params.n - 1u) * params.b_stride, k);
+                let row = b_piece(start[j], q);
                 for (var p = 0u; p < PARTS; p++) { parts[j] = fma(x[p], row[p], parts[j]); }
             }
         }
