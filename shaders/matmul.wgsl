@@ -7,7 +7,8 @@
 // where tiles are too few to keep a GPU busy. Workgroups run down the rows of C first:
 // neighbours share the columns of B, which stay in a cache, and go through A once per column of tiles.
 // VECTOR_A, VECTOR_B, VECTOR_C: offset, stride, batch stride and row length of that matrix are multiples of 4: 16-byte loads
-// serve, in 64-bit words under WIDE: llvmpipe loads lane after lane, at a cost per word. TAIL: K is no multiple of 4.
+// serve, in 64-bit words under WIDE: llvmpipe loads lane after lane, at a cost per word. TAIL: K is no multiple of 4; the
+// steps past the last block of four come by themselves, and burden no other.
 #import math
 
 struct Params {
@@ -49,52 +50,35 @@ fn four(x: Four) -> vec4f { return x; }
 
 const FOUR = vec4u(0u, 1u, 2u, 3u);
 
-// Steps of k past the end load the last one again, and count as zeros: no branch stands around a load.
-#ifdef TAIL
-fn last(k: u32) -> u32 { return k - min(k, params.k - 1u); }
-fn along(k: u32) -> vec4u { return min(FOUR, vec4u(params.k - 1u - k)); }
-fn held(x: vec4f, k: u32) -> vec4f { return select(vec4f(), x, k < params.k); }
-fn each_held(x: vec4f, k: u32) -> vec4f { return select(vec4f(), x, vec4u(k) + FOUR < vec4u(params.k)); }
-#else
-fn last(k: u32) -> u32 { return 0u; }
-fn along(k: u32) -> vec4u { return FOUR; }
-fn held(x: vec4f, k: u32) -> vec4f { return x; }
-fn each_held(x: vec4f, k: u32) -> vec4f { return x; }
-#endif
-
-// Four steps from k on, which lie at `at` and behind; or the four rows from m on at step k, the first of which lies at `at`.
-fn a_along(at: u32, k: u32) -> vec4f {
+// Four steps of k, which lie at `at` and behind; or four rows or columns at one step, the first of which lies at `at`.
+fn a_along(at: u32) -> vec4f {
 #ifdef VECTOR_A
     return four(a[at / 4u]);
 #else
-    let i = vec4u(at) + along(k);
-    return each_held(vec4f(a[i.x], a[i.y], a[i.z], a[i.w]), k);
+    return vec4f(a[at], a[at + 1u], a[at + 2u], a[at + 3u]);
 #endif
 }
-fn a_across(at: u32, k: u32, m: u32) -> vec4f {
-    let start = at - last(k) * params.a_stride;
+fn a_across(at: u32, m: u32) -> vec4f {
 #ifdef VECTOR_A
-    return held(four(a[start / 4u]), k);
+    return four(a[at / 4u]);
 #else
-    let i = vec4u(start) + min(FOUR, vec4u(params.m - 1u - m));
-    return held(vec4f(a[i.x], a[i.y], a[i.z], a[i.w]), k);
+    let i = vec4u(at) + min(FOUR, vec4u(params.m - 1u - m));
+    return vec4f(a[i.x], a[i.y], a[i.z], a[i.w]);
 #endif
 }
-fn b_along(at: u32, k: u32) -> vec4f {
+fn b_along(at: u32) -> vec4f {
 #ifdef VECTOR_B
     return four(b[at / 4u]);
 #else
-    let i = vec4u(at) + along(k);
-    return each_held(vec4f(b[i.x], b[i.y], b[i.z], b[i.w]), k);
+    return vec4f(b[at], b[at + 1u], b[at + 2u], b[at + 3u]);
 #endif
 }
-fn b_across(at: u32, k: u32, n: u32) -> vec4f {
-    let start = at - last(k) * params.b_stride;
+fn b_across(at: u32, n: u32) -> vec4f {
 #ifdef VECTOR_B
-    return held(four(b[start / 4u]), k);
+    return four(b[at / 4u]);
 #else
-    let i = vec4u(start) + min(FOUR, vec4u(params.n - 1u - n));
-    return held(vec4f(b[i.x], b[i.y], b[i.z], b[i.w]), k);
+    let i = vec4u(at) + min(FOUR, vec4u(params.n - 1u - n));
+    return vec4f(b[i.x], b[i.y], b[i.z], b[i.w]);
 #endif
 }
 
@@ -108,6 +92,26 @@ fn inside_m(m: u32) -> u32 { return min(m, params.m - 1u); }
 fn inside_n(n: u32) -> u32 { return min(n, params.n - 4u); }
 #else
 fn inside_n(n: u32) -> u32 { return min(n, params.n - 1u); }
+#endif
+
+#ifdef TAIL
+// Four rows of op(A), or four columns of op(B), at one of the last steps, which fill no block.
+fn a_last(base: u32, m: u32, k: u32) -> vec4f {
+#ifdef TRANSPOSE_A
+    return a_across(base + k * params.a_stride + inside_m(m), inside_m(m));
+#else
+    let i = vec4u(base + k) + min(vec4u(m) + FOUR, vec4u(params.m - 1u)) * params.a_stride;
+    return vec4f(a[i.x], a[i.y], a[i.z], a[i.w]);
+#endif
+}
+fn b_last(base: u32, n: u32, k: u32) -> vec4f {
+#ifdef TRANSPOSE_B
+    let i = vec4u(base + k) + min(vec4u(n) + FOUR, vec4u(params.n - 1u)) * params.b_stride;
+    return vec4f(b[i.x], b[i.y], b[i.z], b[i.w]);
+#else
+    return b_across(base + k * params.b_stride + inside_n(n), inside_n(n));
+#endif
+}
 #endif
 
 fn transpose(x: array<vec4f, 4>) -> array<vec4f, 4> {
@@ -196,16 +200,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
 #endif
         }
     }
-    for (var k = 0u; k < params.k; k += 4u) {
+    let blocks_end = params.k / 4u * 4u;
+    for (var k = 0u; k < blocks_end; k += 4u) {
         // This lane's share of ROWS x 4 elements of op(A).
         var share: array<vec4f, PARTS>;
         for (var p = 0u; p < PARTS; p++) {
 #ifdef TRANSPOSE_A
             let i = p * LANES + lane;
-            share[p] = a_across(a_at[p], k + i / SPAN, inside_m(row0 + i % SPAN * 4u));
+            share[p] = a_across(a_at[p], inside_m(row0 + i % SPAN * 4u));
             a_at[p] += 4u * params.a_stride;
 #else
-            share[p] = a_along(a_at[p], k);
+            share[p] = a_along(a_at[p]);
             a_at[p] += 4u;
 #endif
         }
@@ -213,10 +218,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         for (var j = 0u; j < COLUMNS; j++) {
             for (var i = 0u; i < 4u; i++) {
 #ifdef TRANSPOSE_B
-                block[j][i] = b_along(b_at[j][i], k);
+                block[j][i] = b_along(b_at[j][i]);
                 b_at[j][i] += 4u;
 #else
-                block[j][i] = b_across(b_at[j][i], k + i, inside_n(column0 + j * LANES * 4u));
+                block[j][i] = b_across(b_at[j][i], inside_n(column0 + j * LANES * 4u));
                 b_at[j][i] += 4u * params.b_stride;
 #endif
             }
@@ -245,6 +250,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
             }
         }
     }
+#ifdef TAIL
+    for (var k = blocks_end; k < params.k; k++) {
+        for (var j = 0u; j < COLUMNS; j++) {
+            let y = b_last(b_base, column0 + j * LANES * 4u, k);
+            for (var s = 0u; s < SPAN; s++) {
+                let x = a_last(a_base, row0 + s * 4u, k);
+                for (var i = 0u; i < 4u; i++) { sum[s][i][j] = fma(vec4f(x[i]), y, sum[s][i][j]); }
+            }
+        }
+    }
+#endif
     let c_base = params.c_offset + group.z * params.c_batch;
     for (var s = 0u; s < SPAN; s++) {
         for (var i = 0u; i < 4u; i++) {
@@ -312,19 +328,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     let b_step = SLICES * DEPTH * params.b_stride;
 #endif
     var sum: array<array<vec4f, COLUMNS>, ROWS>;
-    for (var start = 0u; start < params.k; start += SLICES * DEPTH) {
+    let blocks_end = params.k / 4u * 4u;
+    for (var start = 0u; start < blocks_end; start += SLICES * DEPTH) {
         let k0 = start + local.z * DEPTH;
         // All loads are under way before the first is waited for.
         var a_blocks: array<array<vec4f, 4>, MOVES_M>;
         for (var p = 0u; p < MOVES_M; p++) {
             let block = p * WORKERS + worker;
             let k = k0 + block / TILE_M * 4u;
-            if (k < params.k && block < BLOCKS_M) {
+            if (k < blocks_end && block < BLOCKS_M) {
                 for (var i = 0u; i < 4u; i++) {
 #ifdef TRANSPOSE_A
-                    a_blocks[p][i] = a_across(a_at[p][i], k + i, inside_m(row0 + block % TILE_M * 4u));
+                    a_blocks[p][i] = a_across(a_at[p][i], inside_m(row0 + block % TILE_M * 4u));
 #else
-                    a_blocks[p][i] = a_along(a_at[p][i], k);
+                    a_blocks[p][i] = a_along(a_at[p][i]);
 #endif
                 }
             }
@@ -333,12 +350,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         for (var p = 0u; p < MOVES_N; p++) {
             let block = p * WORKERS + worker;
             let k = k0 + block / TILE_N * 4u;
-            if (k < params.k && block < BLOCKS_N) {
+            if (k < blocks_end && block < BLOCKS_N) {
                 for (var i = 0u; i < 4u; i++) {
 #ifdef TRANSPOSE_B
-                    b_blocks[p][i] = b_along(b_at[p][i], k);
+                    b_blocks[p][i] = b_along(b_at[p][i]);
 #else
-                    b_blocks[p][i] = b_across(b_at[p][i], k + i, inside_n(column0 + block % TILE_N * 4u));
+                    b_blocks[p][i] = b_across(b_at[p][i], inside_n(column0 + block % TILE_N * 4u));
 #endif
                 }
             }
@@ -390,6 +407,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         }
         workgroupBarrier();
     }
+#ifdef TAIL
+    if (local.z == 0u) {
+        for (var k = blocks_end; k < params.k; k++) {
+            for (var j = 0u; j < COLUMNS; j++) {
+                let y = b_last(b_base, column0 + (j * LANES + local.x) * 4u, k);
+                for (var r = 0u; r < ROWS; r += 4u) {
+                    let x = a_last(a_base, row0 + local.y * ROWS + r, k);
+                    for (var i = 0u; i < 4u; i++) { sum[r + i][j] = fma(vec4f(x[i]), y, sum[r + i][j]); }
+                }
+            }
+        }
+    }
+#endif
     if (SLICES > 1u) {
         for (var r = 0u; r < ROWS; r++) {
             for (var j = 0u; j < COLUMNS; j++) {
