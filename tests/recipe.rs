@@ -1,14 +1,15 @@
-//! What a recipe for training is made of: batches that are added up, averages of parameters.
+//! What a recipe for training is made of: batches by tokens, batches that are added up, averages of parameters, tied tables.
 
 mod common;
 
-use common::training::{Setting, bits, run, steps, tiny};
+use common::training::{Setting, bits, epochs, refusal, run, steps, tiny};
 use softalign::{
     Gpu, GpuOptions,
     gpu::Counters,
     graph::Parameters,
+    model::{Config, Model, Readout, StoredTensor, write_tensors},
     reference::adam::average,
-    text::Batch,
+    text::{Batch, BatchPlan},
     train::{Optimizer, Part, TrainOptions, Trainer, train},
 };
 
@@ -53,7 +54,7 @@ fn batches_added_up_are_one_large_batch() {
     let buckets = tiny(gpu, &setting, 8).buckets;
     // Two full batches of one shape, one of which loses half of its rows: a mean of means would be another.
     let plans = buckets.in_order();
-    let same = |pair: &&[softalign::text::BatchPlan]| {
+    let same = |pair: &&[BatchPlan]| {
         let shape = |at: usize| (pair[at].source_steps(), pair[at].target_steps());
         shape(0) == shape(1)
     };
@@ -206,4 +207,109 @@ fn a_step_that_was_stopped_between_its_batches_is_made_anew() {
         assert_eq!((found.tokens, found.best), (expected.tokens, expected.best), "{stops:?}");
         assert!(common::training::state(&out) == common::training::state(&whole), "{stops:?}: other bits");
     }
+}
+
+#[test]
+fn a_tied_table_has_the_gradients_of_both_its_uses() {
+    let (gpu, setting) = (common::gpu(), Setting::new());
+    let small = tiny(gpu, &setting, 8);
+    let batch = small.buckets.batch(&small.buckets.in_order()[0]);
+    let config = Config { readout_size: 8, ..small.model.network.config().clone() };
+    let model = |tie_embeddings| {
+        let (source, target) = (small.model.source.clone(), small.model.target.clone());
+        Model::new(gpu, Config { tie_embeddings, ..config.clone() }, source, target, 3).unwrap()
+    };
+    let (tied, untied) = (model(true), model(false));
+    assert_eq!(tied.parameters.elements() + 8 * config.target_vocabulary, untied.parameters.elements());
+    for name in untied.parameters.names() {
+        let from = if name == "output.weight" { "decoder.embedding.weight" } else { name };
+        let values: Vec<f32> = gpu.read(&tied.parameters.tensor(from).unwrap()).unwrap();
+        gpu.write(&untied.parameters.tensor(name).unwrap(), &values).unwrap();
+    }
+    let [tied, untied] = [&tied, &untied].map(|model| {
+        let mut trainer = Trainer::new(gpu, &model.network, &model.parameters, CLIPPED, 0.1).unwrap();
+        trainer.step(&batch, 1, 1, 1e-3).unwrap();
+        trainer
+    });
+    let losses = [&tied, &untied].map(|trainer| gpu.read::<u32>(&trainer.loss).unwrap());
+    assert_eq!(losses[0], losses[1], "the forward pass is the same");
+    for name in tied.state.gradients.names() {
+        let found = values(gpu, &tied.state.gradients, name);
+        let mut expected = values(gpu, &untied.state.gradients, name);
+        if name == "decoder.embedding.weight" {
+            let output = values(gpu, &untied.state.gradients, "output.weight");
+            expected.iter_mut().zip(&output).for_each(|(sum, value)| *sum += value);
+        }
+        let largest = expected.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-6 * largest), "{name}");
+    }
+}
+
+#[test]
+fn a_tied_model_is_one_tensor_in_its_folder() {
+    let setting = Setting::new();
+    let options = TrainOptions { tie_embeddings: true, ..setting.options.clone() };
+    let out = setting.out("tied");
+    run(&options, 3, &out).unwrap();
+    let weights = out.join("model.safetensors");
+    let tensors = bits(&weights);
+    assert!(!tensors.contains_key("output.weight") && tensors["readout.weight"].0 == [8, 3 * 16 + 8]);
+    let write = |second: Option<f32>| {
+        let mut stored: Vec<_> = tensors
+            .iter()
+            .map(|(name, (shape, bits))| StoredTensor {
+                name: name.clone(),
+                shape: shape.clone(),
+                bytes: bits.iter().flat_map(|bits| bits.to_le_bytes()).collect(),
+            })
+            .collect();
+        let table = stored.iter().find(|tensor| tensor.name == "decoder.embedding.weight").unwrap();
+        if let Some(first) = second {
+            let mut bytes = table.bytes.clone();
+            if first != 0.0 {
+                bytes[..4].copy_from_slice(&first.to_le_bytes());
+            }
+            stored.push(StoredTensor { name: "output.weight".into(), bytes, ..table.clone() });
+        }
+        write_tensors(&weights, &stored, None).unwrap();
+    };
+    let load = || Model::load(common::gpu(), &out);
+    let generated = |model: &Model| {
+        let source = model.encode("123").unwrap();
+        softalign::generate::Generator::new(model).generate(&[source], &Default::default()).unwrap()
+    };
+    let expected = generated(&load().unwrap());
+    // As PyTorch's state_dict has it, under both names.
+    write(Some(0.0));
+    assert_eq!(generated(&load().unwrap()), expected);
+    write(Some(7.0));
+    let message = refusal(load());
+    assert!(message.contains("output.weight") && message.contains("tied"), "{message}");
+    // A folder from before there were ties says nothing of them.
+    let untied = setting.out("untied");
+    run(&setting.options, 1, &untied).unwrap();
+    let config = std::fs::read_to_string(untied.join("config.json")).unwrap();
+    assert!(config.contains("\"tie_embeddings\": false,"), "{config}");
+    std::fs::write(untied.join("config.json"), config.replace("\"tie_embeddings\": false,", "")).unwrap();
+    assert!(Model::load(common::gpu(), &untied).is_ok());
+    // Sizes that cannot be tied.
+    for (readout, readout_size) in [(Readout::Tanh, 9), (Readout::None, 8)] {
+        let config = Config { embedding: 8, readout, readout_size, tie_embeddings: true, ..Config::new(10, 10) };
+        let message = refusal(config.check("config.json").map(|()| "accepted"));
+        assert!(message.contains("config.json") && message.contains("readout_size"), "{message}");
+    }
+}
+
+#[test]
+fn batches_by_tokens_have_a_size_for_each_shape() {
+    let setting = Setting::new();
+    let options = TrainOptions { batch_tokens: Some(64), ..setting.options.clone() };
+    let by_sentences = TrainOptions { batch: 64, ..setting.options.clone() };
+    // Of lengths up to 8 at least 8 rows: 60 pairs are a few steps an epoch, and more than one.
+    let out = setting.out("by tokens");
+    let outcome = train(common::gpu(), &options, epochs(1), &out, false, &|| false, &mut |_| {}).unwrap();
+    let other = train(common::gpu(), &by_sentences, epochs(1), &setting.out("by pairs"), false, &|| false, &mut |_| {});
+    let other = other.unwrap();
+    assert_eq!(outcome.progress.tokens, other.progress.tokens, "every pair once");
+    assert!((3..=8).contains(&outcome.progress.step) && outcome.progress.step > other.progress.step);
 }

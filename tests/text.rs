@@ -1,6 +1,6 @@
 //! Text: tokenisers, corpora, batches, metrics and built-in tasks. Nothing here needs a GPU.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use proptest::prelude::*;
@@ -11,8 +11,8 @@ use softalign::text::metrics::{
 use softalign::text::numbers::number_words;
 use softalign::text::tasks::{TRAIN_PAIRS, VALID_PAIRS};
 use softalign::text::{
-    BOS, Buckets, EOS, Example, MAX_SHAPES, PAD, Pair, SPECIALS, Task, TokenUnit, Tokenizer, UNK, dates, encode_pairs,
-    read_tsv, score,
+    BOS, BatchSize, Buckets, EOS, Example, MAX_SHAPES, PAD, Pair, SPECIALS, Task, TokenUnit, Tokenizer, UNK, dates,
+    encode_pairs, read_tsv, score,
 };
 
 /// A folder of its own for one test, and a file in it.
@@ -256,7 +256,7 @@ fn pairs_are_encoded_within_the_limit() {
 fn a_batch_is_padded_and_filled() {
     let examples =
         [Example { source: vec![4, 5, EOS], target: vec![6] }, Example { source: vec![4, EOS], target: vec![7, 8] }];
-    let buckets = Buckets::new(&examples[..], 3, 2).unwrap();
+    let buckets = Buckets::new(&examples[..], BatchSize::Sentences(3), 2).unwrap();
     assert_eq!(buckets.shapes(), [(4, 4)]);
     let plans = buckets.in_order();
     assert_eq!(plans.len(), 1);
@@ -274,18 +274,21 @@ fn a_batch_is_padded_and_filled() {
 #[test]
 fn buckets_need_examples_rows_and_width() {
     let one = [example(2, 1)];
-    let error = |examples: &[Example], rows, width| Buckets::new(examples, rows, width).unwrap_err().to_string();
-    assert_eq!(error(&[], 1, 1), "batches: there are no examples; give at least one");
-    assert_eq!(error(&one, 0, 1), "batches: a batch of 0 rows holds nothing; use 1 or more");
-    assert_eq!(error(&one, 1, 0), "batches: lengths cannot be multiples of 0; use a width of 1 or more");
-    assert!(error(&one, usize::MAX, 1).contains("pass 2^32 positions"));
-    assert!(error(&one, 1, usize::MAX).contains("pass 2^32 positions"));
+    let error = |examples: &[Example], size, width| Buckets::new(examples, size, width).unwrap_err().to_string();
+    let (rows, tokens) = (BatchSize::Sentences, BatchSize::Tokens);
+    assert_eq!(error(&[], rows(1), 1), "batches: there are no examples; give at least one");
+    assert_eq!(error(&one, rows(0), 1), "batches: a batch of 0 rows holds nothing; use 1 or more");
+    assert_eq!(error(&one, tokens(0), 1), "batches: a batch of 0 tokens holds nothing; use 1 or more");
+    assert_eq!(error(&one, rows(1), 0), "batches: lengths cannot be multiples of 0; use a width of 1 or more");
+    assert!(error(&one, rows(usize::MAX), 1).contains("pass 2^32 positions"));
+    assert!(error(&one, tokens(usize::MAX), 1).contains("pass 2^32 positions"));
+    assert!(error(&one, rows(1), usize::MAX).contains("pass 2^32 positions"));
 }
 
 #[test]
 fn a_plan_of_other_buckets_is_harmless() {
-    let small = Buckets::new(vec![example(2, 1)], 2, 1).unwrap();
-    let large = Buckets::new(vec![example(9, 9); 5], 5, 1).unwrap();
+    let small = Buckets::new(vec![example(2, 1)], BatchSize::Sentences(2), 1).unwrap();
+    let large = Buckets::new(vec![example(9, 9); 5], BatchSize::Sentences(5), 1).unwrap();
     let batch = small.batch(&large.in_order()[0]);
     assert_eq!(batch.indices, [Some(0), None]);
     assert!(large.batch(&small.in_order()[0]).indices.iter().all(Option::is_none));
@@ -294,7 +297,7 @@ fn a_plan_of_other_buckets_is_harmless() {
 #[test]
 fn evaluation_reuses_the_shapes_of_training() {
     let train: Vec<_> = (2..40).flat_map(|n| vec![example(n, n); 64]).collect();
-    let train = Buckets::new(train, 32, 1).unwrap();
+    let train = Buckets::new(train, BatchSize::Sentences(32), 1).unwrap();
     let dev = Buckets::like(&train, vec![example(3, 3), example(39, 2), example(50, 4)], 1).unwrap();
     let known: HashSet<_> = train.shapes().into_iter().collect();
     let new: Vec<_> = dev.shapes().into_iter().filter(|shape| !known.contains(shape)).collect();
@@ -309,12 +312,16 @@ proptest! {
     fn every_example_is_in_one_batch(
         lengths in prop::collection::vec((1_usize..60, 0_usize..60), 1..300),
         rows in 1_usize..40,
+        by_tokens: bool,
         width in 1_usize..9,
         seed: u64,
         epoch: u64,
     ) {
         let examples: Vec<_> = lengths.iter().map(|&(source, target)| example(source, target)).collect();
-        let buckets = Buckets::new(&examples[..], rows, width).unwrap();
+        let most = 8 * rows;
+        let size = if by_tokens { BatchSize::Tokens(most) } else { BatchSize::Sentences(rows) };
+        let buckets = Buckets::new(&examples[..], size, width).unwrap();
+        let mut rows_of = HashMap::new();
         prop_assert!(buckets.shapes().len() <= MAX_SHAPES);
         let plans = buckets.epoch(seed, epoch);
         prop_assert_eq!(&plans, &buckets.epoch(seed, epoch));
@@ -325,7 +332,14 @@ proptest! {
                 let batch = buckets.batch(plan);
                 prop_assert!(batch.source_steps.is_multiple_of(width) && batch.target_steps.is_multiple_of(width));
                 prop_assert!(buckets.shapes().contains(&(batch.source_steps, batch.target_steps)));
+                let same_shape = *rows_of.entry((batch.source_steps, batch.target_steps)).or_insert(batch.rows);
+                prop_assert_eq!(batch.rows, same_shape);
+                let rows = if by_tokens { same_shape } else { rows };
                 prop_assert_eq!(batch.rows, rows);
+                let longest = batch.source_steps.max(batch.target_steps);
+                prop_assert!(!by_tokens || rows == 1 || rows * longest <= most);
+                // Not less than needed either: another tile of rows would be too much.
+                prop_assert!(!by_tokens || (rows + 8) * longest > most);
                 prop_assert_eq!(batch.source.len(), rows * batch.source_steps);
                 prop_assert_eq!(batch.target_in.len(), rows * batch.target_steps);
                 prop_assert_eq!(batch.target_out.len(), rows * batch.target_steps);
@@ -360,7 +374,7 @@ proptest! {
 #[test]
 fn epochs_differ_and_repeat() {
     let examples: Vec<_> = (0..500).map(|n| example(2 + n % 17, 1 + n % 13)).collect();
-    let buckets = Buckets::new(examples, 16, 1).unwrap();
+    let buckets = Buckets::new(examples, BatchSize::Sentences(16), 1).unwrap();
     assert_eq!(buckets.epoch(7, 3), buckets.clone().epoch(7, 3));
     assert_ne!(buckets.epoch(7, 3), buckets.epoch(7, 4));
     assert_ne!(buckets.epoch(7, 3), buckets.epoch(8, 3));

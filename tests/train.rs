@@ -11,7 +11,7 @@ use softalign::{
     Error, Gpu, GpuOptions,
     gpu::{Counters, TileTable},
     kernels::{Tunable as _, additive_attention},
-    model::Model,
+    model::{Model, Readout},
     text::numbers::number_words,
     train::{Budget, Data, Decay, Event, Schedule, TrainOptions, Trainer, train},
 };
@@ -174,6 +174,7 @@ fn options_that_make_no_run_are_named() {
     let with_decay = |decay| TrainOptions { schedule: Schedule { warmup: 0, decay }, ..base() };
     let wrong = [
         ("--batch", TrainOptions { batch: 0, ..base() }),
+        ("--batch-tokens", TrainOptions { batch_tokens: Some(0), ..base() }),
         ("--accumulate", TrainOptions { accumulate: 0, ..base() }),
         ("--ema", TrainOptions { ema: Some(1.0), ..base() }),
         ("--learning-rate", TrainOptions { learning_rate: f32::NAN, ..base() }),
@@ -185,6 +186,7 @@ fn options_that_make_no_run_are_named() {
         ("--dropout", TrainOptions { dropout: 1.0, ..base() }),
         ("--hidden", TrainOptions { hidden: 0, ..base() }),
         ("--embedding", TrainOptions { embedding: 0, ..base() }),
+        ("--tie-embeddings", TrainOptions { tie_embeddings: true, readout: Readout::None, ..base() }),
         ("--layers", TrainOptions { layers: 0, ..base() }),
         ("--validate-every", TrainOptions { validate_every: Some(0), ..base() }),
         ("hidden", TrainOptions { hidden: usize::MAX, ..base() }),

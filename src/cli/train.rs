@@ -56,6 +56,9 @@ pub struct Args {
     /// Sentence pairs per batch [default: 128].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
+    /// Fill a batch by tokens instead: at most so many on either side, padding included.
+    #[arg(long, value_name = "N", conflicts_with = "batch")]
+    batch_tokens: Option<usize>,
     /// Batches whose gradients are added up for one step: as one batch of so many times the size, in the memory of one
     /// [default: 1].
     #[arg(long, value_name = "N")]
@@ -98,6 +101,9 @@ pub struct Args {
     /// The layer before the output: tanh or none [default: tanh].
     #[arg(long, value_name = "KIND", value_parser = readout)]
     readout: Option<Readout>,
+    /// Use the table of embedded target words as the output layer's weight too; the readout then has the size of a word.
+    #[arg(long)]
+    tie_embeddings: bool,
     /// Decides first values, the order of the data and dropout [default: 1].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -155,6 +161,7 @@ impl Args {
         replace(&mut options.max_vocabulary, self.max_vocabulary.map(Some));
         replace(&mut options.max_length, self.max_length);
         replace(&mut options.batch, self.batch);
+        replace(&mut options.batch_tokens, self.batch_tokens.map(Some));
         replace(&mut options.accumulate, self.accumulate);
         replace(&mut options.learning_rate, self.learning_rate);
         replace(&mut options.schedule.warmup, self.warmup);
@@ -168,6 +175,7 @@ impl Args {
         replace(&mut options.hidden, self.hidden);
         replace(&mut options.layers, self.layers);
         replace(&mut options.readout, self.readout);
+        options.tie_embeddings = self.tie_embeddings;
         replace(&mut options.seed, self.seed);
         replace(&mut options.validate_every, self.validate_every.map(Some));
         let mut budget =

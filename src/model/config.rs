@@ -34,6 +34,10 @@ pub struct Config {
     pub readout: Readout,
     /// Size of the readout, R (ignored without one).
     pub readout_size: usize,
+    /// Whether the output layer's weight is the table of embedded target words (Press and Wolf 2017, section 3): one parameter,
+    /// `decoder.embedding.weight`, also in the file. It needs an output layer that reads `embedding` values.
+    #[serde(default)]
+    pub tie_embeddings: bool,
     /// Bidirectional GRU layers of the encoder.
     pub encoder_layers: usize,
     /// Dropout on embedded words and on what the output layer reads, in training.
@@ -54,6 +58,7 @@ impl Config {
             attention: 256,
             readout: Readout::Tanh,
             readout_size: 256,
+            tie_embeddings: false,
             encoder_layers: 1,
             dropout: 0.0,
             max_length: 100,
@@ -94,6 +99,15 @@ impl Config {
         if self.source_vocabulary < 4 || self.target_vocabulary < 4 {
             return Err(Error::data(path, "a vocabulary holds at least the four special tokens"));
         }
+        if self.tie_embeddings && self.output_input() != self.embedding {
+            let message = format!(
+                "tie_embeddings makes the table of embedded words the output layer's weight, so the output layer must read as \
+                 many values as a word has: {} and {} here; set readout to tanh, and readout_size to embedding",
+                self.output_input(),
+                self.embedding
+            );
+            return Err(Error::data(path, message));
+        }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::data(path, format!("dropout is {}; it must be from 0 to less than 1", self.dropout)));
         }
@@ -106,6 +120,11 @@ impl Config {
             Readout::Tanh => self.readout_size,
             Readout::None => self.features(),
         }
+    }
+
+    /// The name of the output layer's weight.
+    pub fn output_weight(&self) -> &'static str {
+        if self.tie_embeddings { "decoder.embedding.weight" } else { "output.weight" }
     }
 
     /// Size of `[state; context; word]`.

@@ -75,7 +75,9 @@ impl Model {
         let source = tokenizer(folder.join(SOURCE), config.source_vocabulary)?;
         let target = tokenizer(folder.join(TARGET), config.target_vocabulary)?;
         let model = Self::zeros(gpu, config, source, target)?;
-        load_tensors(gpu, &model.parameters, &folder.join(WEIGHTS))?;
+        let config = model.network.config();
+        let tied = config.tie_embeddings.then(|| ("output.weight", config.output_weight()));
+        load_tensors(gpu, &model.parameters, &folder.join(WEIGHTS), tied)?;
         Ok(model)
     }
 

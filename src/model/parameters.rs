@@ -39,7 +39,9 @@ impl Config {
             add("readout.weight".into(), &[self.readout_size, self.features()]);
             add("readout.bias".into(), &[self.readout_size]);
         }
-        add("output.weight".into(), &[self.target_vocabulary, self.output_input()]);
+        if !self.tie_embeddings {
+            add("output.weight".into(), &[self.target_vocabulary, self.output_input()]);
+        }
         add("output.bias".into(), &[self.target_vocabulary]);
         all
     }
@@ -49,6 +51,8 @@ impl Config {
     fn range(&self, name: &str) -> Option<f32> {
         let root = |size: usize| Some(1.0 / (size as f32).sqrt());
         match name.rsplit_once('.').map_or(name, |(layer, _)| layer) {
+            // As an output layer's weight, a normal table would give logits in the tens.
+            "decoder.embedding" if self.tie_embeddings => root(self.output_input()),
             "encoder.embedding" | "decoder.embedding" => None,
             "attention.key" => root(2 * self.hidden),
             "attention.energy" => root(self.attention),

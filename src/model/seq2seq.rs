@@ -190,7 +190,9 @@ impl Layers<'_> {
             features = self.linear(graph, features, "readout", Activation::Tanh)?;
         }
         let features = graph.dropout(features, dropout)?;
-        self.linear(graph, features, "output", Activation::None)
+        let weight = self.get(graph, self.config.output_weight());
+        let bias = Some(self.get(graph, "output.bias"));
+        graph.linear(features, weight, Epilogue { bias, activation: Activation::None })
     }
 }
 
@@ -278,7 +280,7 @@ impl Seq2Seq {
             energy: get("attention.energy.weight")?,
             cell: [cell("weight_ih")?, cell("weight_hh")?, cell("bias_ih")?, cell("bias_hh")?],
             readout: if self.config.readout == Readout::Tanh { Some(linear("readout")?) } else { None },
-            output: linear("output")?,
+            output: Linear { weight: get(self.config.output_weight())?, bias: get("output.bias")? },
         })
     }
 

@@ -40,13 +40,21 @@ fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
     }
 }
 
-/// Fills `parameters` from a safetensors file that holds exactly these tensors.
+/// Fills `parameters` from a safetensors file that holds exactly these tensors. `tied`: a second name that the file may have for
+/// one of them, and that one's name; PyTorch's `state_dict` lists a tied tensor under both.
 ///
 /// # Errors
-/// [`Error::Data`] naming the tensor that is missing, unknown or of another shape.
-pub fn load_tensors(gpu: &Gpu, parameters: &Parameters, path: &Path) -> Result<()> {
+/// [`Error::Data`] naming the tensor that is missing, unknown or of another shape, or that differs between its two names.
+pub fn load_tensors(gpu: &Gpu, parameters: &Parameters, path: &Path, tied: Option<(&str, &str)>) -> Result<()> {
     let mut tensors = read_tensors(path)?;
     let file = path.display().to_string();
+    if let Some((second, name)) = tied
+        && let Some(values) = tensors.remove(second)
+        && tensors.get(name).is_some_and(|first| *first != values)
+    {
+        let message = format!("tensors `{second}` and `{name}` differ, and config.json says that they are tied");
+        return Err(Error::data(&file, message));
+    }
     let mut loaded = Vec::new();
     for name in parameters.names() {
         let tensor = parameters.tensor(name).ok_or_else(|| Error::data(&file, format!("`{name}` has no place")))?;

@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::shapes::{Bucket, Grid, Shape};
+use super::shapes::{BatchSize, Bucket, Grid, Shape};
 use super::{BOS, EOS, Example, PAD};
 use crate::{Error, Result};
 
@@ -68,24 +68,24 @@ pub struct Waste {
 #[derive(Debug, Clone)]
 pub struct Buckets {
     examples: Vec<Example>,
-    rows: usize,
+    size: BatchSize,
     buckets: Vec<Bucket>,
 }
 
 impl Buckets {
-    /// Sorts `examples` into buckets for batches of exactly `batch_rows` rows; S and T are multiples of `width`.
+    /// Sorts `examples` into buckets for batches of exactly `size`, filler included; S and T are multiples of `width`.
     ///
     /// It starts from one bucket and cuts, again and again, the bucket and the length (of source or target) where the
     /// cut saves most padded positions, filler rows counted; each bucket's shape is the least that holds its members.
     ///
     /// # Errors
-    /// [`Error::Data`] without examples, rows or width.
-    pub fn new(examples: impl Into<Vec<Example>>, batch_rows: usize, width: usize) -> Result<Self> {
+    /// [`Error::Data`] without examples, size or width.
+    pub fn new(examples: impl Into<Vec<Example>>, size: BatchSize, width: usize) -> Result<Self> {
         let examples = examples.into();
-        check(&examples, batch_rows, width)?;
+        check(&examples, size, width)?;
         let all = examples.iter().map(Shape::of).enumerate().collect();
-        let buckets = Grid { rows: batch_rows, width }.cut(all);
-        Ok(Self { examples, rows: batch_rows, buckets })
+        let buckets = Grid { size, width }.cut(all);
+        Ok(Self { examples, size, buckets })
     }
 
     /// As [`Buckets::new`], but in the shapes of `like` wherever they hold an example, so that its compiled Programs
@@ -95,7 +95,7 @@ impl Buckets {
     /// [`Error::Data`] without examples or width.
     pub fn like(like: &Self, examples: impl Into<Vec<Example>>, width: usize) -> Result<Self> {
         let examples = examples.into();
-        check(&examples, like.rows, width)?;
+        check(&examples, like.size, width)?;
         let mut buckets: Vec<Bucket> =
             like.buckets.iter().map(|bucket| Bucket { shape: bucket.shape, members: Vec::new() }).collect();
         // The first that fits is then the cheapest that fits.
@@ -107,12 +107,12 @@ impl Buckets {
                 None => longer.push((index, shape)),
             }
         }
-        let grid = Grid { rows: like.rows, width };
+        let grid = Grid { size: like.size, width };
         if !longer.is_empty() {
             buckets.extend(grid.cut(longer));
         }
         grid.settle(&mut buckets);
-        Ok(Self { examples, rows: like.rows, buckets })
+        Ok(Self { examples, size: like.size, buckets })
     }
 
     /// The examples, in the order they were given.
@@ -132,7 +132,7 @@ impl Buckets {
     pub fn waste(&self) -> Waste {
         let (mut source_all, mut target_all) = (0, 0);
         for bucket in &self.buckets {
-            let rows = bucket.members.len().div_ceil(self.rows) * self.rows;
+            let rows = bucket.members.len().next_multiple_of(self.size.rows(bucket.shape));
             source_all += rows * bucket.shape.source;
             target_all += rows * bucket.shape.target;
         }
@@ -172,13 +172,15 @@ impl Buckets {
 
     /// Cuts the members of a bucket into batches.
     fn plan(&self, shape: Shape, members: &[usize], plans: &mut Vec<BatchPlan>) {
-        plans.extend(members.chunks(self.rows).map(|examples| BatchPlan { shape, examples: examples.to_vec() }));
+        plans.extend(
+            members.chunks(self.size.rows(shape)).map(|examples| BatchPlan { shape, examples: examples.to_vec() }),
+        );
     }
 
-    /// The token ids of a plan. It has exactly `batch_rows` rows; those without an example are all [`PAD`] and have
+    /// The token ids of a plan. It has as many rows as every batch of its shape; those without an example are all [`PAD`] and have
     /// length 0. A row of a plan that other buckets made, and that does not fit here, is left as filler.
     pub fn batch(&self, plan: &BatchPlan) -> Batch {
-        let (rows, source_steps, target_steps) = (self.rows, plan.shape.source, plan.shape.target);
+        let (rows, source_steps, target_steps) = (self.size.rows(plan.shape), plan.shape.source, plan.shape.target);
         let mut batch = Batch {
             rows,
             source_steps,
@@ -218,18 +220,24 @@ impl Buckets {
 }
 
 /// What every constructor asks of its arguments.
-fn check(examples: &[Example], batch_rows: usize, width: usize) -> Result<()> {
+fn check(examples: &[Example], size: BatchSize, width: usize) -> Result<()> {
     let longest = examples.iter().map(|example| Shape::of(example).steps()).max().unwrap_or(0);
     // Shaders count positions in u32. Rounding to the width at most adds the width to each side.
-    let positions = width.checked_mul(2).and_then(|more| more.checked_add(longest)?.checked_mul(batch_rows));
+    let row = width.checked_mul(2).and_then(|more| more.checked_add(longest));
+    let (positions, count, unit) = match size {
+        BatchSize::Sentences(rows) => (row.and_then(|row| row.checked_mul(rows)), rows, "rows"),
+        BatchSize::Tokens(tokens) => (row.and_then(|row| tokens.checked_mul(2)?.checked_add(row)), tokens, "tokens"),
+    };
     let wrong = if examples.is_empty() {
         "there are no examples; give at least one".to_owned()
-    } else if batch_rows == 0 {
-        "a batch of 0 rows holds nothing; use 1 or more".to_owned()
+    } else if count == 0 {
+        format!("a batch of 0 {unit} holds nothing; use 1 or more")
     } else if width == 0 {
         "lengths cannot be multiples of 0; use a width of 1 or more".to_owned()
-    } else if positions.and_then(|count| u32::try_from(count).ok()).is_none() {
-        format!("{batch_rows} rows of up to {longest} tokens pass 2^32 positions; use fewer rows or shorter texts")
+    } else if positions.and_then(|positions| u32::try_from(positions).ok()).is_none() {
+        format!(
+            "batches of {count} {unit} with up to {longest} in a row pass 2^32 positions; use fewer, or shorter texts"
+        )
     } else {
         return Ok(());
     };

@@ -22,7 +22,7 @@ pub mod vocabulary;
 pub use batch::{Batch, BatchPlan, Buckets};
 pub use corpus::{Example, Pair, encode_pairs, read_tsv};
 pub use metrics::{Scores, score};
-pub use shapes::MAX_SHAPES;
+pub use shapes::{BatchSize, MAX_SHAPES};
 pub use tasks::{Task, TaskData};
 pub use tokenizer::Tokenizer;
 pub use vocabulary::TokenUnit;

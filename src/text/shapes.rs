@@ -1,10 +1,40 @@
 //! Which few shapes hold a corpus with little padding.
 
+use serde::{Deserialize, Serialize};
+
 use super::Example;
 
 /// The most shapes that one [`Buckets::new`](super::Buckets::new) makes. Every shape is a compiled Program, so they
 /// are few.
 pub const MAX_SHAPES: usize = 12;
+
+/// How large a batch is. All batches of one shape have the same number of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchSize {
+    /// So many sentence pairs, whatever their length.
+    Sentences(usize),
+    /// As many pairs as have at most so many positions on either side, padding included: the larger of rows times S and rows
+    /// times T. One pair that is longer makes a batch alone.
+    Tokens(usize),
+}
+
+/// Rows are a multiple of this where there are more: kernels work on tiles of rows.
+const TILE: usize = 8;
+
+impl BatchSize {
+    /// Rows of a batch of this shape.
+    pub(super) fn rows(self, shape: Shape) -> usize {
+        match self {
+            Self::Sentences(rows) => rows,
+            Self::Tokens(most) => match most / shape.source.max(shape.target).max(1) {
+                0 => 1,
+                rows if rows < TILE => rows,
+                rows => rows / TILE * TILE,
+            },
+        }
+    }
+}
 
 /// How many steps a source and a target take, `<eos>` included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -42,9 +72,9 @@ pub(super) struct Bucket {
     pub members: Vec<usize>,
 }
 
-/// What decides the price of a bucket: rows of a batch, and what S and T are multiples of.
+/// What decides the price of a bucket: the size of a batch, and what S and T are multiples of.
 pub(super) struct Grid {
-    pub rows: usize,
+    pub size: BatchSize,
     pub width: usize,
 }
 
@@ -89,8 +119,11 @@ impl Grid {
         // shape comes after it.
         for at in 0..buckets.len() {
             let Some((bucket, larger)) = buckets.get_mut(at..).and_then(<[Bucket]>::split_first_mut) else { break };
-            let over = bucket.members.len() % self.rows;
-            let room = |other: &Bucket| (self.rows - other.members.len() % self.rows) % self.rows;
+            let over = bucket.members.len() % self.size.rows(bucket.shape);
+            let room = |other: &Bucket| {
+                let rows = self.size.rows(other.shape);
+                (rows - other.members.len() % rows) % rows
+            };
             let home = larger.iter_mut().filter(|other| bucket.shape.fits(other.shape) && room(other) >= over);
             if let Some(home) = home.min_by_key(|other| other.shape.steps()) {
                 home.members.extend(bucket.members.drain(bucket.members.len() - over..));
@@ -129,7 +162,7 @@ impl Grid {
 
     /// The positions that `count` examples take in this shape, filler rows included.
     fn price(&self, count: usize, shape: Shape) -> usize {
-        count.div_ceil(self.rows) * self.rows * shape.steps()
+        count.next_multiple_of(self.size.rows(shape)) * shape.steps()
     }
 
     /// Both sides rounded up to the width.

@@ -8,7 +8,7 @@ use super::{Decay, Progress, Schedule};
 use crate::{
     Error, Result,
     model::Readout,
-    text::{Pair, Task, TokenUnit, read_tsv},
+    text::{BatchSize, Pair, Task, TokenUnit, read_tsv},
 };
 
 /// Where sentence pairs come from.
@@ -79,6 +79,9 @@ pub struct TrainOptions {
     pub max_length: usize,
     /// Sentence pairs per batch.
     pub batch: usize,
+    /// Tokens of either side per batch, padding included, if that decides in place of `batch`: [`BatchSize::Tokens`].
+    #[serde(default)]
+    pub batch_tokens: Option<usize>,
     /// Batches that make one step together; an epoch's last step makes do with what is left.
     #[serde(default = "alone")]
     pub accumulate: usize,
@@ -105,6 +108,9 @@ pub struct TrainOptions {
     pub hidden: usize,
     /// The kind of readout.
     pub readout: Readout,
+    /// Whether the output layer's weight is the table of embedded target words; the readout then has their size.
+    #[serde(default)]
+    pub tie_embeddings: bool,
     /// Layers of the encoder.
     pub layers: usize,
     /// Decides first values, order of the data and dropout.
@@ -130,6 +136,7 @@ impl TrainOptions {
             max_vocabulary: None,
             max_length: 100,
             batch: 128,
+            batch_tokens: None,
             accumulate: alone(),
             learning_rate: if task { 2e-3 } else { 1e-3 },
             schedule: Schedule::default(),
@@ -141,6 +148,7 @@ impl TrainOptions {
             embedding: if task { 64 } else { 128 },
             hidden: if task { 128 } else { 256 },
             readout: Readout::Tanh,
+            tie_embeddings: false,
             layers: 1,
             seed: 1,
             validate_every: None,
@@ -153,8 +161,10 @@ impl TrainOptions {
     /// [`Error::Data`] naming the option.
     pub fn check(&self) -> Result<()> {
         let wrong = |option: &str, message: String| Err(Error::data(option, message));
-        if self.batch == 0 {
-            return wrong("--batch", "must be at least 1".into());
+        for (option, size) in [("--batch", self.batch), ("--batch-tokens", self.batch_tokens.unwrap_or(1))] {
+            if size == 0 {
+                return wrong(option, "must be at least 1".into());
+            }
         }
         if !(1..=u32::MAX as usize).contains(&self.accumulate) {
             return wrong("--accumulate", format!("{} is not a number of batches", self.accumulate));
@@ -182,6 +192,10 @@ impl TrainOptions {
                 return wrong(option, "must be at least 1".into());
             }
         }
+        if self.tie_embeddings && self.readout == Readout::None {
+            let message = "needs --readout tanh: without a readout the output layer reads more than a word has";
+            return wrong("--tie-embeddings", message.into());
+        }
         if matches!(self.schedule.decay, Decay::Linear { epochs: 0 } | Decay::Cosine { epochs: 0 }) {
             return wrong("--decay", "ends after no epoch at all; it takes at least 1".into());
         }
@@ -192,6 +206,11 @@ impl TrainOptions {
             return wrong("--validate-every", "must be at least 1".into());
         }
         Ok(())
+    }
+
+    /// How large a batch is.
+    pub fn batch_size(&self) -> BatchSize {
+        self.batch_tokens.map_or(BatchSize::Sentences(self.batch), BatchSize::Tokens)
     }
 
     /// The name of the data, for messages and folders.

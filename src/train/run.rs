@@ -119,13 +119,14 @@ impl<'a> Run<'a> {
             encode_pairs(&path.display().to_string(), &valid, &source, &target, options.max_length)?;
         }
         // Multiples of two cost little padding and keep the kernels' 16-byte paths in most shapes.
-        let buckets = Buckets::new(examples, options.batch, 2)?;
+        let buckets = Buckets::new(examples, options.batch_size(), 2)?;
         let config = Config {
             embedding: options.embedding,
             hidden: options.hidden,
             attention: options.hidden,
             readout: options.readout,
-            readout_size: options.hidden,
+            readout_size: if options.tie_embeddings { options.embedding } else { options.hidden },
+            tie_embeddings: options.tie_embeddings,
             encoder_layers: options.layers,
             dropout: options.dropout,
             max_length: options.max_length,

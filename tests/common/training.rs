@@ -10,7 +10,7 @@ use std::{
 use softalign::{
     Error, Gpu, Result,
     model::{Config, Model, read_tensors},
-    text::{Batch, Buckets, TokenUnit, Tokenizer, encode_pairs, numbers::number_words, read_tsv},
+    text::{Batch, BatchSize, Buckets, TokenUnit, Tokenizer, encode_pairs, numbers::number_words, read_tsv},
     train::{Budget, Data, Optimizer, Outcome, TrainOptions, Trainer, train},
 };
 use tempfile::TempDir;
@@ -53,6 +53,11 @@ impl Setting {
 /// So many steps and no other limit.
 pub fn steps(steps: u64) -> Budget {
     Budget { steps: Some(steps), ..Budget::default() }
+}
+
+/// So many epochs and no other limit.
+pub fn epochs(epochs: u64) -> Budget {
+    Budget { epochs: Some(epochs), ..Budget::default() }
 }
 
 /// Trains to its end.
@@ -108,7 +113,7 @@ pub fn tiny(gpu: &Gpu, setting: &Setting, rows: usize) -> Tiny {
     let source = Tokenizer::train(&TokenUnit::Chars, pairs.iter().map(|pair| pair.source.as_str()), None).unwrap();
     let target = Tokenizer::train(&TokenUnit::Words, pairs.iter().map(|pair| pair.target.as_str()), None).unwrap();
     let examples = encode_pairs("numbers", &pairs, &source, &target, 8).unwrap();
-    let buckets = Buckets::new(examples, rows, 2).unwrap();
+    let buckets = Buckets::new(examples, BatchSize::Sentences(rows), 2).unwrap();
     let config = Config {
         embedding: 8,
         hidden: 16,
