@@ -1,14 +1,28 @@
 // y = x / (1 - rate) where the element's random bits reach the threshold, else 0. The backward pass is the same on d_y.
+// ROWS: the elements of a row share their bits. SEQUENCES: so do those of x [B, T, E] that differ in t alone.
 #import linear
 #import random
 #import step
 
-struct Params { elements: u32, operation: u32, threshold: u32, scale: f32 }
+struct Params {
+    elements: u32, operation: u32, threshold: u32, scale: f32,
+    width: u32, span: u32,          // E, T * E
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> x: array<vec4f>;            // [N]
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;      // [N]
+
+#ifdef ROWS
+fn draw(element: u32) -> u32 { return element / params.width; }
+#else
+#ifdef SEQUENCES
+fn draw(element: u32) -> u32 { return element / params.span * params.width + element % params.width; }
+#else
+fn draw(element: u32) -> u32 { return element; }
+#endif
+#endif
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -20,10 +34,10 @@ fn main(
     if (i >= (params.elements + 3u) / 4u) { return; }
     let at = 4u * i;
     let bits = vec4u(
-        random_bits(step.seed, step.step, params.operation, at),
-        random_bits(step.seed, step.step, params.operation, at + 1u),
-        random_bits(step.seed, step.step, params.operation, at + 2u),
-        random_bits(step.seed, step.step, params.operation, at + 3u));
+        random_bits(step.seed, step.step, params.operation, draw(at)),
+        random_bits(step.seed, step.step, params.operation, draw(at + 1u)),
+        random_bits(step.seed, step.step, params.operation, draw(at + 2u)),
+        random_bits(step.seed, step.step, params.operation, draw(at + 3u)));
     let kept = bits >= vec4u(params.threshold);
     y[i] = inside4(i, params.elements, select(vec4f(), params.scale * x[i], kept));
 }

@@ -5,6 +5,8 @@
 //     n = tanh(gi_n + r * (W_hn h + b_hn))   h' = (1 - z) * n + z * h
 //
 // A row that is past its length keeps its state and puts out 0.
+// DROPOUT: what enters the recurrent product is the state's product with a mask that is the same at all steps; what z weights
+// is the state. The mask, and the product with it that the next step will read, lie among the states.
 // ATTENDED: the input has a second part, the context, that differs from step to step: gi gains W_ic context, where W_ic are
 // the last columns of weight_ih. The context lies beside the output, in the same tensor. Every row runs on.
 // SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of the state, and the subgroup
@@ -23,6 +25,8 @@ struct Params {
     masked: u32, time: u32,                 // a row is valid while time < its length
     context: u32, context_offset: u32,      // V; rows y_stride apart
     weight_offset: u32, weight_stride: u32, // of weight_ih
+    recurrent_offset: u32,                  // of what enters the recurrent product
+    mask_offset: u32, dropped_offset: u32,  // of the mask, and of its product with the state after
 }
 
 #ifdef VECTOR
@@ -138,9 +142,9 @@ fn transpose(x: array<vec4f, 4>) -> array<vec4f, 4> {
         vec4f(x[0].w, x[1].w, x[2].w, x[3].w));
 }
 
-// Elements k..k+3 (zero past H) of a row's state (clamped).
+// Elements k..k+3 (zero past H) of a row (clamped) of what enters the recurrent product.
 fn part_of_state(row: u32, k: u32) -> vec4f {
-    let start = params.from_offset + min(row, params.rows - 1u) * params.hidden;
+    let start = params.recurrent_offset + min(row, params.rows - 1u) * params.hidden;
     return load_state(start + k, start + params.hidden);
 }
 
@@ -226,6 +230,11 @@ fn finish(row: u32, column: u32) {
 #endif
     let to = params.to_offset + row * h;
     store_state(to + column, to + h, next);
+#ifdef DROPOUT
+    let mask = params.mask_offset + row * h;
+    let dropped = params.dropped_offset + row * h;
+    store_state(dropped + column, dropped + h, next * load_state(mask + column, mask + h));
+#endif
     let out = params.y_offset + row * params.y_stride;
     store_y(out + column, out + h, output);
     for (var i = 0u; i < 4u; i++) {

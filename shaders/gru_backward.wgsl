@@ -9,6 +9,8 @@
 //     d_gi = [d_r, d_z, d_n]                      d_gh = [d_r, d_z, d_n * r]
 //
 // In a row that is past its length the gates have no gradient and d goes on unchanged.
+// DROPOUT: the products had the state's product with a mask, so what comes through them meets the mask, which lies among the
+// states.
 // SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of d_recurrent, and the subgroup
 // passes it round. Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
 // VECTOR: all sizes, offsets and strides are multiples of 4.
@@ -22,6 +24,7 @@ struct Params {
     state_offset: u32, gates_offset: u32, carry_offset: u32,
     has_carry: u32,
     masked: u32, time: u32,                 // a row is valid while time < its length
+    mask_offset: u32,
 }
 
 #ifdef VECTOR
@@ -119,7 +122,12 @@ fn stage(row: u32, column: u32, sum: vec4f) {
     let at = params.carry_offset + row * params.hidden;
     let end = at + params.hidden;
     let carried = select(vec4f(), load_carry(at + column, end), vec4<bool>(params.has_carry != 0u));
+#ifdef DROPOUT
+    let mask = params.mask_offset + row * params.hidden;
+    store_carry(at + column, end, fma(sum, load_state(mask + column, mask + params.hidden), carried));
+#else
     store_carry(at + column, end, sum + carried);
+#endif
 }
 
 // The gates' gradients for four columns of one row, from what is staged.

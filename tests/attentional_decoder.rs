@@ -34,7 +34,7 @@ fn plain(tensor: &Tensor, stride: usize) -> Matrix<'_> {
 fn steps_with_a_beam_lead_where_the_loop_leads() {
     let (batch, beam, steps, keys, word, hidden, size, annotation) = (3, 3, 2, 6, 8, 12, 16, 20);
     for gpu in [common::gpu(), common::portable()] {
-        let decoder = AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation };
+        let decoder = AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation, masked: false };
         let width = decoder.features();
         let words = numbers(gpu, batch * steps * word, 1);
         let state0 = numbers(gpu, batch * hidden, 2);
@@ -63,6 +63,7 @@ fn steps_with_a_beam_lead_where_the_loop_leads() {
                     query_weight: &query_weight,
                     energy: &energy,
                     cell,
+                    mask: None,
                 };
                 let saved = Saved { states: &states, gates: &gates, queries: &queries };
                 let tiles = Tiles::choose(gpu, &decoder);
@@ -133,6 +134,7 @@ struct Tensors {
     query_weight: Tensor,
     energy: Tensor,
     cell: [Tensor; 4],
+    mask: Option<Tensor>,
     features: Tensor,
     weights: Tensor,
     saved: [Tensor; 3],
@@ -143,7 +145,7 @@ struct Tensors {
 
 impl Tensors {
     fn new(gpu: &Gpu, decoder: &AttentionalDecoder, lengths: &[u32]) -> Self {
-        let AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation } = *decoder;
+        let AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation, .. } = *decoder;
         let values = |elements: usize, scale: f32| {
             let values: Vec<f32> = (0..elements).map(|i| ((i * 7919 % 1009) as f32 / 504.5 - 1.0) * scale).collect();
             common::upload(gpu, [elements], &values)
@@ -162,6 +164,7 @@ impl Tensors {
             query_weight: values(query_weight, 0.3),
             energy: values(size, 0.3),
             cell: cell.map(|elements| values(elements, 0.2)),
+            mask: decoder.masked.then(|| values(batch * hidden, 1.0)),
             features: common::poisoned(gpu, batch * steps * decoder.features()),
             weights: common::poisoned(gpu, batch * steps * keys),
             saved: [decoder.states_shape(), decoder.gates_shape(), decoder.queries_shape()]
@@ -184,6 +187,7 @@ impl Tensors {
             query_weight,
             energy,
             cell: weights(&self.cell),
+            mask: self.mask.as_ref(),
         }
     }
 
@@ -242,11 +246,12 @@ fn run(gpu: &Gpu, decoder: &AttentionalDecoder, lengths: &[u32]) -> Vec<Vec<u32>
 }
 
 const DECODER: AttentionalDecoder =
-    AttentionalDecoder { batch: 3, steps: 4, keys: 19, word: 8, hidden: 20, size: 12, annotation: 24 };
+    AttentionalDecoder { batch: 3, steps: 4, keys: 19, word: 8, hidden: 20, size: 12, annotation: 24, masked: false };
 
 #[test]
 fn repeats_its_bits() {
-    let odd = AttentionalDecoder { batch: 2, steps: 3, keys: 5, word: 3, hidden: 7, size: 5, annotation: 9 };
+    let odd =
+        AttentionalDecoder { batch: 2, steps: 3, keys: 5, word: 3, hidden: 7, size: 5, annotation: 9, masked: true };
     for gpu in [common::gpu(), common::portable()] {
         for (decoder, lengths) in [(DECODER, &[19, 1, 0][..]), (odd, &[4, 5])] {
             let first = run(gpu, &decoder, lengths);
@@ -270,6 +275,7 @@ fn refuses_wrong_shapes() {
         AttentionalDecoder { size: 13, ..DECODER },
         AttentionalDecoder { annotation: 25, ..DECODER },
         AttentionalDecoder { steps: 0, ..DECODER },
+        AttentionalDecoder { masked: true, ..DECODER },
     ];
     for decoder in larger {
         let mut recorder = Recorder::new(gpu, "test");

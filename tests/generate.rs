@@ -113,7 +113,7 @@ impl Reference {
             let input = x.len() / length;
             let gru = Gru { batch: 1, steps: length, input, hidden, directions: 2 };
             let weights = ["", "_reverse"].map(|way| self.cell("encoder.gru", &format!("_l{layer}{way}")));
-            let outputs = gru.forward(&x, &vec![0.0; 2 * hidden], &[length as u32], &weights);
+            let outputs = gru.forward(&x, &vec![0.0; 2 * hidden], &[length as u32], &weights, None);
             (x, last) = (outputs.y, outputs.hn);
         }
         let state = self.linear("bridge", &last[hidden..], hidden, Activation::Tanh);
@@ -145,6 +145,7 @@ impl Reference {
             query_weight: self.get("attention.query.weight"),
             energy: self.get("attention.energy.weight"),
             cell: &self.cell("decoder.cell", ""),
+            mask: None,
         });
         let size = 3 * hidden + embedding;
         let mut features = outputs.features[(fed.len() - 1) * size..].to_vec();

@@ -270,7 +270,7 @@ fn words_by_token_are_words_by_row() {
         let cell = |p: &[Value]| GruWeights { weight_ih: p[0], weight_hh: p[1], bias_ih: p[2], bias_hh: p[3] };
         let words = graph.embedding(p[0], tokens).unwrap();
         let x = if by_token { GruInput::Tokens { table: p[0], tokens } } else { GruInput::Rows(words) };
-        let (annotation, last) = graph.gru(x, p[11], lengths, &[cell(&p[1..5])]).unwrap();
+        let (annotation, last) = graph.gru(x, p[11], lengths, &[cell(&p[1..5])], None).unwrap();
         let inputs = DecoderInputs {
             words,
             state0: graph.select(last, 0).unwrap(),
@@ -280,6 +280,7 @@ fn words_by_token_are_words_by_row() {
             query_weight: p[5],
             energy: p[6],
             cell: cell(&p[7..11]),
+            mask: None,
         };
         let outputs = if by_token {
             graph.attentional_decoder_of_tokens(&inputs, p[0], tokens).unwrap()

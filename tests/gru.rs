@@ -13,11 +13,13 @@ fn agrees_with_the_reference() {
     common::validate("gru", 20);
 }
 
-/// y and hn of a layer whose weights all are `weight`, from inputs and states that all are `value`.
+/// y and hn of a layer whose weights all are `weight`, from inputs and states that all are `value`, under a mask of ones if it
+/// has one.
 fn run(gpu: &Gpu, gru: Gru, weight: f32, value: f32, lengths: &[u32]) -> [Vec<u32>; 2] {
-    let Gru { batch, steps, input, hidden, directions } = gru;
+    let Gru { batch, steps, input, hidden, directions, masked } = gru;
     let same = |elements: usize, value: f32| common::upload(gpu, [elements], &vec![value; elements]);
     let (x, h0) = (same(batch * steps * input, value), same(directions * batch * hidden, value));
+    let mask = masked.then(|| same(directions * batch * hidden, 1.0));
     let lengths = common::upload_u32(gpu, [batch], lengths);
     let (weight_ih, weight_hh) = (same(3 * hidden * input, weight), same(3 * hidden * hidden, weight));
     let (bias_ih, bias_hh) = (same(3 * hidden, weight), same(3 * hidden, weight));
@@ -30,7 +32,7 @@ fn run(gpu: &Gpu, gru: Gru, weight: f32, value: f32, lengths: &[u32]) -> [Vec<u3
     let scratch = common::poisoned(gpu, gru.scratch());
     common::run(gpu, |recorder| {
         let tile = Tile::choose(gpu, batch);
-        let inputs = Inputs { x: Input::Rows(&x), h0: &h0, lengths: &lengths, weights: &weights };
+        let inputs = Inputs { x: Input::Rows(&x), h0: &h0, lengths: &lengths, weights: &weights, mask: mask.as_ref() };
         let saved = Saved { states: &states, gates: &gates };
         gru.record(recorder, tile, &inputs, &Outputs { y: &y, hn: &hn }, &saved, &scratch)
     });
@@ -39,7 +41,7 @@ fn run(gpu: &Gpu, gru: Gru, weight: f32, value: f32, lengths: &[u32]) -> [Vec<u3
 
 #[test]
 fn gates_that_saturate_stay_finite() {
-    let gru = Gru { batch: 2, steps: 3, input: 5, hidden: 8, directions: 2 };
+    let gru = Gru { batch: 2, steps: 3, input: 5, hidden: 8, directions: 2, masked: false };
     for (weight, value) in [(1e4, 1e4), (-1e4, 1e4), (1e15, -1e15)] {
         for gpu in [common::gpu(), common::portable()] {
             let [y, hn] = run(gpu, gru, weight, value, &[3, 1]);
@@ -50,7 +52,7 @@ fn gates_that_saturate_stay_finite() {
 
 #[test]
 fn rows_of_length_zero_keep_their_state_and_the_same_bits_come_twice() {
-    let gru = Gru { batch: 9, steps: 5, input: 7, hidden: 36, directions: 2 };
+    let gru = Gru { batch: 9, steps: 5, input: 7, hidden: 36, directions: 2, masked: false };
     let lengths = [0, 5, 0, 1, 2, 3, 4, 5, 0];
     let first = run(common::gpu(), gru, 0.1, 0.5, &lengths);
     assert_eq!(first, run(common::gpu(), gru, 0.1, 0.5, &lengths));
@@ -63,14 +65,26 @@ fn rows_of_length_zero_keep_their_state_and_the_same_bits_come_twice() {
 }
 
 #[test]
+fn a_mask_of_ones_changes_no_bit() {
+    for hidden in [36, 7] {
+        let gru = Gru { batch: 9, steps: 5, input: 7, hidden, directions: 2, masked: false };
+        for gpu in [common::gpu(), common::portable()] {
+            let lengths = [0, 5, 0, 1, 2, 3, 4, 5, 0];
+            let run = |masked| run(gpu, Gru { masked, ..gru }, 0.1, 0.5, &lengths);
+            assert_eq!(run(false), run(true));
+        }
+    }
+}
+
+#[test]
 fn refuses_wrong_shapes() {
     let gpu = common::gpu();
     let small = common::poisoned(gpu, 3);
     let weights = [Weights { weight_ih: &small, weight_hh: &small, bias_ih: &small, bias_hh: &small }];
     let mut recorder = Recorder::new(gpu, "test");
     for (batch, directions) in [(1, 1), (0, 1), (3, 0), (3, 3)] {
-        let gru = Gru { batch, steps: 2, input: 1, hidden: 1, directions };
-        let inputs = Inputs { x: Input::Rows(&small), h0: &small, lengths: &small, weights: &weights };
+        let gru = Gru { batch, steps: 2, input: 1, hidden: 1, directions, masked: false };
+        let inputs = Inputs { x: Input::Rows(&small), h0: &small, lengths: &small, weights: &weights, mask: None };
         let outputs = Outputs { y: &small, hn: &small };
         let saved = Saved { states: &small, gates: &small };
         let tile = Tile::choose(gpu, 1);

@@ -7,7 +7,7 @@ use softalign::{
     Gpu, GpuOptions,
     gpu::Counters,
     graph::Parameters,
-    model::{Config, Model, Readout, StoredTensor, write_tensors},
+    model::{Config, Model, Readout, Regularisation, StoredTensor, write_tensors},
     reference::adam::average,
     text::{Batch, BatchPlan},
     train::{Optimizer, Part, TrainOptions, Trainer, train},
@@ -32,10 +32,14 @@ fn joined(a: &Batch, b: &Batch) -> Batch {
     }
 }
 
+fn smoothed() -> Regularisation {
+    Regularisation { label_smoothing: 0.1, ..Regularisation::default() }
+}
+
 /// The tiny model's trainer, with another optimiser.
 fn trainer(gpu: &Gpu, setting: &Setting, optimizer: Optimizer) -> Trainer {
     let model = tiny(gpu, setting, 8).model;
-    Trainer::new(gpu, &model.network, &model.parameters, optimizer, 0.1).unwrap()
+    Trainer::new(gpu, &model.network, &model.parameters, optimizer, smoothed()).unwrap()
 }
 
 const CLIPPED: Optimizer = Optimizer {
@@ -227,7 +231,7 @@ fn a_tied_table_has_the_gradients_of_both_its_uses() {
         gpu.write(&untied.parameters.tensor(name).unwrap(), &values).unwrap();
     }
     let [tied, untied] = [&tied, &untied].map(|model| {
-        let mut trainer = Trainer::new(gpu, &model.network, &model.parameters, CLIPPED, 0.1).unwrap();
+        let mut trainer = Trainer::new(gpu, &model.network, &model.parameters, CLIPPED, smoothed()).unwrap();
         trainer.step(&batch, 1, 1, 1e-3).unwrap();
         trainer
     });

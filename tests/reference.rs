@@ -9,7 +9,7 @@ use softalign::reference::attentional_decoder::{AttentionalDecoder, DecoderInput
 use softalign::reference::beam_search::{BeamStep, Selection};
 use softalign::reference::cross_entropy::CrossEntropy;
 use softalign::reference::dot_product_attention::{DotProductAttention, DotProductInputs};
-use softalign::reference::dropout::{Dropout, pcg};
+use softalign::reference::dropout::{Draw, Dropout, pcg};
 use softalign::reference::embedding::Embedding;
 use softalign::reference::gru::{Gru, GruWeights};
 use softalign::reference::matmul::{Activation, Matmul};
@@ -258,7 +258,7 @@ fn gru_gradients() {
     let mut random = Random::new(6);
     let cases = [(1, 1, 1, 1, [1].as_slice()), (3, 5, 2, 3, &[5, 1, 0]), (2, 3, 5, 1, &[2, 3]), (2, 4, 1, 5, &[0, 4])];
     for (batch, steps, input, hidden, lengths) in cases {
-        for directions in [1, 2] {
+        for (directions, masked) in [(1, false), (2, false), (1, true), (2, true)] {
             let gru = Gru { batch, steps, input, hidden, directions };
             let mut inputs = vec![random.tensor(&[batch, steps, input]), random.tensor(&[directions, batch, hidden])];
             for _ in 0..directions {
@@ -267,9 +267,11 @@ fn gru_gradients() {
             }
             let up_y = random.tensor(&[batch, steps, directions, hidden]);
             let up_hn = random.tensor(&[directions, batch, hidden]);
-            let found = gru.backward(&inputs[0], &inputs[1], lengths, &gru_weights(&inputs[2..]), &up_y, &up_hn);
+            let mask = masked.then(|| random.tensor(&[directions, batch, hidden]));
+            let (mask, weights) = (mask.as_deref(), gru_weights(&inputs[2..]));
+            let found = gru.backward(&inputs[0], &inputs[1], lengths, &weights, mask, &up_y, &up_hn);
             let objective = |x: &[Vec<f64>]| {
-                let outputs = gru.forward(&x[0], &x[1], lengths, &gru_weights(&x[2..]));
+                let outputs = gru.forward(&x[0], &x[1], lengths, &gru_weights(&x[2..]), mask);
                 dot(&outputs.y, &up_y) + dot(&outputs.hn, &up_hn)
             };
             let mut gradients = vec![("x", found.x.as_slice()), ("h0", &found.h0)];
@@ -307,12 +309,12 @@ fn gru_rows_are_packed() {
     let gru = Gru { batch: 2, steps: 5, input, hidden, directions: 2 };
     let weights = [random.gru(input, hidden), random.gru(input, hidden)];
     let (x, h0) = (random.tensor(&[2, 5, input]), random.tensor(&[2, 2, hidden]));
-    let padded = gru.forward(&x, &h0, &[length as u32, 0], &weights);
+    let padded = gru.forward(&x, &h0, &[length as u32, 0], &weights, None);
 
     // The first row alone, cut to its length, must not differ.
     let cut = Gru { batch: 1, steps: length, ..gru };
     let h0_cut = [&h0[..hidden], &h0[2 * hidden..3 * hidden]].concat();
-    let alone = cut.forward(&x[..length * input], &h0_cut, &[length as u32], &weights);
+    let alone = cut.forward(&x[..length * input], &h0_cut, &[length as u32], &weights, None);
     assert_eq!(padded.y[..length * 2 * hidden], alone.y);
     assert!(padded.y[length * 2 * hidden..].iter().all(|&y| y == 0.0));
     assert_eq!(padded.hn[..hidden], alone.hn[..hidden]);
@@ -323,11 +325,28 @@ fn gru_rows_are_packed() {
     // The second direction is the first one on the reversed row.
     let reversed: Vec<f64> = (0..length).rev().flat_map(|s| x[s * input..][..input].to_vec()).collect();
     let one = Gru { directions: 1, ..cut };
-    let mirrored = one.forward(&reversed, &h0_cut[hidden..], &[length as u32], &weights[1..]);
+    let mirrored = one.forward(&reversed, &h0_cut[hidden..], &[length as u32], &weights[1..], None);
     for s in 0..length {
         let found = &alone.y[(2 * s + 1) * hidden..][..hidden];
         assert_eq!(found, &mirrored.y[(length - 1 - s) * hidden..][..hidden]);
     }
+}
+
+/// A mask of zeros is a recurrent product that is not there; z still weights the state.
+#[test]
+fn a_mask_is_on_what_enters_the_recurrent_product_alone() {
+    let mut random = Random::new(70);
+    let (input, hidden) = (3, 2);
+    let gru = Gru { batch: 2, steps: 4, input, hidden, directions: 1 };
+    let weights = random.gru(input, hidden);
+    let (x, h0) = (random.tensor(&[2, 4, input]), random.tensor(&[1, 2, hidden]));
+    let run = |weights: &GruWeights, mask: Option<&[f64]>| {
+        gru.forward(&x, &h0, &[4, 3], std::slice::from_ref(weights), mask).y
+    };
+    assert_eq!(run(&weights, None), run(&weights, Some(&[1.0; 4])));
+    let without = GruWeights { weight_hh: vec![0.0; 3 * hidden * hidden], ..weights.clone() };
+    assert_eq!(run(&without, None), run(&weights, Some(&[0.0; 4])));
+    assert_ne!(run(&weights, None), run(&weights, Some(&[0.0; 4])));
 }
 
 #[test]
@@ -350,7 +369,12 @@ fn attentional_decoder_gradients() {
             cell.bias_ih,
             cell.bias_hh,
         ];
-        fn view<'a>(x: &'a [Vec<f64>], cell: &'a GruWeights, lengths: &'a [u32]) -> DecoderInputs<'a> {
+        fn view<'a>(
+            x: &'a [Vec<f64>],
+            cell: &'a GruWeights,
+            lengths: &'a [u32],
+            mask: Option<&'a [f64]>,
+        ) -> DecoderInputs<'a> {
             DecoderInputs {
                 words: &x[0],
                 state0: &x[1],
@@ -360,15 +384,17 @@ fn attentional_decoder_gradients() {
                 query_weight: &x[4],
                 energy: &x[5],
                 cell,
+                mask,
             }
         }
         let up_features = random.tensor(&[batch, steps, hidden + annotation + word]);
         let up_weights = random.tensor(&[batch, steps, keys]);
-        for d_weights in [None, Some(up_weights.as_slice())] {
+        let drawn = random.tensor(&[batch, hidden]);
+        for (d_weights, mask) in [(None, None), (Some(up_weights.as_slice()), None), (None, Some(drawn.as_slice()))] {
             let cell = &gru_weights(&inputs[6..])[0];
-            let found = decoder.backward(&view(&inputs, cell, lengths), &up_features, d_weights);
+            let found = decoder.backward(&view(&inputs, cell, lengths, mask), &up_features, d_weights);
             let objective = |x: &[Vec<f64>]| {
-                let outputs = decoder.forward(&view(x, &gru_weights(&x[6..])[0], lengths));
+                let outputs = decoder.forward(&view(x, &gru_weights(&x[6..])[0], lengths, mask));
                 dot(&outputs.features, &up_features) + d_weights.map_or(0.0, |up| dot(&outputs.weights, up))
             };
             let mut gradients = vec![
@@ -472,7 +498,7 @@ fn dropout_gradients_and_statistics() {
     assert_eq!([pcg(0), pcg(1), pcg(u32::MAX)], [129_708_002, 2_831_084_092, 3_861_530_882]);
 
     let mut random = Random::new(13);
-    let dropout = Dropout { rate: 0.3, seed: 1, step: 2, operation: 3 };
+    let dropout = Dropout { rate: 0.3, seed: 1, step: 2, operation: 3, draw: Draw::Element };
     let (x, up) = (random.tensor(&[31]), random.tensor(&[31]));
     let found = dropout.backward(&up);
     check_gradients("dropout", &[x], |x| dot(&dropout.forward(&x[0]), &up), &[("x", &found)]);
@@ -497,6 +523,20 @@ fn dropout_gradients_and_statistics() {
         }
     }
     assert_eq!(mask(Dropout { rate: 0.0, ..dropout }), vec![1.0; n]);
+
+    // [B, T, E] = [n / 20, 4, 5]: what is drawn together stays or goes together, and the rest does not.
+    let (steps, width) = (4, 5);
+    let by_row = mask(Dropout { draw: Draw::Row { width }, ..dropout });
+    assert!(by_row.chunks(width).all(|row| row.iter().all(|y| *y == row[0])));
+    let by_sequence = mask(Dropout { draw: Draw::Sequence { steps, width }, ..dropout });
+    let sequences = || by_sequence.chunks(steps * width);
+    assert!(sequences().all(|sequence| sequence.chunks(width).all(|step| step == &sequence[..width])));
+    for (case, draws) in [("row", by_row.iter().step_by(width)), ("element", by_sequence.iter().step_by(steps * width))]
+    {
+        let (kept, all) = (draws.clone().filter(|y| **y != 0.0).count() as f64, draws.len() as f64);
+        assert!((kept / all - 0.7).abs() < 3.0 * (0.21 / all).sqrt(), "{case}: {kept} of {all}");
+    }
+    assert!(sequences().any(|sequence| sequence[0] != sequence[1]));
 }
 
 #[test]

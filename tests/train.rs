@@ -184,6 +184,8 @@ fn options_that_make_no_run_are_named() {
         ("--weight-decay", TrainOptions { weight_decay: -1.0, ..base() }),
         ("--label-smoothing", TrainOptions { label_smoothing: 1.0, ..base() }),
         ("--dropout", TrainOptions { dropout: 1.0, ..base() }),
+        ("--dropout-state", TrainOptions { dropout_state: -0.1, ..base() }),
+        ("--dropout-words", TrainOptions { dropout_words: f32::NAN, ..base() }),
         ("--hidden", TrainOptions { hidden: 0, ..base() }),
         ("--embedding", TrainOptions { embedding: 0, ..base() }),
         ("--tie-embeddings", TrainOptions { tie_embeddings: true, readout: Readout::None, ..base() }),

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     Gpu, Result,
     graph::Parameters,
-    model::{Config, Readout, Seq2Seq, initial},
+    model::{Config, Readout, Regularisation, Seq2Seq, initial},
     reference::seq2seq,
     text::{BOS, Batch, EOS, PAD},
     train::{Optimizer, Trainer},
@@ -143,6 +143,6 @@ impl ModelSize {
     pub(super) fn trainer(&self, gpu: &Gpu) -> Result<Trainer> {
         let network = Seq2Seq::new(self.config())?;
         let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::default() };
-        Trainer::new(gpu, &network, &self.parameters(gpu)?, optimizer, 0.0)
+        Trainer::new(gpu, &network, &self.parameters(gpu)?, optimizer, Regularisation::default())
     }
 }

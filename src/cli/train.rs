@@ -89,6 +89,15 @@ pub struct Args {
     /// Dropout on embedded words and before the output layer, from 0 to less than 1 [default: 0].
     #[arg(long, value_name = "X")]
     dropout: Option<f32>,
+    /// Let --dropout draw one mask for all steps of a sentence (Gal and Ghahramani 2016).
+    #[arg(long)]
+    variational: bool,
+    /// Dropout on states where they enter the recurrent products, one mask for all steps of a sentence [default: 0].
+    #[arg(long, value_name = "X")]
+    dropout_state: Option<f32>,
+    /// Probability that a whole word, source or target, is not seen [default: 0].
+    #[arg(long, value_name = "X")]
+    dropout_words: Option<f32>,
     /// Size of an embedded word [default: 64 for a task, 128 for files].
     #[arg(long, value_name = "N")]
     embedding: Option<usize>,
@@ -171,6 +180,9 @@ impl Args {
         replace(&mut options.ema, self.ema.map(Some));
         replace(&mut options.label_smoothing, self.label_smoothing);
         replace(&mut options.dropout, self.dropout);
+        options.variational = self.variational;
+        replace(&mut options.dropout_state, self.dropout_state);
+        replace(&mut options.dropout_words, self.dropout_words);
         replace(&mut options.embedding, self.embedding);
         replace(&mut options.hidden, self.hidden);
         replace(&mut options.layers, self.layers);

@@ -29,6 +29,9 @@ pub struct DecoderInputs {
     pub energy: Value,
     /// The GRU cell on `[word; context]`, `weight_ih` `[3H, E + V]`.
     pub cell: GruWeights,
+    /// `[B, H]`: multiplies the state where the query and the gates read it, at every step the same, and has no gradient; as
+    /// [`Graph::gru`]'s.
+    pub mask: Option<Value>,
 }
 
 /// What [`Graph::attentional_decoder`] returns.
@@ -51,9 +54,9 @@ impl Loop {
     /// Inputs that every forward has.
     const INPUTS: usize = 11;
 
-    /// Inputs of the forward, table and tokens included.
+    /// Inputs of the forward, table, tokens and mask included.
     fn inputs(&self) -> usize {
-        Self::INPUTS + if self.vocabulary.is_some() { 2 } else { 0 }
+        Self::INPUTS + if self.vocabulary.is_some() { 2 } else { 0 } + usize::from(self.decoder.masked)
     }
 
     /// Elements of what tokens need besides.
@@ -63,7 +66,7 @@ impl Loop {
     }
 }
 
-/// Inputs: words, state0, key, annotation, lengths, query_weight, energy, four cell weights (table, tokens).
+/// Inputs: words, state0, key, annotation, lengths, query_weight, energy, four cell weights (table, tokens) (mask).
 /// Outputs: features, weights, states, gates, queries, scratch (and three of scratch).
 #[derive(Debug)]
 struct Forward(Loop);
@@ -99,7 +102,7 @@ impl Graph {
 
     fn decoder_loop(&mut self, inputs: &DecoderInputs, named: Option<[Value; 2]>) -> Result<DecoderOutputs> {
         const NAME: &str = "attentional_decoder";
-        let DecoderInputs { words, state0, key, annotation, lengths, query_weight, energy, cell } = *inputs;
+        let DecoderInputs { words, state0, key, annotation, lengths, query_weight, energy, cell, mask } = *inputs;
         let [batch, steps, word] = self.expect(NAME, "words", words, Dtype::F32, [None; 3])?;
         let [_, hidden] = self.expect(NAME, "state0", state0, Dtype::F32, [Some(batch), None])?;
         let [_, keys, size] = self.expect(NAME, "key", key, Dtype::F32, [Some(batch), None, None])?;
@@ -109,7 +112,9 @@ impl Graph {
         self.expect(NAME, "query_weight", query_weight, Dtype::F32, [Some(size), Some(hidden)])?;
         self.expect_vector(NAME, "energy", energy, size)?;
         self.expect_cell(NAME, &cell, word + value_size, hidden)?;
-        let decoder = AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation: value_size };
+        let (annotation_size, masked) = (value_size, mask.is_some());
+        let decoder =
+            AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation: annotation_size, masked };
         let mut from = vec![words, state0, key, annotation, lengths, query_weight, energy];
         from.extend(cell.values());
         let mut vocabulary = None;
@@ -117,6 +122,10 @@ impl Graph {
             vocabulary = Some(self.expect(NAME, "table", table, Dtype::F32, [None, Some(word)])?[0]);
             self.expect(NAME, "tokens", tokens, Dtype::U32, [Some(batch), Some(steps)])?;
             from.extend([table, tokens]);
+        }
+        if let Some(mask) = mask {
+            self.expect(NAME, "mask", mask, Dtype::F32, [Some(batch), Some(hidden)])?;
+            from.push(mask);
         }
         let decoder_loop = Loop { decoder, vocabulary };
         let mut shapes: Vec<Shape> = vec![
@@ -133,7 +142,8 @@ impl Graph {
     }
 }
 
-fn inputs<'a>(tensors: &'a [Tensor], scratch: &'a [Tensor]) -> Inputs<'a> {
+fn inputs<'a>(decoder: &AttentionalDecoder, tensors: &'a [Tensor], scratch: &'a [Tensor]) -> Inputs<'a> {
+    let (tensors, mask) = tensors.split_at(tensors.len() - usize::from(decoder.masked));
     let [words, state0, key, annotation, lengths, query_weight, energy, rest @ ..] = tensors else {
         unreachable!("seven inputs and a cell are pushed")
     };
@@ -142,7 +152,7 @@ fn inputs<'a>(tensors: &'a [Tensor], scratch: &'a [Tensor]) -> Inputs<'a> {
         ([table, tokens], Some(scratch)) => Some(Tokens { table, tokens, scratch }),
         _ => None,
     };
-    Inputs { words, tokens, state0, key, annotation, lengths, query_weight, energy, cell }
+    Inputs { words, tokens, state0, key, annotation, lengths, query_weight, energy, cell, mask: mask.first() }
 }
 
 impl Operation for Forward {
@@ -157,7 +167,8 @@ impl Operation for Forward {
         let decoder = self.0.decoder;
         let tiles = Tiles::choose(recorder.gpu(), &decoder);
         let saved = Saved { states, gates, queries };
-        decoder.record(recorder, &tiles, &inputs(context.inputs, more), features, weights, &saved, scratch)
+        let inputs = inputs(&decoder, context.inputs, more);
+        decoder.record(recorder, &tiles, &inputs, features, weights, &saved, scratch)
     }
 
     fn gradient(
@@ -173,8 +184,9 @@ impl Operation for Forward {
         };
         let mut from = [inputs, &outputs[..5], &[d_features]].concat();
         from.extend(upstream[1]);
-        // Neither lengths nor tokens.
-        let differentiable = |index: &usize| ![4, Loop::INPUTS + 1].contains(index);
+        // Neither lengths nor tokens nor the mask, which may stand in place of a table.
+        let named = if self.0.vocabulary.is_some() { Loop::INPUTS + 1 } else { Loop::INPUTS };
+        let differentiable = |index: &usize| *index != 4 && *index < named;
         let mut shapes: Vec<_> =
             (0..inputs.len()).filter(differentiable).map(|index| graph.shape(inputs[index]).clone()).collect();
         shapes.extend(self.0.decoder.backward_scratch().map(|elements| Shape::from([elements])));
@@ -213,7 +225,7 @@ impl Operation for Backward {
         decoder.record_backward(
             recorder,
             &tiles,
-            &inputs(forward, more),
+            &inputs(&decoder, forward, more),
             &saved,
             features,
             weights,

@@ -1,7 +1,11 @@
 //! Dropout: [`crate::kernels::dropout`] as nodes. Backward is the same mask on the gradient.
 
 use super::{Context, Graph, Operation, Value};
-use crate::{Error, Result, gpu::Recorder, kernels::dropout::Dropout};
+use crate::{
+    Error, Result,
+    gpu::{Dtype, Recorder},
+    kernels::dropout::{Draw, Dropout},
+};
 
 #[derive(Debug)]
 struct Forward(Dropout);
@@ -13,6 +17,29 @@ impl Graph {
     /// # Errors
     /// [`Error::Shape`] if the rate is not in `[0, 1)`.
     pub fn dropout(&mut self, x: Value, rate: f32) -> Result<Value> {
+        self.drop(x, rate, Draw::Element)
+    }
+
+    /// As [`Graph::dropout`] for x `[B, T, E]`, with one mask `[B, E]` for all steps t (variational dropout: Gal and
+    /// Ghahramani 2016, section 4).
+    ///
+    /// # Errors
+    /// As [`Graph::dropout`]; [`Error::Shape`] for x of another number of dimensions.
+    pub fn variational_dropout(&mut self, x: Value, rate: f32) -> Result<Value> {
+        let [_, steps, width] = self.expect("dropout", "x", x, Dtype::F32, [None; 3])?;
+        self.drop(x, rate, Draw::Sequence { steps, width })
+    }
+
+    /// As [`Graph::dropout`], for whole rows of x `[.., E]`, such as embedded words.
+    ///
+    /// # Errors
+    /// As [`Graph::dropout`].
+    pub fn row_dropout(&mut self, x: Value, rate: f32) -> Result<Value> {
+        let width = self.shape(x).last();
+        self.drop(x, rate, Draw::Row { width })
+    }
+
+    fn drop(&mut self, x: Value, rate: f32, draw: Draw) -> Result<Value> {
         if !(0.0..1.0).contains(&rate) {
             return Err(Error::Shape {
                 operation: "dropout",
@@ -27,7 +54,7 @@ impl Graph {
         }
         let shape = self.shape(x).clone();
         let operation = self.nodes.len() as u32;
-        Ok(self.push_one(Forward(Dropout { elements, rate, operation }), &[x], shape))
+        Ok(self.push_one(Forward(Dropout { elements, rate, operation, draw }), &[x], shape))
     }
 }
 

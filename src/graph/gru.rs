@@ -47,6 +47,13 @@ impl From<Value> for GruInput {
     }
 }
 
+/// What follows the inputs that every layer has.
+struct Rest<'a> {
+    cells: &'a [Tensor],
+    mask: Option<&'a Tensor>,
+    tokens: Option<&'a Tensor>,
+}
+
 /// A layer, and the rows V of its table if its inputs are tokens.
 #[derive(Clone, Copy, Debug)]
 struct Layer {
@@ -61,10 +68,21 @@ impl Layer {
         self.vocabulary.map_or(vec![], |vocabulary| token_scratch(batch * steps, vocabulary, hidden))
     }
 
-    /// The kernel's input from `x`, or the table, and what may follow the other inputs: the tokens.
-    fn input<'a>(&self, x: &'a Tensor, tokens: &'a [Tensor], scratch: &'a [Tensor]) -> Input<'a> {
+    /// The number of weights.
+    fn weights(&self) -> usize {
+        4 * self.gru.directions
+    }
+
+    fn rest<'a>(&self, tensors: &'a [Tensor]) -> Rest<'a> {
+        let (cells, more) = tensors.split_at(self.weights());
+        let (mask, tokens) = more.split_at(usize::from(self.gru.masked));
+        Rest { cells, mask: mask.first(), tokens: tokens.first() }
+    }
+
+    /// The kernel's input from `x`, or the table and the tokens.
+    fn input<'a>(&self, x: &'a Tensor, tokens: Option<&'a Tensor>, scratch: &'a [Tensor]) -> Input<'a> {
         match (tokens, scratch.last_chunk()) {
-            ([tokens], Some(scratch)) => Input::Tokens(Tokens { table: x, tokens, scratch }),
+            (Some(tokens), Some(scratch)) => Input::Tokens(Tokens { table: x, tokens, scratch }),
             _ => Input::Rows(x),
         }
     }
@@ -75,12 +93,12 @@ pub(super) fn token_scratch(inputs: usize, vocabulary: usize, hidden: usize) -> 
     Tokens::scratch(inputs, vocabulary, hidden).map(|elements| Shape::from([elements])).to_vec()
 }
 
-/// Inputs: x (or the table), h0, lengths, four weights per direction (and tokens).
+/// Inputs: x (or the table), h0, lengths, four weights per direction (the mask) (and tokens).
 /// Outputs: y, hn, states, gates, scratch (and three of scratch).
 #[derive(Debug)]
 struct Forward(Layer);
 
-/// Inputs: x (or the table), h0, lengths, states, gates, d_y, d_hn, four weights per direction (and tokens).
+/// Inputs: x (or the table), h0, lengths, states, gates, d_y, d_hn, four weights per direction (the mask) (and tokens).
 /// Outputs: d_x (or of the table), d_h0, four weight gradients per direction, four of scratch (and three more).
 #[derive(Debug)]
 struct Backward(Layer);
@@ -90,6 +108,9 @@ impl Graph {
     /// product) in one or two directions: `x` `[B, S, I]` or tokens, `h0` `[D, B, H]`, `lengths` `[B]`. Returns the states
     /// `[B, S, D·H]`, 0 past a row's length, and the last state of each direction `[D, B, H]`.
     ///
+    /// `mask` `[D, B, H]` multiplies the state where it enters the recurrent product, at every step the same, and has no gradient:
+    /// [`Graph::dropout`] of ones makes it variational dropout ([`crate::kernels::gru::Masking`]).
+    ///
     /// # Errors
     /// [`Error::Shape`].
     pub fn gru(
@@ -98,6 +119,7 @@ impl Graph {
         h0: Value,
         lengths: Value,
         weights: &[GruWeights],
+        mask: Option<Value>,
     ) -> Result<(Value, Value)> {
         const NAME: &str = "gru";
         let (x, tokens, vocabulary, [batch, steps, input]) = match x.into() {
@@ -124,8 +146,12 @@ impl Graph {
             self.expect_cell(NAME, weights, input, hidden)?;
             inputs.extend(weights.values());
         }
+        if let Some(mask) = mask {
+            self.expect(NAME, "mask", mask, Dtype::F32, [Some(directions), Some(batch), Some(hidden)])?;
+        }
+        inputs.extend(mask);
         inputs.extend(tokens);
-        let gru = Gru { batch, steps, input, hidden, directions };
+        let gru = Gru { batch, steps, input, hidden, directions, masked: mask.is_some() };
         let layer = Layer { gru, vocabulary };
         let mut shapes: Vec<Shape> = vec![
             [batch, steps, directions * hidden].into(),
@@ -176,8 +202,8 @@ impl Operation for Forward {
         };
         let gru = self.0.gru;
         let tile = Tile::choose(recorder.gpu(), gru.batch);
-        let (cells, tokens) = rest.split_at(4 * gru.directions);
-        let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &weights(cells) };
+        let Rest { cells, mask, tokens } = self.0.rest(rest);
+        let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &weights(cells), mask };
         gru.record(recorder, tile, &inputs, &Outputs { y, hn }, &Saved { states, gates }, scratch)
     }
 
@@ -193,7 +219,7 @@ impl Operation for Forward {
         let (d_y, d_hn) = (upstream_or_zero(0), upstream_or_zero(1));
         let [x, h0, lengths, rest @ ..] = inputs else { unreachable!("three inputs and weights are pushed") };
         let Layer { gru, .. } = self.0;
-        let (weights, tokens) = rest.split_at(4 * gru.directions);
+        let (weights, others) = rest.split_at(self.0.weights());
         let mut from = vec![*x, *h0, *lengths, outputs[2], outputs[3], d_y, d_hn];
         from.extend(rest);
         let mut shapes = vec![graph.shape(*x).clone(), graph.shape(*h0).clone()];
@@ -203,7 +229,7 @@ impl Operation for Forward {
         let gradients = graph.push(Backward(self.0), &from, shapes);
         let mut result = vec![Some(gradients[0]), Some(gradients[1]), None];
         result.extend(gradients[2..2 + weights.len()].iter().copied().map(Some));
-        result.extend(tokens.iter().map(|_| None));
+        result.extend(others.iter().map(|_| None));
         Ok(result)
     }
 }
@@ -219,11 +245,11 @@ impl Operation for Backward {
         };
         let [d_x, d_h0, outputs @ ..] = context.outputs else { unreachable!("gradients and scratch are pushed") };
         let gru = self.0.gru;
-        let (cells, tokens) = rest.split_at(4 * gru.directions);
-        let (d_cells, scratch) = outputs.split_at(4 * gru.directions);
+        let Rest { cells, mask, tokens } = self.0.rest(rest);
+        let (d_cells, scratch) = outputs.split_at(self.0.weights());
         let [a, b, c, d, more @ ..] = scratch else { unreachable!("four of scratch are pushed") };
         let tile = Tile::choose(recorder.gpu(), gru.batch);
-        let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &weights(cells) };
+        let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &weights(cells), mask };
         let gradients = Gradients { y: d_y, hn: d_hn, x: d_x, h0: d_h0, weights: &weights(d_cells) };
         gru.record_backward(recorder, tile, &inputs, &Saved { states, gates }, [a, b, c, d], &gradients)
     }

@@ -4,12 +4,16 @@
 //! What words contribute to the gates is one matmul before the loop, gradients of weights are one each after it. A step is
 //! three dispatches forward (query, attention, cell) and four backward.
 
+mod step;
+
+pub use step::{DecoderStep, StepInputs, StepTensors};
+
 use super::{
     additive_attention::{self, AdditiveAttention},
-    copy::{Copy, expect_matrix},
+    copy::Copy,
     expect::{expect, expect_scratch, expect_setting},
     gate_input::{GateInput, InputGradients},
-    gru::{Cell, CellBackward, CellStep, Context, Input, Tile, Tokens, WeightGradients, Weights},
+    gru::{Cell, CellBackward, Input, StateDropout, Tile, Tokens, WeightGradients, Weights, kept_states},
     matmul::{self, Matmul, Matrix},
     reduction::ColumnSum,
 };
@@ -19,171 +23,6 @@ use crate::{
 };
 
 const NAME: &str = "attentional_decoder";
-
-/// One step for `beam` rows of each sentence, which share the sentence's keys: R = B * beam rows, sentence by sentence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DecoderStep {
-    /// Sentences, B.
-    pub batch: usize,
-    /// Rows per sentence.
-    pub beam: usize,
-    /// Source steps, S, masked ones included.
-    pub keys: usize,
-    /// Size of an embedded word, E.
-    pub word: usize,
-    /// Size of the hidden state, H.
-    pub hidden: usize,
-    /// Size of the projected queries and keys, A.
-    pub size: usize,
-    /// Size of an annotation, V.
-    pub annotation: usize,
-}
-
-/// What every step reads alike.
-#[derive(Clone, Copy, Debug)]
-pub struct StepInputs<'a> {
-    /// `[B, S, A]`, the projected annotations, their bias included.
-    pub key: &'a Tensor,
-    /// `[B, S, V]`, the encoder's outputs.
-    pub annotation: &'a Tensor,
-    /// `[B]`, u32, how many annotations of each sentence are valid.
-    pub lengths: &'a Tensor,
-    /// `[A, H]`, the projection of the state to a query.
-    pub query_weight: &'a Tensor,
-    /// `[A]`, the attention's vector v.
-    pub energy: &'a Tensor,
-    /// The cell on `[word; context]`: `weight_ih` is `[3H, E+V]`.
-    pub cell: Weights<'a>,
-}
-
-/// Where a [`DecoderStep`] finds and leaves what is its own.
-#[derive(Clone, Copy, Debug)]
-pub struct StepTensors<'a> {
-    /// `[R, 3H]`, from [`DecoderStep::record_words`].
-    pub gi: Matrix<'a>,
-    /// States, each `[R, H]`, before and after the step, in one tensor.
-    pub states: &'a Tensor,
-    /// The first element of the states before.
-    pub from: usize,
-    /// The first element of the states after; they must not overlap those before.
-    pub to: usize,
-    /// `[R, A]`, receives the queries.
-    pub queries: Matrix<'a>,
-    /// `[R, H+V]`, receives the new state and its context; the words may stand behind them.
-    pub features: Matrix<'a>,
-    /// `[R, S]`, receives the attention's weights.
-    pub weights: Option<Matrix<'a>>,
-    /// `[R, 4H]`, receives the gates, from element `gates_offset` on.
-    pub gates: &'a Tensor,
-    /// As above.
-    pub gates_offset: usize,
-}
-
-/// One matrix of rows as a batch of `beam` rows for each sentence, which is how the attention counts them.
-fn by_sentence(matrix: Matrix<'_>, beam: usize) -> Matrix<'_> {
-    Matrix { batch_stride: beam * matrix.stride, ..matrix }
-}
-
-impl DecoderStep {
-    fn rows(&self) -> usize {
-        self.batch * self.beam
-    }
-
-    fn attention(&self) -> AdditiveAttention {
-        let Self { batch, beam, keys, size, annotation, .. } = *self;
-        AdditiveAttention { batch, queries: beam, keys, size, value_size: annotation }
-    }
-
-    fn attention_inputs<'a>(&self, inputs: &StepInputs<'a>, queries: Matrix<'a>) -> additive_attention::Inputs<'a> {
-        let StepInputs { key, annotation, lengths, energy, .. } = *inputs;
-        additive_attention::Inputs { query: by_sentence(queries, self.beam), key, energy, value: annotation, lengths }
-    }
-
-    /// What `rows` words contribute to the gates.
-    fn words_product(&self, rows: usize) -> Matmul {
-        Matmul { m: rows, n: 3 * self.hidden, k: self.word, batch: 1, transpose_b: true, ..Matmul::default() }
-    }
-
-    fn query_product(&self) -> Matmul {
-        Matmul { m: self.rows(), n: self.size, k: self.hidden, batch: 1, transpose_b: true, ..Matmul::default() }
-    }
-
-    fn cell(&self) -> Cell {
-        Cell { rows: self.rows(), hidden: self.hidden }
-    }
-
-    /// Operations and bytes of a step, less [`DecoderStep::record_words`].
-    pub fn cost(&self) -> Cost {
-        let mut sum = self.query_product().cost();
-        sum += self.attention().cost();
-        sum += self.cell().cost(self.annotation);
-        sum
-    }
-
-    fn check(&self, inputs: &StepInputs<'_>) -> Result<()> {
-        expect(NAME, "query_weight", inputs.query_weight, &[self.size, self.hidden])?;
-        inputs.cell.expect(NAME, self.word + self.annotation, self.hidden)
-    }
-
-    /// Records what `rows` words, each `[E]`, contribute to the gates: gi, `[rows, 3H]`.
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`] if an argument is not as documented, and what [`Recorder::dispatch`] reports.
-    pub fn record_words(
-        &self,
-        recorder: &mut Recorder,
-        rows: usize,
-        cell: &Weights<'_>,
-        words: Matrix<'_>,
-        gi: Matrix<'_>,
-    ) -> Result<()> {
-        cell.expect(NAME, self.word + self.annotation, self.hidden)?;
-        let tile = matmul::Tile::choose(recorder.gpu(), rows);
-        let weight = view(cell.weight_ih, 0, self.word + self.annotation, 0);
-        self.words_product(rows).record(recorder, tile, words, weight, Some(cell.bias_ih), gi)
-    }
-
-    /// Records the step.
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`] if an argument is not as documented, and what [`Recorder::dispatch`] reports.
-    pub fn record(
-        &self,
-        recorder: &mut Recorder,
-        tiles: &Tiles,
-        inputs: &StepInputs<'_>,
-        tensors: &StepTensors<'_>,
-    ) -> Result<()> {
-        let Self { beam, hidden, annotation, .. } = *self;
-        let StepTensors { gi, states, from, to, queries, features, weights, gates, gates_offset } = *tensors;
-        let rows = self.rows();
-        self.check(inputs)?;
-        expect_matrix(NAME, "features", &features, [1, rows, hidden + annotation])?;
-        let small = matmul::Tile::choose(recorder.gpu(), rows);
-        let (state, query_weight) = (view(states, from, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
-        self.query_product().record(recorder, small, state, query_weight, None, queries)?;
-
-        let attention = self.attention_inputs(inputs, queries);
-        let context = features.offset(hidden);
-        let weights = weights.map(|weights| by_sentence(weights, beam));
-        self.attention().record(recorder, tiles.step_attention, &attention, by_sentence(context, beam), weights)?;
-
-        let step = CellStep {
-            gi,
-            weight_hh: inputs.cell.weight_hh,
-            bias_hh: inputs.cell.bias_hh,
-            states,
-            from,
-            to,
-            y: features,
-            gates,
-            gates_offset,
-            context: Some(Context { weight_ih: inputs.cell.weight_ih, offset: context.offset, size: annotation }),
-            valid: None,
-        };
-        self.cell().record(recorder, tiles.cell, &step)
-    }
-}
 
 /// Sizes of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +41,8 @@ pub struct AttentionalDecoder {
     pub size: usize,
     /// Size of an annotation, V.
     pub annotation: usize,
+    /// Whether there is a mask on the states, [`Inputs::mask`].
+    pub masked: bool,
 }
 
 /// What the loop reads.
@@ -225,6 +66,8 @@ pub struct Inputs<'a> {
     pub energy: &'a Tensor,
     /// The cell; `weight_ih` is `[3H, E + V]`.
     pub cell: Weights<'a>,
+    /// `[B, H]`, what the state is multiplied with where the query and the gates read it, the same at all steps: [`Masking`].
+    pub mask: Option<&'a Tensor>,
 }
 
 impl<'a> Inputs<'a> {
@@ -241,7 +84,8 @@ impl<'a> Inputs<'a> {
 /// What the forward pass leaves to the backward pass, steps slowest.
 #[derive(Clone, Copy, Debug)]
 pub struct Saved<'a> {
-    /// The states before each step and after the last, `[T + 1, B, H]`.
+    /// The states before each step and after the last, `[T + 1, B, H]`; with a mask `[2(T + 1) + 1, B, H]`, their products with
+    /// it behind them, then the mask.
     pub states: &'a Tensor,
     /// r, z, n and W_hn h + b_hn, `[T, B, 4H]`.
     pub gates: &'a Tensor,
@@ -286,7 +130,7 @@ impl AttentionalDecoder {
 
     /// The shape of [`Saved::states`].
     pub fn states_shape(&self) -> [usize; 3] {
-        [self.steps + 1, self.batch, self.hidden]
+        [kept_states(self.steps, self.masked), self.batch, self.hidden]
     }
 
     /// The shape of [`Saved::gates`].
@@ -308,9 +152,10 @@ impl AttentionalDecoder {
     pub fn backward_scratch(&self) -> [usize; BACKWARD_SCRATCH] {
         let rows = self.batch * self.steps;
         let sums = self.gates_sum().scratch().max(self.recurrent_sum().scratch());
+        let one_more = if self.masked { self.batch } else { 0 };
         [
             self.products() * self.hidden,
-            rows * self.products(),
+            (rows + one_more) * self.products(),
             rows * 3 * self.hidden,
             rows * self.annotation,
             rows * self.keys,
@@ -348,6 +193,11 @@ impl AttentionalDecoder {
         Cell { rows: self.batch, hidden: self.hidden }
     }
 
+    fn dropout(&self) -> Option<StateDropout> {
+        let Self { batch, steps, hidden, masked, .. } = *self;
+        masked.then_some(StateDropout { batch, steps, hidden, directions: 1 })
+    }
+
     fn gate_input(&self) -> GateInput {
         GateInput { inputs: self.batch * self.steps, size: self.word, hidden: self.hidden }
     }
@@ -376,7 +226,12 @@ impl AttentionalDecoder {
     }
 
     fn check(&self, inputs: &Inputs<'_>, features: &Tensor, weights: &Tensor, saved: &Saved<'_>) -> Result<()> {
-        let Self { batch, steps, keys, word, hidden, size, annotation } = *self;
+        let Self { batch, steps, keys, word, hidden, size, annotation, masked } = *self;
+        let given = inputs.mask.is_some();
+        expect_setting(NAME, "mask", given == masked, "as many as the loop has", f64::from(given))?;
+        if let Some(mask) = inputs.mask {
+            expect(NAME, "mask", mask, &[batch, hidden])?;
+        }
         expect(NAME, "words", inputs.words, &[batch, steps, word])?;
         expect(NAME, "state0", inputs.state0, &[batch, hidden])?;
         expect(NAME, "key", inputs.key, &[batch, keys, size])?;
@@ -408,17 +263,21 @@ impl AttentionalDecoder {
         saved: &Saved<'_>,
         scratch: &Tensor,
     ) -> Result<()> {
-        let Self { batch, steps, keys, word, hidden, size, annotation } = *self;
+        let Self { batch, steps, keys, word, hidden, size, annotation, .. } = *self;
         self.check(inputs, features, weights, saved)?;
         expect_scratch(NAME, scratch, self.scratch())?;
         let (state, width) = (batch * hidden, self.features());
         let words = view(inputs.words, 0, word, 0);
         let weight_iw = view(inputs.cell.weight_ih, 0, word + annotation, 0);
+        if let (Some(dropout), Some(mask)) = (self.dropout(), inputs.mask) {
+            dropout.record_start(recorder, inputs.state0, mask, saved.states, scratch)?;
+        }
         self.gate_input().record(recorder, &inputs.input(), weight_iw, inputs.cell.bias_ih, scratch)?;
         let all_words = Copy { rows: batch * steps, columns: word, batch: 1 };
         all_words.record(recorder, words, None, view(features, hidden + annotation, width, 0))?;
         let first = Copy { rows: batch, columns: hidden, batch: 1 };
         first.record(recorder, view(inputs.state0, 0, hidden, 0), None, view(saved.states, 0, hidden, 0))?;
+        let masking = self.dropout().map(|dropout| dropout.masking(0));
         for t in 0..steps {
             let tensors = StepTensors {
                 gi: self.step(scratch, 3 * hidden, 0, t),
@@ -431,7 +290,7 @@ impl AttentionalDecoder {
                 gates: saved.gates,
                 gates_offset: t * 4 * state,
             };
-            self.single().record(recorder, tiles, &inputs.of_step(), &tensors)?;
+            self.single().record_masked(recorder, tiles, &inputs.of_step(), &tensors, masking)?;
         }
         Ok(())
     }
@@ -454,7 +313,7 @@ impl AttentionalDecoder {
         scratch: &[Tensor; BACKWARD_SCRATCH],
         gradients: &Gradients<'_>,
     ) -> Result<()> {
-        let Self { batch, steps, keys, word, hidden, size, annotation } = *self;
+        let Self { batch, steps, keys, word, hidden, size, annotation, .. } = *self;
         self.check(inputs, features, weights, saved)?;
         expect(NAME, "d_features", d_features, &[batch, steps, self.features()])?;
         expect(NAME, "d_state0", gradients.state0, &[batch, hidden])?;
@@ -483,9 +342,10 @@ impl AttentionalDecoder {
         copy(recorder, size, hidden, query_weight, view(stacked, gates * hidden, hidden, 0))?;
         copy(recorder, rows, annotation, view(d_features, hidden, width, 0), view(d_context, 0, annotation, 0))?;
         let stacked_weight = stacked.window([products, hidden]);
-        for t in (0..steps).rev() {
+        let masking = self.dropout().map(|dropout| dropout.masking(0));
+        let step = |t: usize| {
             let own = t * batch * products;
-            let step = CellBackward {
+            CellBackward {
                 weight: &stacked_weight,
                 d_recurrent,
                 next: (t + 1 < steps).then_some(own + batch * products),
@@ -499,9 +359,13 @@ impl AttentionalDecoder {
                 carry: gradients.state0,
                 carry_offset: 0,
                 has_carry: t + 1 < steps,
+                masking,
                 valid: None,
-            };
-            self.cell().record_backward(recorder, tiles.cell, &step)?;
+            }
+        };
+        for t in (0..steps).rev() {
+            let own = t * batch * products;
+            self.cell().record_backward(recorder, tiles.cell, &step(t))?;
             let into_context =
                 Matmul { m: batch, n: annotation, k: gates, batch: 1, accumulate: true, ..Matmul::default() };
             let (by_input, weight_ic) = (self.step(d_gi, gates, 0, t), view(inputs.cell.weight_ih, word, input, 0));
@@ -521,11 +385,13 @@ impl AttentionalDecoder {
         }
         let product = |m, n, k| Matmul { m, n, k, batch: 1, ..Matmul::default() };
         let mut matmul = |matmul: Matmul, a, b, c| matmul.record(recorder, tiles.all(matmul.m), a, b, None, c);
-        let into_state0 = Matmul { accumulate: true, ..product(batch, hidden, products) };
-        let d_state0 = view(gradients.state0, 0, hidden, 0);
-        matmul(into_state0, view(d_recurrent, 0, products, 0), view(stacked, 0, hidden, 0), d_state0)?;
+        if masking.is_none() {
+            let into_state0 = Matmul { accumulate: true, ..product(batch, hidden, products) };
+            let d_state0 = view(gradients.state0, 0, hidden, 0);
+            matmul(into_state0, view(d_recurrent, 0, products, 0), view(stacked, 0, hidden, 0), d_state0)?;
+        }
         let transposed = |m, n| Matmul { transpose_a: true, ..product(m, n, rows) };
-        let states = view(saved.states, 0, hidden, 0);
+        let states = view(saved.states, masking.map_or(0, |masking| masking.distance), hidden, 0);
         let (by_state, by_query) = (view(d_recurrent, 0, products, 0), view(d_recurrent, gates, products, 0));
         matmul(transposed(gates, hidden), by_state, states, view(gradients.cell.weight_hh, 0, hidden, 0))?;
         matmul(transposed(size, hidden), by_query, states, view(gradients.query_weight, 0, hidden, 0))?;
@@ -542,6 +408,10 @@ impl AttentionalDecoder {
         };
         let weight_iw = view(inputs.cell.weight_ih, 0, input, 0);
         self.gate_input().record_backward(recorder, &inputs.input(), weight_iw, d_gi, sums, &of_input)?;
+        if masking.is_some() {
+            let into_state0 = step(0).before(rows * products, inputs.lengths);
+            self.cell().record_backward(recorder, tiles.cell, &into_state0)?;
+        }
         let column_sums = column_sums.window([products]);
         self.recurrent_sum().record(recorder, &d_recurrent.window([rows, products]), sums, &column_sums)?;
         copy(recorder, 1, gates, view(&column_sums, 0, gates, 0), view(gradients.cell.bias_hh, 0, gates, 0))?;

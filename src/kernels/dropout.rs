@@ -11,6 +11,27 @@ use crate::{
     gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
+/// Which elements of x stay or go together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Draw {
+    /// None: each has its own bits.
+    #[default]
+    Element,
+    /// Those of a row of x `[.., E]`, as whole words do: Nematus' and Marian's dropout of source and target words.
+    Row {
+        /// E.
+        width: usize,
+    },
+    /// Those of x `[B, T, E]` that differ in t alone: variational dropout, one mask for all steps of a sequence (Gal and
+    /// Ghahramani 2016, section 4).
+    Sequence {
+        /// T.
+        steps: usize,
+        /// E.
+        width: usize,
+    },
+}
+
 /// `y[i] = x[i] / (1 - rate)` with probability `1 - rate`, else 0. Seed and step come from [`super::Step`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
@@ -20,6 +41,8 @@ pub struct Dropout {
     pub rate: f32,
     /// Which dropout of the model this is.
     pub operation: u32,
+    /// Which elements share their bits.
+    pub draw: Draw,
 }
 
 impl Dropout {
@@ -40,14 +63,21 @@ impl Dropout {
         expect("dropout", "y", y, &[self.elements])?;
         let rate = f64::from(self.rate);
         expect_setting("dropout", "rate", (0.0..1.0).contains(&rate), "a rate in [0, 1)", rate)?;
+        let (width, span) = match self.draw {
+            Draw::Element => (1, 1),
+            Draw::Row { width } => (width, width),
+            Draw::Sequence { steps, width } => (width, steps * width),
+        };
+        let whole = span > 0 && self.elements.is_multiple_of(span);
+        expect_setting("dropout", "draw", whole, "rows or sequences that make up all elements", span as f64)?;
         let threshold = (rate * 4_294_967_296.0) as u32;
         let scale = (1.0 / (1.0 - rate)) as f32;
         let tiles = recorder.gpu().tiles();
-        let (specialisation, lanes) = (forms::workgroup(tiles), tiles.workgroup);
+        let (specialisation, lanes) = (self.draw.specialisation(tiles), tiles.workgroup);
         recorder.dispatch(&Launch {
             kernel: &DROPOUT,
             specialisation,
-            params: &[self.elements as u32, self.operation, threshold, scale.to_bits()],
+            params: &[self.elements as u32, self.operation, threshold, scale.to_bits(), width as u32, span as u32],
             tensors: &[step, x, y],
             workgroups: grid(self.elements.div_ceil(4 * lanes as usize)),
             cost: self.cost(),
@@ -55,6 +85,15 @@ impl Dropout {
     }
 }
 
+impl Draw {
+    fn specialisation(self, tiles: &Tiles) -> Specialisation {
+        forms::workgroup(tiles)
+            .define_if(matches!(self, Self::Row { .. }), "ROWS")
+            .define_if(matches!(self, Self::Sequence { .. }), "SEQUENCES")
+    }
+}
+
 pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
-    vec![forms::workgroup(tiles)]
+    let all = [Draw::Element, Draw::Row { width: 1 }, Draw::Sequence { steps: 1, width: 1 }];
+    all.map(|draw| draw.specialisation(tiles)).to_vec()
 }

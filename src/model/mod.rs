@@ -3,6 +3,7 @@
 mod config;
 mod folder;
 mod parameters;
+mod regularisation;
 mod seq2seq;
 mod tensors;
 
@@ -10,5 +11,6 @@ pub use config::{Config, Readout};
 pub(crate) use folder::{FILES, SOURCE, TARGET};
 pub use folder::{Model, WEIGHTS};
 pub use parameters::initial;
+pub use regularisation::Regularisation;
 pub use seq2seq::{DecoderParameters, EncodingGraph, Linear, Seq2Seq, TrainingGraph};
 pub use tensors::{StoredTensor, TensorsByName, load_tensors, read_tensors, write_tensors};

@@ -1,7 +1,7 @@
 //! The default model: bidirectional GRU encoder, soft alignment, GRU decoder (Bahdanau et al. 2015, with a tanh readout in
 //! place of maxout, and the GRU's gates in the form of cuDNN and PyTorch).
 
-use super::{Config, Readout};
+use super::{Config, Readout, Regularisation};
 use crate::{
     Error, Result,
     gpu::{Dtype, Shape, Tensor},
@@ -85,9 +85,20 @@ struct Encoded {
     pub lengths: Value,
 }
 
+/// The dropout of a training graph; elsewhere there is none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Noise {
+    /// Of embedded words, and of what upper layers and the output layer read.
+    rate: f32,
+    variational: bool,
+    states: f32,
+    words: f32,
+}
+
 /// Parameters of a graph by name.
 struct Layers<'a> {
     config: &'a Config,
+    noise: Noise,
     shapes: Vec<(String, Shape)>,
     used: Vec<(String, Value)>,
 }
@@ -119,14 +130,27 @@ impl Layers<'_> {
         }
     }
 
+    fn drop(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let Noise { rate, variational, .. } = self.noise;
+        if variational { graph.variational_dropout(x, rate) } else { graph.dropout(x, rate) }
+    }
+
+    fn drop_words(&self, graph: &mut Graph, words: Value) -> Result<Value> {
+        let words = graph.row_dropout(words, self.noise.words)?;
+        self.drop(graph, words)
+    }
+
+    /// The mask on the states of a recurrent layer.
+    fn mask<const N: usize>(&self, graph: &mut Graph, shape: [usize; N]) -> Result<Option<Value>> {
+        if self.noise.states == 0.0 {
+            return Ok(None);
+        }
+        let ones = graph.filled(shape, 1.0);
+        graph.dropout(ones, self.noise.states).map(Some)
+    }
+
     /// `by_token`: words reach the first layer through the table's products; dropout on words forbids it.
-    fn encode(
-        &mut self,
-        graph: &mut Graph,
-        [batch, steps]: [usize; 2],
-        dropout: f32,
-        by_token: bool,
-    ) -> Result<Encoded> {
+    fn encode(&mut self, graph: &mut Graph, [batch, steps]: [usize; 2], by_token: bool) -> Result<Encoded> {
         let source = graph.input("source", [batch, steps], Dtype::U32);
         let lengths = graph.input("lengths", [batch], Dtype::U32);
         let table = self.get(graph, "encoder.embedding.weight");
@@ -134,11 +158,11 @@ impl Layers<'_> {
             GruInput::Tokens { table, tokens: source }
         } else {
             let words = graph.embedding(table, source)?;
-            GruInput::Rows(graph.dropout(words, dropout)?)
+            GruInput::Rows(self.drop_words(graph, words)?)
         };
         let (mut annotation, mut last) = self.encoder_layer(graph, 0, words, lengths)?;
         for layer in 1..self.config.encoder_layers {
-            let below = graph.dropout(annotation, dropout)?;
+            let below = self.drop(graph, annotation)?;
             (annotation, last) = self.encoder_layer(graph, layer, below.into(), lengths)?;
         }
         // The backward direction's last state has read the whole source, its first word last.
@@ -156,8 +180,9 @@ impl Layers<'_> {
         lengths: Value,
     ) -> Result<(Value, Value)> {
         let weights = ["", "_reverse"].map(|way| self.gru(graph, "encoder.gru", &format!("_l{layer}{way}")));
-        let h0 = graph.filled([2, graph.dims(lengths)[0], self.config.hidden], 0.0);
-        graph.gru(x, h0, lengths, &weights)
+        let states = [2, graph.dims(lengths)[0], self.config.hidden];
+        let (h0, mask) = (graph.filled(states, 0.0), self.mask(graph, states)?);
+        graph.gru(x, h0, lengths, &weights, mask)
     }
 
     /// With `tokens`, words reach the gates through the products of their table.
@@ -177,6 +202,7 @@ impl Layers<'_> {
             query_weight: self.get(graph, "attention.query.weight"),
             energy: self.get(graph, "attention.energy.weight"),
             cell: self.gru(graph, "decoder.cell", ""),
+            mask: self.mask(graph, [graph.dims(encoded.lengths)[0], self.config.hidden])?,
         };
         match tokens {
             Some([table, tokens]) => graph.attentional_decoder_of_tokens(&inputs, table, tokens),
@@ -184,12 +210,12 @@ impl Layers<'_> {
         }
     }
 
-    fn logits(&mut self, graph: &mut Graph, features: Value, dropout: f32) -> Result<Value> {
+    fn logits(&mut self, graph: &mut Graph, features: Value) -> Result<Value> {
         let mut features = features;
         if self.config.readout == Readout::Tanh {
             features = self.linear(graph, features, "readout", Activation::Tanh)?;
         }
-        let features = graph.dropout(features, dropout)?;
+        let features = self.drop(graph, features)?;
         let weight = self.get(graph, self.config.output_weight());
         let bias = Some(self.get(graph, "output.bias"));
         graph.linear(features, weight, Epilogue { bias, activation: Activation::None })
@@ -211,33 +237,35 @@ impl Seq2Seq {
         &self.config
     }
 
-    fn layers(&self) -> Layers<'_> {
-        Layers { config: &self.config, shapes: self.config.parameters(), used: Vec::new() }
+    fn layers(&self, noise: Noise) -> Layers<'_> {
+        Layers { config: &self.config, noise, shapes: self.config.parameters(), used: Vec::new() }
     }
 
     /// Forward, loss and every gradient for batches of `batch` rows, `source_steps` and `target_steps` tokens, with the
-    /// configuration's dropout.
+    /// configuration's dropout and what else is asked for.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn training_graph(
         &self,
         [batch, source_steps, target_steps]: [usize; 3],
-        label_smoothing: f32,
+        regularisation: &Regularisation,
     ) -> Result<TrainingGraph> {
-        let (mut graph, mut layers) = (Graph::new(), self.layers());
-        let dropout = self.config.dropout;
-        let pays = |vocabulary, steps| dropout == 0.0 && Tokens::pays(vocabulary, steps);
+        let Regularisation { label_smoothing, dropout_state, dropout_words, variational } = *regularisation;
+        let noise = Noise { rate: self.config.dropout, variational, states: dropout_state, words: dropout_words };
+        let (mut graph, mut layers) = (Graph::new(), self.layers(noise));
+        let whole = noise.rate == 0.0 && noise.words == 0.0;
+        let pays = |vocabulary, steps| whole && Tokens::pays(vocabulary, steps);
         let by_token = pays(self.config.source_vocabulary, source_steps);
-        let encoded = layers.encode(&mut graph, [batch, source_steps], dropout, by_token)?;
+        let encoded = layers.encode(&mut graph, [batch, source_steps], by_token)?;
         let target_in = graph.input("target_in", [batch, target_steps], Dtype::U32);
         let target_out = graph.input("target_out", [batch, target_steps], Dtype::U32);
         let table = layers.get(&mut graph, "decoder.embedding.weight");
         let words = graph.embedding(table, target_in)?;
-        let words = graph.dropout(words, dropout)?;
+        let words = layers.drop_words(&mut graph, words)?;
         let by_token = pays(self.config.target_vocabulary, target_steps).then_some([table, target_in]);
         let DecoderOutputs { features, weights } = layers.decode(&mut graph, &encoded, words, by_token)?;
-        let logits = layers.logits(&mut graph, features, dropout)?;
+        let logits = layers.logits(&mut graph, features)?;
         let loss = graph.cross_entropy(logits, target_out, label_smoothing)?;
         let (names, values): (Vec<_>, Vec<_>) = layers.used.into_iter().unzip();
         let gradients = graph.gradients(loss, &values)?;
@@ -252,7 +280,7 @@ impl Seq2Seq {
     pub fn encoding_graph(&self, sentences: usize, steps: usize) -> Result<EncodingGraph> {
         let mut graph = Graph::new();
         let by_token = 2 * self.config.source_vocabulary <= sentences * steps;
-        let encoded = self.layers().encode(&mut graph, [sentences, steps], 0.0, by_token)?;
+        let encoded = self.layers(Noise::default()).encode(&mut graph, [sentences, steps], by_token)?;
         let Encoded { annotation, key, state, lengths } = encoded;
         Ok(EncodingGraph { graph, annotation, key, state, lengths })
     }
@@ -289,8 +317,8 @@ impl Seq2Seq {
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn alignment_graph(&self, source_steps: usize, target_steps: usize) -> Result<(Graph, Value)> {
-        let (mut graph, mut layers) = (Graph::new(), self.layers());
-        let encoded = layers.encode(&mut graph, [1, source_steps], 0.0, false)?;
+        let (mut graph, mut layers) = (Graph::new(), self.layers(Noise::default()));
+        let encoded = layers.encode(&mut graph, [1, source_steps], false)?;
         let target_in = graph.input("target_in", [1, target_steps], Dtype::U32);
         let table = layers.get(&mut graph, "decoder.embedding.weight");
         let words = graph.embedding(table, target_in)?;

@@ -2,7 +2,7 @@
 //! before the readout, with the GRU in the form of [`super::gru`].
 
 use super::additive_attention::{AdditiveAttention, AdditiveGradients, AdditiveInputs};
-use super::gru::GruWeights;
+use super::gru::{GruWeights, masked};
 use super::matmul::{Activation, Matmul};
 use super::{add_scaled, expect_shape};
 
@@ -11,6 +11,8 @@ use super::{add_scaled, expect_shape};
 /// state[t]    = GRU step of state[t - 1] on [words[t]; context[t]]
 /// features[t] = [state[t]; context[t]; words[t]]
 /// ```
+///
+/// With a mask, the query and the cell see `mask * state[t - 1]` in place of `state[t - 1]`, as in [`super::gru::Gru`].
 ///
 /// A row without valid annotations has a context of zeros; its state still runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct DecoderInputs<'a> {
     pub energy: &'a [f64],
     /// The cell on `[word; context]`: `weight_ih` is `[3H, E+V]`.
     pub cell: &'a GruWeights,
+    /// `[B, H]`, at every step the same.
+    pub mask: Option<&'a [f64]>,
 }
 
 /// What [`AttentionalDecoder::forward`] computes.
@@ -86,6 +90,9 @@ impl AttentionalDecoder {
         expect_shape("state0", inputs.state0, &[self.batch, self.hidden]);
         expect_shape("query_weight", inputs.query_weight, &[self.size, self.hidden]);
         inputs.cell.check(self.word + self.annotation, self.hidden);
+        if let Some(mask) = inputs.mask {
+            expect_shape("mask", mask, &[self.batch, self.hidden]);
+        }
     }
 
     /// One query per row: the next one needs the state that this one leads to.
@@ -143,12 +150,13 @@ impl AttentionalDecoder {
         };
         let mut state = inputs.state0.to_vec();
         for t in 0..self.steps {
-            let query = self.projection().forward(&state, inputs.query_weight, None);
+            let query = self.projection().forward(&masked(&state, inputs.mask), inputs.query_weight, None);
             let (contexts, weights) = self.attention().forward(&self.attention_inputs(inputs, &query));
             for b in 0..self.batch {
                 let word = &inputs.words[self.word_range(b, t)];
                 let context = &contexts[b * self.annotation..][..self.annotation];
-                let next = inputs.cell.step(&[word, context].concat(), &state[self.state_range(b)]);
+                let mask = inputs.mask.map(|mask| &mask[self.state_range(b)]);
+                let next = inputs.cell.step(&[word, context].concat(), &state[self.state_range(b)], mask);
                 let row = b * self.steps + t;
                 let features = [next.as_slice(), context, word].concat();
                 outputs.features[row * self.feature_size()..][..self.feature_size()].copy_from_slice(&features);
@@ -198,6 +206,7 @@ impl AttentionalDecoder {
                 let (d_x, d_previous) = inputs.cell.step_backward(
                     &[word, context].concat(),
                     &previous[self.state_range(b)],
+                    inputs.mask.map(|mask| &mask[self.state_range(b)]),
                     d_state,
                     &mut gradients.cell,
                 );
@@ -217,7 +226,8 @@ impl AttentionalDecoder {
                     .copied()
                     .collect()
             });
-            let query = self.projection().forward(&previous, inputs.query_weight, None);
+            let entering = masked(&previous, inputs.mask);
+            let query = self.projection().forward(&entering, inputs.query_weight, None);
             let AdditiveGradients { query: d_query, key, energy, value } = self.attention().backward(
                 &self.attention_inputs(inputs, &query),
                 &d_contexts,
@@ -227,8 +237,8 @@ impl AttentionalDecoder {
             add_scaled(&mut gradients.energy, 1.0, &energy);
             add_scaled(&mut gradients.annotation, 1.0, &value);
 
-            let projection = self.projection().backward(&previous, inputs.query_weight, None, &d_query);
-            add_scaled(&mut d_state, 1.0, &projection.a);
+            let projection = self.projection().backward(&entering, inputs.query_weight, None, &d_query);
+            add_scaled(&mut d_state, 1.0, &masked(&projection.a, inputs.mask));
             add_scaled(&mut gradients.query_weight, 1.0, &projection.b);
         }
         gradients.state0 = d_state;

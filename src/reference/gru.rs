@@ -12,6 +12,10 @@ use super::{add_scaled, dot, expect_lengths, expect_shape, sigmoid};
 /// h' = (1 - z) * n + z * h
 /// ```
 ///
+/// With a mask, W_hr, W_hz and W_hn meet `mask * h` in place of h, at every step the same mask; z weights h itself. That is the
+/// variational dropout of Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks"
+/// (2016), section 4, for a GRU.
+///
 /// Rows are packed sequences: beyond a row's length the output is 0 and the state stays, and the second direction
 /// starts at the row's last valid step. A row of length 0 keeps its initial state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +91,7 @@ impl GruWeights {
         expect_shape("bias_hh", &self.bias_hh, &[3, hidden]);
     }
 
+    /// `h` is what enters the recurrent products.
     fn gates(&self, x: &[f64], h: &[f64]) -> Gates {
         let (input, hidden) = (x.len(), h.len());
         let from_x = |row| dot(&self.weight_ih[row * input..][..input], x) + self.bias_ih[row];
@@ -99,10 +104,10 @@ impl GruWeights {
         Gates { reset, update, candidate, recurrent }
     }
 
-    /// The next state `[H]` from one input x `[I]` and the state h `[H]`.
-    pub fn step(&self, x: &[f64], h: &[f64]) -> Vec<f64> {
+    /// The next state `[H]` from one input x `[I]`, the state h `[H]` and the mask `[H]`.
+    pub fn step(&self, x: &[f64], h: &[f64], mask: Option<&[f64]>) -> Vec<f64> {
         self.check(x.len(), h.len());
-        let Gates { update, candidate, .. } = self.gates(x, h);
+        let Gates { update, candidate, .. } = self.gates(x, &masked(h, mask));
         (0..h.len()).map(|j| (1.0 - update[j]) * candidate[j] + update[j] * h[j]).collect()
     }
 
@@ -112,6 +117,7 @@ impl GruWeights {
         &self,
         x: &[f64],
         h: &[f64],
+        mask: Option<&[f64]>,
         d_next: &[f64],
         gradients: &mut GruWeights,
     ) -> (Vec<f64>, Vec<f64>) {
@@ -119,9 +125,9 @@ impl GruWeights {
         self.check(input, hidden);
         gradients.check(input, hidden);
         expect_shape("d_next", d_next, &[hidden]);
-        let Gates { reset, update, candidate, recurrent } = self.gates(x, h);
-        let mut d_x = vec![0.0; input];
-        let mut d_h: Vec<f64> = (0..hidden).map(|j| d_next[j] * update[j]).collect();
+        let entering = masked(h, mask);
+        let Gates { reset, update, candidate, recurrent } = self.gates(x, &entering);
+        let (mut d_x, mut d_entering) = (vec![0.0; input], vec![0.0; hidden]);
         for j in 0..hidden {
             let d_update = d_next[j] * (h[j] - candidate[j]) * update[j] * (1.0 - update[j]);
             let d_candidate = d_next[j] * (1.0 - update[j]) * (1.0 - candidate[j] * candidate[j]);
@@ -132,19 +138,26 @@ impl GruWeights {
                 let row = gate * hidden + j;
                 let (row_x, row_h) = (row * input..(row + 1) * input, row * hidden..(row + 1) * hidden);
                 add_scaled(&mut gradients.weight_ih[row_x.clone()], d_from_x, x);
-                add_scaled(&mut gradients.weight_hh[row_h.clone()], d_from_h, h);
+                add_scaled(&mut gradients.weight_hh[row_h.clone()], d_from_h, &entering);
                 gradients.bias_ih[row] += d_from_x;
                 gradients.bias_hh[row] += d_from_h;
                 add_scaled(&mut d_x, d_from_x, &self.weight_ih[row_x]);
-                add_scaled(&mut d_h, d_from_h, &self.weight_hh[row_h]);
+                add_scaled(&mut d_entering, d_from_h, &self.weight_hh[row_h]);
             }
         }
+        let mut d_h = masked(&d_entering, mask);
+        (0..hidden).for_each(|j| d_h[j] += d_next[j] * update[j]);
         (d_x, d_h)
     }
 }
 
+/// `mask * h`, or h without one.
+pub(super) fn masked(h: &[f64], mask: Option<&[f64]>) -> Vec<f64> {
+    mask.map_or_else(|| h.to_vec(), |mask| h.iter().zip(mask).map(|(h, mask)| h * mask).collect())
+}
+
 impl Gru {
-    fn check(&self, x: &[f64], h0: &[f64], lengths: &[u32], weights: &[GruWeights]) {
+    fn check(&self, x: &[f64], h0: &[f64], lengths: &[u32], weights: &[GruWeights], mask: Option<&[f64]>) {
         assert!(matches!(self.directions, 1 | 2), "a GRU has 1 or 2 directions, not {}", self.directions);
         assert_eq!(
             weights.len(),
@@ -156,6 +169,9 @@ impl Gru {
         expect_shape("x", x, &[self.batch, self.steps, self.input]);
         expect_shape("h0", h0, &[self.directions, self.batch, self.hidden]);
         expect_lengths(lengths, self.batch, self.steps);
+        if let Some(mask) = mask {
+            expect_shape("mask", mask, &[self.directions, self.batch, self.hidden]);
+        }
         for weights in weights {
             weights.check(self.input, self.hidden);
         }
@@ -182,16 +198,24 @@ impl Gru {
         start..start + self.hidden
     }
 
-    /// Outputs from x `[B, S, I]`, h0 `[D, B, H]`, lengths `[B]` and the parameters of each direction.
-    pub fn forward(&self, x: &[f64], h0: &[f64], lengths: &[u32], weights: &[GruWeights]) -> GruOutputs {
-        self.check(x, h0, lengths, weights);
+    /// Outputs from x `[B, S, I]`, h0 `[D, B, H]`, lengths `[B]`, the parameters of each direction, and a mask `[D, B, H]`.
+    pub fn forward(
+        &self,
+        x: &[f64],
+        h0: &[f64],
+        lengths: &[u32],
+        weights: &[GruWeights],
+        mask: Option<&[f64]>,
+    ) -> GruOutputs {
+        self.check(x, h0, lengths, weights, mask);
         let mut y = vec![0.0; self.batch * self.steps * self.directions * self.hidden];
         let mut hn = h0.to_vec();
         for d in 0..self.directions {
             for b in 0..self.batch {
                 let state = &mut hn[self.state_range(d, b)];
+                let mask = mask.map(|mask| &mask[self.state_range(d, b)]);
                 for s in self.order(d, b, lengths) {
-                    let next = weights[d].step(&x[self.input_range(b, s)], state);
+                    let next = weights[d].step(&x[self.input_range(b, s)], state, mask);
                     y[self.output_range(d, b, s)].copy_from_slice(&next);
                     state.copy_from_slice(&next);
                 }
@@ -201,18 +225,20 @@ impl Gru {
     }
 
     /// Gradients from `d_y` `[B, S, D*H]` and `d_hn` `[D, B, H]`. What `d_y` holds beyond a row's length has no effect.
+    #[expect(clippy::too_many_arguments, reason = "the forward pass's inputs and the gradients of its outputs")]
     pub fn backward(
         &self,
         x: &[f64],
         h0: &[f64],
         lengths: &[u32],
         weights: &[GruWeights],
+        mask: Option<&[f64]>,
         d_y: &[f64],
         d_hn: &[f64],
     ) -> GruGradients {
         expect_shape("d_y", d_y, &[self.batch, self.steps, self.directions, self.hidden]);
         expect_shape("d_hn", d_hn, &[self.directions, self.batch, self.hidden]);
-        let GruOutputs { y, .. } = self.forward(x, h0, lengths, weights);
+        let GruOutputs { y, .. } = self.forward(x, h0, lengths, weights, mask);
         let mut gradients = GruGradients {
             x: vec![0.0; x.len()],
             h0: d_hn.to_vec(),
@@ -222,6 +248,7 @@ impl Gru {
             for b in 0..self.batch {
                 let order = self.order(d, b, lengths);
                 let d_state = &mut gradients.h0[self.state_range(d, b)];
+                let mask = mask.map(|mask| &mask[self.state_range(d, b)]);
                 for (i, &s) in order.iter().enumerate().rev() {
                     add_scaled(d_state, 1.0, &d_y[self.output_range(d, b, s)]);
                     let previous =
@@ -229,6 +256,7 @@ impl Gru {
                     let (d_x, d_previous) = weights[d].step_backward(
                         &x[self.input_range(b, s)],
                         previous,
+                        mask,
                         d_state,
                         &mut gradients.weights[d],
                     );

@@ -121,7 +121,7 @@ impl Seq2Seq {
         let embedded = self.source_embedding().forward(get("encoder.embedding.weight"), source);
         let weights = DIRECTIONS.map(|way| cell(parameters, "encoder.gru", &format!("_l0{way}")));
         let h0 = vec![0.0; 2 * self.batch * self.hidden];
-        let encoded = self.encoder().forward(&embedded, &h0, &lengths, &weights);
+        let encoded = self.encoder().forward(&embedded, &h0, &lengths, &weights, None);
         let last = encoded.hn[self.batch * self.hidden..].to_vec();
         let state0 = self.bridge().forward(&last, get("bridge.weight"), Some(get("bridge.bias")));
         let key = self.key().forward(&encoded.y, get("attention.key.weight"), Some(get("attention.key.bias")));
@@ -137,6 +137,7 @@ impl Seq2Seq {
                 query_weight: get("attention.query.weight"),
                 energy: get("attention.energy.weight"),
                 cell: &cell(parameters, "decoder.cell", ""),
+                mask: None,
             })
             .features;
         let logits = self.output().forward(&features, get("output.weight"), Some(get("output.bias")));
@@ -179,6 +180,7 @@ impl Seq2Seq {
             query_weight: get("attention.query.weight"),
             energy: get("attention.energy.weight"),
             cell: &cell(parameters, "decoder.cell", ""),
+            mask: None,
         };
         let decoder = self.decoder().backward(&inputs, &output.a, None);
         put("attention.query.weight", decoder.query_weight);
@@ -200,7 +202,7 @@ impl Seq2Seq {
         let weights = DIRECTIONS.map(|way| cell(parameters, "encoder.gru", &format!("_l0{way}")));
         let h0 = vec![0.0; 2 * self.batch * self.hidden];
         let d_hn = [vec![0.0; self.batch * self.hidden], bridge.a].concat();
-        let encoder = self.encoder().backward(&forward.embedded, &h0, &lengths, &weights, &d_annotation, &d_hn);
+        let encoder = self.encoder().backward(&forward.embedded, &h0, &lengths, &weights, None, &d_annotation, &d_hn);
         put("encoder.embedding.weight", self.source_embedding().backward(source, &encoder.x));
         for (way, weights) in DIRECTIONS.into_iter().zip(encoder.weights) {
             put_cell(&mut gradients, "encoder.gru", &format!("_l0{way}"), weights);

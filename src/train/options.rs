@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Decay, Progress, Schedule};
 use crate::{
     Error, Result,
-    model::Readout,
+    model::{Readout, Regularisation},
     text::{BatchSize, Pair, Task, TokenUnit, read_tsv},
 };
 
@@ -102,6 +102,15 @@ pub struct TrainOptions {
     pub label_smoothing: f32,
     /// Dropout on embedded words and on what the output layer reads.
     pub dropout: f32,
+    /// Whether that dropout draws one mask for all steps of a sentence.
+    #[serde(default)]
+    pub variational: bool,
+    /// As [`Regularisation::dropout_state`].
+    #[serde(default)]
+    pub dropout_state: f32,
+    /// As [`Regularisation::dropout_words`].
+    #[serde(default)]
+    pub dropout_words: f32,
     /// Size of an embedded word.
     pub embedding: usize,
     /// Size of a hidden state, of the alignment layer and of the readout.
@@ -145,6 +154,9 @@ impl TrainOptions {
             ema: None,
             label_smoothing: 0.0,
             dropout: 0.0,
+            variational: false,
+            dropout_state: 0.0,
+            dropout_words: 0.0,
             embedding: if task { 64 } else { 128 },
             hidden: if task { 128 } else { 256 },
             readout: Readout::Tanh,
@@ -181,9 +193,7 @@ impl TrainOptions {
         if let Some(decay) = self.ema.filter(|decay| !(0.0..1.0).contains(decay)) {
             return wrong("--ema", format!("{decay} is not from 0 to less than 1"));
         }
-        if !(0.0..1.0).contains(&self.label_smoothing) {
-            return wrong("--label-smoothing", format!("{} is not from 0 to less than 1", self.label_smoothing));
-        }
+        self.regularisation().check()?;
         if !(0.0..1.0).contains(&self.dropout) {
             return wrong("--dropout", format!("{} is not from 0 to less than 1", self.dropout));
         }
@@ -211,6 +221,12 @@ impl TrainOptions {
     /// How large a batch is.
     pub fn batch_size(&self) -> BatchSize {
         self.batch_tokens.map_or(BatchSize::Sentences(self.batch), BatchSize::Tokens)
+    }
+
+    /// What training does besides fitting the targets.
+    pub fn regularisation(&self) -> Regularisation {
+        let Self { label_smoothing, dropout_state, dropout_words, variational, .. } = *self;
+        Regularisation { label_smoothing, dropout_state, dropout_words, variational }
     }
 
     /// The name of the data, for messages and folders.

@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
             accumulate: options.accumulate > 1,
             ..Optimizer::default()
         };
-        let trainer = Trainer::new(gpu, &model.network, &model.parameters, optimizer, options.label_smoothing)?;
+        let trainer = Trainer::new(gpu, &model.network, &model.parameters, optimizer, options.regularisation())?;
         if let Some(average) = &trainer.state.average {
             model.parameters = average.clone();
         }

@@ -8,7 +8,7 @@ use crate::{
     gpu::{Dtype, ELEMENT},
     graph::{Parameters, Pool, Program, ProgramOptions},
     kernels::Step,
-    model::Seq2Seq,
+    model::{Regularisation, Seq2Seq},
     text::Batch,
 };
 
@@ -36,7 +36,7 @@ pub struct Trainer {
     /// The loss of the last batch, `[1]`.
     pub loss: Tensor,
     optimizer: Optimizer,
-    label_smoothing: f32,
+    regularisation: Regularisation,
     pool: Pool,
     programs: HashMap<[usize; 3], Program>,
     recent: VecDeque<[usize; 3]>,
@@ -52,14 +52,14 @@ impl Trainer {
         network: &Seq2Seq,
         parameters: &Parameters,
         optimizer: Optimizer,
-        label_smoothing: f32,
+        regularisation: Regularisation,
     ) -> Result<Self> {
         Ok(Self {
             network: network.clone(),
             state: optimizer.state(gpu, parameters)?,
             loss: gpu.zeros("loss", [1], Dtype::F32)?,
             optimizer,
-            label_smoothing,
+            regularisation,
             pool: Pool::default(),
             programs: HashMap::new(),
             recent: VecDeque::new(),
@@ -112,7 +112,7 @@ impl Trainer {
         {
             self.programs.remove(&oldest);
         }
-        let training = self.network.training_graph(shape, self.label_smoothing)?;
+        let training = self.network.training_graph(shape, &self.regularisation)?;
         let options = ProgramOptions {
             label: format!("training step {shape:?}"),
             parameters: Some(&self.state.parameters),

@@ -34,7 +34,7 @@ fn build(problem: &mut Problem, shape: &[usize]) -> Result<Vec<Value>> {
         bias_ih: problem.values([3 * hidden], 0.1),
         bias_hh: problem.values([3 * hidden], 0.1),
     };
-    let (y, _) = problem.graph.gru(x, h0, lengths, &[weights])?;
+    let (y, _) = problem.graph.gru(x, h0, lengths, &[weights], None)?;
     let wanted = [x, h0, weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh];
     problem.with_gradients(y, [batch, steps, hidden], &wanted)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Case, Check, Direction,
-    gru::{Named, as_weights, cell_error, cell_values, poisoned_cell, upload_cell, widen_cell},
+    gru::{Mask, Named, as_weights, cell_error, cell_values, poisoned_cell, upload_cell, widen_cell},
     largest, widen,
 };
 use crate::{
@@ -30,6 +30,7 @@ struct Drawn {
     values: [Vec<f32>; 6],
     cell: [Vec<f32>; 4],
     named: Option<Named>,
+    mask: Option<Mask>,
     values_gpu: [Tensor; 6],
     lengths_gpu: Tensor,
     cell_gpu: [Tensor; 4],
@@ -39,14 +40,17 @@ struct Drawn {
     scratch: Tensor,
 }
 
-/// Sizes, values and tensors; keys and annotations past a row's length are NaN. Half of the cases name words of a table.
+/// Sizes, values and tensors; keys and annotations past a row's length are NaN. Half of the cases name words of a table,
+/// half have a mask on the states.
 fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     // Half of the cases take 16-byte loads.
     let unit = if case.coin() { 4 } else { 1 };
     let mut width = |most: usize| case.size(most / unit) * unit;
     let (word, hidden, size, annotation) = (width(33), width(33), width(65), width(65));
     let (batch, steps, keys) = (case.size(33), case.size(7), case.size(33));
-    let decoder = AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation };
+    let masked = case.coin();
+    let decoder = AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation, masked };
+    let mask = if masked { Some(Mask::draw(case, &[batch, hidden])?) } else { None };
     let lengths = case.lengths(batch, keys);
     let (named, words) = if case.coin() {
         let (named, words) = Named::draw(case, batch * steps, word, hidden)?;
@@ -90,6 +94,7 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
         scratch: case.poisoned([decoder.scratch()])?,
         decoder,
         named,
+        mask,
         lengths,
         values,
         cell,
@@ -101,8 +106,8 @@ impl Drawn {
         let [words, state0, key, annotation, query_weight, energy] = &self.values_gpu;
         let cell = as_weights(&self.cell_gpu);
         let tokens = self.named.as_ref().map(Named::tokens);
-        let lengths = &self.lengths_gpu;
-        Inputs { words, tokens, state0, key, annotation, lengths, query_weight, energy, cell }
+        let (lengths, mask) = (&self.lengths_gpu, Mask::gpu(self.mask.as_ref()));
+        Inputs { words, tokens, state0, key, annotation, lengths, query_weight, energy, cell, mask }
     }
 
     fn saved(&self) -> Saved<'_> {
@@ -120,11 +125,11 @@ impl Drawn {
         &self,
         run: impl FnOnce(&reference::AttentionalDecoder, &reference::DecoderInputs<'_>) -> T,
     ) -> T {
-        let AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation } = self.decoder;
+        let AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation, .. } = self.decoder;
         let decoder = reference::AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation };
         let wide = self.values.each_ref().map(|values| widen(values));
         let [words, state0, key, annotation, query_weight, energy] = &wide;
-        let cell = widen_cell(&self.cell);
+        let (cell, mask) = (widen_cell(&self.cell), Mask::wide(self.mask.as_ref()));
         run(
             &decoder,
             &reference::DecoderInputs {
@@ -136,6 +141,7 @@ impl Drawn {
                 query_weight,
                 energy,
                 cell: &cell,
+                mask: mask.as_deref(),
             },
         )
     }
@@ -153,7 +159,7 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
 
 fn backward(case: &mut Case<'_>) -> Result<f64> {
     let drawn = draw(case)?;
-    let AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation } = drawn.decoder;
+    let AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation, .. } = drawn.decoder;
     let d_features = case.values(drawn.features.elements(), 0.1);
     let d_weights = case.coin().then(|| case.values(drawn.weights.elements(), 0.1));
     let d_features_gpu = case.upload([batch, steps, drawn.decoder.features()], &d_features)?;

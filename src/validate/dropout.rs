@@ -3,7 +3,10 @@
 use super::{Case, Check, Direction, widen};
 use crate::{
     Result,
-    kernels::{Step, dropout::Dropout},
+    kernels::{
+        Step,
+        dropout::{Draw, Dropout},
+    },
     reference,
 };
 
@@ -16,15 +19,22 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 fn run(case: &mut Case<'_>, expected: fn(&reference::dropout::Dropout, &[f64]) -> Vec<f64>) -> Result<f64> {
-    let elements = case.size(129) * case.size(129);
+    let (width, steps) = (case.size(129), case.size(9));
+    let elements = case.size(16) * steps * width;
+    let (draw, expected_draw) = match case.below(3) {
+        0 => (Draw::Element, reference::dropout::Draw::Element),
+        1 => (Draw::Row { width }, reference::dropout::Draw::Row { width }),
+        _ => (Draw::Sequence { steps, width }, reference::dropout::Draw::Sequence { steps, width }),
+    };
     let rate = [0.0, 0.1, 0.5, 0.9][case.below(4)];
     let (seed, step, operation) = (case.bits(), case.bits(), case.bits());
     let x = case.values(elements, 1.0);
     let (x_gpu, y) = (case.upload([elements], &x)?, case.poisoned([elements])?);
     let buffer = Step::buffer(case.gpu)?;
     case.gpu.write(&buffer, &Step { step, seed, ..Step::default() }.words())?;
-    case.run(|recorder| Dropout { elements, rate, operation }.record(recorder, &x_gpu, &buffer, &y))?;
-    case.error(&y, &expected(&reference::dropout::Dropout { rate, seed, step, operation }, &widen(&x)), 0.0)
+    case.run(|recorder| Dropout { elements, rate, operation, draw }.record(recorder, &x_gpu, &buffer, &y))?;
+    let reference = reference::dropout::Dropout { rate, seed, step, operation, draw: expected_draw };
+    case.error(&y, &expected(&reference, &widen(&x)), 0.0)
 }
 
 fn forward(case: &mut Case<'_>) -> Result<f64> {

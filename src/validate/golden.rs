@@ -12,7 +12,7 @@ use crate::{
     gpu::{Dtype, Recorder, Shape, Tensor},
     graph::{Epilogue, Graph, GruWeights, Parameters, Program, ProgramOptions, Value},
     kernels::Step,
-    model::{Config, Readout, Seq2Seq},
+    model::{Config, Readout, Regularisation, Seq2Seq},
     text::Batch,
     train::{Optimizer, State, Trainer},
 };
@@ -246,7 +246,7 @@ fn gru(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
             });
         }
         let start = graph.select(layered, layer)?;
-        let (states, last) = graph.gru(y, start, lengths, &weights)?;
+        let (states, last) = graph.gru(y, start, lengths, &weights, None)?;
         y = states;
         let name = LAST.get(layer).ok_or_else(|| file.wrong("cases have at most four layers"))?;
         outputs.push((*name, last));
@@ -341,10 +341,11 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
         indices: vec![None; rows],
         target_tokens: target_out.iter().filter(|token| **token != 0).count(),
     };
-    let smoothing = file.setting("label_smoothing", 0.0)?;
+    let label_smoothing = file.setting("label_smoothing", 0.0)?;
+    let regularisation = Regularisation { label_smoothing, ..Regularisation::default() };
     let clip_norm: f32 = file.setting("clip_norm", 1.0)?;
     let learning_rate = file.setting("adam_lr", 1e-3)?;
-    let training = network.training_graph([rows, source_steps, target_steps], smoothing)?;
+    let training = network.training_graph([rows, source_steps, target_steps], &regularisation)?;
     let options = ProgramOptions {
         label: file.stem.clone(),
         parameters: Some(&parameters),
@@ -368,7 +369,7 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
         found.push(file.row(name, &values, &reference));
     }
     let optimizer = Optimizer { clip_norm: Some(clip_norm), ..Optimizer::default() };
-    let mut trainer = Trainer::new(gpu, &network, &parameters, optimizer, smoothing)?;
+    let mut trainer = Trainer::new(gpu, &network, &parameters, optimizer, regularisation)?;
     trainer.step(&batch, 1, 0, learning_rate)?;
     let read =
         |tensor: Option<Tensor>| -> Result<Vec<f32>> { tensor.map_or(Ok(Vec::new()), |tensor| gpu.read(&tensor)) };

@@ -25,6 +25,7 @@ struct Drawn {
     lengths: Vec<u32>,
     weights: Vec<reference::gru::GruWeights>,
     named: Option<Named>,
+    mask: Option<Mask>,
     x_gpu: Tensor,
     h0_gpu: Tensor,
     lengths_gpu: Tensor,
@@ -34,6 +35,28 @@ struct Drawn {
     states: Tensor,
     gates: Tensor,
     scratch: Tensor,
+}
+
+/// What lies on states: 0 in a quarter of its places.
+pub(super) struct Mask {
+    values: Vec<f32>,
+    gpu: Tensor,
+}
+
+impl Mask {
+    pub(super) fn draw(case: &mut Case<'_>, shape: &[usize]) -> Result<Self> {
+        let elements = shape.iter().product();
+        let values: Vec<f32> = (0..elements).map(|_| if case.below(4) == 0 { 0.0 } else { 4.0 / 3.0 }).collect();
+        Ok(Self { gpu: case.upload(shape, &values)?, values })
+    }
+
+    pub(super) fn gpu(mask: Option<&Self>) -> Option<&Tensor> {
+        mask.map(|mask| &mask.gpu)
+    }
+
+    pub(super) fn wide(mask: Option<&Self>) -> Option<Vec<f64>> {
+        mask.map(|mask| widen(&mask.values))
+    }
 }
 
 /// Inputs that are rows of a table.
@@ -84,7 +107,7 @@ impl Named {
     }
 }
 
-/// Sizes, values and tensors; the padding of x is NaN. Half of the cases name rows of a table.
+/// Sizes, values and tensors; the padding of x is NaN. Half of the cases name rows of a table, half have a mask on the states.
 fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     let gru = Gru {
         batch: case.size(33),
@@ -92,8 +115,9 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
         input: case.size(65),
         hidden: case.size(65),
         directions: 1 + case.below(2),
+        masked: case.coin(),
     };
-    let Gru { batch, steps, input, hidden, directions } = gru;
+    let Gru { batch, steps, input, hidden, directions, masked } = gru;
     let (named, x) = if case.coin() {
         let (named, x) = Named::draw(case, batch * steps, input, hidden)?;
         (Some(named), x)
@@ -102,6 +126,7 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     };
     let h0 = case.values(directions * batch * hidden, 0.5);
     let lengths = case.lengths(batch, steps);
+    let mask = if masked { Some(Mask::draw(case, &[directions, batch, hidden])?) } else { None };
     let (mut weights, mut weights_gpu) = (Vec::new(), Vec::new());
     for _ in 0..directions {
         let values = cell_values(case, input, hidden);
@@ -125,6 +150,7 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
         scratch: case.poisoned([gru.scratch()])?,
         gru,
         named,
+        mask,
         x,
         h0,
         lengths,
@@ -192,13 +218,14 @@ pub(super) fn cell_error(case: &Case<'_>, gpu: &[Tensor; 4], reference: &referen
 
 impl Drawn {
     fn reference(&self) -> reference::gru::Gru {
-        let Gru { batch, steps, input, hidden, directions } = self.gru;
+        let Gru { batch, steps, input, hidden, directions, .. } = self.gru;
         reference::gru::Gru { batch, steps, input, hidden, directions }
     }
 
     fn inputs<'a>(&'a self, weights: &'a [Weights<'a>]) -> Inputs<'a> {
         let x = self.named.as_ref().map_or(Input::Rows(&self.x_gpu), |named| Input::Tokens(named.tokens()));
-        Inputs { x, h0: &self.h0_gpu, lengths: &self.lengths_gpu, weights }
+        let mask = Mask::gpu(self.mask.as_ref());
+        Inputs { x, h0: &self.h0_gpu, lengths: &self.lengths_gpu, weights, mask }
     }
 
     fn saved(&self) -> Saved<'_> {
@@ -215,13 +242,14 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
         drawn.gru.record(recorder, tile, &drawn.inputs(&weights), &outputs, &drawn.saved(), &drawn.scratch)
     })?;
     let (x, h0) = (widen(&drawn.x), widen(&drawn.h0));
-    let expected = drawn.reference().forward(&x, &h0, &drawn.lengths, &drawn.weights);
+    let mask = Mask::wide(drawn.mask.as_ref());
+    let expected = drawn.reference().forward(&x, &h0, &drawn.lengths, &drawn.weights, mask.as_deref());
     Ok(case.error(&drawn.y_gpu, &expected.y, 1.0)?.max(case.error(&drawn.hn_gpu, &expected.hn, 1.0)?))
 }
 
 fn backward(case: &mut Case<'_>) -> Result<f64> {
     let drawn = draw(case)?;
-    let Gru { batch, steps, input, hidden, directions } = drawn.gru;
+    let Gru { batch, steps, input, hidden, directions, .. } = drawn.gru;
     let (d_y, d_hn) = (case.values(drawn.y_gpu.elements(), 0.1), case.values(drawn.hn_gpu.elements(), 0.1));
     let mut padded = d_y.clone();
     for (row, values) in padded.chunks_mut(directions * hidden).enumerate() {
@@ -253,7 +281,9 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
         drawn.gru.record_backward(recorder, tile, &inputs, &saved, scratch.each_ref(), &gradients)
     })?;
     let (x, h0) = (widen(&drawn.x), widen(&drawn.h0));
-    let expected = drawn.reference().backward(&x, &h0, &drawn.lengths, &drawn.weights, &widen(&d_y), &widen(&d_hn));
+    let (mask, d_y, d_hn) = (Mask::wide(drawn.mask.as_ref()), widen(&d_y), widen(&d_hn));
+    let reference = drawn.reference();
+    let expected = reference.backward(&x, &h0, &drawn.lengths, &drawn.weights, mask.as_deref(), &d_y, &d_hn);
     let expected_x = drawn.named.as_ref().map_or_else(|| expected.x.clone(), |named| named.of_table(&expected.x));
     let mut errors = vec![case.error(&d_x, &expected_x, 0.0)?, case.error(&d_h0, &expected.h0, 0.0)?];
     for (gradient, reference) in d_weights.iter().zip(&expected.weights) {

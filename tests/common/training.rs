@@ -9,7 +9,7 @@ use std::{
 
 use softalign::{
     Error, Gpu, Result,
-    model::{Config, Model, read_tensors},
+    model::{Config, Model, Regularisation, read_tensors},
     text::{Batch, BatchSize, Buckets, TokenUnit, Tokenizer, encode_pairs, numbers::number_words, read_tsv},
     train::{Budget, Data, Optimizer, Outcome, TrainOptions, Trainer, train},
 };
@@ -128,7 +128,8 @@ pub fn tiny(gpu: &Gpu, setting: &Setting, rows: usize) -> Tiny {
 impl Tiny {
     pub fn trainer(&self) -> Trainer {
         let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::default() };
-        Trainer::new(&self.model.gpu, &self.model.network, &self.model.parameters, optimizer, 0.0).unwrap()
+        Trainer::new(&self.model.gpu, &self.model.network, &self.model.parameters, optimizer, Regularisation::default())
+            .unwrap()
     }
 
     pub fn batch(&self) -> Batch {

@@ -50,6 +50,7 @@ fn decoder(gpu: &Gpu, passes: Passes) -> Result<Subject> {
         query_weight: query_weight.value,
         energy: energy.value,
         cell: of_graph,
+        mask: None,
     })?;
     // As in W4: rows do not depend on each other.
     let multiplications = STEPS * (3 * HIDDEN * (WORD + ANNOTATION + HIDDEN) + SIZE * HIDDEN);
@@ -81,6 +82,7 @@ fn decoder(gpu: &Gpu, passes: Passes) -> Result<Subject> {
             query_weight: &query_weight.host,
             energy: &energy.host,
             cell: &cell,
+            mask: None,
         };
         let decoder = reference::AttentionalDecoder {
             batch: rows.len(),

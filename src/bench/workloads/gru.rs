@@ -52,7 +52,7 @@ fn layer(gpu: &Gpu, [batch, steps, input, hidden]: [usize; 4], passes: Passes) -
     let lengths = problem.words(&[batch], &vec![steps as u32; batch]);
     let weights = cell(&mut problem, input, hidden);
     let of_graph = graph_weights(&weights);
-    let (y, hn) = problem.graph.gru(x.value, h0.value, lengths, &[of_graph])?;
+    let (y, hn) = problem.graph.gru(x.value, h0.value, lengths, &[of_graph], None)?;
     // Rows of a batch do not depend on each other, and what is upstream of the others is 0: so all gradients can be compared.
     let rows = sample::spread(batch, sample::affordable(batch, steps * 3 * hidden * (input + hidden)));
     let mut upstream = problem.values(batch * steps * hidden, 0.1);
@@ -69,12 +69,12 @@ fn layer(gpu: &Gpu, [batch, steps, input, hidden]: [usize; 4], passes: Passes) -
         let (row_x, row_y) = (steps * input, steps * hidden);
         let (x, h0) = (sample::rows(&x.host, row_x, &rows), sample::rows(&h0.host, hidden, &rows));
         let (weights, lengths) = ([reference_weights(weights)], vec![steps as u32; rows.len()]);
-        let expected = layer.forward(&x, &h0, &lengths, &weights);
+        let expected = layer.forward(&x, &h0, &lengths, &weights, None);
         let y = sample::some(&outputs[0], row_y, &rows, &expected.y);
         let hn = sample::some(&outputs[1], hidden, &rows, &expected.hn);
         let [_, _, d_x, d_h0, d_weights @ ..] = outputs else { return sample::worst([y, hn]) };
         let d_y: Vec<f64> = sample::rows(&upstream, row_y, &rows).into_iter().map(f64::from).collect();
-        let expected = layer.backward(&x, &h0, &lengths, &weights, &d_y, &vec![0.0; rows.len() * hidden]);
+        let expected = layer.backward(&x, &h0, &lengths, &weights, None, &d_y, &vec![0.0; rows.len() * hidden]);
         let reference::GruWeights { weight_ih, weight_hh, bias_ih, bias_hh } = &expected.weights[0];
         let of_weights = d_weights.iter().zip([weight_ih, weight_hh, bias_ih, bias_hh]);
         sample::worst(of_weights.map(|(found, expected)| sample::whole(found, expected)).chain([

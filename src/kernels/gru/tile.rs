@@ -70,16 +70,17 @@ impl Tile {
         }
     }
 
-    pub(super) fn forward(&self, loads: Loads, attended: bool) -> Specialisation {
+    pub(super) fn forward(&self, loads: Loads, attended: bool, dropout: bool) -> Specialisation {
         let one_row = self.subgroups && self.rows == 1;
         self.specialisation(loads != Loads::Single, self.rows)
             .define_if(attended, "ATTENDED")
+            .define_if(dropout, "DROPOUT")
             .define_if(one_row, "ONE_ROW")
             .define_if(one_row && loads == Loads::Eight, "WIDE")
     }
 
-    pub(super) fn backward(&self, vector: bool) -> Specialisation {
-        self.specialisation(vector, self.backward_rows)
+    pub(super) fn backward(&self, vector: bool, dropout: bool) -> Specialisation {
+        self.specialisation(vector, self.backward_rows).define_if(dropout, "DROPOUT")
     }
 
     pub(super) fn workgroups(&self, rows: usize, hidden: usize, rows_each: u32) -> [u32; 3] {
@@ -114,12 +115,15 @@ pub(in crate::kernels) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     let loads =
         if tiles.wide { &[Loads::Single, Loads::Four, Loads::Eight][..] } else { &[Loads::Single, Loads::Four] };
     let form = |tile: Tile| {
-        loads.iter().flat_map(move |loads| forms::either(|attended| tile.forward(*loads, attended))).collect::<Vec<_>>()
+        let of_load = |loads: &Loads| {
+            forms::either(|attended| forms::either(|dropout| tile.forward(*loads, attended, dropout))).concat()
+        };
+        loads.iter().flat_map(of_load).collect::<Vec<_>>()
     };
     forms::distinct(Tile::every(tiles).into_iter().flat_map(form))
 }
 
 pub(in crate::kernels) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
-    let form = |tile: Tile| forms::either(|vector| tile.backward(vector));
+    let form = |tile: Tile| forms::either(|vector| forms::either(|dropout| tile.backward(vector, dropout))).concat();
     forms::distinct(Tile::every(tiles).into_iter().flat_map(form))
 }

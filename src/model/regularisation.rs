@@ -1,0 +1,36 @@
+//! What training does besides fitting the targets. None of it is part of a model: its folder does not say it.
+
+use crate::{Error, Result};
+
+/// Rates and weights of a training step, beside the model's own dropout. What is 0 costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Regularisation {
+    /// The share of the target distribution that is spread evenly over all words (Szegedy et al. 2016, section 7).
+    pub label_smoothing: f32,
+    /// The share of a state's elements that are 0 where they enter the recurrent products and the attention's query, at all
+    /// steps of a sentence the same ones ([`crate::kernels::gru::Masking`]).
+    pub dropout_state: f32,
+    /// The probability that all of an embedded word, source or target, is 0: dropout of words as in Nematus and Marian.
+    pub dropout_words: f32,
+    /// Whether the model's own dropout draws one mask for all steps of a sentence (Gal and Ghahramani 2016, section 4).
+    pub variational: bool,
+}
+
+impl Regularisation {
+    /// Checks the ranges. Errors name a setting as its option does.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the option.
+    pub fn check(&self) -> Result<()> {
+        for (option, rate) in [
+            ("--label-smoothing", self.label_smoothing),
+            ("--dropout-state", self.dropout_state),
+            ("--dropout-words", self.dropout_words),
+        ] {
+            if !(0.0..1.0).contains(&rate) {
+                return Err(Error::data(option, format!("{rate} is not from 0 to less than 1")));
+            }
+        }
+        Ok(())
+    }
+}
