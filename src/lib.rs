@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod bench;
+mod drawing;
 pub mod error;
 pub mod files;
 pub mod generate;

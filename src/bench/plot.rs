@@ -4,16 +4,18 @@
 use std::path::Path;
 
 use plotters::backend::SVGBackend;
-use plotters::coord::Shift;
-use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea as _};
-use plotters::element::{Circle, PathElement};
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{
-    Color as _, FontDesc, FontFamily, FontStyle, FontTransform, IntoFont as _, RGBColor, ShapeStyle, TextStyle, WHITE,
-};
+use plotters::drawing::IntoDrawingArea as _;
+use plotters::element::Circle;
+use plotters::style::text_anchor::HPos;
+use plotters::style::{Color as _, RGBColor, WHITE};
 
 use super::{Report, Row};
-use crate::{Error, Result, files, generate::Face};
+use crate::{
+    Error, Result,
+    drawing::{Area, Drawn, FAINT_INK, Failure, INK, LINES, line, text, turned},
+    files,
+    generate::Face,
+};
 
 const SIZE: (i32, i32) = (1640, 1080);
 /// Left, right, top and bottom of the plot.
@@ -25,9 +27,6 @@ const NUMBER: f64 = 14.0;
 const TITLE: f64 = 24.0;
 const RADIUS: i32 = 5;
 
-const INK: RGBColor = RGBColor(31, 41, 51);
-const FAINT_INK: RGBColor = RGBColor(97, 110, 124);
-const LINES: RGBColor = RGBColor(226, 231, 238);
 const CEILING: RGBColor = RGBColor(120, 130, 142);
 
 /// A colour for each family of workloads: Okabe and Ito's, which the colour-blind can tell apart.
@@ -41,9 +40,6 @@ const FAMILIES: [(&str, RGBColor); 8] = [
     ("W7", RGBColor(230, 159, 0)),
     ("", RGBColor(120, 110, 60)),
 ];
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as plotters::backend::DrawingBackend>::ErrorType>>;
 
 impl Report {
     /// Draws the roofline into an SVG file: operations a second over operations a byte, both as the kernels count them.
@@ -175,15 +171,12 @@ impl<'a> Picture<'a> {
         }
         let middle = (left + right) / 2;
         text(area, "operations per byte", TEXT, INK, (middle, bottom + 52), HPos::Center)?;
-        turned(area, "10⁹ operations a second", (26, (top + bottom) / 2))?;
+        turned(area, "10⁹ operations a second", TEXT, INK, (26, (top + bottom) / 2))?;
         text(area, &self.report.adapter, TITLE, INK, (left, 34), HPos::Left)
     }
 
     /// Draws what the adapter can do, and returns the places that the lines' names take.
-    fn draw_ceilings<'b>(
-        &self,
-        area: &Area<'b>,
-    ) -> Result<Vec<Box4>, DrawingAreaErrorKind<<SVGBackend<'b> as plotters::backend::DrawingBackend>::ErrorType>> {
+    fn draw_ceilings<'b>(&self, area: &Area<'b>) -> Result<Vec<Box4>, Failure<'b>> {
         let ceilings = &self.report.ceilings;
         let [least, most] = self.x.ends();
         let mut taken = Vec::new();
@@ -280,27 +273,8 @@ fn power_of_ten(power: i32) -> String {
     }
 }
 
-fn line<'b>(area: &Area<'b>, ends: &[(i32, i32); 2], style: ShapeStyle) -> Drawn<'b> {
-    area.draw(&PathElement::new(ends.to_vec(), style))
-}
-
+/// The built-in font, which is rather wide, only measures.
 fn text_box(label: &str, size: f64, (x, y): (i32, i32)) -> Box4 {
     let (width, half) = (Face::built_in().width(label, size) as i32, size as i32 / 2);
     [x, y - half, x + width, y + half]
-}
-
-/// The viewer has fonts of its own; the built-in one, which is rather wide, only measures.
-fn font(size: f64) -> FontDesc<'static> {
-    FontDesc::new(FontFamily::SansSerif, size, FontStyle::Normal)
-}
-
-fn text<'b>(area: &Area<'b>, label: &str, size: f64, color: RGBColor, at: (i32, i32), anchor: HPos) -> Drawn<'b> {
-    let style = TextStyle::from(font(size).into_font()).color(&color).pos(Pos::new(anchor, VPos::Center));
-    area.draw_text(label, &style, at)
-}
-
-fn turned<'b>(area: &Area<'b>, label: &str, at: (i32, i32)) -> Drawn<'b> {
-    let font = font(TEXT).transform(FontTransform::Rotate270);
-    let style = TextStyle::from(font.into_font()).color(&INK).pos(Pos::new(HPos::Center, VPos::Center));
-    area.draw_text(label, &style, at)
 }

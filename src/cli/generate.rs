@@ -13,10 +13,13 @@ use softalign::{
     text::{EOS, Tokenizer, UNK},
 };
 
-use super::{Global, open, output};
+use super::{Global, grid, open, output};
 
 /// Lines of standard input that are decoded together, where so many are there already.
 const LINES: usize = 64;
+
+/// The file name that stands for the terminal.
+const TERMINAL: &str = "-";
 
 /// Arguments of `generate`.
 #[derive(clap::Args)]
@@ -31,15 +34,15 @@ pub struct Args {
     /// Print this many hypotheses for each source, best first, each behind its score and a tab.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     n_best: Option<u8>,
-    /// Draw what each target token attended to (of one source) as PNG or SVG.
-    #[arg(long, value_name = "FILE.png")]
+    /// Draw what each target token attended to (of one source) as PNG or SVG; without a file, as a grid in the terminal.
+    #[arg(long, value_name = "FILE.png", num_args = 0..=1, default_missing_value = TERMINAL)]
     attention: Option<PathBuf>,
 }
 
 /// Runs `generate`.
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
-    if args.attention.is_some() && args.text.len() != 1 {
-        return Err(Error::data("--attention", "draws one source; give exactly one TEXT"));
+    if args.attention.as_ref().is_some_and(|path| path != Path::new(TERMINAL)) && args.text.len() != 1 {
+        return Err(Error::data("--attention", "a file shows one source; give exactly one TEXT, before --attention"));
     }
     let gpu = open(global)?;
     let model = Model::load(&gpu, &args.model)?;
@@ -119,5 +122,9 @@ fn draw(model: &Model, generator: &mut Generator, source: &[u32], target: &[u32]
     };
     let mut rows = name(&model.target, target);
     rows.push(model.target.token(EOS));
-    draw_alignment(path, &name(&model.source, source), &rows, &weights)
+    let columns = name(&model.source, source);
+    if path == Path::new(TERMINAL) {
+        return grid::print(&columns, &rows, &weights);
+    }
+    draw_alignment(path, &columns, &rows, &weights)
 }

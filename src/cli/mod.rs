@@ -8,6 +8,7 @@ mod devices;
 mod evaluate;
 mod generate;
 mod golden;
+mod grid;
 mod headless;
 mod interrupt;
 mod log;

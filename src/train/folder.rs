@@ -1,20 +1,17 @@
-//! What a run keeps in its folder beside checkpoint and model: what it was told, and its metrics.
+//! Whose a run's folder is, and what the run was told.
 
-use std::{
-    fs::{File, OpenOptions},
-    path::Path,
-};
+use std::path::Path;
 
 use super::{
     Budget, TrainOptions,
     checkpoint::{self, CHECKPOINT, Saved},
+    events,
+    metrics::{CURVES, METRICS},
 };
 use crate::{Error, Result, files, model::FILES};
 
 /// The file that says what a folder's run was told.
 const OPTIONS: &str = "run.json";
-/// The file that its metrics go to, a JSON object a line.
-pub(super) const METRICS: &str = "metrics.jsonl";
 
 /// What an earlier session of this run has left in the folder. Changes nothing.
 pub(super) fn examine(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: bool) -> Result<Option<Saved>> {
@@ -51,7 +48,8 @@ pub(super) fn examine(folder: &Path, options: &TrainOptions, budget: Budget, ove
 /// Makes the folder this run's, before its first step: what an earlier run left there goes, other files stay.
 pub(super) fn claim(folder: &Path, options: &TrainOptions) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    for name in [CHECKPOINT, METRICS].into_iter().chain(FILES) {
+    events::remove(folder)?;
+    for name in [CHECKPOINT, METRICS, CURVES].into_iter().chain(FILES) {
         let path = folder.join(name);
         if path.exists() {
             std::fs::remove_file(&path).map_err(Error::io(path))?;
@@ -74,18 +72,4 @@ fn difference(found: &TrainOptions, wanted: &TrainOptions) -> String {
         || "other options".into(),
         |(name, value)| format!("{name} is {value} there and {} here", wanted.get(name).unwrap_or_default()),
     )
-}
-
-/// Opens the metrics file for appending, without lines from steps that a resumed run will do again.
-pub(super) fn metrics(path: &Path, step: u64) -> Result<File> {
-    if path.exists() {
-        let text = String::from_utf8_lossy(&files::read(path)?).into_owned();
-        let done = |line: &&str| {
-            let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
-            value.and_then(|value| value.get("step")?.as_u64()).is_some_and(|at| at <= step)
-        };
-        let kept: String = text.lines().filter(done).flat_map(|line| [line, "\n"]).collect();
-        files::write_atomically(path, kept.as_bytes())?;
-    }
-    OpenOptions::new().create(true).append(true).open(path).map_err(Error::io(path))
 }

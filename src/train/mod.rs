@@ -1,21 +1,29 @@
 //! Training: the step on the device, the loop over data, checkpoints and exact resumption.
 
 mod checkpoint;
+mod curves;
 mod event;
+mod events;
 mod folder;
+mod metrics;
 mod monitor;
 mod optimizer;
 mod options;
+mod panels;
 mod run;
 mod schedule;
+mod session;
 mod trainer;
 mod validation;
 
 pub use checkpoint::Progress;
 pub use event::{Event, Outcome};
+pub use metrics::History;
 pub use monitor::Reading;
 pub use optimizer::{Optimizer, State};
 pub use options::{Budget, Data, TrainOptions};
+pub use panels::{Line, Panel, panels};
 pub use run::train;
 pub use schedule::{Decay, Schedule};
+pub use session::Session;
 pub use trainer::{Part, Trainer};

@@ -1,8 +1,6 @@
 //! The loop over data: steps, validations, checkpoints, and going on where a run stopped.
 
 use std::{
-    fs::File,
-    io::Write as _,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -10,9 +8,10 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Budget, Data, Decay, Event, Optimizer, Outcome, Part, Progress, TrainOptions, Trainer,
+    Budget, Data, Decay, Event, Optimizer, Outcome, Part, Progress, Session, TrainOptions, Trainer,
     checkpoint::{self, Saved},
-    folder::{METRICS, claim, examine, metrics},
+    folder::{claim, examine},
+    metrics::Metrics,
     monitor::Monitor,
     validation::Validation,
 };
@@ -51,13 +50,10 @@ pub fn train(
     let gpu = &with_tiles(gpu, earlier.as_ref());
     let earlier = earlier.map(|saved| saved.progress);
     let mut run = Run::new(gpu, options, budget, folder, train, valid, earlier)?;
-    observe(Event::Started {
-        train: run.buckets.examples().len(),
-        valid: run.validation.pairs().len(),
-        parameters: run.model.parameters.elements(),
-        resumed: run.progress.step,
-        total: run.total(),
-    });
+    let (train, valid) = (run.buckets.examples().len(), run.validation.pairs().len());
+    let parameters = run.model.parameters.elements();
+    Session::new(gpu, parameters, train, valid).write(folder)?;
+    observe(Event::Started { train, valid, parameters, resumed: run.progress.step, total: run.total() });
     run.go(stop, observe)
 }
 
@@ -85,7 +81,7 @@ struct Run<'a> {
     epoch_batches: u64,
     epoch_steps: u64,
     validation: Validation,
-    metrics: File,
+    metrics: Metrics,
     progress: Progress,
     /// Progress at the start of this session, and when that was.
     start: (Progress, Instant),
@@ -155,7 +151,7 @@ impl<'a> Run<'a> {
         }
         let progress = earlier.unwrap_or_default();
         let epoch_batches = buckets.in_order().len() as u64;
-        let metrics = metrics(&folder.join(METRICS), progress.step)?;
+        let metrics = Metrics::open(folder, progress.step)?;
         Ok(Self {
             options,
             budget,
@@ -276,10 +272,10 @@ impl<'a> Run<'a> {
             }
             let session = self.start.1.elapsed().as_secs_f64().max(1e-9);
             let tokens_per_second = (self.progress.tokens - self.start.0.tokens) as f64 / session;
-            self.log(&json!({
+            self.metrics.log(&json!({
                 "step": reading.step, "epoch": self.progress.epoch, "loss": reading.loss, "grad_norm": reading.norm,
                 "learning_rate": self.learning_rate(reading.step), "tokens_per_second": tokens_per_second,
-                "seconds": self.progress.seconds,
+                "seconds": self.progress.seconds, "total": self.total(),
             }))?;
             observe(Event::Step { reading, tokens_per_second, total: self.total() });
         }
@@ -306,7 +302,7 @@ impl<'a> Run<'a> {
             }
         }
         self.checkpoint()?;
-        self.log(&json!({
+        self.metrics.log(&json!({
             "step": self.progress.step, "epoch": self.progress.epoch, "seconds": self.progress.seconds,
             "valid": scores, "best": best,
         }))?;
@@ -318,10 +314,5 @@ impl<'a> Run<'a> {
     fn checkpoint(&mut self) -> Result<()> {
         self.saved = self.progress.seconds;
         checkpoint::save(&self.model.gpu, &self.folder, &self.trainer, &self.progress)
-    }
-
-    fn log(&mut self, value: &serde_json::Value) -> Result<()> {
-        // In one piece, so that whoever reads along, or a run that is killed, finds whole lines.
-        self.metrics.write_all(format!("{value}\n").as_bytes()).map_err(Error::io(self.folder.join(METRICS)))
     }
 }

@@ -1,0 +1,132 @@
+//! A run's metrics, as they are written (lines of JSON, TensorBoard's events, curves) and read again.
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::{curves, events::Events};
+use crate::{Error, Result, files};
+
+/// The file that metrics go to, a JSON object a line.
+pub(super) const METRICS: &str = "metrics.jsonl";
+/// The picture of their curves.
+pub(super) const CURVES: &str = "curves.svg";
+
+/// Writes what a run measures.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    folder: PathBuf,
+    lines: File,
+    events: Events,
+}
+
+impl Metrics {
+    /// Opens the files of a run that goes on after `step`, without what it will do again.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn open(folder: &Path, step: u64) -> Result<Self> {
+        let path = folder.join(METRICS);
+        if path.exists() {
+            let text = String::from_utf8_lossy(&files::read(&path)?).into_owned();
+            let done = |line: &&str| {
+                let value: Option<Value> = serde_json::from_str(line).ok();
+                value.and_then(|value| value.get("step")?.as_u64()).is_some_and(|at| at <= step)
+            };
+            let kept: String = text.lines().filter(done).flat_map(|line| [line, "\n"]).collect();
+            files::write_atomically(&path, kept.as_bytes())?;
+        }
+        let lines = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(path))?;
+        Ok(Self { folder: folder.to_owned(), lines, events: Events::open(folder, step)? })
+    }
+
+    /// Writes one object, which has a `step`. After a validation the curves are drawn again.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn log(&mut self, value: &Value) -> Result<()> {
+        // In one piece, so that whoever reads along, or a run that is killed, finds whole lines.
+        let line = format!("{value}\n");
+        self.lines.write_all(line.as_bytes()).map_err(Error::io(self.folder.join(METRICS)))?;
+        self.events.scalars(value["step"].as_u64().unwrap_or(0), &scalars(value))?;
+        if value["valid"].is_object() {
+            let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
+            match curves::draw(&name, &History::read(&self.folder)?) {
+                Ok(picture) => files::write_atomically(&self.folder.join(CURVES), picture.as_bytes())?,
+                Err(why) => tracing::warn!("{CURVES} was not drawn: {why}"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The numbers of a line that make curves, each with its tag: `train/NAME`, or `valid/NAME` for those of a validation.
+fn scalars(line: &Value) -> Vec<(String, f64)> {
+    // Where a run is, and what it was checked with.
+    const NO_CURVES: [&str; 5] = ["step", "epoch", "seconds", "total", "count"];
+    let numbers = |value: &Value, group: &str| -> Vec<(String, f64)> {
+        let fields = value.as_object().into_iter().flatten();
+        fields
+            .filter(|(name, _)| !NO_CURVES.contains(&name.as_str()))
+            .filter_map(|(name, value)| Some((format!("{group}/{name}"), value.as_f64()?)))
+            .collect()
+    };
+    [numbers(line, "train"), numbers(&line["valid"], "valid")].concat()
+}
+
+/// What a run has measured so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// Steps and values by tag, such as `train/loss` and `valid/per`.
+    pub series: BTreeMap<String, Vec<(u64, f64)>>,
+    /// Steps done.
+    pub step: u64,
+    /// The epoch under way, from 0.
+    pub epoch: u64,
+    /// Seconds of training, over all sessions.
+    pub seconds: f64,
+    /// Steps of the whole run, as far as it could tell.
+    pub total: Option<u64>,
+    /// The step of the best validation.
+    pub best: Option<u64>,
+}
+
+impl History {
+    /// Reads the metrics in a run's folder, which may be under way. A folder without metrics has an empty history.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(METRICS);
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        let text = String::from_utf8_lossy(&files::read(&path)?).into_owned();
+        let mut history = Self::default();
+        // The last line may be under way.
+        for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            let Some(step) = line["step"].as_u64() else { continue };
+            history.step = step.max(history.step);
+            history.epoch = line["epoch"].as_u64().unwrap_or(history.epoch);
+            history.seconds = line["seconds"].as_f64().unwrap_or(history.seconds);
+            history.total = line["total"].as_u64().or(history.total);
+            if line["best"].as_bool() == Some(true) {
+                history.best = Some(step);
+            }
+            for (tag, value) in scalars(&line) {
+                history.series.entry(tag).or_default().push((step, value));
+            }
+        }
+        Ok(history)
+    }
+
+    /// The last value of a series.
+    pub fn last(&self, tag: &str) -> Option<f64> {
+        self.series.get(tag)?.last().map(|(_, value)| *value)
+    }
+}
