@@ -10,6 +10,7 @@ pub mod graph;
 pub mod kernels;
 pub mod model;
 pub mod reference;
+pub mod report;
 pub mod text;
 pub mod train;
 pub mod tune;

@@ -14,6 +14,7 @@ mod interrupt;
 mod log;
 mod output;
 mod progress;
+mod report;
 mod shaders;
 mod table;
 mod train;
@@ -72,6 +73,8 @@ enum Command {
     Generate(generate::Args),
     /// Score a trained model on a file.
     Evaluate(evaluate::Args),
+    /// Write a page about a run: settings, curves, examples with their alignments, errors.
+    Report(report::Args),
     /// List the adapters of this machine with their limits and features.
     Devices,
     /// Compare every kernel, forward and backward, with the CPU reference on random shapes.
@@ -90,6 +93,7 @@ impl Command {
             Self::Train(args) => train::run(*args, global),
             Self::Generate(args) => generate::run(args, global),
             Self::Evaluate(args) => evaluate::run(args, global),
+            Self::Report(args) => report::run(&args, global),
             Self::Devices => devices::run(),
             Self::Validate(args) => validate::run(args, global),
             Self::Bench(args) => bench::run(args, global),

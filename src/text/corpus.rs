@@ -1,6 +1,6 @@
 //! Sentence pairs: from tab-separated files to token ids.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use super::{EOS, Tokenizer};
 use crate::{Error, Result};
@@ -122,4 +122,14 @@ pub fn encode_pairs(
             Ok(Example { source, target: encode(line, "target", &pair.target, target_tokenizer)? })
         })
         .collect()
+}
+
+/// At most `most` distinct sources with all their targets, from all over the pairs, which may be sorted.
+pub fn spread(pairs: Vec<Pair>, most: usize) -> Vec<Pair> {
+    let mut seen = HashSet::new();
+    let sources: Vec<&str> =
+        pairs.iter().map(|pair| pair.source.as_str()).filter(|source| seen.insert(*source)).collect();
+    let step = sources.len().div_ceil(most).max(1);
+    let kept: HashSet<String> = sources.into_iter().step_by(step).map(str::to_owned).collect();
+    pairs.into_iter().filter(|pair| kept.contains(&pair.source)).collect()
 }

@@ -10,6 +10,7 @@
 pub mod batch;
 pub mod corpus;
 pub mod dates;
+mod edits;
 mod foreign;
 pub mod metrics;
 pub mod numbers;
@@ -20,7 +21,8 @@ pub mod tokenizer;
 pub mod vocabulary;
 
 pub use batch::{Batch, BatchPlan, Buckets};
-pub use corpus::{Example, Pair, encode_pairs, read_tsv};
+pub use corpus::{Example, Pair, encode_pairs, read_tsv, spread};
+pub use edits::{Edit, edits, nearest};
 pub use metrics::{Scores, score};
 pub use shapes::{BatchSize, MAX_SHAPES};
 pub use tasks::{Task, TaskData};

@@ -237,6 +237,14 @@ impl TrainOptions {
         }
     }
 
+    /// The name of the data that the run checks with.
+    pub fn valid_name(&self) -> String {
+        match &self.data {
+            Data::Task(task) => format!("{task}, unseen"),
+            Data::Files { valid, .. } => valid.display().to_string(),
+        }
+    }
+
     /// Reads or makes the pairs: those to learn from and those to check with.
     ///
     /// # Errors

@@ -1,12 +1,10 @@
 //! Validation during training: which pairs are looked at, how the model does on them, and a few of its answers.
 
-use std::collections::HashSet;
-
 use crate::{
     Result,
     generate::{Generator, SearchOptions, evaluate_with},
     model::Model,
-    text::{Pair, Scores},
+    text::{Pair, Scores, spread},
 };
 
 /// Sources that a validation during training looks at, at most.
@@ -24,7 +22,7 @@ pub(super) struct Validation {
 impl Validation {
     /// Of `valid` at most [`VALIDATED`] sources with all their targets. The parameters are `model`'s at the time of each run.
     pub fn new(model: &Model, valid: Vec<Pair>) -> Self {
-        Self { generator: Generator::new(model), pairs: spread(valid) }
+        Self { generator: Generator::new(model), pairs: spread(valid, VALIDATED) }
     }
 
     /// The pairs looked at.
@@ -53,14 +51,4 @@ impl Validation {
         };
         (first..first + SAMPLES.min(texts.len())).map(sample).collect()
     }
-}
-
-/// At most [`VALIDATED`] sources with all their targets, from all over the file, which may be sorted.
-fn spread(valid: Vec<Pair>) -> Vec<Pair> {
-    let mut seen = HashSet::new();
-    let sources: Vec<&str> =
-        valid.iter().map(|pair| pair.source.as_str()).filter(|source| seen.insert(*source)).collect();
-    let step = sources.len().div_ceil(VALIDATED).max(1);
-    let kept: HashSet<String> = sources.into_iter().step_by(step).map(str::to_owned).collect();
-    valid.into_iter().filter(|pair| kept.contains(&pair.source)).collect()
 }

@@ -1,0 +1,141 @@
+//! `softalign report`: a page about a run, once or for as long as it goes on.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use softalign::{
+    Error, Gpu, Result, files,
+    generate::SearchOptions,
+    model::{Model, WEIGHTS},
+    report::{Examined, Report},
+    text::{Pair, read_tsv, spread},
+    train::TrainOptions,
+};
+
+use super::{Global, interrupt, open, output};
+
+/// Sources that are looked at again whenever a run that is watched has a better model: few, so as not to slow it down.
+const WATCHED: usize = 64;
+/// Seconds between looks at a run's files.
+const EVERY: u64 = 5;
+/// The longest time that Ctrl-C waits.
+const NAP: Duration = Duration::from_millis(200);
+
+/// Arguments of `report`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of a run or a model, as `softalign train` writes it.
+    folder: PathBuf,
+    /// Pairs to examine the model on: a line each, source<TAB>target [default: those that the run checks with].
+    file: Option<PathBuf>,
+    /// Where the page goes [default: report.html in the folder].
+    #[arg(long, value_name = "FILE.html")]
+    out: Option<PathBuf>,
+    /// Hypotheses kept at each step; 1 is greedy.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    beam: u8,
+    /// Look at few of the pairs, and write the page again whenever the run has something new, until Ctrl-C. The page loads
+    /// itself again.
+    #[arg(long)]
+    watch: bool,
+}
+
+/// Runs `report`.
+pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
+    let out = args.out.clone().unwrap_or_else(|| args.folder.join("report.html"));
+    // Found out before an adapter is opened: a folder that is none.
+    let report = Report::of_folder(&args.folder)?;
+    if args.watch {
+        return watch(args, global, &out);
+    }
+    let examined = match args.folder.join(WEIGHTS).exists() {
+        true => examine(&open(global)?, args, usize::MAX)?,
+        false => None,
+    };
+    report.with(examined).write(&out)?;
+    output::print(&out.display().to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn watch(args: &Args, global: &Global, out: &Path) -> Result<ExitCode> {
+    let stop = interrupt::flag();
+    let mut gpu = None;
+    let (mut seen, mut model, mut examined) = (None, None, None);
+    loop {
+        // Before they are read: what comes meanwhile is for the next time.
+        let now = [WEIGHTS, "metrics.jsonl", "run.json"].map(|name| state(&args.folder.join(name)));
+        if now[0].is_some() && model != now[0] {
+            let device = match &gpu {
+                Some(gpu) => gpu,
+                None => gpu.insert(open(global)?),
+            };
+            match examine(device, args, WATCHED) {
+                Ok(found) => (examined, model) = (found, now[0]),
+                // Perhaps another run is just taking the folder over.
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        if seen != Some(now) {
+            Report::of_folder(&args.folder)?.with(examined.clone()).reloading(EVERY).write(out)?;
+            if seen.replace(now).is_none() {
+                output::print(&out.display().to_string())?;
+            }
+        }
+        if nap(&stop) {
+            // What stays does not load itself again.
+            Report::of_folder(&args.folder)?.with(examined).write(out)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+/// Waits for [`EVERY`] seconds, or until Ctrl-C.
+fn nap(stop: &AtomicBool) -> bool {
+    let naps = u128::from(EVERY) * 1000 / NAP.as_millis();
+    (0..naps).any(|_| {
+        std::thread::sleep(NAP);
+        stop.load(Ordering::Relaxed)
+    })
+}
+
+/// What changes when a file is replaced or grows; nothing where there is none.
+fn state(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = path.metadata().ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+/// What the folder's model does on at most `most` sources; nothing where there are no pairs to ask about.
+fn examine(gpu: &Gpu, args: &Args, most: usize) -> Result<Option<Examined>> {
+    let (name, pairs) = match pairs(args) {
+        Ok(found) => found,
+        Err(error) if args.file.is_none() => {
+            tracing::warn!(
+                "{error}\nThe page has no examples and no errors; a FILE of pairs after the folder gives them."
+            );
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let model = Model::load(gpu, &args.folder)?;
+    let of = distinct(&pairs);
+    let search = SearchOptions::beam(args.beam.into());
+    Examined::new(&model, name, &spread(pairs, most), of, &search).map(Some)
+}
+
+fn pairs(args: &Args) -> Result<(String, Vec<Pair>)> {
+    if let Some(file) = &args.file {
+        return Ok((file.display().to_string(), read_tsv(file)?));
+    }
+    let path = args.folder.join("run.json");
+    let options: TrainOptions = serde_json::from_slice(&files::read(&path)?)
+        .map_err(|error| Error::data(path.display().to_string(), format!("cannot be read: {error}")))?;
+    Ok((options.valid_name(), options.pairs()?.1))
+}
+
+fn distinct(pairs: &[Pair]) -> usize {
+    pairs.iter().map(|pair| &pair.source).collect::<std::collections::HashSet<_>>().len()
+}

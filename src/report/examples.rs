@@ -1,0 +1,115 @@
+//! What the model made of some sources, and what it looked at meanwhile.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use crate::{
+    Result,
+    generate::{Generator, SearchOptions},
+    model::Model,
+    text::{EOS, Pair, Tokenizer, nearest},
+};
+
+/// As many right and as many wrong answers are shown, where there are so many.
+const SHOWN: usize = 12;
+/// Longer matrices are no longer seen at a glance.
+const LONGEST: usize = 80;
+
+/// What the model made of a source, in tokens.
+pub(super) struct Answer {
+    pub source: String,
+    /// Tokens of the source, without its `<eos>`.
+    pub source_length: usize,
+    pub written: Vec<String>,
+    pub references: Vec<Vec<String>>,
+    /// The nearest of the references.
+    pub nearest: Vec<String>,
+    /// The same, as text.
+    pub wanted: String,
+}
+
+impl Answer {
+    fn is_right(&self) -> bool {
+        self.written == self.nearest
+    }
+}
+
+/// An answer with its alignment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Example {
+    /// Tokens of the source, `<eos>` included.
+    pub source: Vec<String>,
+    /// Tokens of the answer, `<eos>` included.
+    pub target: Vec<String>,
+    /// The source, as text.
+    pub source_text: String,
+    /// The answer, as text.
+    pub text: String,
+    /// The nearest reference, as text, where the answer is another.
+    pub wanted: Option<String>,
+    /// The weight of each source token, a row for each target token.
+    pub weights: Vec<Vec<f32>>,
+}
+
+/// Cuts the texts that a model wrote for the sources of `pairs` into tokens, and finds their references.
+pub(super) fn answers(model: &Model, texts: &[Pair], pairs: &[Pair]) -> Result<Vec<Answer>> {
+    let mut wanted: HashMap<&str, Vec<&str>> = HashMap::new();
+    for pair in pairs {
+        wanted.entry(&pair.source).or_default().push(&pair.target);
+    }
+    texts
+        .iter()
+        .map(|text| {
+            let wanted = wanted.remove(text.source.as_str()).unwrap_or_default();
+            let references = wanted.iter().map(|text| model.target.tokens(text)).collect::<Result<Vec<_>>>()?;
+            let written = model.target.tokens(&text.target)?;
+            let nearest = nearest(&written, &references).cloned().unwrap_or_default();
+            let place = references.iter().position(|reference| *reference == nearest);
+            Ok(Answer {
+                source: text.source.clone(),
+                source_length: model.source.tokens(&text.source)?.len(),
+                wanted: place.map(|place| wanted[place].to_owned()).unwrap_or_default(),
+                nearest,
+                written,
+                references,
+            })
+        })
+        .collect()
+}
+
+/// Right and wrong answers from all over, the wrong ones first, with their alignments.
+pub(super) fn choose<'a>(
+    generator: &mut Generator,
+    model: &Model,
+    answers: &'a [Answer],
+    search: &SearchOptions,
+) -> Result<Vec<Example>> {
+    let legible = answers.iter().filter(|answer| answer.source_length.max(answer.written.len()) <= LONGEST);
+    let (right, wrong): (Vec<&Answer>, Vec<&Answer>) = legible.partition(|answer| answer.is_right());
+    let some = |from: Vec<&'a Answer>| from.clone().into_iter().step_by(from.len().div_ceil(SHOWN).max(1));
+    let chosen: Vec<&Answer> = some(wrong).chain(some(right)).collect();
+    let sources = chosen.iter().map(|answer| model.encode(&answer.source)).collect::<Result<Vec<_>>>()?;
+    let found = generator.generate(&sources, search)?;
+    let mut examples = Vec::new();
+    for ((answer, source), hypotheses) in chosen.iter().zip(&sources).zip(found) {
+        let Some(best) = hypotheses.into_iter().next() else { continue };
+        let weights = generator.alignment(source, &best.tokens)?;
+        let shown =
+            |tokenizer: &Tokenizer, tokens: &[u32]| tokens.iter().map(|token| tokenizer.token(*token)).collect();
+        let target = [best.tokens.as_slice(), &[EOS]].concat();
+        examples.push(Example {
+            source: shown(&model.source, source),
+            target: shown(&model.target, &target),
+            source_text: answer.source.clone(),
+            text: model.target.decode(&best.tokens),
+            wanted: (!answer.is_right()).then(|| answer.wanted.clone()),
+            // Finer differences cannot be seen, and the page stays small.
+            weights: weights
+                .chunks(source.len())
+                .map(|row| row.iter().map(|w| (w * 1e4).round() / 1e4).collect())
+                .collect(),
+        });
+    }
+    Ok(examples)
+}
