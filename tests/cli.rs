@@ -476,3 +476,59 @@ fn an_interrupted_run_is_saved_and_goes_on() {
     // It can be used as it is.
     assert!(work.command(&["generate", "model", "12"]).output().unwrap().status.success());
 }
+
+/// Each option of a search or a draw is followed, and what excludes what is said.
+#[test]
+fn generation_follows_its_options() {
+    let work = Work::new();
+    work.trained();
+    let generate = |arguments: &[&str]| {
+        let output = work.command(&[&["generate", "-q", "model"], arguments].concat()).output().unwrap();
+        let (stdout, stderr) = texts(&output);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        stdout
+    };
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let plain = generate(&["12", "345"]);
+    assert_eq!(generate(&["12", "345", "--ensemble", "model", "model"]), plain);
+    assert_eq!(generate(&["12", "345", "--max-length", "8", "--min-length", "0", "--length-penalty", "1"]), plain);
+    // A model of five steps repeats itself, unless it may not.
+    let text = words(&generate(&["12", "--min-length", "6", "--no-repeat-ngram", "1", "--beam", "3"]));
+    assert!((6..=8).contains(&text.len()), "{text:?}");
+    assert_eq!(text.iter().collect::<std::collections::HashSet<_>>().len(), text.len(), "{text:?}");
+    assert!(words(&generate(&["12", "--max-length", "2", "--min-length", "1"])).len() <= 2);
+    // A prefix for all, and one of a line's own.
+    assert!(generate(&["12", "--prefix", "seven hundred"]).starts_with("seven hundred"));
+    let output = fed(work.command(&["generate", "-q", "model", "--prefix", "six"]), b"12\tforty\n7\n");
+    let (stdout, stderr) = texts(&output);
+    let starts: Vec<_> = stdout.lines().map(|line| words(line)[0].clone()).collect();
+    assert_eq!(starts, ["forty", "six"], "{stderr}");
+    generate(&["12", "--replace-unk", "--beam", "2", "--coverage-penalty", "0.2"]);
+
+    // Samples: as many as asked for, the same of the same seed, wherever they stand among the lines.
+    let sample = ["--sample", "--temperature", "2", "--n-best", "3"];
+    let drawn = generate(&[&["12", "345"], &sample[..]].concat());
+    assert_eq!(drawn.lines().count(), 6);
+    assert_eq!(generate(&[&["12", "345"], &sample[..]].concat()), drawn);
+    assert_ne!(generate(&[&["12", "345"], &sample[..], &["--seed", "2"]].concat()), drawn);
+    let output = fed(work.command(&[&["generate", "-q", "model"], &sample[..]].concat()), b"12\n345\n");
+    assert_eq!(texts(&output).0, drawn);
+    let likeliest = generate(&["12", "345", "--sample", "--top-k", "1", "--top-p", "0.5"]);
+    assert_eq!(likeliest, plain);
+
+    let output = work.command(&["evaluate", "model", "valid.tsv", "--beam", "2", "--ensemble", "model"]).output();
+    assert!(texts(&output.unwrap()).0.contains("exact match"));
+
+    for (code, arguments, parts) in [
+        (2, &["12", "--sample", "--beam", "2"][..], ["--sample", "cannot be used with", "--beam"]),
+        (2, &["12", "--top-k", "2"], ["required", "--sample", ""]),
+        (2, &["12", "--sample", "--temperature", "0"], ["--temperature", "greedy is the default", ""]),
+        (2, &["12", "--sample", "--top-p", "1.5"], ["--top-p", "up to 1", ""]),
+        (2, &["12", "--length-penalty", "-1"], ["--length-penalty", "", ""]),
+        (1, &["12", "--min-length", "8"], ["--min-length", "8", "--max-length"]),
+        (1, &["12", "--ensemble", "nowhere"], ["nowhere", "softalign train", ""]),
+        (1, &["12", "--prefix", "one one one one one one one one"], ["prefix", "8 tokens", "at most 8"]),
+    ] {
+        refused(&work.command(&[&["generate", "-q", "model"], arguments].concat()).output().unwrap(), code, &parts);
+    }
+}

@@ -7,16 +7,17 @@ use std::collections::HashMap;
 
 use softalign::{
     Error, Gpu, GpuOptions,
-    generate::{Generator, Hypothesis, SearchOptions},
+    generate::{Generator, Hypothesis, Sampling, SearchOptions, replace_unknown},
     gpu::Counters,
     model::{Config, Model, Readout},
     reference::{
         attentional_decoder::{AttentionalDecoder, DecoderInputs},
+        beam_search::{Adjust, Attend, length_penalty},
         embedding::Embedding,
         gru::{Gru, GruWeights},
         matmul::{Activation, Matmul},
     },
-    text::{BOS, EOS, TokenUnit, Tokenizer},
+    text::{BOS, EOS, TokenUnit, Tokenizer, UNK},
 };
 
 fn tokenizer(size: usize) -> Tokenizer {
@@ -157,45 +158,79 @@ impl Reference {
         let logarithm = largest + logits.iter().map(|logit| (logit - largest).exp()).sum::<f64>().ln();
         (logits.into_iter().map(|logit| logit - logarithm).collect(), outputs.weights)
     }
+}
+
+/// The texts that a search may find, one by one.
+struct Space<'a> {
+    members: Vec<&'a Reference>,
+    steps: usize,
+    prefix: Vec<u32>,
+    options: SearchOptions,
+}
+
+impl<'a> Space<'a> {
+    fn new(members: impl IntoIterator<Item = &'a Reference>, options: SearchOptions) -> Self {
+        let members: Vec<_> = members.into_iter().collect();
+        let steps = options.max_length.unwrap_or(members[0].config.max_length);
+        Self { members, steps, prefix: Vec::new(), options }
+    }
+
+    /// Log-probabilities of the next token after `text`, and the alignment weights of each step.
+    fn next(&self, encoded: &[Encoded], text: &[u32]) -> (Vec<f64>, Vec<Vec<f64>>) {
+        let each: Vec<_> =
+            self.members.iter().zip(encoded).map(|(member, encoded)| member.next(encoded, text)).collect();
+        let logits: Vec<&[f64]> = each.iter().map(|(logarithms, _)| logarithms.as_slice()).collect();
+        let adjust =
+            Adjust { classes: logits[0].len(), shortest: self.options.min_length, ngram: self.options.no_repeat_ngram };
+        let mean = |at: usize| each.iter().map(|(_, weights)| weights[at]).sum::<f64>() / each.len() as f64;
+        let weights: Vec<f64> = (0..each[0].1.len()).map(mean).collect();
+        let weights = weights.chunks(encoded[0].length).map(<[f64]>::to_vec).collect();
+        (adjust.forward(&logits, text, self.prefix.get(text.len()).copied()), weights)
+    }
+
+    fn hypothesis(&self, text: &[u32], log_probability: f64, weights: &[Vec<f64>]) -> Hypothesis {
+        let attend = Attend { coverage_penalty: self.options.coverage_penalty.into() };
+        let score = log_probability / length_penalty(self.options.length_penalty.into(), text.len());
+        let finished = text.last() == Some(&EOS);
+        let tokens = text[..text.len() - usize::from(finished)].to_vec();
+        let attended = weights.iter().map(|weights| Attend::position(weights) as u32).take(tokens.len()).collect();
+        Hypothesis { tokens, score: (score + attend.penalty(weights)) as f32, finished, attended }
+    }
+
+    fn encode(&self, source: &[u32]) -> Vec<Encoded> {
+        self.members.iter().map(|member| member.encode(source)).collect()
+    }
 
     fn greedy(&self, source: &[u32]) -> Hypothesis {
         let encoded = self.encode(source);
-        let (mut tokens, mut score, mut finished) = (Vec::new(), 0.0, false);
-        while tokens.len() < self.config.max_length && !finished {
-            let (logarithms, _) = self.next(&encoded, &tokens);
+        let (mut text, mut sum) = (Vec::new(), 0.0);
+        loop {
+            let (logarithms, weights) = self.next(&encoded, &text);
             let best = (2..logarithms.len()).reduce(|a, b| if logarithms[b] > logarithms[a] { b } else { a }).unwrap();
-            score += logarithms[best];
-            finished = best as u32 == EOS;
-            if !finished {
-                tokens.push(best as u32);
+            sum += logarithms[best];
+            text.push(best as u32);
+            if best as u32 == EOS || text.len() == self.steps {
+                return self.hypothesis(&text, sum, &weights);
             }
         }
-        Hypothesis { tokens, score: score as f32, finished }
     }
 
-    /// The score of every text of up to `steps` tokens, `<eos>` included: those that end, and those that are cut there.
-    fn all(&self, source: &[u32], steps: usize) -> Vec<Hypothesis> {
+    /// Every text of up to so many tokens, `<eos>` included: those that end, and those that are cut there. The best first.
+    fn all(&self, source: &[u32]) -> Vec<Hypothesis> {
         let encoded = self.encode(source);
         let (mut open, mut texts) = (vec![(Vec::new(), 0.0)], Vec::new());
-        for step in 1..=steps {
-            let mut longer = Vec::new();
-            for (tokens, score) in open {
-                let (logarithms, _) = self.next(&encoded, &tokens);
-                for (token, logarithm) in logarithms.iter().enumerate().skip(2) {
-                    let score: f64 = score + logarithm;
-                    if token as u32 == EOS {
-                        texts.push(Hypothesis { tokens: tokens.clone(), score: score as f32, finished: true });
-                        continue;
-                    }
-                    let tokens: Vec<u32> = tokens.iter().copied().chain([token as u32]).collect();
-                    if step == steps {
-                        texts.push(Hypothesis { tokens, score: score as f32, finished: false });
+        for step in 1..=self.steps {
+            for (text, sum) in std::mem::take(&mut open) {
+                let (logarithms, weights) = self.next(&encoded, &text);
+                for (token, logarithm) in logarithms.iter().enumerate().skip(2).filter(|(_, x)| **x > -1e29) {
+                    let longer: (Vec<u32>, f64) = ([&text[..], &[token as u32]].concat(), sum + logarithm);
+                    if token as u32 == EOS || step == self.steps {
+                        texts.push(self.hypothesis(&longer.0, longer.1, &weights));
                     } else {
-                        longer.push((tokens, score));
+                        open.push(longer);
                     }
                 }
             }
-            open = longer;
         }
         texts.sort_by(|a, b| b.score.total_cmp(&a.score));
         texts
@@ -215,6 +250,7 @@ fn sources(count: usize, vocabulary: u32, longest: usize) -> Vec<Vec<u32>> {
 
 fn same(found: &Hypothesis, wanted: &Hypothesis) -> bool {
     found.tokens == wanted.tokens
+        && (found.attended.is_empty() || found.attended == wanted.attended)
         && found.finished == wanted.finished
         && (found.score - wanted.score).abs() < 2e-4 * wanted.score.abs().max(1.0)
 }
@@ -230,6 +266,7 @@ fn a_beam_of_one_is_a_greedy_search() {
     ] {
         let model = model_on(gpu, 14, 9, 21, readout, layers, seed);
         let reference = Reference::new(&model);
+        let space = Space::new([&reference], SearchOptions::default());
         let mut generator = Generator::new(&model);
         // One alone, a few and more than are decoded at once come in other shapes.
         for count in [1, 7, 12] {
@@ -237,11 +274,16 @@ fn a_beam_of_one_is_a_greedy_search() {
             let found = generator.generate(&sources, &SearchOptions::beam(1)).unwrap();
             assert_eq!(found.len(), count);
             for (source, found) in sources.iter().zip(found) {
-                let wanted = reference.greedy(source);
+                let wanted = space.greedy(source);
                 assert!(found.len() == 1 && same(&found[0], &wanted), "{source:?}: {found:?}, {wanted:?}");
             }
         }
     }
+}
+
+/// All texts that a beam has found.
+fn all_of(beam: usize) -> SearchOptions {
+    SearchOptions { n_best: beam, ..SearchOptions::beam(beam) }
 }
 
 #[test]
@@ -250,9 +292,9 @@ fn a_wide_beam_finds_the_best_of_all_texts() {
     let model = model(8, 6, 3, Readout::Tanh, 1, 5);
     let reference = Reference::new(&model);
     let sources = sources(5, 8, 3);
-    let found = Generator::new(&model).generate(&sources, &SearchOptions::beam(16)).unwrap();
+    let found = Generator::new(&model).generate(&sources, &all_of(16)).unwrap();
     for (source, found) in sources.iter().zip(found) {
-        let wanted = reference.all(source, 3);
+        let wanted = Space::new([&reference], all_of(16)).all(source);
         assert_eq!(found.len(), 16);
         for (found, wanted) in found.iter().zip(&wanted) {
             assert!(same(found, wanted), "{source:?}: {found:?}, {wanted:?}");
@@ -260,10 +302,199 @@ fn a_wide_beam_finds_the_best_of_all_texts() {
     }
     // A beam is never worse than greedy search here, and its hypotheses are in order.
     let greedy = Generator::new(&model).generate(&sources, &SearchOptions::beam(1)).unwrap();
-    let beam = Generator::new(&model).generate(&sources, &SearchOptions::beam(4)).unwrap();
+    let beam = Generator::new(&model).generate(&sources, &all_of(4)).unwrap();
     for (greedy, beam) in greedy.iter().zip(&beam) {
         assert!(beam[0].score >= greedy[0].score - 1e-5);
         assert!(beam.is_sorted_by(|a, b| a.score >= b.score));
+    }
+}
+
+/// What can be asked for beside a beam, alone and together, with prefixes.
+fn wishes() -> Vec<(SearchOptions, Vec<u32>)> {
+    let plain = SearchOptions { attended: true, ..SearchOptions::default() };
+    vec![
+        (SearchOptions { length_penalty: 0.6, ..plain.clone() }, vec![]),
+        (SearchOptions { length_penalty: 3.0, attended: false, ..plain.clone() }, vec![4]),
+        (SearchOptions { coverage_penalty: 0.4, attended: false, ..plain.clone() }, vec![]),
+        (SearchOptions { coverage_penalty: 0.4, length_penalty: 1.0, ..plain.clone() }, vec![3, 4]),
+        (SearchOptions { min_length: 2, ..plain.clone() }, vec![]),
+        (SearchOptions { max_length: Some(2), min_length: 1, ..plain.clone() }, vec![]),
+        (SearchOptions { no_repeat_ngram: 1, ..plain.clone() }, vec![3]),
+        (SearchOptions { no_repeat_ngram: 2, length_penalty: 1.0, ..plain.clone() }, vec![]),
+        (SearchOptions { no_repeat_ngram: 1, min_length: 1, coverage_penalty: 0.2, ..plain }, vec![]),
+    ]
+}
+
+#[test]
+fn every_option_finds_the_best_of_all_texts_alone_and_in_ensembles() {
+    // Three tokens can be chosen, three times: fifteen texts, all of which a beam of 16 holds.
+    let models = [4, 6, 9].map(|seed| model(8, 5, 3, Readout::Tanh, 1, seed));
+    let references = models.each_ref().map(Reference::new);
+    let sources = sources(4, 8, 3);
+    for members in [1, 3] {
+        let [first, others @ ..] = &models;
+        let mut generator =
+            if members == 1 { Generator::new(first) } else { Generator::ensemble(first, others).unwrap() };
+        for (wish, prefix) in wishes() {
+            let options = SearchOptions { beam: 16, n_best: 16, ..wish };
+            let space = Space { prefix: prefix.clone(), ..Space::new(&references[..members], options.clone()) };
+            let prefixes = vec![prefix; if space.prefix.is_empty() { 0 } else { sources.len() }];
+            let found = generator.generate_behind(&sources, &prefixes, &options).unwrap();
+            for (source, found) in sources.iter().zip(found) {
+                let wanted = space.all(source);
+                let all_same = found.iter().zip(&wanted).all(|(found, wanted)| same(found, wanted));
+                let complete =
+                    found.iter().all(|found| found.attended.is_empty() != options.attended || found.tokens.is_empty());
+                assert!(
+                    found.len() == wanted.len() && all_same && complete,
+                    "{members} members, {options:?}, {:?} {source:?}: {found:#?}, {wanted:#?}",
+                    space.prefix
+                );
+            }
+            // One text alone may be settled earlier; it is the same.
+            let best = generator.generate_behind(&sources, &prefixes, &SearchOptions { n_best: 1, ..options }).unwrap();
+            for (source, best) in sources.iter().zip(best) {
+                assert!(best.len() == 1 && same(&best[0], &space.all(source)[0]), "{source:?}: {best:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_option_holds_in_greedy_search() {
+    let models = [3, 5].map(|seed| model(14, 9, 21, Readout::Tanh, 1, seed));
+    let references = models.each_ref().map(Reference::new);
+    let sources = sources(6, 14, 21);
+    for members in [1, 2] {
+        let mut generator = Generator::ensemble(&models[0], &models[1..members]).unwrap();
+        for (wish, prefix) in wishes() {
+            let space = Space { prefix: prefix.clone(), ..Space::new(&references[..members], wish.clone()) };
+            let prefixes = vec![prefix; sources.len()];
+            let found = generator.generate_behind(&sources, &prefixes, &wish).unwrap();
+            for (source, found) in sources.iter().zip(found) {
+                let wanted = space.greedy(source);
+                // A text that nothing is left for is none.
+                let present = usize::from(wanted.score > -1e29);
+                assert!(
+                    found.len() == present && found.iter().all(|found| same(found, &wanted)),
+                    "{members} members, {wish:?}, {:?} {source:?}: {found:?}, {wanted:?}",
+                    space.prefix
+                );
+            }
+        }
+    }
+}
+
+/// A sample is the same whatever it is drawn together with, and another for another seed, source or number.
+#[test]
+fn samples_are_a_matter_of_seed_source_and_number() {
+    let model = model(14, 9, 21, Readout::Tanh, 1, 3);
+    let reference = Reference::new(&model);
+    let mut generator = Generator::new(&model);
+    let sources = sources(70, 14, 9);
+    let sampling = Some(Sampling { temperature: 1.5, top_k: 0, top_p: 1.0 });
+    let options = SearchOptions { n_best: 3, sampling, ..SearchOptions::default() };
+    let together = generator.generate(&sources, &options).unwrap();
+    assert_eq!(generator.generate(&sources, &options).unwrap(), together);
+    for index in [0, 1, 64, 69] {
+        let options = SearchOptions { first: index as u64, ..options.clone() };
+        let alone = generator.generate(&sources[index..=index], &options).unwrap();
+        for (alone, together) in alone[0].iter().zip(&together[index]) {
+            assert!(same(alone, together), "{index}: {alone:?}, {together:?}");
+        }
+    }
+    assert!(together.iter().all(|found| found.len() == 3));
+    assert!(together.iter().filter(|found| found[0].tokens != found[1].tokens).count() > 40);
+    let other = generator.generate(&sources, &SearchOptions { seed: 2, ..options.clone() }).unwrap();
+    assert!(other.iter().zip(&together).filter(|(other, found)| other[0].tokens != found[0].tokens).count() > 40);
+    // Scores are the model's log-probabilities, whatever the temperature.
+    let space = Space::new([&reference], SearchOptions::default());
+    for (source, found) in sources.iter().zip(&together).take(5) {
+        let encoded = space.encode(source);
+        for Hypothesis { tokens, score, finished, .. } in found {
+            let text: Vec<u32> = tokens.iter().copied().chain(finished.then_some(EOS)).collect();
+            let gain = |at: usize| space.next(&encoded, &text[..at]).0[text[at] as usize];
+            let wanted: f64 = (0..text.len()).map(gain).sum();
+            assert!((f64::from(*score) - wanted).abs() < 2e-4 * wanted.abs().max(1.0), "{score} {wanted}");
+        }
+    }
+    // One token to choose from is greedy search.
+    for sampling in
+        [Sampling { top_k: 1, temperature: 1.0, top_p: 1.0 }, Sampling { top_k: 0, temperature: 3.0, top_p: 1e-6 }]
+    {
+        let options = SearchOptions { sampling: Some(sampling), ..SearchOptions::default() };
+        let sampled = generator.generate(&sources, &options).unwrap();
+        let greedy = generator.generate(&sources, &SearchOptions::default()).unwrap();
+        for (sampled, greedy) in sampled.iter().zip(&greedy) {
+            assert!(same(&sampled[0], &greedy[0]), "{sampled:?} {greedy:?}");
+        }
+    }
+}
+
+#[test]
+fn an_ensemble_of_one_model_twice_is_that_model() {
+    let (model, twin) = (model(14, 9, 21, Readout::None, 2, 3), model(14, 9, 21, Readout::None, 2, 3));
+    let sources = sources(12, 14, 21);
+    for beam in [1, 3] {
+        let alone = Generator::new(&model).generate(&sources, &all_of(beam)).unwrap();
+        let both = Generator::ensemble(&model, std::slice::from_ref(&twin)).unwrap().generate(&sources, &all_of(beam));
+        for (alone, both) in alone.iter().zip(&both.unwrap()) {
+            assert!(alone.len() == both.len() && alone.iter().zip(both).all(|(a, b)| same(a, b)), "{alone:?} {both:?}");
+        }
+    }
+}
+
+#[test]
+fn unknown_tokens_become_what_they_attended_to() {
+    let model = model(14, 9, 12, Readout::Tanh, 1, 3);
+    let found = |tokens: &[u32], attended: &[u32]| {
+        let (tokens, attended) = (tokens.to_vec(), attended.to_vec());
+        let hypothesis = Hypothesis { tokens, attended, ..Hypothesis::default() };
+        replace_unknown(&model, "xyz", &hypothesis).unwrap()
+    };
+    assert_eq!(found(&[4, UNK, 5, UNK, UNK], &[0, 2, 1, 0, 1]), "azbxy");
+    // The source's end is no word; without positions nothing is known.
+    assert_eq!(found(&[UNK, 4, UNK], &[3, 0, 1]), "<unk>ay");
+    assert_eq!(found(&[UNK, 4], &[]), "<unk>a");
+    assert_eq!(found(&[], &[]), "");
+}
+
+#[test]
+fn models_of_different_vocabularies_are_no_ensemble() {
+    let first = model(14, 9, 6, Readout::Tanh, 1, 8);
+    for (other, parts) in [
+        (model(13, 9, 6, Readout::Tanh, 1, 8), ["model 2", "source vocabulary", "13 tokens, not 14"]),
+        (model(14, 8, 6, Readout::Tanh, 1, 8), ["model 2", "target vocabulary", "8 tokens, not 9"]),
+    ] {
+        let error = Generator::ensemble(&first, &[other]).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    }
+}
+
+#[test]
+fn options_that_cannot_be_followed_are_refused() {
+    let model = model(14, 9, 6, Readout::Tanh, 1, 8);
+    let mut generator = Generator::new(&model);
+    let plain = SearchOptions::default;
+    let sampling = |temperature, top_p| Some(Sampling { temperature, top_k: 0, top_p });
+    for (wanted, options) in [
+        ("n_best", SearchOptions { n_best: 2, ..plain() }),
+        ("n_best", SearchOptions { n_best: 0, ..plain() }),
+        ("n_best", SearchOptions { n_best: 17, sampling: sampling(1.0, 1.0), ..plain() }),
+        ("beam", SearchOptions { beam: 2, sampling: sampling(1.0, 1.0), ..plain() }),
+        ("temperature", SearchOptions { sampling: sampling(0.0, 1.0), ..plain() }),
+        ("top_p", SearchOptions { sampling: sampling(1.0, 0.0), ..plain() }),
+        ("length_penalty", SearchOptions { length_penalty: -1.0, ..plain() }),
+        ("coverage_penalty", SearchOptions { coverage_penalty: f32::NAN, ..plain() }),
+        ("min_length", SearchOptions { min_length: 6, ..plain() }),
+        ("max_length", SearchOptions { max_length: Some(0), ..plain() }),
+    ] {
+        let error = generator.generate(&[vec![5, EOS]], &options).unwrap_err();
+        assert!(matches!(error, Error::Shape { argument, .. } if argument == wanted), "{wanted}: {error}");
+    }
+    for (prefix, part) in [(vec![4; 6], "at most 6"), (vec![9], "token 9"), (vec![EOS], "token 2")] {
+        let error = generator.generate_behind(&[vec![5, EOS]], &[prefix], &plain()).unwrap_err().to_string();
+        assert!(error.contains("prefix 1") && error.contains(part), "{error}");
     }
 }
 
@@ -271,7 +502,7 @@ fn a_wide_beam_finds_the_best_of_all_texts() {
 fn a_beam_wider_than_there_are_texts_returns_those_there_are() {
     let model = model(8, 5, 1, Readout::Tanh, 1, 6);
     // One step over <eos>, <unk> and one letter: three texts.
-    let found = Generator::new(&model).generate(&[vec![EOS]], &SearchOptions::beam(8)).unwrap();
+    let found = Generator::new(&model).generate(&[vec![EOS]], &all_of(8)).unwrap();
     assert_eq!(found[0].len(), 3, "{found:?}");
 }
 
@@ -280,10 +511,10 @@ fn results_come_in_the_order_of_the_sources() {
     let model = model(14, 9, 21, Readout::Tanh, 1, 7);
     let mut generator = Generator::new(&model);
     let sources = sources(150, 14, 21);
-    let together = generator.generate(&sources, &SearchOptions::beam(2)).unwrap();
+    let together = generator.generate(&sources, &all_of(2)).unwrap();
     assert_eq!(together.len(), sources.len());
     for index in [0, 1, 17, 63, 64, 65, 100, 127, 128, 149] {
-        let alone = generator.generate(&sources[index..=index], &SearchOptions::beam(2)).unwrap();
+        let alone = generator.generate(&sources[index..=index], &all_of(2)).unwrap();
         assert_eq!(alone[0].len(), together[index].len());
         for (alone, together) in alone[0].iter().zip(&together[index]) {
             assert!(same(alone, together), "{index}: {alone:?}, {together:?}");
@@ -291,43 +522,57 @@ fn results_come_in_the_order_of_the_sources() {
     }
     assert_eq!(generator.generate(&[], &SearchOptions::beam(2)).unwrap(), Vec::<Vec<Hypothesis>>::new());
     // The same again: the memory of earlier searches leaves no trace.
-    assert_eq!(generator.generate(&sources, &SearchOptions::beam(2)).unwrap(), together);
+    assert_eq!(generator.generate(&sources, &all_of(2)).unwrap(), together);
 }
 
-/// Greedy search is one submit for the encoder and 16 steps, and one more with a readback for each look at what there is; it
-/// stops at the first look that finds all rows finished, makes nothing on its way, and a step is a handful of dispatches.
+/// A search is one submit for the encoder and 16 steps, and one more with a readback for each look at what there is; it stops at
+/// the first look that finds all rows finished, makes nothing on its way, and a step is a handful of dispatches: what is not
+/// asked for costs none.
 #[test]
 fn a_search_looks_once_in_16_steps_and_makes_nothing() {
     // A device of its own, for its counters.
     let gpu = &Gpu::open(&GpuOptions::default()).unwrap();
-    let model = model_on(gpu, 14, 9, 40, Readout::Tanh, 1, 7);
-    let mut generator = Generator::new(&model);
-    let bias = model.parameters.tensor("output.bias").unwrap();
+    let models = [7, 8].map(|seed| model_on(gpu, 14, 9, 40, Readout::Tanh, 1, seed));
     let sources = sources(12, 14, 21);
-    for beam in [1, 3] {
+    let sampling = Some(Sampling { temperature: 1.0, top_k: 5, top_p: 0.9 });
+    let plain = SearchOptions::default;
+    for (members, options, each) in [
+        (1, plain(), GREEDY_STEP),
+        (1, SearchOptions::beam(3), BEAM_STEP),
+        (1, SearchOptions { length_penalty: 1.0, ..all_of(3) }, BEAM_STEP),
+        (1, SearchOptions { n_best: 2, sampling, ..plain() }, GREEDY_STEP),
+        (1, SearchOptions { no_repeat_ngram: 9, min_length: 1, ..plain() }, GREEDY_STEP + 1),
+        (1, SearchOptions { attended: true, coverage_penalty: 1.0, ..all_of(3) }, BEAM_STEP + 1),
+        (2, plain(), 2 * GREEDY_STEP + 1),
+        (2, SearchOptions::beam(3), 2 * GREEDY_STEP + 2),
+    ] {
+        let mut generator = Generator::ensemble(&models[0], &models[1..members]).unwrap();
         // Dispatches of 40 steps when no text ends, of which the first look is 16, and those when all end at once.
         let mut dispatches = Vec::new();
         for (end, looks) in [(-1e4, 3), (1e4, 1)] {
             let values: Vec<f32> = (0..9).map(|token| if token == EOS { end } else { 0.0 }).collect();
-            gpu.write(&bias, &values).unwrap();
-            generator.generate(&sources, &SearchOptions::beam(beam)).unwrap();
+            for model in &models {
+                gpu.write(&model.parameters.tensor("output.bias").unwrap(), &values).unwrap();
+            }
+            generator.generate(&sources, &options).unwrap();
             let before = gpu.counters();
-            let found = generator.generate(&sources, &SearchOptions::beam(beam)).unwrap();
+            let found = generator.generate(&sources, &options).unwrap();
             assert!(found.iter().all(|found| found[0].finished == (looks == 1)), "{found:?}");
             let after = gpu.counters();
             dispatches.push((after.dispatches - before.dispatches) as usize);
+            // The encoder of each further member is a submit of its own.
+            let further = members as u64 - 1;
             let expected = Counters {
                 dispatches: after.dispatches,
-                submits: before.submits + 2 * looks,
+                submits: before.submits + 2 * looks + further,
                 readbacks: before.readbacks + looks,
                 waits: after.waits,
                 ..before
             };
-            assert_eq!(after, expected, "beam {beam}");
-            assert!(after.waits <= before.waits + looks + 1, "{before:?} {after:?}");
+            assert_eq!(after, expected, "{options:?}");
+            assert!(after.waits <= before.waits + looks + 1 + further, "{before:?} {after:?}");
         }
-        let each = if beam == 1 { GREEDY_STEP } else { BEAM_STEP };
-        assert_eq!(dispatches[0] - dispatches[1], 2 * (16 * each + 1), "beam {beam}");
+        assert_eq!(dispatches[0] - dispatches[1], 2 * (16 * each + 1), "{members} members, {options:?}");
     }
 }
 

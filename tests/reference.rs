@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use softalign::reference::adam::Adam;
 use softalign::reference::additive_attention::{AdditiveAttention, AdditiveInputs};
 use softalign::reference::attentional_decoder::{AttentionalDecoder, DecoderInputs};
-use softalign::reference::beam_search::{BeamStep, Selection};
+use softalign::reference::beam_search::{BeamStep, Ended, Selection};
 use softalign::reference::cross_entropy::CrossEntropy;
 use softalign::reference::dot_product_attention::{DotProductAttention, DotProductInputs};
 use softalign::reference::dropout::{Draw, Dropout, pcg};
@@ -591,65 +591,80 @@ fn adam_steps_and_clips() {
     }
 }
 
-fn hypothesis(parent: u32, token: u32, score: f64, finished: bool) -> Selection {
-    Selection { parent, token, score, finished }
+/// The logits behind a text, of a model whose every text is a world of its own.
+fn logits_behind(text: &[u32], classes: usize) -> Vec<f64> {
+    let seed = text.iter().fold(17, |seed, token| seed * 31 + u64::from(*token));
+    let mut random = Random::new(seed);
+    (0..classes).map(|_| random.0.random_range(-3.0..3.0)).collect()
+}
+
+/// Every text of up to `capacity` tokens, its end included, with its score under a length penalty, the best first.
+fn all_texts(classes: usize, capacity: usize, alpha: f64) -> Vec<(Vec<u32>, f64)> {
+    let (mut open, mut texts) = (vec![(Vec::new(), 0.0)], Vec::new());
+    for length in 1..=capacity {
+        for (text, score) in std::mem::take(&mut open) {
+            let logits = logits_behind(&text, classes);
+            let sum: f64 = logits.iter().map(|x| x.exp()).sum();
+            for token in 2..classes as u32 {
+                let longer = ([&text[..], &[token]].concat(), score + (logits[token as usize].exp() / sum).ln());
+                if token == 2 || length == capacity {
+                    texts.push((longer.0, longer.1 / ((5.0 + length as f64) / 6.0).powf(alpha)));
+                } else {
+                    open.push(longer);
+                }
+            }
+        }
+    }
+    texts.sort_by(|a, b| b.1.total_cmp(&a.1));
+    texts
 }
 
 #[test]
-fn beam_step_finds_what_enumeration_finds() {
-    let mut random = Random::new(15);
-    let step = BeamStep { sentences: 3, beam: 3, classes: 5 };
-    for round in 0..50 {
-        // Few distinct logits make ties; the normaliser of a row is then the same number for equal rows.
-        let logits: Vec<f64> = (0..45).map(|_| f64::from(random.0.random_range(0..3))).collect();
-        let scores: Vec<f64> = (0..9).map(|_| f64::from(random.0.random_range(-4..0))).collect();
-        let finished: Vec<bool> = (0..9).map(|_| random.0.random_range(0..3) == 0).collect();
-        let found = step.select(&logits, &scores, &finished);
-        assert_eq!(found.len(), 9);
-        for sentence in 0..3 {
-            let mut all = Vec::new();
-            for parent in 0..3u32 {
-                let row = sentence * 3 + parent as usize;
-                let logits = &logits[row * 5..][..5];
-                let sum: f64 = logits.iter().map(|x| x.exp()).sum();
-                for token in 0..5u32 {
-                    match (finished[row], token) {
-                        (true, 0) => all.push(hypothesis(parent, 0, scores[row], true)),
-                        (true, _) | (false, 0 | 1) => {}
-                        (false, _) => {
-                            let score = scores[row] + (logits[token as usize].exp() / sum).ln();
-                            all.push(hypothesis(parent, token, score, token == 2));
-                        }
-                    }
-                }
+fn a_wide_beam_step_finds_the_best_of_all_texts() {
+    let (classes, capacity, beam) = (5, 4, 27);
+    for (alpha, asked) in [(0.0, 27), (0.0, 1), (0.7, 1), (1.0, 5), (3.0, 27)] {
+        let step = BeamStep { sentences: 1, beam, classes, capacity, length_penalty: alpha, asked, normalised: false };
+        let mut state = step.start();
+        let mut texts = vec![Vec::new(); beam];
+        let mut ended = Vec::new();
+        for number in 0..capacity {
+            let logits: Vec<f64> = texts.iter().flat_map(|text| logits_behind(text, classes)).collect();
+            let before = state.ended[0].clone();
+            let chosen = step.select(&logits, number, &mut state);
+            for found in state.ended[0].iter().filter(|found| !before.contains(found)) {
+                ended.push(([&texts[found.parent as usize][..], &[found.token]].concat(), found.score));
             }
-            for (rank, found) in found[sentence * 3..][..3].iter().enumerate() {
-                // A candidate's rank: those clearly better, or as good (but for rounding) and earlier.
-                let better = |other: &&Selection| {
-                    other.score > found.score + 1e-9
-                        || ((other.score - found.score).abs() <= 1e-9
-                            && (other.parent, other.token) < (found.parent, found.token))
-                };
-                assert_eq!(all.iter().filter(better).count(), rank, "round {round}, sentence {sentence}, {found:?}");
-                let same = |other: &&Selection| (other.parent, other.token) == (found.parent, found.token);
-                let expected = all.iter().find(same).expect("a legal continuation");
-                assert_close("score", &[found.score], &[expected.score], 1e-12);
-                assert_eq!(found.finished, expected.finished);
+            if state.done[0] {
+                break;
             }
+            texts = chosen[0].iter().map(|next| [&texts[next.parent as usize][..], &[next.token]].concat()).collect();
         }
+        assert!(state.done[0]);
+        ended.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let wanted = all_texts(classes, capacity, alpha);
+        for (found, wanted) in ended.iter().zip(&wanted).take(asked) {
+            assert_eq!(found.0, wanted.0, "alpha {alpha}");
+            assert_close("score", &[found.1], &[wanted.1], 1e-12);
+        }
+        assert!(ended.len() >= asked);
     }
 }
 
 #[test]
-fn beam_step_fills_up_with_absent_hypotheses() {
-    let step = BeamStep { sentences: 1, beam: 3, classes: 4 };
+fn beam_step_fills_up_with_absent_hypotheses_and_keeps_what_has_ended() {
+    let step =
+        BeamStep { sentences: 1, beam: 3, classes: 4, capacity: 9, length_penalty: 0.0, asked: 2, normalised: false };
+    let mut state = step.start();
     let even = 0.25f64.ln();
-    let found = step.select(&[0.0; 12], &[0.0, -1e30, -1e30], &[false; 3]);
-    let expected = [hypothesis(0, 2, even, true), hypothesis(0, 3, even, false), hypothesis(1, 2, -1e30, true)];
-    assert_eq!(found, expected);
-    // A finished hypothesis outlives extensions that are worse, with its score as it was.
-    let found = step.select(&[0.0; 12], &[-5.0, -1.0, -1e30], &[false, true, false]);
-    let expected =
-        [hypothesis(1, 0, -1.0, true), hypothesis(0, 2, -5.0 + even, true), hypothesis(0, 3, -5.0 + even, false)];
-    assert_eq!(found, expected);
+    let selection = |parent, token, score| Selection { parent, token, score };
+    let found = step.select(&[0.0; 12], 0, &mut state);
+    assert_eq!(found, [[selection(0, 3, even), selection(1, 0, -1e30), selection(2, 0, -1e30)]]);
+    let first = Ended { score: even, step: 0, parent: 0, token: 2 };
+    assert_eq!((&state.ended[0][..], state.done[0]), (&[first][..], false));
+    // The text that has ended outlives hypotheses that are better, and a second one settles it: nothing can pass it.
+    state.scores = vec![-0.1, -1e30, -1e30];
+    step.select(&[0.0, 0.0, -9.0, 9.0].repeat(3), 1, &mut state);
+    assert_eq!((state.ended[0].len(), state.ended[0][0], state.done[0]), (2, first, false));
+    step.select(&[0.0, 0.0, 9.0, -9.0].repeat(3), 2, &mut state);
+    assert_eq!((state.ended[0][0].step, state.ended[0][1], state.done[0]), (2, first, true));
 }

@@ -1,5 +1,6 @@
 // One step of a beam of one: each row goes on with its likeliest token, of equal ones the smallest, and feeds it to the next
-// step. A finished row goes on with <pad> and its score. Past the capacity nothing is changed. One workgroup a row.
+// step. A finished row goes on with <pad> and its score. Past the capacity nothing is changed. NORMALISED: logits are
+// log-probabilities. One workgroup a row.
 #import linear
 #import reduce
 #import logits
@@ -33,9 +34,12 @@ fn main(
         let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
         let inside = at < vec4u(classes);
         let x = select(vec4f(FLOOR), bounded(start, c), inside);
+#ifdef NORMALISED
+#else
         let before = largest;
         largest = max(largest, max(max(x.x, x.y), max(x.z, x.w)));
         sum = fma(sum, vec4f(exp(before - largest)), select(vec4f(), exp(x - largest), inside));
+#endif
         let open = inside & (at >= vec4u(FIRST_CHOICE));
         // Tokens ascend, so that only a larger value replaces the one at hand.
         if (open.x && x.x > value) { value = x.x; token = at.x; }
@@ -43,16 +47,21 @@ fn main(
         if (open.z && x.z > value) { value = x.z; token = at.z; }
         if (open.w && x.w > value) { value = x.w; token = at.w; }
     }
-    let maximum = reduce_max(largest, lane);
-    let total = reduce_sum(((sum.x + sum.y) + (sum.z + sum.w)) * exp(largest - maximum), lane);
     let best = reduce_max(value, lane);
     let found = reduce_min(select(NONE, token, value == best), lane);
+#ifdef NORMALISED
+    let gained = best;
+#else
+    let maximum = reduce_max(largest, lane);
+    let total = reduce_sum(((sum.x + sum.y) + (sum.z + sum.w)) * exp(largest - maximum), lane);
+    let gained = (best - maximum) - log(max(total, 1.0));
+#endif
     let step = search[COUNTER] + params.step;
     if (workgroup >= params.rows || step >= params.capacity) { return; }
     let chosen = select(found, PADDING, ended);
     if (lane == 0u) {
         let score = bitcast<f32>(search[score_at(row)]);
-        keep(step, row, select(score + ((best - maximum) - log(max(total, 1.0))), score, ended), chosen, row);
+        keep(step, row, select(score + gained, score, ended), chosen, row, ended || chosen == END);
     }
     feed(row, chosen, lane);
 }

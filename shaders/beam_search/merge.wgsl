@@ -1,6 +1,9 @@
-// The best `beam` candidates of each sentence become its hypotheses. A candidate's place is the number of better ones, those
-// of the same score that stand before it included. Each goes on from the state of its parent, fed with its token. One
-// workgroup a sentence. Past the capacity nothing is changed.
+// The best candidates of each sentence become its hypotheses: the best `beam` of those that go on. Of those that end, the ones
+// among the best `beam` of all compete for a place among the best `beam` texts of the sentence, by what they are worth under
+// the length penalty (Wu et al. 2016, section 7) and the coverage penalty of their row; the last step ends all. A sentence is
+// done when no hypothesis can become better than the `asked` best of its texts. A place is the number of better ones, those of
+// the same score that stand before it included. Each hypothesis goes on from the state of its parent, fed with its token. One
+// workgroup a sentence. Past the capacity, and for a sentence that is done, nothing is changed.
 #import search
 #import fed
 
@@ -8,39 +11,88 @@ struct Params {
     rows: u32, capacity: u32, beam: u32, step: u32,
     word: u32, word_offset: u32, word_stride: u32, gates: u32,
     hidden: u32, from_offset: u32, to_offset: u32,      // of the states to choose from, and of those to go on from
+    asked: u32, length_penalty: f32, longest: f32,      // `longest`: what a score at the capacity is multiplied with
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> candidates: array<vec2u>;           // [sentences, beam, beam]: score's bits, token
+@group(0) @binding(1) var<storage, read> candidates: array<vec2u>;           // [sentences, beam, beam + 1]: score's bits, token
 @group(0) @binding(2) var<storage, read_write> search: array<u32>;
 @group(0) @binding(7) var<storage, read_write> states: array<Element>;       // [.., rows, H]
 
-var<workgroup> chosen: array<vec2u, 16>;                // token, parent
+var<workgroup> chosen: array<vec3u, 16>;                // token, parent, score's bits
+var<workgroup> texts: array<vec4u, 32>;                 // that have ended, and that end now: score's bits, step, parent, token
+var<workgroup> done: u32;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let beam = params.beam;
+    let first = group.x * beam;
     let step = search[COUNTER] + params.step;
-    let open = step < params.capacity;
-    let count = params.beam * params.beam;
+    let open = step < params.capacity && search[finished_at(first)] == 0u;
+    let last = step + 1u >= params.capacity;
+    for (var i = lane; i < beam; i += LANES) {
+        chosen[i] = vec3u(PADDING, first + i, bitcast<u32>(NOTHING));
+        let ended = first + i;
+        texts[i] = vec4u(
+            search[ended_score_at(ended)], search[ended_step_at(ended)],
+            search[ended_parent_at(ended)], search[ended_token_at(ended)],
+        );
+        texts[beam + i] = vec4u(bitcast<u32>(NOTHING), 0u, first, PADDING);
+    }
+    workgroupBarrier();
+    let weight = exp(-params.length_penalty * log((5.0 + f32(step + 1u)) / 6.0));
+    let count = beam * (beam + 1u);
     let start = group.x * count;
-    let first = group.x * params.beam;
     for (var i = lane; i < count; i += LANES) {
         let candidate = candidates[start + i];
+        if (candidate.y == NONE) { continue; }
         let score = bitcast<f32>(candidate.x);
-        var place = 0u;
+        var going_on = 0u;
+        var ending = 0u;
         for (var j = 0u; j < count; j++) {
             let other = candidates[start + j];
             let better = bitcast<f32>(other.x) > score || (bitcast<f32>(other.x) == score && j < i);
-            place += select(0u, 1u, other.y != NONE && better);
+            let counts = other.y != NONE && better;
+            going_on += select(0u, 1u, counts && other.y != END);
+            ending += select(0u, 1u, counts && other.y == END);
         }
-        if (candidate.y == NONE || place >= params.beam) { continue; }
-        let parent = first + i / params.beam;
-        chosen[place] = vec2u(candidate.y, parent);
-        if (open) { keep(step, first + place, score, candidate.y, parent); }
+        let ends = candidate.y == END;
+        let parent = first + i / (beam + 1u);
+        if (!ends && going_on < beam) { chosen[going_on] = vec3u(candidate.y, parent, candidate.x); }
+        if ((ends || last) && going_on + ending < beam) {
+            let worth = score * weight + bitcast<f32>(search[penalty_at(parent)]);
+            texts[beam + select(ending, going_on + ending, last)] = vec4u(bitcast<u32>(worth), step, parent, candidate.y);
+        }
+    }
+    workgroupBarrier();
+    for (var i = lane; i < 2u * beam; i += LANES) {
+        let text = texts[i];
+        let score = bitcast<f32>(text.x);
+        var place = 0u;
+        for (var j = 0u; j < 2u * beam; j++) {
+            let other = bitcast<f32>(texts[j].x);
+            place += select(0u, 1u, other > score || (other == score && j < i));
+        }
+        if (place < beam && open) {
+            search[ended_score_at(first + place)] = text.x;
+            search[ended_step_at(first + place)] = text.y;
+            search[ended_parent_at(first + place)] = text.z;
+            search[ended_token_at(first + place)] = text.w;
+        }
+        if (place + 1u == params.asked) {
+            // Scores only fall, and none is worth more than at the greatest length.
+            let best = bitcast<f32>(chosen[0].z);
+            let settled = score > ABSENT && score >= best * params.longest;
+            done = select(0u, 1u, last || best < ABSENT || settled);
+        }
     }
     workgroupBarrier();
     if (!open) { return; }
-    for (var place = 0u; place < params.beam; place++) {
+    for (var place = lane; place < beam; place += LANES) {
+        let hypothesis = chosen[place];
+        keep(step, first + place, bitcast<f32>(hypothesis.z), hypothesis.x, hypothesis.y, done != 0u);
+    }
+    for (var place = 0u; place < beam; place++) {
         let row = first + place;
         let token = chosen[place].x;
         let start_of_parent = (params.from_offset + chosen[place].y * params.hidden) / WIDTH;

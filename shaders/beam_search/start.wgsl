@@ -1,11 +1,11 @@
-// A search before its first step: one empty hypothesis per sentence, fed with <bos>, on the sentence's first state. Sentences
-// of length 0 have finished. One workgroup a row.
+// A search before its first step: empty hypotheses fed with <bos>, on their sentence's first state: one for each sentence,
+// or one in each row where rows go their own ways. Sentences of length 0 have finished. One workgroup a row.
 #import linear
 #import search
 #import fed
 
 struct Params {
-    rows: u32, capacity: u32, beam: u32,
+    rows: u32, capacity: u32, beam: u32, apart: u32,    // rows from one hypothesis to the next
     word: u32, word_offset: u32, word_stride: u32, gates: u32, hidden: u32,
 }
 
@@ -25,10 +25,12 @@ fn main(
     if (row >= params.rows) { return; }
     let sentence = row / params.beam;
     if (lane == 0u) {
-        search[score_at(row)] = bitcast<u32>(select(10.0 * ABSENT, 0.0, row % params.beam == 0u));
+        search[score_at(row)] = bitcast<u32>(select(NOTHING, 0.0, row % params.apart == 0u));
         search[finished_at(row)] = select(0u, 1u, lengths[sentence] == 0u);
         search[token_at(row)] = BEGIN;
         search[parent_at(row)] = row;
+        search[penalty_at(row)] = bitcast<u32>(0.0);
+        search[ended_score_at(row)] = bitcast<u32>(NOTHING);
         if (row == 0u) {
             search[COUNTER] = 0u;
             search[ALL_FINISHED] = 0u;

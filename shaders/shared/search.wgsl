@@ -2,6 +2,7 @@
 const COUNTER = 0u;                     // steps made before this look
 const ALL_FINISHED = 64u;
 const ABSENT = -1e29;                   // the score of a hypothesis that is absent lies below
+const NOTHING = -1e30;                  // such a score
 const PADDING = 0u;
 const BEGIN = 1u;
 const END = 2u;
@@ -9,19 +10,29 @@ const FIRST_CHOICE = 2u;                // <pad> and <bos> are never chosen
 const NONE = 0xffffffffu;
 
 fn part(elements: u32) -> u32 { return (elements + 63u) / 64u * 64u; }
-fn score_at(row: u32) -> u32 { return 128u + row; }
-fn finished_at(row: u32) -> u32 { return 128u + part(params.rows) + row; }
-fn token_at(row: u32) -> u32 { return 128u + 2u * part(params.rows) + row; }
-fn parent_at(row: u32) -> u32 { return 128u + 3u * part(params.rows) + row; }
-fn history_token_at(step: u32, row: u32) -> u32 { return 128u + 4u * part(params.rows) + step * params.rows + row; }
-fn history_parent_at(step: u32, row: u32) -> u32 {
-    return history_token_at(step, row) + part(params.capacity * params.rows);
+fn row_part(number: u32, row: u32) -> u32 { return 128u + number * part(params.rows) + row; }
+fn score_at(row: u32) -> u32 { return row_part(0u, row); }
+fn finished_at(row: u32) -> u32 { return row_part(1u, row); }
+fn token_at(row: u32) -> u32 { return row_part(2u, row); }
+fn parent_at(row: u32) -> u32 { return row_part(3u, row); }
+fn penalty_at(row: u32) -> u32 { return row_part(4u, row); }
+// The best texts of each sentence that have ended: what each is worth, and the step, row and token that ended it.
+fn ended_score_at(row: u32) -> u32 { return row_part(5u, row); }
+fn ended_step_at(row: u32) -> u32 { return row_part(6u, row); }
+fn ended_parent_at(row: u32) -> u32 { return row_part(7u, row); }
+fn ended_token_at(row: u32) -> u32 { return row_part(8u, row); }
+fn history_at(number: u32, step: u32, row: u32) -> u32 {
+    return row_part(9u, 0u) + number * part(params.capacity * params.rows) + step * params.rows + row;
 }
+fn history_token_at(step: u32, row: u32) -> u32 { return history_at(0u, step, row); }
+fn history_parent_at(step: u32, row: u32) -> u32 { return history_at(1u, step, row); }
+// The source position that a row attended to most at a step; only there if it was asked for.
+fn attended_at(step: u32, row: u32) -> u32 { return history_at(2u, step, row); }
 
 // What becomes of a row at a step.
-fn keep(step: u32, row: u32, score: f32, token: u32, parent: u32) {
+fn keep(step: u32, row: u32, score: f32, token: u32, parent: u32, finished: bool) {
     search[score_at(row)] = bitcast<u32>(score);
-    search[finished_at(row)] = select(0u, 1u, token == PADDING || token == END);
+    search[finished_at(row)] = select(0u, 1u, finished);
     search[token_at(row)] = token;
     search[parent_at(row)] = parent;
     search[history_token_at(step, row)] = token;

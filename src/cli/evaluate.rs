@@ -2,14 +2,9 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use softalign::{
-    Error, Result, files,
-    generate::{SearchOptions, evaluate},
-    model::Model,
-    text::read_tsv,
-};
+use softalign::{Error, Result, files, generate::evaluate_with, text::read_tsv};
 
-use super::{Global, open, output};
+use super::{Global, open, output, search::Search};
 
 /// Arguments of `evaluate`.
 #[derive(clap::Args)]
@@ -18,20 +13,19 @@ pub struct Args {
     model: PathBuf,
     /// Pairs to score on: a line each, source<TAB>target; several lines with one source are several right answers.
     file: PathBuf,
-    /// Hypotheses kept at each step; 1 is greedy.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-    beam: u8,
     /// Also write the scores as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    search: Search,
 }
 
 /// Runs `evaluate`.
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let pairs = read_tsv(&args.file)?;
     let gpu = open(global)?;
-    let model = Model::load(&gpu, &args.model)?;
-    let (scores, _) = evaluate(&model, &pairs, &SearchOptions::beam(args.beam.into()))?;
+    let (model, mut generator) = args.search.load(&gpu, &args.model)?;
+    let (scores, _) = evaluate_with(&mut generator, &model, &pairs, &args.search.options())?;
     output::print(&format!("sources              {}", scores.count))?;
     output::print(&format!("exact match          {:.2} %", scores.exact_match))?;
     output::print(&format!("token error rate     {:.2} %", scores.per))?;

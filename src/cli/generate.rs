@@ -1,22 +1,29 @@
 //! `softalign generate`: text from a model folder.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use softalign::{
     Error, Result,
-    generate::{Generator, SearchOptions, draw_alignment},
+    generate::{Generator, Hypothesis, Sampling, SearchOptions, draw_alignment, replace_unknown},
     model::Model,
     text::{EOS, Tokenizer, UNK},
 };
 
-use super::{Global, grid, open, output};
+use super::{
+    Global, grid, open, output,
+    search::{Search, number},
+};
 
-/// Lines of standard input that are decoded together, where so many are there already.
-const LINES: usize = 64;
+/// Lines of standard input that are decoded together, at first and at most: the first answers come soon, and of many lines
+/// those of about one length meet.
+const LINES: [usize; 2] = [64, 2048];
+
+/// What is read of standard input at once, where so much is there already.
+const BUFFER: usize = 1 << 20;
 
 /// The file name that stands for the terminal.
 const TERMINAL: &str = "-";
@@ -26,17 +33,66 @@ const TERMINAL: &str = "-";
 pub struct Args {
     /// Model folder, as `softalign train` writes it.
     model: PathBuf,
-    /// Sources; without any, lines of standard input, each answered by a line.
+    /// Sources; without any, lines of standard input, each answered by a line. What stands behind a tab is a prefix of its own.
     text: Vec<String>,
-    /// Hypotheses kept at each step; 1 is greedy.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-    beam: u8,
-    /// Print this many hypotheses for each source, best first, each behind its score and a tab.
+    /// Print this many texts for each source, best first, or samples, each behind its score and a tab.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     n_best: Option<u8>,
+    /// Begin every text like this.
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
     /// Draw what each target token attended to (of one source) as PNG or SVG; without a file, as a grid in the terminal.
     #[arg(long, value_name = "FILE.png", num_args = 0..=1, default_missing_value = TERMINAL)]
     attention: Option<PathBuf>,
+    #[command(flatten)]
+    search: Search,
+    #[command(flatten)]
+    sample: Sample,
+}
+
+/// How texts are drawn at random.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Sampling")]
+struct Sample {
+    /// Draw texts at random instead of searching for the likeliest.
+    #[arg(long, conflicts_with = "beam")]
+    sample: bool,
+    /// Divide logits by this before a draw: less than 1 keeps to the likely, more is bolder.
+    #[arg(long, value_name = "T", default_value_t = 1.0, requires = "sample", value_parser = temperature, allow_negative_numbers = true)]
+    temperature: f32,
+    /// Draw from the K likeliest tokens [default: from all].
+    #[arg(long, value_name = "K", requires = "sample", value_parser = clap::value_parser!(u32).range(1..))]
+    top_k: Option<u32>,
+    /// Draw from the fewest tokens that hold this share of the probability.
+    #[arg(long, value_name = "P", default_value_t = 1.0, requires = "sample", value_parser = share, allow_negative_numbers = true)]
+    top_p: f32,
+    /// What samples depend on: the same seed, source and place draw the same text.
+    #[arg(long, value_name = "SEED", default_value_t = 1, requires = "sample")]
+    seed: u64,
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    let wanted = "a number from 0.01 to 100; greedy is the default, without --sample";
+    number(text, |value| (0.01..=100.0).contains(&value), wanted)
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    number(text, |value| value > 0.0 && value <= 1.0, "a share over 0, up to 1")
+}
+
+impl Args {
+    fn options(&self) -> SearchOptions {
+        let Sample { sample, temperature, top_k, top_p, seed } = self.sample;
+        let n_best = usize::from(self.n_best.unwrap_or(1));
+        let mut options = self.search.options();
+        if sample {
+            let top_k = top_k.unwrap_or(0) as usize;
+            options.sampling = Some(Sampling { temperature, top_k, top_p });
+        } else {
+            options.beam = options.beam.max(n_best);
+        }
+        SearchOptions { n_best, seed, ..options }
+    }
 }
 
 /// Runs `generate`.
@@ -45,13 +101,30 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
         return Err(Error::data("--attention", "a file shows one source; give exactly one TEXT, before --attention"));
     }
     let gpu = open(global)?;
-    let model = Model::load(&gpu, &args.model)?;
-    let mut generator = Generator::new(&model);
-    if !args.text.is_empty() {
-        answer(&args, &model, &mut generator, &args.text)?;
+    let (model, generator) = args.search.load(&gpu, &args.model)?;
+    let prefix = target(&model, args.prefix.as_deref().unwrap_or_default())?;
+    let mut writer = Writer { options: args.options(), args: &args, model: &model, generator, prefix };
+    if args.text.is_empty() {
+        let input = BufReader::with_capacity(BUFFER, std::io::stdin().lock());
+        writer.answer_lines(input)?;
     } else {
-        let mut lines = Vec::new();
-        let mut input = BufReader::new(std::io::stdin().lock());
+        writer.answer(&args.text)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What answers sources.
+struct Writer<'a> {
+    args: &'a Args,
+    model: &'a Model,
+    generator: Generator,
+    options: SearchOptions,
+    prefix: Vec<u32>,
+}
+
+impl Writer<'_> {
+    fn answer_lines(&mut self, mut input: BufReader<impl std::io::Read>) -> Result<()> {
+        let (mut lines, mut most) = (Vec::new(), LINES[0]);
         for number in 1.. {
             let mut line = String::new();
             let read = input.read_line(&mut line).map_err(Error::io(format!("standard input, line {number}")));
@@ -61,58 +134,91 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
                 lines.push(ending.unwrap_or(&line).to_owned());
             }
             // Whoever waits for an answer before the next line gets it, and lines before a bad one are not lost.
-            if !more || lines.len() == LINES || input.buffer().is_empty() {
-                answer(&args, &model, &mut generator, &lines)?;
+            if !more || lines.len() == most || input.buffer().is_empty() {
+                self.answer(&lines)?;
                 lines.clear();
+                most = (2 * most).min(LINES[1]);
             }
             if read? == 0 {
                 break;
             }
         }
+        Ok(())
     }
-    Ok(ExitCode::SUCCESS)
-}
 
-fn answer(args: &Args, model: &Model, generator: &mut Generator, texts: &[String]) -> Result<()> {
-    // An empty line has an empty answer; the others are decoded together.
-    let kept: Vec<&String> = texts.iter().filter(|text| !text.is_empty()).collect();
-    let sources = kept.iter().map(|text| encode(model, text)).collect::<Result<Vec<_>>>()?;
-    let count = args.n_best.unwrap_or(1).max(1);
-    let found = generator.generate(&sources, &SearchOptions::beam(args.beam.max(count).into()))?;
-    let mut answers = sources.iter().zip(found);
-    for text in texts {
-        if text.is_empty() {
-            output::print("")?;
-            continue;
+    fn answer(&mut self, texts: &[String]) -> Result<()> {
+        // An empty line has an empty answer; the others are decoded together.
+        let (mut kept, mut sources, mut prefixes) = (Vec::new(), Vec::new(), Vec::new());
+        for text in texts.iter().filter(|text| !text.is_empty()) {
+            let (text, prefix) = match text.split_once('\t') {
+                Some((text, prefix)) => (text, target(self.model, prefix)?),
+                None => (text.as_str(), self.prefix.clone()),
+            };
+            kept.push(text);
+            sources.push(source(self.model, text)?);
+            prefixes.push(prefix);
         }
-        let Some((source, hypotheses)) = answers.next() else { break };
+        let found = self.generator.generate_behind(&sources, &prefixes, &self.options)?;
+        self.options.first += sources.len() as u64;
+        let mut answers = kept.iter().zip(&sources).zip(found);
+        for text in texts {
+            if text.is_empty() {
+                output::print("")?;
+                continue;
+            }
+            let Some(((text, source), hypotheses)) = answers.next() else { break };
+            self.print(text, &hypotheses)?;
+            if let (Some(path), Some(best)) = (&self.args.attention, hypotheses.first()) {
+                draw(self.model, &mut self.generator, source, &best.tokens, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn print(&self, source: &str, hypotheses: &[Hypothesis]) -> Result<()> {
         if hypotheses.is_empty() {
+            tracing::warn!("no text for `{source}`: the options leave none");
             output::print("")?;
         }
-        for hypothesis in hypotheses.iter().take(count.into()) {
-            let text = model.target.decode(&hypothesis.tokens);
-            match args.n_best {
+        for hypothesis in hypotheses {
+            let text = match self.options.attended {
+                true => replace_unknown(self.model, source, hypothesis)?,
+                false => self.model.target.decode(&hypothesis.tokens),
+            };
+            match self.args.n_best {
                 Some(_) => output::print(&format!("{:.4}\t{text}", hypothesis.score))?,
                 None => output::print(&text)?,
             }
             if !hypothesis.finished {
-                tracing::warn!("`{text}` was cut at the model's max_length");
+                tracing::warn!("`{text}` was cut at the greatest length");
             }
         }
-        if let (Some(path), Some(best)) = (&args.attention, hypotheses.first()) {
-            draw(model, generator, source, &best.tokens, path)?;
+        Ok(())
+    }
+}
+
+/// The tokens of a source; says which pieces the model has not seen.
+fn source(model: &Model, text: &str) -> Result<Vec<u32>> {
+    let tokens = model.encode(text)?;
+    warn_of_unknown(&model.source, text, &tokens)?;
+    Ok(tokens)
+}
+
+/// The tokens of a prefix, likewise.
+fn target(model: &Model, text: &str) -> Result<Vec<u32>> {
+    let tokens = model.target.encode(text)?;
+    warn_of_unknown(&model.target, text, &tokens)?;
+    Ok(tokens)
+}
+
+fn warn_of_unknown(tokenizer: &Tokenizer, text: &str, tokens: &[u32]) -> Result<()> {
+    if tokens.contains(&UNK) {
+        let pieces = tokenizer.tokens(text)?;
+        for (piece, _) in pieces.iter().zip(tokens).filter(|(_, token)| **token == UNK) {
+            tracing::warn!("the model has not seen `{piece}`; it reads <unk>");
         }
     }
     Ok(())
-}
-
-fn encode(model: &Model, text: &str) -> Result<Vec<u32>> {
-    let tokens = model.encode(text)?;
-    let pieces = model.source.tokens(text)?;
-    for (piece, _) in pieces.iter().zip(&tokens).filter(|(_, token)| **token == UNK) {
-        tracing::warn!("the model has not seen `{piece}`; it reads <unk>");
-    }
-    Ok(tokens)
 }
 
 fn draw(model: &Model, generator: &mut Generator, source: &[u32], target: &[u32], path: &Path) -> Result<()> {

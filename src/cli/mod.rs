@@ -15,6 +15,7 @@ mod log;
 mod output;
 mod progress;
 mod report;
+mod search;
 mod shaders;
 mod table;
 mod train;
@@ -70,7 +71,7 @@ enum Command {
     /// Train a model on a built-in task or on files of sentence pairs.
     Train(Box<train::Args>),
     /// Write text with a trained model.
-    Generate(generate::Args),
+    Generate(Box<generate::Args>),
     /// Score a trained model on a file.
     Evaluate(evaluate::Args),
     /// Write a page about a run: settings, curves, examples with their alignments, errors.
@@ -91,7 +92,7 @@ impl Command {
     fn run(self, global: &Global) -> Result<ExitCode> {
         match self {
             Self::Train(args) => train::run(*args, global),
-            Self::Generate(args) => generate::run(args, global),
+            Self::Generate(args) => generate::run(*args, global),
             Self::Evaluate(args) => evaluate::run(args, global),
             Self::Report(args) => report::run(&args, global),
             Self::Devices => devices::run(),

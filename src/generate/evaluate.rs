@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 
-use super::{Generator, SearchOptions};
+use super::{Generator, SearchOptions, replace_unknown};
 use crate::{
     Result,
     model::Model,
     text::{Pair, Scores, metrics, score},
 };
 
-/// Generates for every distinct source of `pairs` and scores once per source. Returns the scores and the generated texts.
+/// Generates for every distinct source of `pairs` and scores once per source. Returns the scores and the generated texts; under
+/// [`SearchOptions::attended`] with unknown tokens replaced.
 ///
 /// # Errors
 /// As [`Generator::generate`] and [`score`].
@@ -34,9 +35,17 @@ pub fn evaluate_with(
     let found = generator.generate(&tokens, options)?;
     let (mut items, mut texts) = (Vec::new(), Vec::new());
     for (source, hypotheses) in sources.iter().zip(found) {
-        let tokens = hypotheses.into_iter().next().map(|best| best.tokens).unwrap_or_default();
-        texts.push(Pair::new(*source, model.target.decode(&tokens)));
-        items.push(((*source).to_owned(), model.target.units(&tokens)));
+        let best = hypotheses.into_iter().next().unwrap_or_default();
+        let (text, units) = match options.attended {
+            true => {
+                let text = replace_unknown(model, source, &best)?;
+                let units = model.target.units_of(&text)?;
+                (text, units)
+            }
+            false => (model.target.decode(&best.tokens), model.target.units(&best.tokens)),
+        };
+        texts.push(Pair::new(*source, text));
+        items.push(((*source).to_owned(), units));
     }
     let references = metrics::references(pairs, |target| model.target.units_of(target))?;
     Ok((score(&items, &references)?, texts))

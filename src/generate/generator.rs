@@ -1,43 +1,58 @@
-//! Texts for sources, by beam search on the device; greedy search is a beam of one.
+//! Texts for sources, searched for or sampled on the device, by one model or an ensemble.
 
 use std::collections::HashMap;
 
-use super::{SearchOptions, decoder::Decoder};
+use super::{
+    SearchOptions,
+    decoder::{Decoder, Plan, Request},
+};
 use crate::{
     Error, Gpu, Result,
     graph::{Parameters, Pool, Program, ProgramOptions, Value},
-    kernels::{Step, beam_search::WIDEST},
+    kernels::{Step, beam_search::MOST_MEMBERS},
     model::{Model, Seq2Seq},
-    text::BOS,
+    text::{BOS, Tokenizer},
 };
 
 /// Sentences decoded at once.
 const SENTENCES: usize = 64;
 
 /// One text that the search found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hypothesis {
     /// Target tokens, without `<bos>` and `<eos>`.
     pub tokens: Vec<u32>,
-    /// The sum of the tokens' log-probabilities, `<eos>` included.
+    /// The sum of the tokens' log-probabilities, `<eos>` included, over the length penalty, plus the coverage penalty.
     pub score: f32,
     /// Whether it ended with `<eos>` rather than at the longest length.
     pub finished: bool,
+    /// The source position that each token attended to most, where [`SearchOptions::attended`] asks for them; else empty.
+    pub attended: Vec<u32>,
 }
 
-/// Decodes with a model's parameters as they are at the time of the call.
+/// A model as a search needs it.
+pub(super) struct Network {
+    pub network: Seq2Seq,
+    pub parameters: Parameters,
+}
+
+/// The most tokens that every one of `networks` was made for.
+pub(super) fn longest(networks: &[Network]) -> usize {
+    networks.iter().map(|member| member.network.config().max_length).min().unwrap_or(0)
+}
+
+/// Decodes with the parameters of its models as they are at the time of the call.
 pub struct Generator {
     gpu: Gpu,
-    network: Seq2Seq,
-    parameters: Parameters,
+    networks: Vec<Network>,
     pool: Pool,
-    decoders: HashMap<[usize; 3], Decoder>,
-    aligners: HashMap<(usize, usize), (Program, Value)>,
+    decoders: Vec<Decoder>,
+    aligners: HashMap<[usize; 3], (Program, Value)>,
 }
 
 impl std::fmt::Debug for Generator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generator").field("network", &self.network).finish_non_exhaustive()
+        f.debug_struct("Generator").field("members", &self.networks.len()).finish_non_exhaustive()
     }
 }
 
@@ -46,83 +61,158 @@ impl Generator {
     pub fn new(model: &Model) -> Self {
         Self {
             gpu: model.gpu.clone(),
-            network: model.network.clone(),
-            parameters: model.parameters.clone(),
+            networks: vec![Network { network: model.network.clone(), parameters: model.parameters.clone() }],
             pool: Pool::default(),
-            decoders: HashMap::new(),
+            decoders: Vec::new(),
             aligners: HashMap::new(),
         }
     }
 
-    /// The best `beam` hypotheses for each source (tokens that end in `<eos>`), best first, in the order of the sources.
+    /// A generator for `model` and `others` together: one search over the arithmetic mean of their probabilities, each with an
+    /// encoder, states and attention of its own.
     ///
     /// # Errors
-    /// [`Error::Data`] for a source that is empty, longer than the model's `max_length` or not of its vocabulary; [`Error::Shape`] for a beam
-    /// of 0 or more than 16; what the device reports.
+    /// [`Error::Data`] for models of different vocabularies, and for more than 16.
+    pub fn ensemble(model: &Model, others: &[Model]) -> Result<Self> {
+        let mut generator = Self::new(model);
+        if others.len() >= MOST_MEMBERS {
+            let message = format!("holds {} models; {MOST_MEMBERS} is the most", others.len() + 1);
+            return Err(Error::data("the ensemble", message));
+        }
+        for (number, other) in (2..).zip(others) {
+            for (side, own, its) in [("source", &model.source, &other.source), ("target", &model.target, &other.target)]
+            {
+                if let Some(difference) = difference(own, its) {
+                    let message = format!(
+                        "its {side} vocabulary is not that of the first model: {difference}. Models of an ensemble are \
+                         trained with the same tokenizers"
+                    );
+                    return Err(Error::data(format!("model {number} of the ensemble"), message));
+                }
+            }
+            generator.networks.push(Network { network: other.network.clone(), parameters: other.parameters.clone() });
+        }
+        Ok(generator)
+    }
+
+    /// The best texts for each source (tokens that end in `<eos>`), best first, or samples, in the order of the sources.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a source that is empty, longer than the model's `max_length` or not of its vocabulary; [`Error::Shape`] for
+    /// options out of their range; what the device reports.
     pub fn generate(&mut self, sources: &[Vec<u32>], options: &SearchOptions) -> Result<Vec<Vec<Hypothesis>>> {
-        let SearchOptions { beam } = *options;
-        if !(1..=WIDEST).contains(&beam) {
-            return Err(Error::Shape {
-                operation: "generate",
-                argument: "beam",
-                wanted: format!("1 to {WIDEST}"),
-                got: beam.to_string(),
-            });
-        }
-        let longest = self.network.config().max_length;
-        for (index, source) in sources.iter().enumerate() {
-            if source.is_empty() || source.len() > longest {
-                let message = format!(
-                    "source {} has {} tokens with its <eos>; this model takes 1 to {longest}. Shorten it, or train with a larger --max-length",
-                    index + 1,
-                    source.len()
-                );
-                return Err(Error::data("generate", message));
-            }
-            let vocabulary = self.network.config().source_vocabulary;
-            if let Some(token) = source.iter().find(|token| **token as usize >= vocabulary) {
-                let message = format!("source {} holds token {token}; this model has {vocabulary}", index + 1);
-                return Err(Error::data("generate", message));
-            }
-        }
+        self.generate_behind(sources, &[], options)
+    }
+
+    /// As [`Generator::generate`], each text behind its prefix: one for each source, without `<eos>`, or none at all. Texts hold
+    /// their prefix, and scores count it.
+    ///
+    /// # Errors
+    /// As [`Generator::generate`]; [`Error::Data`] for a prefix that leaves a text no room or is not of the vocabulary.
+    pub fn generate_behind(
+        &mut self,
+        sources: &[Vec<u32>],
+        prefixes: &[Vec<u32>],
+        options: &SearchOptions,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
+        options.check(longest(&self.networks))?;
+        self.check(sources, prefixes, options)?;
+        let prefixed = prefixes.iter().any(|prefix| !prefix.is_empty());
         // Sorted by length, so that sentences decoded together need about the same number of steps.
         let mut order: Vec<_> = (0..sources.len()).collect();
         order.sort_by_key(|index| sources[*index].len());
         let mut results = vec![Vec::new(); sources.len()];
         for group in order.chunks(SENTENCES) {
-            let rows: Vec<&[u32]> = group.iter().map(|index| sources[*index].as_slice()).collect();
-            for (index, hypotheses) in group.iter().zip(self.group(&rows, beam)?) {
+            let request = |index: &usize| Request {
+                source: &sources[*index],
+                prefix: prefixes.get(*index).map_or(&[], Vec::as_slice),
+                number: options.first.wrapping_add(*index as u64),
+            };
+            let requests: Vec<_> = group.iter().map(request).collect();
+            let found = self.decoder(&requests, prefixed, options)?.run(&requests, options.seed)?;
+            for (index, hypotheses) in group.iter().zip(found) {
                 results[*index] = hypotheses;
             }
         }
         Ok(results)
     }
 
-    fn group(&mut self, sources: &[&[u32]], beam: usize) -> Result<Vec<Vec<Hypothesis>>> {
-        let longest = sources.iter().map(|source| source.len()).max().unwrap_or(1);
-        // Few shapes, so that few Programs are made: a handful of row counts, lengths in steps of four.
-        let sentences = [1, 8, SENTENCES].into_iter().find(|rows| sources.len() <= *rows).unwrap_or(SENTENCES);
-        let steps = longest.next_multiple_of(4);
-        let key = [sentences, steps, beam];
-        if !self.decoders.contains_key(&key) {
-            let decoder = Decoder::new(&self.gpu, &self.network, &self.parameters, &self.pool, key)?;
-            self.decoders.insert(key, decoder);
+    fn check(&self, sources: &[Vec<u32>], prefixes: &[Vec<u32>], options: &SearchOptions) -> Result<()> {
+        let Some(Network { network, .. }) = self.networks.first() else { return Ok(()) };
+        let (config, longest) = (network.config(), longest(&self.networks));
+        let refuse = |message: String| Err(Error::data("generate", message));
+        let stranger =
+            |tokens: &[u32], vocabulary: usize| tokens.iter().copied().find(|token| *token as usize >= vocabulary);
+        for (number, source) in (1..).zip(sources) {
+            if source.is_empty() || source.len() > longest {
+                return refuse(format!(
+                    "source {number} has {} tokens with its <eos>; this model takes 1 to {longest}. Shorten it, or train with a \
+                     larger --max-length",
+                    source.len()
+                ));
+            }
+            if let Some(token) = stranger(source, config.source_vocabulary) {
+                let vocabulary = config.source_vocabulary;
+                return refuse(format!("source {number} holds token {token}; this model has {vocabulary}"));
+            }
         }
-        let Some(decoder) = self.decoders.get_mut(&key) else { unreachable!("it was just made") };
-        decoder.run(sources, steps)
+        if !prefixes.is_empty() && prefixes.len() != sources.len() {
+            return refuse(format!("{} prefixes for {} sources; give one for each", prefixes.len(), sources.len()));
+        }
+        let room = options.max_length.unwrap_or(longest);
+        for (number, prefix) in (1..).zip(prefixes) {
+            if prefix.len() >= room {
+                let length = prefix.len();
+                return refuse(format!(
+                    "prefix {number} has {length} tokens, and texts at most {room} with their <eos>"
+                ));
+            }
+            let vocabulary = config.target_vocabulary;
+            if let Some(token) = stranger(prefix, vocabulary).or(prefix.iter().copied().find(|token| *token < 3)) {
+                return refuse(format!("prefix {number} holds token {token}, which no text of this model has"));
+            }
+        }
+        Ok(())
     }
 
-    /// The alignment weights `[T, S]` of one source and target under teacher forcing, `T` counting the final `<eos>`.
+    fn decoder(&mut self, requests: &[Request<'_>], prefixed: bool, options: &SearchOptions) -> Result<&mut Decoder> {
+        let longest = requests.iter().map(|request| request.source.len()).max().unwrap_or(1);
+        // Few shapes, so that few Programs are made: a handful of row counts, lengths in steps of four.
+        let sentences = [1, 8, SENTENCES].into_iter().find(|rows| requests.len() <= *rows).unwrap_or(SENTENCES);
+        let plan = Plan { sentences, keys: longest.next_multiple_of(4), prefixed, options: options.shape() };
+        let index = match self.decoders.iter().position(|decoder| decoder.serves(&plan)) {
+            Some(index) => index,
+            None => {
+                self.decoders.push(Decoder::new(&self.gpu, &self.networks, &self.pool, plan)?);
+                self.decoders.len() - 1
+            }
+        };
+        Ok(&mut self.decoders[index])
+    }
+
+    /// The alignment weights `[T, S]` of one source and target under teacher forcing, `T` counting the final `<eos>`; the mean
+    /// over the models of an ensemble.
     ///
     /// # Errors
     /// What compiling or the device reports.
     pub fn alignment(&mut self, source: &[u32], target: &[u32]) -> Result<Vec<f32>> {
-        let key = (source.len(), target.len() + 1);
+        let mut sum = vec![0.0; source.len() * (target.len() + 1)];
+        let members = self.networks.len();
+        for member in 0..members {
+            let weights = self.alignment_of(member, source, target)?;
+            sum.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight / members as f32);
+        }
+        Ok(sum)
+    }
+
+    fn alignment_of(&mut self, member: usize, source: &[u32], target: &[u32]) -> Result<Vec<f32>> {
+        let key = [member, source.len(), target.len() + 1];
         if !self.aligners.contains_key(&key) {
-            let aligner = self.network.alignment_graph(key.0, key.1)?;
+            let Network { network, parameters } = &self.networks[member];
+            let aligner = network.alignment_graph(key[1], key[2])?;
             let options = ProgramOptions {
                 label: "align".into(),
-                parameters: Some(&self.parameters),
+                parameters: Some(parameters),
                 outputs: &[aligner.1],
                 pool: self.pool.clone(),
                 ..ProgramOptions::default()
@@ -137,4 +227,13 @@ impl Generator {
         program.run(Step::default())?;
         program.read(*weights)
     }
+}
+
+/// The first thing in which two vocabularies differ.
+fn difference(own: &Tokenizer, other: &Tokenizer) -> Option<String> {
+    if own.size() != other.size() {
+        return Some(format!("it has {} tokens, not {}", other.size(), own.size()));
+    }
+    let differs = (0..own.size() as u32).find(|id| own.piece(*id) != other.piece(*id));
+    differs.map(|id| format!("token {id} is `{}`, not `{}`", other.token(id), own.token(id)))
 }

@@ -1,14 +1,20 @@
-//! From a source to text: greedy and beam search on the device, alignment weights, scores on data.
+//! From a source to text: greedy and beam search and sampling on the device, by one model or several, alignment weights, scores
+//! on data.
 
 mod decoder;
 mod evaluate;
 mod fonts;
+mod found;
 mod generator;
+mod member;
 mod options;
 mod picture;
+mod unknown;
 
+pub use crate::kernels::beam_search::Sampling;
 pub use evaluate::{evaluate, evaluate_with};
 pub(crate) use fonts::Face;
 pub use generator::{Generator, Hypothesis};
 pub use options::SearchOptions;
 pub use picture::draw_alignment;
+pub use unknown::replace_unknown;

@@ -1,15 +1,25 @@
-//! One selection step of beam search (Graves 2012, section 2.5, in the form of Sutskever et al. 2014, section 3.2), all
-//! sentences at once. Greedy search is a beam of 1, and one dispatch.
+//! Selection steps of a search, all sentences at once: beam search (Graves 2012, section 2.5, in the form of Sutskever et al.
+//! 2014, section 3.2) with the length penalty of Wu et al. (2016, section 7), greedy search, which is a beam of 1 and one
+//! dispatch, and sampling.
+
+mod adjust;
+mod attend;
+mod feed;
+
+pub use adjust::{Adjust, Adjusted, FREE, MOST_MEMBERS};
+pub use attend::Attend;
+pub use feed::Feed;
 
 use super::{
-    copy::expect_matrix,
     expect::{expect, expect_scratch, expect_setting},
     forms,
-    matmul::Matrix,
-    table::{BEAM_SEARCH, BEAM_SEARCH_COUNT, BEAM_SEARCH_GREEDY, BEAM_SEARCH_MERGE, BEAM_SEARCH_START},
+    table::{
+        BEAM_SEARCH, BEAM_SEARCH_COUNT, BEAM_SEARCH_FOLLOW, BEAM_SEARCH_GREEDY, BEAM_SEARCH_MERGE, BEAM_SEARCH_SAMPLE,
+        BEAM_SEARCH_START,
+    },
 };
 use crate::{
-    Result,
+    Error, Result,
     gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shape, Specialisation, Tensor, Tiles, grid},
 };
 
@@ -18,21 +28,67 @@ const NAME: &str = "beam_search";
 /// Elements to which each part of a search's state is aligned, as in `shaders/shared/search.wgsl`.
 const PART: usize = 64;
 
-/// The widest beam.
+/// The widest beam, and the most samples.
 pub const WIDEST: usize = 16;
 
-/// Keeps, of every sentence, the best `beam` continuations of its `beam` hypotheses; of equal ones the smaller (parent,
-/// token). Tokens 0 and 1 are never chosen, 2 ends a hypothesis, and an ended one goes on with 0 and its score.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What happens to the rows of a sentence at a step. Tokens 0 and 1 are never chosen, 2 ends a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// The best `beam` continuations that do not end become the sentence's hypotheses; of equal ones the smaller (parent,
+    /// token). Those that end, and are among the best `beam` of all, compete for the best `beam` texts by their score over
+    /// [`length_penalty`] plus their coverage penalty; the last step ends all. A sentence is done when no hypothesis can become
+    /// better than the `asked` best of its texts. With a beam of 1 each row takes its likeliest token until it ends.
+    Best {
+        /// Alpha, 0 or more.
+        length_penalty: f32,
+        /// Texts that are asked for, 1 to `beam`.
+        asked: usize,
+    },
+    /// Each row goes its own way with a token drawn at random.
+    Sample(Sampling),
+}
+
+/// What tokens are drawn from: softmax(logits / temperature), cut to the `top_k` likeliest, and then to the fewest that hold
+/// `top_p` of what is left (Holtzman et al. 2020, section 3.1). Tokens as likely as the last that is kept are kept too.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// From 0.01 to 100.
+    pub temperature: f32,
+    /// 0: no cut.
+    pub top_k: usize,
+    /// Over 0, up to 1: no cut.
+    pub top_p: f32,
+}
+
+/// lp(Y) of Wu et al. (2016, section 7), equation 14, for a text of `length` tokens, its end included.
+pub fn length_penalty(alpha: f32, length: usize) -> f32 {
+    ((5.0 + length as f32) / 6.0).powf(alpha)
+}
+
+/// A search of `sentences` at once, with `beam` rows for each.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BeamSearch {
     /// Sentences.
     pub sentences: usize,
-    /// Hypotheses per sentence, 1 to 16.
+    /// Hypotheses, or samples, per sentence, 1 to 16.
     pub beam: usize,
     /// Classes, at least 3.
     pub classes: usize,
     /// The most steps that are kept; further ones change nothing.
     pub capacity: usize,
+    /// How tokens are chosen.
+    pub rule: Rule,
+    /// Whether what they are chosen from are log-probabilities already, as [`Adjust`] leaves them.
+    pub normalised: bool,
+    /// Whether the source positions that rows attend to most are kept, by [`Attend`].
+    pub positions: bool,
+}
+
+impl Default for BeamSearch {
+    fn default() -> Self {
+        let rule = Rule::Best { length_penalty: 0.0, asked: 1 };
+        Self { sentences: 1, beam: 1, classes: 3, capacity: 1, rule, normalised: false, positions: false }
+    }
 }
 
 /// What a search keeps on the device: windows of one buffer. A row is a hypothesis, the best of each sentence first.
@@ -56,6 +112,22 @@ pub struct BeamState {
     pub history_tokens: Tensor,
     /// The row that each step's row continues, counted over all sentences, u32 `[capacity, sentences * beam]`.
     pub history_parents: Tensor,
+    /// The coverage penalties of the rows, f32 `[sentences * beam]`.
+    pub penalties: Tensor,
+    /// The best texts of each sentence that have ended, the best first: what they are worth, f32 `[sentences * beam]`. Rows that
+    /// go their own ways have none.
+    pub ended_scores: Tensor,
+    /// The step that ended each, u32 `[sentences * beam]`.
+    pub ended_steps: Tensor,
+    /// The row that it ended, u32 `[sentences * beam]`.
+    pub ended_parents: Tensor,
+    /// The token that it ended with, u32 `[sentences * beam]`.
+    pub ended_tokens: Tensor,
+    /// The source position that each row attended to most at each step, u32 `[capacity, sentences * beam]`; empty if none are
+    /// kept.
+    pub positions: Tensor,
+    /// Where a sentence's random numbers come from, u32 `[sentences]`; for samples only, and the caller's to fill.
+    pub streams: Option<Tensor>,
 }
 
 impl BeamState {
@@ -79,8 +151,18 @@ impl BeamState {
             finished: part(rows.into(), Dtype::U32),
             tokens: part(rows.into(), Dtype::U32),
             parents: part(rows.into(), Dtype::U32),
+            penalties: part(rows.into(), Dtype::F32),
+            ended_scores: part(rows.into(), Dtype::F32),
+            ended_steps: part(rows.into(), Dtype::U32),
+            ended_parents: part(rows.into(), Dtype::U32),
+            ended_tokens: part(rows.into(), Dtype::U32),
             history_tokens: part(history.into(), Dtype::U32),
             history_parents: part(history.into(), Dtype::U32),
+            positions: part(if search.positions { history } else { [0, search.rows()] }.into(), Dtype::U32),
+            streams: match search.rule {
+                Rule::Best { .. } => None,
+                Rule::Sample(_) => Some(gpu.zeros("streams", [search.sentences], Dtype::U32)?),
+            },
             all,
         })
     }
@@ -88,62 +170,6 @@ impl BeamState {
     /// The words of `part`, one of the windows, among the words of all of it.
     pub fn words<'a>(&self, all: &'a [u32], part: &Tensor) -> &'a [u32] {
         &all[(part.offset() / ELEMENT) as usize..][..part.elements()]
-    }
-}
-
-/// What hypotheses go on with, beside the search's own memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Feed<'a> {
-    /// Size of a word, E.
-    pub word: usize,
-    /// `[classes, E]`, the table of words.
-    pub words: &'a Tensor,
-    /// `[rows, E]`, receives the words of the tokens chosen.
-    pub word_rows: Matrix<'a>,
-    /// What each word contributes to the gates of the next step, `[classes, 3H]`, and where that of the tokens chosen goes,
-    /// `[rows, 3H]`.
-    pub gates: Option<(&'a Tensor, &'a Tensor)>,
-    /// Size of a state, H.
-    pub hidden: usize,
-    /// States, each `[rows, H]`.
-    pub states: &'a Tensor,
-}
-
-impl Feed<'_> {
-    fn check(&self, search: &BeamSearch) -> Result<()> {
-        expect(NAME, "words", self.words, &[search.classes, self.word])?;
-        expect_matrix(NAME, "word_rows", &self.word_rows, [1, search.rows(), self.word])?;
-        if let Some((table, rows)) = self.gates {
-            expect(NAME, "gates", table, &[search.classes, 3 * self.hidden])?;
-            expect(NAME, "gate_rows", rows, &[search.rows(), 3 * self.hidden])?;
-        }
-        Ok(())
-    }
-
-    fn check_states(&self, search: &BeamSearch, offset: usize) -> Result<()> {
-        let states = Matrix { tensor: self.states, offset, stride: self.hidden, batch_stride: 0 };
-        expect_matrix(NAME, "states", &states, [1, search.rows(), self.hidden])
-    }
-
-    fn params(&self) -> [usize; 4] {
-        let gates = if self.gates.is_some() { 3 * self.hidden } else { 0 };
-        [self.word, self.word_rows.offset, self.word_rows.stride, gates]
-    }
-
-    /// The tables and where their rows go. A table that is not there has no elements to copy, and any other stands for it.
-    fn tensors(&self) -> [&Tensor; 4] {
-        let (gates, gate_rows) = self.gates.unwrap_or((self.words, self.word_rows.tensor));
-        [self.words, self.word_rows.tensor, gates, gate_rows]
-    }
-
-    fn wide(&self) -> bool {
-        self.word_rows.aligned() && self.word.is_multiple_of(4) && self.hidden.is_multiple_of(4)
-    }
-
-    /// Bytes that are read, and written, for each row.
-    fn bytes(&self) -> f64 {
-        let [word, _, _, gates] = self.params();
-        ELEMENT as f64 * (word + gates) as f64
     }
 }
 
@@ -160,19 +186,30 @@ impl BeamSearch {
     /// Elements of [`BeamState::all`].
     fn state(&self) -> usize {
         let part = |elements: usize| elements.next_multiple_of(PART);
-        2 * PART + 4 * part(self.rows()) + 2 * part(self.capacity * self.rows())
+        let histories = if self.positions { 3 } else { 2 };
+        2 * PART + 9 * part(self.rows()) + histories * part(self.capacity * self.rows())
+    }
+
+    /// Whether rows go their own ways: none is ever chosen instead of another.
+    pub fn apart(&self) -> bool {
+        self.beam == 1 || matches!(self.rule, Rule::Sample(_))
+    }
+
+    /// Candidates of a row: with one that ends there are still enough that do not.
+    fn choices(&self) -> usize {
+        self.beam + 1
     }
 
     /// Elements of scratch: score and token of each row's candidates.
     pub fn scratch(&self) -> usize {
-        2 * self.rows() * self.beam
+        2 * self.rows() * self.choices()
     }
 
     /// Operations and bytes of a step with no row finished, less what is fed to the next. Logits are read once for their sum
     /// and once for each choice, which caches serve.
     pub fn cost(&self) -> Cost {
         let mut cost = self.candidates_cost();
-        if self.beam > 1 {
+        if !self.apart() {
             cost += self.merge_cost();
         }
         cost
@@ -181,7 +218,7 @@ impl BeamSearch {
     fn candidates_cost(&self) -> Cost {
         let (elements, bytes) = ((self.rows() * self.classes) as f64, ELEMENT as f64);
         Cost {
-            operations: elements * (5.0 + 3.0 * self.beam as f64),
+            operations: elements * (5.0 + 3.0 * self.choices() as f64),
             transcendental: 1.25 * elements,
             read: bytes * (elements + 2.0 * self.rows() as f64),
             written: bytes * self.scratch() as f64,
@@ -189,12 +226,12 @@ impl BeamSearch {
     }
 
     fn merge_cost(&self) -> Cost {
-        let (rows, beam, bytes) = (self.rows() as f64, self.beam as f64, ELEMENT as f64);
+        let (rows, choices, bytes) = (self.rows() as f64, self.choices() as f64, ELEMENT as f64);
         Cost {
-            operations: 3.0 * rows * beam * beam * beam,
+            operations: 4.0 * rows * self.beam as f64 * choices * choices,
             transcendental: 0.0,
             read: bytes * self.scratch() as f64,
-            written: bytes * 6.0 * rows,
+            written: bytes * 10.0 * rows,
         }
     }
 
@@ -207,14 +244,16 @@ impl BeamSearch {
         let (beam, classes) = (self.beam as f64, self.classes as f64);
         expect_setting(NAME, "beam", (1..=WIDEST).contains(&self.beam), "a beam from 1 to 16", beam)?;
         expect_setting(NAME, "classes", self.classes >= 3, "at least 3 classes, <eos> among them", classes)?;
+        let (valid, wanted, got) = self.rule.check(self.beam);
+        expect_setting(NAME, "rule", valid, wanted, got)?;
         expect(NAME, "state", &state.all, &[self.state()])?;
         expect(NAME, "scores", &state.scores, &[self.rows()])?;
         expect(NAME, "history_tokens", &state.history_tokens, &[self.capacity, self.rows()])
     }
 
-    /// Records the state before the first step: one empty hypothesis per sentence, fed with `<bos>`, its state that of the
-    /// sentence in `state0` `[sentences, H]`, written to the first of the states. A sentence whose length, u32 `[sentences]`,
-    /// is 0 has ended.
+    /// Records the state before the first step: one empty hypothesis per sentence, or per row where they go their own ways, fed
+    /// with `<bos>`, its state that of the sentence in `state0` `[sentences, H]`, written to the first of the states. A sentence
+    /// whose length, u32 `[sentences]`, is 0 has ended.
     ///
     /// # Errors
     /// As [`BeamSearch::record`].
@@ -232,8 +271,9 @@ impl BeamSearch {
         expect(NAME, "lengths", lengths, &[self.sentences])?;
         expect(NAME, "state0", state0, &[self.sentences, feed.hidden])?;
         let [words_table, word_rows, gates, gate_rows] = feed.tensors();
-        let params = [&[self.rows(), self.capacity, self.beam][..], &feed.params(), &[feed.hidden]].concat();
-        let bytes = self.rows() as f64 * (feed.bytes() + (ELEMENT as usize * feed.hidden) as f64);
+        let apart = if self.apart() { 1 } else { self.beam };
+        let params = [&[self.rows(), self.capacity, self.beam, apart][..], &feed.params(), &[feed.hidden]].concat();
+        let bytes = self.rows() as f64 * (feed.bytes() + feed.state_bytes());
         recorder.dispatch(&Launch {
             kernel: &BEAM_SEARCH_START,
             specialisation: copying(recorder.gpu().tiles(), feed.wide()),
@@ -244,11 +284,11 @@ impl BeamSearch {
         })
     }
 
-    /// Records one step from logits `[sentences * beam, classes]`: the `step`-th since the last count. With a beam over 1 the
+    /// Records one step from logits `[sentences * beam, classes]`: the `step`-th since the last count. Where rows compete the
     /// states of the hypotheses are chosen from those at `from` of [`Feed::states`] and go to its first ones.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] if a tensor has another number of elements or a setting is out of its range, and what
+    /// [`Error::Shape`] if a tensor has another number of elements or a setting is out of its range, and what
     /// [`Recorder::dispatch`] reports.
     #[expect(clippy::too_many_arguments, reason = "input, memory, scratch, outputs and where the step stands")]
     pub fn record(
@@ -264,45 +304,176 @@ impl BeamSearch {
         self.check(state)?;
         feed.check(self)?;
         expect(NAME, "logits", logits, &[self.rows(), self.classes])?;
-        expect_scratch(NAME, scratch, self.scratch())?;
-        let (rows, beam, capacity, classes) = (self.rows(), self.beam, self.capacity, self.classes);
-        let tiles = *recorder.gpu().tiles();
-        let vector = classes.is_multiple_of(4);
-        let [words_table, word_rows, gates, gate_rows] = feed.tensors();
-        let [word, word_offset, word_stride, gates_size] = feed.params();
-        let fed = rows as f64 * feed.bytes();
-        if beam == 1 {
-            let Cost { operations, transcendental, read, .. } = self.candidates_cost();
-            return recorder.dispatch(&Launch {
-                kernel: &BEAM_SEARCH_GREEDY,
-                specialisation: choice(&tiles, vector, feed.wide()),
-                params: &words([rows, capacity, classes, step, word, word_offset, word_stride, gates_size]),
-                tensors: &[logits, &state.all, words_table, word_rows, gates, gate_rows],
-                workgroups: grid(rows),
-                cost: Cost { operations, transcendental, read: read + fed, written: fed },
-            });
+        match self.rule {
+            Rule::Sample(sampling) => self.record_sample(recorder, sampling, logits, state, step, feed),
+            Rule::Best { .. } if self.beam == 1 => self.record_greedy(recorder, logits, state, step, feed),
+            Rule::Best { length_penalty, asked } => {
+                expect_scratch(NAME, scratch, self.scratch())?;
+                feed.check_choice(self, from)?;
+                self.record_candidates(recorder, logits, state, scratch)?;
+                let ranking = Ranking { asked, length_penalty };
+                self.record_merge(recorder, ranking, state, scratch, step, feed, from)
+            }
         }
-        feed.check_states(self, from)?;
-        expect_setting(NAME, "from", from >= rows * feed.hidden, "behind the first states", from as f64)?;
+    }
+
+    /// What a step of rows that go their own ways begins its parameters with.
+    fn row_params(&self, step: usize, feed: &Feed<'_>) -> Vec<u32> {
+        let [word, word_offset, word_stride, gates] = feed.params();
+        words([self.rows(), self.capacity, self.classes, step, word, word_offset, word_stride, gates]).to_vec()
+    }
+
+    fn row_cost(&self, passes: f64, feed: &Feed<'_>) -> Cost {
+        let Cost { operations, transcendental, read, .. } = self.candidates_cost();
+        let fed = self.rows() as f64 * feed.bytes();
+        Cost {
+            operations: passes * operations,
+            transcendental: passes * transcendental,
+            read: read + fed,
+            written: fed,
+        }
+    }
+
+    fn record_greedy(
+        &self,
+        recorder: &mut Recorder,
+        logits: &Tensor,
+        state: &BeamState,
+        step: usize,
+        feed: &Feed<'_>,
+    ) -> Result<()> {
+        let tiles = *recorder.gpu().tiles();
+        let [words_table, word_rows, gates, gate_rows] = feed.tensors();
+        recorder.dispatch(&Launch {
+            kernel: &BEAM_SEARCH_GREEDY,
+            specialisation: choice(&tiles, self.vector(), self.normalised, feed.wide()),
+            params: &self.row_params(step, feed),
+            tensors: &[logits, &state.all, words_table, word_rows, gates, gate_rows],
+            workgroups: grid(self.rows()),
+            cost: self.row_cost(1.0, feed),
+        })
+    }
+
+    fn record_sample(
+        &self,
+        recorder: &mut Recorder,
+        sampling: Sampling,
+        logits: &Tensor,
+        state: &BeamState,
+        step: usize,
+        feed: &Feed<'_>,
+    ) -> Result<()> {
+        let Some(streams) = &state.streams else {
+            let wanted = "the state of a search that samples".into();
+            return Err(Error::Shape { operation: NAME, argument: "state", wanted, got: "no streams".into() });
+        };
+        expect(NAME, "streams", streams, &[self.sentences])?;
+        let tiles = *recorder.gpu().tiles();
+        let [words_table, word_rows, gates, gate_rows] = feed.tensors();
+        let own = [self.beam as u32, sampling.top_k as u32, sampling.top_p.to_bits()];
+        let coldness = (1.0 / sampling.temperature).to_bits();
+        let passes = 2.0 + if sampling.top_k > 0 { 16.0 } else { 0.0 } + if sampling.top_p < 1.0 { 17.0 } else { 0.0 };
+        recorder.dispatch(&Launch {
+            kernel: &BEAM_SEARCH_SAMPLE,
+            specialisation: choice(&tiles, self.vector(), self.normalised, feed.wide()),
+            params: &[&self.row_params(step, feed)[..], &own, &[coldness]].concat(),
+            tensors: &[logits, &state.all, words_table, word_rows, gates, gate_rows, streams],
+            workgroups: grid(self.rows()),
+            cost: self.row_cost(passes, feed),
+        })
+    }
+
+    fn vector(&self) -> bool {
+        self.classes.is_multiple_of(4)
+    }
+
+    fn record_candidates(
+        &self,
+        recorder: &mut Recorder,
+        logits: &Tensor,
+        state: &BeamState,
+        scratch: &Tensor,
+    ) -> Result<()> {
         recorder.dispatch(&Launch {
             kernel: &BEAM_SEARCH,
-            specialisation: candidate(&tiles, vector),
-            params: &words([rows, capacity, classes, beam, beam.min(classes - 2)]),
+            specialisation: candidate(recorder.gpu().tiles(), self.vector(), self.normalised),
+            params: &words([self.rows(), self.capacity, self.classes, self.choices()]),
             tensors: &[logits, &state.all, scratch],
-            workgroups: grid(rows),
+            workgroups: grid(self.rows()),
             cost: self.candidates_cost(),
-        })?;
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "as `record`")]
+    fn record_merge(
+        &self,
+        recorder: &mut Recorder,
+        ranking: Ranking,
+        state: &BeamState,
+        scratch: &Tensor,
+        step: usize,
+        feed: &Feed<'_>,
+        from: usize,
+    ) -> Result<()> {
+        let (rows, capacity, beam) = (self.rows(), self.capacity, self.beam);
+        let [words_table, word_rows, gates, gate_rows] = feed.tensors();
+        let [word, word_offset, word_stride, gates_size] = feed.params();
         let mut cost = self.merge_cost();
-        let bytes = fed + (rows * feed.hidden) as f64 * ELEMENT as f64;
+        let bytes = rows as f64 * (feed.bytes() + feed.state_bytes());
         cost += Cost { read: bytes, written: bytes, ..Cost::default() };
-        let sizes = [rows, capacity, beam, step, word, word_offset, word_stride, gates_size, feed.hidden, from, 0];
+        let sizes = [
+            rows,
+            capacity,
+            beam,
+            step,
+            word,
+            word_offset,
+            word_stride,
+            gates_size,
+            feed.hidden,
+            from,
+            0,
+            ranking.asked,
+        ];
+        let longest = 1.0 / length_penalty(ranking.length_penalty, capacity);
         recorder.dispatch(&Launch {
             kernel: &BEAM_SEARCH_MERGE,
-            specialisation: copying(&tiles, feed.wide() && from.is_multiple_of(4)),
-            params: &words(sizes),
+            specialisation: copying(recorder.gpu().tiles(), feed.wide() && from.is_multiple_of(4)),
+            params: &[&words(sizes)[..], &[ranking.length_penalty.to_bits(), longest.to_bits()]].concat(),
             tensors: &[scratch, &state.all, words_table, word_rows, gates, gate_rows, feed.states],
             workgroups: [self.sentences as u32, 1, 1],
             cost,
+        })
+    }
+
+    /// Records what the step just recorded feeds to one more member of an ensemble; `from` as in [`BeamSearch::record`].
+    ///
+    /// # Errors
+    /// As [`BeamSearch::record`].
+    pub fn record_follow(
+        &self,
+        recorder: &mut Recorder,
+        state: &BeamState,
+        feed: &Feed<'_>,
+        from: usize,
+    ) -> Result<()> {
+        self.check(state)?;
+        feed.check(self)?;
+        let hidden = if self.apart() { 0 } else { feed.hidden };
+        if !self.apart() {
+            feed.check_choice(self, from)?;
+        }
+        let [words_table, word_rows, gates, gate_rows] = feed.tensors();
+        let [word, word_offset, word_stride, gates_size] = feed.params();
+        let sizes = [self.rows(), word, word_offset, word_stride, gates_size, hidden, from, 0];
+        let bytes = self.rows() as f64 * (feed.bytes() + feed.state_bytes());
+        recorder.dispatch(&Launch {
+            kernel: &BEAM_SEARCH_FOLLOW,
+            specialisation: copying(recorder.gpu().tiles(), feed.wide() && from.is_multiple_of(4)),
+            params: &words(sizes),
+            tensors: &[&state.tokens, &state.parents, words_table, word_rows, gates, gate_rows, feed.states],
+            workgroups: grid(self.rows()),
+            cost: Cost { read: bytes, written: bytes, ..Cost::default() },
         })
     }
 
@@ -323,12 +494,37 @@ impl BeamSearch {
     }
 }
 
-fn choice(tiles: &Tiles, vector: bool, wide: bool) -> Specialisation {
-    candidate(tiles, vector).define_if(wide, "WIDE")
+/// How texts that have ended are told apart.
+#[derive(Clone, Copy, Debug)]
+struct Ranking {
+    asked: usize,
+    length_penalty: f32,
 }
 
-fn candidate(tiles: &Tiles, vector: bool) -> Specialisation {
-    forms::row_reduction(tiles).define_if(vector, "VECTOR")
+impl Rule {
+    /// Whether it can be followed, what would be, and what is wrong.
+    fn check(&self, beam: usize) -> (bool, &'static str, f64) {
+        match *self {
+            Self::Best { length_penalty, .. } if !(length_penalty >= 0.0 && length_penalty.is_finite()) => {
+                (false, "a length penalty from 0 on", length_penalty.into())
+            }
+            Self::Best { asked, .. } => ((1..=beam).contains(&asked), "1 to `beam` texts asked for", asked as f64),
+            Self::Sample(Sampling { temperature, .. }) if !(0.01..=100.0).contains(&temperature) => {
+                (false, "a temperature from 0.01 to 100", temperature.into())
+            }
+            Self::Sample(Sampling { top_p, .. }) => {
+                (top_p > 0.0 && top_p <= 1.0, "a top_p over 0, up to 1", top_p.into())
+            }
+        }
+    }
+}
+
+fn choice(tiles: &Tiles, vector: bool, normalised: bool, wide: bool) -> Specialisation {
+    candidate(tiles, vector, normalised).define_if(wide, "WIDE")
+}
+
+fn candidate(tiles: &Tiles, vector: bool, normalised: bool) -> Specialisation {
+    forms::row_reduction(tiles).define_if(vector, "VECTOR").define_if(normalised, "NORMALISED")
 }
 
 fn copying(tiles: &Tiles, wide: bool) -> Specialisation {
@@ -336,17 +532,22 @@ fn copying(tiles: &Tiles, wide: bool) -> Specialisation {
 }
 
 pub(super) fn candidates(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::either(|vector| candidate(tiles, vector))
+    forms::either(|vector| forms::either(|normalised| candidate(tiles, vector, normalised))).concat()
 }
 
 pub(super) fn choices(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::either(|vector| forms::either(|wide| choice(tiles, vector, wide))).concat()
+    let wide = |vector, normalised| forms::either(|wide| choice(tiles, vector, normalised, wide));
+    forms::either(|vector| forms::either(|normalised| wide(vector, normalised)).concat()).concat()
+}
+
+pub(super) fn adjustments(tiles: &Tiles) -> Vec<Specialisation> {
+    forms::either(|vector| candidate(tiles, vector, false))
 }
 
 pub(super) fn by_width(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|wide| copying(tiles, wide))
 }
 
-pub(super) fn counts(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn single(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::row_reduction(tiles)]
 }

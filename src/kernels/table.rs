@@ -43,11 +43,17 @@ shaders! {
     ADDITIVE_ATTENTION_SCORE_BACKWARD =
         "additive_attention/score_backward" [Uniform, Read, Read, Read, Read, Read, Write] additive_attention::score_backwards;
     BEAM_SEARCH = "beam_search" [Uniform, Read, Write, Write] beam_search::candidates;
-    BEAM_SEARCH_COUNT = "beam_search/count" [Uniform, Write] beam_search::counts;
+    BEAM_SEARCH_ADJUST = "beam_search/adjust" [Uniform, Read, Write, Read, Write, Write] beam_search::adjustments;
+    BEAM_SEARCH_ATTEND = "beam_search/attend" [Uniform, Read, Write, Read, Write] beam_search::single;
+    BEAM_SEARCH_COUNT = "beam_search/count" [Uniform, Write] beam_search::single;
+    BEAM_SEARCH_FOLLOW =
+        "beam_search/follow" [Uniform, Read, Read, Read, Write, Read, Write, Write] beam_search::by_width;
     BEAM_SEARCH_GREEDY =
         "beam_search/greedy" [Uniform, Read, Write, Read, Write, Read, Write] beam_search::choices;
     BEAM_SEARCH_MERGE =
         "beam_search/merge" [Uniform, Read, Write, Read, Write, Read, Write, Write] beam_search::by_width;
+    BEAM_SEARCH_SAMPLE =
+        "beam_search/sample" [Uniform, Read, Write, Read, Write, Read, Write, Read] beam_search::choices;
     BEAM_SEARCH_START =
         "beam_search/start" [Uniform, Read, Write, Read, Write, Read, Write, Read, Write] beam_search::by_width;
     CEILING_ARITHMETIC = "ceiling/arithmetic" [Uniform, Write] ceiling::arithmetics;
@@ -99,6 +105,7 @@ shared![
     "linear",
     "logits",
     "math",
+    "normaliser",
     "pieces",
     "random",
     "reduce",

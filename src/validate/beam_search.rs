@@ -1,15 +1,19 @@
 //! Checks of [`crate::kernels::beam_search`]. A search has no gradient: its forward row checks the first step, its backward
 //! row, if one may call it so, that several steps in a row lead where the reference leads.
 
+mod adjust;
+mod attend;
+mod fed;
+mod sample;
+
+use fed::Fed;
+
 use super::{Case, Check, Direction, widen};
 use crate::{
-    Result, Tensor,
+    Gpu, Result,
     gpu::Dtype,
-    kernels::{
-        beam_search::{BeamSearch, BeamState, Feed},
-        matmul::Matrix,
-    },
-    reference::beam_search::{BeamStep, Selection},
+    kernels::beam_search::{BeamSearch, BeamState, Rule},
+    reference::beam_search as reference,
 };
 
 /// Scores are sums of up to five logarithms of sums of up to 300 exponentials, relative to the largest. A row that chose
@@ -19,7 +23,28 @@ const TOLERANCE: f64 = 2e-6;
 pub(super) const CHECKS: &[Check] = &[
     Check { kernel: "beam_search", direction: Direction::Forward, tolerance: TOLERANCE, run: one },
     Check { kernel: "beam_search", direction: Direction::Backward, tolerance: TOLERANCE, run: several },
+    Check {
+        kernel: "beam_search_adjust",
+        direction: Direction::Forward,
+        tolerance: adjust::TOLERANCE,
+        run: adjust::adjust,
+    },
+    Check {
+        kernel: "beam_search_attend",
+        direction: Direction::Forward,
+        tolerance: attend::TOLERANCE,
+        run: attend::attend,
+    },
+    Check {
+        kernel: "beam_search_sample",
+        direction: Direction::Forward,
+        tolerance: sample::TOLERANCE,
+        run: sample::sample,
+    },
 ];
+
+/// A score below this is that of an absent hypothesis, and a logit that of a blocked token.
+const ABSENT: f64 = -1e29;
 
 fn one(case: &mut Case<'_>) -> Result<f64> {
     search(case, 1)
@@ -31,174 +56,315 @@ fn several(case: &mut Case<'_>) -> Result<f64> {
 
 fn search(case: &mut Case<'_>, steps: usize) -> Result<f64> {
     let beam = [1, 1, 2, 3, 5, 16][case.below(6)];
-    let search = BeamSearch { sentences: case.size(9), beam, classes: 2 + case.size(298), capacity: steps };
-    let state = BeamState::new(case.gpu, &search)?;
-    let scratch = case.poisoned([search.scratch()])?;
-    let fed = Fed::new(case, &search)?;
-    let feed = fed.feed();
-    let lengths = case.gpu.tensor("lengths", [search.sentences], Dtype::U32, &vec![1_u32; search.sentences])?;
-    case.run(|recorder| search.record_start(recorder, &state, &lengths, &fed.state0, &feed))?;
-    let sentences: Vec<u32> = (0..search.rows()).map(|row| (row / beam) as u32).collect();
-    if !fed.follows(case, &vec![1; search.rows()], |states| rows_of(&fed.first, &sentences, fed.hidden) == states[0])? {
-        return Ok(f64::INFINITY);
-    }
-    let step = BeamStep { sentences: search.sentences, beam, classes: search.classes };
-    let mut scores: Vec<f64> = (0..search.rows()).map(|row| if row % beam == 0 { 0.0 } else { -1e30 }).collect();
-    let mut finished = vec![false; search.rows()];
+    let length_penalty = [0.0, 0.0, 0.6, 2.0][case.below(4)];
+    let search = BeamSearch {
+        sentences: case.size(9),
+        beam,
+        classes: 2 + case.size(298),
+        // The last step ends what is left; half of the searches do not get there.
+        capacity: steps + case.below(2),
+        rule: Rule::Best { length_penalty, asked: 1 + case.below(beam) },
+        normalised: case.coin(),
+        positions: case.coin(),
+    };
+    let mut run = Run::new(case, search)?;
     let mut worst = 0.0_f64;
     for number in 0..steps {
-        // A quarter of the logits repeat the one before them: ties inside a row, where they are exact in any arithmetic.
-        let mut logits = case.values(search.rows() * search.classes, 3.0);
-        for i in 1..logits.len() {
-            if case.below(4) == 0 {
-                logits[i] = logits[i - 1];
-            }
+        worst = worst.max(run.step(case, number, number + 1 == steps)?);
+        if !worst.is_finite() {
+            break;
         }
-        let logits_gpu = case.upload([search.rows(), search.classes], &logits)?;
-        // Two steps to a count, and one where their number is odd.
-        let (uncounted, last) = (number % 2, number + 1 == steps);
-        let after = search.rows() * fed.hidden;
-        let next = fed.next_states(case)?;
-        case.run(|recorder| {
-            search.record(recorder, &logits_gpu, &state, &scratch, uncounted, &feed, after)?;
-            if uncounted == 1 || last { search.record_count(recorder, &state, uncounted + 1) } else { Ok(()) }
-        })?;
-        let expected = step.select(&widen(&logits), &scores, &finished);
-        let found_scores: Vec<f32> = case.gpu.read(&state.scores)?;
-        let tokens: Vec<u32> = case.gpu.read(&state.tokens)?;
-        let parents: Vec<u32> = case.gpu.read(&state.parents)?;
-        let ended: Vec<u32> = case.gpu.read(&state.finished)?;
-        let history_tokens: Vec<u32> = case.gpu.read(&state.history_tokens)?;
-        let history_parents: Vec<u32> = case.gpu.read(&state.history_parents)?;
-        let rows = search.rows();
-        let kept = number * rows..(number + 1) * rows;
-        let is_counted = uncounted == 1 || last;
-        let counted = case.gpu.read::<u32>(&state.counter)? == [if is_counted { number + 1 } else { number } as u32];
-        let all_finished = case.gpu.read::<u32>(&state.all_finished)? == [ended.iter().copied().min().unwrap_or(1)];
-        let recorded = history_tokens[kept.clone()] == tokens && history_parents[kept] == parents;
-        let follows = fed.follows(case, &tokens, |states| {
-            beam == 1 || rows_of(&next, &parents, fed.hidden) == states[0] && next == states[1]
-        })?;
-        if !(counted && (all_finished || !is_counted) && recorded && follows) {
-            return Ok(f64::INFINITY);
-        }
-        let largest = expected.iter().map(|e| e.score.abs()).filter(|s| *s < 1e29).fold(1.0, f64::max);
-        for (row, Selection { parent, token, score, .. }) in expected.iter().enumerate() {
-            let first = (row / beam * beam) as u32;
-            let chosen = (parents[row], tokens[row]);
-            let sentence = row / beam * beam..(row / beam + 1) * beam;
-            let repeated = (sentence.start..row).any(|other| (parents[other], tokens[other]) == chosen);
-            let has_ended = matches!(chosen.1, 0 | 2);
-            if repeated || !sentence.contains(&(parents[row] as usize)) || (ended[row] == 1) != has_ended {
-                return Ok(f64::INFINITY);
-            }
-            if chosen != (first + parent, *token) {
-                // Scores that f32 cannot tell apart may change places; equal ones may not.
-                let worth = worth(&search, &logits, &scores, &finished, chosen);
-                if worth == *score {
-                    return Ok(f64::INFINITY);
-                }
-                worst = worst.max((worth - score).abs() / largest.max(score.abs()));
-            }
-            worst = worst.max((f64::from(found_scores[row]) - score).abs() / largest.max(score.abs()));
-        }
-        // From the device's scores, so that rounding does not add up to another choice.
-        scores = widen(&found_scores);
-        finished = ended.iter().map(|ended| *ended == 1).collect();
     }
     Ok(worst)
 }
 
-/// What a search feeds to the next step, and the tables that it comes from.
-struct Fed {
-    word: usize,
-    hidden: usize,
-    words: Vec<f32>,
-    gates: Option<Vec<f32>>,
-    first: Vec<f32>,
-    words_gpu: Tensor,
-    gates_gpu: Option<(Tensor, Tensor)>,
-    /// `[R, 2 + E]`: words have rows of another length.
-    word_rows: Tensor,
-    state0: Tensor,
-    states: Tensor,
+/// Logits of `rows`, or log-probabilities of which some are blocked.
+fn logits(case: &mut Case<'_>, search: &BeamSearch, rows: usize) -> Vec<f32> {
+    let mut logits = case.values(rows * search.classes, 3.0);
+    // A quarter repeat the one before them: ties inside a row, where they are exact in any arithmetic.
+    for i in 1..logits.len() {
+        if case.below(4) == 0 {
+            logits[i] = logits[i - 1];
+        }
+    }
+    if search.normalised {
+        for row in logits.chunks_mut(search.classes) {
+            let sum = row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
+            row.iter_mut().for_each(|x| *x = (f64::from(*x) - sum) as f32);
+            for x in row.iter_mut().filter(|_| case.below(5) == 0) {
+                *x = -1e30;
+            }
+        }
+    }
+    logits
 }
 
-impl Fed {
-    fn new(case: &mut Case<'_>, search: &BeamSearch) -> Result<Self> {
-        let (word, hidden) = (case.size(9), case.size(9));
-        let (rows, classes) = (search.rows(), search.classes);
-        let words = case.values(classes * word, 1.0);
-        let first = case.values(search.sentences * hidden, 1.0);
-        let gates = if case.below(2) == 0 { None } else { Some(case.values(classes * 3 * hidden, 1.0)) };
-        let gates_gpu = match &gates {
-            Some(gates) => Some((case.upload([classes, 3 * hidden], gates)?, case.poisoned([rows, 3 * hidden])?)),
-            None => None,
-        };
+/// A search on the device beside the reference.
+struct Run {
+    search: BeamSearch,
+    state: BeamState,
+    fed: Fed,
+    /// Another member of an ensemble, that follows.
+    second: Fed,
+    reference: reference::BeamState,
+    /// What the device held after the last step.
+    before: Found,
+}
+
+/// What the device holds.
+#[derive(Clone, Default)]
+struct Found {
+    scores: Vec<f32>,
+    finished: Vec<u32>,
+    tokens: Vec<u32>,
+    parents: Vec<u32>,
+    ended_scores: Vec<f32>,
+    ended: Vec<[u32; 3]>,
+}
+
+impl Found {
+    fn read(gpu: &Gpu, state: &BeamState) -> Result<Self> {
+        let words = |tensor| gpu.read::<u32>(tensor);
+        let (steps, parents, tokens) =
+            (words(&state.ended_steps)?, words(&state.ended_parents)?, words(&state.ended_tokens)?);
         Ok(Self {
-            words_gpu: case.upload([classes, word], &words)?,
-            state0: case.upload([search.sentences, hidden], &first)?,
-            word_rows: case.poisoned([rows, 4 + word])?,
-            states: case.poisoned([2, rows, hidden])?,
-            word,
-            hidden,
-            words,
-            gates,
-            first,
-            gates_gpu,
+            scores: gpu.read(&state.scores)?,
+            finished: words(&state.finished)?,
+            tokens: words(&state.tokens)?,
+            parents: words(&state.parents)?,
+            ended_scores: gpu.read(&state.ended_scores)?,
+            ended: (0..steps.len()).map(|row| [steps[row], parents[row], tokens[row]]).collect(),
         })
     }
 
-    fn feed(&self) -> Feed<'_> {
-        Feed {
-            word: self.word,
-            words: &self.words_gpu,
-            word_rows: Matrix::rows(&self.word_rows).offset(4),
-            gates: self.gates_gpu.as_ref().map(|(table, rows)| (table, rows)),
-            hidden: self.hidden,
-            states: &self.states,
+    /// Everything about one row but its finished flag.
+    fn row(&self, row: usize) -> (u32, u32, u32, u32) {
+        (self.scores[row].to_bits(), self.tokens[row], self.parents[row], self.ended_scores[row].to_bits())
+    }
+}
+
+impl Run {
+    fn new(case: &mut Case<'_>, search: BeamSearch) -> Result<Self> {
+        let BeamSearch { sentences, beam, .. } = search;
+        let state = BeamState::new(case.gpu, &search)?;
+        let (fed, second) = (Fed::new(case, &search)?, Fed::new(case, &search)?);
+        let lengths = case.gpu.tensor("lengths", [sentences], Dtype::U32, &vec![1_u32; sentences])?;
+        for fed in [&fed, &second] {
+            case.run(|recorder| search.record_start(recorder, &state, &lengths, &fed.state0, &fed.feed()))?;
+        }
+        let rows: Vec<_> = (0..search.rows()).collect();
+        let of_sentences: Vec<u32> = rows.iter().map(|row| (row / beam) as u32).collect();
+        let started = fed.fed(case, &rows, &vec![1; rows.len()])? && fed.started(case, &of_sentences)?;
+        let reference = step_of(&search).start();
+        let mut before = Found::read(case.gpu, &state)?;
+        if !started || widen(&before.scores).iter().zip(&reference.scores).any(|(a, b)| (a < &ABSENT) != (b < &ABSENT))
+        {
+            // Wrong from the start: a score that no step can make good.
+            before.scores[0] = f32::NAN;
+        }
+        Ok(Self { search, state, fed, second, reference, before })
+    }
+
+    /// The worst error of step `number`. Two steps go to a count, and one where their number is odd.
+    fn step(&mut self, case: &mut Case<'_>, number: usize, last: bool) -> Result<f64> {
+        if self.before.scores[0].is_nan() {
+            return Ok(f64::INFINITY);
+        }
+        let Self { search, state, fed, second, .. } = self;
+        let rows = search.rows();
+        let logits = logits(case, search, rows);
+        let logits_gpu = case.upload([rows, search.classes], &logits)?;
+        let scratch = case.poisoned([search.scratch()])?;
+        let penalties: Vec<f32> = case.values(rows, 1.0).iter().map(|value| -value.abs()).collect();
+        case.gpu.write(&state.penalties, &penalties)?;
+        let nexts = [fed.next_states(case)?, second.next_states(case)?];
+        let uncounted = number % 2;
+        let counted = uncounted == 1 || last;
+        case.run(|recorder| {
+            search.record(recorder, &logits_gpu, state, &scratch, uncounted, &fed.feed(), rows * fed.hidden)?;
+            search.record_follow(recorder, state, &second.feed(), rows * second.hidden)?;
+            if counted { search.record_count(recorder, state, uncounted + 1) } else { Ok(()) }
+        })?;
+        let found = Found::read(case.gpu, state)?;
+        let logits = widen(&logits);
+        let error = if search.beam == 1 {
+            self.greedy(&found, &logits)
+        } else {
+            self.reference.penalties = widen(&penalties);
+            self.beam(&found, &logits, number)
+        };
+        let kept = self.kept(case, &found, number, counted)? && self.follows(case, &found, &nexts)?;
+        self.before = found;
+        Ok(if kept { error } else { f64::INFINITY })
+    }
+
+    fn greedy(&mut self, found: &Found, logits: &[f64]) -> f64 {
+        let mut worst = 0.0_f64;
+        for (row, logits) in logits.chunks(self.search.classes).enumerate() {
+            let score = f64::from(self.before.scores[row]);
+            let (token, gain) = match self.before.finished[row] {
+                0 => reference::greedy(logits, self.search.normalised),
+                _ => (0, 0.0),
+            };
+            let ends = u32::from(token == 0 || token == 2);
+            if (found.tokens[row], found.finished[row], found.parents[row]) != (token, ends, row as u32) {
+                return f64::INFINITY;
+            }
+            worst = worst.max((f64::from(found.scores[row]) - score - gain).abs() / (score + gain).abs().max(1.0));
+        }
+        worst
+    }
+
+    /// The error of a step in which hypotheses compete; the reference goes on from what the device found, so that rounding
+    /// does not add up to another choice.
+    fn beam(&mut self, found: &Found, logits: &[f64], number: usize) -> f64 {
+        let BeamSearch { beam, .. } = self.search;
+        let before = self.reference.clone();
+        let expected = step_of(&self.search).select(logits, number, &mut self.reference);
+        let mut worst = 0.0_f64;
+        for (sentence, expected) in expected.iter().enumerate() {
+            let rows = sentence * beam..(sentence + 1) * beam;
+            let done = u32::from(self.reference.done[sentence]);
+            if rows.clone().any(|row| found.finished[row] != done) {
+                return f64::INFINITY;
+            }
+            if before.done[sentence] {
+                if rows.clone().any(|row| found.row(row) != self.before.row(row)) {
+                    return f64::INFINITY;
+                }
+                continue;
+            }
+            for (place, wanted) in expected.iter().enumerate() {
+                worst = worst.max(self.open_error(found, logits, &before, rows.start, place, wanted));
+            }
+            worst = worst.max(self.ended_error(found, logits, &before, number, sentence));
+            for row in rows {
+                self.reference.scores[row] = f64::from(found.scores[row]);
+            }
+        }
+        worst
+    }
+
+    fn open_error(
+        &self,
+        found: &Found,
+        logits: &[f64],
+        before: &reference::BeamState,
+        first: usize,
+        place: usize,
+        wanted: &reference::Selection,
+    ) -> f64 {
+        let BeamSearch { beam, classes, normalised, .. } = self.search;
+        let row = first + place;
+        let (parent, token, score) = (found.parents[row] as usize, found.tokens[row], f64::from(found.scores[row]));
+        if !(first..first + beam).contains(&parent) {
+            return f64::INFINITY;
+        }
+        if wanted.score < ABSENT {
+            return if score < ABSENT && token == 0 { 0.0 } else { f64::INFINITY };
+        }
+        let repeated =
+            (first..row).any(|other| (found.parents[other] as usize, found.tokens[other]) == (parent, token));
+        if repeated || !(3..classes as u32).contains(&token) {
+            return f64::INFINITY;
+        }
+        let scale = wanted.score.abs().max(1.0);
+        if (parent - first, token) == (wanted.parent as usize, wanted.token) {
+            return (score - wanted.score).abs() / scale;
+        }
+        // Scores that f32 cannot tell apart may change places; equal ones may not.
+        let gain = reference::log_probability(&logits[parent * classes..][..classes], token, normalised);
+        let worth = before.scores[parent] + gain;
+        if worth == wanted.score {
+            f64::INFINITY
+        } else {
+            (worth - wanted.score).abs().max((score - worth).abs()) / scale
         }
     }
 
-    /// Fills the second states with new values, as the step of a model does.
-    fn next_states(&self, case: &mut Case<'_>) -> Result<Vec<f32>> {
-        let elements = self.states.elements() / 2;
-        let next = case.values(elements, 1.0);
-        let mut both: Vec<f32> = case.gpu.read(&self.states)?;
-        both[elements..].copy_from_slice(&next);
-        case.gpu.write(&self.states, &both)?;
-        Ok(next)
+    /// The error of a sentence's texts that have ended. Of candidates whose scores f32 cannot tell apart any may be the last
+    /// that competes, and of texts any the last that is kept.
+    fn ended_error(
+        &mut self,
+        found: &Found,
+        logits: &[f64],
+        before: &reference::BeamState,
+        number: usize,
+        sentence: usize,
+    ) -> f64 {
+        let step = step_of(&self.search);
+        let BeamSearch { beam, classes, capacity, .. } = self.search;
+        let rows = sentence * beam..(sentence + 1) * beam;
+        let logits = &logits[rows.start * classes..rows.end * classes];
+        let candidates = step.candidates(logits, &before.scores[rows.clone()]);
+        let is_near = |a: f64, b: f64| (a - b).abs() <= TOLERANCE * a.abs().max(1.0);
+        // Who competes is not certain where two candidates change places.
+        let last = candidates.get(beam - 1).map_or(ABSENT, |last| last.score);
+        let uncertain = candidates.get(beam).is_some_and(|next| is_near(next.score, last));
+        let competes = |place: usize, score: f64| place < beam || is_near(score, last);
+        let ending = candidates.iter().enumerate().filter(|(place, candidate)| {
+            competes(*place, candidate.score) && (candidate.token == 2 || number + 1 == capacity)
+        });
+        let ending = ending.map(|(_, candidate)| {
+            let penalty = before.penalties[rows.start + candidate.parent as usize];
+            let score = candidate.score / reference::length_penalty(step.length_penalty, number + 1) + penalty;
+            reference::Ended { score, step: number, parent: candidate.parent, token: candidate.token }
+        });
+        let possible: Vec<_> = before.ended[sentence].iter().copied().chain(ending).collect();
+        let wanted = std::mem::take(&mut self.reference.ended[sentence]);
+        let ended = &mut self.reference.ended[sentence];
+        let mut worst = 0.0_f64;
+        for row in rows.clone().filter(|row| f64::from(found.ended_scores[*row]) > ABSENT) {
+            let ([step, parent, token], score) = (found.ended[row], f64::from(found.ended_scores[row]));
+            let identity = (step as usize, parent.wrapping_sub(rows.start as u32), token);
+            let same = |ended: &&reference::Ended| (ended.step, ended.parent, ended.token) == identity;
+            let (Some(of_same), None) = (possible.iter().find(same), ended.iter().find(same)) else {
+                return f64::INFINITY;
+            };
+            worst = worst.max((score - of_same.score).abs() / score.abs().max(1.0));
+            ended.push(reference::Ended { score, ..*of_same });
+        }
+        let complete = ended.len() == wanted.len()
+            && ended.iter().zip(&wanted).all(|(found, wanted)| is_near(wanted.score, found.score));
+        if complete || uncertain { worst } else { f64::INFINITY }
     }
 
-    /// Whether the words and gates of `tokens` are where they should be, and the states are what `states` wants.
-    fn follows(&self, case: &Case<'_>, tokens: &[u32], states: impl FnOnce([&[f32]; 2]) -> bool) -> Result<bool> {
-        let found: Vec<f32> = case.gpu.read(&self.word_rows)?;
-        let found: Vec<f32> = found.chunks(4 + self.word).flat_map(|row| &row[4..]).copied().collect();
-        let gates = match (&self.gates, &self.gates_gpu) {
-            (Some(gates), Some((_, rows))) => case.gpu.read::<f32>(rows)? == rows_of(gates, tokens, 3 * self.hidden),
-            _ => true,
-        };
-        let both: Vec<f32> = case.gpu.read(&self.states)?;
-        Ok(found == rows_of(&self.words, tokens, self.word) && gates && states(both.split_at(both.len() / 2).into()))
+    /// Whether what a step keeps is there.
+    fn kept(&self, case: &Case<'_>, found: &Found, number: usize, counted: bool) -> Result<bool> {
+        let (gpu, state, rows) = (case.gpu, &self.state, self.search.rows());
+        let (tokens, parents): (Vec<u32>, Vec<u32>) =
+            (gpu.read(&state.history_tokens)?, gpu.read(&state.history_parents)?);
+        let kept = self.open_rows().all(|row| {
+            let at = number * rows + row;
+            (tokens[at], parents[at]) == (found.tokens[row], found.parents[row])
+        });
+        let steps = gpu.read::<u32>(&state.counter)? == [if counted { number + 1 } else { number - number % 2 } as u32];
+        let all_finished = gpu.read::<u32>(&state.all_finished)? == [found.finished.iter().copied().min().unwrap_or(1)];
+        Ok(kept && steps && (all_finished || !counted))
+    }
+
+    /// Rows that the step worked on.
+    fn open_rows(&self) -> impl Iterator<Item = usize> {
+        (0..self.search.rows()).filter(|row| self.search.beam == 1 || self.before.finished[*row] == 0)
+    }
+
+    /// Whether both members are fed, and on the states of the parents.
+    fn follows(&self, case: &Case<'_>, found: &Found, nexts: &[Vec<f32>; 2]) -> Result<bool> {
+        let (open, all): (Vec<_>, Vec<_>) = (self.open_rows().collect(), (0..self.search.rows()).collect());
+        let mut follows = true;
+        for (fed, rows, next) in [(&self.fed, &open, &nexts[0]), (&self.second, &all, &nexts[1])] {
+            follows &= fed.fed(case, rows, &found.tokens)?;
+            follows &= fed.moved(case, if self.search.beam == 1 { &[] } else { rows }, &found.parents, next)?;
+        }
+        Ok(follows)
     }
 }
 
-fn rows_of(table: &[f32], rows: &[u32], size: usize) -> Vec<f32> {
-    rows.iter().flat_map(|row| &table[*row as usize * size..][..size]).copied().collect()
-}
-
-/// The score of the continuation of row `parent` by `token`.
-fn worth(search: &BeamSearch, logits: &[f32], scores: &[f64], finished: &[bool], (parent, token): (u32, u32)) -> f64 {
-    let (parent, token) = (parent as usize, token as usize);
-    let score = scores[parent];
-    if finished[parent] || score < -1e29 {
-        return score;
-    }
-    if !(2..search.classes).contains(&token) {
-        return f64::NEG_INFINITY;
-    }
-    let logits = widen(&logits[parent * search.classes..][..search.classes]);
-    let maximum = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let denominator = maximum + logits.iter().map(|x| (x - maximum).exp()).sum::<f64>().ln();
-    score + (logits[token] - denominator)
+fn step_of(search: &BeamSearch) -> reference::BeamStep {
+    let (length_penalty, asked) = match search.rule {
+        Rule::Best { length_penalty, asked } => (length_penalty.into(), asked),
+        Rule::Sample(_) => (0.0, 1),
+    };
+    let BeamSearch { sentences, beam, classes, capacity, normalised, .. } = *search;
+    reference::BeamStep { sentences, beam, classes, capacity, length_penalty, asked, normalised }
 }

@@ -3,6 +3,7 @@
 
 mod additive_attention;
 mod attentional_decoder;
+mod beam_search;
 mod dot_product_attention;
 mod generation;
 mod gru;
@@ -29,6 +30,7 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(dot_product_attention::workloads());
     all.extend(attentional_decoder::workloads());
     all.extend(others::workloads());
+    all.extend(beam_search::workloads());
     all
 }
 

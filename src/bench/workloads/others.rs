@@ -11,7 +11,6 @@ use crate::{
     kernels::{
         Step,
         adam::{Adam, Buffers},
-        beam_search::{BeamSearch, BeamState, Feed},
         copy::Copy,
         matmul::Matrix,
     },
@@ -37,8 +36,6 @@ pub(super) fn workloads() -> Vec<Workload> {
     let parameters = ModelSize::S.config().parameters().iter().map(|(_, shape)| shape.elements()).sum();
     all.push(Workload::new(format!("adam/N{parameters}"), move |gpu| adam(gpu, parameters)));
     all.push(Workload::new(format!("copy/R{ROWS}_C{SIZE}_of{}", 4 * SIZE), copy));
-    all.push(Workload::new(format!("beam_search/B64_K1_C{CLASSES}"), |gpu| beam_search(gpu, 64, 1)));
-    all.push(Workload::new(format!("beam_search/B64_K5_C{CLASSES}"), |gpu| beam_search(gpu, 64, 5)));
     all
 }
 
@@ -141,7 +138,7 @@ fn reduction(gpu: &Gpu, passes: Passes) -> Result<Subject> {
 }
 
 /// A recording, with a check of the tensors that it has left.
-fn recorded(
+pub(super) fn recorded(
     gpu: &Gpu,
     record: impl FnOnce(&mut Recorder) -> Result<()>,
     scratch: u64,
@@ -232,42 +229,5 @@ fn copy(gpu: &Gpu) -> Result<Subject> {
             into.iter_mut().zip(values).for_each(|(into, value)| *into = f64::from(*value));
         }
         Ok(sample::whole(&gpu.read(&found)?, &expected))
-    })
-}
-
-/// The first step of a search that words and states of the model's sizes are fed to.
-fn beam_search(gpu: &Gpu, sentences: usize, beam: usize) -> Result<Subject> {
-    let search = BeamSearch { sentences, beam, classes: CLASSES, capacity: 12 };
-    let rows = search.rows();
-    let host = Problem::new(gpu).values(rows * CLASSES, 5.0);
-    let logits = gpu.tensor("bench", [rows, CLASSES], Dtype::F32, &host)?;
-    let zeros = |shape: &[usize]| gpu.zeros("bench", shape, Dtype::F32);
-    let (state, scratch) = (BeamState::new(gpu, &search)?, zeros(&[search.scratch()])?);
-    let (words, word_rows) = (zeros(&[CLASSES, SIZE])?, zeros(&[rows, SIZE])?);
-    let (gates, gate_rows) = (zeros(&[CLASSES, 3 * SIZE])?, zeros(&[rows, 3 * SIZE])?);
-    let (state0, states) = (zeros(&[sentences, SIZE])?, zeros(&[2, rows, SIZE])?);
-    let lengths = gpu.tensor("bench", [sentences], Dtype::U32, &vec![1_u32; sentences])?;
-    let feed = Feed {
-        word: SIZE,
-        words: &words,
-        word_rows: Matrix::rows(&word_rows),
-        gates: Some((&gates, &gate_rows)),
-        hidden: SIZE,
-        states: &states,
-    };
-    let mut start = Recorder::new(gpu, "bench");
-    search.record_start(&mut start, &state, &lengths, &state0, &feed)?;
-    gpu.wait(Some(start.finish()?.submit(0)?))?;
-    let record = |recorder: &mut Recorder| search.record(recorder, &logits, &state, &scratch, 0, &feed, rows * SIZE);
-    let found = state.clone();
-    recorded(gpu, record, scratch.bytes(), move |gpu| {
-        let step = reference::beam_search::BeamStep { sentences, beam, classes: CLASSES };
-        let before: Vec<f64> = (0..rows).map(|row| if row % beam == 0 { 0.0 } else { -1e30 }).collect();
-        let logits = crate::validate::widen(&host);
-        let expected = step.select(&logits, &before, &vec![false; rows]);
-        let tokens: Vec<u32> = gpu.read(&found.tokens)?;
-        let same = expected.iter().zip(&tokens).all(|(expected, token)| expected.token == *token);
-        let scores: Vec<f64> = expected.iter().map(|expected| expected.score).collect();
-        Ok(if same { sample::whole(&gpu.read(&found.scores)?, &scores) } else { f64::INFINITY })
     })
 }

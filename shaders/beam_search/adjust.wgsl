@@ -1,0 +1,86 @@
+// The log-probabilities that a search chooses from: the logarithm of the mean of what the members of an ensemble give each
+// token, and FLOOR for what a row may not go on with. That is everything but the token of its prefix while it has one; behind
+// it the end before the text is long enough, and what would repeat an n-gram of the text. Rows that are absent or have
+// finished are left alone. One workgroup a row.
+#import linear
+#import reduce
+#import logits
+#import normaliser
+#import search
+
+struct Params {
+    rows: u32, capacity: u32, classes: u32, step: u32,
+    beam: u32, members: u32, shortest: u32, ngram: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+// `logits` are [members, rows, C]
+@group(0) @binding(2) var<storage, read_write> search: array<u32>;
+@group(0) @binding(3) var<storage, read> prefixes: array<u32>;               // [sentences, capacity], NONE behind each
+@group(0) @binding(4) var<storage, read_write> texts: array<u32>;            // [rows, capacity], scratch
+@group(0) @binding(5) var<storage, read_write> adjusted: array<f32>;         // [rows, C]
+
+var<workgroup> normalisers: array<Normaliser, 16>;
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let workgroup = linear_workgroup(group, groups);
+    let row = min(workgroup, params.rows - 1u);
+    let step = search[COUNTER] + params.step;
+    let idle = workgroup >= params.rows || step >= params.capacity
+        || search[finished_at(row)] != 0u || bitcast<f32>(search[score_at(row)]) < ABSENT;
+    let classes = select(params.classes, 0u, idle);
+    let all = params.rows * params.classes;
+    let start = row * params.classes;
+    for (var member = 0u; member < params.members; member++) {
+        let by = normaliser(member * all + start, classes, lane);
+        if (lane == 0u) { normalisers[member] = by; }
+    }
+    workgroupBarrier();
+    let share = log(f32(params.members));
+    let forced = prefixes[row / params.beam * params.capacity + min(step, params.capacity - 1u)];
+    for (var c = 4u * lane; c < classes; c += 4u * LANES) {
+        var x = log_probability4(bounded(start, c), normalisers[0]);
+        if (params.members > 1u) {
+            for (var member = 1u; member < params.members; member++) {
+                x = max(x, log_probability4(bounded(member * all + start, c), normalisers[member]));
+            }
+            var sum = vec4f();
+            for (var member = 0u; member < params.members; member++) {
+                sum += exp(log_probability4(bounded(member * all + start, c), normalisers[member]) - x);
+            }
+            x += log(sum) - share;
+        }
+        let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
+        let too_early = (at == vec4u(END)) & vec4<bool>(step < params.shortest);
+        let blocked = select(too_early, at != vec4u(forced), forced != NONE);
+        x = select(x, vec4f(FLOOR), blocked);
+        if (at.x < classes) { adjusted[start + at.x] = x.x; }
+        if (at.y < classes) { adjusted[start + at.y] = x.y; }
+        if (at.z < classes) { adjusted[start + at.z] = x.z; }
+        if (at.w < classes) { adjusted[start + at.w] = x.w; }
+    }
+    let length = select(step, 0u, idle || params.ngram == 0u || forced != NONE);
+    let text = row * params.capacity;
+    if (lane == 0u) {
+        var at = row;
+        for (var t = length; t > 0u; t--) {
+            texts[text + t - 1u] = search[history_token_at(t - 1u, at)];
+            at = search[history_parent_at(t - 1u, at)];
+        }
+    }
+    storageBarrier();
+    workgroupBarrier();
+    // The n - 1 tokens before the one to come, wherever the text has them already.
+    for (var i = lane; i + params.ngram <= length; i += LANES) {
+        var same = params.ngram > 0u;
+        for (var j = 0u; j + 1u < params.ngram; j++) {
+            same = same && texts[text + i + j] == texts[text + length + 1u - params.ngram + j];
+        }
+        if (same) { adjusted[start + texts[text + i + params.ngram - 1u]] = FLOOR; }
+    }
+}

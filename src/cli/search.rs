@@ -1,0 +1,84 @@
+//! Arguments of every command that searches for texts.
+
+use std::path::{Path, PathBuf};
+
+use softalign::{
+    Error, Gpu, Result,
+    generate::{Generator, SearchOptions},
+    model::Model,
+};
+
+/// How texts are searched for.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Search")]
+pub struct Search {
+    /// Further models, whose probabilities are averaged with the first one's at each step. They must have its vocabularies.
+    #[arg(long, value_name = "DIR", num_args = 1..=15)]
+    ensemble: Vec<PathBuf>,
+    /// Hypotheses kept at each step; 1 is greedy.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub beam: u8,
+    /// Rank texts by log-probability / ((5 + length) / 6)^ALPHA (Wu et al. 2016): 0 favours short texts, 1 ranks about by the
+    /// mean of each token. Chooses among texts of a beam.
+    #[arg(long, value_name = "ALPHA", default_value_t = 0.0, value_parser = penalty, allow_negative_numbers = true)]
+    length_penalty: f32,
+    /// Rank texts lower that leave parts of the source unread: adds BETA times the sum over source tokens of log(min(attention,
+    /// 1)). Try 0.2. Chooses among texts of a beam.
+    #[arg(long, value_name = "BETA", default_value_t = 0.0, value_parser = penalty, allow_negative_numbers = true)]
+    coverage_penalty: f32,
+    /// Write no sequence of N tokens twice in a text.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    no_repeat_ngram: usize,
+    /// Let no text end before it has N tokens.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    min_length: usize,
+    /// Cut texts at N tokens, their end token included [default: the model's longest].
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+    /// Write, in place of `<unk>`, the source token that it attended to most.
+    #[arg(long)]
+    replace_unk: bool,
+}
+
+/// A penalty of 0 to 100.
+fn penalty(text: &str) -> Result<f32, String> {
+    number(text, |value| (0.0..=100.0).contains(&value), "a number from 0 to 100")
+}
+
+/// A number in a range, or what was wanted.
+pub fn number(text: &str, valid: impl Fn(f32) -> bool, wanted: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|value| valid(*value)).ok_or_else(|| format!("not {wanted}"))
+}
+
+impl Search {
+    /// As the library takes them.
+    pub fn options(&self) -> SearchOptions {
+        SearchOptions {
+            beam: self.beam.into(),
+            length_penalty: self.length_penalty,
+            coverage_penalty: self.coverage_penalty,
+            no_repeat_ngram: self.no_repeat_ngram,
+            min_length: self.min_length,
+            max_length: self.max_length,
+            attended: self.replace_unk,
+            ..SearchOptions::default()
+        }
+    }
+
+    /// The model of `folder`, and a generator for it and the rest of its ensemble.
+    ///
+    /// # Errors
+    /// As [`Model::load`] and [`Generator::ensemble`]; [`Error::Data`] for lengths that leave no text.
+    pub fn load(&self, gpu: &Gpu, folder: &Path) -> Result<(Model, Generator)> {
+        let model = Model::load(gpu, folder)?;
+        let others = self.ensemble.iter().map(|folder| Model::load(gpu, folder)).collect::<Result<Vec<_>>>()?;
+        let generator = Generator::ensemble(&model, &others)?;
+        let longest = self.max_length.unwrap_or(model.network.config().max_length);
+        if self.min_length >= longest {
+            let message =
+                format!("{} is not less than the greatest length, {longest}; see --max-length", self.min_length);
+            return Err(Error::data("--min-length", message));
+        }
+        Ok((model, generator))
+    }
+}

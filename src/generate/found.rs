@@ -1,0 +1,91 @@
+//! The texts in what a search has brought to the host.
+
+use super::{Hypothesis, SearchOptions};
+use crate::{
+    Tensor,
+    kernels::beam_search::{BeamSearch, BeamState, length_penalty},
+    text::{EOS, PAD},
+};
+
+/// A score below this marks what is absent: beams may be wider than there are texts.
+const ABSENT: f32 = -1e29;
+
+/// The words of a search's state after `steps` steps.
+pub(super) struct Found<'a> {
+    search: &'a BeamSearch,
+    state: &'a BeamState,
+    words: &'a [u32],
+    steps: usize,
+}
+
+impl<'a> Found<'a> {
+    pub fn new(search: &'a BeamSearch, state: &'a BeamState, words: &'a [u32], steps: usize) -> Self {
+        Self { search, state, words, steps }
+    }
+
+    fn part(&self, part: &Tensor) -> &'a [u32] {
+        self.state.words(self.words, part)
+    }
+
+    /// The texts of the first `sentences`.
+    pub fn hypotheses(&self, sentences: usize, options: &SearchOptions) -> Vec<Vec<Hypothesis>> {
+        let beam = self.search.beam;
+        let of_row = |row| if self.search.apart() { self.own(row, options) } else { self.ended(row) };
+        let of_sentence = |first: usize| (first..first + beam).filter_map(of_row).take(options.n_best).collect();
+        (0..sentences).map(|sentence| of_sentence(sentence * beam)).collect()
+    }
+
+    /// The text of a row that has gone its own way.
+    fn own(&self, row: usize, options: &SearchOptions) -> Option<Hypothesis> {
+        let log_probability = f32::from_bits(self.part(&self.state.scores)[row]);
+        let (mut tokens, mut attended) = self.follow(row, self.steps);
+        let length = tokens.iter().position(|token| matches!(*token, EOS | PAD)).unwrap_or(tokens.len());
+        tokens.truncate(length);
+        attended.truncate(length);
+        let finished = self.part(&self.state.finished)[row] != 0;
+        let penalty = f32::from_bits(self.part(&self.state.penalties)[row]);
+        let score = log_probability / length_penalty(options.length_penalty, length + usize::from(finished)) + penalty;
+        (log_probability > ABSENT).then_some(Hypothesis { tokens, score, finished, attended })
+    }
+
+    /// A text that has ended among hypotheses that compete.
+    fn ended(&self, row: usize) -> Option<Hypothesis> {
+        let at = |part| self.part(part)[row];
+        let score = f32::from_bits(at(&self.state.ended_scores));
+        if score <= ABSENT {
+            return None;
+        }
+        let (step, parent, token) = (
+            at(&self.state.ended_steps) as usize,
+            at(&self.state.ended_parents) as usize,
+            at(&self.state.ended_tokens),
+        );
+        let (mut tokens, mut attended) = self.follow(parent, step);
+        let finished = token == EOS;
+        if !finished {
+            tokens.push(token);
+            attended.extend(self.attended(step, parent));
+        }
+        Some(Hypothesis { tokens, score, finished, attended })
+    }
+
+    /// The tokens that `steps` steps have given `row`, and what each attended to.
+    fn follow(&self, row: usize, steps: usize) -> (Vec<u32>, Vec<u32>) {
+        let rows = self.search.rows();
+        let (tokens, parents) = (self.part(&self.state.history_tokens), self.part(&self.state.history_parents));
+        let (mut at, mut text, mut attended) = (row, Vec::new(), Vec::new());
+        for step in (0..steps).rev() {
+            text.push(tokens[step * rows + at]);
+            at = parents[step * rows + at] as usize;
+            attended.extend(self.attended(step, at));
+        }
+        text.reverse();
+        attended.reverse();
+        (text, attended)
+    }
+
+    /// What a row attended to at a step, where that was kept.
+    fn attended(&self, step: usize, row: usize) -> Option<u32> {
+        self.part(&self.state.positions).get(step * self.search.rows() + row).copied()
+    }
+}

@@ -1,0 +1,28 @@
+//! Unknown words: Luong et al., "Addressing the Rare Word Problem in Neural Machine Translation" (2015), section 3, with
+//! attention in place of their position tokens, and no dictionary.
+
+use super::Hypothesis;
+use crate::{
+    Result,
+    model::Model,
+    text::{SPECIALS, UNK},
+};
+
+/// The text of a hypothesis that was searched for with [`super::SearchOptions::attended`], each `<unk>` in it replaced by the
+/// piece of `source` that it attended to most. One that attended to the source's end stays.
+///
+/// # Errors
+/// As [`crate::text::Tokenizer::tokens`].
+pub fn replace_unknown(model: &Model, source: &str, hypothesis: &Hypothesis) -> Result<String> {
+    let (text, unknown) = (model.target.decode(&hypothesis.tokens), SPECIALS[UNK as usize]);
+    let words = model.source.tokens(source)?;
+    let attended = hypothesis.tokens.iter().zip(&hypothesis.attended).filter(|(token, _)| **token == UNK);
+    let mut replacements = attended.map(|(_, position)| words.get(*position as usize).map_or(unknown, String::as_str));
+    let mut parts = text.split(unknown);
+    let mut replaced = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        replaced.push_str(replacements.next().unwrap_or(unknown));
+        replaced.push_str(part);
+    }
+    Ok(replaced)
+}

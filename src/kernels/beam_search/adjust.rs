@@ -1,0 +1,106 @@
+//! What a search chooses from, where that is not the logits of one model as they are.
+
+use super::{BeamSearch, BeamState, NAME, candidate, words};
+use crate::{
+    Result,
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Tensor, grid},
+    kernels::{
+        expect::{expect, expect_setting},
+        table::BEAM_SEARCH_ADJUST,
+    },
+};
+
+/// The most models of an ensemble.
+pub const MOST_MEMBERS: usize = 16;
+
+/// Behind the end of a prefix.
+pub const FREE: u32 = u32::MAX;
+
+/// The logarithm of the mean of the members' probabilities, and -1e30 for what a row may not go on with: all but the token of
+/// its prefix where there is one; else `<eos>` while the text is shorter than `shortest`, and a token that would end an n-gram
+/// which the text has already.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adjust {
+    /// The search that chooses; [`BeamSearch::normalised`].
+    pub search: BeamSearch,
+    /// Models, 1 to 16.
+    pub members: usize,
+    /// The fewest tokens before `<eos>`.
+    pub shortest: usize,
+    /// The length of n-grams that are not repeated; 0 blocks none.
+    pub ngram: usize,
+}
+
+/// Memory of an [`Adjust`].
+#[derive(Clone, Debug)]
+pub struct Adjusted {
+    /// The tokens that each sentence's texts begin with, [`FREE`] behind them, u32 `[sentences, capacity]`.
+    pub prefixes: Tensor,
+    /// u32 `[sentences * beam, capacity]`, scratch.
+    pub texts: Tensor,
+    /// Log-probabilities `[sentences * beam, classes]`. Rows that have finished or are absent hold anything.
+    pub values: Tensor,
+}
+
+impl Adjusted {
+    /// Memory without prefixes.
+    ///
+    /// # Errors
+    /// As [`Gpu::zeros`].
+    pub fn new(gpu: &Gpu, search: &BeamSearch) -> Result<Self> {
+        let prefixes = [search.sentences, search.capacity];
+        let free = vec![FREE; search.sentences * search.capacity];
+        Ok(Self {
+            prefixes: gpu.tensor("prefixes", prefixes, Dtype::U32, &free)?,
+            texts: gpu.zeros("texts", [search.rows(), search.capacity], Dtype::U32)?,
+            values: gpu.zeros("log-probabilities", [search.rows(), search.classes], Dtype::F32)?,
+        })
+    }
+}
+
+impl Adjust {
+    /// Operations and bytes of a step with no row finished, less the search for n-grams.
+    pub fn cost(&self) -> Cost {
+        let elements = (self.search.rows() * self.search.classes) as f64;
+        let members = self.members as f64;
+        let mean = if self.members > 1 { 1.0 } else { 0.0 };
+        Cost {
+            operations: elements * members * (5.0 + 6.0 * mean),
+            transcendental: elements * (1.25 * members + mean * (members + 1.0)),
+            read: ELEMENT as f64 * elements * members,
+            written: ELEMENT as f64 * elements,
+        }
+    }
+
+    /// Records `adjusted.values` from `logits` `[members, sentences * beam, classes]`, the `step`-th since the last count.
+    ///
+    /// # Errors
+    /// As [`BeamSearch::record`].
+    pub fn record(
+        &self,
+        recorder: &mut Recorder,
+        logits: &Tensor,
+        state: &BeamState,
+        adjusted: &Adjusted,
+        step: usize,
+    ) -> Result<()> {
+        let BeamSearch { sentences, beam, classes, capacity, .. } = self.search;
+        let rows = self.search.rows();
+        self.search.check(state)?;
+        let members = (1..=MOST_MEMBERS).contains(&self.members);
+        expect_setting(NAME, "members", members, "1 to 16 members", self.members as f64)?;
+        expect(NAME, "logits", logits, &[self.members, rows, classes])?;
+        expect(NAME, "prefixes", &adjusted.prefixes, &[sentences, capacity])?;
+        expect(NAME, "texts", &adjusted.texts, &[rows, capacity])?;
+        expect(NAME, "adjusted", &adjusted.values, &[rows, classes])?;
+        let sizes = [rows, capacity, classes, step, beam, self.members, self.shortest, self.ngram];
+        recorder.dispatch(&Launch {
+            kernel: &BEAM_SEARCH_ADJUST,
+            specialisation: candidate(recorder.gpu().tiles(), classes.is_multiple_of(4), false),
+            params: &words(sizes),
+            tensors: &[logits, &state.all, &adjusted.prefixes, &adjusted.texts, &adjusted.values],
+            workgroups: grid(rows),
+            cost: self.cost(),
+        })
+    }
+}
