@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, Seq2Seq, StoredTensor, initial, load_tensors, write_tensors};
+use super::{Config, Metadata, Seq2Seq, StoredTensor, initial, load_tensors, whole, write_tensors};
 use crate::{
     Error, Gpu, Result, files,
     graph::Parameters,
@@ -32,6 +32,8 @@ pub(crate) const SOURCE: &str = "source.tokenizer.json";
 /// The file of the tokenizer of targets.
 pub(crate) const TARGET: &str = "target.tokenizer.json";
 
+/// What stands beside the parameters in a model folder.
+const OTHERS: [&str; 3] = [CONFIG, SOURCE, TARGET];
 /// Every file of a model folder.
 pub(crate) const FILES: [&str; 4] = [WEIGHTS, CONFIG, SOURCE, TARGET];
 
@@ -68,6 +70,7 @@ impl Model {
             let message = "holds no config.json, so it is not a model folder; `softalign train` writes one";
             return Err(Error::data(folder.display().to_string(), message));
         }
+        check_files(folder)?;
         let name = path.display().to_string();
         let config: Config = serde_json::from_slice(&files::read(&path)?)
             .map_err(|error| Error::data(&name, format!("not a model's configuration: {error}")))?;
@@ -112,9 +115,34 @@ impl Model {
         files::write_atomically(&folder.join(CONFIG), &config)?;
         self.source.save(folder.join(SOURCE))?;
         self.target.save(folder.join(TARGET))?;
+        let sums = OTHERS.iter().map(|name| Ok(((*name).to_owned(), checksum(&folder.join(name))?)));
         let tensors = StoredTensor::of_parameters(&self.gpu, &self.parameters)?;
-        write_tensors(&folder.join(WEIGHTS), &tensors, None)
+        write_tensors(&folder.join(WEIGHTS), &tensors, sums.collect::<Result<Metadata>>()?)
     }
+}
+
+/// Checks that the files beside the parameters are those that were saved with them: with another tokenizer a model would
+/// write nonsense. Parameters from elsewhere, PyTorch's for one, do not say.
+fn check_files(folder: &Path) -> Result<()> {
+    let path = folder.join(WEIGHTS);
+    let bytes = files::read(&path)?;
+    let (_, metadata) = whole(&path, &bytes)?;
+    for name in OTHERS {
+        let path = folder.join(name);
+        if metadata.get(name).map_or(Ok(false), |stated| Ok(*stated != checksum(&path)?))? {
+            let message = format!(
+                "is not the file that was saved with {WEIGHTS}, by its checksum there; restore it from a copy, or, if the \
+                 change was meant, save {WEIGHTS} anew without metadata"
+            );
+            return Err(Error::data(path.display().to_string(), message));
+        }
+    }
+    Ok(())
+}
+
+/// CRC-32C of a file.
+fn checksum(path: &Path) -> Result<String> {
+    Ok(format!("{:08x}", crc32c::crc32c(&files::read(path)?)))
 }
 
 fn tokenizer(path: PathBuf, size: usize) -> Result<Tokenizer> {

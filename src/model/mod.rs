@@ -13,4 +13,5 @@ pub use folder::{Model, WEIGHTS};
 pub use parameters::initial;
 pub use regularisation::Regularisation;
 pub use seq2seq::{DecoderParameters, EncodingGraph, Linear, Seq2Seq, TrainingGraph};
-pub use tensors::{StoredTensor, TensorsByName, load_tensors, read_tensors, write_tensors};
+pub(crate) use tensors::whole;
+pub use tensors::{Metadata, StoredTensor, TensorsByName, load_tensors, read_tensors, write_tensors};

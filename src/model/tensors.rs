@@ -1,6 +1,9 @@
 //! Tensor files: safetensors with the names and layouts of PyTorch's `state_dict`.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -10,6 +13,54 @@ use crate::{Error, Gpu, Result, files, graph::Parameters};
 /// Shape and values of each tensor of a file.
 pub type TensorsByName = HashMap<String, (Vec<usize>, Vec<f32>)>;
 
+/// What a tensor file says beside its tensors.
+pub type Metadata = BTreeMap<String, String>;
+
+/// The entry of the metadata that holds the checksum of all else in the file.
+const CHECKSUM: &str = "checksum";
+/// The entry that PyTorch's own files have.
+const FORMAT: &str = "format";
+
+/// Takes the bytes of a safetensors file apart, its checksum verified. Files from elsewhere have none.
+///
+/// # Errors
+/// [`Error::Data`] for a damaged file.
+pub(crate) fn whole<'a>(path: &Path, bytes: &'a [u8]) -> Result<(SafeTensors<'a>, Metadata)> {
+    let damaged = |why: &str| {
+        let message = format!("not a whole safetensors file ({why}); restore it from a copy");
+        Error::data(path.display().to_string(), message)
+    };
+    let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error.to_string()))?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error.to_string()))?;
+    let mut metadata: Metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    match metadata.remove(CHECKSUM) {
+        Some(stated) if stated == checksum(file.tensors(), &metadata) => Ok((file, metadata)),
+        Some(_) => Err(damaged("its checksum says that something in it has changed")),
+        // With a flipped bit in its name, the checksum would be an entry that nobody knows.
+        None if metadata.keys().all(|key| key == FORMAT) => Ok((file, metadata)),
+        None => Err(damaged("its checksum is missing")),
+    }
+}
+
+/// CRC-32C of names, types, shapes and values of the tensors, and of the metadata.
+fn checksum<'a, N: AsRef<str>>(tensors: impl IntoIterator<Item = (N, TensorView<'a>)>, metadata: &Metadata) -> String {
+    let mut sum = 0;
+    // Each with its length before it, so that what one part loses the next cannot make up for.
+    let mut add = |bytes: &[u8]| {
+        sum = crc32c::crc32c_append(sum, &(bytes.len() as u64).to_le_bytes());
+        sum = crc32c::crc32c_append(sum, bytes);
+    };
+    let mut tensors: Vec<_> = tensors.into_iter().collect();
+    tensors.sort_by(|(a, _), (b, _)| a.as_ref().cmp(b.as_ref()));
+    for (name, view) in &tensors {
+        add(name.as_ref().as_bytes());
+        add(format!("{:?} {:?}", view.dtype(), view.shape()).as_bytes());
+        add(view.data());
+    }
+    metadata.iter().flat_map(|(key, value)| [key, value]).for_each(|text| add(text.as_bytes()));
+    format!("{sum:08x}")
+}
+
 /// Reads every tensor of a safetensors file as f32 (stored as F32, F16 or BF16).
 ///
 /// # Errors
@@ -17,9 +68,7 @@ pub type TensorsByName = HashMap<String, (Vec<usize>, Vec<f32>)>;
 pub fn read_tensors(path: &Path) -> Result<TensorsByName> {
     let bytes = files::read(path)?;
     let name = path.display().to_string();
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| {
-        Error::data(&name, format!("not a whole safetensors file ({error}); restore it from a copy"))
-    })?;
+    let (file, _) = whole(path, &bytes)?;
     let tensors = file.tensors().into_iter().map(|(tensor, view)| {
         let values = floats(&view).ok_or_else(|| {
             Error::data(&name, format!("tensor `{tensor}` is {:?}; store it as F32, F16 or BF16", view.dtype()))
@@ -103,15 +152,17 @@ impl StoredTensor {
     }
 }
 
-/// Writes a safetensors file, whole or not at all.
+/// Writes a safetensors file, whole or not at all, with a checksum in its metadata.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn write_tensors(path: &Path, tensors: &[StoredTensor], metadata: Option<HashMap<String, String>>) -> Result<()> {
+pub fn write_tensors(path: &Path, tensors: &[StoredTensor], metadata: Metadata) -> Result<()> {
     let fail = |error: safetensors::SafeTensorError| Error::data(path.display().to_string(), error.to_string());
     let views = tensors.iter().map(|StoredTensor { name, shape, bytes }| {
         TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name, view)).map_err(fail)
     });
     let views = views.collect::<Result<Vec<_>>>()?;
-    files::write_atomically(path, &safetensors::serialize(views, metadata).map_err(fail)?)
+    let sum = checksum(views.iter().cloned(), &metadata);
+    let metadata: HashMap<_, _> = metadata.into_iter().chain([(CHECKSUM.to_owned(), sum)]).collect();
+    files::write_atomically(path, &safetensors::serialize(views, Some(metadata)).map_err(fail)?)
 }

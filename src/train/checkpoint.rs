@@ -1,8 +1,8 @@
 //! Everything a run needs to go on exactly where it was, in one file that is whole or absent.
 
-use std::{collections::HashMap, path::Path};
+use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::Trainer;
@@ -10,7 +10,7 @@ use crate::{
     Error, Gpu, Result, files,
     gpu::TileTable,
     graph::Parameters,
-    model::{StoredTensor, write_tensors},
+    model::{Metadata, StoredTensor, whole, write_tensors},
 };
 
 /// The checkpoint's name in a run's folder.
@@ -80,7 +80,7 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
     let saved = Saved { progress: *progress, tiles: gpu.tile_table().clone() };
     let saved =
         serde_json::to_string(&saved).map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
-    write_tensors(&path, &tensors, Some(HashMap::from([(METADATA.to_owned(), saved)])))
+    write_tensors(&path, &tensors, Metadata::from([(METADATA.to_owned(), saved)]))
 }
 
 /// How far the run of a folder is, and with which tiles, if it has a checkpoint.
@@ -93,9 +93,8 @@ pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
         return Ok(None);
     }
     let bytes = files::read(&path)?;
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&path, &error.to_string()))?;
-    let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA));
-    let text = text.ok_or_else(|| damaged(&path, "it does not say how far the run is"))?;
+    let (_, metadata) = whole(&path, &bytes).map_err(|error| damaged(&path, &error.to_string()))?;
+    let text = metadata.get(METADATA).ok_or_else(|| damaged(&path, "it does not say how far the run is"))?;
     serde_json::from_str(text).map(Some).map_err(|error| damaged(&path, &error.to_string()))
 }
 
@@ -106,7 +105,7 @@ pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
 pub(super) fn load(gpu: &Gpu, folder: &Path, trainer: &Trainer) -> Result<()> {
     let path = folder.join(CHECKPOINT);
     let bytes = files::read(&path)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&path, &error.to_string()))?;
+    let (file, _) = whole(&path, &bytes).map_err(|error| damaged(&path, &error.to_string()))?;
     let mut found = Vec::new();
     for (group, parameters) in groups(trainer) {
         for name in parameters.names() {

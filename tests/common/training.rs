@@ -92,6 +92,14 @@ pub fn state(out: &Path) -> [Tensors; 2] {
     ["model.safetensors", "checkpoint.safetensors"].map(|name| bits(&out.join(name)))
 }
 
+/// Writes parameters anew without metadata, as other programs do: what stands beside them may then change.
+pub fn forget_checksums(model: &Path) {
+    let path = model.join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    fs::write(&path, safetensors::serialize(file.tensors(), None).unwrap()).unwrap();
+}
+
 /// The error of a file or folder that cannot be used, in words.
 pub fn refusal<T: std::fmt::Debug>(result: Result<T>) -> String {
     match result {
