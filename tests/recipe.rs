@@ -74,8 +74,8 @@ fn batches_added_up_are_one_large_batch() {
     for step in 1..=3 {
         whole.step(&large, step, 1, 1e-3).unwrap();
         for (index, batch) in [(0, &first), (1, &second)] {
-            let part = Part { index, count: 2, target_tokens: large.target_tokens };
-            parts.part(batch, part, step, 1, 1e-3).unwrap();
+            let all = Part::of(&[&first, &second]);
+            parts.part(batch, Part { index, ..all }, step, 1, 1e-3).unwrap();
         }
         let reports: [Vec<f32>; 2] = [&whole, &parts].map(|trainer| gpu.read(&trainer.state.report).unwrap());
         for (name, index) in [("norm", 0), ("made", 1), ("loss", 4)] {
@@ -116,7 +116,7 @@ fn a_recipe_costs_no_dispatch_no_submit_and_no_wait() {
     });
     assert_eq!(dispatches[0], dispatches[1], "adding up and averaging ride on passes that are there");
     let mut part = |step, index| {
-        trainer.part(&batch, Part { index, count: 3, target_tokens: 3 * batch.target_tokens }, step, 1, 1e-3).unwrap();
+        trainer.part(&batch, Part { index, ..Part::of(&[&batch; 3]) }, step, 1, 1e-3).unwrap();
     };
     part(1, 0);
     part(1, 1);

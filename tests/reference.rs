@@ -5,8 +5,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use softalign::reference::adam::Adam;
 use softalign::reference::additive_attention::{AdditiveAttention, AdditiveInputs};
+use softalign::reference::alignment_loss::AlignmentLoss;
 use softalign::reference::attentional_decoder::{AttentionalDecoder, DecoderInputs};
 use softalign::reference::beam_search::{BeamStep, Ended, Selection};
+use softalign::reference::coverage_loss::CoverageLoss;
 use softalign::reference::cross_entropy::CrossEntropy;
 use softalign::reference::dot_product_attention::{DotProductAttention, DotProductInputs};
 use softalign::reference::dropout::{Draw, Dropout, pcg};
@@ -451,6 +453,32 @@ fn cross_entropy_by_hand() {
     let smoothed = CrossEntropy { smoothing: 0.2, ..loss };
     let expected = 0.5 * (0.85 * 2e4 + 0.05 * (1e4 + 1e4) + 2.0 * 0.0 + 0.05 * 3e4);
     assert_close("smoothed", &[smoothed.forward(&extreme, &[1, 3])], &[expected], 1e-9);
+}
+
+#[test]
+fn losses_of_attention_by_hand_and_their_gradients() {
+    let alignment = AlignmentLoss { elements: 4, scale: 0.5 };
+    let found = alignment.forward(&[0.5, 0.5, 0.25, 0.75], &[1.0, 0.0, 0.5, 0.5]);
+    let logarithm = |weight: f64| (weight + 1e-6).ln();
+    let expected = -0.5 * (logarithm(0.5) + 0.5 * logarithm(0.25) + 0.5 * logarithm(0.75));
+    assert!((found - expected).abs() < 1e-12, "{found}, expected {expected}");
+    // Two rows of three steps; the first looks at its only position three times, the second's last step is padding.
+    let coverage = CoverageLoss { batch: 2, steps: 3, keys: 1, scale: 2.0 };
+    let found = coverage.forward(&[0.5, 1.0, 1.0, 0.25, 0.5, 9.0], &[7, 7, 2, 7, 2, 0]);
+    assert_eq!(found, 2.0 * (0.5 + 1.0 + 0.25));
+
+    let mut random = Random::new(71);
+    let weights: Vec<f64> = random.tensor(&[2, 5, 3]).into_iter().map(|x| 0.1 + x.abs()).collect();
+    let shares: Vec<f64> = random.tensor(&[2, 5, 3]).into_iter().map(|x| x.max(0.0)).collect();
+    let alignment = AlignmentLoss { elements: 30, scale: 0.3 };
+    let found = alignment.backward(&weights, &shares, 1.7);
+    let objective = |x: &[Vec<f64>]| 1.7 * alignment.forward(&x[0], &shares);
+    check_gradients("alignment_loss", std::slice::from_ref(&weights), objective, &[("weights", &found)]);
+    let targets = [4, 5, 4, 2, 0, 9, 0, 4, 4, 2];
+    let coverage = CoverageLoss { batch: 2, steps: 5, keys: 3, scale: 0.3 };
+    let found = coverage.backward(&weights, &targets, 1.7);
+    let objective = |x: &[Vec<f64>]| 1.7 * coverage.forward(&x[0], &targets);
+    check_gradients("coverage_loss", &[weights], objective, &[("weights", &found)]);
 }
 
 #[test]

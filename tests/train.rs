@@ -186,6 +186,7 @@ fn options_that_make_no_run_are_named() {
         ("--dropout", TrainOptions { dropout: 1.0, ..base() }),
         ("--dropout-state", TrainOptions { dropout_state: -0.1, ..base() }),
         ("--dropout-words", TrainOptions { dropout_words: f32::NAN, ..base() }),
+        ("--coverage-weight", TrainOptions { coverage_weight: -1.0, ..base() }),
         ("--hidden", TrainOptions { hidden: 0, ..base() }),
         ("--embedding", TrainOptions { embedding: 0, ..base() }),
         ("--tie-embeddings", TrainOptions { tie_embeddings: true, readout: Readout::None, ..base() }),

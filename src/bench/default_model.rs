@@ -124,6 +124,8 @@ impl ModelSize {
             target_out,
             indices: (0..rows).map(Some).collect(),
             target_tokens: rows * steps,
+            alignment: Vec::new(),
+            aligned_tokens: 0,
         }
     }
 

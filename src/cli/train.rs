@@ -6,7 +6,7 @@ use softalign::{
     Error, Result,
     model::Readout,
     text::{Task, TokenUnit},
-    train::{Budget, Data, Decay, Event, TrainOptions, train},
+    train::{Budget, Data, Decay, Event, GuidedAlignment, TrainOptions, train},
 };
 
 use super::{Global, interrupt, open, output, progress::Bar};
@@ -98,6 +98,15 @@ pub struct Args {
     /// Probability that a whole word, source or target, is not seen [default: 0].
     #[arg(long, value_name = "X")]
     dropout_words: Option<f32>,
+    /// Word alignments that guide the attention: for each training pair a line of source-target positions of tokens, 0-0 1-2.
+    #[arg(long, value_name = "FILE")]
+    guided_alignment: Option<PathBuf>,
+    /// Weight of the attention's cross-entropy against these alignments [default: 0.1].
+    #[arg(long, value_name = "X", requires = "guided_alignment")]
+    guided_alignment_weight: Option<f32>,
+    /// Weight of the coverage loss: attention costs where it has been before (See et al. 2017) [default: 0].
+    #[arg(long, value_name = "X")]
+    coverage_weight: Option<f32>,
     /// Size of an embedded word [default: 64 for a task, 128 for files].
     #[arg(long, value_name = "N")]
     embedding: Option<usize>,
@@ -183,6 +192,9 @@ impl Args {
         options.variational = self.variational;
         replace(&mut options.dropout_state, self.dropout_state);
         replace(&mut options.dropout_words, self.dropout_words);
+        let weight = self.guided_alignment_weight.unwrap_or(GuidedAlignment::WEIGHT);
+        options.guided_alignment = self.guided_alignment.take().map(|file| GuidedAlignment { file, weight });
+        replace(&mut options.coverage_weight, self.coverage_weight);
         replace(&mut options.embedding, self.embedding);
         replace(&mut options.hidden, self.hidden);
         replace(&mut options.layers, self.layers);

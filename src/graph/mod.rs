@@ -5,7 +5,9 @@
 //! pass to the same list, so that one plan covers both.
 
 mod additive_attention;
+mod alignment_loss;
 mod attentional_decoder;
+mod coverage_loss;
 mod cross_entropy;
 mod dot_product_attention;
 mod dropout;

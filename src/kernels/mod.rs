@@ -2,10 +2,12 @@
 
 pub mod adam;
 pub mod additive_attention;
+pub mod alignment_loss;
 pub mod attentional_decoder;
 pub mod beam_search;
 pub mod ceiling;
 pub mod copy;
+pub mod coverage_loss;
 pub mod cross_entropy;
 pub mod dot_product_attention;
 pub mod dropout;

@@ -77,13 +77,18 @@ fn record_total(
         workgroups: [groups as u32, 1, 1],
         cost: pass_cost(elements, groups, squares),
     })?;
+    record_partials(recorder, groups, scratch, out)
+}
+
+/// Records the sum of the first elements of `partials` in one workgroup.
+pub(super) fn record_partials(recorder: &mut Recorder, count: usize, partials: &Tensor, out: &Tensor) -> Result<()> {
     recorder.dispatch(&Launch {
         kernel: &REDUCTION,
-        specialisation: total(&tiles, false),
-        params: &[groups as u32, groups as u32],
-        tensors: &[scratch, out],
+        specialisation: total(recorder.gpu().tiles(), false),
+        params: &[count as u32, count as u32],
+        tensors: &[partials, out],
         workgroups: [1, 1, 1],
-        cost: pass_cost(groups, 1, false),
+        cost: pass_cost(count, 1, false),
     })
 }
 

@@ -20,6 +20,8 @@ pub struct Step {
     pub batch: u32,
     /// How many batches make the update together; 0 and 1 both say that this one does alone.
     pub batches: u32,
+    /// What the loss of guided alignment is multiplied with: one over the number of target tokens that have links.
+    pub alignment_scale: f32,
 }
 
 impl Step {
@@ -32,7 +34,7 @@ impl Step {
     }
 
     /// As words, for [`Gpu::write`].
-    pub fn words(self) -> [u32; 6] {
+    pub fn words(self) -> [u32; 7] {
         bytemuck::cast(self)
     }
 }

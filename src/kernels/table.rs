@@ -2,8 +2,8 @@
 //! its name: [`Shader::kernel`].
 
 use super::{
-    adam, additive_attention, beam_search, ceiling, copy, cross_entropy, dot_product_attention, dropout, embedding,
-    gru, matmul, pointwise, reduction, softmax,
+    adam, additive_attention, alignment_loss, beam_search, ceiling, copy, coverage_loss, cross_entropy,
+    dot_product_attention, dropout, embedding, gru, matmul, pointwise, reduction, softmax,
 };
 use crate::gpu::{
     Binding::{Read, Uniform, Write},
@@ -42,6 +42,9 @@ shaders! {
         "additive_attention/energy_backward" [Uniform, Read, Write] additive_attention::energy_backwards;
     ADDITIVE_ATTENTION_SCORE_BACKWARD =
         "additive_attention/score_backward" [Uniform, Read, Read, Read, Read, Read, Write] additive_attention::score_backwards;
+    ALIGNMENT_LOSS = "alignment_loss" [Uniform, Uniform, Read, Read, Write] alignment_loss::forwards;
+    ALIGNMENT_LOSS_BACKWARD =
+        "alignment_loss_backward" [Uniform, Uniform, Read, Read, Read, Write] alignment_loss::backwards;
     BEAM_SEARCH = "beam_search" [Uniform, Read, Write, Write] beam_search::candidates;
     BEAM_SEARCH_ADJUST = "beam_search/adjust" [Uniform, Read, Write, Read, Write, Write] beam_search::adjustments;
     BEAM_SEARCH_ATTEND = "beam_search/attend" [Uniform, Read, Write, Read, Write] beam_search::single;
@@ -59,6 +62,9 @@ shaders! {
     CEILING_ARITHMETIC = "ceiling/arithmetic" [Uniform, Write] ceiling::arithmetics;
     CEILING_MEMORY = "ceiling/memory" [Uniform, Read, Write] ceiling::memories;
     COPY = "copy" [Uniform, Read, Read, Write] copy::specialisations;
+    COVERAGE_LOSS = "coverage_loss" [Uniform, Uniform, Read, Read, Write] coverage_loss::forwards;
+    COVERAGE_LOSS_BACKWARD =
+        "coverage_loss_backward" [Uniform, Uniform, Read, Read, Read, Write] coverage_loss::backwards;
     CROSS_ENTROPY = "cross_entropy" [Uniform, Read, Read, Write, Write] cross_entropy::forwards;
     CROSS_ENTROPY_BACKWARD =
         "cross_entropy_backward" [Uniform, Uniform, Read, Read, Read, Write] cross_entropy::backwards;

@@ -14,6 +14,10 @@ pub struct Regularisation {
     pub dropout_words: f32,
     /// Whether the model's own dropout draws one mask for all steps of a sentence (Gal and Ghahramani 2016, section 4).
     pub variational: bool,
+    /// The weight of the loss of guided alignment ([`crate::kernels::alignment_loss`]).
+    pub guided_alignment: f32,
+    /// The weight of the coverage loss ([`crate::kernels::coverage_loss`]).
+    pub coverage: f32,
 }
 
 impl Regularisation {
@@ -29,6 +33,13 @@ impl Regularisation {
         ] {
             if !(0.0..1.0).contains(&rate) {
                 return Err(Error::data(option, format!("{rate} is not from 0 to less than 1")));
+            }
+        }
+        for (option, weight) in
+            [("--guided-alignment-weight", self.guided_alignment), ("--coverage-weight", self.coverage)]
+        {
+            if !(weight >= 0.0 && weight.is_finite()) {
+                return Err(Error::data(option, format!("{weight} is not a number from 0 on")));
             }
         }
         Ok(())

@@ -10,7 +10,8 @@ use crate::{
 };
 
 /// Builds the model's graphs. Inputs of every graph are `source` `[B, S]` and `lengths` `[B]`; where a target is involved
-/// `target_in` `[B, T]` (`<bos> y1 .. yn`) and `target_out` `[B, T]` (`y1 .. yn <eos>`), padded with 0.
+/// `target_in` `[B, T]` (`<bos> y1 .. yn`) and `target_out` `[B, T]` (`y1 .. yn <eos>`), padded with 0; under guided alignment
+/// `alignment` `[B, T, S]`, the attention's weights that are wanted: rows add up to 1, or are 0 where nothing is.
 #[derive(Clone, Debug)]
 pub struct Seq2Seq {
     config: Config,
@@ -21,7 +22,7 @@ pub struct Seq2Seq {
 pub struct TrainingGraph {
     /// Forward, loss and backward.
     pub graph: Graph,
-    /// The loss, `[1]`.
+    /// The loss, `[1]`, with what guided alignment and coverage add to it.
     pub loss: Value,
     /// The logits, `[B, T, W]`.
     pub logits: Value,
@@ -251,8 +252,9 @@ impl Seq2Seq {
         [batch, source_steps, target_steps]: [usize; 3],
         regularisation: &Regularisation,
     ) -> Result<TrainingGraph> {
-        let Regularisation { label_smoothing, dropout_state, dropout_words, variational } = *regularisation;
-        let noise = Noise { rate: self.config.dropout, variational, states: dropout_state, words: dropout_words };
+        let Regularisation { label_smoothing, variational, guided_alignment, coverage, .. } = *regularisation;
+        let Regularisation { dropout_state: states, dropout_words: words, .. } = *regularisation;
+        let noise = Noise { rate: self.config.dropout, variational, states, words };
         let (mut graph, mut layers) = (Graph::new(), self.layers(noise));
         let whole = noise.rate == 0.0 && noise.words == 0.0;
         let pays = |vocabulary, steps| whole && Tokens::pays(vocabulary, steps);
@@ -266,7 +268,16 @@ impl Seq2Seq {
         let by_token = pays(self.config.target_vocabulary, target_steps).then_some([table, target_in]);
         let DecoderOutputs { features, weights } = layers.decode(&mut graph, &encoded, words, by_token)?;
         let logits = layers.logits(&mut graph, features)?;
-        let loss = graph.cross_entropy(logits, target_out, label_smoothing)?;
+        let mut loss = graph.cross_entropy(logits, target_out, label_smoothing)?;
+        if guided_alignment > 0.0 {
+            let expected = graph.input("alignment", [batch, target_steps, source_steps], Dtype::F32);
+            let more = graph.alignment_loss(weights, expected, guided_alignment)?;
+            loss = graph.add(loss, more)?;
+        }
+        if coverage > 0.0 {
+            let more = graph.coverage_loss(weights, target_out, coverage)?;
+            loss = graph.add(loss, more)?;
+        }
         let (names, values): (Vec<_>, Vec<_>) = layers.used.into_iter().unzip();
         let gradients = graph.gradients(loss, &values)?;
         let gradients = names.into_iter().zip(gradients).collect();

@@ -5,11 +5,11 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::shapes::{BatchSize, Bucket, Grid, Shape};
-use super::{BOS, EOS, Example, PAD};
+use super::{Alignment, BOS, EOS, Example, PAD};
 use crate::{Error, Result};
 
 /// Token ids of one batch, row-major, padded with [`PAD`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// B: rows, filler included.
     pub rows: usize,
@@ -29,6 +29,10 @@ pub struct Batch {
     pub indices: Vec<Option<usize>>,
     /// How many tokens of `target_out` are not padding.
     pub target_tokens: usize,
+    /// `[B, T, S]` where the attention should look, if the corpus is aligned; else empty. Rows add up to 1, or are 0.
+    pub alignment: Vec<f32>,
+    /// How many target tokens have links there.
+    pub aligned_tokens: usize,
 }
 
 /// Which examples form a batch, and its shape; made by [`Buckets::epoch`] and [`Buckets::in_order`].
@@ -70,6 +74,7 @@ pub struct Buckets {
     examples: Vec<Example>,
     size: BatchSize,
     buckets: Vec<Bucket>,
+    alignment: Option<Alignment>,
 }
 
 impl Buckets {
@@ -85,7 +90,12 @@ impl Buckets {
         check(&examples, size, width)?;
         let all = examples.iter().map(Shape::of).enumerate().collect();
         let buckets = Grid { size, width }.cut(all);
-        Ok(Self { examples, size, buckets })
+        Ok(Self { examples, size, buckets, alignment: None })
+    }
+
+    /// With the alignment of the examples, which batches then have.
+    pub fn aligned(self, alignment: Alignment) -> Self {
+        Self { alignment: Some(alignment), ..self }
     }
 
     /// As [`Buckets::new`], but in the shapes of `like` wherever they hold an example, so that its compiled Programs
@@ -112,7 +122,7 @@ impl Buckets {
             buckets.extend(grid.cut(longer));
         }
         grid.settle(&mut buckets);
-        Ok(Self { examples, size: like.size, buckets })
+        Ok(Self { examples, size: like.size, buckets, alignment: None })
     }
 
     /// The examples, in the order they were given.
@@ -191,6 +201,8 @@ impl Buckets {
             target_out: Vec::with_capacity(rows * target_steps),
             indices: Vec::with_capacity(rows),
             target_tokens: 0,
+            alignment: vec![0.0; self.alignment.as_ref().map_or(0, |_| rows * target_steps * source_steps)],
+            aligned_tokens: 0,
         };
         for row in 0..rows {
             let placed = plan.examples.get(row).and_then(|&index| {
@@ -209,6 +221,11 @@ impl Buckets {
                 batch.target_tokens += shape.target;
             } else {
                 batch.lengths.push(0);
+            }
+            if let (Some(alignment), Some((index, ..))) = (&self.alignment, placed) {
+                let each = target_steps * source_steps;
+                let expected = &mut batch.alignment[row * each..][..each];
+                batch.aligned_tokens += alignment.fill(index, source_steps, expected);
             }
             batch.indices.push(placed.map(|(index, ..)| index));
             batch.source.resize((row + 1) * source_steps, PAD);

@@ -3,10 +3,12 @@
 //! - [`tokenizer`] and [`vocabulary`]: text to token ids (characters, words or subwords) and back, kept as a Hugging
 //!   Face `tokenizer.json`;
 //! - [`corpus`]: sentence pairs from tab-separated files, and their encoding;
+//! - [`alignment`]: which target tokens stand for which source tokens, from files;
 //! - [`batch`]: length buckets, so that a few static shapes hold a whole corpus;
 //! - [`metrics`]: error rates, exact match and BLEU against several references;
 //! - [`tasks`]: data sets that this crate generates from a seed ([`numbers`], [`dates`]).
 
+pub mod alignment;
 pub mod batch;
 pub mod corpus;
 pub mod dates;
@@ -20,6 +22,7 @@ pub mod tasks;
 pub mod tokenizer;
 pub mod vocabulary;
 
+pub use alignment::{Alignment, read_alignment};
 pub use batch::{Batch, BatchPlan, Buckets};
 pub use corpus::{Example, Pair, encode_pairs, read_tsv, spread};
 pub use edits::{Edit, edits, nearest};

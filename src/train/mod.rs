@@ -21,7 +21,7 @@ pub use event::{Event, Outcome};
 pub use metrics::History;
 pub use monitor::Reading;
 pub use optimizer::{Optimizer, State};
-pub use options::{Budget, Data, TrainOptions};
+pub use options::{Budget, Data, GuidedAlignment, TrainOptions};
 pub use panels::{Line, Panel, panels};
 pub use run::train;
 pub use schedule::{Decay, Schedule};

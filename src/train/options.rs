@@ -26,6 +26,21 @@ pub enum Data {
     },
 }
 
+/// What guides the attention of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuidedAlignment {
+    /// The alignments of the pairs to learn from: [`crate::text::read_alignment`].
+    pub file: PathBuf,
+    /// As [`Regularisation::guided_alignment`].
+    pub weight: f32,
+}
+
+impl GuidedAlignment {
+    /// The weight that Marian gives it.
+    pub const WEIGHT: f32 = 0.1;
+}
+
 /// When a run ends: at the first of these that is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Budget {
@@ -111,6 +126,12 @@ pub struct TrainOptions {
     /// As [`Regularisation::dropout_words`].
     #[serde(default)]
     pub dropout_words: f32,
+    /// Word alignments that guide the attention.
+    #[serde(default)]
+    pub guided_alignment: Option<GuidedAlignment>,
+    /// As [`Regularisation::coverage`].
+    #[serde(default)]
+    pub coverage_weight: f32,
     /// Size of an embedded word.
     pub embedding: usize,
     /// Size of a hidden state, of the alignment layer and of the readout.
@@ -157,6 +178,8 @@ impl TrainOptions {
             variational: false,
             dropout_state: 0.0,
             dropout_words: 0.0,
+            guided_alignment: None,
+            coverage_weight: 0.0,
             embedding: if task { 64 } else { 128 },
             hidden: if task { 128 } else { 256 },
             readout: Readout::Tanh,
@@ -225,8 +248,9 @@ impl TrainOptions {
 
     /// What training does besides fitting the targets.
     pub fn regularisation(&self) -> Regularisation {
-        let Self { label_smoothing, dropout_state, dropout_words, variational, .. } = *self;
-        Regularisation { label_smoothing, dropout_state, dropout_words, variational }
+        let Self { label_smoothing, dropout_state, dropout_words, variational, coverage_weight: coverage, .. } = *self;
+        let guided_alignment = self.guided_alignment.as_ref().map_or(0.0, |guided| guided.weight);
+        Regularisation { label_smoothing, dropout_state, dropout_words, variational, guided_alignment, coverage }
     }
 
     /// The name of the data, for messages and folders.

@@ -19,7 +19,7 @@ use crate::{
     Error, Gpu, Result,
     kernels::unusable,
     model::{Config, Model, SOURCE, TARGET},
-    text::{Buckets, Pair, TokenUnit, Tokenizer, encode_pairs},
+    text::{Buckets, Pair, TokenUnit, Tokenizer, encode_pairs, read_alignment},
 };
 
 /// Steps between readings of loss and norm.
@@ -115,7 +115,12 @@ impl<'a> Run<'a> {
             encode_pairs(&path.display().to_string(), &valid, &source, &target, options.max_length)?;
         }
         // Multiples of two cost little padding and keep the kernels' 16-byte paths in most shapes.
-        let buckets = Buckets::new(examples, options.batch_size(), 2)?;
+        let guide = options.guided_alignment.as_ref();
+        let alignment = guide.map(|guide| read_alignment(&guide.file, &examples)).transpose()?;
+        let mut buckets = Buckets::new(examples, options.batch_size(), 2)?;
+        if let Some(alignment) = alignment {
+            buckets = buckets.aligned(alignment);
+        }
         let config = Config {
             embedding: options.embedding,
             hidden: options.hidden,
@@ -190,12 +195,11 @@ impl<'a> Run<'a> {
             let batches: Vec<_> =
                 plans.iter().take(self.options.accumulate).map(|plan| self.buckets.batch(plan)).collect();
             let step = self.progress.step + 1;
-            let target_tokens = batches.iter().map(|batch| batch.target_tokens).sum();
+            let all = Part::of(&batches);
             let (seed, learning_rate) = (self.options.seed as u32, self.learning_rate(step));
             let mut stopped = false;
             for (index, batch) in (0..).zip(&batches) {
-                let part = Part { index, count: batches.len() as u32, target_tokens };
-                self.trainer.part(batch, part, step as u32, seed, learning_rate)?;
+                self.trainer.part(batch, Part { index, ..all }, step as u32, seed, learning_rate)?;
                 stopped = stop();
                 // A step that is not complete has changed nothing; the next session makes it from its first batch on.
                 if stopped && (index as usize) + 1 < batches.len() {
@@ -204,7 +208,7 @@ impl<'a> Run<'a> {
             }
             self.progress.step = step;
             self.progress.batch += batches.len() as u64;
-            self.progress.tokens += target_tokens as u64;
+            self.progress.tokens += all.target_tokens as u64;
             self.progress.seconds = self.start.0.seconds + self.start.1.elapsed().as_secs_f64();
             if step.is_multiple_of(READ_EVERY) {
                 self.monitor.request(step)?;

@@ -24,6 +24,21 @@ pub struct Part {
     pub count: u32,
     /// Target tokens of all of them, that are not padding.
     pub target_tokens: usize,
+    /// Those of them that have links, under guided alignment.
+    pub aligned_tokens: usize,
+}
+
+impl Part {
+    /// The first of some batches.
+    pub fn of<B: std::borrow::Borrow<Batch>>(batches: &[B]) -> Self {
+        let sum = |of: fn(&Batch) -> usize| batches.iter().map(|batch| of(batch.borrow())).sum();
+        Self {
+            index: 0,
+            count: batches.len() as u32,
+            target_tokens: sum(|batch| batch.target_tokens),
+            aligned_tokens: sum(|batch| batch.aligned_tokens),
+        }
+    }
 }
 
 /// A model in training: gradients, moments, and a compiled Program for each shape of batch.
@@ -72,8 +87,7 @@ impl Trainer {
     /// # Errors
     /// What compiling (at the first batch of a shape) or the device reports.
     pub fn step(&mut self, batch: &Batch, step: u32, seed: u32, learning_rate: f32) -> Result<()> {
-        let whole = Part { index: 0, count: 1, target_tokens: batch.target_tokens };
-        self.part(batch, whole, step, seed, learning_rate)
+        self.part(batch, Part::of(&[batch]), step, seed, learning_rate)
     }
 
     /// As [`Trainer::step`], for one of several batches that make an update together, with [`Optimizer::accumulate`]: the gradients
@@ -91,10 +105,15 @@ impl Trainer {
         program.write("lengths", &batch.lengths)?;
         program.write("target_in", &batch.target_in)?;
         program.write("target_out", &batch.target_out)?;
-        let loss_scale = 1.0 / part.target_tokens.max(1) as f32;
+        if self.regularisation.guided_alignment > 0.0 {
+            program.write("alignment", &batch.alignment)?;
+        }
+        let scale = |tokens: usize| 1.0 / tokens.max(1) as f32;
+        let (loss_scale, alignment_scale) = (scale(part.target_tokens), scale(part.aligned_tokens));
         // Odd, so that no two batches of an update have the same.
         let seed = seed.wrapping_add(part.index.wrapping_mul(0x9e37_79b9));
-        program.run(Step { step, seed, learning_rate, loss_scale, batch: part.index, batches: part.count })
+        let (batch, batches) = (part.index, part.count);
+        program.run(Step { step, seed, learning_rate, loss_scale, batch, batches, alignment_scale })
     }
 
     /// Compiles the Program for batches of a shape `[B, S, T]`, if there is none yet.

@@ -340,6 +340,8 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
         target_out: target_out.clone(),
         indices: vec![None; rows],
         target_tokens: target_out.iter().filter(|token| **token != 0).count(),
+        alignment: Vec::new(),
+        aligned_tokens: 0,
     };
     let label_smoothing = file.setting("label_smoothing", 0.0)?;
     let regularisation = Regularisation { label_smoothing, ..Regularisation::default() };

@@ -7,9 +7,11 @@
 
 mod adam;
 mod additive_attention;
+mod alignment_loss;
 mod attentional_decoder;
 mod beam_search;
 mod copy;
+mod coverage_loss;
 mod cross_entropy;
 mod dot_product_attention;
 mod dropout;
@@ -81,9 +83,11 @@ pub fn checks() -> Vec<Check> {
     [
         adam::CHECKS,
         additive_attention::CHECKS,
+        alignment_loss::CHECKS,
         attentional_decoder::CHECKS,
         beam_search::CHECKS,
         copy::CHECKS,
+        coverage_loss::CHECKS,
         cross_entropy::CHECKS,
         dot_product_attention::CHECKS,
         dropout::CHECKS,

@@ -2,7 +2,11 @@
 //! and 75, sizes of 256.
 
 use super::{
-    super::{ModelSize, Subject, Work, Workload, problem::Problem, sample},
+    super::{
+        ModelSize, Subject, Work, Workload,
+        problem::{Operand, Problem},
+        sample,
+    },
     Passes, TOLERANCE,
 };
 use crate::{
@@ -17,7 +21,9 @@ use crate::{
     reference,
 };
 
-const ROWS: usize = 128 * 12;
+const BATCH: usize = 128;
+const STEPS: usize = 12;
+const ROWS: usize = BATCH * STEPS;
 const CLASSES: usize = 75;
 const SIZE: usize = 256;
 
@@ -30,6 +36,8 @@ pub(super) fn workloads() -> Vec<Workload> {
         add(format!("cross_entropy/R{ROWS}_C{CLASSES}"), cross_entropy);
         add(format!("embedding/V{CLASSES}_N{ROWS}_E{SIZE}"), embedding);
         add(format!("dropout/N{}", ROWS * SIZE), dropout);
+        add(format!("alignment_loss/B{BATCH}_T{STEPS}_S{STEPS}"), alignment_loss);
+        add(format!("coverage_loss/B{BATCH}_T{STEPS}_S{STEPS}"), coverage_loss);
         add(format!("pointwise/tanh_N{}", ROWS * SIZE), pointwise);
         add(format!("reduction/columns_R{ROWS}_C{}", 3 * SIZE), reduction);
     }
@@ -99,6 +107,48 @@ fn dropout(gpu: &Gpu, passes: Passes) -> Result<Subject> {
         let y = sample::whole(&outputs[0], &reference.forward(&x.host));
         let [_, gradient] = outputs else { return y };
         sample::worst([y, sample::whole(gradient, &reference.backward(&d_y.host))])
+    })
+}
+
+/// Values from 0 to 1 in the shape of the attention's weights.
+fn shares(problem: &mut Problem) -> Operand {
+    let values: Vec<f32> = problem.values(ROWS * STEPS, 1.0).into_iter().map(f32::abs).collect();
+    problem.floats(&[BATCH, STEPS, STEPS], &values)
+}
+
+fn alignment_loss(gpu: &Gpu, passes: Passes) -> Result<Subject> {
+    const SCALE: f32 = 1.0 / ROWS as f32;
+    let mut problem = Problem::new(gpu);
+    let (weights, expected) = (shares(&mut problem), shares(&mut problem));
+    let loss = problem.graph.alignment_loss(weights.value, expected.value, 1.0)?;
+    let mut outputs = vec![loss];
+    if passes == Passes::Both {
+        outputs.extend(problem.graph.gradients(loss, &[weights.value])?);
+    }
+    problem.finish(&outputs, Step { alignment_scale: SCALE, ..Step::default() }, move |outputs| {
+        let (weights, expected) = (weights.host, expected.host);
+        let reference = reference::alignment_loss::AlignmentLoss { elements: weights.len(), scale: f64::from(SCALE) };
+        let loss = sample::whole(&outputs[0], &[reference.forward(&weights, &expected)]);
+        let [_, gradient] = outputs else { return loss };
+        sample::worst([loss, sample::whole(gradient, &reference.backward(&weights, &expected, 1.0))])
+    })
+}
+
+fn coverage_loss(gpu: &Gpu, passes: Passes) -> Result<Subject> {
+    const SCALE: f32 = 1.0 / ROWS as f32;
+    let mut problem = Problem::new(gpu);
+    let (weights, (targets, tokens)) = (shares(&mut problem), problem.tokens(&[BATCH, STEPS], 0, 8));
+    let loss = problem.graph.coverage_loss(weights.value, targets, 1.0)?;
+    let mut outputs = vec![loss];
+    if passes == Passes::Both {
+        outputs.extend(problem.graph.gradients(loss, &[weights.value])?);
+    }
+    problem.finish(&outputs, Step { loss_scale: SCALE, ..Step::default() }, move |outputs| {
+        let (batch, steps, keys, scale) = (BATCH, STEPS, STEPS, f64::from(SCALE));
+        let reference = reference::coverage_loss::CoverageLoss { batch, steps, keys, scale };
+        let loss = sample::whole(&outputs[0], &[reference.forward(&weights.host, &tokens)]);
+        let [_, gradient] = outputs else { return loss };
+        sample::worst([loss, sample::whole(gradient, &reference.backward(&weights.host, &tokens, 1.0))])
     })
 }
 

@@ -1,0 +1,66 @@
+//! The coverage loss: [`crate::kernels::coverage_loss`] as nodes.
+
+use super::{Context, Graph, Operation, Value};
+use crate::{
+    Result,
+    gpu::{Dtype, Recorder},
+    kernels::coverage_loss::CoverageLoss,
+};
+
+/// Inputs: weights, targets. Outputs: loss [1], scratch.
+#[derive(Debug)]
+struct Forward(CoverageLoss);
+
+/// Inputs: weights, targets, d_loss.
+#[derive(Debug)]
+struct Backward(CoverageLoss);
+
+impl Graph {
+    /// `weight` times the coverage loss of the attention's `weights` `[B, T, S]` (See et al. 2017, section 2.3) over the steps
+    /// whose `targets` `[B, T]` are not 0, scaled by the step's `loss_scale`: `[1]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn coverage_loss(&mut self, weights: Value, targets: Value, weight: f32) -> Result<Value> {
+        let [batch, steps, keys] = self.expect("coverage_loss", "weights", weights, Dtype::F32, [None; 3])?;
+        self.expect("coverage_loss", "targets", targets, Dtype::U32, [Some(batch), Some(steps)])?;
+        let operation = CoverageLoss { batch, steps, keys, weight };
+        Ok(self.push(Forward(operation), &[weights, targets], [[1].into(), [operation.scratch()].into()])[0])
+    }
+}
+
+impl Operation for Forward {
+    fn name(&self) -> &'static str {
+        "coverage_loss"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let [weights, targets] = context.inputs else { unreachable!("two inputs are pushed") };
+        let [loss, scratch] = context.outputs else { unreachable!("two outputs are pushed") };
+        self.0.record(recorder, weights, targets, context.step, scratch, loss)
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[Value],
+        _: &[Value],
+        upstream: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>> {
+        let shape = graph.shape(inputs[0]).clone();
+        let gradient =
+            upstream[0].map(|d_loss| graph.push_one(Backward(self.0), &[inputs[0], inputs[1], d_loss], shape));
+        Ok(vec![gradient, None])
+    }
+}
+
+impl Operation for Backward {
+    fn name(&self) -> &'static str {
+        "coverage_loss"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let [weights, targets, d_loss] = context.inputs else { unreachable!("three inputs are pushed") };
+        self.0.record_backward(recorder, weights, targets, context.step, d_loss, &context.outputs[0])
+    }
+}

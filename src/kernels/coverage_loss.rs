@@ -1,0 +1,131 @@
+//! The coverage loss (See et al. 2017, section 2.3): attention that goes where it was before costs.
+
+use super::{
+    expect::{expect, expect_scratch, expect_setting},
+    forms, reduction,
+    table::{COVERAGE_LOSS, COVERAGE_LOSS_BACKWARD},
+};
+use crate::{
+    Result,
+    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+};
+
+const NAME: &str = "coverage_loss";
+
+/// ```text
+/// loss = weight * loss_scale * sum over t, s of min(w[t, s], c[t, s]),   c[t, s] = sum of w[u, s] over u < t
+/// ```
+///
+/// Steps t with target 0, which is padding, do not count. `loss_scale` comes from [`super::Step`]: with it the loss is a mean over
+/// target tokens, as the cross-entropy is. Positions past a source's length have weights of 0 and add nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CoverageLoss {
+    /// Rows, B.
+    pub batch: usize,
+    /// Target steps, T.
+    pub steps: usize,
+    /// Source steps, S.
+    pub keys: usize,
+    /// What the loss is multiplied with.
+    pub weight: f32,
+}
+
+impl CoverageLoss {
+    /// Elements of scratch that suffice on every adapter.
+    pub fn scratch(&self) -> usize {
+        self.batch * self.keys
+    }
+
+    fn elements(&self) -> f64 {
+        (self.batch * self.steps * self.keys) as f64
+    }
+
+    /// Operations and bytes of the forward pass.
+    pub fn cost(&self) -> Cost {
+        let (elements, bytes) = (self.elements(), ELEMENT as f64);
+        let read = bytes * (elements + (self.batch * self.steps) as f64);
+        Cost { operations: 3.0 * elements, transcendental: 0.0, read, written: bytes }
+    }
+
+    /// Operations and bytes of the backward pass.
+    pub fn backward_cost(&self) -> Cost {
+        let forward = self.cost();
+        let written = ELEMENT as f64 * self.elements();
+        Cost { operations: 8.0 * self.elements(), read: 2.0 * forward.read, written, ..forward }
+    }
+
+    fn params(&self) -> [u32; 4] {
+        [self.batch as u32, self.steps as u32, self.keys as u32, self.weight.to_bits()]
+    }
+
+    fn check(&self, weights: &Tensor, targets: &Tensor) -> Result<()> {
+        expect(NAME, "weights", weights, &[self.batch, self.steps, self.keys])?;
+        expect(NAME, "targets", targets, &[self.batch, self.steps])?;
+        let weight = self.weight;
+        expect_setting(NAME, "weight", weight >= 0.0 && weight.is_finite(), "a number from 0 on", f64::from(weight))
+    }
+
+    /// Records the loss `[1]` from weights `[B, T, S]`, targets `[B, T]` and the step's buffer.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if a tensor has another number of elements, and what [`Recorder::dispatch`] reports.
+    pub fn record(
+        &self,
+        recorder: &mut Recorder,
+        weights: &Tensor,
+        targets: &Tensor,
+        step: &Tensor,
+        scratch: &Tensor,
+        loss: &Tensor,
+    ) -> Result<()> {
+        self.check(weights, targets)?;
+        expect(NAME, "loss", loss, &[1])?;
+        expect_scratch(NAME, scratch, self.scratch())?;
+        let tiles = *recorder.gpu().tiles();
+        let groups = (self.batch * self.keys).div_ceil(tiles.row as usize);
+        recorder.dispatch(&Launch {
+            kernel: &COVERAGE_LOSS,
+            specialisation: forms::row_reduction(&tiles),
+            params: &self.params(),
+            tensors: &[step, weights, targets, scratch],
+            workgroups: grid(groups),
+            cost: self.cost(),
+        })?;
+        reduction::record_partials(recorder, groups, scratch, loss)
+    }
+
+    /// Records d_weights `[B, T, S]` from d_loss `[1]`.
+    ///
+    /// # Errors
+    /// As [`CoverageLoss::record`].
+    pub fn record_backward(
+        &self,
+        recorder: &mut Recorder,
+        weights: &Tensor,
+        targets: &Tensor,
+        step: &Tensor,
+        d_loss: &Tensor,
+        d_weights: &Tensor,
+    ) -> Result<()> {
+        self.check(weights, targets)?;
+        expect(NAME, "d_loss", d_loss, &[1])?;
+        expect(NAME, "d_weights", d_weights, &[self.batch, self.steps, self.keys])?;
+        let tiles = *recorder.gpu().tiles();
+        recorder.dispatch(&Launch {
+            kernel: &COVERAGE_LOSS_BACKWARD,
+            specialisation: forms::workgroup(&tiles),
+            params: &self.params(),
+            tensors: &[step, weights, targets, d_loss, d_weights],
+            workgroups: grid((self.batch * self.keys).div_ceil(tiles.workgroup as usize)),
+            cost: self.backward_cost(),
+        })
+    }
+}
+
+pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+    vec![forms::row_reduction(tiles)]
+}
+
+pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+    vec![forms::workgroup(tiles)]
+}
