@@ -45,6 +45,9 @@ fn lines(source: &[String], target: &[String], weights: &[f32], width: usize) ->
             fits
         });
         let end = first + fitting.count().max(1);
+        if first > 0 {
+            lines.push(String::new());
+        }
         let heads: String = columns[first..end].iter().map(|token| padded(token, cell(token))).collect();
         lines.push(format!("{:margin$}{}", "", heads.trim_end()));
         for (token, weights) in rows.iter().zip(weights.chunks(columns.len())) {

@@ -212,7 +212,10 @@ function scores() {
     ? "Of the last validation in training, by greedy search."
     : `On ${whole(examined.sources)} sources of ${examined.data}, by ${search}.`;
   const words = (value, unit) => typeof value === "number" ? (unit === "%" ? percent(value) : value.toFixed(2)) : null;
-  for (const [name, value] of Object.entries(shown)) {
+  const known = Object.keys(SCORES);
+  const names = [...known.filter((name) => name in shown), ...Object.keys(shown).filter((name) => !known.includes(name))];
+  for (const name of names) {
+    const value = shown[name];
     const [label, unit] = SCORES[name] || [name.replaceAll("_", " "), ""];
     const text = Array.isArray(value) && value.length === 2 ? value.map((end) => words(end, "")).join(" to ") : words(value, unit);
     if (text && name !== "count") tile(find("#scores .tiles"), text, label);
@@ -233,11 +236,19 @@ function example(chosen) {
     const parts = { label: make("span", { class: "token" }, text), value: make("small") };
     return { ...parts, cell: make("th", { scope: "col" }, parts.value, parts.label) };
   });
+  const read = source.map((text) => make("span", { class: "chip token" }, text));
+  const written = target.map((text, row) => {
+    const chip = make("span", { class: "chip token" }, text);
+    chip.onpointerenter = chip.onclick = () => light(row);
+    return chip;
+  });
   const said = make("p", { class: "number-of faint", "aria-live": "polite" });
   const rows = [];
   let pointed = null;
   const light = (row, column) => {
     rows.forEach(({ line }, index) => line.classList.toggle("on", index === row));
+    written.forEach((chip, index) => chip.classList.toggle("on", index === row));
+    read.forEach((chip, index) => shade(chip, row === undefined ? 0 : weights[row][index]));
     heads.forEach(({ label, value }, index) => {
       shade(label, row === undefined ? 0 : weights[row][index]);
       value.textContent = row === undefined || weights[row][index] < 0.005 ? "" : weights[row][index].toFixed(2);
@@ -270,13 +281,14 @@ function example(chosen) {
   });
   const map = make("table", { class: "map" },
     make("thead", {}, make("tr", {}, make("td"), ...heads.map((head) => head.cell))), body);
+  const text = make("dl", {}, make("dt", {}, "source"), make("dd", {}, ...read),
+    make("dt", {}, "written"), make("dd", { class: chosen.wanted === null ? "good" : "bad" }, ...written));
+  if (chosen.wanted !== null) put(text, {}, [make("dt", {}, "wanted"), make("dd", { class: "plain" }, chosen.wanted)]);
+  const card = make("div", { class: "card" }, text, said, make("div", { class: "scroll" }, map));
   // A finger that is lifted leaves too, and what it has tapped is to stay.
-  map.onpointerleave = (event) => { if (event.pointerType === "mouse") light(); };
-  const text = make("dl", {}, make("dt", {}, "source"), make("dd", {}, chosen.source_text),
-    make("dt", {}, "written"), make("dd", { class: chosen.wanted === null ? "good" : "bad" }, chosen.text || "(nothing)"));
-  if (chosen.wanted !== null) put(text, {}, [make("dt", {}, "wanted"), make("dd", {}, chosen.wanted)]);
+  card.onpointerleave = (event) => { if (event.pointerType === "mouse") light(); };
   light();
-  return make("div", { class: "card" }, text, said, make("div", { class: "scroll" }, map));
+  return card;
 }
 
 // Which example is looked at outlives the page's loading itself again, where the browser keeps such things for files.

@@ -173,7 +173,10 @@ impl Axis {
             let digits = if (scaled - scaled.round()).abs() > 1e-6 { digits + 1 } else { digits };
             let first = (self.least / step - 1e-9).ceil() as i64;
             let ticks = (first..).map(|at| at as f64 * step).take_while(|value| *value <= self.most * (1.0 + 1e-9));
-            return ticks.take(20).map(|value| (value, thousands(value, digits))).collect();
+            return ticks
+                .take(20)
+                .map(|value| (value, if value == 0.0 { "0".into() } else { thousands(value, digits) }))
+                .collect();
         }
         let decades = [self.least.log10().floor() as i32, self.most.log10().ceil() as i32];
         let within = |factors: &[f64], every: i32| -> Vec<f64> {
@@ -261,7 +264,7 @@ mod tests {
     fn ticks_are_round_numbers() {
         let labels = |axis: Axis| axis.ticks(5).into_iter().map(|(_, label)| label).collect::<Vec<_>>();
         assert_eq!(labels(Axis::linear(0.0, 11_830.0, [0, 100])), ["0", "2,500", "5,000", "7,500", "10,000"]);
-        assert_eq!(labels(Axis::linear(0.0, 0.00212, [0, 100])), ["0.0000", "0.0005", "0.0010", "0.0015", "0.0020"]);
+        assert_eq!(labels(Axis::linear(0.0, 0.00212, [0, 100])), ["0", "0.0005", "0.0010", "0.0015", "0.0020"]);
         let axis = |least, most| Axis { least, most, logarithmic: true, pixels: [0, 100] };
         assert_eq!(labels(axis(0.4, 4.0)), ["0.5", "1", "2", "3"]);
         assert_eq!(labels(axis(4.9, 110.0)), ["5", "10", "20", "30", "50", "100"]);

@@ -9,7 +9,7 @@ const POINTS: usize = 800;
 /// How the tags of values that come from validations begin.
 const VALIDATION: &str = "valid/";
 /// Values over more than this range are shown on a logarithmic axis, where the panel allows one.
-const WIDE: f64 = 8.0;
+const WIDE: f64 = 4.0;
 
 /// Curves that share their axes. The horizontal one is always the step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -133,9 +133,15 @@ impl Line {
     }
 }
 
-/// Means over about a twenty-fifth of the values, each in the middle of them: they neither lag behind nor start at zero.
+/// Means over about a twenty-fifth of the values on either side, the nearer ones weighing more: a mean of means. They neither
+/// lag behind nor start at zero.
 fn smoothed(values: &[(u64, f64)]) -> Vec<(u64, f64)> {
     let reach = (values.len() / 50).max(1);
+    means(&means(values, reach), reach)
+}
+
+/// Means of each value and of `reach` on either side of it, as far as there are so many.
+fn means(values: &[(u64, f64)], reach: usize) -> Vec<(u64, f64)> {
     let mut sums = vec![0.0];
     sums.extend(values.iter().scan(0.0, |sum, (_, value)| {
         *sum += value;
