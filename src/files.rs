@@ -28,8 +28,17 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).map_err(Error::io(path))?;
     file.as_file().sync_all().map_err(Error::io(path))?;
     file.persist(path).map_err(|failed| Error::io(path)(failed.error))?;
-    // The rename itself is safe only once the folder is on disk.
+    sync_folder(folder)
+}
+
+/// Waits until the names in a folder are on disk: only then is a rename safe.
+///
+/// # Errors
+/// [`Error::Io`] naming the folder.
+pub fn sync_folder(folder: &Path) -> Result<()> {
     #[cfg(unix)]
     std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))?;
+    #[cfg(not(unix))]
+    let _ = folder;
     Ok(())
 }

@@ -1,6 +1,9 @@
-//! What a recipe for training is made of: batches by tokens, batches that are added up, averages of parameters, tied tables.
+//! What a recipe for training is made of: batches by tokens, batches that are added up, averages of parameters, tied tables, the best
+//! models and what they are.
 
 mod common;
+
+use std::{cmp::Ordering, fs, path::Path};
 
 use common::training::{Setting, bits, epochs, forget_checksums, refusal, run, steps, tiny};
 use softalign::{
@@ -10,7 +13,7 @@ use softalign::{
     model::{Config, Metadata, Model, Readout, Regularisation, StoredTensor, write_tensors},
     reference::adam::average,
     text::{Batch, BatchPlan},
-    train::{Optimizer, Part, TrainOptions, Trainer, train},
+    train::{BEST, Event, Kept, Metric, Optimizer, Part, TrainOptions, Trainer, train},
 };
 
 fn values(gpu: &Gpu, parameters: &Parameters, name: &str) -> Vec<f64> {
@@ -186,33 +189,6 @@ fn the_averaged_parameters_are_validated_and_saved() {
     }
 }
 
-/// Told to stop in the middle of a step, at its end, and at the end of an epoch whose last step has fewer batches.
-#[test]
-fn a_step_that_was_stopped_between_its_batches_is_made_anew() {
-    let setting = Setting::new();
-    let options =
-        TrainOptions { accumulate: 3, ema: Some(0.9), validate_every: Some(2), batch: 8, ..setting.options.clone() };
-    let whole = setting.out("whole");
-    let expected = run(&options, 6, &whole).unwrap().progress;
-    assert!(expected.step == 6 && expected.epoch > 0, "{expected:?}");
-    for stops in [vec![1], vec![2], vec![3], vec![4, 2], vec![9, 4], vec![11]] {
-        let out = setting.out(&format!("stopped {stops:?}"));
-        for after in &stops {
-            let asked = std::cell::Cell::new(0);
-            let stop = || {
-                asked.set(asked.get() + 1);
-                asked.get() == *after
-            };
-            let outcome = train(common::gpu(), &options, steps(6), &out, false, &stop, &mut |_| {}).unwrap();
-            assert!(outcome.interrupted && outcome.progress.step <= *after, "{stops:?}: {outcome:?}");
-        }
-        let found = run(&options, 6, &out).unwrap().progress;
-        assert_eq!((found.step, found.epoch, found.batch), (expected.step, expected.epoch, expected.batch));
-        assert_eq!((found.tokens, found.best), (expected.tokens, expected.best), "{stops:?}");
-        assert!(common::training::state(&out) == common::training::state(&whole), "{stops:?}: other bits");
-    }
-}
-
 #[test]
 fn a_tied_table_has_the_gradients_of_both_its_uses() {
     let (gpu, setting) = (common::gpu(), Setting::new());
@@ -292,10 +268,10 @@ fn a_tied_model_is_one_tensor_in_its_folder() {
     // A folder from before there were ties says nothing of them.
     let untied = setting.out("untied");
     run(&setting.options, 1, &untied).unwrap();
-    let config = std::fs::read_to_string(untied.join("config.json")).unwrap();
+    let config = fs::read_to_string(untied.join("config.json")).unwrap();
     assert!(config.contains("\"tie_embeddings\": false,"), "{config}");
     forget_checksums(&untied);
-    std::fs::write(untied.join("config.json"), config.replace("\"tie_embeddings\": false,", "")).unwrap();
+    fs::write(untied.join("config.json"), config.replace("\"tie_embeddings\": false,", "")).unwrap();
     assert!(Model::load(common::gpu(), &untied).is_ok());
     // Sizes that cannot be tied.
     for (readout, readout_size) in [(Readout::Tanh, 9), (Readout::None, 8)] {
@@ -317,4 +293,94 @@ fn batches_by_tokens_have_a_size_for_each_shape() {
     let other = other.unwrap();
     assert_eq!(outcome.progress.tokens, other.progress.tokens, "every pair once");
     assert!((3..=8).contains(&outcome.progress.step) && outcome.progress.step > other.progress.step);
+}
+
+/// The models that a folder keeps, by step.
+fn kept(out: &Path) -> Vec<u64> {
+    let entries = fs::read_dir(out.join(BEST)).map_or(Vec::new(), |entries| entries.collect());
+    let mut steps: Vec<u64> =
+        entries.into_iter().map(|entry| entry.unwrap().file_name().to_string_lossy().parse().unwrap()).collect();
+    steps.sort_unstable();
+    steps
+}
+
+#[test]
+fn the_best_models_are_kept_and_averaged() {
+    let setting = Setting::new();
+    let out = setting.out("kept");
+    let options = TrainOptions {
+        metric: Metric::Chrf,
+        keep_best: 3,
+        validate_every: Some(2),
+        learning_rate: 2e-2,
+        ..setting.options.clone()
+    };
+    let (mut found, mut average, mut until_now) = (Vec::<Kept>::new(), None, Vec::new());
+    let outcome = train(common::gpu(), &options, steps(24), &out, false, &|| false, &mut |event| match event {
+        Event::Validated { step, found: validated, best, .. } => {
+            let place = Metric::Chrf.place(&validated);
+            assert_eq!(place.0, validated.scores.chrf);
+            assert_eq!(best, found.iter().all(|other| Metric::Chrf.is_better(place, other.place)), "step {step}");
+            found.push(Kept { step, place });
+            // Stable: of equals the earlier one stays in front.
+            found.sort_by(|a, b| match [(a, b), (b, a)].map(|(a, b)| Metric::Chrf.is_better(a.place, b.place)) {
+                [true, _] => Ordering::Less,
+                [_, true] => Ordering::Greater,
+                _ => Ordering::Equal,
+            });
+            until_now = found.iter().take(3).map(|kept| kept.step).collect();
+            let mut expected: Vec<_> = until_now.clone();
+            expected.sort_unstable();
+            assert_eq!(kept(&out), expected, "after step {step}");
+        }
+        Event::Averaged { models, found, best } => average = Some((models, Metric::Chrf.place(&found), best)),
+        Event::Started { .. } | Event::Step { .. } => {}
+    })
+    .unwrap();
+    let (models, place, better) = average.expect("an average of three");
+    assert_eq!((models, outcome.progress.kept.as_slice()), (3, &found[..3]));
+    assert_eq!(better, Metric::Chrf.is_better(place, found[0].place));
+    assert_eq!(outcome.progress.best, Some(if better { place } else { found[0].place }));
+    assert!(found[0].place != found[3].place, "nothing to choose from: {found:?}");
+    // Each is a model, and the run's own is the best of them or their mean.
+    let folders = until_now.iter().map(|step| out.join(BEST).join(step.to_string()));
+    let folders: Vec<_> = folders.inspect(|folder| drop(Model::load(common::gpu(), folder).unwrap())).collect();
+    let tensors: Vec<_> = folders.iter().map(|folder| bits(&folder.join("model.safetensors"))).collect();
+    for (name, (_, model)) in bits(&out.join("model.safetensors")) {
+        for (at, value) in model.iter().enumerate() {
+            let values = tensors.iter().map(|tensors| f64::from(f32::from_bits(tensors[&name].1[at])));
+            let mean = (values.sum::<f64>() / 3.0) as f32;
+            assert_eq!(*value, if better { mean.to_bits() } else { tensors[0][&name].1[at] }, "{name}");
+        }
+    }
+    let metrics = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics.matches("average_of").count(), 1, "{metrics}");
+
+    // What is no kept model of the run goes, what is not the run's stays; another run takes none of them over.
+    fs::create_dir(out.join(BEST).join("999")).unwrap();
+    fs::create_dir(out.join(BEST).join(".writing-4")).unwrap();
+    run(&options, 25, &out).unwrap();
+    assert!(kept(&out).iter().all(|step| *step < 26));
+    fs::write(out.join(BEST).join("notes.txt"), "mine").unwrap();
+    let other = TrainOptions { keep_best: 0, ..options };
+    train(common::gpu(), &other, steps(1), &out, true, &|| false, &mut |_| {}).unwrap();
+    let names: Vec<_> = fs::read_dir(out.join(BEST)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["notes.txt"]);
+}
+
+#[test]
+fn metrics_know_which_way_is_up() {
+    let order = [((3.0, 5.0), (2.0, 1.0)), ((2.0, 1.0), (2.0, 5.0))];
+    for metric in Metric::ALL {
+        assert_eq!(metric.to_string().parse::<Metric>().unwrap(), metric);
+        assert!(!metric.is_better((2.0, 1.0), (2.0, 1.0)), "{metric}: equals");
+        // Of equals the one with fewer token errors.
+        let [(more, less), (few, many)] = order;
+        assert!(metric.is_better(few, many) && !metric.is_better(many, few), "{metric}");
+        let less_is_better = matches!(metric, Metric::Per | Metric::Wer);
+        assert_eq!(metric.is_better(more, less), !less_is_better, "{metric}");
+        assert_eq!(metric.is_better(less, more), less_is_better, "{metric}");
+    }
+    let error = "perplexed".parse::<Metric>().unwrap_err().to_string();
+    assert!(error.contains("perplexed") && error.contains("exact, per, wer"), "{error}");
 }

@@ -35,7 +35,7 @@ fn a_run_that_was_stopped_ends_with_the_same_bits() {
             assert!(outcome.interrupted && outcome.progress.step == done, "{stops:?}: {outcome:?}");
         }
         let outcome = run(&options, 10, &out).unwrap();
-        let (found, wanted) = (outcome.progress, expected.progress);
+        let (found, wanted) = (&outcome.progress, &expected.progress);
         assert_eq!((found.step, found.epoch, found.batch), (wanted.step, wanted.epoch, wanted.batch), "{stops:?}");
         assert_eq!((found.tokens, found.best, found.finished), (wanted.tokens, wanted.best, true), "{stops:?}");
         assert_eq!((found.unimproved, found.halvings), (wanted.unimproved, wanted.halvings), "{stops:?}");
@@ -191,6 +191,7 @@ fn options_that_make_no_run_are_named() {
         ("--embedding", TrainOptions { embedding: 0, ..base() }),
         ("--tie-embeddings", TrainOptions { tie_embeddings: true, readout: Readout::None, ..base() }),
         ("--layers", TrainOptions { layers: 0, ..base() }),
+        ("--keep-best", TrainOptions { keep_best: 1, ..base() }),
         ("--validate-every", TrainOptions { validate_every: Some(0), ..base() }),
         ("hidden", TrainOptions { hidden: usize::MAX, ..base() }),
         ("layers", TrainOptions { layers: usize::MAX, ..base() }),
@@ -256,8 +257,8 @@ fn a_validation_looks_at_whole_sources() {
     let out = setting.out("run");
     train(common::gpu(), &options, steps(1), &out, false, &|| false, &mut |event| match event {
         Event::Started { valid, .. } => pairs = valid,
-        Event::Validated { scores, .. } => count = scores.count,
-        Event::Step { .. } => {}
+        Event::Validated { found, .. } => count = found.scores.count,
+        Event::Step { .. } | Event::Averaged { .. } => {}
     })
     .unwrap();
     assert_eq!((pairs, count), (1200, 600));

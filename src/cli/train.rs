@@ -6,7 +6,7 @@ use softalign::{
     Error, Result,
     model::Readout,
     text::{Task, TokenUnit},
-    train::{Budget, Data, Decay, Event, GuidedAlignment, TrainOptions, train},
+    train::{Budget, Data, Decay, Event, GuidedAlignment, Metric, TrainOptions, Validated, train},
 };
 
 use super::{Global, interrupt, open, output, progress::Bar};
@@ -50,7 +50,7 @@ pub struct Args {
     /// Stop after this many minutes of training.
     #[arg(long, value_name = "N")]
     minutes: Option<f64>,
-    /// Stop after this many validations in a row without an improvement.
+    /// Stop after this many validations in a row without an improvement of --metric.
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
     /// Sentence pairs per batch [default: 128].
@@ -128,6 +128,14 @@ pub struct Args {
     /// Steps between validations [default: once per epoch].
     #[arg(long, value_name = "STEPS")]
     validate_every: Option<u64>,
+    /// What decides which model is the best, for --patience and --decay plateau too: exact (match), per (token error rate), wer,
+    /// bleu or chrf; of equals the one with fewer token errors [default: exact].
+    #[arg(long, value_name = "METRIC")]
+    metric: Option<Metric>,
+    /// Keep the N best models of the run too, each a model folder in best/ of the run's folder. At the end their average is
+    /// validated, and becomes the run's model if it is better than all of them.
+    #[arg(long, value_name = "N")]
+    keep_best: Option<usize>,
 }
 
 fn readout(text: &str) -> Result<Readout, String> {
@@ -202,6 +210,8 @@ impl Args {
         options.tie_embeddings = self.tie_embeddings;
         replace(&mut options.seed, self.seed);
         replace(&mut options.validate_every, self.validate_every.map(Some));
+        replace(&mut options.metric, self.metric);
+        replace(&mut options.keep_best, self.keep_best);
         let mut budget =
             Budget { epochs: self.epochs, steps: self.steps, minutes: self.minutes, patience: self.patience };
         if budget == Budget::default() {
@@ -233,8 +243,9 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
         output::note(&format!("stopped after step {step}; the same command goes on from {shown}"));
         return Ok(ExitCode::from(130));
     }
-    let best = outcome.progress.best.map_or_else(String::new, |(exact, per)| {
-        format!(", best exact match {exact:.2} %, token error rate {per:.2} %")
+    let best = outcome.progress.best.map_or_else(String::new, |(value, per)| {
+        let per = if options.metric == Metric::Per { String::new() } else { format!(", {}", Metric::Per.show(per)) };
+        format!(", best {}{per}", options.metric.show(value))
     });
     let minutes = outcome.progress.seconds / 60.0;
     if !global.quiet {
@@ -267,12 +278,13 @@ fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
                 format!("loss {:.4}  norm {:.2}  {tokens_per_second:.0} tokens/s", reading.loss, reading.norm);
             bar.update(reading.step, &message);
         }
-        Event::Validated { step, scores, samples, best } => {
+        Event::Averaged { models, found, best } => {
+            let best = if best { "the best: it is the model now" } else { "not better than the best of them" };
+            bar.println(&format!("average of the {models} best: {}, {best}", figures(&found)));
+        }
+        Event::Validated { step, found, samples, best } => {
             let best = if best { " (best so far)" } else { "" };
-            bar.println(&format!(
-                "step {step}: exact match {:.2} %, token error rate {:.2} %, BLEU {:.2} on {}{best}",
-                scores.exact_match, scores.per, scores.bleu, scores.count
-            ));
+            bar.println(&format!("step {step}: {}{best}", figures(&found)));
             for (pair, reference) in samples {
                 let mark = if &pair.target == reference { "=" } else { "≠" };
                 let reference = if &pair.target == reference { String::new() } else { format!("   ({reference})") };
@@ -280,4 +292,12 @@ fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
             }
         }
     }
+}
+
+fn figures(found: &Validated) -> String {
+    let scores = &found.scores;
+    format!(
+        "exact match {:.2} %, token error rate {:.2} %, BLEU {:.2} on {}",
+        scores.exact_match, scores.per, scores.bleu, scores.count
+    )
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use super::Trainer;
+use super::{Trainer, kept::Kept, metric::Place};
 use crate::{
     Error, Gpu, Result, files,
     gpu::TileTable,
@@ -17,7 +17,7 @@ use crate::{
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// How far a run is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps done: updates of the parameters.
     pub step: u64,
@@ -38,8 +38,11 @@ pub struct Progress {
     /// How often the learning rate was halved, where a plateau halves it.
     #[serde(default)]
     pub halvings: u32,
-    /// The best exact match of a validation so far, in percent, and its token error rate.
-    pub best: Option<(f64, f64)>,
+    /// What the best validation so far came to, by the run's metric.
+    pub best: Option<Place>,
+    /// The models that are kept beside the best one's folder, best first.
+    #[serde(default)]
+    pub kept: Vec<Kept>,
     /// Whether the run has used up its budget.
     pub finished: bool,
 }
@@ -77,7 +80,7 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
             stored.into_iter().map(|tensor| StoredTensor { name: format!("{group}.{}", tensor.name), ..tensor }),
         );
     }
-    let saved = Saved { progress: *progress, tiles: gpu.tile_table().clone() };
+    let saved = Saved { progress: progress.clone(), tiles: gpu.tile_table().clone() };
     let saved =
         serde_json::to_string(&saved).map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
     write_tensors(&path, &tensors, Metadata::from([(METADATA.to_owned(), saved)]))

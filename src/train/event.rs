@@ -1,7 +1,17 @@
 //! What a run tells whoever shows it, and how it ends.
 
+use serde::Serialize;
+
 use super::{Progress, Reading};
 use crate::text::{Pair, Scores};
+
+/// What a validation found, on (at most a thousand sources of) the pairs to check with.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Validated {
+    /// How good the generated texts are.
+    #[serde(flatten)]
+    pub scores: Scores,
+}
 
 /// What happens in a run, for whoever shows it.
 #[derive(Debug)]
@@ -32,17 +42,26 @@ pub enum Event<'a> {
     Validated {
         /// Steps done.
         step: u64,
-        /// Scores on (at most a thousand of) the pairs to check with.
-        scores: Scores,
+        /// What it found.
+        found: Validated,
         /// A few sources with what the model made of them, and the reference.
         samples: &'a [(Pair, String)],
         /// Whether it is the best so far: then the model folder holds it.
         best: bool,
     },
+    /// At the end of a run that keeps its best models: their average was validated too.
+    Averaged {
+        /// How many models it is the average of.
+        models: usize,
+        /// What the validation found.
+        found: Validated,
+        /// Whether it is better than every one of them: then the model folder holds it.
+        best: bool,
+    },
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// How far it is.
     pub progress: Progress,

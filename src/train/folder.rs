@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     Budget, TrainOptions,
     checkpoint::{self, CHECKPOINT, Saved},
-    events,
+    events, kept,
     metrics::{CURVES, METRICS},
 };
 use crate::{Error, Result, files, model::FILES};
@@ -55,6 +55,7 @@ pub(super) fn claim(folder: &Path, options: &TrainOptions) -> Result<()> {
             std::fs::remove_file(&path).map_err(Error::io(path))?;
         }
     }
+    kept::tidy(folder, &[])?;
     let text = serde_json::to_vec_pretty(options).map_err(|error| Error::data(OPTIONS, error.to_string()))?;
     files::write_atomically(&folder.join(OPTIONS), &text)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decay, Progress, Schedule};
+use super::{Decay, Metric, Progress, Schedule};
 use crate::{
     Error, Result,
     model::{Readout, Regularisation},
@@ -147,6 +147,12 @@ pub struct TrainOptions {
     pub seed: u64,
     /// Steps between validations; `None`: once per epoch.
     pub validate_every: Option<u64>,
+    /// What decides which model is the best.
+    #[serde(default)]
+    pub metric: Metric,
+    /// How many of the best models are kept, to be averaged at the end; 0: none beside the best one.
+    #[serde(default)]
+    pub keep_best: usize,
 }
 
 /// Batches that make a step, unless more are asked for.
@@ -187,6 +193,8 @@ impl TrainOptions {
             layers: 1,
             seed: 1,
             validate_every: None,
+            metric: Metric::default(),
+            keep_best: 0,
         }
     }
 
@@ -234,6 +242,10 @@ impl TrainOptions {
         }
         if self.schedule.decay == (Decay::Plateau { patience: 0 }) {
             return wrong("--decay", "a plateau of no validations is none; it takes at least 1".into());
+        }
+        if self.keep_best == 1 {
+            let message = "an average takes at least 2 models; the best one alone is the run's folder anyway";
+            return wrong("--keep-best", message.into());
         }
         if self.validate_every == Some(0) {
             return wrong("--validate-every", "must be at least 1".into());

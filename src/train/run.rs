@@ -8,9 +8,10 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Budget, Data, Decay, Event, Optimizer, Outcome, Part, Progress, Session, TrainOptions, Trainer,
+    Budget, Data, Decay, Event, Kept, Optimizer, Outcome, Part, Place, Progress, Session, TrainOptions, Trainer,
     checkpoint::{self, Saved},
     folder::{claim, examine},
+    kept,
     metrics::Metrics,
     monitor::Monitor,
     validation::Validation,
@@ -146,8 +147,11 @@ impl<'a> Run<'a> {
             model.parameters = average.clone();
         }
         // Only now: data or a model that cannot be used leave the folder as it was.
-        match earlier {
-            Some(_) => checkpoint::load(gpu, folder, &trainer)?,
+        match &earlier {
+            Some(earlier) => {
+                checkpoint::load(gpu, folder, &trainer)?;
+                kept::tidy(folder, &earlier.kept)?;
+            }
             None => {
                 claim(folder, options)?;
                 model.source.save(folder.join(SOURCE))?;
@@ -169,9 +173,9 @@ impl<'a> Run<'a> {
             epoch_steps: epoch_batches.div_ceil(options.accumulate as u64),
             buckets,
             metrics,
-            progress: Progress { finished: false, ..progress },
-            start: (progress, Instant::now()),
             saved: progress.seconds,
+            progress: Progress { finished: false, ..progress.clone() },
+            start: (progress, Instant::now()),
             skipped: 0,
         })
     }
@@ -221,20 +225,24 @@ impl<'a> Run<'a> {
                 self.checkpoint()?;
             }
         };
-        self.progress.finished = !interrupted;
+        let mut averaged = None;
         if interrupted {
             self.report(true, observe)?;
             if self.progress.best.is_none() {
                 // Not validated yet, but better than no model at all.
                 self.model.save(&self.folder)?;
             }
-            self.checkpoint()?;
-        } else if self.progress.validated != self.progress.step || self.progress.best.is_none() {
-            self.validate(observe)?;
         } else {
-            self.checkpoint()?;
+            if self.progress.validated != self.progress.step || self.progress.best.is_none() {
+                self.validate(observe)?;
+            }
+            averaged = self.average(observe)?;
+            self.progress.finished = true;
         }
-        Ok(Outcome { progress: self.progress, interrupted })
+        self.checkpoint()?;
+        let mut progress = self.progress.clone();
+        progress.best = averaged.or(progress.best);
+        Ok(Outcome { progress, interrupted })
     }
 
     fn learning_rate(&self, step: u64) -> f32 {
@@ -288,13 +296,14 @@ impl<'a> Run<'a> {
 
     fn validate(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         self.report(true, observe)?;
-        let (scores, texts) = self.validation.run(&self.model)?;
+        let (found, texts) = self.validation.run(&self.model)?;
         self.progress.seconds = self.start.0.seconds + self.start.1.elapsed().as_secs_f64();
         self.progress.validated = self.progress.step;
-        let better = |(exact, per): (f64, f64)| (scores.exact_match, -scores.per) > (exact, -per);
-        let best = self.progress.best.is_none_or(better);
+        let (metric, step) = (self.options.metric, self.progress.step);
+        let place = metric.place(&found);
+        let best = self.progress.best.is_none_or(|best| metric.is_better(place, best));
         if best {
-            self.progress.best = Some((scores.exact_match, scores.per));
+            self.progress.best = Some(place);
             self.progress.unimproved = 0;
             self.model.save(&self.folder)?;
         } else {
@@ -305,14 +314,50 @@ impl<'a> Run<'a> {
                 self.progress.halvings += 1;
             }
         }
+        if let Some(rank) = kept::rank(&self.progress.kept, place, self.options.keep_best, metric) {
+            kept::save(&self.folder, step, &self.model)?;
+            self.progress.kept.insert(rank, Kept { step, place });
+            self.progress.kept.truncate(self.options.keep_best);
+        }
         self.checkpoint()?;
+        // Not before: a session that is killed in between goes on from a checkpoint that names those that go.
+        kept::tidy(&self.folder, &self.progress.kept)?;
         self.metrics.log(&json!({
-            "step": self.progress.step, "epoch": self.progress.epoch, "seconds": self.progress.seconds,
-            "valid": scores, "best": best,
+            "step": step, "epoch": self.progress.epoch, "seconds": self.progress.seconds, "valid": found, "best": best,
         }))?;
-        let samples = self.validation.samples(self.progress.step, &texts);
-        observe(Event::Validated { step: self.progress.step, scores, samples: &samples, best });
+        let samples = self.validation.samples(step, &texts);
+        observe(Event::Validated { step, found, samples: &samples, best });
         Ok(())
+    }
+
+    /// Validates the average of the kept models, and makes it the run's model where it is the best. The progress still says what
+    /// the best single model came to: a run that goes on compares with that.
+    fn average(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<Option<Place>> {
+        let kept = &self.progress.kept;
+        if kept.len() < 2 {
+            return Ok(None);
+        }
+        let Model { gpu, network, parameters, source, target } = &self.model;
+        let model = Model {
+            gpu: gpu.clone(),
+            network: network.clone(),
+            parameters: kept::average(gpu, &self.folder, kept, parameters)?,
+            source: source.clone(),
+            target: target.clone(),
+        };
+        let (found, _) = Validation::new(&model, self.validation.pairs().to_vec()).run(&model)?;
+        let place = self.options.metric.place(&found);
+        let best = self.progress.best.is_none_or(|best| self.options.metric.is_better(place, best));
+        if best {
+            model.save(&self.folder)?;
+        }
+        let (models, steps) = (kept.len(), kept.iter().map(|kept| kept.step).collect::<Vec<_>>());
+        self.metrics.log(&json!({
+            "step": self.progress.step, "seconds": self.progress.seconds, "average": found, "average_of": steps,
+            "average_is_best": best,
+        }))?;
+        observe(Event::Averaged { models, found, best });
+        Ok(best.then_some(place))
     }
 
     fn checkpoint(&mut self) -> Result<()> {

@@ -1,10 +1,11 @@
 //! Validation during training: which pairs are looked at, how the model does on them, and a few of its answers.
 
+use super::Validated;
 use crate::{
     Result,
     generate::{Generator, SearchOptions, evaluate_with},
     model::Model,
-    text::{Pair, Scores, spread},
+    text::{Pair, spread},
 };
 
 /// Sources that a validation during training looks at, at most.
@@ -30,12 +31,13 @@ impl Validation {
         &self.pairs
     }
 
-    /// Scores, and the text for each distinct source.
+    /// How good the model is, and its text for each distinct source.
     ///
     /// # Errors
     /// As [`evaluate_with`].
-    pub fn run(&mut self, model: &Model) -> Result<(Scores, Vec<Pair>)> {
-        evaluate_with(&mut self.generator, model, &self.pairs, &SearchOptions::default())
+    pub fn run(&mut self, model: &Model) -> Result<(Validated, Vec<Pair>)> {
+        let (scores, texts) = evaluate_with(&mut self.generator, model, &self.pairs, &SearchOptions::default())?;
+        Ok((Validated { scores }, texts))
     }
 
     /// A few texts with their references: other ones after each `step`, the same ones in every run.

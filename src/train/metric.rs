@@ -1,0 +1,91 @@
+//! What decides which model of a run is the best.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::Validated;
+use crate::{Error, Result};
+
+/// A figure of a validation by which models are compared: for the best one, for patience, for a plateau of the learning rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// The share of sources that are answered exactly right.
+    #[default]
+    Exact,
+    /// Token error rate (phoneme error rate on g2p).
+    Per,
+    /// Word error rate: the share of sources that are answered wrong.
+    Wer,
+    /// Corpus BLEU.
+    Bleu,
+    /// Corpus chrF2.
+    Chrf,
+}
+
+/// What a model came to: the metric, and the token error rate, which decides between equals.
+pub type Place = (f64, f64);
+
+impl Metric {
+    /// Every metric, in the order that messages list them.
+    pub const ALL: [Self; 5] = [Self::Exact, Self::Per, Self::Wer, Self::Bleu, Self::Chrf];
+
+    /// What a validation came to.
+    pub fn place(self, validated: &Validated) -> Place {
+        let scores = &validated.scores;
+        let value = match self {
+            Self::Exact => scores.exact_match,
+            Self::Per => scores.per,
+            Self::Wer => scores.wer,
+            Self::Bleu => scores.bleu,
+            Self::Chrf => scores.chrf,
+        };
+        (value, scores.per)
+    }
+
+    /// Whether `one` is better than `other`.
+    pub fn is_better(self, one: Place, other: Place) -> bool {
+        let sign = if self.is_error() { -1.0 } else { 1.0 };
+        (sign * one.0, -one.1) > (sign * other.0, -other.1)
+    }
+
+    /// Whether less is better.
+    fn is_error(self) -> bool {
+        matches!(self, Self::Per | Self::Wer)
+    }
+
+    /// A value with its name and unit, for people.
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Self::Exact => format!("exact match {value:.2} %"),
+            Self::Per => format!("token error rate {value:.2} %"),
+            Self::Wer => format!("word error rate {value:.2} %"),
+            Self::Bleu => format!("BLEU {value:.2}"),
+            Self::Chrf => format!("chrF {value:.2}"),
+        }
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exact => "exact",
+            Self::Per => "per",
+            Self::Wer => "wer",
+            Self::Bleu => "bleu",
+            Self::Chrf => "chrf",
+        })
+    }
+}
+
+impl FromStr for Metric {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|metric| metric.to_string() == name).ok_or_else(|| {
+            let known = Self::ALL.map(|metric| metric.to_string()).join(", ");
+            Error::data("metric", format!("`{name}` is not a metric; known metrics: {known}"))
+        })
+    }
+}
