@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rand::{SeedableRng as _, seq::SliceRandom as _};
+use rand_chacha::ChaCha8Rng;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
 use tokenizers::normalizers::{Replace, Sequence, Strip, replace::ReplacePattern};
@@ -24,6 +26,9 @@ const SPACES: &str = "[\\s▁]+";
 const LEAST_PAIRS: u64 = 2;
 /// Longer words are cut for training: what they teach does not depend on it, and the time and memory do.
 const LONGEST_WORD: usize = 256;
+
+/// About how many words unigrams are learnt from: more take longer, and change little.
+const EXAMPLES: u64 = 200_000;
 
 /// The method that makes subwords.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,39 +109,60 @@ fn bpe(words: BTreeMap<String, u32>, size: usize) -> tokenizers::Result<BPE> {
 
 fn unigram(words: BTreeMap<String, u32>, size: usize) -> tokenizers::Result<Unigram> {
     let trainer = UnigramTrainer::builder()
-        .vocab_size(u32::try_from(size)?)
+        .vocab_size(u32::try_from(size + size / 10)?)
         .special_tokens(specials())
         .unk_token(Some(SPECIALS[UNK as usize].to_owned()))
         .show_progress(false)
         .build()?;
-    // The trainer begins with the pieces that it finds in two places, of all different words. A frequent word that is
-    // part of no other would never be a piece: so each word that occurs twice is given twice.
-    let words = words.into_iter().flat_map(|(word, count)| {
-        let again = Some((word.clone(), count / 2)).filter(|(_, half)| *half > 0);
-        again.into_iter().chain([(word, count - count / 2)])
-    });
     let mut model = Unigram::default();
-    trainer.do_train(words.collect(), &mut model)?;
-    Unigram::from(ordered(&model), Some(UNK as usize), false)
+    trainer.do_train(examples(words), &mut model)?;
+    Unigram::from(best(&model, size), Some(UNK as usize), false)
 }
 
-/// The pieces of a model in an order, and with scores, that do not depend on a hash map's.
+/// The words as the trainer needs them to find the right pieces to begin with.
+///
+/// It counts runs of characters in what it is given without regard to how often a word is said to occur: so a word is
+/// given as often as it occurs, or its share of [`EXAMPLES`]. It finds only runs that have different characters after
+/// them, which a word that begins no other never would be, however frequent: so each word that is more than a rarity is
+/// given once more, with something after it that no piece of a text has. And its suffix array is wrong where the same
+/// words come again and again for long, as they would in order: so they are shuffled.
+fn examples(words: BTreeMap<String, u32>) -> Vec<(String, u32)> {
+    let all: u64 = words.values().map(|count| u64::from(*count)).sum();
+    let share = u32::try_from(all.div_ceil(EXAMPLES)).unwrap_or(u32::MAX).max(1);
+    let examples = words.into_iter().flat_map(|(word, count)| {
+        let longer = Some(format!("{word}{SPACE}")).filter(|_| u64::from(count) >= LEAST_PAIRS);
+        longer.into_iter().chain(std::iter::repeat_n(word, count.div_ceil(share) as usize))
+    });
+    let mut examples: Vec<_> = examples.map(|word| (word, 1)).collect();
+    examples.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
+    examples
+}
+
+/// The likeliest pieces that a text can have, and every character, in an order and with scores that do not depend on a
+/// hash map's.
 ///
 /// Characters too rare for a score of their own are given, in the order of such a map, the lowest score plus 0.0001 for
 /// each before them. Here all of them have the lowest.
-fn ordered(model: &Unigram) -> Vec<(String, f64)> {
-    let (specials, mut pieces): (Vec<_>, Vec<_>) =
-        model.iter().cloned().enumerate().partition(|(id, _)| *id < SPECIALS.len());
-    let single = |piece: &str| piece.chars().nth(1).is_none();
-    let lowest = pieces.iter().map(|(_, (_, score))| *score).fold(f64::INFINITY, f64::min);
-    let rare = lowest + 0.0001 * pieces.iter().filter(|(_, (piece, _))| single(piece)).count() as f64;
-    for (_, (piece, score)) in &mut pieces {
-        if single(piece) && *score <= rare {
-            *score = lowest;
-        }
+fn best(model: &Unigram, size: usize) -> Vec<(String, f64)> {
+    let mut pieces: Vec<(String, f64)> = model.iter().cloned().collect();
+    let mut kept: Vec<_> = pieces.drain(..SPECIALS.len()).collect();
+    // No word has anything before its `▁`.
+    pieces.retain(|(piece, _)| !piece.chars().skip(1).any(|c| c == SPACE));
+    let (mut characters, mut longer): (Vec<_>, Vec<_>) =
+        pieces.into_iter().partition(|(piece, _)| piece.chars().nth(1).is_none());
+    let scores = characters.iter().chain(&longer).map(|(_, score)| *score);
+    let lowest = scores.fold(f64::INFINITY, f64::min);
+    let rare = lowest + 0.0001 * characters.len() as f64;
+    for (_, score) in characters.iter_mut().filter(|(_, score)| *score <= rare) {
+        *score = lowest;
     }
-    pieces.sort_by(|(_, (a, x)), (_, (b, y))| y.total_cmp(x).then_with(|| a.cmp(b)));
-    specials.into_iter().chain(pieces).map(|(_, piece)| piece).collect()
+    let by_score = |(a, x): &(String, f64), (b, y): &(String, f64)| y.total_cmp(x).then_with(|| a.cmp(b));
+    longer.sort_by(by_score);
+    longer.truncate(size.saturating_sub(kept.len() + characters.len()));
+    characters.append(&mut longer);
+    characters.sort_by(by_score);
+    kept.append(&mut characters);
+    kept
 }
 
 /// A tokenizer that cuts texts as the model was trained, and puts the spaces back.
