@@ -358,14 +358,34 @@ fn a_model_is_trained_used_scored_and_drawn() {
 
     let output = work.command(&["evaluate", "model", "valid.tsv", "--beam", "2", "--json", "scores.json"]).output();
     let (stdout, stderr) = texts(&output.unwrap());
-    for part in ["exact match", "token error rate", "word error rate", "BLEU", "chrF2"] {
+    for part in
+        ["exact match", "token error rate", "word error rate", "BLEU", "chrF2", "perplexity", "95 %", "|tok:none|"]
+    {
         assert!(stdout.contains(part), "{part} is missing from\n{stdout}\n{stderr}");
     }
     let scores: serde_json::Value = serde_json::from_slice(&fs::read(work.path("scores.json")).unwrap()).unwrap();
     let mut keys: Vec<_> = scores.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
-    assert_eq!(keys, ["bleu", "chrf", "count", "exact_match", "per", "wer"]);
+    let texts_of = ["bleu", "bleu_signature", "chrf", "chrf_signature", "exact_match"];
+    let wanted = ["bits_per_token", "count", "intervals", "per", "perplexity", "wer"];
+    let mut wanted = [&texts_of[..], &wanted[..]].concat();
+    wanted.sort_unstable();
+    assert_eq!(keys, wanted);
     assert_eq!(scores["count"], 6);
+    let (interval, per) = (&scores["intervals"]["per"], scores["per"].as_f64().unwrap());
+    assert!(interval["low"].as_f64().unwrap() <= per && per <= interval["high"].as_f64().unwrap());
+
+    let output = work.command(&["score", "model", "valid.tsv", "--json", "likely.json"]).output();
+    let (stdout, stderr) = texts(&output.unwrap());
+    let lines: Vec<f64> = stdout.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(lines.len() == 6 && lines.iter().all(|line| *line < 0.0), "{stdout}");
+    assert!(stderr.contains("6 pairs, ") && stderr.contains(" bits per token"), "{stderr}");
+    let likely: serde_json::Value = serde_json::from_slice(&fs::read(work.path("likely.json")).unwrap()).unwrap();
+    assert_eq!(likely["pairs"], 6);
+    assert!((likely["log_probability"].as_f64().unwrap() - lines.iter().sum::<f64>()).abs() < 1e-3);
+    // What `evaluate` says of the same references.
+    let same = |key: &str| (likely[key].as_f64().unwrap() - scores[key].as_f64().unwrap()).abs() < 1e-6;
+    assert!(same("perplexity") && same("bits_per_token"));
 
     let output = work.command(&["generate", "model", "12", "--attention", "12.png"]).output().unwrap();
     assert!(output.status.success(), "{}", texts(&output).1);

@@ -11,8 +11,8 @@ use softalign::text::metrics::{
 use softalign::text::numbers::number_words;
 use softalign::text::tasks::{TRAIN_PAIRS, VALID_PAIRS};
 use softalign::text::{
-    BOS, BatchSize, Buckets, EOS, Example, MAX_SHAPES, PAD, Pair, SPECIALS, Task, TokenUnit, Tokenizer, UNK, dates,
-    encode_pairs, read_tsv, score,
+    BOS, BatchSize, Buckets, EOS, Example, MAX_SHAPES, PAD, Pair, SPECIALS, Task, TokenUnit, Tokenizer, UNK, bootstrap,
+    dates, encode_pairs, read_tsv, score,
 };
 
 /// A folder of its own for one test, and a file in it.
@@ -588,6 +588,66 @@ fn chrf_agrees_with_sacrebleu() {
     compare(&[("ab", &["ab"])], 100.0);
     compare(&[("a", &["b"])], 0.0);
     compare(&[], 0.0);
+}
+
+/// Made-up texts with empty hypotheses, lines of one token and up to three references; the scores from sacrebleu 2.6.0.
+#[test]
+fn a_corpus_scores_as_in_sacrebleu() {
+    let golden: serde_json::Value = serde_json::from_str(include_str!("golden/metrics.json")).unwrap();
+    let rows: Vec<Vec<Vec<String>>> = golden["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row.as_array().unwrap().iter().map(|text| words(text.as_str().unwrap())).collect())
+        .collect();
+    let segments: Vec<metrics::Segment> = rows.iter().map(|row| (row[0].as_slice(), &row[1..])).collect();
+    for (metric, name) in [(bleu as fn(&[metrics::Segment]) -> f64, "bleu"), (chrf, "chrf")] {
+        let (got, wanted) = (metric(&segments), golden[name].as_f64().unwrap());
+        assert!((got - wanted).abs() < 1e-9, "{name}: {got} is not {wanted}");
+    }
+    // Statistics of parts add up to those of the whole.
+    let (first, second) = segments.split_at(17);
+    let mut sum = metrics::Statistics::sum(first);
+    sum += metrics::Statistics::sum(second);
+    assert_eq!(sum, metrics::Statistics::sum(&segments));
+}
+
+#[test]
+fn intervals_hold_the_score() {
+    // A share of 1 in 4 of 400: 95 % of its resamples lie within 1.96 standard deviations of 2.165 points.
+    let answers = [words("A"), words("B"), words("B"), words("B")].map(|answer| vec![answer]);
+    let hypothesis = words("A");
+    let items: Vec<_> =
+        (0..400).map(|i| metrics::Statistics::of((hypothesis.as_slice(), answers[i % 4].as_slice()))).collect();
+    let scores = |sum: &metrics::Statistics| [sum.scores().exact_match, sum.scores().wer];
+    let [exact, wer] = bootstrap(&items, 1_000, 1, scores);
+    assert!((exact.low - 20.76).abs() < 0.6 && (exact.high - 29.24).abs() < 0.6, "{exact:?}");
+    assert!((wer.low - (100.0 - exact.high)).abs() < 0.3 && (wer.high - (100.0 - exact.low)).abs() < 0.3);
+    assert_eq!(bootstrap(&items, 1_000, 1, scores), [exact, wer]);
+    assert_ne!(bootstrap(&items, 1_000, 2, scores), [exact, wer]);
+    let [one, _] = bootstrap(&items[..1], 10, 1, scores);
+    assert_eq!((one.low, one.high), (100.0, 100.0));
+    assert_eq!(bootstrap(&[], 10, 1, scores)[1].high, 0.0);
+}
+
+#[test]
+fn of_references_as_near_the_longest_counts() {
+    // All of them one edit away from A B C, in every order.
+    let answers = ["A B", "A B D", "A B C D", "A X C"].map(words);
+    let hypothesis = words("A B C");
+    for turn in 0..4 {
+        let mut answers = answers.to_vec();
+        answers.rotate_left(turn);
+        assert_eq!(token_error_rate(&[(&hypothesis, &answers)]), 25.0);
+        assert_eq!(word_error_rate(&[(&hypothesis, &answers)]), 100.0);
+        // A nearer one counts, however short.
+        answers.push(words("A B C"));
+        assert_eq!(token_error_rate(&[(&hypothesis, &answers)]), 0.0);
+        assert_eq!(word_error_rate(&[(&hypothesis, &answers)]), 0.0);
+    }
+    // A sum of edits over a sum of lengths, not a mean of shares.
+    let segments = [(&[] as &[String], &answers[..1]), (&hypothesis, &answers[2..3])];
+    assert!((token_error_rate(&segments) - 100.0 * 3.0 / 6.0).abs() < 1e-12);
 }
 
 #[test]

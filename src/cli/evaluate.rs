@@ -2,9 +2,16 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use softalign::{Error, Result, files, generate::evaluate_with, text::read_tsv};
+use softalign::{
+    Error, Result, files,
+    generate::{Resampling, evaluate_in_full},
+    text::{Interval, read_tsv},
+};
 
 use super::{Global, open, output, search::Search};
+
+/// Of the resamples, so that the same texts have the same intervals.
+const SEED: u64 = 1;
 
 /// Arguments of `evaluate`.
 #[derive(clap::Args)]
@@ -13,6 +20,9 @@ pub struct Args {
     model: PathBuf,
     /// Pairs to score on: a line each, source<TAB>target; several lines with one source are several right answers.
     file: PathBuf,
+    /// Resamples for the 95 % interval beside each score (Koehn 2004); 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    bootstrap: usize,
     /// Also write the scores as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -25,15 +35,28 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let pairs = read_tsv(&args.file)?;
     let gpu = open(global)?;
     let (model, mut generator) = args.search.load(&gpu, &args.model)?;
-    let (scores, _) = evaluate_with(&mut generator, &model, &pairs, &args.search.options())?;
+    let resampling = Resampling { resamples: args.bootstrap, seed: SEED };
+    let evaluation = evaluate_in_full(&mut generator, &model, &pairs, &args.search.options(), resampling)?;
+    let scores = evaluation.scores;
     output::print(&format!("sources              {}", scores.count))?;
-    output::print(&format!("exact match          {:.2} %", scores.exact_match))?;
-    output::print(&format!("token error rate     {:.2} %", scores.per))?;
-    output::print(&format!("word error rate      {:.2} %", scores.wer))?;
-    output::print(&format!("BLEU                 {:.2}", scores.bleu))?;
-    output::print(&format!("chrF2                {:.2}", scores.chrf))?;
+    let intervals = evaluation.intervals.as_ref();
+    let rows: [(&str, f64, &str, Option<Interval>); 7] = [
+        ("exact match", scores.exact_match, " %", intervals.map(|found| found.exact_match)),
+        ("token error rate", scores.per, " %", intervals.map(|found| found.per)),
+        ("word error rate", scores.wer, " %", intervals.map(|found| found.wer)),
+        ("BLEU", scores.bleu, "", intervals.map(|found| found.bleu)),
+        ("chrF2", scores.chrf, "", intervals.map(|found| found.chrf)),
+        ("perplexity", evaluation.perplexity, "", intervals.map(|found| found.perplexity)),
+        ("bits per token", evaluation.bits_per_token, "", intervals.map(|found| found.bits_per_token)),
+    ];
+    for (name, score, unit, interval) in rows {
+        let range = interval.map_or_else(String::new, |found| format!("95 %: {:.2} to {:.2}", found.low, found.high));
+        output::print(format!("{name:<20} {:<12}{range}", format!("{score:.2}{unit}")).trim_end())?;
+    }
+    output::print(&format!("BLEU signature       {}", evaluation.bleu_signature))?;
+    output::print(&format!("chrF2 signature      {}", evaluation.chrf_signature))?;
     if let Some(path) = &args.json {
-        let text = serde_json::to_vec_pretty(&scores).map_err(|error| Error::data("scores", error.to_string()))?;
+        let text = serde_json::to_vec_pretty(&evaluation).map_err(|error| Error::data("scores", error.to_string()))?;
         files::write_atomically(path, &text)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -15,6 +15,7 @@ mod log;
 mod output;
 mod progress;
 mod report;
+mod score;
 mod search;
 mod shaders;
 mod table;
@@ -74,6 +75,8 @@ enum Command {
     Generate(Box<generate::Args>),
     /// Score a trained model on a file.
     Evaluate(evaluate::Args),
+    /// Print how likely a trained model finds given targets: a log-probability for each pair.
+    Score(score::Args),
     /// Write a page about a run: settings, curves, examples with their alignments, errors.
     Report(report::Args),
     /// List the adapters of this machine with their limits and features.
@@ -94,6 +97,7 @@ impl Command {
             Self::Train(args) => train::run(*args, global),
             Self::Generate(args) => generate::run(*args, global),
             Self::Evaluate(args) => evaluate::run(args, global),
+            Self::Score(args) => score::run(&args, global),
             Self::Report(args) => report::run(&args, global),
             Self::Devices => devices::run(),
             Self::Validate(args) => validate::run(args, global),

@@ -1,19 +1,83 @@
 //! Scores of a model on data.
 
-use std::collections::HashSet;
+use std::{
+    collections::{HashMap, HashSet},
+    ops::AddAssign,
+};
 
-use super::{Generator, SearchOptions, replace_unknown};
+use serde::Serialize;
+
+use super::{Generator, Likelihood, Scorer, SearchOptions, replace_unknown};
 use crate::{
     Result,
     model::Model,
-    text::{Pair, Scores, metrics, score},
+    text::{Interval, Pair, Scores, bootstrap, encode_pairs, metrics},
 };
+
+/// How the intervals of an [`Evaluation`] are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resampling {
+    /// How many corpora are drawn; 0 for no intervals.
+    pub resamples: usize,
+    /// Decides which sources they hold.
+    pub seed: u64,
+}
+
+/// Everything that [`evaluate_in_full`] finds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Evaluation {
+    /// Scores of the generated texts.
+    #[serde(flatten)]
+    pub scores: Scores,
+    /// Of the references, every one of them, under the model alone even where an ensemble wrote the texts: the exponential
+    /// of the mean loss per token, each `<eos>` included.
+    pub perplexity: f64,
+    /// The same loss in bits.
+    pub bits_per_token: f64,
+    /// 95 % intervals over the sources, where they were asked for.
+    pub intervals: Option<Intervals>,
+    /// How BLEU was computed, in the form of sacreBLEU's signatures (Post, "A call for clarity in reporting BLEU scores",
+    /// 2018).
+    pub bleu_signature: String,
+    /// How chrF was computed.
+    pub chrf_signature: String,
+    /// The generated text of each distinct source.
+    #[serde(skip)]
+    pub texts: Vec<Pair>,
+}
+
+/// 95 % intervals of the scores by their names.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "named as the scores are")]
+pub struct Intervals {
+    pub exact_match: Interval,
+    pub per: Interval,
+    pub wer: Interval,
+    pub bleu: Interval,
+    pub chrf: Interval,
+    pub perplexity: Interval,
+    pub bits_per_token: Interval,
+}
+
+/// What a source adds to all scores.
+#[derive(Clone, Copy, Default)]
+struct Item {
+    statistics: metrics::Statistics,
+    likelihood: Likelihood,
+}
+
+impl AddAssign for Item {
+    fn add_assign(&mut self, other: Self) {
+        self.statistics += other.statistics;
+        self.likelihood += other.likelihood;
+    }
+}
 
 /// Generates for every distinct source of `pairs` and scores once per source. Returns the scores and the generated texts; under
 /// [`SearchOptions::attended`] with unknown tokens replaced.
 ///
 /// # Errors
-/// As [`Generator::generate`] and [`score`].
+/// As [`Generator::generate`] and [`crate::text::score`].
 pub fn evaluate(model: &Model, pairs: &[Pair], options: &SearchOptions) -> Result<(Scores, Vec<Pair>)> {
     evaluate_with(&mut Generator::new(model), model, pairs, options)
 }
@@ -28,6 +92,60 @@ pub fn evaluate_with(
     pairs: &[Pair],
     options: &SearchOptions,
 ) -> Result<(Scores, Vec<Pair>)> {
+    let (statistics, texts) = statistics(generator, model, pairs, options)?;
+    let mut sum = metrics::Statistics::default();
+    statistics.into_iter().for_each(|statistics| sum += statistics);
+    Ok((sum.scores(), texts))
+}
+
+/// As [`evaluate`], with how likely the references are and how far every score may be off by chance.
+///
+/// # Errors
+/// As [`evaluate`] and [`Scorer::score`].
+pub fn evaluate_in_full(
+    generator: &mut Generator,
+    model: &Model,
+    pairs: &[Pair],
+    options: &SearchOptions,
+    resampling: Resampling,
+) -> Result<Evaluation> {
+    let (statistics, texts) = statistics(generator, model, pairs, options)?;
+    // Sources are short enough already, and a reference may be as long as it likes.
+    let examples = encode_pairs("evaluate", pairs, &model.source, &model.target, usize::MAX)?;
+    let likelihoods = Scorer::new(model).score(&examples)?;
+    let mut items: Vec<Item> =
+        statistics.into_iter().map(|statistics| Item { statistics, ..Item::default() }).collect();
+    let places: HashMap<&str, usize> = texts.iter().map(|text| text.source.as_str()).zip(0..).collect();
+    for (pair, likelihood) in pairs.iter().zip(likelihoods) {
+        if let Some(item) = places.get(pair.source.as_str()).and_then(|place| items.get_mut(*place)) {
+            item.likelihood += likelihood;
+        }
+    }
+    let mut sum = Item::default();
+    items.iter().for_each(|item| sum += *item);
+    let Resampling { resamples, seed } = resampling;
+    let intervals = (resamples > 0).then(|| intervals(&items, resamples, seed));
+    let resampled = if resamples > 0 { format!("bs:{resamples}|seed:{seed}|") } else { String::new() };
+    let start = format!("nrefs:{}|{resampled}case:mixed", references(pairs, texts.len()));
+    let version = concat!("version:softalign ", env!("CARGO_PKG_VERSION"));
+    Ok(Evaluation {
+        scores: sum.statistics.scores(),
+        perplexity: sum.likelihood.perplexity(),
+        bits_per_token: sum.likelihood.bits_per_token(),
+        intervals,
+        bleu_signature: format!("{start}|eff:no|tok:{}|smooth:exp|{version}", model.target.scored_unit()),
+        chrf_signature: format!("{start}|eff:yes|nc:6|nw:0|space:no|{version}"),
+        texts,
+    })
+}
+
+/// The best text of each distinct source, and what it adds to the scores.
+fn statistics(
+    generator: &mut Generator,
+    model: &Model,
+    pairs: &[Pair],
+    options: &SearchOptions,
+) -> Result<(Vec<metrics::Statistics>, Vec<Pair>)> {
     let mut seen = HashSet::new();
     let sources: Vec<&str> =
         pairs.iter().map(|pair| pair.source.as_str()).filter(|source| seen.insert(*source)).collect();
@@ -48,5 +166,22 @@ pub fn evaluate_with(
         items.push(((*source).to_owned(), units));
     }
     let references = metrics::references(pairs, |target| model.target.units_of(target))?;
-    Ok((score(&items, &references)?, texts))
+    Ok((metrics::statistics(&items, &references)?, texts))
+}
+
+fn intervals(items: &[Item], resamples: usize, seed: u64) -> Intervals {
+    let found = bootstrap(items, resamples, seed, |Item { statistics, likelihood }| {
+        let Scores { exact_match, per, wer, bleu, chrf, .. } = statistics.scores();
+        [exact_match, per, wer, bleu, chrf, likelihood.perplexity(), likelihood.bits_per_token()]
+    });
+    let [exact_match, per, wer, bleu, chrf, perplexity, bits_per_token] = found;
+    Intervals { exact_match, per, wer, bleu, chrf, perplexity, bits_per_token }
+}
+
+/// How many references each of `sources` sources has, for a signature.
+fn references(pairs: &[Pair], sources: usize) -> String {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    pairs.iter().for_each(|pair| *counts.entry(&pair.source).or_default() += 1);
+    let each = pairs.len() / sources.max(1);
+    if counts.values().all(|count| *count == each) { each.to_string() } else { "var".into() }
 }

@@ -9,12 +9,14 @@ mod generator;
 mod member;
 mod options;
 mod picture;
+mod scorer;
 mod unknown;
 
 pub use crate::kernels::beam_search::Sampling;
-pub use evaluate::{evaluate, evaluate_with};
+pub use evaluate::{Evaluation, Intervals, Resampling, evaluate, evaluate_in_full, evaluate_with};
 pub(crate) use fonts::Face;
 pub use generator::{Generator, Hypothesis};
 pub use options::SearchOptions;
 pub use picture::draw_alignment;
+pub use scorer::{Likelihood, Scorer};
 pub use unknown::replace_unknown;

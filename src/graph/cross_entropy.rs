@@ -22,6 +22,18 @@ impl Graph {
     /// # Errors
     /// [`Error::Shape`].
     pub fn cross_entropy(&mut self, logits: Value, targets: Value, smoothing: f32) -> Result<Value> {
+        Ok(self.losses(logits, targets, smoothing)?[0])
+    }
+
+    /// -log p of each target token under `logits` `[.., V]`, `[N]`; 0 for padding. It has no gradient.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn token_losses(&mut self, logits: Value, targets: Value) -> Result<Value> {
+        Ok(self.losses(logits, targets, 0.0)?[2])
+    }
+
+    fn losses(&mut self, logits: Value, targets: Value, smoothing: f32) -> Result<Vec<Value>> {
         self.elements("cross_entropy", "logits", logits)?;
         let (rows, classes) = (self.shape(logits).rows(), self.shape(logits).last());
         if self.shape(targets).elements() != rows || self.values[targets.0].dtype != Dtype::U32 {
@@ -33,7 +45,7 @@ impl Graph {
             });
         }
         let operation = Forward(CrossEntropy { rows, classes, smoothing });
-        Ok(self.push(operation, &[logits, targets], [[1].into(), [rows].into(), [rows].into()])[0])
+        Ok(self.push(operation, &[logits, targets], [[1].into(), [rows].into(), [rows].into()]))
     }
 }
 
@@ -55,6 +67,14 @@ impl Operation for Forward {
         outputs: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
+        if upstream[2].is_some() {
+            return Err(Error::Shape {
+                operation: "cross_entropy",
+                argument: "token_losses",
+                wanted: "nothing that is differentiated".into(),
+                got: "a gradient".into(),
+            });
+        }
         let shape = graph.shape(inputs[0]).clone();
         let gradient = upstream[0]
             .map(|d_loss| graph.push_one(Backward(self.0), &[inputs[0], inputs[1], outputs[1], d_loss], shape));

@@ -323,6 +323,25 @@ impl Seq2Seq {
         })
     }
 
+    /// Teacher forcing without dropout, for -log p of each target token, `[B * T]`; 0 for padding.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn scoring_graph(&self, [batch, source_steps, target_steps]: [usize; 3]) -> Result<(Graph, Value)> {
+        let (mut graph, mut layers) = (Graph::new(), self.layers(Noise::default()));
+        let by_token = Tokens::pays(self.config.source_vocabulary, source_steps);
+        let encoded = layers.encode(&mut graph, [batch, source_steps], by_token)?;
+        let target_in = graph.input("target_in", [batch, target_steps], Dtype::U32);
+        let target_out = graph.input("target_out", [batch, target_steps], Dtype::U32);
+        let table = layers.get(&mut graph, "decoder.embedding.weight");
+        let words = graph.embedding(table, target_in)?;
+        let by_token = Tokens::pays(self.config.target_vocabulary, target_steps).then_some([table, target_in]);
+        let outputs = layers.decode(&mut graph, &encoded, words, by_token)?;
+        let logits = layers.logits(&mut graph, outputs.features)?;
+        let losses = graph.token_losses(logits, target_out)?;
+        Ok((graph, losses))
+    }
+
     /// Teacher forcing of one target of `target_steps` tokens, for its alignment weights `[1, T, S]`.
     ///
     /// # Errors

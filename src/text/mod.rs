@@ -5,11 +5,14 @@
 //! - [`corpus`]: sentence pairs from tab-separated files, and their encoding;
 //! - [`alignment`]: which target tokens stand for which source tokens, from files;
 //! - [`batch`]: length buckets, so that a few static shapes hold a whole corpus;
-//! - [`metrics`]: error rates, exact match and BLEU against several references;
+//! - [`metrics`]: error rates, exact match, BLEU and chrF against several references, and [`bootstrap`]: how sure they are;
 //! - [`tasks`]: data sets that this crate generates from a seed ([`numbers`], [`dates`]).
 
 pub mod alignment;
 pub mod batch;
+mod bleu;
+mod bootstrap;
+mod chrf;
 pub mod corpus;
 pub mod dates;
 mod edits;
@@ -24,6 +27,7 @@ pub mod vocabulary;
 
 pub use alignment::{Alignment, read_alignment};
 pub use batch::{Batch, BatchPlan, Buckets};
+pub use bootstrap::{Interval, bootstrap};
 pub use corpus::{Example, Pair, encode_pairs, read_tsv, spread};
 pub use edits::{Edit, edits, nearest};
 pub use metrics::{Scores, score};

@@ -123,6 +123,12 @@ impl Tokenizer {
         if self.cuts_words() { Ok(words(text)) } else { self.tokens(text) }
     }
 
+    /// What metrics compare, as a signature names it: `none` is what the text has between its spaces.
+    pub fn scored_unit(&self) -> &'static str {
+        let by_character = matches!(self.inner.get_pre_tokenizer(), Some(PreTokenizerWrapper::Split(_)));
+        if by_character && !self.cuts_words() { "chars" } else { "none" }
+    }
+
     /// Whether tokens are parts of words, so that nobody but this vocabulary has the same.
     fn cuts_words(&self) -> bool {
         !matches!(self.inner.get_model(), ModelWrapper::WordLevel(_))
