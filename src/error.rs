@@ -89,13 +89,27 @@ pub enum Error {
     },
     /// A training step produced an infinity or a NaN.
     #[error(
-        "step {step}: the {what} is not finite; the update was skipped. Lower the learning rate, or look at the data of this step."
+        "step {step}: the {what} is not finite; the update was skipped. Lower the learning rate, or look at the data of this step; `--check-finite` names the kernel and the tensor."
     )]
     NonFinite {
         /// The step.
         step: u64,
         /// Loss or gradient norm.
         what: &'static str,
+    },
+    /// Where a value became infinite or NaN, which was looked for.
+    #[error("{program} at step {step}: {kernel} wrote {found}; {cause}.")]
+    BecameNonFinite {
+        /// The Program, and the dispatch in it.
+        program: String,
+        /// The step.
+        step: u64,
+        /// The kernel and its specialisation.
+        kernel: String,
+        /// The value, the tensor by its name in the shader, and the place in it.
+        found: String,
+        /// Which of the tensors that it had read held such values already.
+        cause: String,
     },
 }
 

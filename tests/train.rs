@@ -9,6 +9,7 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use softalign::{
     Error, Gpu, GpuOptions,
+    generate::{Generator, SearchOptions},
     gpu::{Counters, TileTable},
     kernels::{Tunable as _, additive_attention},
     model::{Model, Readout},
@@ -345,6 +346,33 @@ fn a_step_that_is_not_finite_changes_nothing_and_is_reported() {
     trainer.step(&batch, 5, 1, 1e-3).unwrap();
     assert!(all(&trainer) != before);
     assert_eq!(gpu.read::<u32>(&trainer.state.report).unwrap()[2..4], [3, 4]);
+}
+
+#[test]
+fn a_search_for_the_first_value_that_is_not_finite_names_kernel_tensor_and_place() {
+    let gpu = Gpu::open(&GpuOptions { check_finite: true, ..GpuOptions::default() }).unwrap();
+    let setting = Setting::new();
+    let tiny = tiny(&gpu, &setting, 16);
+    let (mut trainer, batch) = (tiny.trainer(), tiny.batch());
+    // Nothing is found where nothing is wrong, masked steps and slots that were used before included.
+    for step in 1..=2 {
+        trainer.step(&batch, step, 1, 1e-3).unwrap();
+    }
+    let source = tiny.model.encode("123").unwrap();
+    Generator::new(&tiny.model).generate(&[source], &SearchOptions::beam(3)).unwrap();
+    let bias = tiny.model.parameters.tensor("output.bias").unwrap();
+    let mut values: Vec<f32> = gpu.read(&bias).unwrap();
+    values[4] = f32::NAN;
+    gpu.write(&bias, &values).unwrap();
+    let error = trainer.step(&batch, 3, 1, 1e-3).unwrap_err();
+    match &error {
+        Error::BecameNonFinite { step: 3, kernel, found, cause, .. } => {
+            assert!(kernel.starts_with("matmul/"), "{kernel}");
+            assert!(found.starts_with("NaN to `c`") && found.ends_with("4]"), "{found}");
+            assert_eq!(cause, "there were such values in `bias`");
+        }
+        other => panic!("{other}"),
+    }
 }
 
 #[test]

@@ -56,6 +56,9 @@ pub struct Global {
     /// Submit and wait for one kernel at a time, so that a fault names its kernel (much slower).
     #[arg(long, global = true)]
     pub trace: bool,
+    /// As --trace, and stop at the first kernel that makes a value infinite or NaN: it says which, and where.
+    #[arg(long, global = true)]
+    pub check_finite: bool,
     /// Ignore what `softalign tune` found on this adapter.
     #[arg(long, global = true)]
     pub untuned: bool,
@@ -135,6 +138,7 @@ pub fn open(global: &Global) -> Result<Gpu> {
         adapter: global.adapter.clone(),
         checked: global.checked,
         trace: global.trace,
+        check_finite: global.check_finite,
         ..GpuOptions::default()
     })?;
     if !global.quiet {

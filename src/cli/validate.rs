@@ -205,6 +205,7 @@ mod tests {
             adapter: Some("My GPU".to_owned()),
             checked: true,
             trace: false,
+            check_finite: false,
             untuned: true,
             quiet: true,
             verbose: 0,

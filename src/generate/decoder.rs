@@ -94,7 +94,10 @@ impl Memory {
             state: BeamState::new(gpu, &search)?,
             lengths: gpu.zeros("lengths", [sentences], Dtype::U32)?,
             logits: tensor("logits", &[count, rows, classes])?,
-            candidates: tensor("candidates", &[if search.apart() { 0 } else { search.scratch() }])?,
+            candidates: {
+                let elements = if search.apart() { 0 } else { search.scratch() };
+                gpu.zeros("candidates", [elements], Dtype::U32)?
+            },
             adjust: if adjusts { Some((adjust, Adjusted::new(gpu, &search)?)) } else { None },
             attend: match options.attends() {
                 true => Some(Attention {

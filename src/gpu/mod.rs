@@ -2,6 +2,7 @@
 
 pub mod adapter;
 mod fault;
+mod finite;
 mod pipelines;
 mod recorder;
 mod ring;
@@ -38,6 +39,8 @@ pub struct GpuOptions {
     pub portable: bool,
     /// One submit per dispatch, waited for, so that a fault names its kernel.
     pub trace: bool,
+    /// As `trace`, and the first value that a kernel makes infinite or NaN is an error.
+    pub check_finite: bool,
 }
 
 /// How often things were made and submitted. Replaying a Program makes nothing.
@@ -78,6 +81,7 @@ struct Inner {
     tiles: Tiles,
     checked: bool,
     trace: bool,
+    check_finite: bool,
     pipelines: pipelines::Pipelines,
     faults: Arc<fault::Faults>,
     counters: Mutex<Counters>,
@@ -132,6 +136,7 @@ impl Gpu {
                 tiles: Tiles::for_adapter(class, subgroup, device.features().contains(wgpu::Features::SHADER_INT64)),
                 checked: options.checked || switched_on("SOFTALIGN_CHECKED"),
                 trace: options.trace,
+                check_finite: options.check_finite,
                 pipelines: pipelines::Pipelines::default(),
                 faults,
                 counters: Mutex::default(),

@@ -18,6 +18,8 @@ pub struct Pipeline {
     pub label: String,
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
+    /// What stands at each binding, and its name in the shader.
+    pub(super) bindings: Vec<(Binding, String)>,
     pub(super) warm: AtomicBool,
 }
 
@@ -61,6 +63,7 @@ impl Gpu {
         let expanded = kernel.expand(specialisation)?;
         let (module, _) = expanded.parse()?;
         self.check_workgroup(&expanded.label, &module)?;
+        let bindings = kernel.bindings.iter().zip(0..).map(|(kind, at)| (*kind, name(&module, at))).collect();
         let label = expanded.label;
         let scopes = self.error_scopes();
         let device = self.device();
@@ -87,7 +90,7 @@ impl Gpu {
         });
         scopes.finish(&label)?;
         self.count(|counters| counters.pipelines += 1);
-        Ok(Pipeline { label, pipeline, layout, warm: AtomicBool::new(false) })
+        Ok(Pipeline { label, pipeline, layout, bindings, warm: AtomicBool::new(false) })
     }
 
     /// wgpu does not check workgroup memory, so the engine does; the workgroup's size gets a message with a way out.
@@ -120,6 +123,13 @@ impl Gpu {
         }
         Ok(())
     }
+}
+
+/// The name of the variable at a binding; a specialisation may do without it.
+fn name(module: &wgpu::naga::Module, binding: u32) -> String {
+    let mut variables = module.global_variables.iter().map(|(_, variable)| variable);
+    let found = variables.find(|variable| variable.binding.is_some_and(|place| place.binding == binding));
+    found.and_then(|variable| variable.name.clone()).unwrap_or_default()
 }
 
 fn entry(index: usize, binding: Binding) -> wgpu::BindGroupLayoutEntry {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
-use super::{AdapterClass, Gpu, Pipeline, Shader, Specialisation, Tensor};
+use super::{AdapterClass, Gpu, Pipeline, Shader, Specialisation, Tensor, finite::Watch};
 use crate::{Error, Result};
 
 /// Parameters lie at multiples of this in their uniform buffer: the largest alignment that an adapter may ask for.
@@ -123,8 +123,11 @@ impl Recorder {
         for (index, pending) in pending.into_iter().enumerate() {
             let resources: Vec<_> = pending.tensors.iter().map(Tensor::binding).collect();
             let bind_group = bind_group(&gpu, &pending, parameters(&uniform, index), resources)?;
-            let Pending { pipeline, workgroups, cost, .. } = pending;
-            dispatches.push(Dispatch { pipeline, bind_group, workgroups, cost });
+            let Pending { pipeline, mut tensors, workgroups, cost } = pending;
+            if !gpu.inner.check_finite {
+                tensors.clear();
+            }
+            dispatches.push(Dispatch { pipeline, bind_group, tensors, workgroups, cost });
         }
         warm_up(&gpu, &dispatches)?;
         let splits = splits(gpu.class(), &dispatches);
@@ -190,6 +193,8 @@ fn warm_up(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<()> {
 struct Dispatch {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
+    /// What is bound behind the parameters, where it is to be looked at.
+    tensors: Vec<Tensor>,
     workgroups: [u32; 3],
     cost: Cost,
 }
@@ -314,7 +319,7 @@ impl Recording {
             || gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&self.label) });
         let mut current = encoder();
         before(&mut current)?;
-        if gpu.inner.trace {
+        if gpu.inner.trace || gpu.inner.check_finite {
             return self.submit_traced(step, current);
         }
         gpu.note_submission(&self.label, step);
@@ -340,6 +345,7 @@ impl Recording {
         for (index, dispatch) in self.dispatches.iter().enumerate() {
             let label = format!("{}, dispatch {index}, {}", self.label, dispatch.pipeline.label);
             gpu.note_submission(&label, step);
+            let watch = Watch::before(gpu, &dispatch.pipeline, &dispatch.tensors)?;
             let start = Instant::now();
             let mut encoder =
                 gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&label) });
@@ -347,6 +353,11 @@ impl Recording {
             submission = gpu.queue().submit([encoder.finish()]);
             gpu.wait(Some(submission.clone()))?;
             tracing::debug!("{label}: {:.3} ms", start.elapsed().as_secs_f64() * 1e3);
+            if let Some([found, cause]) = watch.after(gpu)? {
+                let program = format!("{}, dispatch {index}", self.label);
+                let kernel = dispatch.pipeline.label.clone();
+                return Err(Error::BecameNonFinite { program, step, kernel, found, cause });
+            }
         }
         gpu.count(|counters| {
             counters.submits += self.dispatches.len() as u64 + 1;
