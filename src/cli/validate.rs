@@ -7,7 +7,7 @@ use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use softalign::gpu::adapter;
 use softalign::validate::{self, Check, Direction, Row};
-use softalign::{Error, Gpu, Result};
+use softalign::{Error, Gpu, Result, files};
 
 use super::{Global, golden, open, output, progress::Bar, table};
 
@@ -176,7 +176,7 @@ fn write_json(path: &Path, gpu: &Gpu, rows: &[Row]) -> Result<()> {
     let report = Report { adapter: &adapter::describe(gpu.info()), driver: &driver(gpu), rows };
     let text = serde_json::to_string_pretty(&report)
         .map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
-    std::fs::write(path, text + "\n").map_err(Error::io(path))
+    files::write_atomically(path, (text + "\n").as_bytes())
 }
 
 #[cfg(test)]
