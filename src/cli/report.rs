@@ -1,6 +1,7 @@
 //! `softalign report`: a page about a run, once or for as long as it goes on.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
@@ -47,35 +48,36 @@ pub struct Args {
 /// Runs `report`.
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     let out = args.out.clone().unwrap_or_else(|| args.folder.join("report.html"));
-    // Found out before an adapter is opened: a folder that is none.
+    // Found out before an adapter is opened: a folder that is none, and data that cannot be read.
     let report = Report::of_folder(&args.folder)?;
+    let data = data(args)?;
     if args.watch {
-        return watch(args, global, &out);
+        return watch(args, global, data.as_ref(), &out);
     }
-    let examined = match args.folder.join(WEIGHTS).exists() {
-        true => examine(&open(global)?, args, usize::MAX)?,
-        false => None,
+    let examined = match &data {
+        Some(data) if args.folder.join(WEIGHTS).exists() => Some(data.examine(&open(global)?, args)?),
+        _ => None,
     };
     report.with(examined).write(&out)?;
     output::print(&out.display().to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn watch(args: &Args, global: &Global, out: &Path) -> Result<ExitCode> {
+fn watch(args: &Args, global: &Global, data: Option<&Data>, out: &Path) -> Result<ExitCode> {
     let stop = interrupt::flag();
     let mut gpu = None;
     let (mut seen, mut model, mut examined) = (None, None, None);
     loop {
         // Before they are read: what comes meanwhile is for the next time.
         let now = [WEIGHTS, "metrics.jsonl", "run.json"].map(|name| state(&args.folder.join(name)));
-        if now[0].is_some() && model != now[0] {
+        if let Some(data) = data.filter(|_| now[0].is_some() && model != now[0]) {
             let device = match &gpu {
                 Some(gpu) => gpu,
                 None => gpu.insert(open(global)?),
             };
-            match examine(device, args, WATCHED) {
-                Ok(found) => (examined, model) = (found, now[0]),
-                // Perhaps another run is just taking the folder over.
+            match data.examine(device, args) {
+                Ok(found) => (examined, model) = (Some(found), now[0]),
+                // Perhaps its files are just being replaced.
                 Err(error) => tracing::warn!("{error}"),
             }
         }
@@ -108,34 +110,44 @@ fn state(path: &Path) -> Option<(SystemTime, u64)> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-/// What the folder's model does on at most `most` sources; nothing where there are no pairs to ask about.
-fn examine(gpu: &Gpu, args: &Args, most: usize) -> Result<Option<Examined>> {
-    let (name, pairs) = match pairs(args) {
-        Ok(found) => found,
-        Err(error) if args.file.is_none() => {
-            tracing::warn!(
-                "{error}\nThe page has no examples and no errors; a FILE of pairs after the folder gives them."
-            );
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    let model = Model::load(gpu, &args.folder)?;
-    let of = distinct(&pairs);
-    let search = SearchOptions::beam(args.beam.into());
-    Examined::new(&model, name, &spread(pairs, most), of, &search).map(Some)
+/// What the model is to answer.
+struct Data {
+    name: String,
+    pairs: Vec<Pair>,
+    /// Distinct sources there are; `pairs` may have fewer.
+    sources: usize,
 }
 
-fn pairs(args: &Args) -> Result<(String, Vec<Pair>)> {
-    if let Some(file) = &args.file {
-        return Ok((file.display().to_string(), read_tsv(file)?));
+impl Data {
+    fn examine(&self, gpu: &Gpu, args: &Args) -> Result<Examined> {
+        let model = Model::load(gpu, &args.folder)?;
+        let search = SearchOptions::beam(args.beam.into());
+        Examined::new(&model, self.name.clone(), &self.pairs, self.sources, &search)
     }
-    let path = args.folder.join("run.json");
+}
+
+/// The pairs that were named, or those that the run checks with; nothing where these are gone.
+fn data(args: &Args) -> Result<Option<Data>> {
+    let (name, pairs) = match &args.file {
+        Some(file) => (file.display().to_string(), read_tsv(file)?),
+        None => match pairs_of_run(&args.folder) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(
+                    "{error}\nThe page has no examples and no errors; a FILE of pairs after the folder gives them."
+                );
+                return Ok(None);
+            }
+        },
+    };
+    let sources = pairs.iter().map(|pair| &pair.source).collect::<HashSet<_>>().len();
+    let pairs = if args.watch { spread(pairs, WATCHED) } else { pairs };
+    Ok(Some(Data { name, pairs, sources }))
+}
+
+fn pairs_of_run(folder: &Path) -> Result<(String, Vec<Pair>)> {
+    let path = folder.join("run.json");
     let options: TrainOptions = serde_json::from_slice(&files::read(&path)?)
         .map_err(|error| Error::data(path.display().to_string(), format!("cannot be read: {error}")))?;
     Ok((options.valid_name(), options.pairs()?.1))
-}
-
-fn distinct(pairs: &[Pair]) -> usize {
-    pairs.iter().map(|pair| &pair.source).collect::<std::collections::HashSet<_>>().len()
 }

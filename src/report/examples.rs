@@ -95,6 +95,10 @@ pub(super) fn choose<'a>(
     for ((answer, source), hypotheses) in chosen.iter().zip(&sources).zip(found) {
         let Some(best) = hypotheses.into_iter().next() else { continue };
         let weights = generator.alignment(source, &best.tokens)?;
+        if weights.iter().any(|weight| !weight.is_finite()) {
+            // A model that is lost has nothing to show.
+            continue;
+        }
         let shown =
             |tokenizer: &Tokenizer, tokens: &[u32]| tokens.iter().map(|token| tokenizer.token(*token)).collect();
         let target = [best.tokens.as_slice(), &[EOS]].concat();
