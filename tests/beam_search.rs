@@ -4,7 +4,7 @@ mod common;
 
 use softalign::{
     Error, Gpu, Tensor,
-    gpu::Recorder,
+    gpu::{AdapterClass, Recorder},
     kernels::{
         beam_search::{BeamSearch, BeamState, Feed, Rule, Sampling},
         matmul::Matrix,
@@ -205,6 +205,21 @@ fn few_classes_and_the_widest_beam() {
     assert!(parents.iter().enumerate().all(|(row, parent)| row as u32 == *parent), "{parents:?}");
     for ended in gpu.read::<f32>(&state.ended_scores).unwrap().chunks(16) {
         assert!((ended[0] + 3f32.ln()).abs() < 1e-6 && ended[1..].iter().all(|score| *score == -1e30), "{ended:?}");
+    }
+}
+
+/// Drivers on the CPU cut loops short without a word.
+#[test]
+fn vocabularies_that_a_cpu_driver_would_cut_short_are_refused() {
+    let gpu = common::gpu();
+    let sampling = Rule::Sample(Sampling { temperature: 1.0, top_k: 5, top_p: 0.5 });
+    let plain = BeamSearch { beam: 16, classes: 200_000, capacity: 1, ..BeamSearch::default() };
+    for shape in [plain, BeamSearch { rule: sampling, ..plain }] {
+        let search = Search::new(gpu, shape);
+        let (logits, scratch) =
+            (common::poisoned(gpu, shape.rows() * shape.classes), common::poisoned(gpu, shape.scratch()));
+        let result = search.record(&mut Recorder::new(gpu, "test"), &logits, &scratch);
+        assert_eq!(gpu.class() == AdapterClass::Cpu, matches!(result, Err(Error::Limit { .. })), "{result:?}");
     }
 }
 

@@ -538,6 +538,8 @@ fn generation_follows_its_options() {
 
     let output = work.command(&["evaluate", "model", "valid.tsv", "--beam", "2", "--ensemble", "model"]).output();
     assert!(texts(&output.unwrap()).0.contains("exact match"));
+    let output = work.command(&["evaluate", "model", "valid.tsv", "--replace-unk", "--max-length", "5"]).output();
+    assert!(texts(&output.unwrap()).0.contains("exact match"));
 
     for (code, arguments, parts) in [
         (2, &["12", "--sample", "--beam", "2"][..], ["--sample", "cannot be used with", "--beam"]),

@@ -1,7 +1,7 @@
 // The log-probabilities that a search chooses from: the logarithm of the mean of what the members of an ensemble give each
 // token, and FLOOR for what a row may not go on with. That is everything but the token of its prefix while it has one; behind
 // it the end before the text is long enough, and what would repeat an n-gram of the text. Rows that are absent or have
-// finished are left alone. One workgroup a row.
+// finished are left alone. An `ngram` of 0 forbids none. One workgroup a row.
 #import linear
 #import reduce
 #import logits
@@ -20,7 +20,10 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> texts: array<u32>;            // [rows, capacity], scratch
 @group(0) @binding(5) var<storage, read_write> adjusted: array<f32>;         // [rows, C]
 
-var<workgroup> normalisers: array<Normaliser, 16>;
+fn adjusted4(i: u32, classes: u32, at: vec4u) -> vec4f {
+    let j = vec4u(i) + min(at, vec4u(classes - 1u));
+    return vec4f(adjusted[j.x], adjusted[j.y], adjusted[j.z], adjusted[j.w]);
+}
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -36,33 +39,29 @@ fn main(
     let classes = select(params.classes, 0u, idle);
     let all = params.rows * params.classes;
     let start = row * params.classes;
-    for (var member = 0u; member < params.members; member++) {
-        let by = normaliser(member * all + start, classes, lane);
-        if (lane == 0u) { normalisers[member] = by; }
-    }
-    workgroupBarrier();
-    let share = log(f32(params.members));
     let forced = prefixes[row / params.beam * params.capacity + min(step, params.capacity - 1u)];
-    for (var c = 4u * lane; c < classes; c += 4u * LANES) {
-        var x = log_probability4(bounded(start, c), normalisers[0]);
-        if (params.members > 1u) {
-            for (var member = 1u; member < params.members; member++) {
-                x = max(x, log_probability4(bounded(member * all + start, c), normalisers[member]));
+    // Each invocation reads of the sum so far what it has written itself.
+    for (var member = 0u; member < params.members; member++) {
+        let last = member + 1u == params.members;
+        let by = normaliser(member * all + start, classes, lane);
+        for (var c = 4u * lane; c < classes; c += 4u * LANES) {
+            let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
+            var x = log_probability4(bounded(member * all + start, c), by);
+            if (member > 0u) {
+                let sum = adjusted4(start, classes, at);
+                let larger = max(sum, x);
+                x = larger + log(exp(sum - larger) + exp(x - larger));
             }
-            var sum = vec4f();
-            for (var member = 0u; member < params.members; member++) {
-                sum += exp(log_probability4(bounded(member * all + start, c), normalisers[member]) - x);
+            if (last) {
+                let too_early = (at == vec4u(END)) & vec4<bool>(step < params.shortest);
+                let blocked = select(too_early, at != vec4u(forced), forced != NONE);
+                x = select(x - log(f32(params.members)), vec4f(FLOOR), blocked);
             }
-            x += log(sum) - share;
+            if (at.x < classes) { adjusted[start + at.x] = x.x; }
+            if (at.y < classes) { adjusted[start + at.y] = x.y; }
+            if (at.z < classes) { adjusted[start + at.z] = x.z; }
+            if (at.w < classes) { adjusted[start + at.w] = x.w; }
         }
-        let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
-        let too_early = (at == vec4u(END)) & vec4<bool>(step < params.shortest);
-        let blocked = select(too_early, at != vec4u(forced), forced != NONE);
-        x = select(x, vec4f(FLOOR), blocked);
-        if (at.x < classes) { adjusted[start + at.x] = x.x; }
-        if (at.y < classes) { adjusted[start + at.y] = x.y; }
-        if (at.z < classes) { adjusted[start + at.z] = x.z; }
-        if (at.w < classes) { adjusted[start + at.w] = x.w; }
     }
     let length = select(step, 0u, idle || params.ngram == 0u || forced != NONE);
     let text = row * params.capacity;
@@ -78,8 +77,8 @@ fn main(
     // The n - 1 tokens before the one to come, wherever the text has them already.
     for (var i = lane; i + params.ngram <= length; i += LANES) {
         var same = params.ngram > 0u;
-        for (var j = 0u; j + 1u < params.ngram; j++) {
-            same = same && texts[text + i + j] == texts[text + length + 1u - params.ngram + j];
+        for (var j = 0u; same && j + 1u < params.ngram; j++) {
+            same = texts[text + i + j] == texts[text + length + 1u - params.ngram + j];
         }
         if (same) { adjusted[start + texts[text + i + params.ngram - 1u]] = FLOOR; }
     }

@@ -34,9 +34,10 @@ pub struct Args {
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let pairs = read_tsv(&args.file)?;
     let gpu = open(global)?;
-    let (model, mut generator) = args.search.load(&gpu, &args.model)?;
+    let options = args.search.options();
+    let (model, mut generator) = args.search.load(&gpu, &args.model, &options)?;
     let resampling = Resampling { resamples: args.bootstrap, seed: SEED };
-    let evaluation = evaluate_in_full(&mut generator, &model, &pairs, &args.search.options(), resampling)?;
+    let evaluation = evaluate_in_full(&mut generator, &model, &pairs, &options, resampling)?;
     let scores = evaluation.scores;
     output::print(&format!("sources              {}", scores.count))?;
     let intervals = evaluation.intervals.as_ref();

@@ -101,9 +101,10 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
         return Err(Error::data("--attention", "a file shows one source; give exactly one TEXT, before --attention"));
     }
     let gpu = open(global)?;
-    let (model, generator) = args.search.load(&gpu, &args.model)?;
+    let options = args.options();
+    let (model, generator) = args.search.load(&gpu, &args.model, &options)?;
     let prefix = target(&model, args.prefix.as_deref().unwrap_or_default())?;
-    let mut writer = Writer { options: args.options(), args: &args, model: &model, generator, prefix };
+    let mut writer = Writer { options, args: &args, model: &model, generator, prefix };
     if args.text.is_empty() {
         let input = BufReader::with_capacity(BUFFER, std::io::stdin().lock());
         writer.answer_lines(input)?;

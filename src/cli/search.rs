@@ -26,7 +26,7 @@ pub struct Search {
     /// 1)). Try 0.2. Chooses among texts of a beam.
     #[arg(long, value_name = "BETA", default_value_t = 0.0, value_parser = penalty, allow_negative_numbers = true)]
     coverage_penalty: f32,
-    /// Write no sequence of N tokens twice in a text.
+    /// Write no sequence of N tokens twice in a text; 0 allows all.
     #[arg(long, value_name = "N", default_value_t = 0)]
     no_repeat_ngram: usize,
     /// Let no text end before it has N tokens.
@@ -65,19 +65,22 @@ impl Search {
         }
     }
 
-    /// The model of `folder`, and a generator for it and the rest of its ensemble.
+    /// The model of `folder`, and a generator for it and the rest of its ensemble, that will search by `options`.
     ///
     /// # Errors
     /// As [`Model::load`] and [`Generator::ensemble`]; [`Error::Data`] for lengths that leave no text.
-    pub fn load(&self, gpu: &Gpu, folder: &Path) -> Result<(Model, Generator)> {
+    pub fn load(&self, gpu: &Gpu, folder: &Path, options: &SearchOptions) -> Result<(Model, Generator)> {
         let model = Model::load(gpu, folder)?;
         let others = self.ensemble.iter().map(|folder| Model::load(gpu, folder)).collect::<Result<Vec<_>>>()?;
         let generator = Generator::ensemble(&model, &others)?;
-        let longest = self.max_length.unwrap_or(model.network.config().max_length);
+        let longest = self.max_length.unwrap_or(generator.longest());
         if self.min_length >= longest {
             let message =
                 format!("{} is not less than the greatest length, {longest}; see --max-length", self.min_length);
             return Err(Error::data("--min-length", message));
+        }
+        if options.beam == 1 && (options.length_penalty > 0.0 || options.coverage_penalty > 0.0) {
+            tracing::warn!("penalties choose among the texts of a beam; without --beam they change scores alone");
         }
         Ok((model, generator))
     }

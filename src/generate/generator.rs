@@ -8,14 +8,15 @@ use super::{
 };
 use crate::{
     Error, Gpu, Result,
+    gpu::ELEMENT,
     graph::{Parameters, Pool, Program, ProgramOptions, Value},
     kernels::{Step, beam_search::MOST_MEMBERS},
     model::{Model, Seq2Seq},
     text::{BOS, Tokenizer},
 };
 
-/// Sentences decoded at once.
-const SENTENCES: usize = 64;
+/// Numbers of sentences decoded at once: few, so that few Programs are made.
+const SENTENCES: [usize; 3] = [64, 8, 1];
 
 /// One text that the search found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,6 +96,12 @@ impl Generator {
         Ok(generator)
     }
 
+    /// The most tokens that a source may have, and that a text has unless [`SearchOptions::max_length`] says otherwise; their
+    /// `<eos>` counted. That of the model that takes least.
+    pub fn longest(&self) -> usize {
+        longest(&self.networks)
+    }
+
     /// The best texts for each source (tokens that end in `<eos>`), best first, or samples, in the order of the sources.
     ///
     /// # Errors
@@ -122,7 +129,7 @@ impl Generator {
         let mut order: Vec<_> = (0..sources.len()).collect();
         order.sort_by_key(|index| sources[*index].len());
         let mut results = vec![Vec::new(); sources.len()];
-        for group in order.chunks(SENTENCES) {
+        for group in order.chunks(self.room(options)) {
             let request = |index: &usize| Request {
                 source: &sources[*index],
                 prefix: prefixes.get(*index).map_or(&[], Vec::as_slice),
@@ -175,10 +182,18 @@ impl Generator {
         Ok(())
     }
 
+    /// The most sentences whose logits, those of all rows and models, fit into a binding.
+    fn room(&self, options: &SearchOptions) -> usize {
+        let classes = self.networks.first().map_or(0, |first| first.network.config().target_vocabulary);
+        let bytes = (self.networks.len() * options.rows() * classes) as u64 * ELEMENT;
+        let binding = self.gpu.limits().max_storage_buffer_binding_size;
+        SENTENCES.into_iter().find(|sentences| *sentences as u64 * bytes <= binding).unwrap_or(1)
+    }
+
     fn decoder(&mut self, requests: &[Request<'_>], prefixed: bool, options: &SearchOptions) -> Result<&mut Decoder> {
         let longest = requests.iter().map(|request| request.source.len()).max().unwrap_or(1);
-        // Few shapes, so that few Programs are made: a handful of row counts, lengths in steps of four.
-        let sentences = [1, 8, SENTENCES].into_iter().find(|rows| requests.len() <= *rows).unwrap_or(SENTENCES);
+        // Few shapes: a handful of row counts, lengths in steps of four.
+        let sentences = SENTENCES.into_iter().rev().find(|rows| requests.len() <= *rows).unwrap_or(SENTENCES[0]);
         let plan = Plan { sentences, keys: longest.next_multiple_of(4), prefixed, options: options.shape() };
         let index = match self.decoders.iter().position(|decoder| decoder.serves(&plan)) {
             Some(index) => index,

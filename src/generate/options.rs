@@ -62,7 +62,7 @@ impl SearchOptions {
     }
 
     /// Rows that each sentence is given.
-    fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         if self.sampling.is_some() { self.n_best } else { self.beam }
     }
 

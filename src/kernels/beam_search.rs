@@ -20,13 +20,16 @@ use super::{
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shape, Specialisation, Tensor, Tiles, grid},
+    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shape, Specialisation, Tensor, Tiles, grid},
 };
 
 const NAME: &str = "beam_search";
 
 /// Elements to which each part of a search's state is aligned, as in `shaders/shared/search.wgsl`.
 const PART: usize = 64;
+
+/// llvmpipe silently ends an invocation after some 65,000 rounds of all its loops together.
+const MOST_ROUNDS: usize = 60_000;
 
 /// The widest beam, and the most samples.
 pub const WIDEST: usize = 16;
@@ -343,6 +346,7 @@ impl BeamSearch {
         feed: &Feed<'_>,
     ) -> Result<()> {
         let tiles = *recorder.gpu().tiles();
+        self.check_rounds(recorder.gpu(), 1, 0)?;
         let [words_table, word_rows, gates, gate_rows] = feed.tensors();
         recorder.dispatch(&Launch {
             kernel: &BEAM_SEARCH_GREEDY,
@@ -372,14 +376,30 @@ impl BeamSearch {
         let [words_table, word_rows, gates, gate_rows] = feed.tensors();
         let own = [self.beam as u32, sampling.top_k as u32, sampling.top_p.to_bits()];
         let coldness = (1.0 / sampling.temperature).to_bits();
-        let passes = 2.0 + if sampling.top_k > 0 { 16.0 } else { 0.0 } + if sampling.top_p < 1.0 { 17.0 } else { 0.0 };
+        let passes = 2 + if sampling.top_k > 0 { 16 } else { 0 } + if sampling.top_p < 1.0 { 17 } else { 0 };
+        self.check_rounds(recorder.gpu(), passes + 1, 0)?;
         recorder.dispatch(&Launch {
             kernel: &BEAM_SEARCH_SAMPLE,
             specialisation: choice(&tiles, self.vector(), self.normalised, feed.wide()),
             params: &[&self.row_params(step, feed)[..], &own, &[coldness]].concat(),
             tensors: &[logits, &state.all, words_table, word_rows, gates, gate_rows, streams],
             workgroups: grid(self.rows()),
-            cost: self.row_cost(passes, feed),
+            cost: self.row_cost(passes as f64, feed),
+        })
+    }
+
+    /// Checks that a CPU driver goes through a row's logits so many times, and then through `more` rounds of other loops.
+    fn check_rounds(&self, gpu: &Gpu, passes: usize, more: usize) -> Result<()> {
+        let need = passes * self.classes.div_ceil(4 * gpu.tiles().row as usize) + more;
+        if gpu.class() != AdapterClass::Cpu || need <= MOST_ROUNDS {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            what: format!("a search over {} tokens", self.classes),
+            need: need as u64,
+            limit: "number of loop rounds (of a driver that runs shaders on the CPU)",
+            have: MOST_ROUNDS as u64,
+            remedy: "Use a smaller vocabulary, beam or n-gram, one cut of samples in place of two, or a GPU.".into(),
         })
     }
 
@@ -394,6 +414,7 @@ impl BeamSearch {
         state: &BeamState,
         scratch: &Tensor,
     ) -> Result<()> {
+        self.check_rounds(recorder.gpu(), self.choices() + 1, 0)?;
         recorder.dispatch(&Launch {
             kernel: &BEAM_SEARCH,
             specialisation: candidate(recorder.gpu().tiles(), self.vector(), self.normalised),

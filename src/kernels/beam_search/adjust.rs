@@ -66,7 +66,7 @@ impl Adjust {
         let mean = if self.members > 1 { 1.0 } else { 0.0 };
         Cost {
             operations: elements * members * (5.0 + 6.0 * mean),
-            transcendental: elements * (1.25 * members + mean * (members + 1.0)),
+            transcendental: elements * members * (1.25 + 3.0 * mean),
             read: ELEMENT as f64 * elements * members,
             written: ELEMENT as f64 * elements,
         }
@@ -93,6 +93,10 @@ impl Adjust {
         expect(NAME, "prefixes", &adjusted.prefixes, &[sentences, capacity])?;
         expect(NAME, "texts", &adjusted.texts, &[rows, capacity])?;
         expect(NAME, "adjusted", &adjusted.values, &[rows, classes])?;
+        // A walk back through the text, and a look at each place of it.
+        let walk = if self.ngram > 0 { capacity } else { 0 };
+        let places = walk.div_ceil(recorder.gpu().tiles().row as usize) * self.ngram;
+        self.search.check_rounds(recorder.gpu(), 2 * self.members, walk + places)?;
         let sizes = [rows, capacity, classes, step, beam, self.members, self.shortest, self.ngram];
         recorder.dispatch(&Launch {
             kernel: &BEAM_SEARCH_ADJUST,
