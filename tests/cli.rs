@@ -466,6 +466,35 @@ fn data_that_cannot_be_used_is_named() {
     refused(&work.command(&["evaluate", "nowhere", "valid.tsv"]).output().unwrap(), 1, &["nowhere"]);
 }
 
+#[test]
+fn a_preset_gives_way_to_what_is_given() {
+    let work = Work::new();
+    let more = ["--preset", "g2p", "--source-tokens", "bpe:60", "--epochs", "9", "--steps", "2", "--hidden", "16"];
+    let mut command = softalign(&["train", "--train", "train.tsv", "--valid", "valid.tsv", "--out", "model"]);
+    let output = command.args(more).current_dir(work.folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", texts(&output).1);
+    let options: serde_json::Value = serde_json::from_slice(&fs::read(work.path("model/run.json")).unwrap()).unwrap();
+    let wanted =
+        serde_json::json!({"source_unit": "bpe:60", "target_unit": "words", "hidden": 16, "label_smoothing": 0.1});
+    for (name, value) in wanted.as_object().unwrap() {
+        assert_eq!(&options[name], value, "{name}");
+    }
+    assert_eq!(options["schedule"]["decay"], serde_json::json!({"linear": {"epochs": 9}}));
+    // Subwords come back whole, and a folder that has them is gone on with.
+    let output = work.command(&["generate", "-q", "model", "12"]).output().unwrap();
+    assert!(output.status.success(), "{}", texts(&output).1);
+    let longer = more.map(|argument| if argument == "2" { "3" } else { argument });
+    let mut command = softalign(&["train", "--train", "train.tsv", "--valid", "valid.tsv", "--out", "model"]);
+    let output = command.args(longer).current_dir(work.folder.path()).output().unwrap();
+    assert!(texts(&output).1.contains("going on after step 2"), "{}", texts(&output).1);
+    refused(&run(&["train", "numbers", "--preset", "g2p"]), 2, &["--preset"]);
+    refused(
+        &run(&["train", "--train", "a", "--valid", "b", "--preset", "x"]),
+        2,
+        &["known presets: g2p, translate-small"],
+    );
+}
+
 /// Ctrl-C: the step is finished, the run saved, the place said, and the same command goes on.
 #[cfg(unix)]
 #[test]

@@ -34,7 +34,8 @@ fn examples(model: &Model) -> Vec<Example> {
 fn the_search_finds_what_is_likely() {
     let model = model(9);
     let source = example(&[4, 5, 6, 7], &[]).source;
-    let found = Generator::new(&model).generate(std::slice::from_ref(&source), &SearchOptions::beam(16)).unwrap();
+    let options = SearchOptions { n_best: 16, ..SearchOptions::beam(16) };
+    let found = Generator::new(&model).generate(std::slice::from_ref(&source), &options).unwrap();
     let examples: Vec<_> =
         found[0].iter().map(|text| Example { source: source.clone(), target: text.tokens.clone() }).collect();
     let scored = Scorer::new(&model).score(&examples).unwrap();
@@ -50,7 +51,7 @@ fn the_search_finds_what_is_likely() {
             assert!(scored.log_probability < wanted, "{scored:?} is likelier than {wanted} without its <eos>");
         }
     }
-    assert!(finished >= 2 && finished < found[0].len(), "{finished} of {}", found[0].len());
+    assert!(finished >= 2, "{finished} of {}", found[0].len());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use softalign::{
     Error, Result,
     model::Readout,
     text::{Task, TokenUnit},
-    train::{Budget, Data, Decay, Event, GuidedAlignment, Metric, TrainOptions, Validated, train},
+    train::{Budget, Data, Decay, Event, GuidedAlignment, Metric, Preset, TrainOptions, Validated, train},
 };
 
 use super::{Global, interrupt, open, output, progress::Bar};
@@ -23,6 +23,10 @@ pub struct Args {
     /// Pairs to check with, in the same form.
     #[arg(long, value_name = "FILE.tsv", requires = "train")]
     valid: Option<PathBuf>,
+    /// A recipe: g2p (letters to phones, for a hundred thousand words or so) or translate-small (a language to another one, for
+    /// some ten thousand sentences with spaces between words). What is given besides has precedence.
+    #[arg(long, value_name = "NAME", conflicts_with = "task")]
+    preset: Option<Preset>,
     /// Folder for the model and the run's state [default: runs/TASK, or runs/ and the training file's name].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -181,7 +185,10 @@ impl Args {
             Data::Files { train, .. } => train.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         };
         let task = self.task.is_some();
-        let mut options = TrainOptions::new(data);
+        let (mut options, limits) = match self.preset {
+            Some(preset) => preset.recipe(data),
+            None => (TrainOptions::new(data), Budget::default()),
+        };
         replace(&mut options.source_unit, self.source_tokens.take());
         replace(&mut options.target_unit, self.target_tokens.take());
         replace(&mut options.max_vocabulary, self.max_vocabulary.map(Some));
@@ -197,7 +204,7 @@ impl Args {
         replace(&mut options.ema, self.ema.map(Some));
         replace(&mut options.label_smoothing, self.label_smoothing);
         replace(&mut options.dropout, self.dropout);
-        options.variational = self.variational;
+        options.variational |= self.variational;
         replace(&mut options.dropout_state, self.dropout_state);
         replace(&mut options.dropout_words, self.dropout_words);
         let weight = self.guided_alignment_weight.unwrap_or(GuidedAlignment::WEIGHT);
@@ -207,13 +214,17 @@ impl Args {
         replace(&mut options.hidden, self.hidden);
         replace(&mut options.layers, self.layers);
         replace(&mut options.readout, self.readout);
-        options.tie_embeddings = self.tie_embeddings;
+        options.tie_embeddings |= self.tie_embeddings;
         replace(&mut options.seed, self.seed);
         replace(&mut options.validate_every, self.validate_every.map(Some));
         replace(&mut options.metric, self.metric);
         replace(&mut options.keep_best, self.keep_best);
-        let mut budget =
-            Budget { epochs: self.epochs, steps: self.steps, minutes: self.minutes, patience: self.patience };
+        let mut budget = Budget {
+            epochs: self.epochs.or(limits.epochs),
+            steps: self.steps.or(limits.steps),
+            minutes: self.minutes.or(limits.minutes),
+            patience: self.patience.or(limits.patience),
+        };
         if budget == Budget::default() {
             budget.epochs = Some(if task { 3 } else { 10 });
         }
