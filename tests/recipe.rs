@@ -361,11 +361,13 @@ fn the_best_models_are_kept_and_averaged() {
     fs::create_dir(out.join(BEST).join(".writing-4")).unwrap();
     run(&options, 25, &out).unwrap();
     assert!(kept(&out).iter().all(|step| *step < 26));
-    fs::write(out.join(BEST).join("notes.txt"), "mine").unwrap();
+    let photographs = out.join(BEST).join("1998");
+    fs::create_dir(&photographs).unwrap();
+    fs::write(photographs.join("cat.png"), "meow").unwrap();
     let other = TrainOptions { keep_best: 0, ..options };
     train(common::gpu(), &other, steps(1), &out, true, &|| false, &mut |_| {}).unwrap();
-    let names: Vec<_> = fs::read_dir(out.join(BEST)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names, ["notes.txt"]);
+    assert_eq!(kept(&out), [1998]);
+    assert_eq!(fs::read_to_string(photographs.join("cat.png")).unwrap(), "meow");
 }
 
 #[test]

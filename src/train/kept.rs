@@ -8,7 +8,7 @@ use super::{Metric, metric::Place};
 use crate::{
     Error, Gpu, Result, files,
     graph::Parameters,
-    model::{Model, WEIGHTS, read_tensors},
+    model::{FILES, Model, WEIGHTS, read_tensors},
 };
 
 /// The folder of these models in a run's folder; each is named by its step.
@@ -76,11 +76,21 @@ pub(super) fn tidy(run: &Path, kept: &[Kept]) -> Result<()> {
     Ok(())
 }
 
+/// Removes a model, whole or not. What else somebody keeps in its folder stays, and the folder with it.
 fn remove(folder: &Path) -> Result<()> {
-    if !folder.exists() {
+    if !folder.is_dir() {
         return Ok(());
     }
-    std::fs::remove_dir_all(folder).map_err(Error::io(folder))
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
+        let entry = entry.map_err(Error::io(folder))?;
+        let name = entry.file_name();
+        let ours = FILES.iter().any(|file| name == *file) || name.to_string_lossy().starts_with(UNFINISHED);
+        if ours {
+            std::fs::remove_file(entry.path()).map_err(Error::io(entry.path()))?;
+        }
+    }
+    let _ = std::fs::remove_dir(folder);
+    Ok(())
 }
 
 /// The mean of the parameters of the kept models (as Vaswani et al. 2017, section 6.1, but of the best instead of the last).
