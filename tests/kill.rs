@@ -24,6 +24,7 @@ fn start(setting: &Setting, out: &Path, kills: usize) -> Child {
     Command::new(env!("CARGO_BIN_EXE_softalign"))
         .args(["train", "--quiet", "--target-tokens", "words", "--batch", "16", "--embedding", "8", "--hidden", "16"])
         .args(["--dropout", "0.2", "--ema", "0.9", "--validate-every", "3", "--steps", &steps])
+        .args(["--accumulate", "2", "--keep-best", "2", "--metric", "loss"])
         .args([Path::new("--train"), train, Path::new("--valid"), valid, Path::new("--out"), out])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

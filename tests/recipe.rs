@@ -8,12 +8,13 @@ use std::{cmp::Ordering, fs, path::Path};
 use common::training::{Setting, bits, epochs, forget_checksums, refusal, run, steps, tiny};
 use softalign::{
     Gpu, GpuOptions,
+    generate::{Likelihood, Scorer},
     gpu::Counters,
     graph::Parameters,
     model::{Config, Metadata, Model, Readout, Regularisation, StoredTensor, write_tensors},
     reference::adam::average,
-    text::{Batch, BatchPlan},
-    train::{BEST, Event, Kept, Metric, Optimizer, Part, TrainOptions, Trainer, train},
+    text::{Batch, BatchPlan, encode_pairs, read_tsv},
+    train::{BEST, Budget, Data, Event, Kept, Metric, Optimizer, Part, TrainOptions, Trainer, train},
 };
 
 fn values(gpu: &Gpu, parameters: &Parameters, name: &str) -> Vec<f64> {
@@ -379,10 +380,45 @@ fn metrics_know_which_way_is_up() {
         // Of equals the one with fewer token errors.
         let [(more, less), (few, many)] = order;
         assert!(metric.is_better(few, many) && !metric.is_better(many, few), "{metric}");
-        let less_is_better = matches!(metric, Metric::Per | Metric::Wer);
+        let less_is_better = matches!(metric, Metric::Per | Metric::Wer | Metric::Loss);
         assert_eq!(metric.is_better(more, less), !less_is_better, "{metric}");
         assert_eq!(metric.is_better(less, more), less_is_better, "{metric}");
     }
     let error = "perplexed".parse::<Metric>().unwrap_err().to_string();
     assert!(error.contains("perplexed") && error.contains("exact, per, wer"), "{error}");
+}
+
+#[test]
+fn the_loss_is_that_of_the_right_answers_and_ends_a_run() {
+    let setting = Setting::new();
+    let options = TrainOptions { metric: Metric::Loss, validate_every: Some(5), ..setting.options.clone() };
+    let (mut losses, mut best) = (Vec::new(), Vec::new());
+    let out = setting.out("loss");
+    // So large a rate that the loss falls and rises again; its best model is kept.
+    let options = TrainOptions { learning_rate: 5e-2, label_smoothing: 0.0, ..options };
+    let budget = Budget { steps: Some(500), patience: Some(4), ..Budget::default() };
+    let outcome = train(common::gpu(), &options, budget, &out, false, &|| false, &mut |event| {
+        if let Event::Validated { found, best: is_best, .. } = event {
+            losses.push(found.loss);
+            best.push(is_best);
+        }
+    })
+    .unwrap();
+    let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(losses[0] > least, "{losses:?}");
+    assert_eq!(outcome.progress.best.unwrap().0, least);
+    assert!(outcome.progress.unimproved == 4 || outcome.progress.step == 500, "{losses:?}");
+    let mut so_far = f64::INFINITY;
+    for (loss, best) in losses.iter().zip(&best) {
+        assert!(*best == (*loss < so_far) || *loss == so_far, "{losses:?}");
+        so_far = so_far.min(*loss);
+    }
+    // The folder holds that model, and forcing the right answers upon it gives that loss.
+    let model = Model::load(common::gpu(), &out).unwrap();
+    let Data::Files { valid, .. } = &options.data else { unreachable!() };
+    let examples = encode_pairs("valid", &read_tsv(valid).unwrap(), &model.source, &model.target, 100).unwrap();
+    let mut all = Likelihood::default();
+    Scorer::new(&model).score(&examples).unwrap().into_iter().for_each(|one| all += one);
+    let loss = -all.log_probability / all.tokens as f64;
+    assert!((loss / least - 1.0).abs() < 1e-6, "{loss}, {losses:?}");
 }

@@ -4,11 +4,12 @@ mod common;
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
-use common::training::{Setting, state, steps};
+use common::training::{Setting, Tensors, bits, state, steps};
 use softalign::train::{BEST, Decay, Metric, Outcome, Schedule, TrainOptions, train};
 
 const STEPS: u64 = 9;
@@ -50,13 +51,9 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The kept models, and their parameters.
-fn kept(out: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+fn kept(out: &Path) -> BTreeMap<PathBuf, Tensors> {
     let folders = fs::read_dir(out.join(BEST)).unwrap().map(|entry| entry.unwrap().path());
-    let mut kept: Vec<_> = folders
-        .map(|folder| (folder.file_name().unwrap().into(), fs::read(folder.join("model.safetensors")).unwrap()))
-        .collect();
-    kept.sort();
-    kept
+    folders.map(|folder| (folder.file_name().unwrap().into(), bits(&folder.join("model.safetensors")))).collect()
 }
 
 /// The lines of validations, without times.

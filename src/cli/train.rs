@@ -133,7 +133,7 @@ pub struct Args {
     #[arg(long, value_name = "STEPS")]
     validate_every: Option<u64>,
     /// What decides which model is the best, for --patience and --decay plateau too: exact (match), per (token error rate), wer,
-    /// bleu or chrf; of equals the one with fewer token errors [default: exact].
+    /// bleu, chrf or loss (cross-entropy of the right answers); of equals the one with fewer token errors [default: exact].
     #[arg(long, value_name = "METRIC")]
     metric: Option<Metric>,
     /// Keep the N best models of the run too, each a model folder in best/ of the run's folder. At the end their average is
@@ -308,7 +308,7 @@ fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
 fn figures(found: &Validated) -> String {
     let scores = &found.scores;
     format!(
-        "exact match {:.2} %, token error rate {:.2} %, BLEU {:.2} on {}",
-        scores.exact_match, scores.per, scores.bleu, scores.count
+        "exact match {:.2} %, token error rate {:.2} %, BLEU {:.2}, loss {:.4} on {}",
+        scores.exact_match, scores.per, scores.bleu, found.loss, scores.count
     )
 }

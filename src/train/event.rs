@@ -11,6 +11,8 @@ pub struct Validated {
     /// How good the generated texts are.
     #[serde(flatten)]
     pub scores: Scores,
+    /// The cross-entropy per token of the right answers, each `<eos>` included, without label smoothing.
+    pub loss: f64,
 }
 
 /// What happens in a run, for whoever shows it.

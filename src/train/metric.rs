@@ -22,6 +22,8 @@ pub enum Metric {
     Bleu,
     /// Corpus chrF2.
     Chrf,
+    /// Cross-entropy per token of the right answers.
+    Loss,
 }
 
 /// What a model came to: the metric, and the token error rate, which decides between equals.
@@ -29,7 +31,7 @@ pub type Place = (f64, f64);
 
 impl Metric {
     /// Every metric, in the order that messages list them.
-    pub const ALL: [Self; 5] = [Self::Exact, Self::Per, Self::Wer, Self::Bleu, Self::Chrf];
+    pub const ALL: [Self; 6] = [Self::Exact, Self::Per, Self::Wer, Self::Bleu, Self::Chrf, Self::Loss];
 
     /// What a validation came to.
     pub fn place(self, validated: &Validated) -> Place {
@@ -40,6 +42,8 @@ impl Metric {
             Self::Wer => scores.wer,
             Self::Bleu => scores.bleu,
             Self::Chrf => scores.chrf,
+            // A checkpoint holds no infinities: they are no JSON.
+            Self::Loss => validated.loss.clamp(0.0, f64::MAX),
         };
         (value, scores.per)
     }
@@ -52,7 +56,7 @@ impl Metric {
 
     /// Whether less is better.
     fn is_error(self) -> bool {
-        matches!(self, Self::Per | Self::Wer)
+        matches!(self, Self::Per | Self::Wer | Self::Loss)
     }
 
     /// A value with its name and unit, for people.
@@ -63,6 +67,7 @@ impl Metric {
             Self::Wer => format!("word error rate {value:.2} %"),
             Self::Bleu => format!("BLEU {value:.2}"),
             Self::Chrf => format!("chrF {value:.2}"),
+            Self::Loss => format!("loss {value:.4}"),
         }
     }
 }
@@ -75,6 +80,7 @@ impl fmt::Display for Metric {
             Self::Wer => "wer",
             Self::Bleu => "bleu",
             Self::Chrf => "chrf",
+            Self::Loss => "loss",
         })
     }
 }

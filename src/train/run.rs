@@ -166,7 +166,7 @@ impl<'a> Run<'a> {
             budget,
             folder: folder.to_owned(),
             monitor: Monitor::new(gpu, &trainer.state.report),
-            validation: Validation::new(&model, valid),
+            validation: Validation::new(&model, valid)?,
             trainer,
             model,
             epoch_batches,
@@ -345,7 +345,7 @@ impl<'a> Run<'a> {
             source: source.clone(),
             target: target.clone(),
         };
-        let (found, _) = Validation::new(&model, self.validation.pairs().to_vec()).run(&model)?;
+        let (found, _) = Validation::new(&model, self.validation.pairs().to_vec())?.run(&model)?;
         let place = self.options.metric.place(&found);
         let best = self.progress.best.is_none_or(|best| self.options.metric.is_better(place, best));
         if best {

@@ -3,9 +3,9 @@
 use super::Validated;
 use crate::{
     Result,
-    generate::{Generator, SearchOptions, evaluate_with},
+    generate::{Generator, Likelihood, Scorer, SearchOptions, evaluate_with},
     model::Model,
-    text::{Pair, spread},
+    text::{Example, Pair, encode_pairs, spread},
 };
 
 /// Sources that a validation during training looks at, at most.
@@ -13,17 +13,24 @@ const VALIDATED: usize = 1_000;
 /// Samples shown at a validation.
 const SAMPLES: usize = 3;
 
-/// The pairs that a run checks with, and what decodes them.
+/// The pairs that a run checks with, and what decodes and scores them.
 #[derive(Debug)]
 pub(super) struct Validation {
     generator: Generator,
+    scorer: Scorer,
     pairs: Vec<Pair>,
+    examples: Vec<Example>,
 }
 
 impl Validation {
     /// Of `valid` at most [`VALIDATED`] sources with all their targets. The parameters are `model`'s at the time of each run.
-    pub fn new(model: &Model, valid: Vec<Pair>) -> Self {
-        Self { generator: Generator::new(model), pairs: spread(valid, VALIDATED) }
+    ///
+    /// # Errors
+    /// As [`encode_pairs`].
+    pub fn new(model: &Model, valid: Vec<Pair>) -> Result<Self> {
+        let pairs = spread(valid, VALIDATED);
+        let examples = encode_pairs("validation", &pairs, &model.source, &model.target, usize::MAX)?;
+        Ok(Self { generator: Generator::new(model), scorer: Scorer::new(model), pairs, examples })
     }
 
     /// The pairs looked at.
@@ -34,10 +41,13 @@ impl Validation {
     /// How good the model is, and its text for each distinct source.
     ///
     /// # Errors
-    /// As [`evaluate_with`].
+    /// As [`evaluate_with`] and [`Scorer::score`].
     pub fn run(&mut self, model: &Model) -> Result<(Validated, Vec<Pair>)> {
         let (scores, texts) = evaluate_with(&mut self.generator, model, &self.pairs, &SearchOptions::default())?;
-        Ok((Validated { scores }, texts))
+        let mut all = Likelihood::default();
+        self.scorer.score(&self.examples)?.into_iter().for_each(|one| all += one);
+        let loss = -all.log_probability / all.tokens.max(1) as f64;
+        Ok((Validated { scores, loss }, texts))
     }
 
     /// A few texts with their references: other ones after each `step`, the same ones in every run.
