@@ -278,3 +278,14 @@ fn alignments_that_do_not_fit_are_named() {
         assert_eq!(batch.aligned_tokens, usize::from(batch.indices.contains(&Some(0))));
     }
 }
+
+/// A run that an earlier version began says nothing of these options, and goes on.
+#[test]
+fn options_that_are_not_there_are_off() {
+    let options = Setting::new().options;
+    let serde_json::Value::Object(mut fields) = serde_json::to_value(&options).unwrap() else { unreachable!() };
+    for name in ["variational", "dropout_state", "dropout_words", "guided_alignment", "coverage_weight"] {
+        assert!(fields.remove(name).is_some(), "{name}");
+    }
+    assert_eq!(serde_json::from_value::<TrainOptions>(fields.into()).unwrap(), options);
+}
