@@ -98,6 +98,10 @@ fn a_page_tells_what_the_model_does() {
     let edits: u64 = errors["totals"].as_array().unwrap().iter().map(|total| total.as_u64().unwrap()).sum();
     let rate = 100.0 * edits as f64 / errors["wanted"].as_f64().unwrap();
     assert!((rate - examined["scores"]["per"].as_f64().unwrap()).abs() < 1e-9, "{errors}");
+    let scores = &examined["scores"];
+    let per = ["low", "high"].map(|end| scores["intervals"]["per"][end].as_f64().unwrap());
+    assert!((per[0]..=per[1]).contains(&scores["per"].as_f64().unwrap()), "{scores}");
+    assert!(scores["perplexity"].as_f64().unwrap() > 1.0);
     let lengths = errors["by_length"].as_array().unwrap();
     assert_eq!(lengths.iter().map(|class| class["sources"].as_u64().unwrap()).sum::<u64>(), 21);
 

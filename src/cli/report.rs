@@ -10,17 +10,19 @@ use std::{
 
 use softalign::{
     Error, Gpu, Result, files,
-    generate::SearchOptions,
-    model::{Model, WEIGHTS},
+    generate::Resampling,
+    model::WEIGHTS,
     report::{Examined, Report},
     text::{Pair, read_tsv, spread},
     train::TrainOptions,
 };
 
-use super::{Global, interrupt, open, output};
+use super::{Global, interrupt, open, output, search::Search};
 
 /// Sources that are looked at again whenever a run that is watched has a better model: few, so as not to slow it down.
 const WATCHED: usize = 64;
+/// Corpora drawn for the intervals of scores.
+const RESAMPLES: usize = 1_000;
 /// Seconds between looks at a run's files.
 const EVERY: u64 = 5;
 /// The longest time that Ctrl-C waits.
@@ -36,13 +38,12 @@ pub struct Args {
     /// Where the page goes [default: report.html in the folder].
     #[arg(long, value_name = "FILE.html")]
     out: Option<PathBuf>,
-    /// Hypotheses kept at each step; 1 is greedy.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-    beam: u8,
     /// Look at few of the pairs, and write the page again whenever the run has something new, until Ctrl-C. The page loads
     /// itself again.
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    search: Search,
 }
 
 /// Runs `report`.
@@ -120,9 +121,11 @@ struct Data {
 
 impl Data {
     fn examine(&self, gpu: &Gpu, args: &Args) -> Result<Examined> {
-        let model = Model::load(gpu, &args.folder)?;
-        let search = SearchOptions::beam(args.beam.into());
-        Examined::new(&model, self.name.clone(), &self.pairs, self.sources, &search)
+        let search = args.search.options();
+        let (model, mut generator) = args.search.load(gpu, &args.folder, &search)?;
+        let resampling = Resampling { resamples: if args.watch { 0 } else { RESAMPLES }, seed: 1 };
+        let data = (self.name.clone(), self.pairs.as_slice(), self.sources);
+        Examined::new(&mut generator, &model, data, &search, resampling)
     }
 }
 

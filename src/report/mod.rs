@@ -19,7 +19,7 @@ pub use examples::Example;
 
 use crate::{
     Error, Result, files,
-    generate::{Generator, SearchOptions, evaluate_with},
+    generate::{Generator, Resampling, SearchOptions, evaluate_in_full},
     model::Model,
     text::Pair,
     train::{History, Panel, Session, panels},
@@ -69,7 +69,7 @@ pub struct Examined {
     pub of: usize,
     /// Hypotheses kept at each step of the search.
     pub beam: usize,
-    /// The scores, by the names that they have in `metrics.jsonl`.
+    /// The scores, by the names that `softalign evaluate --json` gives them.
     pub scores: Value,
     /// A few sources with what the model made of them.
     pub examples: Vec<Example>,
@@ -78,21 +78,27 @@ pub struct Examined {
 }
 
 impl Examined {
-    /// Lets a model answer `pairs`, `of` distinct sources from all over which are looked at, and counts what went wrong.
+    /// Lets a model answer `pairs`, which are from all over `of` distinct sources, and counts what went wrong. `generator` is
+    /// the model's, alone or in an ensemble.
     ///
     /// # Errors
-    /// As [`crate::generate::evaluate`].
-    pub fn new(model: &Model, data: String, pairs: &[Pair], of: usize, search: &SearchOptions) -> Result<Self> {
-        let mut generator = Generator::new(model);
-        let (scores, texts) = evaluate_with(&mut generator, model, pairs, search)?;
-        let answers = examples::answers(model, &texts, pairs)?;
+    /// As [`evaluate_in_full`].
+    pub fn new(
+        generator: &mut Generator,
+        model: &Model,
+        (data, pairs, of): (String, &[Pair], usize),
+        search: &SearchOptions,
+        resampling: Resampling,
+    ) -> Result<Self> {
+        let evaluation = evaluate_in_full(generator, model, pairs, search, resampling)?;
+        let answers = examples::answers(model, &evaluation.texts, pairs)?;
         Ok(Self {
             data,
-            sources: texts.len(),
+            sources: evaluation.texts.len(),
             of,
             beam: search.beam,
-            scores: serde_json::to_value(scores).map_err(|error| Error::data("scores", error.to_string()))?,
-            examples: examples::choose(&mut generator, model, &answers, search)?,
+            scores: serde_json::to_value(&evaluation).map_err(|error| Error::data("scores", error.to_string()))?,
+            examples: examples::choose(generator, model, &answers, search)?,
             errors: errors::count(&answers),
         })
     }

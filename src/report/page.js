@@ -29,7 +29,7 @@ function time(seconds) {
 // Words for the names that scores have in the run's files; others are shown as they are.
 const SCORES = {
   exact_match: ["exact match", "%"], per: ["token error rate", "%"], wer: ["word error rate", "%"],
-  bleu: ["BLEU", ""], chrf: ["chrF2", ""], perplexity: ["perplexity", ""],
+  bleu: ["BLEU", ""], chrf: ["chrF2", ""], perplexity: ["perplexity", ""], bits_per_token: ["bits per token", ""],
 };
 
 function tile(parent, value, name, kind) {
@@ -211,14 +211,20 @@ function scores() {
   find("#scores > p").textContent = shown === own
     ? "Of the last validation in training, by greedy search."
     : `On ${whole(examined.sources)} sources of ${examined.data}, by ${search}.`;
-  const words = (value, unit) => typeof value === "number" ? (unit === "%" ? percent(value) : value.toFixed(2)) : null;
+  const words = (value, unit) => (unit === "%" ? percent(value) : value.toFixed(2));
   const known = Object.keys(SCORES);
   const names = [...known.filter((name) => name in shown), ...Object.keys(shown).filter((name) => !known.includes(name))];
   for (const name of names) {
-    const value = shown[name];
+    if (typeof shown[name] !== "number" || name === "count") continue;
     const [label, unit] = SCORES[name] || [name.replaceAll("_", " "), ""];
-    const text = Array.isArray(value) && value.length === 2 ? value.map((end) => words(end, "")).join(" to ") : words(value, unit);
-    if (text && name !== "count") tile(find("#scores .tiles"), text, label);
+    const interval = shown.intervals && shown.intervals[name];
+    const range = interval ? `, ${interval.low.toFixed(2)} to ${interval.high.toFixed(2)}` : "";
+    tile(find("#scores .tiles"), words(shown[name], unit), label + range);
+  }
+  if (shown.intervals) find("#scores > p").textContent += " Behind each score, where 95 % of resamples of the sources lie.";
+  if (shown.bleu_signature) {
+    const signatures = make("p", { class: "faint small" }, `BLEU ${shown.bleu_signature}, chrF2 ${shown.chrf_signature}`);
+    find("#scores").append(signatures);
   }
 }
 

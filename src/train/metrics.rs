@@ -53,7 +53,10 @@ impl Metrics {
         // In one piece, so that whoever reads along, or a run that is killed, finds whole lines.
         let line = format!("{value}\n");
         self.lines.write_all(line.as_bytes()).map_err(Error::io(self.folder.join(METRICS)))?;
-        self.events.scalars(value["step"].as_u64().unwrap_or(0), &scalars(value))?;
+        let scalars = scalars(value);
+        if !scalars.is_empty() {
+            self.events.scalars(value["step"].as_u64().unwrap_or(0), &scalars)?;
+        }
         if value["valid"].is_object() {
             let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
             match curves::draw(&name, &History::read(&self.folder)?) {

@@ -133,10 +133,10 @@ impl Line {
     }
 }
 
-/// Means over about a twenty-fifth of the values on either side, the nearer ones weighing more: a mean of means. They neither
+/// Means over about a fiftieth of the values on either side, the nearer ones weighing more: a mean of means. They neither
 /// lag behind nor start at zero.
 fn smoothed(values: &[(u64, f64)]) -> Vec<(u64, f64)> {
-    let reach = (values.len() / 50).max(1);
+    let reach = (values.len() / 100).max(1);
     means(&means(values, reach), reach)
 }
 
