@@ -397,6 +397,9 @@ fn a_model_is_trained_used_scored_and_drawn() {
     // What the model cannot read.
     let output = work.command(&["generate", "model", "123456789"]).output().unwrap();
     refused(&output, 1, &["123456789", "10 tokens", "--max-length"]);
+    let output = fed(work.command(&["generate", "model"]), b"12\n123456789\n7\n");
+    refused(&output, 1, &["123456789", "10 tokens", "--max-length"]);
+    assert_eq!(texts(&output).0, format!("{}\n", answers.lines().next().unwrap()), "the line before it is answered");
     let output = fed(work.command(&["generate", "model"]), b"12\n\xff\xfe\n7\n");
     refused(&output, 1, &["standard input, line 2", "UTF-8"]);
     assert_eq!(texts(&output).0.lines().next(), answers.lines().next(), "the line before it is answered");

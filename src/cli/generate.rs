@@ -148,16 +148,21 @@ impl Writer<'_> {
     }
 
     fn answer(&mut self, texts: &[String]) -> Result<()> {
-        // An empty line has an empty answer; the others are decoded together.
+        // An empty line has an empty answer; the others are decoded together, as far as they can be read.
         let (mut kept, mut sources, mut prefixes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unreadable = Ok(());
         for text in texts.iter().filter(|text| !text.is_empty()) {
-            let (text, prefix) = match text.split_once('\t') {
-                Some((text, prefix)) => (text, target(self.model, prefix)?),
-                None => (text.as_str(), self.prefix.clone()),
-            };
-            kept.push(text);
-            sources.push(source(self.model, text)?);
-            prefixes.push(prefix);
+            match self.read(text) {
+                Ok((text, source, prefix)) => {
+                    kept.push(text);
+                    sources.push(source);
+                    prefixes.push(prefix);
+                }
+                Err(error) => {
+                    unreadable = Err(error);
+                    break;
+                }
+            }
         }
         let found = self.generator.generate_behind(&sources, &prefixes, &self.options)?;
         self.options.first += sources.len() as u64;
@@ -173,7 +178,16 @@ impl Writer<'_> {
                 draw(self.model, &mut self.generator, source, &best.tokens, path)?;
             }
         }
-        Ok(())
+        unreadable
+    }
+
+    /// A source, its tokens and those of its prefix.
+    fn read<'t>(&self, text: &'t str) -> Result<(&'t str, Vec<u32>, Vec<u32>)> {
+        let (text, prefix) = match text.split_once('\t') {
+            Some((text, prefix)) => (text, target(self.model, prefix)?),
+            None => (text, self.prefix.clone()),
+        };
+        Ok((text, source(self.model, text)?, prefix))
     }
 
     fn print(&self, source: &str, hypotheses: &[Hypothesis]) -> Result<()> {
