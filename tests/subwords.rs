@@ -69,6 +69,14 @@ fn texts_come_back() {
             assert_eq!(tokenizer.decode(&tokenizer.encode(text).unwrap()), text, "{unit}");
             // Pictures name the tokens of a source.
             assert_eq!(tokenizer.tokens(text).unwrap().len(), tokenizer.encode(text).unwrap().len());
+            // Of a word that is copied, all of it is.
+            let copies = tokenizer.copies(text).unwrap();
+            assert_eq!(copies.len(), tokenizer.encode(text).unwrap().len());
+            let mut words_once = copies.clone();
+            words_once.dedup();
+            let mut words: Vec<_> = text.split(' ').collect();
+            words.dedup();
+            assert_eq!(words_once, words);
             // Metrics compare words.
             let words: Vec<_> = text.split(' ').collect();
             assert_eq!(tokenizer.units(&tokenizer.encode(text).unwrap()), words, "{unit}");

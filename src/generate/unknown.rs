@@ -9,13 +9,13 @@ use crate::{
 };
 
 /// The text of a hypothesis that was searched for with [`super::SearchOptions::attended`], each `<unk>` in it replaced by the
-/// piece of `source` that it attended to most. One that attended to the source's end stays.
+/// token of `source` that it attended to most, or the word that this is a part of. One that attended to the source's end stays.
 ///
 /// # Errors
-/// As [`crate::text::Tokenizer::tokens`].
+/// As [`crate::text::Tokenizer::copies`].
 pub fn replace_unknown(model: &Model, source: &str, hypothesis: &Hypothesis) -> Result<String> {
     let (text, unknown) = (model.target.decode(&hypothesis.tokens), SPECIALS[UNK as usize]);
-    let words = model.source.tokens(source)?;
+    let words = model.source.copies(source)?;
     let attended = hypothesis.tokens.iter().zip(&hypothesis.attended).filter(|(token, _)| **token == UNK);
     let mut replacements = attended.map(|(_, position)| words.get(*position as usize).map_or(unknown, String::as_str));
     let mut parts = text.split(unknown);

@@ -168,6 +168,27 @@ impl Tokenizer {
         Ok(pieces.map(|(&(start, end), token)| written(start, end).unwrap_or(token).to_owned()).collect())
     }
 
+    /// For each token of `text` what stands in for it where it is copied: itself, or the whole word that a subword is of.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn copies(&self, text: &str) -> Result<Vec<String>> {
+        if !self.cuts_words() {
+            return self.tokens(text);
+        }
+        let encoding = self.inner.encode(text, false).map_err(|source| refused(text, &*source))?;
+        let word = |start: usize| -> Option<String> {
+            // The space before a word belongs to its first token.
+            let rest = text.get(start..)?;
+            let at = start + rest.find(|c: char| !c.is_whitespace())?;
+            let (before, after) = text.split_at_checked(at)?;
+            let before = before.rsplit(char::is_whitespace).next()?;
+            Some([before, after.split(char::is_whitespace).next()?].concat())
+        };
+        let tokens = encoding.get_offsets().iter().zip(encoding.get_tokens());
+        Ok(tokens.map(|(&(start, _), token)| word(start).unwrap_or_else(|| token.clone())).collect())
+    }
+
     /// How many ids there are, the specials included.
     pub fn size(&self) -> usize {
         self.inner.get_vocab_size(true)
