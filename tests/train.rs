@@ -111,6 +111,8 @@ fn the_seed_decides_every_bit() {
         state(&out)
     });
     assert!(a == b, "the same seed gave other bits");
+    let file = |name: &str| fs::read(setting.out(name).join("model.safetensors")).unwrap();
+    assert!(file("a") == file("b"), "the same tensors made other files");
     assert!(a[0].iter().all(|(name, tensor)| c[0][name] != *tensor), "another seed gave some of the same bits");
 }
 

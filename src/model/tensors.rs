@@ -16,7 +16,9 @@ pub type TensorsByName = HashMap<String, (Vec<usize>, Vec<f32>)>;
 /// What a tensor file says beside its tensors.
 pub type Metadata = BTreeMap<String, String>;
 
-/// The entry of the metadata that holds the checksum of all else in the file.
+/// The one entry of a file's metadata, which holds all of ours as JSON: of several, the crate would let chance decide the order.
+const ENTRY: &str = "softalign";
+/// What of it is the checksum of all else in the file.
 const CHECKSUM: &str = "checksum";
 /// The entry that PyTorch's own files have.
 const FORMAT: &str = "format";
@@ -32,13 +34,16 @@ pub(crate) fn whole<'a>(path: &Path, bytes: &'a [u8]) -> Result<(SafeTensors<'a>
     };
     let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error.to_string()))?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error.to_string()))?;
-    let mut metadata: Metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    let entries = header.metadata().as_ref();
+    let Some(entry) = entries.and_then(|entries| entries.get(ENTRY)) else {
+        // With a flipped bit in its name, ours would be an entry that nobody knows.
+        let foreign = entries.is_none_or(|entries| entries.keys().all(|key| key == FORMAT));
+        return if foreign { Ok((file, Metadata::new())) } else { Err(damaged("its checksum is missing")) };
+    };
+    let mut metadata: Metadata = serde_json::from_str(entry).map_err(|error| damaged(&error.to_string()))?;
     match metadata.remove(CHECKSUM) {
         Some(stated) if stated == checksum(file.tensors(), &metadata) => Ok((file, metadata)),
-        Some(_) => Err(damaged("its checksum says that something in it has changed")),
-        // With a flipped bit in its name, the checksum would be an entry that nobody knows.
-        None if metadata.keys().all(|key| key == FORMAT) => Ok((file, metadata)),
-        None => Err(damaged("its checksum is missing")),
+        _ => Err(damaged("its checksum says that something in it has changed")),
     }
 }
 
@@ -163,6 +168,9 @@ pub fn write_tensors(path: &Path, tensors: &[StoredTensor], metadata: Metadata) 
     });
     let views = views.collect::<Result<Vec<_>>>()?;
     let sum = checksum(views.iter().cloned(), &metadata);
-    let metadata: HashMap<_, _> = metadata.into_iter().chain([(CHECKSUM.to_owned(), sum)]).collect();
+    let all: Metadata = metadata.into_iter().chain([(CHECKSUM.to_owned(), sum)]).collect();
+    let entry =
+        serde_json::to_string(&all).map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
+    let metadata = HashMap::from([(ENTRY.to_owned(), entry)]);
     files::write_atomically(path, &safetensors::serialize(views, Some(metadata)).map_err(fail)?)
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Progress, Reading};
 use crate::text::{Pair, Scores};
 
-/// What a validation found, on (at most a thousand sources of) the pairs to check with.
+/// What a validation found, on (at most four thousand sources of) the pairs to check with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Validated {
     /// How good the generated texts are.
