@@ -1,6 +1,7 @@
 //! What the kernel tests share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod generation;
 pub mod training;
 
 use std::{collections::HashSet, sync::OnceLock};
