@@ -66,7 +66,7 @@ pub struct Inputs<'a> {
     pub energy: &'a Tensor,
     /// The cell; `weight_ih` is `[3H, E + V]`.
     pub cell: Weights<'a>,
-    /// `[B, H]`, what the state is multiplied with where the query and the gates read it, the same at all steps: [`Masking`].
+    /// `[B, H]`, what the state is multiplied with where the query and the gates read it, the same at all steps.
     pub mask: Option<&'a Tensor>,
 }
 
