@@ -2,7 +2,7 @@
 // that drivers use. Up to |x| = 1 a rational function of degree 9/8 keeps 6 ulp. Beyond, 1 - 2 / (1 + exp(2|x|)) errs by less
 // than 1 ulp: backward passes take 1 - tanh^2, and of a saturated unit that is small.
 fn tanh4(value: vec4f) -> vec4f {
-    let x = clamp(value, vec4f(-9.0), vec4f(9.0));
+    let x = clamp(value, vec4f(-10.0), vec4f(10.0));
     let far = 1.0 - 2.0 / (1.0 + exp(2.0 * abs(x)));
     let y = x * x;
     var p = fma(vec4f(1.33546738e-08), y, vec4f(2.06090918e-05));
