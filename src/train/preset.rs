@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{Budget, Data, Decay, Schedule, TrainOptions};
+use super::{Budget, Data, Decay, Metric, Schedule, TrainOptions};
 use crate::{Error, Result, text::TokenUnit};
 
 /// A recipe for data of one kind.
@@ -44,13 +44,15 @@ impl Preset {
                 source_unit: TokenUnit::Bpe(4_000),
                 target_unit: TokenUnit::Bpe(4_000),
                 batch: 64,
-                learning_rate: 1e-3,
+                learning_rate: 1.5e-3,
                 schedule: Schedule { warmup: 400, decay },
                 weight_decay: 0.01,
                 label_smoothing: 0.1,
-                dropout: 0.3,
+                dropout: 0.2,
+                tie_embeddings: true,
                 embedding: 256,
                 hidden: 256,
+                metric: Metric::Bleu,
                 ..defaults
             },
         };
