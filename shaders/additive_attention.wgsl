@@ -33,6 +33,11 @@ fn load_energy(at: u32) -> vec4f { return energy[at / 4u]; }
 fn load_value(at: u32, end: u32) -> vec4f { return value[at / 4u]; }
 fn load_context(at: u32, end: u32) -> vec4f { return context[at / 4u]; }
 fn store_context(at: u32, end: u32, x: vec4f) { context[at / 4u] = x; }
+
+// The i-th four of a row that starts at `start`, which counts in bindings' elements: then one instruction makes an address.
+fn query_four(start: u32, i: u32) -> vec4f { return query[start + i]; }
+fn key_four(start: u32, i: u32) -> vec4f { return key[start + i]; }
+fn energy_four(i: u32) -> vec4f { return energy[i]; }
 #else
 @group(0) @binding(1) var<storage, read> query: array<f32>;             // [B, T, A]
 @group(0) @binding(2) var<storage, read> key: array<f32>;               // [B, S, A]
@@ -67,6 +72,10 @@ fn store_context(at: u32, end: u32, x: vec4f) {
     if (at + 2u < end) { context[at + 2u] = x.z; }
     if (at + 3u < end) { context[at + 3u] = x.w; }
 }
+
+fn query_four(start: u32, i: u32) -> vec4f { return load_query(start + i * 4u, start + params.size); }
+fn key_four(start: u32, i: u32) -> vec4f { return load_key(start + i * 4u, start + params.size); }
+fn energy_four(i: u32) -> vec4f { return load_energy(i * 4u); }
 #endif
 @group(0) @binding(5) var<storage, read> lengths: array<u32>;           // [B]
 @group(0) @binding(7) var<storage, read_write> weights: array<f32>;     // [B, T, S]
@@ -89,17 +98,17 @@ const GROUP = KEYS;                     // keys that are scored at once
 
 // Scores KEYS keys from `first` on, of the block that starts at s0.
 fn score_group(query_base: u32, row0: u32, batch: u32, s0: u32, first: u32, last_key: u32, lane: u32) {
-    let size = params.size;
-    let query_start = query_base + row0 * params.query_stride;
+    let size = params.size / WIDTH;
+    let fours = (params.size + 3u) / 4u;
+    let query_start = (query_base + row0 * params.query_stride) / WIDTH;
     var key_start: array<u32, KEYS>;
     for (var j = 0u; j < KEYS; j++) { key_start[j] = (batch * params.keys + min(s0 + first + j, last_key)) * size; }
     var sum: array<f32, KEYS>;
-    for (var a0 = lane * 4u; a0 < size + lane * 4u; a0 += LANES * 4u) {
-        let a = min(a0, size - WIDTH);
-        let v = select(vec4f(), load_energy(a), a0 < size);
-        let q = prepared(load_query(query_start + a, query_start + size), true);
+    for (var i = lane; i < fours; i += LANES) {
+        let v = energy_four(i);
+        let q = prepared(query_four(query_start, i), true);
         for (var j = 0u; j < KEYS; j++) {
-            let x = 1.0 + product(q, prepared(load_key(key_start[j] + a, key_start[j] + size), true), true);
+            let x = 1.0 + product(q, prepared(key_four(key_start[j], i), true), true);
             let pairs = x.xz * x.yw;
             let crossed = fma(v.xz, x.yw, v.yw * x.xz) / pairs;
             sum[j] += crossed.x + crossed.y;
