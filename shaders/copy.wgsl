@@ -1,5 +1,7 @@
 // target = source for each of a batch of strided matrices; with LENGTHS, rows at and past their matrix's length become 0.
 // VECTOR: strides, offsets and the number of columns are multiples of 4, and an invocation copies 4 elements.
+#import element
+
 struct Params {
     rows: u32, columns: u32, batch: u32,
     source_offset: u32, source_stride: u32, source_batch: u32,
@@ -7,10 +9,10 @@ struct Params {
 }
 
 #ifdef VECTOR
-alias Element = vec4f;
+alias Element = element4;
 const WIDTH = 4u;
 #else
-alias Element = f32;
+alias Element = element;
 const WIDTH = 1u;
 #endif
 

@@ -1,5 +1,6 @@
 // y = x / (1 - rate) where the element's random bits reach the threshold, else 0. The backward pass is the same on d_y.
 // ROWS: the elements of a row share their bits. SEQUENCES: so do those of x [B, T, E] that differ in t alone.
+#import element
 #import linear
 #import random
 #import step
@@ -11,8 +12,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> x: array<vec4f>;            // [N]
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;      // [N]
+@group(0) @binding(2) var<storage, read> x: array<element4>;         // [N]
+@group(0) @binding(3) var<storage, read_write> y: array<element4>;   // [N]
 
 #ifdef ROWS
 fn draw(element: u32) -> u32 { return element / params.width; }
@@ -39,5 +40,5 @@ fn main(
         random_bits(step.seed, step.step, params.operation, draw(at + 2u)),
         random_bits(step.seed, step.step, params.operation, draw(at + 3u)));
     let kept = bits >= vec4u(params.threshold);
-    y[i] = inside4(i, params.elements, select(vec4f(), params.scale * x[i], kept));
+    y[i] = element4(inside4(i, params.elements, select(vec4f(), params.scale * vec4f(x[i]), kept)));
 }

@@ -24,7 +24,7 @@ fn errors_name_operation_argument_wanted_and_got() {
     let error = graph.linear(x, weight, Epilogue::default()).unwrap_err().to_string();
     assert_eq!(error, "matmul: b: wanted 3 rows after transposition, to match a [2, 3], got [5, 4]");
     let error = graph.add(x, weight).unwrap_err().to_string();
-    assert_eq!(error, "pointwise: b: wanted [2, 3], got [5, 4]");
+    assert_eq!(error, "pointwise: b: wanted f32 [2, 3], got f32 [5, 4]");
     let error = graph.embedding(x, x).unwrap_err().to_string();
     assert_eq!(error, "embedding: tokens: wanted u32 [_, _], got f32 [2, 3]");
     let error = graph.cross_entropy(x, weight, 0.0).unwrap_err().to_string();
@@ -34,12 +34,54 @@ fn errors_name_operation_argument_wanted_and_got() {
     assert!(matches!(graph.reshape(x, [7]), Err(Error::Shape { argument: "shape", .. })));
     // Tokens have the size of floats, and their bits would pass for some.
     let error = graph.add(tokens, tokens).unwrap_err().to_string();
-    assert_eq!(error, "pointwise: a: wanted f32, at least one element, got u32 [2]");
+    assert_eq!(error, "pointwise: a: wanted floats, at least one element, got u32 [2]");
     assert!(matches!(graph.tanh(tokens), Err(Error::Shape { argument: "a", .. })));
     assert!(matches!(graph.sigmoid(tokens), Err(Error::Shape { argument: "a", .. })));
     assert!(matches!(graph.sum(tokens), Err(Error::Shape { argument: "x", .. })));
     assert!(matches!(graph.reshape(tokens, [2, 1]), Err(Error::Shape { argument: "x", .. })));
     assert!(matches!(graph.gradients_from(&[(x, weight)], &[x]), Err(Error::Shape { argument: "upstream", .. })));
+}
+
+/// What is made of activations has their type; an upstream gradient has its value's.
+#[test]
+fn a_graph_of_f16_keeps_activations_in_f16() {
+    let mut graph = Graph::with_precision(Dtype::F16);
+    let x = graph.input("x", [3], Dtype::F16);
+    let single = graph.input("single", [3], Dtype::F32);
+    let y = graph.tanh(x).unwrap();
+    let y = graph.dropout(y, 0.5).unwrap();
+    let y = graph.reshape(y, [1, 3]).unwrap();
+    assert_eq!([x, y].map(|value| graph.dtype(value)), [Dtype::F16; 2]);
+    let doubled = graph.add(single, single).unwrap();
+    assert_eq!(graph.dtype(doubled), Dtype::F32);
+    let error = graph.add(x, single).unwrap_err().to_string();
+    assert_eq!(error, "pointwise: b: wanted f16 [3], got f32 [3]");
+    assert!(matches!(graph.gradients_from(&[(x, single)], &[x]), Err(Error::Shape { argument: "upstream", .. })));
+}
+
+/// An odd number of f16 does not fill its last word, which copies move as a whole.
+#[test]
+fn odd_numbers_of_f16_are_written_and_read() {
+    let gpu = common::gpu();
+    if !gpu.tiles().f16 {
+        return;
+    }
+    let mut graph = Graph::with_precision(Dtype::F16);
+    let x = graph.input("x", [2, 3, 1], Dtype::F16);
+    let second = graph.select(x, 1).unwrap();
+    let two = graph.filled([3, 1], 2.0);
+    let y = graph.multiply(second, two).unwrap();
+    let d_y = graph.filled([3, 1], 0.75);
+    let gradients = graph.gradients_from(&[(y, d_y)], &[x]).unwrap();
+    let mut program = compile(&graph, &[y, gradients[0]]);
+    let values = [9.0, 9.0, 9.0, 0.1, -3.0, 1e5].map(|value| half::f16::from_f32(value).to_bits());
+    program.write("x", &values).unwrap();
+    assert!(program.write("x", &[0.0_f32; 6]).is_err(), "twice as many bytes");
+    program.run(Step::default()).unwrap();
+    let floats = |value| gpu.read_floats(program.tensor(value).unwrap()).unwrap();
+    assert_eq!(floats(y), [0.199_951_17, -6.0, f32::INFINITY]);
+    assert_eq!(floats(gradients[0]), [0.0, 0.0, 0.0, 1.5, 1.5, 1.5]);
+    assert!(program.read::<f32>(y).is_err(), "elements are smaller");
 }
 
 #[test]
@@ -238,7 +280,7 @@ fn parameters_that_are_missing_or_of_another_shape_are_refused() {
         let parameters = shape.map(|shape| Parameters::new(gpu, [("weight".to_owned(), shape.into())]).unwrap());
         let options = ProgramOptions { parameters: parameters.as_ref(), outputs: &[loss], ..ProgramOptions::default() };
         let error = Program::compile(gpu, &graph, &options).unwrap_err().to_string();
-        assert_eq!(error, "program: parameters: wanted `weight` [2, 2], got none of that name and shape");
+        assert_eq!(error, "program: parameters: wanted `weight` f32 [2, 2], got none of that name, type and shape");
     }
 }
 

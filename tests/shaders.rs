@@ -30,7 +30,7 @@ fn specialisations(shader: &Shader) -> Vec<(Specialisation, bool)> {
     let mut all: Vec<(Specialisation, bool)> = Vec::new();
     for (_, tiles) in Tiles::all() {
         for specialisation in (shader.specialisations)(&tiles) {
-            let portable = tiles.subgroup.is_none();
+            let portable = tiles.subgroup.is_none() && !specialisation.needs_f16();
             match all.iter_mut().find(|(known, _)| *known == specialisation) {
                 Some((_, known)) => *known |= portable,
                 None => all.push((specialisation, portable)),

@@ -25,11 +25,14 @@ pub struct Args {
     /// Run this kernel only; may be given several times.
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(kernels()))]
     only: Vec<String>,
+    /// Run the checks of this type of activations only.
+    #[arg(long, value_name = "TYPE", value_parser = ["f32", "f16"])]
+    dtype: Option<String>,
     /// Write the table as JSON too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Check the engine against a folder of cases that your own PyTorch wrote, instead.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "json"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "dtype", "json"])]
     golden: Option<PathBuf>,
 }
 
@@ -51,12 +54,17 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     }
     let mut checks = validate::checks();
     checks.retain(|check| args.only.is_empty() || args.only.iter().any(|name| name == check.kernel));
+    checks.retain(|check| args.dtype.as_ref().is_none_or(|dtype| dtype == check.dtype.name()));
+    if args.dtype.is_some() && !checks.iter().any(|check| check.runs_on(&gpu)) {
+        return Err(nothing_to_run(&gpu, &checks));
+    }
+    let left_out = checks.extract_if(.., |check| !check.runs_on(&gpu)).count();
     let Run { rows, problems, lost } = run_checks(&gpu, &checks, &args, global);
 
     if let Some(path) = &args.json {
         write_json(path, &gpu, &rows)?;
     }
-    let printed = print(&gpu, &rows, &problems, global);
+    let printed = print(&gpu, &rows, &problems, left_out, global);
     if let Some(lost) = lost {
         return Err(lost);
     }
@@ -64,6 +72,15 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     printed.map(|()| ExitCode::SUCCESS)
+}
+
+/// Every check of the type that was asked for needs what is not there.
+fn nothing_to_run(gpu: &Gpu, checks: &[Check]) -> Error {
+    let why = match checks.is_empty() {
+        true => "no kernel that was asked for has activations of this type".to_owned(),
+        false => format!("{} has no shader-f16, or SOFTALIGN_PORTABLE leaves it out", adapter::describe(gpu.info())),
+    };
+    Error::data("--dtype", why)
 }
 
 /// What came of the checks.
@@ -81,7 +98,7 @@ fn run_checks(gpu: &Gpu, checks: &[Check], args: &Args, global: &Global) -> Run 
     let mut run = Run { rows: Vec::new(), problems: Vec::new(), lost: None };
     let mut bar = Bar::new(global, Some(checks.len() as u64), "checks");
     for (done, check) in (0..).zip(checks) {
-        let name = format!("{} {}", check.kernel, name(check.direction));
+        let name = title(check.kernel, check.direction, check.dtype.name());
         bar.update(done, &name);
         let row = match validate::run(gpu, check, args.cases as usize, args.seed) {
             Ok(row) => row,
@@ -106,7 +123,7 @@ fn unfinished(check: &Check, seed: u64) -> Row {
     Row {
         kernel: check.kernel.to_owned(),
         direction: check.direction,
-        dtype: "f32",
+        dtype: check.dtype.name(),
         cases: 0,
         worst_error: f64::INFINITY,
         tolerance: check.tolerance,
@@ -115,7 +132,7 @@ fn unfinished(check: &Check, seed: u64) -> Row {
     }
 }
 
-fn print(gpu: &Gpu, rows: &[Row], problems: &[String], global: &Global) -> Result<()> {
+fn print(gpu: &Gpu, rows: &[Row], problems: &[String], left_out: usize, global: &Global) -> Result<()> {
     let info = gpu.info();
     output::print(&format!("adapter  {} ({:?})\ndriver   {}", info.name, info.backend, driver(gpu)))?;
     let mut table = table::table(["kernel", "direction", "dtype", "cases", "worst error", "tolerance", "result"]);
@@ -136,11 +153,20 @@ fn print(gpu: &Gpu, rows: &[Row], problems: &[String], global: &Global) -> Resul
         0 => output::print(&format!("All {} checks pass.", rows.len()))?,
         count => output::print(&format!("{count} of {} checks fail.", rows.len()))?,
     }
+    if left_out > 0 {
+        output::print(&format!(
+            "{left_out} checks of f16 were left out: there is no shader-f16 here, or SOFTALIGN_PORTABLE leaves it out."
+        ))?;
+    }
     for problem in problems {
         output::print(problem)?;
     }
     for row in failed.iter().filter(|row| row.cases > 0) {
-        output::print(&format!("worst case of {} {}: {}", row.kernel, name(row.direction), repeat(row, global)))?;
+        output::print(&format!(
+            "worst case of {}: {}",
+            title(&row.kernel, row.direction, row.dtype),
+            repeat(row, global)
+        ))?;
     }
     Ok(())
 }
@@ -150,7 +176,14 @@ fn repeat(row: &Row, global: &Global) -> String {
     let adapter = global.adapter.as_ref().map(|adapter| format!(" --adapter '{adapter}'")).unwrap_or_default();
     let checked = if global.checked { " --checked" } else { "" };
     let untuned = if global.untuned { " --untuned" } else { "" };
-    format!("softalign validate --only {} --cases 1 --seed {}{adapter}{checked}{untuned}", row.kernel, row.worst_seed)
+    let Row { kernel, dtype, worst_seed, .. } = row;
+    let dtype = if *dtype == "f32" { String::new() } else { format!(" --dtype {dtype}") };
+    format!("softalign validate --only {kernel}{dtype} --cases 1 --seed {worst_seed}{adapter}{checked}{untuned}")
+}
+
+fn title(kernel: &str, direction: Direction, dtype: &str) -> String {
+    let dtype = if dtype == "f32" { String::new() } else { format!(", {dtype}") };
+    format!("{kernel} {}{dtype}", name(direction))
 }
 
 fn name(direction: Direction) -> &'static str {

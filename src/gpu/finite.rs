@@ -22,9 +22,9 @@ impl<'a> Watch<'a> {
     /// As [`Gpu::read`].
     pub(super) fn before(gpu: &Gpu, pipeline: &'a Pipeline, tensors: &'a [Tensor]) -> Result<Self> {
         let bound = pipeline.bindings.iter().skip(1).zip(tensors);
-        let floats = bound.filter(|(_, tensor)| tensor.dtype() == Dtype::F32);
+        let floats = bound.filter(|(_, tensor)| tensor.dtype() != Dtype::U32);
         let seen = floats.map(|((kind, name), tensor)| {
-            Ok(Seen { name, written: *kind == Binding::Write, tensor, before: gpu.read(tensor)? })
+            Ok(Seen { name, written: *kind == Binding::Write, tensor, before: gpu.read_floats(tensor)? })
         });
         Ok(Self { seen: seen.collect::<Result<_>>()? })
     }
@@ -35,7 +35,7 @@ impl<'a> Watch<'a> {
     /// As [`Gpu::read`].
     pub(super) fn after(&self, gpu: &Gpu) -> Result<Option<[String; 2]>> {
         for Seen { name, tensor, before, .. } in self.seen.iter().filter(|seen| seen.written) {
-            let after: Vec<f32> = gpu.read(tensor)?;
+            let after = gpu.read_floats(tensor)?;
             // A slot may hold anything where nothing has been written yet, and keeps it.
             let became = |(old, new): (&f32, &f32)| !new.is_finite() && old.to_bits() != new.to_bits();
             if let Some(at) = before.iter().zip(&after).position(became) {

@@ -35,7 +35,7 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Keep every bounds, loop and initialisation check of wgpu in the shaders (also: `SOFTALIGN_CHECKED=1`).
     pub checked: bool,
-    /// Use only what every adapter has: no subgroups (also: `SOFTALIGN_PORTABLE=1`).
+    /// Use only what every adapter has: no subgroups, no f16 (also: `SOFTALIGN_PORTABLE=1`).
     pub portable: bool,
     /// One submit per dispatch, waited for, so that a fault names its kernel.
     pub trace: bool,
@@ -125,15 +125,16 @@ impl Gpu {
         let switched_on = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty() && value != "0");
         let info = device.adapter_info();
         let class = AdapterClass::of(&info);
-        let fixed_subgroups =
-            device.features().contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+        let has = |feature| device.features().contains(feature);
+        let fixed_subgroups = has(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
         let portable = options.portable || switched_on("SOFTALIGN_PORTABLE");
         let subgroup = (fixed_subgroups && !portable).then_some(info.subgroup_min_size);
+        let f16 = has(wgpu::Features::SHADER_F16) && !portable;
         Self {
             inner: Arc::new(Inner {
                 limits: device.limits(),
                 class,
-                tiles: Tiles::for_adapter(class, subgroup, device.features().contains(wgpu::Features::SHADER_INT64)),
+                tiles: Tiles::for_adapter(class, subgroup, has(wgpu::Features::SHADER_INT64), f16),
                 checked: options.checked || switched_on("SOFTALIGN_CHECKED"),
                 trace: options.trace,
                 check_finite: options.check_finite,

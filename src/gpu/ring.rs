@@ -36,7 +36,7 @@ impl Ring {
     /// [`crate::Error::Gpu`] when memory runs out, [`crate::Error::DeviceLost`] when the device is.
     pub fn upload(&mut self, encoder: &mut wgpu::CommandEncoder, writes: &[(Tensor, Vec<u8>)]) -> Result<()> {
         self.idle.extend(self.back.1.try_iter());
-        let needed: u64 = writes.iter().map(|(tensor, _)| tensor.bytes()).sum();
+        let needed: u64 = writes.iter().map(|(tensor, _)| tensor.copied_bytes()).sum();
         self.bytes = self.bytes.max(needed);
         self.idle.retain(|buffer| buffer.size() >= needed);
         let buffer = match self.idle.pop() {
@@ -48,8 +48,9 @@ impl Ring {
         let mut offset = 0;
         for (tensor, bytes) in writes {
             mapped.slice(offset..offset + bytes.len()).copy_from_slice(bytes);
-            encoder.copy_buffer_to_buffer(&buffer, offset as u64, tensor.buffer(), tensor.offset(), bytes.len() as u64);
-            offset += bytes.len();
+            let copied = tensor.copied_bytes();
+            encoder.copy_buffer_to_buffer(&buffer, offset as u64, tensor.buffer(), tensor.offset(), copied);
+            offset += copied as usize;
         }
         drop(mapped);
         buffer.unmap();

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use wgpu::naga::{self, valid::Capabilities};
 
-use super::Tiles;
+use super::{Dtype, Tiles};
 use crate::{Error, Result};
 
 /// What stands at a binding of a shader, in the order of `@binding(n)`.
@@ -71,6 +71,16 @@ impl Specialisation {
         if condition { self.define(name) } else { self }
     }
 
+    /// Defines `HALF` where activations are f16.
+    pub fn element(self, dtype: Dtype) -> Self {
+        self.define_if(dtype == Dtype::F16, "HALF")
+    }
+
+    /// Whether it takes an adapter that has f16: anything of it is called `HALF`.
+    pub fn needs_f16(&self) -> bool {
+        self.defines.iter().any(|name| name.starts_with("HALF"))
+    }
+
     /// Adds `const name: u32 = value;` to the prelude.
     pub fn constant(mut self, name: &'static str, value: u32) -> Self {
         self.constants.push((name, value));
@@ -128,6 +138,9 @@ impl Shader {
     /// [`Error::Shader`] for an unknown import, an unbalanced or unknown directive.
     pub fn expand(&self, specialisation: &Specialisation) -> Result<Expanded> {
         let mut expanded = Expanded { label: self.label(specialisation), text: String::new(), origins: Vec::new() };
+        if specialisation.needs_f16() {
+            expanded.push("(prelude)", 0, "enable f16;");
+        }
         for (name, value) in &specialisation.constants {
             expanded.push("(prelude)", 0, &format!("const {name}: u32 = {value}u;"));
         }
@@ -268,6 +281,16 @@ mod tests {
         let expanded = expand("#import math\n#import math\nx", &Specialisation::new().constant("N", 3)).unwrap();
         assert_eq!(expanded.text.matches("twice").count(), 1);
         assert!(expanded.text.starts_with("const N: u32 = 3u;\n"));
+    }
+
+    #[test]
+    fn enables_f16_before_anything_else_where_it_is_used() {
+        let text = "#ifdef HALF_A\nalias element = f16;\n#endif";
+        let half = Specialisation::new().constant("N", 3).define("HALF_A");
+        let expanded = expand(text, &half).unwrap();
+        assert!(expanded.text.starts_with("enable f16;\n"), "{}", expanded.text);
+        expanded.parse().unwrap();
+        assert!(!expand(text, &Specialisation::new()).unwrap().text.contains("f16"));
     }
 
     #[test]

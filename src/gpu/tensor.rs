@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use half::f16;
+
 /// The extents of a tensor, slowest first, as in `[B, T, H]`.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Shape(Vec<usize>);
@@ -56,25 +58,61 @@ impl fmt::Debug for Shape {
     }
 }
 
-/// What an element is. Both take four bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What an element is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Dtype {
     /// 32-bit float.
+    #[default]
     F32,
+    /// 16-bit float, where the adapter has it ([`crate::gpu::Tiles::f16`]): what a training graph keeps of activations and their
+    /// gradients. Kernels compute in f32 all the same.
+    F16,
     /// 32-bit unsigned integer: tokens, lengths, indices.
     U32,
 }
 
-impl fmt::Display for Dtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Dtype {
+    /// Bytes of one element.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F16 => 2,
+            Self::F32 | Self::U32 => ELEMENT,
+        }
+    }
+
+    /// As it stands in tables.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::F32 => "f32",
+            Self::F16 => "f16",
             Self::U32 => "u32",
-        })
+        }
+    }
+
+    /// Numbers as a tensor holds them: in f16 each is rounded to the nearest.
+    pub(super) fn encode(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
+            Self::F32 | Self::U32 => bytemuck::cast_slice(values).to_vec(),
+        }
+    }
+
+    /// The reverse of [`Dtype::encode`].
+    pub(super) fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        match self {
+            Self::F16 => bytes.chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]]).to_f32()).collect(),
+            Self::F32 | Self::U32 => bytemuck::pod_collect_to_vec(bytes),
+        }
     }
 }
 
-/// Bytes of one element.
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Bytes of one element of whatever is not an activation: parameters, tokens, sums.
 pub const ELEMENT: u64 = 4;
 
 /// A typed window of a buffer: what kernels read and write.
@@ -90,7 +128,7 @@ impl Tensor {
     /// A window of `buffer` starting at byte `offset` (a multiple of 256). The window must lie inside the buffer.
     pub fn new(buffer: wgpu::Buffer, offset: u64, shape: impl Into<Shape>, dtype: Dtype) -> Self {
         let shape = shape.into();
-        debug_assert!(offset.is_multiple_of(256) && offset + shape.elements() as u64 * ELEMENT <= buffer.size());
+        debug_assert!(offset.is_multiple_of(256) && offset + shape.elements() as u64 * dtype.bytes() <= buffer.size());
         Self { buffer, offset, shape, dtype }
     }
 
@@ -121,7 +159,12 @@ impl Tensor {
 
     /// The window's size in bytes.
     pub fn bytes(&self) -> u64 {
-        self.elements() as u64 * ELEMENT
+        self.elements() as u64 * self.dtype.bytes()
+    }
+
+    /// The bytes of a copy to or from the host: a multiple of four, which the buffer's own rounding has room for.
+    pub fn copied_bytes(&self) -> u64 {
+        self.bytes().next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT)
     }
 
     /// The same window under another shape with as many elements.

@@ -19,36 +19,41 @@ pub struct Tiles {
     pub columns: u32,
     /// Whether kernels bound by loads and stores use 64-bit words.
     pub wide: bool,
+    /// Whether activations may be f16.
+    pub f16: bool,
 }
 
 /// The subgroups of the CPU driver that 64-bit words were measured on.
 const WIDE_SUBGROUP: u32 = 8;
 
 impl Tiles {
-    /// Sane defaults for a class of adapter; `subgroup` is the size that the driver guarantees, if it does, and `words64`
-    /// whether shaders may use 64-bit integers.
-    pub fn for_adapter(class: AdapterClass, subgroup: Option<u32>, words64: bool) -> Self {
+    /// Sane defaults for a class of adapter; `subgroup` is the size that the driver guarantees, if it does, `words64` whether
+    /// shaders may use 64-bit integers, and `f16` whether they may use f16.
+    pub fn for_adapter(class: AdapterClass, subgroup: Option<u32>, words64: bool, f16: bool) -> Self {
         let subgroup = subgroup.filter(|size| SUBGROUP_SIZES.contains(size));
         match class {
             // A CPU driver runs a workgroup's subgroups one after the other, and every barrier costs: one subgroup a workgroup.
             // Rows are prefetched along their length.
             AdapterClass::Cpu => {
                 let wide = words64 && subgroup == Some(WIDE_SUBGROUP);
-                Self { subgroup, workgroup: 64, row: subgroup.unwrap_or(8), columns: 4, wide }
+                Self { subgroup, workgroup: 64, row: subgroup.unwrap_or(8), columns: 4, wide, f16 }
             }
             AdapterClass::Discrete | AdapterClass::Integrated => {
-                Self { subgroup: None, workgroup: 256, row: 64, columns: 1, wide: false }
+                Self { subgroup: None, workgroup: 256, row: 64, columns: 1, wide: false, f16 }
             }
         }
     }
 
-    /// Every configuration that an adapter can get, each once for a class.
+    /// Every configuration that an adapter can get, each once for a class; an adapter without f16 lacks the forms that need it,
+    /// and nothing else.
     pub fn all() -> Vec<(AdapterClass, Self)> {
         let classes = [AdapterClass::Discrete, AdapterClass::Integrated, AdapterClass::Cpu];
         let sizes = || [None].into_iter().chain(SUBGROUP_SIZES.map(Some));
         let mut all = Vec::new();
         for class in classes {
-            for tiles in sizes().flat_map(|size| [false, true].map(|words64| Self::for_adapter(class, size, words64))) {
+            for tiles in
+                sizes().flat_map(|size| [false, true].map(|words64| Self::for_adapter(class, size, words64, true)))
+            {
                 if !all.contains(&(class, tiles)) {
                     all.push((class, tiles));
                 }

@@ -73,11 +73,11 @@ impl Gpu {
     /// As [`Gpu::buffer`].
     pub fn zeros(&self, label: &str, shape: impl Into<Shape>, dtype: Dtype) -> Result<Tensor> {
         let shape = shape.into();
-        let buffer = self.buffer(label, shape.elements() as u64 * ELEMENT)?;
+        let buffer = self.buffer(label, shape.elements() as u64 * dtype.bytes())?;
         Ok(Tensor::new(buffer, 0, shape, dtype))
     }
 
-    /// A tensor that holds `values` (`f32` or `u32`, by `dtype`).
+    /// A tensor that holds `values` (`f32`, `u32` or the bits of an f16, by `dtype`).
     ///
     /// # Errors
     /// As [`Gpu::buffer`]; [`Error::Shape`] if the shape does not hold as many values.
@@ -85,6 +85,14 @@ impl Gpu {
         let tensor = self.zeros(label, shape, dtype)?;
         self.write(&tensor, values)?;
         Ok(tensor)
+    }
+
+    /// A tensor of `f32` or f16 that holds `values`, rounded to the nearest in f16.
+    ///
+    /// # Errors
+    /// As [`Gpu::tensor`].
+    pub fn floats(&self, label: &str, shape: impl Into<Shape>, dtype: Dtype, values: &[f32]) -> Result<Tensor> {
+        self.tensor(label, shape, dtype, &dtype.encode(values))
     }
 
     /// Writes `values` into `tensor` before the next submit.
@@ -101,7 +109,13 @@ impl Gpu {
                 got: format!("{} bytes", bytes.len()),
             });
         }
-        self.queue().write_buffer(tensor.buffer(), tensor.offset(), bytes);
+        if bytes.len() as u64 == tensor.copied_bytes() {
+            self.queue().write_buffer(tensor.buffer(), tensor.offset(), bytes);
+        } else {
+            let mut padded = bytes.to_vec();
+            padded.resize(tensor.copied_bytes() as usize, 0);
+            self.queue().write_buffer(tensor.buffer(), tensor.offset(), &padded);
+        }
         Ok(())
     }
 
@@ -116,9 +130,17 @@ impl Gpu {
     /// Reads a tensor back, waiting for everything submitted before.
     ///
     /// # Errors
-    /// [`Error::Gpu`] or [`Error::DeviceLost`] if the device failed.
+    /// [`Error::Gpu`] or [`Error::DeviceLost`] if the device failed; [`Error::Shape`] if its elements are smaller than `T`.
     pub fn read<T: Pod>(&self, tensor: &Tensor) -> Result<Vec<T>> {
         self.read_through(&self.readback_buffer("readback", tensor.bytes())?, tensor)
+    }
+
+    /// As [`Gpu::read`], of a tensor of `f32` or f16.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub fn read_floats(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        Ok(tensor.dtype().decode(&self.read::<u8>(tensor)?))
     }
 
     /// As [`Gpu::read`], through a [`Gpu::readback_buffer`] that is kept, so that none is made.
@@ -126,18 +148,26 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::read`].
     pub fn read_through<T: Pod>(&self, staging: &wgpu::Buffer, tensor: &Tensor) -> Result<Vec<T>> {
+        if size_of::<T>() as u64 > tensor.dtype().bytes() {
+            return Err(Error::Shape {
+                operation: "read",
+                argument: "tensor",
+                wanted: format!("elements of {} bytes", size_of::<T>()),
+                got: tensor.dtype().to_string(),
+            });
+        }
         let mut encoder =
             self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
-        encoder.copy_buffer_to_buffer(tensor.buffer(), tensor.offset(), staging, 0, tensor.bytes());
+        encoder.copy_buffer_to_buffer(tensor.buffer(), tensor.offset(), staging, 0, tensor.copied_bytes());
         let submission = self.queue().submit([encoder.finish()]);
         self.count_readback();
         staging.slice(..).map_async(wgpu::MapMode::Read, |_| {});
         self.wait(Some(submission))?;
         let mapped = staging
-            .slice(..tensor.bytes())
+            .slice(..tensor.copied_bytes())
             .get_mapped_range()
             .map_err(|error| Error::Gpu { kernel: "readback".into(), message: error.to_string() })?;
-        let values = bytemuck::pod_collect_to_vec(&mapped);
+        let values = bytemuck::pod_collect_to_vec(&mapped[..tensor.bytes() as usize]);
         drop(mapped);
         staging.unmap();
         Ok(values)

@@ -3,7 +3,7 @@
 use super::{Context, Graph, Operation, Value};
 use crate::{
     Error, Result,
-    gpu::{Dtype, Recorder},
+    gpu::Recorder,
     kernels::dropout::{Draw, Dropout},
 };
 
@@ -26,7 +26,7 @@ impl Graph {
     /// # Errors
     /// As [`Graph::dropout`]; [`Error::Shape`] for x of another number of dimensions.
     pub fn variational_dropout(&mut self, x: Value, rate: f32) -> Result<Value> {
-        let [_, steps, width] = self.expect("dropout", "x", x, Dtype::F32, [None; 3])?;
+        let [_, steps, width] = self.expect_float("dropout", "x", x, [None; 3])?;
         self.drop(x, rate, Draw::Sequence { steps, width })
     }
 
@@ -52,9 +52,8 @@ impl Graph {
         if rate == 0.0 {
             return Ok(x);
         }
-        let shape = self.shape(x).clone();
         let operation = self.nodes.len() as u32;
-        Ok(self.push_one(Forward(Dropout { elements, rate, operation, draw }), &[x], shape))
+        Ok(self.push_like(Forward(Dropout { elements, rate, operation, draw }), &[x], x))
     }
 }
 
@@ -74,7 +73,6 @@ impl Operation for Forward {
         _: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let shape = graph.shape(inputs[0]).clone();
-        Ok(vec![upstream[0].map(|d_y| graph.push_one(Forward(self.0), &[d_y], shape))])
+        Ok(vec![upstream[0].map(|d_y| graph.push_like(Forward(self.0), &[d_y], inputs[0]))])
     }
 }

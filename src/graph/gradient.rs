@@ -13,7 +13,7 @@ impl Graph {
     /// no derivative.
     pub fn gradients(&mut self, loss: Value, wanted: &[Value]) -> Result<Vec<Value>> {
         self.expect("gradients", "loss", loss, Dtype::F32, [Some(1)])?;
-        let one = self.filled([1], 1.0);
+        let one = self.filled_as([1], Dtype::F32, 1.0);
         self.gradients_from(&[(loss, one)], wanted)
     }
 
@@ -25,12 +25,13 @@ impl Graph {
         let depends = self.dependents(wanted);
         let mut found: HashMap<Value, Value> = HashMap::new();
         for (value, gradient) in upstream {
-            if self.shape(*value) != self.shape(*gradient) {
+            if self.shape(*value) != self.shape(*gradient) || self.dtype(*value) != self.dtype(*gradient) {
+                let typed = |value: Value| format!("{} {}", self.dtype(value), self.shape(value));
                 return Err(Error::Shape {
                     operation: "gradients",
                     argument: "upstream",
-                    wanted: self.shape(*value).to_string(),
-                    got: self.shape(*gradient).to_string(),
+                    wanted: typed(*value),
+                    got: typed(*gradient),
                 });
             }
             self.accumulate(&mut found, *value, *gradient)?;

@@ -3,6 +3,9 @@
 //! A [`Graph`] is a list of nodes in the order in which they will run. Every method that adds one checks its arguments and
 //! names the operation, the argument, what was wanted and what it got. [`Graph::gradients`] appends the nodes of the backward
 //! pass to the same list, so that one plan covers both.
+//!
+//! A graph has a precision, f32 or f16: what activations are stored in, with their gradients. Parameters, their gradients, losses
+//! and whatever else a sum has made are f32 in either. A value that is made of activations alone has their type.
 
 mod additive_attention;
 mod alignment_loss;
@@ -119,12 +122,23 @@ struct Node {
 pub struct Graph {
     values: Vec<Info>,
     nodes: Vec<Node>,
+    precision: Dtype,
 }
 
 impl Graph {
-    /// An empty graph.
+    /// An empty graph, whose activations are f32.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty graph, whose activations are f32 or, on an adapter that has it, f16.
+    pub fn with_precision(precision: Dtype) -> Self {
+        Self { precision, ..Self::default() }
+    }
+
+    /// What activations are stored in.
+    pub fn precision(&self) -> Dtype {
+        self.precision
     }
 
     /// A tensor that is written before each run.
@@ -137,19 +151,35 @@ impl Graph {
         self.value(shape.into(), Dtype::F32, Source::Parameter(name.into()))
     }
 
-    /// A constant tensor.
+    /// A constant tensor, in the graph's precision.
     pub fn filled(&mut self, shape: impl Into<Shape>, value: f32) -> Value {
-        self.value(shape.into(), Dtype::F32, Source::Filled(value))
+        self.filled_as(shape, self.precision, value)
     }
 
-    /// Appends a node of any operation, one's own included; `outputs` are the shapes of its outputs and its scratch.
+    fn filled_as(&mut self, shape: impl Into<Shape>, dtype: Dtype, value: f32) -> Value {
+        self.value(shape.into(), dtype, Source::Filled(value))
+    }
+
+    /// Appends a node of any operation, one's own included; `outputs` are the shapes of its outputs, all in the graph's precision.
     pub fn push(
         &mut self,
         operation: impl Operation + 'static,
         inputs: &[Value],
         outputs: impl IntoIterator<Item = Shape>,
     ) -> Vec<Value> {
-        let outputs: Vec<_> = outputs.into_iter().map(|shape| self.value(shape, Dtype::F32, Source::Node)).collect();
+        let precision = self.precision;
+        self.push_as(operation, inputs, outputs.into_iter().map(|shape| (shape, precision)))
+    }
+
+    /// As [`Graph::push`], with a type for each output; scratch is f32.
+    pub fn push_as(
+        &mut self,
+        operation: impl Operation + 'static,
+        inputs: &[Value],
+        outputs: impl IntoIterator<Item = (Shape, Dtype)>,
+    ) -> Vec<Value> {
+        let outputs: Vec<_> =
+            outputs.into_iter().map(|(shape, dtype)| self.value(shape, dtype, Source::Node)).collect();
         let node = Node { operation: Box::new(operation), inputs: inputs.to_vec(), outputs: outputs.clone() };
         self.nodes.push(node);
         outputs
@@ -165,6 +195,17 @@ impl Graph {
         self.push(operation, inputs, [output.into()])[0]
     }
 
+    /// As [`Graph::push`] for one output of the shape and type of `like`: a gradient, or what is made element by element.
+    pub fn push_like(&mut self, operation: impl Operation + 'static, inputs: &[Value], like: Value) -> Value {
+        let output = (self.shape(like).clone(), self.dtype(like));
+        self.push_as(operation, inputs, [output])[0]
+    }
+
+    /// The type of a value's elements.
+    pub fn dtype(&self, value: Value) -> Dtype {
+        self.values[value.0].dtype
+    }
+
     /// The shape of a value.
     pub fn shape(&self, value: Value) -> &Shape {
         &self.values[value.0].shape
@@ -178,6 +219,18 @@ impl Graph {
     fn value(&mut self, shape: Shape, dtype: Dtype, source: Source) -> Value {
         self.values.push(Info { shape, dtype, source });
         Value(self.values.len() - 1)
+    }
+
+    /// As [`Graph::expect`] for an activation, which may be f16.
+    fn expect_float<const N: usize>(
+        &self,
+        operation: &'static str,
+        argument: &'static str,
+        value: Value,
+        wanted: [Option<usize>; N],
+    ) -> Result<[usize; N]> {
+        let half = self.dtype(value) == Dtype::F16;
+        self.expect(operation, argument, value, if half { Dtype::F16 } else { Dtype::F32 }, wanted)
     }
 
     /// Checks one argument of an operation; `None` stands for any extent.

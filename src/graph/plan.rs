@@ -46,8 +46,9 @@ pub struct MemoryReport {
 }
 
 impl Graph {
-    fn bytes(&self, value: Value) -> u64 {
-        (self.shape(value).elements() as u64 * crate::gpu::ELEMENT).max(1).next_multiple_of(256)
+    /// Bytes of a value's memory.
+    pub(super) fn bytes(&self, value: Value) -> u64 {
+        (self.shape(value).elements() as u64 * self.dtype(value).bytes()).max(1).next_multiple_of(256)
     }
 
     /// Plans memory so that the values in `kept` survive the run.

@@ -18,7 +18,7 @@ impl Graph {
     /// `a + b`, element by element.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the shapes differ.
+    /// [`Error::Shape`] if the shapes or types differ.
     pub fn add(&mut self, a: Value, b: Value) -> Result<Value> {
         self.binary(Pointwise::Add, a, b)
     }
@@ -26,7 +26,7 @@ impl Graph {
     /// `a · b`, element by element.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the shapes differ.
+    /// [`Error::Shape`] if the shapes or types differ.
     pub fn multiply(&mut self, a: Value, b: Value) -> Result<Value> {
         self.binary(Pointwise::Multiply, a, b)
     }
@@ -49,23 +49,17 @@ impl Graph {
 
     fn unary(&mut self, operation: Pointwise, a: Value) -> Result<Value> {
         self.elements("pointwise", "a", a)?;
-        let shape = self.shape(a).clone();
-        Ok(self.push_one(Forward(operation), &[a], shape))
+        Ok(self.push_like(Forward(operation), &[a], a))
     }
 
     fn binary(&mut self, operation: Pointwise, a: Value, b: Value) -> Result<Value> {
         self.elements("pointwise", "a", a)?;
         self.elements("pointwise", "b", b)?;
-        let shape = self.shape(a).clone();
-        if self.shape(b) != &shape {
-            return Err(Error::Shape {
-                operation: "pointwise",
-                argument: "b",
-                wanted: shape.to_string(),
-                got: self.shape(b).to_string(),
-            });
+        if self.shape(b) != self.shape(a) || self.dtype(b) != self.dtype(a) {
+            let typed = |value: Value| format!("{} {}", self.dtype(value), self.shape(value));
+            return Err(Error::Shape { operation: "pointwise", argument: "b", wanted: typed(a), got: typed(b) });
         }
-        Ok(self.push_one(Forward(operation), &[a, b], shape))
+        Ok(self.push_like(Forward(operation), &[a, b], a))
     }
 
     pub(super) fn tanh_gradient(&mut self, y: Value, d_y: Value) -> Result<Value> {
@@ -77,18 +71,17 @@ impl Graph {
     }
 
     fn squash_gradient(&mut self, operation: Pointwise, y: Value, d_y: Value) -> Result<Value> {
-        let shape = self.shape(y).clone();
-        Ok(self.push_one(Backward(operation), &[y, d_y], shape))
+        Ok(self.push_like(Backward(operation), &[y, d_y], y))
     }
 
     /// Checks that a value is a float tensor of any shape and returns its number of elements.
     pub(super) fn elements(&self, operation: &'static str, argument: &'static str, value: Value) -> Result<usize> {
         let info = &self.values[value.0];
-        if info.dtype != Dtype::F32 || info.shape.elements() == 0 {
+        if info.dtype == Dtype::U32 || info.shape.elements() == 0 {
             return Err(Error::Shape {
                 operation,
                 argument,
-                wanted: "f32, at least one element".into(),
+                wanted: "floats, at least one element".into(),
                 got: format!("{} {}", info.dtype, info.shape),
             });
         }

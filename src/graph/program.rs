@@ -10,7 +10,7 @@ use bytemuck::Pod;
 use super::{Context, Graph, MemoryReport, Parameters, Source, Value, plan::Place, select::copy};
 use crate::{
     Error, Result,
-    gpu::{Dtype, ELEMENT, Gpu, Recorder, Recording, Ring, Tensor},
+    gpu::{Gpu, Recorder, Recording, Ring, Tensor},
     kernels::Step,
 };
 
@@ -160,7 +160,7 @@ impl Program {
         let (mut tensors, mut inputs, mut outputs) = (Vec::new(), HashMap::new(), HashMap::new());
         for (index, (info, place)) in graph.values.iter().zip(&plan.places).enumerate() {
             let value = Value(index);
-            let bytes = (info.shape.elements() as u64 * ELEMENT).max(1).next_multiple_of(256);
+            let bytes = graph.bytes(value);
             let tensor = match (place, &info.source) {
                 (Place::Nowhere, _) => None,
                 (Place::Slot(slot), _) => Some(Tensor::new(slots[*slot].clone(), 0, info.shape.clone(), info.dtype)),
@@ -172,7 +172,7 @@ impl Program {
                 (Place::Own, Source::Filled(number)) => {
                     memory.inputs += bytes;
                     let values = vec![*number; info.shape.elements()];
-                    Some(gpu.tensor("constant", info.shape.clone(), Dtype::F32, &values)?)
+                    Some(gpu.floats("constant", info.shape.clone(), info.dtype, &values)?)
                 }
                 (Place::Own, Source::Input(name)) => {
                     memory.inputs += bytes;
@@ -209,7 +209,7 @@ impl Program {
         }
         finish(&mut recorder, &Finish { outputs: &outputs, step: &step })?;
         let recording = recorder.finish()?;
-        let upload = step.bytes() + inputs.values().map(Tensor::bytes).sum::<u64>();
+        let upload = step.bytes() + inputs.values().map(Tensor::copied_bytes).sum::<u64>();
         let ring = Ring::new(gpu, upload)?;
         memory.staging = ring.bytes();
         memory.settings = recording.settings() + step.buffer().size();
@@ -226,7 +226,7 @@ impl Program {
         })
     }
 
-    /// Stages values for an input; they arrive with the next run.
+    /// Stages values for an input (`f32`, `u32` or the bits of an f16, by its type); they arrive with the next run.
     ///
     /// # Errors
     /// [`Error::Shape`] for an unknown input or a wrong number of values.
@@ -238,10 +238,10 @@ impl Program {
                 operation: "write",
                 argument: "input",
                 wanted: match self.inputs.get(input) {
-                    Some(tensor) => format!("`{input}` {}", tensor.shape()),
+                    Some(tensor) => format!("`{input}` {} {}", tensor.dtype(), tensor.shape()),
                     None => format!("one of {:?}", self.inputs.keys()),
                 },
-                got: format!("`{input}` with {} values", bytes.len() / ELEMENT as usize),
+                got: format!("`{input}` with {} values of {} bytes", values.len(), size_of::<T>()),
             });
         };
         self.staged.push((tensor, bytes.to_vec()));
@@ -302,7 +302,7 @@ impl Program {
 fn parameter(parameters: &Parameters, name: &str, graph: &Graph, value: Value) -> Result<Tensor> {
     parameters
         .tensor(name)
-        .filter(|tensor| tensor.shape() == graph.shape(value))
+        .filter(|tensor| tensor.shape() == graph.shape(value) && tensor.dtype() == graph.dtype(value))
         .ok_or_else(|| missing(name, graph, value))
 }
 
@@ -310,7 +310,7 @@ fn missing(name: &str, graph: &Graph, value: Value) -> Error {
     Error::Shape {
         operation: "program",
         argument: "parameters",
-        wanted: format!("`{name}` {}", graph.shape(value)),
-        got: "none of that name and shape".into(),
+        wanted: format!("`{name}` {} {}", graph.dtype(value), graph.shape(value)),
+        got: "none of that name, type and shape".into(),
     }
 }

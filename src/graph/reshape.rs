@@ -25,7 +25,8 @@ impl Graph {
                 got: shape.to_string(),
             });
         }
-        Ok(self.push_one(Reshape, &[x], shape))
+        let dtype = self.dtype(x);
+        Ok(self.push_as(Reshape, &[x], [(shape, dtype)])[0])
     }
 }
 
@@ -45,8 +46,7 @@ impl Operation for Reshape {
         _: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let shape = graph.shape(inputs[0]).clone();
-        Ok(vec![upstream[0].map(|d_y| graph.push_one(Reshape, &[d_y], shape))])
+        Ok(vec![upstream[0].map(|d_y| graph.push_like(Reshape, &[d_y], inputs[0]))])
     }
 
     fn in_place(&self) -> Option<usize> {

@@ -27,8 +27,8 @@ impl Graph {
         self.elements("select", "x", x)?;
         match self.dims(x) {
             [first, rest @ ..] if index < *first && !rest.is_empty() => {
-                let shape = Shape::from(rest);
-                Ok(self.push_one(Forward { index }, &[x], shape))
+                let output = (Shape::from(rest), self.dtype(x));
+                Ok(self.push_as(Forward { index }, &[x], [output])[0])
             }
             _ => Err(Error::Shape {
                 operation: "select",
@@ -68,10 +68,10 @@ impl Operation for Forward {
         _: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let shape = graph.shape(inputs[0]).clone();
+        let x = inputs[0];
         Ok(vec![upstream[0].map(|d_y| {
-            let zeros = graph.filled(shape.clone(), 0.0);
-            graph.push_one(Backward { index: self.index }, &[zeros, d_y], shape)
+            let zeros = graph.filled_as(graph.shape(x).clone(), graph.dtype(x), 0.0);
+            graph.push_like(Backward { index: self.index }, &[zeros, d_y], x)
         })])
     }
 }

@@ -3,7 +3,7 @@
 use super::{expect::expect, forms, matmul::Matrix, table::COPY};
 use crate::{
     Error, Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// `target[b, r, c] = source[b, r, c]`, or 0 where `r` is at or past the length of `b`.
@@ -19,13 +19,13 @@ pub struct Copy {
 
 impl Copy {
     /// Bytes of the copy.
-    pub fn cost(&self) -> Cost {
-        let bytes = (self.batch * self.rows * self.columns) as f64 * ELEMENT as f64;
+    pub fn cost(&self, dtype: Dtype) -> Cost {
+        let bytes = (self.batch * self.rows * self.columns) as f64 * dtype.bytes() as f64;
         Cost { operations: 0.0, transcendental: 0.0, read: bytes, written: bytes }
     }
 
-    /// Records the copy; `lengths` is `[batch]`, u32. Source and target must lie in different buffers. Its gradient is the copy
-    /// the other way.
+    /// Records the copy; `lengths` is `[batch]`, u32. Source and target must have elements of one size and lie in different
+    /// buffers. The gradient is the copy the other way.
     ///
     /// # Errors
     /// [`Error::Shape`] if a matrix reaches past its tensor, and what [`Recorder::dispatch`] reports.
@@ -39,6 +39,11 @@ impl Copy {
         for (argument, matrix) in [("source", &source), ("target", &target)] {
             expect_matrix("copy", argument, matrix, [self.batch, self.rows, self.columns])?;
         }
+        let dtype = target.tensor.dtype();
+        if source.tensor.dtype().bytes() != dtype.bytes() {
+            let (wanted, got) = (dtype.to_string(), source.tensor.dtype().to_string());
+            return Err(Error::Shape { operation: "copy", argument: "source", wanted, got });
+        }
         if let Some(lengths) = lengths {
             expect("copy", "lengths", lengths, &[self.batch])?;
         }
@@ -48,7 +53,7 @@ impl Copy {
         let word = |value: usize| value as u32;
         recorder.dispatch(&Launch {
             kernel: &COPY,
-            specialisation: specialisation(recorder.gpu().tiles(), vector, lengths.is_some()),
+            specialisation: specialisation(recorder.gpu().tiles(), dtype, vector, lengths.is_some()),
             params: &[
                 word(self.rows),
                 word(self.columns),
@@ -62,7 +67,7 @@ impl Copy {
             ],
             tensors: &[source.tensor, lengths.unwrap_or(source.tensor), target.tensor],
             workgroups: grid(invocations.div_ceil(lanes as usize)),
-            cost: self.cost(),
+            cost: self.cost(dtype),
         })
     }
 }
@@ -85,10 +90,11 @@ pub(super) fn expect_matrix(
     })
 }
 
-fn specialisation(tiles: &Tiles, vector: bool, lengths: bool) -> Specialisation {
-    forms::workgroup(tiles).define_if(vector, "VECTOR").define_if(lengths, "LENGTHS")
+fn specialisation(tiles: &Tiles, dtype: Dtype, vector: bool, lengths: bool) -> Specialisation {
+    forms::workgroup(tiles).define_if(vector, "VECTOR").define_if(lengths, "LENGTHS").element(dtype)
 }
 
 pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::either(|vector| forms::either(|lengths| specialisation(tiles, vector, lengths))).concat()
+    let of = |dtype| forms::either(|vector| forms::either(|lengths| specialisation(tiles, dtype, vector, lengths)));
+    forms::each_element(tiles, of).concat().concat()
 }

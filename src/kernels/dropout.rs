@@ -2,13 +2,13 @@
 //! replay needs no state, and the backward pass redraws the same mask.
 
 use super::{
-    expect::{expect, expect_setting},
+    expect::{expect_of, expect_setting},
     forms,
     table::DROPOUT,
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// Which elements of x stay or go together.
@@ -47,20 +47,21 @@ pub struct Dropout {
 
 impl Dropout {
     /// Operations and bytes of either pass.
-    pub fn cost(&self) -> Cost {
-        let (elements, bytes) = (self.elements as f64, self.elements as f64 * ELEMENT as f64);
+    pub fn cost(&self, dtype: Dtype) -> Cost {
+        let (elements, bytes) = (self.elements as f64, self.elements as f64 * dtype.bytes() as f64);
         // The hash: one round of ten operations an element; the rounds over seed, step and operation are shared by four.
         Cost { operations: 20.0 * elements, transcendental: 0.0, read: bytes, written: bytes }
     }
 
-    /// Records y from x, both `[elements]`, or d_x from d_y: the operation is linear, with the same mask.
+    /// Records y from x, both `[elements]` and of one type, or d_x from d_y: the operation is linear, with the same mask.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor has another number of elements or the rate is out of its range, and what
     /// [`Recorder::dispatch`] reports.
     pub fn record(&self, recorder: &mut Recorder, x: &Tensor, step: &Tensor, y: &Tensor) -> Result<()> {
-        expect("dropout", "x", x, &[self.elements])?;
-        expect("dropout", "y", y, &[self.elements])?;
+        let dtype = y.dtype();
+        expect_of(dtype, "dropout", "x", x, &[self.elements])?;
+        expect_of(dtype, "dropout", "y", y, &[self.elements])?;
         let rate = f64::from(self.rate);
         expect_setting("dropout", "rate", (0.0..1.0).contains(&rate), "a rate in [0, 1)", rate)?;
         let (width, span) = match self.draw {
@@ -73,27 +74,28 @@ impl Dropout {
         let threshold = (rate * 4_294_967_296.0) as u32;
         let scale = (1.0 / (1.0 - rate)) as f32;
         let tiles = recorder.gpu().tiles();
-        let (specialisation, lanes) = (self.draw.specialisation(tiles), tiles.workgroup);
+        let (specialisation, lanes) = (self.draw.specialisation(tiles, dtype), tiles.workgroup);
         recorder.dispatch(&Launch {
             kernel: &DROPOUT,
             specialisation,
             params: &[self.elements as u32, self.operation, threshold, scale.to_bits(), width as u32, span as u32],
             tensors: &[step, x, y],
             workgroups: grid(self.elements.div_ceil(4 * lanes as usize)),
-            cost: self.cost(),
+            cost: self.cost(dtype),
         })
     }
 }
 
 impl Draw {
-    fn specialisation(self, tiles: &Tiles) -> Specialisation {
+    fn specialisation(self, tiles: &Tiles, dtype: Dtype) -> Specialisation {
         forms::workgroup(tiles)
             .define_if(matches!(self, Self::Row { .. }), "ROWS")
             .define_if(matches!(self, Self::Sequence { .. }), "SEQUENCES")
+            .element(dtype)
     }
 }
 
 pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let all = [Draw::Element, Draw::Row { width: 1 }, Draw::Sequence { steps: 1, width: 1 }];
-    all.map(|draw| draw.specialisation(tiles)).to_vec()
+    forms::each_element(tiles, |dtype| all.map(|draw| draw.specialisation(tiles, dtype))).concat()
 }

@@ -2,29 +2,41 @@
 
 use crate::{
     Error, Result,
-    gpu::{Shape, Tensor},
+    gpu::{Dtype, Shape, Tensor},
 };
 
-/// A tensor of as many elements as `shape`, none of whose extents is 0.
+/// A tensor of as many elements as `shape`, none of whose extents is 0, of four bytes each.
 pub(super) fn expect(operation: &'static str, argument: &'static str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
-    let wanted = Shape::from(shape);
-    if wanted.elements() == tensor.elements() && wanted.elements() > 0 {
-        return Ok(());
-    }
-    let got = tensor.shape().to_string();
-    Err(Error::Shape { operation, argument, wanted: format!("{wanted}, not empty"), got })
+    let dtype = if tensor.dtype() == Dtype::F16 { Dtype::F32 } else { tensor.dtype() };
+    expect_of(dtype, operation, argument, tensor, shape)
 }
 
-/// Scratch of at least `elements`.
+/// As [`expect`], of `dtype`: what may be f16 has one type within a launch.
+pub(super) fn expect_of(
+    dtype: Dtype,
+    operation: &'static str,
+    argument: &'static str,
+    tensor: &Tensor,
+    shape: &[usize],
+) -> Result<()> {
+    let wanted = Shape::from(shape);
+    if wanted.elements() == tensor.elements() && wanted.elements() > 0 && tensor.dtype() == dtype {
+        return Ok(());
+    }
+    let got = format!("{} {}", tensor.dtype(), tensor.shape());
+    Err(Error::Shape { operation, argument, wanted: format!("{dtype} {wanted}, not empty"), got })
+}
+
+/// Scratch of at least `elements`, of four bytes each.
 pub(super) fn expect_scratch(operation: &'static str, scratch: &Tensor, elements: usize) -> Result<()> {
-    if scratch.elements() >= elements {
+    if scratch.elements() >= elements && scratch.dtype() != Dtype::F16 {
         return Ok(());
     }
     Err(Error::Shape {
         operation,
         argument: "scratch",
-        wanted: format!("at least {elements} elements"),
-        got: scratch.shape().to_string(),
+        wanted: format!("at least {elements} elements of four bytes"),
+        got: format!("{} {}", scratch.dtype(), scratch.shape()),
     })
 }
 

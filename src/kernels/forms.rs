@@ -1,6 +1,6 @@
 //! What kernels that need no tile of their own share: how their workgroups are specialised. And lists of forms for the table.
 
-use crate::gpu::{Specialisation, Tiles};
+use crate::gpu::{Dtype, Specialisation, Tiles};
 
 /// A workgroup of a kernel that goes through elements.
 pub(super) fn workgroup(tiles: &Tiles) -> Specialisation {
@@ -21,6 +21,16 @@ pub(super) fn row_reduction(tiles: &Tiles) -> Specialisation {
 /// A form for each answer to a yes-or-no question.
 pub(super) fn either<T>(form: impl Fn(bool) -> T) -> Vec<T> {
     vec![form(false), form(true)]
+}
+
+/// What activations may be.
+pub(super) fn elements(tiles: &Tiles) -> &'static [Dtype] {
+    if tiles.f16 { &[Dtype::F32, Dtype::F16] } else { &[Dtype::F32] }
+}
+
+/// A form for each type of activations.
+pub(super) fn each_element<T>(tiles: &Tiles, form: impl Fn(Dtype) -> T) -> Vec<T> {
+    elements(tiles).iter().map(|dtype| form(*dtype)).collect()
 }
 
 /// Without repetitions: many shapes lead to few tiles.

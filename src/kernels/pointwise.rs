@@ -1,13 +1,13 @@
 //! Element by element, on one tensor or on two of the same shape: sum, product, tanh, logistic function.
 
 use super::{
-    expect::expect,
+    expect::expect_of,
     forms,
     table::{POINTWISE, POINTWISE_BACKWARD},
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
 
 /// What is computed for each element.
@@ -38,13 +38,13 @@ impl Pointwise {
         }
     }
 
-    fn specialisation(self, tiles: &Tiles) -> Specialisation {
-        forms::workgroup(tiles).define(self.define())
+    fn specialisation(self, tiles: &Tiles, dtype: Dtype) -> Specialisation {
+        forms::workgroup(tiles).define(self.define()).element(dtype)
     }
 
     /// Operations and bytes of the forward pass over `elements`.
-    pub fn cost(self, elements: usize) -> Cost {
-        let (elements, bytes) = (elements as f64, elements as f64 * ELEMENT as f64);
+    pub fn cost(self, elements: usize, dtype: Dtype) -> Cost {
+        let (elements, bytes) = (elements as f64, elements as f64 * dtype.bytes() as f64);
         // tanh: nine fused multiply-adds and a product around its division.
         let (operations, transcendental) = match self {
             Self::Add | Self::Multiply => (1.0, 0.0),
@@ -60,8 +60,8 @@ impl Pointwise {
     }
 
     /// Operations and bytes of the gradient of one operand of `elements`.
-    pub fn backward_cost(self, elements: usize) -> Cost {
-        let (elements, bytes) = (elements as f64, elements as f64 * ELEMENT as f64);
+    pub fn backward_cost(self, elements: usize, dtype: Dtype) -> Cost {
+        let (elements, bytes) = (elements as f64, elements as f64 * dtype.bytes() as f64);
         let (operations, reads) = match self {
             Self::Add => (0.0, 1.0),
             Self::Multiply => (1.0, 2.0),
@@ -83,19 +83,18 @@ impl Pointwise {
     }
 
     fn dispatch(self, recorder: &mut Recorder, kernel: &'static Shader, tensors: &[&Tensor], cost: Cost) -> Result<()> {
-        let elements = tensors[0].elements();
-        let (specialisation, lanes) = (self.specialisation(recorder.gpu().tiles()), recorder.gpu().tiles().workgroup);
+        let (elements, dtype, tiles) = (tensors[0].elements(), tensors[0].dtype(), *recorder.gpu().tiles());
         recorder.dispatch(&Launch {
             kernel,
-            specialisation,
+            specialisation: self.specialisation(&tiles, dtype),
             params: &[elements as u32],
             tensors,
-            workgroups: grid(elements.div_ceil(4 * lanes as usize)),
+            workgroups: grid(elements.div_ceil(4 * tiles.workgroup as usize)),
             cost,
         })
     }
 
-    /// Records y from a and, for the binary operations, b: all of the same number of elements.
+    /// Records y from a and, for the binary operations, b: all of the same number of elements and one type.
     ///
     /// # Errors
     /// [`Error::Shape`] if they are not, or if b is missing or superfluous, and what [`Recorder::dispatch`] reports.
@@ -103,9 +102,9 @@ impl Pointwise {
         self.check_operands(b.is_some())?;
         let b = b.unwrap_or(a);
         for (argument, tensor) in [("a", a), ("b", b), ("y", y)] {
-            expect("pointwise", argument, tensor, y.shape().dims())?;
+            expect_of(y.dtype(), "pointwise", argument, tensor, y.shape().dims())?;
         }
-        self.dispatch(recorder, &POINTWISE, &[a, b, y], self.cost(y.elements()))
+        self.dispatch(recorder, &POINTWISE, &[a, b, y], self.cost(y.elements(), y.dtype()))
     }
 
     /// Records the gradients of a and, for the binary operations, of b, from d_y. `y` is what the forward pass gave.
@@ -125,10 +124,10 @@ impl Pointwise {
     ) -> Result<()> {
         self.check_operands(b.is_some())?;
         self.check_operands(d_b.is_some())?;
-        let (b, cost) = (b.unwrap_or(a), self.backward_cost(y.elements()));
+        let (b, cost) = (b.unwrap_or(a), self.backward_cost(y.elements(), y.dtype()));
         let shape = y.shape().dims();
         for (argument, tensor) in [("a", a), ("b", b), ("d_y", d_y), ("d_a", d_a), ("d_b", d_b.unwrap_or(d_a))] {
-            expect("pointwise", argument, tensor, shape)?;
+            expect_of(y.dtype(), "pointwise", argument, tensor, shape)?;
         }
         let (for_a, for_b) = match self {
             Self::Add => (d_y, d_y),
@@ -145,5 +144,5 @@ impl Pointwise {
 
 pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let all = [Pointwise::Add, Pointwise::Multiply, Pointwise::Tanh, Pointwise::Sigmoid];
-    all.map(|pointwise| pointwise.specialisation(tiles)).to_vec()
+    forms::each_element(tiles, |dtype| all.map(|pointwise| pointwise.specialisation(tiles, dtype))).concat()
 }

@@ -104,6 +104,7 @@ macro_rules! shared {
 
 shared![
     "attention_tiles",
+    "element",
     "factored_tanh",
     "fed",
     "four",

@@ -1,7 +1,7 @@
 //! Checks of [`crate::kernels::adam`]. The optimiser has no gradient of its own: its forward row checks the parameters, its
 //! backward row the state that the next step starts from.
 
-use super::{Case, Check, Direction, largest, relative_error, widen};
+use super::{Case, Check, Direction, Dtype, largest, relative_error, widen};
 use crate::{
     Result, Tensor,
     kernels::{
@@ -15,8 +15,8 @@ use crate::{
 const TOLERANCE: f64 = 1e-6;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "adam", direction: Direction::Forward, tolerance: TOLERANCE, run: parameters },
-    Check { kernel: "adam", direction: Direction::Backward, tolerance: TOLERANCE, run: state },
+    Check { kernel: "adam", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: parameters },
+    Check { kernel: "adam", direction: Direction::Backward, dtype: Dtype::F32, tolerance: TOLERANCE, run: state },
 ];
 
 /// Parameters, first and second moments, average.

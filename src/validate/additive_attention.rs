@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::additive_attention`].
 
-use super::{Case, Check, Direction, largest, widen};
+use super::{Case, Check, Direction, Dtype, largest, widen};
 use crate::{
     Result, Tensor,
     kernels::{
@@ -17,17 +17,31 @@ const TOLERANCE: f64 = 5e-6;
 const TOLERANCE_EXTREME: f64 = 1e-5;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "additive_attention", direction: Direction::Forward, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "additive_attention", direction: Direction::Backward, tolerance: TOLERANCE, run: backward },
+    Check {
+        kernel: "additive_attention",
+        direction: Direction::Forward,
+        dtype: Dtype::F32,
+        tolerance: TOLERANCE,
+        run: forward,
+    },
+    Check {
+        kernel: "additive_attention",
+        direction: Direction::Backward,
+        dtype: Dtype::F32,
+        tolerance: TOLERANCE,
+        run: backward,
+    },
     Check {
         kernel: "additive_attention_extreme",
         direction: Direction::Forward,
+        dtype: Dtype::F32,
         tolerance: TOLERANCE_EXTREME,
         run: forward_extreme,
     },
     Check {
         kernel: "additive_attention_extreme",
         direction: Direction::Backward,
+        dtype: Dtype::F32,
         tolerance: TOLERANCE_EXTREME,
         run: backward_extreme,
     },

@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::alignment_loss`].
 
-use super::{Case, Check, Direction, widen};
+use super::{Case, Check, Direction, Dtype, widen};
 use crate::{
     Result, Tensor,
     kernels::{Step, alignment_loss::AlignmentLoss},
@@ -13,8 +13,20 @@ const FORWARD: f64 = 2e-6;
 const BACKWARD: f64 = 5e-7;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "alignment_loss", direction: Direction::Forward, tolerance: FORWARD, run: forward },
-    Check { kernel: "alignment_loss", direction: Direction::Backward, tolerance: BACKWARD, run: backward },
+    Check {
+        kernel: "alignment_loss",
+        direction: Direction::Forward,
+        dtype: Dtype::F32,
+        tolerance: FORWARD,
+        run: forward,
+    },
+    Check {
+        kernel: "alignment_loss",
+        direction: Direction::Backward,
+        dtype: Dtype::F32,
+        tolerance: BACKWARD,
+        run: backward,
+    },
 ];
 
 struct Drawn {

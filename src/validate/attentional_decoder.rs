@@ -1,7 +1,7 @@
 //! Checks of [`crate::kernels::attentional_decoder`].
 
 use super::{
-    Case, Check, Direction,
+    Case, Check, Direction, Dtype,
     gru::{Mask, Named, as_weights, cell_error, cell_values, poisoned_cell, upload_cell, widen_cell},
     largest, widen,
 };
@@ -18,8 +18,20 @@ const FORWARD: f64 = 5e-6;
 const BACKWARD: f64 = 1e-5;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "attentional_decoder", direction: Direction::Forward, tolerance: FORWARD, run: forward },
-    Check { kernel: "attentional_decoder", direction: Direction::Backward, tolerance: BACKWARD, run: backward },
+    Check {
+        kernel: "attentional_decoder",
+        direction: Direction::Forward,
+        dtype: Dtype::F32,
+        tolerance: FORWARD,
+        run: forward,
+    },
+    Check {
+        kernel: "attentional_decoder",
+        direction: Direction::Backward,
+        dtype: Dtype::F32,
+        tolerance: BACKWARD,
+        run: backward,
+    },
 ];
 
 /// A drawn case: values for the reference, tensors for the kernel.

@@ -21,23 +21,32 @@ use crate::{
 const TOLERANCE: f64 = 2e-6;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "beam_search", direction: Direction::Forward, tolerance: TOLERANCE, run: one },
-    Check { kernel: "beam_search", direction: Direction::Backward, tolerance: TOLERANCE, run: several },
+    Check { kernel: "beam_search", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: one },
+    Check {
+        kernel: "beam_search",
+        direction: Direction::Backward,
+        dtype: Dtype::F32,
+        tolerance: TOLERANCE,
+        run: several,
+    },
     Check {
         kernel: "beam_search_adjust",
         direction: Direction::Forward,
+        dtype: Dtype::F32,
         tolerance: adjust::TOLERANCE,
         run: adjust::adjust,
     },
     Check {
         kernel: "beam_search_attend",
         direction: Direction::Forward,
+        dtype: Dtype::F32,
         tolerance: attend::TOLERANCE,
         run: attend::attend,
     },
     Check {
         kernel: "beam_search_sample",
         direction: Direction::Forward,
+        dtype: Dtype::F32,
         tolerance: sample::TOLERANCE,
         run: sample::sample,
     },

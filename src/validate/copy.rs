@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::copy`].
 
-use super::{Case, Check, Direction, widen};
+use super::{Case, Check, Direction, Dtype, widen};
 use crate::{
     Result,
     kernels::{copy::Copy, matmul::Matrix},
@@ -11,8 +11,10 @@ use crate::{
 const TOLERANCE: f64 = 0.0;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "copy", direction: Direction::Forward, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "copy", direction: Direction::Backward, tolerance: TOLERANCE, run: backward },
+    Check { kernel: "copy", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
+    Check { kernel: "copy", direction: Direction::Backward, dtype: Dtype::F32, tolerance: TOLERANCE, run: backward },
+    Check { kernel: "copy", direction: Direction::Forward, dtype: Dtype::F16, tolerance: TOLERANCE, run: forward },
+    Check { kernel: "copy", direction: Direction::Backward, dtype: Dtype::F16, tolerance: TOLERANCE, run: backward },
 ];
 
 fn forward(case: &mut Case<'_>) -> Result<f64> {
@@ -43,8 +45,11 @@ fn check(case: &mut Case<'_>, out: bool) -> Result<f64> {
         }
     }
     let mut wide = case.values(batch * rows * width, 1.0);
-    let narrow_gpu =
-        if out { case.upload([batch, rows, columns], &x)? } else { case.poisoned([batch, rows, columns])? };
+    let narrow_gpu = if out {
+        case.upload_activation([batch, rows, columns], &x)?
+    } else {
+        case.poisoned_activation([batch, rows, columns])?
+    };
     let mut expected = widen(&wide);
     for (row, values) in x.chunks(columns).enumerate() {
         let place = row * width + before..row * width + before + columns;
@@ -54,7 +59,7 @@ fn check(case: &mut Case<'_>, out: bool) -> Result<f64> {
             wide[place].copy_from_slice(values);
         }
     }
-    let wide_gpu = case.upload([batch, rows, width], &wide)?;
+    let wide_gpu = case.upload_activation([batch, rows, width], &wide)?;
     case.run(|recorder| {
         let (narrow, wide) = (Matrix::batch(&narrow_gpu), Matrix::batch(&wide_gpu).offset(before));
         let (source, target) = if out { (narrow, wide) } else { (wide, narrow) };

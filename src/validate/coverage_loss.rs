@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::coverage_loss`].
 
-use super::{Case, Check, Direction, widen};
+use super::{Case, Check, Direction, Dtype, widen};
 use crate::{
     Result, Tensor,
     kernels::{Step, coverage_loss::CoverageLoss},
@@ -14,8 +14,20 @@ const FORWARD: f64 = 2e-6;
 const BACKWARD: f64 = 3e-7;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "coverage_loss", direction: Direction::Forward, tolerance: FORWARD, run: forward },
-    Check { kernel: "coverage_loss", direction: Direction::Backward, tolerance: BACKWARD, run: backward },
+    Check {
+        kernel: "coverage_loss",
+        direction: Direction::Forward,
+        dtype: Dtype::F32,
+        tolerance: FORWARD,
+        run: forward,
+    },
+    Check {
+        kernel: "coverage_loss",
+        direction: Direction::Backward,
+        dtype: Dtype::F32,
+        tolerance: BACKWARD,
+        run: backward,
+    },
 ];
 
 struct Drawn {

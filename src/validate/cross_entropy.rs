@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::cross_entropy`].
 
-use super::{Case, Check, Direction, widen};
+use super::{Case, Check, Direction, Dtype, widen};
 use crate::{
     Result, Tensor,
     gpu::Recorder,
@@ -13,8 +13,20 @@ use crate::{
 const TOLERANCE: f64 = 5e-6;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "cross_entropy", direction: Direction::Forward, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "cross_entropy", direction: Direction::Backward, tolerance: TOLERANCE, run: backward },
+    Check {
+        kernel: "cross_entropy",
+        direction: Direction::Forward,
+        dtype: Dtype::F32,
+        tolerance: TOLERANCE,
+        run: forward,
+    },
+    Check {
+        kernel: "cross_entropy",
+        direction: Direction::Backward,
+        dtype: Dtype::F32,
+        tolerance: TOLERANCE,
+        run: backward,
+    },
 ];
 
 struct Inputs {

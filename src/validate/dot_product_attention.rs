@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::dot_product_attention`].
 
-use super::{Case, Check, Direction, largest, widen};
+use super::{Case, Check, Direction, Dtype, largest, widen};
 use crate::{
     Result, Tensor,
     kernels::dot_product_attention::{DotProductAttention, Gradients, Inputs, Saved, Tile},
@@ -12,8 +12,20 @@ use crate::{
 const TOLERANCE: f64 = 5e-6;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "dot_product_attention", direction: Direction::Forward, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "dot_product_attention", direction: Direction::Backward, tolerance: TOLERANCE, run: backward },
+    Check {
+        kernel: "dot_product_attention",
+        direction: Direction::Forward,
+        dtype: Dtype::F32,
+        tolerance: TOLERANCE,
+        run: forward,
+    },
+    Check {
+        kernel: "dot_product_attention",
+        direction: Direction::Backward,
+        dtype: Dtype::F32,
+        tolerance: TOLERANCE,
+        run: backward,
+    },
 ];
 
 struct Drawn {

@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::dropout`].
 
-use super::{Case, Check, Direction, widen};
+use super::{Case, Check, Direction, Dtype, ROUNDING, widen};
 use crate::{
     Result,
     kernels::{
@@ -12,10 +12,13 @@ use crate::{
 
 /// One product. An element that is dropped on one side only is an error of the order of 1.
 const TOLERANCE: f64 = 3e-7;
+const HALF: f64 = TOLERANCE + ROUNDING;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "dropout", direction: Direction::Forward, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "dropout", direction: Direction::Backward, tolerance: TOLERANCE, run: backward },
+    Check { kernel: "dropout", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
+    Check { kernel: "dropout", direction: Direction::Backward, dtype: Dtype::F32, tolerance: TOLERANCE, run: backward },
+    Check { kernel: "dropout", direction: Direction::Forward, dtype: Dtype::F16, tolerance: HALF, run: forward },
+    Check { kernel: "dropout", direction: Direction::Backward, dtype: Dtype::F16, tolerance: HALF, run: backward },
 ];
 
 fn run(case: &mut Case<'_>, expected: fn(&reference::dropout::Dropout, &[f64]) -> Vec<f64>) -> Result<f64> {
@@ -29,7 +32,7 @@ fn run(case: &mut Case<'_>, expected: fn(&reference::dropout::Dropout, &[f64]) -
     let rate = [0.0, 0.1, 0.5, 0.9][case.below(4)];
     let (seed, step, operation) = (case.bits(), case.bits(), case.bits());
     let x = case.values(elements, 1.0);
-    let (x_gpu, y) = (case.upload([elements], &x)?, case.poisoned([elements])?);
+    let (x_gpu, y) = (case.upload_activation([elements], &x)?, case.poisoned_activation([elements])?);
     let buffer = Step::buffer(case.gpu)?;
     case.gpu.write(&buffer, &Step { step, seed, ..Step::default() }.words())?;
     case.run(|recorder| Dropout { elements, rate, operation, draw }.record(recorder, &x_gpu, &buffer, &y))?;

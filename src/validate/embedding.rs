@@ -1,14 +1,20 @@
 //! Checks of [`crate::kernels::embedding`].
 
-use super::{Case, Check, Direction, largest, widen};
+use super::{Case, Check, Direction, Dtype, largest, widen};
 use crate::{Result, kernels::embedding::Embedding, reference};
 
 /// Sums of up to 300 rows, relative to the sums of absolute values.
 const TOLERANCE: f64 = 1e-6;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "embedding", direction: Direction::Forward, tolerance: 0.0, run: forward },
-    Check { kernel: "embedding", direction: Direction::Backward, tolerance: TOLERANCE, run: backward },
+    Check { kernel: "embedding", direction: Direction::Forward, dtype: Dtype::F32, tolerance: 0.0, run: forward },
+    Check {
+        kernel: "embedding",
+        direction: Direction::Backward,
+        dtype: Dtype::F32,
+        tolerance: TOLERANCE,
+        run: backward,
+    },
 ];
 
 /// Half of the cases have one token, such as padding, in a third of all places.

@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::gru`].
 
-use super::{Case, Check, Direction, largest, widen};
+use super::{Case, Check, Direction, Dtype, largest, widen};
 use crate::{
     Result, Tensor,
     kernels::gru::{Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, WeightGradients, Weights},
@@ -13,8 +13,8 @@ const FORWARD: f64 = 3e-6;
 const BACKWARD: f64 = 5e-6;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "gru", direction: Direction::Forward, tolerance: FORWARD, run: forward },
-    Check { kernel: "gru", direction: Direction::Backward, tolerance: BACKWARD, run: backward },
+    Check { kernel: "gru", direction: Direction::Forward, dtype: Dtype::F32, tolerance: FORWARD, run: forward },
+    Check { kernel: "gru", direction: Direction::Backward, dtype: Dtype::F32, tolerance: BACKWARD, run: backward },
 ];
 
 /// A drawn case: values for the reference, tensors for the kernel.

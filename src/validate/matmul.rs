@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::matmul`].
 
-use super::{Case, Check, Direction, largest, widen};
+use super::{Case, Check, Direction, Dtype, largest, widen};
 use crate::{
     Result,
     kernels::matmul::{Activation, Matmul, Matrix, Tile},
@@ -11,8 +11,8 @@ use crate::{
 const TOLERANCE: f64 = 1e-6;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "matmul", direction: Direction::Forward, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "matmul", direction: Direction::Backward, tolerance: TOLERANCE, run: backward },
+    Check { kernel: "matmul", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
+    Check { kernel: "matmul", direction: Direction::Backward, dtype: Dtype::F32, tolerance: TOLERANCE, run: backward },
 ];
 
 fn sizes(case: &mut Case<'_>) -> Matmul {

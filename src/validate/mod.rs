@@ -4,6 +4,9 @@
 //! Errors are relative to the reference tensor's largest value, or to what that would be without cancellation. A kernel sums
 //! in f32 in an order of its own, so its error grows about with the square root of the length of its sums times 6e-8; each
 //! check states its tolerance once, for the longest sums that it draws.
+//!
+//! Under f16 the inputs are rounded to f16 first, so that the reference sees what the kernel sees, and the tolerance grows by
+//! [`ROUNDING`] for each time that the kernel stores what it goes on with or gives back.
 
 mod adam;
 mod additive_attention;
@@ -24,6 +27,7 @@ mod reduction;
 mod softmax;
 
 pub use golden::{GoldenRow, golden};
+use half::f16;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
@@ -44,16 +48,29 @@ pub enum Direction {
     Backward,
 }
 
+/// The error of an f16 relative to what it was rounded from. It has 11 bits; WGSL leaves it to the driver which of the two
+/// neighbours a number is rounded to.
+pub const ROUNDING: f64 = 9.765625e-4;
+
 /// One row of the table: how to run one random case of one kernel and direction.
 pub struct Check {
     /// The kernel's name; a form of it that runs other code has a suffix, such as `additive_attention_extreme`.
     pub kernel: &'static str,
     /// Forward or backward.
     pub direction: Direction,
+    /// The type of activations and their gradients.
+    pub dtype: Dtype,
     /// The largest error that passes.
     pub tolerance: f64,
     /// Runs one case and returns its worst error.
     pub run: fn(&mut Case<'_>) -> Result<f64>,
+}
+
+impl Check {
+    /// Whether an adapter has what the check needs.
+    pub fn runs_on(&self, gpu: &Gpu) -> bool {
+        self.dtype != Dtype::F16 || gpu.tiles().f16
+    }
 }
 
 /// What a check did.
@@ -63,7 +80,7 @@ pub struct Row {
     pub kernel: String,
     /// As [`Check::direction`].
     pub direction: Direction,
-    /// The element type of inputs and outputs.
+    /// As [`Check::dtype`].
     pub dtype: &'static str,
     /// The number of cases that ran.
     pub cases: usize,
@@ -111,7 +128,7 @@ pub fn checks() -> Vec<Check> {
 pub fn run(gpu: &Gpu, check: &Check, cases: usize, seed: u64) -> Result<Row> {
     let mut worst = (0.0, seed);
     for seed in (seed..).take(cases) {
-        let mut case = Case { gpu, random: ChaCha8Rng::seed_from_u64(seed) };
+        let mut case = Case { gpu, dtype: check.dtype, random: ChaCha8Rng::seed_from_u64(seed) };
         let error = (check.run)(&mut case)?;
         if error > worst.0 || error.is_nan() {
             worst = (if error.is_nan() { f64::INFINITY } else { error }, seed);
@@ -120,7 +137,7 @@ pub fn run(gpu: &Gpu, check: &Check, cases: usize, seed: u64) -> Result<Row> {
     Ok(Row {
         kernel: check.kernel.to_owned(),
         direction: check.direction,
-        dtype: "f32",
+        dtype: check.dtype.name(),
         cases,
         worst_error: worst.0,
         tolerance: check.tolerance,
@@ -133,6 +150,8 @@ pub fn run(gpu: &Gpu, check: &Check, cases: usize, seed: u64) -> Result<Row> {
 pub struct Case<'a> {
     /// The device under test.
     pub gpu: &'a Gpu,
+    /// As [`Check::dtype`].
+    pub dtype: Dtype,
     random: ChaCha8Rng,
 }
 
@@ -163,12 +182,13 @@ impl Case<'_> {
         self.random.next_u32()
     }
 
-    /// Standard normal values times `scale`; one in fifty is an outlier of ten times the size.
+    /// Standard normal values times `scale`, which the case's type can hold; one in fifty is an outlier of ten times the size.
     pub fn values(&mut self, count: usize, scale: f32) -> Vec<f32> {
         (0..count)
             .map(|_| {
                 let value: f32 = StandardNormal.sample(&mut self.random);
-                value * scale * if self.random.random_bool(0.02) { 10.0 } else { 1.0 }
+                let value = value * scale * if self.random.random_bool(0.02) { 10.0 } else { 1.0 };
+                if self.dtype == Dtype::F16 { f16::from_f32(value).to_f32() } else { value }
             })
             .collect()
     }
@@ -184,7 +204,25 @@ impl Case<'_> {
             .collect()
     }
 
-    /// Uploads values.
+    /// Uploads an activation, or the gradient of one, in the case's type.
+    ///
+    /// # Errors
+    /// As [`Gpu::floats`].
+    pub fn upload_activation(&self, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
+        self.gpu.floats("input", shape, self.dtype, values)
+    }
+
+    /// As [`Case::poisoned`], in the case's type.
+    ///
+    /// # Errors
+    /// As [`Gpu::floats`].
+    pub fn poisoned_activation(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        let poison = vec![f32::NAN; shape.elements()];
+        self.gpu.floats("poisoned", shape, self.dtype, &poison)
+    }
+
+    /// Uploads values that are f32 whatever activations are, such as parameters.
     ///
     /// # Errors
     /// As [`Gpu::tensor`].
@@ -200,7 +238,7 @@ impl Case<'_> {
         self.gpu.tensor("input", shape, Dtype::U32, values)
     }
 
-    /// A tensor of NaN: an output that a kernel must overwrite completely, or scratch that it must not trust.
+    /// A tensor of f32 NaN: an output that a kernel must overwrite completely, or scratch that it must not trust.
     ///
     /// # Errors
     /// As [`Gpu::tensor`].
@@ -228,7 +266,7 @@ impl Case<'_> {
     /// # Errors
     /// As [`Gpu::read`]; [`Error::Shape`] if the numbers of elements differ.
     pub fn error(&self, tensor: &Tensor, reference: &[f64], scale: f64) -> Result<f64> {
-        let values: Vec<f32> = self.gpu.read(tensor)?;
+        let values = self.gpu.read_floats(tensor)?;
         if values.len() != reference.len() {
             return Err(Error::Shape {
                 operation: "validate",

@@ -1,14 +1,24 @@
 //! Checks of [`crate::kernels::pointwise`].
 
-use super::{Case, Check, Direction, widen};
+use super::{Case, Check, Direction, Dtype, ROUNDING, widen};
 use crate::{Result, kernels::pointwise::Pointwise, reference};
 
 /// No sums; tanh errs by 3.4e-7, and its derivative cancels near 1.
 const TOLERANCE: f64 = 1e-6;
+/// Backward, tanh and the logistic function are stored before, and an error of tanh counts twice in 1 - tanh^2.
+const HALF: [f64; 2] = [TOLERANCE + ROUNDING, TOLERANCE + 3.0 * ROUNDING];
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "pointwise", direction: Direction::Forward, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "pointwise", direction: Direction::Backward, tolerance: TOLERANCE, run: backward },
+    Check { kernel: "pointwise", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
+    Check {
+        kernel: "pointwise",
+        direction: Direction::Backward,
+        dtype: Dtype::F32,
+        tolerance: TOLERANCE,
+        run: backward,
+    },
+    Check { kernel: "pointwise", direction: Direction::Forward, dtype: Dtype::F16, tolerance: HALF[0], run: forward },
+    Check { kernel: "pointwise", direction: Direction::Backward, dtype: Dtype::F16, tolerance: HALF[1], run: backward },
 ];
 
 struct Operands {
@@ -35,9 +45,9 @@ fn operands(case: &mut Case<'_>) -> Operands {
 
 fn forward(case: &mut Case<'_>) -> Result<f64> {
     let Operands { operation, reference, rows, columns, a, b } = operands(case);
-    let a_gpu = case.upload([rows, columns], &a)?;
-    let b_gpu = b.as_ref().map(|b| case.upload([rows, columns], b)).transpose()?;
-    let y = case.poisoned([rows, columns])?;
+    let a_gpu = case.upload_activation([rows, columns], &a)?;
+    let b_gpu = b.as_ref().map(|b| case.upload_activation([rows, columns], b)).transpose()?;
+    let y = case.poisoned_activation([rows, columns])?;
     case.run(|recorder| operation.record(recorder, &a_gpu, b_gpu.as_ref(), &y))?;
     let b = b.map(|b| widen(&b));
     case.error(&y, &reference.forward(&widen(&a), b.as_deref()), 0.0)
@@ -47,11 +57,11 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let Operands { operation, reference, rows, columns, a, b } = operands(case);
     let shape = [rows, columns];
     let d_y = case.values(rows * columns, 1.0);
-    let a_gpu = case.upload(shape, &a)?;
-    let b_gpu = b.as_ref().map(|b| case.upload(shape, b)).transpose()?;
-    let d_y_gpu = case.upload(shape, &d_y)?;
-    let (y, d_a) = (case.poisoned(shape)?, case.poisoned(shape)?);
-    let d_b = b.as_ref().map(|_| case.poisoned(shape)).transpose()?;
+    let a_gpu = case.upload_activation(shape, &a)?;
+    let b_gpu = b.as_ref().map(|b| case.upload_activation(shape, b)).transpose()?;
+    let d_y_gpu = case.upload_activation(shape, &d_y)?;
+    let (y, d_a) = (case.poisoned_activation(shape)?, case.poisoned_activation(shape)?);
+    let d_b = b.as_ref().map(|_| case.poisoned_activation(shape)).transpose()?;
     case.run(|recorder| {
         operation.record(recorder, &a_gpu, b_gpu.as_ref(), &y)?;
         operation.record_backward(recorder, &a_gpu, b_gpu.as_ref(), &y, &d_y_gpu, &d_a, d_b.as_ref())

@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::reduction`].
 
-use super::{Case, Check, Direction, largest, widen};
+use super::{Case, Check, Direction, Dtype, largest, widen};
 use crate::{
     Result,
     kernels::reduction::{ColumnSum, Sum, SumOfSquares},
@@ -11,8 +11,14 @@ use crate::{
 const TOLERANCE: f64 = 1e-6;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "reduction", direction: Direction::Forward, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "reduction", direction: Direction::Backward, tolerance: TOLERANCE, run: backward },
+    Check { kernel: "reduction", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
+    Check {
+        kernel: "reduction",
+        direction: Direction::Backward,
+        dtype: Dtype::F32,
+        tolerance: TOLERANCE,
+        run: backward,
+    },
 ];
 
 fn forward(case: &mut Case<'_>) -> Result<f64> {

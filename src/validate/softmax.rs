@@ -1,14 +1,14 @@
 //! Checks of [`crate::kernels::softmax`].
 
-use super::{Case, Check, Direction, largest, widen};
+use super::{Case, Check, Direction, Dtype, largest, widen};
 use crate::{Result, kernels::softmax::Softmax, reference};
 
 /// Sums of up to 1,100 exponentials of differences up to 100, whose rounding error exp multiplies.
 const TOLERANCE: f64 = 3e-6;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "softmax", direction: Direction::Forward, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "softmax", direction: Direction::Backward, tolerance: TOLERANCE, run: backward },
+    Check { kernel: "softmax", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
+    Check { kernel: "softmax", direction: Direction::Backward, dtype: Dtype::F32, tolerance: TOLERANCE, run: backward },
 ];
 
 fn sizes(case: &mut Case<'_>) -> (Softmax, reference::softmax::Softmax) {
