@@ -4,7 +4,7 @@
 use super::additive_attention::{AdditiveAttention, AdditiveGradients, AdditiveInputs};
 use super::gru::{GruWeights, masked};
 use super::matmul::{Activation, Matmul};
-use super::{add_scaled, expect_shape};
+use super::{Real, add_scaled, expect_shape};
 
 /// ```text
 /// context[t]  = additive attention of (query_weight · state[t - 1]) over the keys and annotations
@@ -35,57 +35,57 @@ pub struct AttentionalDecoder {
 
 /// What [`AttentionalDecoder`] reads.
 #[derive(Clone, Copy, Debug)]
-pub struct DecoderInputs<'a> {
+pub struct DecoderInputs<'a, R = f64> {
     /// `[B, T, E]`, the embedded target words, shifted right.
-    pub words: &'a [f64],
+    pub words: &'a [R],
     /// `[B, H]`, the state before the first step.
-    pub state0: &'a [f64],
+    pub state0: &'a [R],
     /// `[B, S, A]`, the projected annotations, their bias included.
-    pub key: &'a [f64],
+    pub key: &'a [R],
     /// `[B, S, V]`, the encoder's outputs.
-    pub annotation: &'a [f64],
+    pub annotation: &'a [R],
     /// `[B]`, how many annotations of each row are valid.
     pub lengths: &'a [u32],
     /// `[A, H]`, the projection of the state to a query.
-    pub query_weight: &'a [f64],
+    pub query_weight: &'a [R],
     /// `[A]`, the attention's vector v.
-    pub energy: &'a [f64],
+    pub energy: &'a [R],
     /// The cell on `[word; context]`: `weight_ih` is `[3H, E+V]`.
-    pub cell: &'a GruWeights,
+    pub cell: &'a GruWeights<R>,
     /// `[B, H]`, at every step the same.
-    pub mask: Option<&'a [f64]>,
+    pub mask: Option<&'a [R]>,
 }
 
 /// What [`AttentionalDecoder::forward`] computes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DecoderOutputs {
+pub struct DecoderOutputs<R = f64> {
     /// `[B, T, H+V+E]`: the new state, its context, its word.
-    pub features: Vec<f64>,
+    pub features: Vec<R>,
     /// `[B, T, S]`, the attention's weights.
-    pub weights: Vec<f64>,
+    pub weights: Vec<R>,
 }
 
 /// Gradients of [`AttentionalDecoder`], each in the shape of its input.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DecoderGradients {
+pub struct DecoderGradients<R = f64> {
     /// `[B, T, E]`.
-    pub words: Vec<f64>,
+    pub words: Vec<R>,
     /// `[B, H]`.
-    pub state0: Vec<f64>,
+    pub state0: Vec<R>,
     /// `[B, S, A]`.
-    pub key: Vec<f64>,
+    pub key: Vec<R>,
     /// `[B, S, V]`.
-    pub annotation: Vec<f64>,
+    pub annotation: Vec<R>,
     /// `[A, H]`.
-    pub query_weight: Vec<f64>,
+    pub query_weight: Vec<R>,
     /// `[A]`.
-    pub energy: Vec<f64>,
+    pub energy: Vec<R>,
     /// Of the cell's parameters.
-    pub cell: GruWeights,
+    pub cell: GruWeights<R>,
 }
 
 impl AttentionalDecoder {
-    fn check(&self, inputs: &DecoderInputs) {
+    fn check<R: Real>(&self, inputs: &DecoderInputs<R>) {
         expect_shape("words", inputs.words, &[self.batch, self.steps, self.word]);
         expect_shape("state0", inputs.state0, &[self.batch, self.hidden]);
         expect_shape("query_weight", inputs.query_weight, &[self.size, self.hidden]);
@@ -118,7 +118,7 @@ impl AttentionalDecoder {
         }
     }
 
-    fn attention_inputs<'a>(&self, inputs: &DecoderInputs<'a>, query: &'a [f64]) -> AdditiveInputs<'a> {
+    fn attention_inputs<'a, R>(&self, inputs: &DecoderInputs<'a, R>, query: &'a [R]) -> AdditiveInputs<'a, R> {
         AdditiveInputs {
             query,
             key: inputs.key,
@@ -142,11 +142,11 @@ impl AttentionalDecoder {
     }
 
     /// The whole loop.
-    pub fn forward(&self, inputs: &DecoderInputs) -> DecoderOutputs {
+    pub fn forward<R: Real>(&self, inputs: &DecoderInputs<R>) -> DecoderOutputs<R> {
         self.check(inputs);
         let mut outputs = DecoderOutputs {
-            features: vec![0.0; self.batch * self.steps * self.feature_size()],
-            weights: vec![0.0; self.batch * self.steps * self.keys],
+            features: vec![R::from(0.0); self.batch * self.steps * self.feature_size()],
+            weights: vec![R::from(0.0); self.batch * self.steps * self.keys],
         };
         let mut state = inputs.state0.to_vec();
         for t in 0..self.steps {
@@ -168,23 +168,29 @@ impl AttentionalDecoder {
     }
 
     /// Gradients from `d_features` `[B, T, H+V+E]` and, where the weights themselves are used, `d_weights` `[B, T, S]`.
-    pub fn backward(&self, inputs: &DecoderInputs, d_features: &[f64], d_weights: Option<&[f64]>) -> DecoderGradients {
+    pub fn backward<R: Real>(
+        &self,
+        inputs: &DecoderInputs<R>,
+        d_features: &[R],
+        d_weights: Option<&[R]>,
+    ) -> DecoderGradients<R> {
         expect_shape("d_features", d_features, &[self.batch, self.steps, self.feature_size()]);
         if let Some(d_weights) = d_weights {
             expect_shape("d_weights", d_weights, &[self.batch, self.steps, self.keys]);
         }
+        let one = R::from(1.0);
         let DecoderOutputs { features, .. } = self.forward(inputs);
         let feature = |b: usize, t: usize| (b * self.steps + t) * self.feature_size();
         let mut gradients = DecoderGradients {
-            words: vec![0.0; inputs.words.len()],
-            state0: vec![0.0; inputs.state0.len()],
-            key: vec![0.0; inputs.key.len()],
-            annotation: vec![0.0; inputs.annotation.len()],
-            query_weight: vec![0.0; inputs.query_weight.len()],
-            energy: vec![0.0; inputs.energy.len()],
+            words: vec![R::from(0.0); inputs.words.len()],
+            state0: vec![R::from(0.0); inputs.state0.len()],
+            key: vec![R::from(0.0); inputs.key.len()],
+            annotation: vec![R::from(0.0); inputs.annotation.len()],
+            query_weight: vec![R::from(0.0); inputs.query_weight.len()],
+            energy: vec![R::from(0.0); inputs.energy.len()],
             cell: GruWeights::zeros(self.word + self.annotation, self.hidden),
         };
-        let mut d_state = vec![0.0; inputs.state0.len()];
+        let mut d_state = vec![R::from(0.0); inputs.state0.len()];
         for t in (0..self.steps).rev() {
             let mut previous = inputs.state0.to_vec();
             if t > 0 {
@@ -193,7 +199,7 @@ impl AttentionalDecoder {
                 }
             }
 
-            let mut d_contexts = vec![0.0; self.batch * self.annotation];
+            let mut d_contexts = vec![R::from(0.0); self.batch * self.annotation];
             for b in 0..self.batch {
                 let (_, after_state) = features[feature(b, t)..][..self.feature_size()].split_at(self.hidden);
                 let (context, word) = after_state.split_at(self.annotation);
@@ -202,7 +208,7 @@ impl AttentionalDecoder {
                 let (d_context_feature, d_word_feature) = after_state.split_at(self.annotation);
 
                 let d_state = &mut d_state[self.state_range(b)];
-                add_scaled(d_state, 1.0, d_new_state);
+                add_scaled(d_state, one, d_new_state);
                 let (d_x, d_previous) = inputs.cell.step_backward(
                     &[word, context].concat(),
                     &previous[self.state_range(b)],
@@ -213,14 +219,14 @@ impl AttentionalDecoder {
                 d_state.copy_from_slice(&d_previous);
 
                 let d_word = &mut gradients.words[self.word_range(b, t)];
-                add_scaled(d_word, 1.0, &d_x[..self.word]);
-                add_scaled(d_word, 1.0, d_word_feature);
+                add_scaled(d_word, one, &d_x[..self.word]);
+                add_scaled(d_word, one, d_word_feature);
                 let d_context = &mut d_contexts[b * self.annotation..][..self.annotation];
-                add_scaled(d_context, 1.0, &d_x[self.word..]);
-                add_scaled(d_context, 1.0, d_context_feature);
+                add_scaled(d_context, one, &d_x[self.word..]);
+                add_scaled(d_context, one, d_context_feature);
             }
 
-            let d_step_weights: Option<Vec<f64>> = d_weights.map(|d_weights| {
+            let d_step_weights: Option<Vec<R>> = d_weights.map(|d_weights| {
                 (0..self.batch)
                     .flat_map(|b| &d_weights[(b * self.steps + t) * self.keys..][..self.keys])
                     .copied()
@@ -233,13 +239,13 @@ impl AttentionalDecoder {
                 &d_contexts,
                 d_step_weights.as_deref(),
             );
-            add_scaled(&mut gradients.key, 1.0, &key);
-            add_scaled(&mut gradients.energy, 1.0, &energy);
-            add_scaled(&mut gradients.annotation, 1.0, &value);
+            add_scaled(&mut gradients.key, one, &key);
+            add_scaled(&mut gradients.energy, one, &energy);
+            add_scaled(&mut gradients.annotation, one, &value);
 
             let projection = self.projection().backward(&entering, inputs.query_weight, None, &d_query);
-            add_scaled(&mut d_state, 1.0, &masked(&projection.a, inputs.mask));
-            add_scaled(&mut gradients.query_weight, 1.0, &projection.b);
+            add_scaled(&mut d_state, one, &masked(&projection.a, inputs.mask));
+            add_scaled(&mut gradients.query_weight, one, &projection.b);
         }
         gradients.state0 = d_state;
         gradients

@@ -1,7 +1,7 @@
 //! The gated recurrent unit: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder" (2014), section 2.3,
 //! in the form of cuDNN and PyTorch (reset applied after the recurrent product, update weighting the old state).
 
-use super::{add_scaled, dot, expect_lengths, expect_shape, sigmoid};
+use super::{Real, add_scaled, dot, expect_lengths, expect_shape, sigmoid};
 
 /// One layer over whole rows, in one or two directions. One step is
 ///
@@ -34,53 +34,53 @@ pub struct Gru {
 
 /// Parameters of one direction, or their gradients; the gates are stacked in the order r, z, n.
 #[derive(Clone, Debug, PartialEq)]
-pub struct GruWeights {
+pub struct GruWeights<R = f64> {
     /// `[3H, I]`.
-    pub weight_ih: Vec<f64>,
+    pub weight_ih: Vec<R>,
     /// `[3H, H]`.
-    pub weight_hh: Vec<f64>,
+    pub weight_hh: Vec<R>,
     /// `[3H]`.
-    pub bias_ih: Vec<f64>,
+    pub bias_ih: Vec<R>,
     /// `[3H]`.
-    pub bias_hh: Vec<f64>,
+    pub bias_hh: Vec<R>,
 }
 
 /// What [`Gru::forward`] computes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct GruOutputs {
+pub struct GruOutputs<R = f64> {
     /// `[B, S, D*H]`, the hidden states, directions side by side.
-    pub y: Vec<f64>,
+    pub y: Vec<R>,
     /// `[D, B, H]`, the state after the last valid step.
-    pub hn: Vec<f64>,
+    pub hn: Vec<R>,
 }
 
 /// Gradients of [`Gru`], each in the shape of its input.
 #[derive(Clone, Debug, PartialEq)]
-pub struct GruGradients {
+pub struct GruGradients<R = f64> {
     /// `[B, S, I]`.
-    pub x: Vec<f64>,
+    pub x: Vec<R>,
     /// `[D, B, H]`.
-    pub h0: Vec<f64>,
+    pub h0: Vec<R>,
     /// One per direction.
-    pub weights: Vec<GruWeights>,
+    pub weights: Vec<GruWeights<R>>,
 }
 
-struct Gates {
-    reset: Vec<f64>,
-    update: Vec<f64>,
-    candidate: Vec<f64>,
+struct Gates<R> {
+    reset: Vec<R>,
+    update: Vec<R>,
+    candidate: Vec<R>,
     /// `W_hn h + b_hn`, which the reset gate scales.
-    recurrent: Vec<f64>,
+    recurrent: Vec<R>,
 }
 
-impl GruWeights {
+impl<R: Real> GruWeights<R> {
     /// Parameters of zeros, to accumulate gradients in.
     pub fn zeros(input: usize, hidden: usize) -> Self {
         Self {
-            weight_ih: vec![0.0; 3 * hidden * input],
-            weight_hh: vec![0.0; 3 * hidden * hidden],
-            bias_ih: vec![0.0; 3 * hidden],
-            bias_hh: vec![0.0; 3 * hidden],
+            weight_ih: vec![R::from(0.0); 3 * hidden * input],
+            weight_hh: vec![R::from(0.0); 3 * hidden * hidden],
+            bias_ih: vec![R::from(0.0); 3 * hidden],
+            bias_hh: vec![R::from(0.0); 3 * hidden],
         }
     }
 
@@ -92,46 +92,48 @@ impl GruWeights {
     }
 
     /// `h` is what enters the recurrent products.
-    fn gates(&self, x: &[f64], h: &[f64]) -> Gates {
+    fn gates(&self, x: &[R], h: &[R]) -> Gates<R> {
         let (input, hidden) = (x.len(), h.len());
         let from_x = |row| dot(&self.weight_ih[row * input..][..input], x) + self.bias_ih[row];
         let from_h = |row| dot(&self.weight_hh[row * hidden..][..hidden], h) + self.bias_hh[row];
         let gate = |row| sigmoid(from_x(row) + from_h(row));
-        let reset: Vec<f64> = (0..hidden).map(gate).collect();
+        let reset: Vec<R> = (0..hidden).map(gate).collect();
         let update = (hidden..2 * hidden).map(gate).collect();
-        let recurrent: Vec<f64> = (2 * hidden..3 * hidden).map(from_h).collect();
+        let recurrent: Vec<R> = (2 * hidden..3 * hidden).map(from_h).collect();
         let candidate = (0..hidden).map(|j| (from_x(2 * hidden + j) + reset[j] * recurrent[j]).tanh()).collect();
         Gates { reset, update, candidate, recurrent }
     }
 
     /// The next state `[H]` from one input x `[I]`, the state h `[H]` and the mask `[H]`.
-    pub fn step(&self, x: &[f64], h: &[f64], mask: Option<&[f64]>) -> Vec<f64> {
+    pub fn step(&self, x: &[R], h: &[R], mask: Option<&[R]>) -> Vec<R> {
         self.check(x.len(), h.len());
         let Gates { update, candidate, .. } = self.gates(x, &masked(h, mask));
-        (0..h.len()).map(|j| (1.0 - update[j]) * candidate[j] + update[j] * h[j]).collect()
+        let one = R::from(1.0);
+        (0..h.len()).map(|j| (one - update[j]) * candidate[j] + update[j] * h[j]).collect()
     }
 
     /// Gradients of x `[I]` and h `[H]` from `d_next` `[H]`, the gradient of the next state. The parameters' gradients
     /// are added to `gradients`, since every step of a sequence contributes to them.
     pub fn step_backward(
         &self,
-        x: &[f64],
-        h: &[f64],
-        mask: Option<&[f64]>,
-        d_next: &[f64],
-        gradients: &mut GruWeights,
-    ) -> (Vec<f64>, Vec<f64>) {
+        x: &[R],
+        h: &[R],
+        mask: Option<&[R]>,
+        d_next: &[R],
+        gradients: &mut GruWeights<R>,
+    ) -> (Vec<R>, Vec<R>) {
         let (input, hidden) = (x.len(), h.len());
         self.check(input, hidden);
         gradients.check(input, hidden);
         expect_shape("d_next", d_next, &[hidden]);
         let entering = masked(h, mask);
         let Gates { reset, update, candidate, recurrent } = self.gates(x, &entering);
-        let (mut d_x, mut d_entering) = (vec![0.0; input], vec![0.0; hidden]);
+        let one = R::from(1.0);
+        let (mut d_x, mut d_entering) = (vec![R::from(0.0); input], vec![R::from(0.0); hidden]);
         for j in 0..hidden {
-            let d_update = d_next[j] * (h[j] - candidate[j]) * update[j] * (1.0 - update[j]);
-            let d_candidate = d_next[j] * (1.0 - update[j]) * (1.0 - candidate[j] * candidate[j]);
-            let d_reset = d_candidate * recurrent[j] * reset[j] * (1.0 - reset[j]);
+            let d_update = d_next[j] * (h[j] - candidate[j]) * update[j] * (one - update[j]);
+            let d_candidate = d_next[j] * (one - update[j]) * (one - candidate[j] * candidate[j]);
+            let d_reset = d_candidate * recurrent[j] * reset[j] * (one - reset[j]);
             // The two sides of a gate share one gradient, except in the candidate, where reset stands in between.
             let gates = [(d_reset, d_reset), (d_update, d_update), (d_candidate, d_candidate * reset[j])];
             for (gate, (d_from_x, d_from_h)) in gates.into_iter().enumerate() {
@@ -152,12 +154,12 @@ impl GruWeights {
 }
 
 /// `mask * h`, or h without one.
-pub(super) fn masked(h: &[f64], mask: Option<&[f64]>) -> Vec<f64> {
-    mask.map_or_else(|| h.to_vec(), |mask| h.iter().zip(mask).map(|(h, mask)| h * mask).collect())
+pub(super) fn masked<R: Real>(h: &[R], mask: Option<&[R]>) -> Vec<R> {
+    mask.map_or_else(|| h.to_vec(), |mask| h.iter().zip(mask).map(|(h, mask)| *h * *mask).collect())
 }
 
 impl Gru {
-    fn check(&self, x: &[f64], h0: &[f64], lengths: &[u32], weights: &[GruWeights], mask: Option<&[f64]>) {
+    fn check<R: Real>(&self, x: &[R], h0: &[R], lengths: &[u32], weights: &[GruWeights<R>], mask: Option<&[R]>) {
         assert!(matches!(self.directions, 1 | 2), "a GRU has 1 or 2 directions, not {}", self.directions);
         assert_eq!(
             weights.len(),
@@ -199,16 +201,16 @@ impl Gru {
     }
 
     /// Outputs from x `[B, S, I]`, h0 `[D, B, H]`, lengths `[B]`, the parameters of each direction, and a mask `[D, B, H]`.
-    pub fn forward(
+    pub fn forward<R: Real>(
         &self,
-        x: &[f64],
-        h0: &[f64],
+        x: &[R],
+        h0: &[R],
         lengths: &[u32],
-        weights: &[GruWeights],
-        mask: Option<&[f64]>,
-    ) -> GruOutputs {
+        weights: &[GruWeights<R>],
+        mask: Option<&[R]>,
+    ) -> GruOutputs<R> {
         self.check(x, h0, lengths, weights, mask);
-        let mut y = vec![0.0; self.batch * self.steps * self.directions * self.hidden];
+        let mut y = vec![R::from(0.0); self.batch * self.steps * self.directions * self.hidden];
         let mut hn = h0.to_vec();
         for d in 0..self.directions {
             for b in 0..self.batch {
@@ -226,21 +228,21 @@ impl Gru {
 
     /// Gradients from `d_y` `[B, S, D*H]` and `d_hn` `[D, B, H]`. What `d_y` holds beyond a row's length has no effect.
     #[expect(clippy::too_many_arguments, reason = "the forward pass's inputs and the gradients of its outputs")]
-    pub fn backward(
+    pub fn backward<R: Real>(
         &self,
-        x: &[f64],
-        h0: &[f64],
+        x: &[R],
+        h0: &[R],
         lengths: &[u32],
-        weights: &[GruWeights],
-        mask: Option<&[f64]>,
-        d_y: &[f64],
-        d_hn: &[f64],
-    ) -> GruGradients {
+        weights: &[GruWeights<R>],
+        mask: Option<&[R]>,
+        d_y: &[R],
+        d_hn: &[R],
+    ) -> GruGradients<R> {
         expect_shape("d_y", d_y, &[self.batch, self.steps, self.directions, self.hidden]);
         expect_shape("d_hn", d_hn, &[self.directions, self.batch, self.hidden]);
         let GruOutputs { y, .. } = self.forward(x, h0, lengths, weights, mask);
         let mut gradients = GruGradients {
-            x: vec![0.0; x.len()],
+            x: vec![R::from(0.0); x.len()],
             h0: d_hn.to_vec(),
             weights: vec![GruWeights::zeros(self.input, self.hidden); self.directions],
         };
@@ -250,7 +252,7 @@ impl Gru {
                 let d_state = &mut gradients.h0[self.state_range(d, b)];
                 let mask = mask.map(|mask| &mask[self.state_range(d, b)]);
                 for (i, &s) in order.iter().enumerate().rev() {
-                    add_scaled(d_state, 1.0, &d_y[self.output_range(d, b, s)]);
+                    add_scaled(d_state, R::from(1.0), &d_y[self.output_range(d, b, s)]);
                     let previous =
                         if i == 0 { &h0[self.state_range(d, b)] } else { &y[self.output_range(d, b, order[i - 1])] };
                     let (d_x, d_previous) = weights[d].step_backward(
@@ -260,7 +262,7 @@ impl Gru {
                         d_state,
                         &mut gradients.weights[d],
                     );
-                    add_scaled(&mut gradients.x[self.input_range(b, s)], 1.0, &d_x);
+                    add_scaled(&mut gradients.x[self.input_range(b, s)], R::from(1.0), &d_x);
                     d_state.copy_from_slice(&d_previous);
                 }
             }

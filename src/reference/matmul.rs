@@ -1,6 +1,6 @@
 //! Batched matrix product with bias and activation: every linear layer, and the products of their backward passes.
 
-use super::{expect_shape, sigmoid};
+use super::{Real, expect_shape, sigmoid};
 
 /// What is applied to each element of the product after the bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub enum Activation {
 
 impl Activation {
     /// The activation of `x`.
-    pub fn forward(self, x: f64) -> f64 {
+    pub fn forward<R: Real>(self, x: R) -> R {
         match self {
             Self::None => x,
             Self::Tanh => x.tanh(),
@@ -24,11 +24,11 @@ impl Activation {
     }
 
     /// The derivative, in terms of the activation's own value `y`: that is what a kernel has at hand.
-    pub fn derivative(self, y: f64) -> f64 {
+    pub fn derivative<R: Real>(self, y: R) -> R {
         match self {
-            Self::None => 1.0,
-            Self::Tanh => 1.0 - y * y,
-            Self::Sigmoid => y * (1.0 - y),
+            Self::None => R::from(1.0),
+            Self::Tanh => R::from(1.0) - y * y,
+            Self::Sigmoid => y * (R::from(1.0) - y),
         }
     }
 }
@@ -61,13 +61,13 @@ pub struct Matmul {
 
 /// Gradients of [`Matmul`], each in the shape of its operand.
 #[derive(Clone, Debug, PartialEq)]
-pub struct MatmulGradients {
+pub struct MatmulGradients<R = f64> {
     /// Of A.
-    pub a: Vec<f64>,
+    pub a: Vec<R>,
     /// Of B.
-    pub b: Vec<f64>,
+    pub b: Vec<R>,
     /// Of the bias `[N]`, where there was one.
-    pub bias: Option<Vec<f64>>,
+    pub bias: Option<Vec<R>>,
 }
 
 impl Matmul {
@@ -81,7 +81,7 @@ impl Matmul {
         batch * self.k * self.n + within
     }
 
-    fn check(&self, a: &[f64], b: &[f64], bias: Option<&[f64]>) {
+    fn check<R>(&self, a: &[R], b: &[R], bias: Option<&[R]>) {
         expect_shape("a", a, &[self.batch, self.m, self.k]);
         expect_shape("b", b, &[self.batch, self.k, self.n]);
         if let Some(bias) = bias {
@@ -90,13 +90,13 @@ impl Matmul {
     }
 
     /// C `[batch, M, N]`.
-    pub fn forward(&self, a: &[f64], b: &[f64], bias: Option<&[f64]>) -> Vec<f64> {
+    pub fn forward<R: Real>(&self, a: &[R], b: &[R], bias: Option<&[R]>) -> Vec<R> {
         self.check(a, b, bias);
         let mut c = Vec::with_capacity(self.batch * self.m * self.n);
         for batch in 0..self.batch {
             for row in 0..self.m {
                 for column in 0..self.n {
-                    let mut sum = bias.map_or(0.0, |bias| bias[column]);
+                    let mut sum = bias.map_or(R::from(0.0), |bias| bias[column]);
                     for inner in 0..self.k {
                         sum += a[self.index_a(batch, row, inner)] * b[self.index_b(batch, inner, column)];
                     }
@@ -108,11 +108,11 @@ impl Matmul {
     }
 
     /// Gradients from `d_c` `[batch, M, N]`.
-    pub fn backward(&self, a: &[f64], b: &[f64], bias: Option<&[f64]>, d_c: &[f64]) -> MatmulGradients {
+    pub fn backward<R: Real>(&self, a: &[R], b: &[R], bias: Option<&[R]>, d_c: &[R]) -> MatmulGradients<R> {
         expect_shape("d_c", d_c, &[self.batch, self.m, self.n]);
         let c = self.forward(a, b, bias);
-        let mut gradients =
-            MatmulGradients { a: vec![0.0; a.len()], b: vec![0.0; b.len()], bias: bias.map(|_| vec![0.0; self.n]) };
+        let zeros = |count| vec![R::from(0.0); count];
+        let mut gradients = MatmulGradients { a: zeros(a.len()), b: zeros(b.len()), bias: bias.map(|_| zeros(self.n)) };
         for batch in 0..self.batch {
             for row in 0..self.m {
                 for column in 0..self.n {

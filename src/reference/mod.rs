@@ -25,22 +25,26 @@ pub mod embedding;
 pub mod gru;
 pub mod matmul;
 pub mod pointwise;
+mod real;
 pub mod reduction;
 pub mod seq2seq;
 pub mod softmax;
 
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
+pub use real::Real;
+
+fn sigmoid<R: Real>(x: R) -> R {
+    let one = R::from(1.0);
+    one / (one + (-x).exp())
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+fn dot<R: Real>(a: &[R], b: &[R]) -> R {
+    a.iter().zip(b).map(|(a, b)| *a * *b).sum()
 }
 
 /// `y += alpha * x`.
-fn add_scaled(y: &mut [f64], alpha: f64, x: &[f64]) {
+fn add_scaled<R: Real>(y: &mut [R], alpha: R, x: &[R]) {
     for (y, x) in y.iter_mut().zip(x) {
-        *y += alpha * x;
+        *y += alpha * *x;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Softmax over the valid prefix of each row.
 
-use super::{dot, expect_lengths, expect_shape};
+use super::{Real, dot, expect_lengths, expect_shape};
 
 /// `y[r, c] = exp(x[r, c]) / sum over c' of exp(x[r, c'])`, over the first `lengths[r]` columns of row `r`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,20 +44,20 @@ impl Softmax {
 
 /// Softmax of one row without masked elements. A row of nothing but -infinity has no maximum to subtract: it counts as
 /// masked, and is all zeros instead of NaN.
-pub(super) fn softmax(x: &[f64]) -> Vec<f64> {
-    let maximum = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+pub(super) fn softmax<R: Real>(x: &[R]) -> Vec<R> {
+    let maximum = x.iter().map(|x| x.value()).fold(f64::NEG_INFINITY, f64::max);
     if maximum == f64::NEG_INFINITY {
-        return vec![0.0; x.len()];
+        return vec![R::from(0.0); x.len()];
     }
-    let exponentials: Vec<f64> = x.iter().map(|x| (x - maximum).exp()).collect();
-    let sum: f64 = exponentials.iter().sum();
-    exponentials.iter().map(|e| e / sum).collect()
+    let exponentials: Vec<R> = x.iter().map(|x| (*x - R::from(maximum)).exp()).collect();
+    let sum: R = exponentials.iter().copied().sum();
+    exponentials.iter().map(|e| *e / sum).collect()
 }
 
 /// `d_x = y * (d_y - y · d_y)` of one row.
-pub(super) fn softmax_backward(y: &[f64], d_y: &[f64]) -> Vec<f64> {
+pub(super) fn softmax_backward<R: Real>(y: &[R], d_y: &[R]) -> Vec<R> {
     let mean = dot(y, d_y);
-    y.iter().zip(d_y).map(|(y, d_y)| y * (d_y - mean)).collect()
+    y.iter().zip(d_y).map(|(y, d_y)| *y * (*d_y - mean)).collect()
 }
 
 /// `log(sum of exp(x))` of one row, which must not be empty.

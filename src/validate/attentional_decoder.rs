@@ -2,8 +2,9 @@
 
 use super::{
     Case, Check, Direction, Dtype,
-    gru::{Mask, Named, as_weights, cell_error, cell_values, poisoned_cell, upload_cell, widen_cell},
-    largest, widen,
+    gru::{Mask, Named, as_weights, cell_error, cell_values, exact_cell, poisoned_cell, upload_cell},
+    largest,
+    rounded::{Rounded, exact},
 };
 use crate::{
     Result, Tensor,
@@ -135,13 +136,13 @@ impl Drawn {
     /// Runs the reference on the same values.
     fn with_reference<T>(
         &self,
-        run: impl FnOnce(&reference::AttentionalDecoder, &reference::DecoderInputs<'_>) -> T,
+        run: impl FnOnce(&reference::AttentionalDecoder, &reference::DecoderInputs<'_, Rounded>) -> T,
     ) -> T {
         let AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation, .. } = self.decoder;
         let decoder = reference::AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation };
-        let wide = self.values.each_ref().map(|values| widen(values));
-        let [words, state0, key, annotation, query_weight, energy] = &wide;
-        let (cell, mask) = (widen_cell(&self.cell), Mask::wide(self.mask.as_ref()));
+        let values = self.values.each_ref().map(|values| exact(values));
+        let [words, state0, key, annotation, query_weight, energy] = &values;
+        let (cell, mask) = (exact_cell(&self.cell), Mask::exact(self.mask.as_ref()));
         run(
             &decoder,
             &reference::DecoderInputs {
@@ -166,7 +167,8 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
         drawn.record(recorder, &tiles)
     })?;
     let expected = drawn.with_reference(|decoder, inputs| decoder.forward(inputs));
-    Ok(case.error(&drawn.features, &expected.features, 1.0)?.max(case.error(&drawn.weights, &expected.weights, 1.0)?))
+    let of_features = case.rounded_error(&drawn.features, &expected.features, 1.0, FORWARD)?;
+    Ok(of_features.max(case.rounded_error(&drawn.weights, &expected.weights, 1.0, FORWARD)?))
 }
 
 fn backward(case: &mut Case<'_>) -> Result<f64> {
@@ -209,16 +211,16 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
             &gradients,
         )
     })?;
-    let (d_features, d_weights) = (widen(&d_features), d_weights.map(|values| widen(&values)));
+    let (d_features, d_weights) = (exact(&d_features), d_weights.map(|values| exact(&values)));
     let mut expected =
         drawn.with_reference(|decoder, inputs| decoder.backward(inputs, &d_features, d_weights.as_deref()));
-    let mut errors = vec![cell_error(case, &cell, &expected.cell)?];
+    let mut errors = vec![cell_error(case, &cell, &expected.cell, BACKWARD)?];
     if let (Some(named), Some(d_table)) = (&drawn.named, &d_table) {
         // What goes through the gates goes to the table; what the features hold of the words stays theirs.
         let of_words = d_features.chunks(hidden + annotation + word).flat_map(|row| &row[hidden + annotation..]);
-        let of_words: Vec<f64> = of_words.copied().collect();
-        let through_gates: Vec<f64> = expected.words.iter().zip(&of_words).map(|(all, own)| all - own).collect();
-        errors.push(case.error(d_table, &named.of_table(&through_gates), 0.1)?);
+        let of_words: Vec<Rounded> = of_words.copied().collect();
+        let through_gates: Vec<Rounded> = expected.words.iter().zip(&of_words).map(|(all, own)| *all - *own).collect();
+        errors.push(case.rounded_error(d_table, &named.of_table(&through_gates), 0.1, BACKWARD)?);
         expected.words = of_words;
     }
     let references = [
@@ -231,7 +233,7 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     ];
     for (gradient, reference) in into.iter().zip(references) {
         // A row of one valid key has no gradient through its scores, only what rounding leaves of it.
-        errors.push(case.error(gradient, reference, 0.1)?);
+        errors.push(case.rounded_error(gradient, reference, 0.1, BACKWARD)?);
     }
     Ok(largest(&errors))
 }

@@ -272,23 +272,19 @@ impl Run {
         if wanted.score < ABSENT {
             return if score < ABSENT && token == 0 { 0.0 } else { f64::INFINITY };
         }
-        let repeated =
-            (first..row).any(|other| (found.parents[other] as usize, found.tokens[other]) == (parent, token));
-        if repeated || !(3..classes as u32).contains(&token) {
+        let is_there = |token: u32| {
+            (first..row).any(|other| (found.parents[other] as usize, found.tokens[other]) == (parent, token))
+        };
+        if is_there(token) || !(3..classes as u32).contains(&token) {
             return f64::INFINITY;
         }
-        let scale = wanted.score.abs().max(1.0);
-        if (parent - first, token) == (wanted.parent as usize, wanted.token) {
-            return (score - wanted.score).abs() / scale;
+        // Scores that f32 cannot tell apart may change places; equal ones may not, wherever they stand.
+        let logits = &logits[parent * classes..][..classes];
+        if (3..token).any(|other| logits[other as usize] == logits[token as usize] && !is_there(other)) {
+            return f64::INFINITY;
         }
-        // Scores that f32 cannot tell apart may change places; equal ones may not.
-        let gain = reference::log_probability(&logits[parent * classes..][..classes], token, normalised);
-        let worth = before.scores[parent] + gain;
-        if worth == wanted.score {
-            f64::INFINITY
-        } else {
-            (worth - wanted.score).abs().max((score - worth).abs()) / scale
-        }
+        let worth = before.scores[parent] + reference::log_probability(logits, token, normalised);
+        (worth - wanted.score).abs().max((score - worth).abs()) / wanted.score.abs().max(1.0)
     }
 
     /// The error of a sentence's texts that have ended. Of candidates whose scores f32 cannot tell apart any may be the last

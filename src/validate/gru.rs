@@ -1,6 +1,9 @@
 //! Checks of [`crate::kernels::gru`].
 
-use super::{Case, Check, Direction, Dtype, largest, widen};
+use super::{
+    Case, Check, Direction, Dtype, largest,
+    rounded::{Rounded, exact},
+};
 use crate::{
     Result, Tensor,
     kernels::gru::{Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, WeightGradients, Weights},
@@ -23,7 +26,7 @@ struct Drawn {
     x: Vec<f32>,
     h0: Vec<f32>,
     lengths: Vec<u32>,
-    weights: Vec<reference::gru::GruWeights>,
+    weights: Vec<reference::gru::GruWeights<Rounded>>,
     named: Option<Named>,
     mask: Option<Mask>,
     x_gpu: Tensor,
@@ -54,8 +57,8 @@ impl Mask {
         mask.map(|mask| &mask.gpu)
     }
 
-    pub(super) fn wide(mask: Option<&Self>) -> Option<Vec<f64>> {
-        mask.map(|mask| widen(&mask.values))
+    pub(super) fn exact(mask: Option<&Self>) -> Option<Vec<Rounded>> {
+        mask.map(|mask| exact(&mask.values))
     }
 }
 
@@ -97,11 +100,11 @@ impl Named {
     }
 
     /// The gradient of the table from that of the rows.
-    pub(super) fn of_table(&self, d_rows: &[f64]) -> Vec<f64> {
-        let mut d_table = vec![0.0; self.vocabulary * self.size];
+    pub(super) fn of_table(&self, d_rows: &[Rounded]) -> Vec<Rounded> {
+        let mut d_table = vec![Rounded::from(0.0); self.vocabulary * self.size];
         for (token, row) in self.tokens.iter().zip(d_rows.chunks(self.size)) {
             let into = &mut d_table[*token as usize * self.size..][..self.size];
-            into.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            into.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
         }
         d_table
     }
@@ -131,7 +134,7 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     for _ in 0..directions {
         let values = cell_values(case, input, hidden);
         weights_gpu.push(upload_cell(case, input, hidden, &values)?);
-        weights.push(widen_cell(&values));
+        weights.push(exact_cell(&values));
     }
     let mut padded = x.clone();
     for (row, values) in padded.chunks_mut(input).enumerate() {
@@ -193,13 +196,9 @@ pub(super) fn poisoned_cell(case: &Case<'_>, input: usize, hidden: usize) -> Res
     ])
 }
 
-pub(super) fn widen_cell([weight_ih, weight_hh, bias_ih, bias_hh]: &[Vec<f32>; 4]) -> reference::gru::GruWeights {
-    reference::gru::GruWeights {
-        weight_ih: widen(weight_ih),
-        weight_hh: widen(weight_hh),
-        bias_ih: widen(bias_ih),
-        bias_hh: widen(bias_hh),
-    }
+pub(super) fn exact_cell(values: &[Vec<f32>; 4]) -> reference::gru::GruWeights<Rounded> {
+    let [weight_ih, weight_hh, bias_ih, bias_hh] = values.each_ref().map(|values| exact(values));
+    reference::gru::GruWeights { weight_ih, weight_hh, bias_ih, bias_hh }
 }
 
 pub(super) fn as_weights([weight_ih, weight_hh, bias_ih, bias_hh]: &[Tensor; 4]) -> Weights<'_> {
@@ -207,11 +206,16 @@ pub(super) fn as_weights([weight_ih, weight_hh, bias_ih, bias_hh]: &[Tensor; 4])
 }
 
 /// The worst error of a cell's gradients.
-pub(super) fn cell_error(case: &Case<'_>, gpu: &[Tensor; 4], reference: &reference::gru::GruWeights) -> Result<f64> {
+pub(super) fn cell_error(
+    case: &Case<'_>,
+    gpu: &[Tensor; 4],
+    reference: &reference::gru::GruWeights<Rounded>,
+    tolerance: f64,
+) -> Result<f64> {
     let expected = [&reference.weight_ih, &reference.weight_hh, &reference.bias_ih, &reference.bias_hh];
     let mut worst = 0.0_f64;
     for (gradient, reference) in gpu.iter().zip(expected) {
-        worst = worst.max(case.error(gradient, reference, 0.0)?);
+        worst = worst.max(case.rounded_error(gradient, reference, 0.0, tolerance)?);
     }
     Ok(worst)
 }
@@ -241,10 +245,11 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
         let outputs = Outputs { y: &drawn.y_gpu, hn: &drawn.hn_gpu };
         drawn.gru.record(recorder, tile, &drawn.inputs(&weights), &outputs, &drawn.saved(), &drawn.scratch)
     })?;
-    let (x, h0) = (widen(&drawn.x), widen(&drawn.h0));
-    let mask = Mask::wide(drawn.mask.as_ref());
+    let (x, h0) = (exact(&drawn.x), exact(&drawn.h0));
+    let mask = Mask::exact(drawn.mask.as_ref());
     let expected = drawn.reference().forward(&x, &h0, &drawn.lengths, &drawn.weights, mask.as_deref());
-    Ok(case.error(&drawn.y_gpu, &expected.y, 1.0)?.max(case.error(&drawn.hn_gpu, &expected.hn, 1.0)?))
+    let of_y = case.rounded_error(&drawn.y_gpu, &expected.y, 1.0, FORWARD)?;
+    Ok(of_y.max(case.rounded_error(&drawn.hn_gpu, &expected.hn, 1.0, FORWARD)?))
 }
 
 fn backward(case: &mut Case<'_>) -> Result<f64> {
@@ -280,14 +285,17 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
         let gradients = Gradients { y: &d_y_gpu, hn: &d_hn_gpu, x: &d_x, h0: &d_h0, weights: &into };
         drawn.gru.record_backward(recorder, tile, &inputs, &saved, scratch.each_ref(), &gradients)
     })?;
-    let (x, h0) = (widen(&drawn.x), widen(&drawn.h0));
-    let (mask, d_y, d_hn) = (Mask::wide(drawn.mask.as_ref()), widen(&d_y), widen(&d_hn));
+    let (x, h0) = (exact(&drawn.x), exact(&drawn.h0));
+    let (mask, d_y, d_hn) = (Mask::exact(drawn.mask.as_ref()), exact(&d_y), exact(&d_hn));
     let reference = drawn.reference();
     let expected = reference.backward(&x, &h0, &drawn.lengths, &drawn.weights, mask.as_deref(), &d_y, &d_hn);
     let expected_x = drawn.named.as_ref().map_or_else(|| expected.x.clone(), |named| named.of_table(&expected.x));
-    let mut errors = vec![case.error(&d_x, &expected_x, 0.0)?, case.error(&d_h0, &expected.h0, 0.0)?];
+    let mut errors = vec![
+        case.rounded_error(&d_x, &expected_x, 0.0, BACKWARD)?,
+        case.rounded_error(&d_h0, &expected.h0, 0.0, BACKWARD)?,
+    ];
     for (gradient, reference) in d_weights.iter().zip(&expected.weights) {
-        errors.push(cell_error(case, gradient, reference)?);
+        errors.push(cell_error(case, gradient, reference, BACKWARD)?);
     }
     Ok(largest(&errors))
 }
