@@ -1,5 +1,6 @@
 // Per row the logarithm of the sum of exponentials, and the cross-entropy against the target with label smoothing; a row
 // whose target is padding is not read. One workgroup a row. VECTOR: classes are a multiple of 4, and 16-byte loads serve.
+#import element
 #import linear
 #import reduce
 
@@ -7,16 +8,16 @@ struct Params { rows: u32, classes: u32, hit: f32, spread: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef VECTOR
-@group(0) @binding(1) var<storage, read> logits: array<vec4f>;               // [N, C]
-fn load(start: u32, c: u32) -> vec4f { return logits[(start + c) / 4u]; }
-fn at(start: u32, c: u32) -> f32 { return logits[(start + c) / 4u][(start + c) % 4u]; }
+@group(0) @binding(1) var<storage, read> logits: array<element4>;            // [N, C]
+fn load(start: u32, c: u32) -> vec4f { return vec4f(logits[(start + c) / 4u]); }
+fn at(start: u32, c: u32) -> f32 { return f32(logits[(start + c) / 4u][(start + c) % 4u]); }
 #else
-@group(0) @binding(1) var<storage, read> logits: array<f32>;                 // [N, C]
+@group(0) @binding(1) var<storage, read> logits: array<element>;             // [N, C]
 fn load(start: u32, c: u32) -> vec4f {
     let i = vec4u(start) + min(vec4u(c) + vec4u(0u, 1u, 2u, 3u), vec4u(params.classes - 1u));
-    return vec4f(logits[i.x], logits[i.y], logits[i.z], logits[i.w]);
+    return vec4f(element4(logits[i.x], logits[i.y], logits[i.z], logits[i.w]));
 }
-fn at(start: u32, c: u32) -> f32 { return logits[start + c]; }
+fn at(start: u32, c: u32) -> f32 { return f32(logits[start + c]); }
 #endif
 @group(0) @binding(2) var<storage, read> targets: array<u32>;                // [N]
 @group(0) @binding(3) var<storage, read_write> log_sum_exp: array<f32>;      // [N]

@@ -1,5 +1,6 @@
 // Turns the logits of each row into their gradients: d_loss loss_scale (softmax - expected); 0 where the target is padding,
 // whatever the logits are. One workgroup a row. VECTOR: classes are a multiple of 4, and 16-byte loads serve.
+#import element
 #import linear
 #import step
 
@@ -11,9 +12,9 @@ struct Params { rows: u32, classes: u32, hit: f32, spread: f32 }
 @group(0) @binding(3) var<storage, read> log_sum_exp: array<f32>;            // [N]
 @group(0) @binding(4) var<storage, read> d_loss: array<f32>;                 // [1]
 #ifdef VECTOR
-@group(0) @binding(5) var<storage, read_write> logits: array<vec4f>;         // [N, C], then its gradient
+@group(0) @binding(5) var<storage, read_write> logits: array<element4>;      // [N, C], then its gradient
 #else
-@group(0) @binding(5) var<storage, read_write> logits: array<f32>;           // [N, C], then its gradient
+@group(0) @binding(5) var<storage, read_write> logits: array<element>;       // [N, C], then its gradient
 #endif
 
 @compute @workgroup_size(LANES)
@@ -35,15 +36,15 @@ fn main(
         let i = (start + c) / 4u;
         let expected = select(vec4f(), vec4f(params.hit), vec4u(c) + vec4u(0u, 1u, 2u, 3u) == vec4u(hot)) + params.spread;
         var gradient = vec4f();
-        if (counts) { gradient = scale * (exp(logits[i] - normaliser) - expected); }
-        logits[i] = gradient;
+        if (counts) { gradient = scale * (exp(vec4f(logits[i]) - normaliser) - expected); }
+        logits[i] = element4(gradient);
     }
 #else
     for (var c = lane; c < params.classes; c += LANES) {
         let expected = select(0.0, params.hit, c == hot) + params.spread;
         var gradient = 0.0;
-        if (counts) { gradient = scale * (exp(logits[start + c] - normaliser) - expected); }
-        logits[start + c] = gradient;
+        if (counts) { gradient = scale * (exp(f32(logits[start + c]) - normaliser) - expected); }
+        logits[start + c] = element(gradient);
     }
 #endif
 }

@@ -1,4 +1,5 @@
 // y[n] = table[tokens[n]]. VECTOR: rows are a multiple of 4 elements long, and 16-byte loads serve.
+#import element
 #import linear
 
 struct Params { vocabulary: u32, size: u32, tokens: u32 }
@@ -7,11 +8,13 @@ struct Params { vocabulary: u32, size: u32, tokens: u32 }
 @group(0) @binding(1) var<storage, read> tokens: array<u32>;         // [N]
 #ifdef VECTOR
 @group(0) @binding(2) var<storage, read> table: array<vec4f>;        // [V, E]
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;      // [N, E]
+@group(0) @binding(3) var<storage, read_write> y: array<element4>;   // [N, E]
+alias Value = element4;
 const WIDTH = 4u;
 #else
 @group(0) @binding(2) var<storage, read> table: array<f32>;          // [V, E]
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;        // [N, E]
+@group(0) @binding(3) var<storage, read_write> y: array<element>;    // [N, E]
+alias Value = element;
 const WIDTH = 1u;
 #endif
 
@@ -26,5 +29,5 @@ fn main(
     let n = i / size;
     if (n >= params.tokens) { return; }
     let token = min(tokens[n], params.vocabulary - 1u);
-    y[i] = table[token * size + i % size];
+    y[i] = Value(table[token * size + i % size]);
 }

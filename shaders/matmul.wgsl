@@ -1,4 +1,4 @@
-// C[batch] = activation(op(A) · op(B) + bias), f32, row-major with leading dimensions.
+// C[batch] = activation(op(A) · op(B) + bias), row-major with leading dimensions; f16 under HALF_A, HALF_B, HALF_C, summed in f32.
 // op(A) is [M, K] (A is [K, M] under TRANSPOSE_A), op(B) is [K, N] (B is [N, K] under TRANSPOSE_B).
 //
 // SUBGROUPS: one subgroup per workgroup computes ROWS x (LANES * COLUMNS * 4) elements in registers; each lane loads its own
@@ -19,33 +19,53 @@ struct Params {
     has_bias: u32,
 }
 
+#ifdef HALF_A
+alias OneA = f16;
+#else
+alias OneA = f32;
+#endif
+#ifdef HALF_B
+alias OneB = f16;
+#else
+alias OneB = f32;
+#endif
+#ifdef HALF_C
+alias OneC = f16;
+#else
+alias OneC = f32;
+#endif
+
 #ifdef WIDE
-alias Four = vec2<u64>;
-fn four(x: Four) -> vec4f {
+alias FourA = vec2<u64>;
+alias FourB = vec2<u64>;
+fn four_a(x: FourA) -> vec4f {
     return bitcast<vec4f>(vec4u(u32(x.x), u32(x.x >> 32u), u32(x.y), u32(x.y >> 32u)));
 }
+fn four_b(x: FourB) -> vec4f { return four_a(x); }
 #else
-alias Four = vec4f;
-fn four(x: Four) -> vec4f { return x; }
+alias FourA = vec4<OneA>;
+alias FourB = vec4<OneB>;
+fn four_a(x: FourA) -> vec4f { return vec4f(x); }
+fn four_b(x: FourB) -> vec4f { return vec4f(x); }
 #endif
 
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef VECTOR_A
-@group(0) @binding(1) var<storage, read> a: array<Four>;             // [batch, M, K] or [batch, K, M]
+@group(0) @binding(1) var<storage, read> a: array<FourA>;            // [batch, M, K] or [batch, K, M]
 #else
-@group(0) @binding(1) var<storage, read> a: array<f32>;              // [batch, M, K] or [batch, K, M]
+@group(0) @binding(1) var<storage, read> a: array<OneA>;             // [batch, M, K] or [batch, K, M]
 #endif
 #ifdef VECTOR_B
-@group(0) @binding(2) var<storage, read> b: array<Four>;             // [batch, K, N] or [batch, N, K]
+@group(0) @binding(2) var<storage, read> b: array<FourB>;            // [batch, K, N] or [batch, N, K]
 #else
-@group(0) @binding(2) var<storage, read> b: array<f32>;              // [batch, K, N] or [batch, N, K]
+@group(0) @binding(2) var<storage, read> b: array<OneB>;             // [batch, K, N] or [batch, N, K]
 #endif
 #ifdef VECTOR_C
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;         // [N]
-@group(0) @binding(4) var<storage, read_write> c: array<vec4f>;      // [batch, M, N]
+@group(0) @binding(4) var<storage, read_write> c: array<vec4<OneC>>; // [batch, M, N]
 #else
 @group(0) @binding(3) var<storage, read> bias: array<f32>;           // [N]
-@group(0) @binding(4) var<storage, read_write> c: array<f32>;        // [batch, M, N]
+@group(0) @binding(4) var<storage, read_write> c: array<OneC>;       // [batch, M, N]
 #endif
 
 const FOUR = vec4u(0u, 1u, 2u, 3u);
@@ -53,32 +73,32 @@ const FOUR = vec4u(0u, 1u, 2u, 3u);
 // Four steps of k, which lie at `at` and behind; or four rows or columns at one step, the first of which lies at `at`.
 fn a_along(at: u32) -> vec4f {
 #ifdef VECTOR_A
-    return four(a[at / 4u]);
+    return four_a(a[at / 4u]);
 #else
-    return vec4f(a[at], a[at + 1u], a[at + 2u], a[at + 3u]);
+    return vec4f(vec4<OneA>(a[at], a[at + 1u], a[at + 2u], a[at + 3u]));
 #endif
 }
 fn a_across(at: u32, m: u32) -> vec4f {
 #ifdef VECTOR_A
-    return four(a[at / 4u]);
+    return four_a(a[at / 4u]);
 #else
     let i = vec4u(at) + min(FOUR, vec4u(params.m - 1u - m));
-    return vec4f(a[i.x], a[i.y], a[i.z], a[i.w]);
+    return vec4f(vec4<OneA>(a[i.x], a[i.y], a[i.z], a[i.w]));
 #endif
 }
 fn b_along(at: u32) -> vec4f {
 #ifdef VECTOR_B
-    return four(b[at / 4u]);
+    return four_b(b[at / 4u]);
 #else
-    return vec4f(b[at], b[at + 1u], b[at + 2u], b[at + 3u]);
+    return vec4f(vec4<OneB>(b[at], b[at + 1u], b[at + 2u], b[at + 3u]));
 #endif
 }
 fn b_across(at: u32, n: u32) -> vec4f {
 #ifdef VECTOR_B
-    return four(b[at / 4u]);
+    return four_b(b[at / 4u]);
 #else
     let i = vec4u(at) + min(FOUR, vec4u(params.n - 1u - n));
-    return vec4f(b[i.x], b[i.y], b[i.z], b[i.w]);
+    return vec4f(vec4<OneB>(b[i.x], b[i.y], b[i.z], b[i.w]));
 #endif
 }
 
@@ -101,13 +121,13 @@ fn a_last(base: u32, m: u32, k: u32) -> vec4f {
     return a_across(base + k * params.a_stride + inside_m(m), inside_m(m));
 #else
     let i = vec4u(base + k) + min(vec4u(m) + FOUR, vec4u(params.m - 1u)) * params.a_stride;
-    return vec4f(a[i.x], a[i.y], a[i.z], a[i.w]);
+    return vec4f(vec4<OneA>(a[i.x], a[i.y], a[i.z], a[i.w]));
 #endif
 }
 fn b_last(base: u32, n: u32, k: u32) -> vec4f {
 #ifdef TRANSPOSE_B
     let i = vec4u(base + k) + min(vec4u(n) + FOUR, vec4u(params.n - 1u)) * params.b_stride;
-    return vec4f(b[i.x], b[i.y], b[i.z], b[i.w]);
+    return vec4f(vec4<OneB>(b[i.x], b[i.y], b[i.z], b[i.w]));
 #else
     return b_across(base + k * params.b_stride + inside_n(n), inside_n(n));
 #endif
@@ -137,10 +157,10 @@ fn store(base: u32, row: u32, column: u32, sum: vec4f) {
     var value = sum;
 #ifdef ACCUMULATE
 #ifdef VECTOR_C
-    value += c[at / 4u];
+    value += vec4f(c[at / 4u]);
 #else
     let i = vec4u(at) + min(FOUR, vec4u(params.n - 1u - column));
-    value += vec4f(c[i.x], c[i.y], c[i.z], c[i.w]);
+    value += vec4f(vec4<OneC>(c[i.x], c[i.y], c[i.z], c[i.w]));
 #endif
 #endif
 #ifdef TANH
@@ -150,12 +170,12 @@ fn store(base: u32, row: u32, column: u32, sum: vec4f) {
     value = sigmoid4(value);
 #endif
 #ifdef VECTOR_C
-    c[at / 4u] = value;
+    c[at / 4u] = vec4<OneC>(value);
 #else
-    c[at] = value.x;
-    if (column + 1u < params.n) { c[at + 1u] = value.y; }
-    if (column + 2u < params.n) { c[at + 2u] = value.z; }
-    if (column + 3u < params.n) { c[at + 3u] = value.w; }
+    c[at] = OneC(value.x);
+    if (column + 1u < params.n) { c[at + 1u] = OneC(value.y); }
+    if (column + 2u < params.n) { c[at + 2u] = OneC(value.z); }
+    if (column + 3u < params.n) { c[at + 3u] = OneC(value.w); }
 #endif
 }
 

@@ -45,7 +45,8 @@ impl Graph {
             });
         }
         let operation = Forward(CrossEntropy { rows, classes, smoothing });
-        Ok(self.push(operation, &[logits, targets], [[1].into(), [rows].into(), [rows].into()]))
+        let outputs = [1, rows, rows].map(|elements| ([elements].into(), Dtype::F32));
+        Ok(self.push_as(operation, &[logits, targets], outputs))
     }
 }
 
@@ -75,9 +76,8 @@ impl Operation for Forward {
                 got: "a gradient".into(),
             });
         }
-        let shape = graph.shape(inputs[0]).clone();
         let gradient = upstream[0]
-            .map(|d_loss| graph.push_one(Backward(self.0), &[inputs[0], inputs[1], outputs[1], d_loss], shape));
+            .map(|d_loss| graph.push_like(Backward(self.0), &[inputs[0], inputs[1], outputs[1], d_loss], inputs[0]));
         Ok(vec![gradient, None])
     }
 }

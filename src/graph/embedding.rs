@@ -14,7 +14,7 @@ struct Forward(Embedding);
 struct Backward(Embedding);
 
 impl Graph {
-    /// The rows of `table` `[V, E]` that `tokens` `[..]` name: `[.., E]`.
+    /// The rows of `table` `[V, E]` that `tokens` `[..]` name: `[.., E]`, in the graph's precision.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
@@ -47,8 +47,8 @@ impl Operation for Forward {
         _: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let shapes = [graph.shape(inputs[0]).clone(), [self.0.scratch()].into()];
-        let gradient = upstream[0].map(|d_y| graph.push(Backward(self.0), &[inputs[1], d_y], shapes)[0]);
+        let outputs = [graph.shape(inputs[0]).clone(), [self.0.scratch()].into()].map(|shape| (shape, Dtype::F32));
+        let gradient = upstream[0].map(|d_y| graph.push_as(Backward(self.0), &[inputs[1], d_y], outputs)[0]);
         Ok(vec![gradient, None])
     }
 }

@@ -29,7 +29,7 @@ impl Graph {
     }
 
     /// `activation(op(a)·op(b) + bias)` of two matrices, each transposed or not; all but the last extent of `a` and `b` are
-    /// folded into rows.
+    /// folded into rows. With an activation of f16 the product is one, too; then a parameter stands to its right.
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -40,6 +40,17 @@ impl Graph {
         b: Value,
         transpose_b: bool,
         epilogue: Epilogue,
+    ) -> Result<Value> {
+        let half = [a, b].iter().any(|value| self.dtype(*value) == Dtype::F16);
+        self.product([a, b], [transpose_a, transpose_b], epilogue, if half { Dtype::F16 } else { Dtype::F32 })
+    }
+
+    fn product(
+        &mut self,
+        [a, b]: [Value; 2],
+        [transpose_a, transpose_b]: [bool; 2],
+        epilogue: Epilogue,
+        dtype: Dtype,
     ) -> Result<Value> {
         self.elements("matmul", "a", a)?;
         self.elements("matmul", "b", b)?;
@@ -64,7 +75,7 @@ impl Graph {
         let mut dims =
             if transpose_a { vec![m] } else { a_shape.dims().split_last().map_or(vec![], |(_, rest)| rest.to_vec()) };
         dims.push(n);
-        Ok(self.push_one(Product(matmul), &inputs, dims.as_slice()))
+        Ok(self.push_as(Product(matmul), &inputs, [(dims.as_slice().into(), dtype)])[0])
     }
 }
 
@@ -93,20 +104,13 @@ impl Operation for Product {
             Activation::Sigmoid => graph.sigmoid_gradient(outputs[0], d_c)?,
         };
         let (a, b) = (inputs[0], inputs[1]);
-        let product = |graph: &mut Graph, a, transpose_a, b, transpose_b| {
-            graph.matmul(a, transpose_a, b, transpose_b, Epilogue::default())
-        };
         let Matmul { transpose_a, transpose_b, .. } = self.0;
-        let d_a = if transpose_a {
-            product(graph, b, transpose_b, d_c, true)?
-        } else {
-            product(graph, d_c, false, b, !transpose_b)?
-        };
-        let d_b = if transpose_b {
-            product(graph, d_c, true, a, transpose_a)?
-        } else {
-            product(graph, a, !transpose_a, d_c, false)?
-        };
+        let (factors, transposed) =
+            if transpose_a { ([b, d_c], [transpose_b, true]) } else { ([d_c, b], [false, !transpose_b]) };
+        let d_a = graph.product(factors, transposed, Epilogue::default(), graph.dtype(a))?;
+        let (factors, transposed) =
+            if transpose_b { ([d_c, a], [true, transpose_a]) } else { ([a, d_c], [!transpose_a, false]) };
+        let d_b = graph.product(factors, transposed, Epilogue::default(), graph.dtype(b))?;
         // Products fold all but the last extent into rows; the gradient has its operand's own shape.
         let mut gradients = Vec::with_capacity(inputs.len());
         for (operand, gradient) in [(a, d_a), (b, d_b)] {

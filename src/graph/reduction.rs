@@ -3,7 +3,7 @@
 use super::{Context, Graph, Operation, Value};
 use crate::{
     Result,
-    gpu::Recorder,
+    gpu::{Dtype, Recorder},
     kernels::reduction::{ColumnSum, Sum},
 };
 
@@ -20,23 +20,24 @@ struct All(Sum);
 struct AllBackward(Sum);
 
 impl Graph {
-    /// The sum of all elements: `[1]`.
+    /// The sum of all elements: `[1]`, f32.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn sum(&mut self, x: Value) -> Result<Value> {
         let sum = Sum { elements: self.elements("sum", "x", x)? };
-        Ok(self.push(All(sum), &[x], [[1].into(), [sum.scratch()].into()])[0])
+        Ok(self.push_as(All(sum), &[x], [[1], [sum.scratch()]].map(|shape| (shape.into(), Dtype::F32)))[0])
     }
 
-    /// The sum over all but the last extent: `[.., N]` to `[N]`.
+    /// The sum over all but the last extent: `[.., N]` to `[N]`, f32.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn column_sum(&mut self, x: Value) -> Result<Value> {
         self.elements("column_sum", "x", x)?;
         let sum = ColumnSum { rows: self.shape(x).rows(), columns: self.shape(x).last() };
-        Ok(self.push(Columns(sum), &[x], [[sum.columns].into(), [sum.scratch()].into()])[0])
+        let outputs = [[sum.columns], [sum.scratch()]].map(|shape| (shape.into(), Dtype::F32));
+        Ok(self.push_as(Columns(sum), &[x], outputs)[0])
     }
 }
 
@@ -56,8 +57,7 @@ impl Operation for Columns {
         _: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let shape = graph.shape(inputs[0]).clone();
-        Ok(vec![upstream[0].map(|d| graph.push_one(ColumnsBackward(self.0), &[d], shape))])
+        Ok(vec![upstream[0].map(|d| graph.push_like(ColumnsBackward(self.0), &[d], inputs[0]))])
     }
 }
 
@@ -87,8 +87,7 @@ impl Operation for All {
         _: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let shape = graph.shape(inputs[0]).clone();
-        Ok(vec![upstream[0].map(|d| graph.push_one(AllBackward(self.0), &[d], shape))])
+        Ok(vec![upstream[0].map(|d| graph.push_like(AllBackward(self.0), &[d], inputs[0]))])
     }
 }
 

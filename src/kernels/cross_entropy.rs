@@ -2,13 +2,13 @@
 //! PyTorch), fused with the softmax: probabilities are never stored beside the logits.
 
 use super::{
-    expect::{expect, expect_setting},
+    expect::{expect, expect_of, expect_setting},
     forms,
     table::{CROSS_ENTROPY, CROSS_ENTROPY_BACKWARD, CROSS_ENTROPY_TOTAL},
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// ```text
@@ -29,19 +29,19 @@ pub struct CrossEntropy {
 }
 
 impl CrossEntropy {
-    /// Operations and bytes of the forward pass.
-    pub fn cost(&self) -> Cost {
-        let mut cost = self.rows_cost();
+    /// Operations and bytes of the forward pass, with logits of `dtype`.
+    pub fn cost(&self, dtype: Dtype) -> Cost {
+        let mut cost = self.rows_cost(dtype);
         cost += self.total_cost();
         cost
     }
 
-    fn rows_cost(&self) -> Cost {
+    fn rows_cost(&self, dtype: Dtype) -> Cost {
         let (elements, rows, bytes) = ((self.rows * self.classes) as f64, self.rows as f64, ELEMENT as f64);
         Cost {
             operations: 6.0 * elements,
             transcendental: 1.25 * elements + rows,
-            read: bytes * (elements + rows),
+            read: dtype.bytes() as f64 * elements + bytes * rows,
             written: bytes * 2.0 * rows,
         }
     }
@@ -52,13 +52,13 @@ impl CrossEntropy {
     }
 
     /// Operations and bytes of the backward pass.
-    pub fn backward_cost(&self) -> Cost {
+    pub fn backward_cost(&self, dtype: Dtype) -> Cost {
         let (elements, rows, bytes) = ((self.rows * self.classes) as f64, self.rows as f64, ELEMENT as f64);
         Cost {
             operations: 3.0 * elements,
             transcendental: elements,
-            read: bytes * (elements + 2.0 * rows),
-            written: bytes * elements,
+            read: dtype.bytes() as f64 * elements + bytes * 2.0 * rows,
+            written: dtype.bytes() as f64 * elements,
         }
     }
 
@@ -92,7 +92,7 @@ impl CrossEntropy {
         row_loss: &Tensor,
         loss: &Tensor,
     ) -> Result<()> {
-        expect("cross_entropy", "logits", logits, &[self.rows, self.classes])?;
+        expect_of(logits.dtype(), "cross_entropy", "logits", logits, &[self.rows, self.classes])?;
         for (argument, tensor) in [("targets", targets), ("log_sum_exp", log_sum_exp), ("row_loss", row_loss)] {
             expect("cross_entropy", argument, tensor, &[self.rows])?;
         }
@@ -100,11 +100,11 @@ impl CrossEntropy {
         let tiles = *recorder.gpu().tiles();
         recorder.dispatch(&Launch {
             kernel: &CROSS_ENTROPY,
-            specialisation: forward(&tiles, self.is_vector()),
+            specialisation: forward(&tiles, logits.dtype(), self.is_vector()),
             params: &self.params()?,
             tensors: &[logits, targets, log_sum_exp, row_loss],
             workgroups: grid(self.rows),
-            cost: self.rows_cost(),
+            cost: self.rows_cost(logits.dtype()),
         })?;
         recorder.dispatch(&Launch {
             kernel: &CROSS_ENTROPY_TOTAL,
@@ -130,31 +130,32 @@ impl CrossEntropy {
         d_loss: &Tensor,
         logits_and_gradient: &Tensor,
     ) -> Result<()> {
-        expect("cross_entropy", "logits_and_gradient", logits_and_gradient, &[self.rows, self.classes])?;
+        let (dtype, shape) = (logits_and_gradient.dtype(), [self.rows, self.classes]);
+        expect_of(dtype, "cross_entropy", "logits_and_gradient", logits_and_gradient, &shape)?;
         expect("cross_entropy", "targets", targets, &[self.rows])?;
         expect("cross_entropy", "log_sum_exp", log_sum_exp, &[self.rows])?;
         expect("cross_entropy", "d_loss", d_loss, &[1])?;
         recorder.dispatch(&Launch {
             kernel: &CROSS_ENTROPY_BACKWARD,
-            specialisation: backward(recorder.gpu().tiles(), self.is_vector()),
+            specialisation: backward(recorder.gpu().tiles(), dtype, self.is_vector()),
             params: &self.params()?,
             tensors: &[step, targets, log_sum_exp, d_loss, logits_and_gradient],
             workgroups: grid(self.rows),
-            cost: self.backward_cost(),
+            cost: self.backward_cost(dtype),
         })
     }
 }
 
-fn forward(tiles: &Tiles, vector: bool) -> Specialisation {
-    forms::row_reduction(tiles).define_if(vector, "VECTOR")
+fn forward(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
+    forms::row_reduction(tiles).define_if(vector, "VECTOR").element(dtype)
 }
 
-fn backward(tiles: &Tiles, vector: bool) -> Specialisation {
-    forms::row(tiles).define_if(vector, "VECTOR")
+fn backward(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
+    forms::row(tiles).define_if(vector, "VECTOR").element(dtype)
 }
 
 pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::either(|vector| forward(tiles, vector))
+    forms::each_element(tiles, |dtype| forms::either(|vector| forward(tiles, dtype, vector))).concat()
 }
 
 pub(super) fn totals(tiles: &Tiles) -> Vec<Specialisation> {
@@ -162,5 +163,5 @@ pub(super) fn totals(tiles: &Tiles) -> Vec<Specialisation> {
 }
 
 pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::either(|vector| backward(tiles, vector))
+    forms::each_element(tiles, |dtype| forms::either(|vector| backward(tiles, dtype, vector))).concat()
 }

@@ -2,13 +2,13 @@
 //! the occurrences by token and place first, so that no float is added atomically and the sums have one fixed order.
 
 use super::{
-    expect::{expect, expect_scratch},
+    expect::{expect, expect_of, expect_scratch},
     forms,
     table::{EMBEDDING, EMBEDDING_BACKWARD, EMBEDDING_RANK, EMBEDDING_SORT},
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// The longest loop of the backward pass takes four occurrences at a time, and drivers on the CPU cut loops past 30,000.
@@ -29,18 +29,18 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// Operations and bytes of the forward pass.
-    pub fn cost(&self) -> Cost {
+    /// Operations and bytes of the forward pass, with y of `dtype`.
+    pub fn cost(&self, dtype: Dtype) -> Cost {
         let (rows, tokens) = ((self.tokens * self.size) as f64, self.tokens as f64);
-        let bytes = ELEMENT as f64;
-        Cost { operations: 0.0, transcendental: 0.0, read: bytes * (rows + tokens), written: bytes * rows }
+        let (bytes, narrow) = (ELEMENT as f64, dtype.bytes() as f64);
+        Cost { operations: 0.0, transcendental: 0.0, read: bytes * (rows + tokens), written: narrow * rows }
     }
 
-    /// Operations and bytes of the backward pass.
-    pub fn backward_cost(&self) -> Cost {
+    /// Operations and bytes of the backward pass, with d_y of `dtype`.
+    pub fn backward_cost(&self, dtype: Dtype) -> Cost {
         let mut cost = self.sort_cost();
         cost += self.rank_cost();
-        cost += self.sum_cost();
+        cost += self.sum_cost(dtype);
         cost
     }
 
@@ -61,13 +61,13 @@ impl Embedding {
         Cost { operations: compared, transcendental: 0.0, read: bytes * 4.0 * tokens, written: bytes * tokens }
     }
 
-    fn sum_cost(&self) -> Cost {
+    fn sum_cost(&self, dtype: Dtype) -> Cost {
         let bytes = ELEMENT as f64;
         let rows = (self.tokens * self.size) as f64;
         Cost {
             operations: rows,
             transcendental: 0.0,
-            read: bytes * (rows + (self.tokens + self.vocabulary) as f64),
+            read: dtype.bytes() as f64 * rows + bytes * (self.tokens + self.vocabulary) as f64,
             written: bytes * (self.vocabulary * self.size) as f64,
         }
     }
@@ -87,22 +87,22 @@ impl Embedding {
         if self.size.is_multiple_of(4) { 4 } else { 1 }
     }
 
-    /// Records y `[N, E]` from the table `[V, E]` and the tokens `[N]`.
+    /// Records y `[N, E]`, f32 or f16, from the table `[V, E]` and the tokens `[N]`.
     ///
     /// # Errors
     /// [`Error::Shape`] if a tensor has another number of elements, and what [`Recorder::dispatch`] reports.
     pub fn record(&self, recorder: &mut Recorder, table: &Tensor, tokens: &Tensor, y: &Tensor) -> Result<()> {
         expect("embedding", "table", table, &[self.vocabulary, self.size])?;
         expect("embedding", "tokens", tokens, &[self.tokens])?;
-        expect("embedding", "y", y, &[self.tokens, self.size])?;
+        expect_of(y.dtype(), "embedding", "y", y, &[self.tokens, self.size])?;
         let (tiles, width) = (*recorder.gpu().tiles(), self.width());
         recorder.dispatch(&Launch {
             kernel: &EMBEDDING,
-            specialisation: wide(&tiles, width == 4),
+            specialisation: wide(&tiles, y.dtype(), width == 4),
             params: &[self.vocabulary as u32, self.size as u32, self.tokens as u32],
             tensors: &[tokens, table, y],
             workgroups: grid((self.tokens * self.size / width).div_ceil(tiles.workgroup as usize)),
-            cost: self.cost(),
+            cost: self.cost(y.dtype()),
         })
     }
 
@@ -120,7 +120,7 @@ impl Embedding {
         d_table: &Tensor,
     ) -> Result<()> {
         expect("embedding", "tokens", tokens, &[self.tokens])?;
-        expect("embedding", "d_y", d_y, &[self.tokens, self.size])?;
+        expect_of(d_y.dtype(), "embedding", "d_y", d_y, &[self.tokens, self.size])?;
         expect("embedding", "d_table", d_table, &[self.vocabulary, self.size])?;
         expect_scratch("embedding", scratch, self.scratch())?;
         for (what, need, limit, have) in [
@@ -159,21 +159,21 @@ impl Embedding {
         let width = self.width();
         recorder.dispatch(&Launch {
             kernel: &EMBEDDING_BACKWARD,
-            specialisation: wide(&tiles, width == 4),
+            specialisation: wide(&tiles, d_y.dtype(), width == 4),
             params: &[vocabulary, size, count, order as u32],
             tensors: &[scratch, d_y, d_table],
             workgroups: grid((self.vocabulary * self.size / width).div_ceil(tiles.workgroup as usize)),
-            cost: self.sum_cost(),
+            cost: self.sum_cost(d_y.dtype()),
         })
     }
 }
 
-fn wide(tiles: &Tiles, vector: bool) -> Specialisation {
-    forms::workgroup(tiles).define_if(vector, "VECTOR")
+fn wide(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
+    forms::workgroup(tiles).define_if(vector, "VECTOR").element(dtype)
 }
 
 pub(super) fn by_width(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::either(|vector| wide(tiles, vector))
+    forms::each_element(tiles, |dtype| forms::either(|vector| wide(tiles, dtype, vector))).concat()
 }
 
 pub(super) fn sorts(tiles: &Tiles) -> Vec<Specialisation> {

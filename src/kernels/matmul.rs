@@ -18,13 +18,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    expect::expect,
     forms,
     table::{MATMUL, MATMUL_ROW},
     tunable::{Tunable, tuned},
 };
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles},
+    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles},
 };
 
 /// What is applied to each element of the product.
@@ -226,6 +227,17 @@ impl Loads {
     }
 }
 
+/// The types of A, B and C.
+pub type Types = [Dtype; 3];
+
+const SINGLE: Types = [Dtype::F32; 3];
+/// A layer, and the gradient of what it reads: B is its weight.
+const LAYER: Types = [Dtype::F16, Dtype::F32, Dtype::F16];
+/// The gradient of a layer's weight.
+const WEIGHT: Types = [Dtype::F16, Dtype::F16, Dtype::F32];
+/// A product of activations.
+const ACTIVATIONS: Types = [Dtype::F16; 3];
+
 /// Columns that a workgroup of the single row's kernel computes.
 const ROW_COLUMNS: u32 = 16;
 
@@ -241,22 +253,44 @@ fn longest(gpu: &Gpu, tile: &Tile) -> usize {
 }
 
 impl Matmul {
-    /// Operations and bytes of all products.
-    pub fn cost(&self) -> Cost {
-        let (m, n, k, batch) = (self.m as f64, self.n as f64, self.k as f64, self.batch as f64);
-        let bytes = ELEMENT as f64;
-        Cost {
-            operations: 2.0 * batch * m * n * k,
-            transcendental: if self.activation == Activation::None { 0.0 } else { batch * m * n },
-            read: bytes * batch * (m * k + k * n + if self.accumulate { m * n } else { 0.0 }),
-            written: bytes * batch * m * n,
+    /// Whether there is a form for such types: all f32; with f16 those that a layer `x W^T` or `x W` takes, forward and backward,
+    /// and products of activations alone.
+    pub fn takes(&self, types: Types) -> bool {
+        let plain = self.activation == Activation::None;
+        match types {
+            SINGLE => true,
+            LAYER => !self.transpose_a,
+            WEIGHT => self.transpose_a && !self.transpose_b && plain,
+            ACTIVATIONS => plain,
+            _ => false,
         }
     }
 
-    fn specialisation(&self, tiles: &Tiles, tile: Tile, slices: u32, loads: Loads) -> Specialisation {
+    /// Operations and bytes of all products in f32.
+    pub fn cost(&self) -> Cost {
+        self.cost_of(SINGLE)
+    }
+
+    /// Operations and bytes of all products.
+    pub fn cost_of(&self, types: Types) -> Cost {
+        let (m, n, k, batch) = (self.m as f64, self.n as f64, self.k as f64, self.batch as f64);
+        let [a, b, c] = types.map(|dtype| dtype.bytes() as f64);
+        Cost {
+            operations: 2.0 * batch * m * n * k,
+            transcendental: if self.activation == Activation::None { 0.0 } else { batch * m * n },
+            read: batch * (a * m * k + b * k * n + if self.accumulate { c * m * n } else { 0.0 }),
+            written: batch * c * m * n,
+        }
+    }
+
+    fn specialisation(&self, tiles: &Tiles, types: Types, tile: Tile, slices: u32, loads: Loads) -> Specialisation {
+        let [a, b, c] = types.map(|dtype| dtype == Dtype::F16);
         let form = Specialisation::new()
             .define_if(tile.subgroups, "SUBGROUPS")
-            .define_if(tile.subgroups && tiles.wide && loads.b, "WIDE")
+            .define_if(tile.subgroups && tiles.wide && loads.b && types == SINGLE, "WIDE")
+            .define_if(a, "HALF_A")
+            .define_if(b, "HALF_B")
+            .define_if(c, "HALF_C")
             .define_if(loads.a, "VECTOR_A")
             .define_if(loads.b, "VECTOR_B")
             .define_if(loads.c, "VECTOR_C")
@@ -273,10 +307,10 @@ impl Matmul {
         if tile.subgroups { form } else { form.constant("SLICES", slices) }
     }
 
-    /// Records the product.
+    /// Records the product; the bias is f32.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a matrix reaches past its tensor, and what [`Recorder::dispatch`] reports.
+    /// [`Error::Shape`] if a matrix reaches past its tensor or it has no form for their types ([`Matmul::takes`]), and what [`Recorder::dispatch`] reports.
     pub fn record(
         &self,
         recorder: &mut Recorder,
@@ -300,12 +334,23 @@ impl Matmul {
                 });
             }
         }
-        if let Some(bias) = bias.filter(|bias| bias.elements() != self.n) {
+        if let Some(bias) = bias {
+            expect("matmul", "bias", bias, &[self.n])?;
+        }
+        let types = [&a, &b, &c].map(|matrix| float(matrix.tensor));
+        if !self.takes(types) {
+            let name = |types: Types| types.map(Dtype::name).join(", ");
             return Err(Error::Shape {
                 operation: "matmul",
-                argument: "bias",
-                wanted: format!("[{}]", self.n),
-                got: bias.shape().to_string(),
+                argument: "types",
+                wanted: format!(
+                    "of A, B and C: {}; {}; {}; {}",
+                    name(SINGLE),
+                    name(LAYER),
+                    name(WEIGHT),
+                    name(ACTIVATIONS)
+                ),
+                got: format!("{} with {self:?}", name(types)),
             });
         }
         let loads = Loads {
@@ -314,7 +359,7 @@ impl Matmul {
             c: c.aligned() && self.n.is_multiple_of(4),
             tail: !self.k.is_multiple_of(4),
         };
-        if self.is_row() {
+        if self.is_row(types) {
             return self.record_row(recorder, a, b, bias, c);
         }
         if self.k > longest(recorder.gpu(), &tile) {
@@ -332,6 +377,7 @@ impl Matmul {
             kernel: &MATMUL,
             specialisation: self.specialisation(
                 recorder.gpu().tiles(),
+                types,
                 tile,
                 tile.slices(workgroups, self.k),
                 loads.served(),
@@ -339,14 +385,14 @@ impl Matmul {
             params: &params,
             tensors: &[a.tensor, b.tensor, bias.unwrap_or(b.tensor), c.tensor],
             workgroups,
-            cost: self.cost(),
+            cost: self.cost_of(types),
         })
     }
 
     /// Whether it is a single row by rows of B, which has a kernel of its own: a tile would throw away all rows but one. On
-    /// lavapipe, dispatch included, 256 x 256 goes from 72 to 63 us, 1024 x 75 from 95 to 52.
-    fn is_row(&self) -> bool {
-        self.m == 1 && self.batch == 1 && self.transpose_b && !self.transpose_a && !self.accumulate
+    /// lavapipe, dispatch included, 256 x 256 goes from 72 to 63 us, 1024 x 75 from 95 to 52. It serves generation, in f32.
+    fn is_row(&self, types: Types) -> bool {
+        types == SINGLE && self.m == 1 && self.batch == 1 && self.transpose_b && !self.transpose_a && !self.accumulate
     }
 
     fn record_row(
@@ -393,6 +439,11 @@ impl Matmul {
     }
 }
 
+/// What a tensor of four bytes or of two holds for a shader.
+fn float(tensor: &Tensor) -> Dtype {
+    if tensor.dtype() == Dtype::F16 { Dtype::F16 } else { Dtype::F32 }
+}
+
 fn row(tiles: &Tiles, activation: Activation, vector: bool, wide: bool) -> Specialisation {
     forms::row_reduction(tiles)
         .define_if(vector, "VECTOR")
@@ -415,9 +466,12 @@ pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
             for bits in 0..8 {
                 let [transpose_a, transpose_b, accumulate] = [1, 2, 4].map(|bit| bits & bit != 0);
                 let product = Matmul { transpose_a, transpose_b, accumulate, activation, ..Matmul::default() };
-                for loads in Loads::every(transpose_a, transpose_b) {
-                    for slices in 1..=tile.most_slices() {
-                        all.push(product.specialisation(tiles, tile, slices, loads));
+                let types = [SINGLE, LAYER, WEIGHT, ACTIVATIONS].into_iter();
+                for types in types.filter(|types| (tiles.f16 || *types == SINGLE) && product.takes(*types)) {
+                    for loads in Loads::every(transpose_a, transpose_b) {
+                        for slices in 1..=tile.most_slices() {
+                            all.push(product.specialisation(tiles, types, tile, slices, loads));
+                        }
                     }
                 }
             }

@@ -1,13 +1,14 @@
-//! Sums over a whole tensor, of its squares, or over its rows; each in two dispatches of a fixed order.
+//! Sums over a whole tensor, of its squares, or over its rows; each in two dispatches of a fixed order. Sums and their gradients
+//! are f32, whatever is summed.
 
 use super::{
-    expect::{expect, expect_scratch},
+    expect::{expect, expect_of, expect_scratch},
     forms,
     table::{REDUCTION, REDUCTION_BACKWARD, REDUCTION_COLUMNS},
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// The most partial sums of one tensor: few enough for one workgroup to add up.
@@ -24,36 +25,36 @@ pub(super) fn split(gpu: &Gpu, elements: usize) -> (usize, usize) {
     (span, vectors.div_ceil(span))
 }
 
-fn total(tiles: &Tiles, squares: bool) -> Specialisation {
-    forms::row_reduction(tiles).define_if(squares, "SQUARES")
+fn total(tiles: &Tiles, dtype: Dtype, squares: bool) -> Specialisation {
+    forms::row_reduction(tiles).define_if(squares, "SQUARES").element(dtype)
 }
 
-fn spread(tiles: &Tiles, squares: bool) -> Specialisation {
-    forms::workgroup(tiles).define_if(squares, "SQUARES")
+fn spread(tiles: &Tiles, dtype: Dtype, squares: bool) -> Specialisation {
+    forms::workgroup(tiles).define_if(squares, "SQUARES").element(dtype)
 }
 
-fn column_sum(tiles: &Tiles, vector: bool) -> Specialisation {
-    forms::row(tiles).define_if(vector, "VECTOR").constant("COLUMNS", tiles.columns)
+fn column_sum(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
+    forms::row(tiles).define_if(vector, "VECTOR").element(dtype).constant("COLUMNS", tiles.columns)
 }
 
 pub(super) fn totals(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::either(|squares| total(tiles, squares))
+    forms::each_element(tiles, |dtype| forms::either(|squares| total(tiles, dtype, squares))).concat()
 }
 
 pub(super) fn spreads(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::either(|squares| spread(tiles, squares))
+    forms::each_element(tiles, |dtype| forms::either(|squares| spread(tiles, dtype, squares))).concat()
 }
 
 pub(super) fn columns(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::either(|vector| column_sum(tiles, vector))
+    forms::each_element(tiles, |dtype| forms::either(|vector| column_sum(tiles, dtype, vector))).concat()
 }
 
-fn pass_cost(elements: usize, partials: usize, squares: bool) -> Cost {
+fn pass_cost(elements: usize, dtype: Dtype, partials: usize, squares: bool) -> Cost {
     let operations = if squares { 2.0 } else { 1.0 };
     Cost {
         operations: operations * elements as f64,
         transcendental: 0.0,
-        read: elements as f64 * ELEMENT as f64,
+        read: elements as f64 * dtype.bytes() as f64,
         written: partials as f64 * ELEMENT as f64,
     }
 }
@@ -64,18 +65,19 @@ fn record_total(
     squares: bool,
     [x, scratch, out]: [&Tensor; 3],
 ) -> Result<()> {
-    expect("reduction", "x", x, &[elements])?;
+    let dtype = x.dtype();
+    expect_of(dtype, "reduction", "x", x, &[elements])?;
     expect("reduction", "out", out, &[1])?;
     let (span, groups) = split(recorder.gpu(), elements);
     expect_scratch("reduction", scratch, groups)?;
     let tiles = *recorder.gpu().tiles();
     recorder.dispatch(&Launch {
         kernel: &REDUCTION,
-        specialisation: total(&tiles, squares),
+        specialisation: total(&tiles, dtype, squares),
         params: &[elements as u32, span as u32],
         tensors: &[x, scratch],
         workgroups: [groups as u32, 1, 1],
-        cost: pass_cost(elements, groups, squares),
+        cost: pass_cost(elements, dtype, groups, squares),
     })?;
     record_partials(recorder, groups, scratch, out)
 }
@@ -84,11 +86,11 @@ fn record_total(
 pub(super) fn record_partials(recorder: &mut Recorder, count: usize, partials: &Tensor, out: &Tensor) -> Result<()> {
     recorder.dispatch(&Launch {
         kernel: &REDUCTION,
-        specialisation: total(recorder.gpu().tiles(), false),
+        specialisation: total(recorder.gpu().tiles(), Dtype::F32, false),
         params: &[count as u32, count as u32],
         tensors: &[partials, out],
         workgroups: [1, 1, 1],
-        cost: pass_cost(count, 1, false),
+        cost: pass_cost(count, Dtype::F32, 1, false),
     })
 }
 
@@ -101,14 +103,15 @@ fn record_spread(
     d: &Tensor,
     d_x: &Tensor,
 ) -> Result<()> {
-    expect("reduction", "x", x.unwrap_or(d_x), &[elements])?;
+    let dtype = d_x.dtype();
+    expect_of(dtype, "reduction", "x", x.unwrap_or(d_x), &[elements])?;
     expect("reduction", "d", d, &[columns])?;
-    expect("reduction", "d_x", d_x, &[elements])?;
+    expect_of(dtype, "reduction", "d_x", d_x, &[elements])?;
     let tiles = *recorder.gpu().tiles();
-    let bytes = elements as f64 * ELEMENT as f64;
+    let bytes = elements as f64 * dtype.bytes() as f64;
     recorder.dispatch(&Launch {
         kernel: &REDUCTION_BACKWARD,
-        specialisation: spread(&tiles, x.is_some()),
+        specialisation: spread(&tiles, dtype, x.is_some()),
         params: &[elements as u32, columns as u32],
         tensors: &[x.unwrap_or(d), d, d_x],
         workgroups: grid(elements.div_ceil(4 * tiles.workgroup as usize)),
@@ -134,9 +137,9 @@ impl Sum {
         PARTIALS
     }
 
-    /// Operations and bytes of the forward pass.
+    /// Operations and bytes of the forward pass in f32.
     pub fn cost(&self) -> Cost {
-        pass_cost(self.elements, 1, false)
+        pass_cost(self.elements, Dtype::F32, 1, false)
     }
 
     /// Records out `[1]` from x, any shape of `elements`.
@@ -169,9 +172,9 @@ impl SumOfSquares {
         PARTIALS
     }
 
-    /// Operations and bytes of the forward pass.
+    /// Operations and bytes of the forward pass in f32.
     pub fn cost(&self) -> Cost {
-        pass_cost(self.elements, 1, true)
+        pass_cost(self.elements, Dtype::F32, 1, true)
     }
 
     /// Records out `[1]` from x, any shape of `elements`.
@@ -211,9 +214,9 @@ impl ColumnSum {
         self.rows.div_ceil(self.block()) * self.columns
     }
 
-    /// Operations and bytes of the forward pass.
+    /// Operations and bytes of the forward pass in f32.
     pub fn cost(&self) -> Cost {
-        pass_cost(self.rows * self.columns, self.columns, false)
+        pass_cost(self.rows * self.columns, Dtype::F32, self.columns, false)
     }
 
     fn pass(&self, recorder: &mut Recorder, block: usize, x: &Tensor, y: &Tensor) -> Result<()> {
@@ -224,11 +227,11 @@ impl ColumnSum {
         let blocks = self.rows.div_ceil(block);
         recorder.dispatch(&Launch {
             kernel: &REDUCTION_COLUMNS,
-            specialisation: column_sum(&tiles, vector),
+            specialisation: column_sum(&tiles, x.dtype(), vector),
             params: &[self.rows as u32, self.columns as u32, block as u32],
             tensors: &[x, y],
             workgroups: [self.columns.div_ceil(wide) as u32, blocks as u32, 1],
-            cost: pass_cost(self.rows * self.columns, blocks * self.columns, false),
+            cost: pass_cost(self.rows * self.columns, x.dtype(), blocks * self.columns, false),
         })
     }
 
@@ -238,7 +241,7 @@ impl ColumnSum {
     /// [`Error::Shape`] if a tensor has another number of elements, [`Error::Limit`] past 900 million rows, and what
     /// [`Recorder::dispatch`] reports.
     pub fn record(&self, recorder: &mut Recorder, x: &Tensor, scratch: &Tensor, out: &Tensor) -> Result<()> {
-        expect("reduction", "x", x, &[self.rows, self.columns])?;
+        expect_of(x.dtype(), "reduction", "x", x, &[self.rows, self.columns])?;
         expect("reduction", "out", out, &[self.columns])?;
         expect_scratch("reduction", scratch, self.scratch())?;
         let block = self.block();

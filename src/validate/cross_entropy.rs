@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::cross_entropy`].
 
-use super::{Case, Check, Direction, Dtype, widen};
+use super::{Case, Check, Direction, Dtype, ROUNDING, widen};
 use crate::{
     Result, Tensor,
     gpu::Recorder,
@@ -11,6 +11,8 @@ use crate::{
 /// Sums of up to 300 exponentials and 129 rows. The gradient has the rounding error of the saved logarithm, which is that of
 /// the largest logit: up to 100 times 6e-8, of which probabilities get the most where they are near one half.
 const TOLERANCE: f64 = 5e-6;
+/// The loss is f32, the gradient is stored.
+const HALF: [f64; 2] = [TOLERANCE, TOLERANCE + ROUNDING];
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -25,6 +27,20 @@ pub(super) const CHECKS: &[Check] = &[
         direction: Direction::Backward,
         dtype: Dtype::F32,
         tolerance: TOLERANCE,
+        run: backward,
+    },
+    Check {
+        kernel: "cross_entropy",
+        direction: Direction::Forward,
+        dtype: Dtype::F16,
+        tolerance: HALF[0],
+        run: forward,
+    },
+    Check {
+        kernel: "cross_entropy",
+        direction: Direction::Backward,
+        dtype: Dtype::F16,
+        tolerance: HALF[1],
         run: backward,
     },
 ];
@@ -63,7 +79,7 @@ fn inputs(case: &mut Case<'_>) -> Result<Inputs> {
             smoothing: f64::from(smoothing),
             scale: f64::from(scale),
         },
-        logits_gpu: case.upload([rows, classes], &poisoned)?,
+        logits_gpu: case.upload_activation([rows, classes], &poisoned)?,
         targets_gpu: case.upload_u32([rows], &targets)?,
         log_sum_exp: case.poisoned([rows])?,
         row_loss: case.poisoned([rows])?,

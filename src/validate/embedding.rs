@@ -15,6 +15,14 @@ pub(super) const CHECKS: &[Check] = &[
         tolerance: TOLERANCE,
         run: backward,
     },
+    Check { kernel: "embedding", direction: Direction::Forward, dtype: Dtype::F16, tolerance: 0.0, run: forward },
+    Check {
+        kernel: "embedding",
+        direction: Direction::Backward,
+        dtype: Dtype::F16,
+        tolerance: TOLERANCE,
+        run: backward,
+    },
 ];
 
 /// Half of the cases have one token, such as padding, in a third of all places.
@@ -37,7 +45,7 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     let Embedding { vocabulary, size, .. } = embedding;
     let table = case.values(vocabulary * size, 1.0);
     let (table_gpu, tokens_gpu) = (case.upload([vocabulary, size], &table)?, case.upload_u32([tokens.len()], &tokens)?);
-    let y = case.poisoned([tokens.len(), size])?;
+    let y = case.poisoned_activation([tokens.len(), size])?;
     case.run(|recorder| embedding.record(recorder, &table_gpu, &tokens_gpu, &y))?;
     case.error(&y, &reference(&embedding).forward(&widen(&table), &tokens), 0.0)
 }
@@ -46,7 +54,8 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let (embedding, tokens) = sizes(case);
     let Embedding { vocabulary, size, .. } = embedding;
     let d_y = case.values(tokens.len() * size, 1.0);
-    let (tokens_gpu, d_y_gpu) = (case.upload_u32([tokens.len()], &tokens)?, case.upload([tokens.len(), size], &d_y)?);
+    let (tokens_gpu, d_y_gpu) =
+        (case.upload_u32([tokens.len()], &tokens)?, case.upload_activation([tokens.len(), size], &d_y)?);
     let (scratch, d_table) = (case.poisoned([embedding.scratch()])?, case.poisoned([vocabulary, size])?);
     case.run(|recorder| embedding.record_backward(recorder, &tokens_gpu, &d_y_gpu, &scratch, &d_table))?;
     let reference = reference(&embedding);

@@ -1,18 +1,21 @@
 //! Checks of [`crate::kernels::matmul`].
 
-use super::{Case, Check, Direction, Dtype, largest, widen};
+use super::{Case, Check, Direction, Dtype, ROUNDING, largest, widen};
 use crate::{
     Result,
-    kernels::matmul::{Activation, Matmul, Matrix, Tile},
+    kernels::matmul::{Activation, Matmul, Matrix, Tile, Types},
     reference,
 };
 
 /// Sums of up to 129 products. The scale is the largest sum of absolute products, so cancellation does not count.
 const TOLERANCE: f64 = 1e-6;
+const HALF: f64 = TOLERANCE + ROUNDING;
 
 pub(super) const CHECKS: &[Check] = &[
     Check { kernel: "matmul", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
     Check { kernel: "matmul", direction: Direction::Backward, dtype: Dtype::F32, tolerance: TOLERANCE, run: backward },
+    Check { kernel: "matmul", direction: Direction::Forward, dtype: Dtype::F16, tolerance: HALF, run: forward },
+    Check { kernel: "matmul", direction: Direction::Backward, dtype: Dtype::F16, tolerance: HALF, run: backward },
 ];
 
 fn sizes(case: &mut Case<'_>) -> Matmul {
@@ -45,16 +48,29 @@ fn stored(rows: usize, columns: usize, transposed: bool, batch: usize) -> [usize
     if transposed { [batch, columns, rows] } else { [batch, rows, columns] }
 }
 
+/// Under f16 any types that the product takes, but for f32 throughout.
+fn types(case: &mut Case<'_>, matmul: &Matmul) -> Types {
+    if case.dtype == Dtype::F32 {
+        return [Dtype::F32; 3];
+    }
+    let all = (1..8).map(|bits| [1, 2, 4].map(|bit| if bits & bit == 0 { Dtype::F32 } else { Dtype::F16 }));
+    let taken: Vec<_> = all.filter(|types| matmul.takes(*types)).collect();
+    taken[case.below(taken.len())]
+}
+
 fn forward(case: &mut Case<'_>) -> Result<f64> {
     let matmul = sizes(case);
+    let [of_a, of_b, of_c] = types(case, &matmul);
     let Matmul { m, n, k, batch, transpose_a, transpose_b, .. } = matmul;
     let scale = 1.0 / (k as f32).sqrt();
     let (a, b) = (case.values(batch * m * k, 1.0), case.values(batch * k * n, scale));
     let bias = case.coin().then(|| case.values(n, 1.0));
-    let (a_gpu, b_gpu) =
-        (case.upload(stored(m, k, transpose_a, batch), &a)?, case.upload(stored(k, n, transpose_b, batch), &b)?);
+    let (a_gpu, b_gpu) = (
+        case.upload_as(of_a, stored(m, k, transpose_a, batch), &a)?,
+        case.upload_as(of_b, stored(k, n, transpose_b, batch), &b)?,
+    );
     let bias_gpu = bias.as_ref().map(|bias| case.upload([n], bias)).transpose()?;
-    let c = case.poisoned([batch, m, n])?;
+    let c = case.poisoned_as(of_c, [batch, m, n])?;
     case.run(|recorder| {
         let tile = Tile::choose(recorder.gpu(), m);
         let (a, b, c) = (Matrix::batch(&a_gpu), Matrix::batch(&b_gpu), Matrix::batch(&c));
@@ -73,8 +89,9 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let (m, n, k) = (case.size(129), case.size(129), case.size(129));
     let (a, b, d_c) = (case.values(m * k, 1.0), case.values(k * n, 1.0), case.values(m * n, 0.1));
     let before = case.values(k * n, 1.0);
-    let (a_gpu, b_gpu, d_c_gpu) = (case.upload([m, k], &a)?, case.upload([k, n], &b)?, case.upload([m, n], &d_c)?);
-    let (d_a, d_b) = (case.poisoned([m, k])?, case.upload([k, n], &before)?);
+    let (a_gpu, b_gpu, d_c_gpu) =
+        (case.upload_activation([m, k], &a)?, case.upload([k, n], &b)?, case.upload_activation([m, n], &d_c)?);
+    let (d_a, d_b) = (case.poisoned_activation([m, k])?, case.upload([k, n], &before)?);
     case.run(|recorder| {
         let gpu = recorder.gpu().clone();
         let by_a = Matmul { m, n: k, k: n, batch: 1, transpose_b: true, ..Matmul::default() };

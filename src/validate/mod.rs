@@ -215,7 +215,15 @@ impl Case<'_> {
     /// # Errors
     /// As [`Gpu::floats`].
     pub fn upload_activation(&self, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
-        self.gpu.floats("input", shape, self.dtype, values)
+        self.upload_as(self.dtype, shape, values)
+    }
+
+    /// Uploads values in another type than the case's.
+    ///
+    /// # Errors
+    /// As [`Gpu::floats`].
+    pub fn upload_as(&self, dtype: Dtype, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
+        self.gpu.floats("input", shape, dtype, values)
     }
 
     /// As [`Case::poisoned`], in the case's type.
@@ -223,9 +231,17 @@ impl Case<'_> {
     /// # Errors
     /// As [`Gpu::floats`].
     pub fn poisoned_activation(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        self.poisoned_as(self.dtype, shape)
+    }
+
+    /// As [`Case::poisoned`], in another type than the case's.
+    ///
+    /// # Errors
+    /// As [`Gpu::floats`].
+    pub fn poisoned_as(&self, dtype: Dtype, shape: impl Into<Shape>) -> Result<Tensor> {
         let shape = shape.into();
         let poison = vec![f32::NAN; shape.elements()];
-        self.gpu.floats("poisoned", shape, self.dtype, &poison)
+        self.gpu.floats("poisoned", shape, dtype, &poison)
     }
 
     /// Uploads values that are f32 whatever activations are, such as parameters.

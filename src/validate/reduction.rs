@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::reduction`].
 
-use super::{Case, Check, Direction, Dtype, largest, widen};
+use super::{Case, Check, Direction, Dtype, ROUNDING, largest, widen};
 use crate::{
     Result,
     kernels::reduction::{ColumnSum, Sum, SumOfSquares},
@@ -9,6 +9,8 @@ use crate::{
 
 /// Sums of up to 40,000 elements in two levels, relative to the sum of absolute values.
 const TOLERANCE: f64 = 1e-6;
+/// Sums are f32; their gradients are stored.
+const HALF: [f64; 2] = [TOLERANCE, TOLERANCE + ROUNDING];
 
 pub(super) const CHECKS: &[Check] = &[
     Check { kernel: "reduction", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
@@ -19,13 +21,15 @@ pub(super) const CHECKS: &[Check] = &[
         tolerance: TOLERANCE,
         run: backward,
     },
+    Check { kernel: "reduction", direction: Direction::Forward, dtype: Dtype::F16, tolerance: HALF[0], run: forward },
+    Check { kernel: "reduction", direction: Direction::Backward, dtype: Dtype::F16, tolerance: HALF[1], run: backward },
 ];
 
 fn forward(case: &mut Case<'_>) -> Result<f64> {
     let (rows, columns) = (case.size(300), case.size(129));
     let elements = rows * columns;
     let x = case.values(elements, 1.0);
-    let x_gpu = case.upload([rows, columns], &x)?;
+    let x_gpu = case.upload_activation([rows, columns], &x)?;
     let (sum, squares, by_column) = (Sum { elements }, SumOfSquares { elements }, ColumnSum { rows, columns });
     let scratch = case.poisoned([sum.scratch().max(by_column.scratch())])?;
     let (sum_gpu, squares_gpu, by_column_gpu) = (case.poisoned([1])?, case.poisoned([1])?, case.poisoned([columns])?);
@@ -52,10 +56,13 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let (rows, columns) = (case.size(300), case.size(129));
     let elements = rows * columns;
     let (x, d, d_columns) = (case.values(elements, 1.0), case.values(1, 1.0), case.values(columns, 1.0));
-    let (x_gpu, d_gpu) = (case.upload([rows, columns], &x)?, case.upload([1], &d)?);
+    let (x_gpu, d_gpu) = (case.upload_activation([rows, columns], &x)?, case.upload([1], &d)?);
     let d_columns_gpu = case.upload([columns], &d_columns)?;
-    let [by_sum, by_squares, by_column] =
-        [case.poisoned([elements])?, case.poisoned([elements])?, case.poisoned([elements])?];
+    let [by_sum, by_squares, by_column] = [
+        case.poisoned_activation([elements])?,
+        case.poisoned_activation([elements])?,
+        case.poisoned_activation([elements])?,
+    ];
     case.run(|recorder| {
         Sum { elements }.record_backward(recorder, &d_gpu, &by_sum)?;
         SumOfSquares { elements }.record_backward(recorder, &x_gpu, &d_gpu, &by_squares)?;
