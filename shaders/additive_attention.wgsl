@@ -6,6 +6,7 @@
 // Otherwise the queries are staged in workgroup memory, DEPTH vec4s of each row at a time.
 // VECTOR: A, V and all strides are multiples of 4: 16-byte loads serve.
 // ONE_ROW: ROWS is 1, where factoring tanh cannot pay, and the lanes share out the elements of a key instead of keys.
+#import element
 #import lanes
 #import four
 #import factored_tanh
@@ -20,39 +21,39 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef VECTOR
-@group(0) @binding(1) var<storage, read> query: array<vec4f>;           // [B, T, A]
-@group(0) @binding(2) var<storage, read> key: array<vec4f>;             // [B, S, A]
-@group(0) @binding(3) var<storage, read> energy: array<vec4f>;          // [A]
-@group(0) @binding(4) var<storage, read> value: array<vec4f>;           // [B, S, V]
-@group(0) @binding(6) var<storage, read_write> context: array<vec4f>;   // [B, T, V]
+@group(0) @binding(1) var<storage, read> query: array<element4>;         // [B, T, A]
+@group(0) @binding(2) var<storage, read> key: array<element4>;           // [B, S, A]
+@group(0) @binding(3) var<storage, read> energy: array<vec4f>;           // [A]
+@group(0) @binding(4) var<storage, read> value: array<element4>;         // [B, S, V]
+@group(0) @binding(6) var<storage, read_write> context: array<element4>; // [B, T, V]
 const WIDTH = 4u;                       // a clamped column still has its whole vec4 inside the row
 
-fn load_query(at: u32, end: u32) -> vec4f { return query[at / 4u]; }
-fn load_key(at: u32, end: u32) -> vec4f { return key[at / 4u]; }
+fn load_query(at: u32, end: u32) -> vec4f { return vec4f(query[at / 4u]); }
+fn load_key(at: u32, end: u32) -> vec4f { return vec4f(key[at / 4u]); }
 fn load_energy(at: u32) -> vec4f { return energy[at / 4u]; }
-fn load_value(at: u32, end: u32) -> vec4f { return value[at / 4u]; }
-fn load_context(at: u32, end: u32) -> vec4f { return context[at / 4u]; }
-fn store_context(at: u32, end: u32, x: vec4f) { context[at / 4u] = x; }
+fn load_value(at: u32, end: u32) -> vec4f { return vec4f(value[at / 4u]); }
+fn load_context(at: u32, end: u32) -> vec4f { return vec4f(context[at / 4u]); }
+fn store_context(at: u32, end: u32, x: vec4f) { context[at / 4u] = element4(x); }
 
 // The i-th four of a row that starts at `start`, which counts in bindings' elements: then one instruction makes an address.
-fn query_four(start: u32, i: u32) -> vec4f { return query[start + i]; }
-fn key_four(start: u32, i: u32) -> vec4f { return key[start + i]; }
+fn query_four(start: u32, i: u32) -> vec4f { return vec4f(query[start + i]); }
+fn key_four(start: u32, i: u32) -> vec4f { return vec4f(key[start + i]); }
 fn energy_four(i: u32) -> vec4f { return energy[i]; }
 #else
-@group(0) @binding(1) var<storage, read> query: array<f32>;             // [B, T, A]
-@group(0) @binding(2) var<storage, read> key: array<f32>;               // [B, S, A]
+@group(0) @binding(1) var<storage, read> query: array<element>;         // [B, T, A]
+@group(0) @binding(2) var<storage, read> key: array<element>;           // [B, S, A]
 @group(0) @binding(3) var<storage, read> energy: array<f32>;            // [A]
-@group(0) @binding(4) var<storage, read> value: array<f32>;             // [B, S, V]
-@group(0) @binding(6) var<storage, read_write> context: array<f32>;     // [B, T, V]
+@group(0) @binding(4) var<storage, read> value: array<element>;         // [B, S, V]
+@group(0) @binding(6) var<storage, read_write> context: array<element>; // [B, T, V]
 const WIDTH = 1u;
 
 fn load_query(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(query[i.x], query[i.y], query[i.z], query[i.w]), at, end);
+    return before_end(vec4f(element4(query[i.x], query[i.y], query[i.z], query[i.w])), at, end);
 }
 fn load_key(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(key[i.x], key[i.y], key[i.z], key[i.w]), at, end);
+    return before_end(vec4f(element4(key[i.x], key[i.y], key[i.z], key[i.w])), at, end);
 }
 fn load_energy(at: u32) -> vec4f {
     let i = four_at(at, params.size);
@@ -60,17 +61,17 @@ fn load_energy(at: u32) -> vec4f {
 }
 fn load_value(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(value[i.x], value[i.y], value[i.z], value[i.w]), at, end);
+    return before_end(vec4f(element4(value[i.x], value[i.y], value[i.z], value[i.w])), at, end);
 }
 fn load_context(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(context[i.x], context[i.y], context[i.z], context[i.w]), at, end);
+    return before_end(vec4f(element4(context[i.x], context[i.y], context[i.z], context[i.w])), at, end);
 }
 fn store_context(at: u32, end: u32, x: vec4f) {
-    context[at] = x.x;
-    if (at + 1u < end) { context[at + 1u] = x.y; }
-    if (at + 2u < end) { context[at + 2u] = x.z; }
-    if (at + 3u < end) { context[at + 3u] = x.w; }
+    context[at] = element(x.x);
+    if (at + 1u < end) { context[at + 1u] = element(x.y); }
+    if (at + 2u < end) { context[at + 2u] = element(x.z); }
+    if (at + 3u < end) { context[at + 3u] = element(x.w); }
 }
 
 fn query_four(start: u32, i: u32) -> vec4f { return load_query(start + i * 4u, start + params.size); }

@@ -6,6 +6,7 @@
 // A workgroup of LANES invocations takes ROWS rows of `own` and LANES * 4 columns, and goes through all steps of `other`.
 // SUBGROUPS: each lane loads its part of d_score and the subgroup passes it round; otherwise it is staged in workgroup memory,
 // DEPTH steps at a time. VECTOR: A and all strides are multiples of 4. ONE_ROW: ROWS is 1, where factoring tanh cannot pay.
+#import element
 #import lanes
 #import four
 #import factored_tanh
@@ -20,43 +21,43 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef VECTOR
-@group(0) @binding(1) var<storage, read> own: array<vec4f>;             // [B, rows, A]
-@group(0) @binding(2) var<storage, read> other: array<vec4f>;           // [B, steps, A]
-@group(0) @binding(3) var<storage, read> energy: array<vec4f>;          // [A]
-@group(0) @binding(6) var<storage, read_write> d_own: array<vec4f>;     // [B, rows, A]
-@group(0) @binding(7) var<storage, read_write> d_energy: array<vec4f>;  // [B, tiles of rows, A]
+@group(0) @binding(1) var<storage, read> own: array<element4>;           // [B, rows, A]
+@group(0) @binding(2) var<storage, read> other: array<element4>;         // [B, steps, A]
+@group(0) @binding(3) var<storage, read> energy: array<vec4f>;           // [A]
+@group(0) @binding(6) var<storage, read_write> d_own: array<element4>;   // [B, rows, A]
+@group(0) @binding(7) var<storage, read_write> d_energy: array<vec4f>;   // [B, tiles of rows, A]
 const WIDTH = 4u;
 
-fn load_own(at: u32, end: u32) -> vec4f { return own[at / 4u]; }
-fn load_other(at: u32, end: u32) -> vec4f { return other[at / 4u]; }
+fn load_own(at: u32, end: u32) -> vec4f { return vec4f(own[at / 4u]); }
+fn load_other(at: u32, end: u32) -> vec4f { return vec4f(other[at / 4u]); }
 fn load_energy(at: u32) -> vec4f { return energy[at / 4u]; }
-fn store_d_own(at: u32, end: u32, x: vec4f) { d_own[at / 4u] = x; }
+fn store_d_own(at: u32, end: u32, x: vec4f) { d_own[at / 4u] = element4(x); }
 fn store_d_energy(at: u32, end: u32, x: vec4f) { d_energy[at / 4u] = x; }
 #else
-@group(0) @binding(1) var<storage, read> own: array<f32>;               // [B, rows, A]
-@group(0) @binding(2) var<storage, read> other: array<f32>;             // [B, steps, A]
+@group(0) @binding(1) var<storage, read> own: array<element>;           // [B, rows, A]
+@group(0) @binding(2) var<storage, read> other: array<element>;         // [B, steps, A]
 @group(0) @binding(3) var<storage, read> energy: array<f32>;            // [A]
-@group(0) @binding(6) var<storage, read_write> d_own: array<f32>;       // [B, rows, A]
+@group(0) @binding(6) var<storage, read_write> d_own: array<element>;   // [B, rows, A]
 @group(0) @binding(7) var<storage, read_write> d_energy: array<f32>;    // [B, tiles of rows, A]
 const WIDTH = 1u;
 
 fn load_own(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(own[i.x], own[i.y], own[i.z], own[i.w]), at, end);
+    return before_end(vec4f(element4(own[i.x], own[i.y], own[i.z], own[i.w])), at, end);
 }
 fn load_other(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(other[i.x], other[i.y], other[i.z], other[i.w]), at, end);
+    return before_end(vec4f(element4(other[i.x], other[i.y], other[i.z], other[i.w])), at, end);
 }
 fn load_energy(at: u32) -> vec4f {
     let i = four_at(at, params.size);
     return vec4f(energy[i.x], energy[i.y], energy[i.z], energy[i.w]);
 }
 fn store_d_own(at: u32, end: u32, x: vec4f) {
-    d_own[at] = x.x;
-    if (at + 1u < end) { d_own[at + 1u] = x.y; }
-    if (at + 2u < end) { d_own[at + 2u] = x.z; }
-    if (at + 3u < end) { d_own[at + 3u] = x.w; }
+    d_own[at] = element(x.x);
+    if (at + 1u < end) { d_own[at + 1u] = element(x.y); }
+    if (at + 2u < end) { d_own[at + 2u] = element(x.z); }
+    if (at + 3u < end) { d_own[at + 3u] = element(x.w); }
 }
 fn store_d_energy(at: u32, end: u32, x: vec4f) {
     d_energy[at] = x.x;

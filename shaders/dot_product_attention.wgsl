@@ -32,25 +32,25 @@ fn store_context(row: u32, feature: u32, result: Piece) {
 fn load_row(second: bool, row: u32, feature: u32) -> Piece {
     let features = vec4u(feature) + vec4u(0u, 1u, 2u, 3u);
     let i = row * params.size + min(features, vec4u(params.size - 1u));
-    return Piece(select(vec4f(), vec4f(query[i.x], query[i.y], query[i.z], query[i.w]), features < vec4u(params.size)));
+    return Piece(select(vec4f(), vec4f(element4(query[i.x], query[i.y], query[i.z], query[i.w])), features < vec4u(params.size)));
 }
 fn load_column(second: bool, column: u32, feature: u32) -> Piece {
     let features = vec4u(feature) + vec4u(0u, 1u, 2u, 3u);
     let i = column * params.size + min(features, vec4u(params.size - 1u));
     var result: vec4f;
     if (second) {
-        result = vec4f(value[i.x], value[i.y], value[i.z], value[i.w]);
+        result = vec4f(element4(value[i.x], value[i.y], value[i.z], value[i.w]));
     } else {
-        result = vec4f(key[i.x], key[i.y], key[i.z], key[i.w]);
+        result = vec4f(element4(key[i.x], key[i.y], key[i.z], key[i.w]));
     }
     return Piece(select(vec4f(), result, features < vec4u(params.size)));
 }
 fn store_context(row: u32, feature: u32, result: Piece) {
     let at = row * params.size + feature;
-    if (feature < params.size) { context[at] = result[0].x; }
-    if (feature + 1u < params.size) { context[at + 1u] = result[0].y; }
-    if (feature + 2u < params.size) { context[at + 2u] = result[0].z; }
-    if (feature + 3u < params.size) { context[at + 3u] = result[0].w; }
+    if (feature < params.size) { context[at] = element(result[0].x); }
+    if (feature + 1u < params.size) { context[at + 1u] = element(result[0].y); }
+    if (feature + 2u < params.size) { context[at + 2u] = element(result[0].z); }
+    if (feature + 3u < params.size) { context[at + 3u] = element(result[0].w); }
 }
 #endif
 

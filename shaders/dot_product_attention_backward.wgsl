@@ -36,19 +36,19 @@ fn keep(loaded: vec4f, feature: u32) -> Piece {
 }
 fn load_query(row: u32, feature: u32) -> Piece {
     let i = start_of(row, feature);
-    return keep(vec4f(query[i.x], query[i.y], query[i.z], query[i.w]), feature);
+    return keep(vec4f(element4(query[i.x], query[i.y], query[i.z], query[i.w])), feature);
 }
 fn load_key(row: u32, feature: u32) -> Piece {
     let i = start_of(row, feature);
-    return keep(vec4f(key[i.x], key[i.y], key[i.z], key[i.w]), feature);
+    return keep(vec4f(element4(key[i.x], key[i.y], key[i.z], key[i.w])), feature);
 }
 fn load_value(row: u32, feature: u32) -> Piece {
     let i = start_of(row, feature);
-    return keep(vec4f(value[i.x], value[i.y], value[i.z], value[i.w]), feature);
+    return keep(vec4f(element4(value[i.x], value[i.y], value[i.z], value[i.w])), feature);
 }
 fn load_d_context(row: u32, feature: u32) -> Piece {
     let i = start_of(row, feature);
-    return keep(vec4f(d_context[i.x], d_context[i.y], d_context[i.z], d_context[i.w]), feature);
+    return keep(vec4f(element4(d_context[i.x], d_context[i.y], d_context[i.z], d_context[i.w])), feature);
 }
 #endif
 
@@ -80,9 +80,9 @@ fn store(row: u32, feature: u32, first: Piece, second: Piece) {
 #else
     for (var i = 0u; i < 4u; i++) {
         if (feature + i < params.size) {
-            d_first[at + i] = first[0][i];
+            d_first[at + i] = element(first[0][i]);
 #ifdef KEY
-            d_second[at + i] = second[0][i];
+            d_second[at + i] = element(second[0][i]);
 #endif
         }
     }

@@ -13,6 +13,7 @@
 // passes it round. ONE_ROW: it computes one row, where a weight serves a single product, and loads are all that counts: lanes share
 // out k, so that they read rows of weights in one run (WIDE: in 64-bit words). Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
 // VECTOR: all sizes, offsets and strides are multiples of 4.
+#import element
 #import four
 #import math
 
@@ -30,21 +31,25 @@ struct Params {
 }
 
 #ifdef VECTOR
-alias Element = vec4f;
+alias Element = element4;
+alias Parameter = vec4f;
 #else
-alias Element = f32;
+alias Element = element;
+alias Parameter = f32;
 #endif
 #ifdef ONE_ROW
 #import pieces
+#endif
+#ifdef WIDE
 alias Weight = Word;
 #else
-alias Weight = Element;
+alias Weight = Parameter;
 #endif
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gi: array<Element>;             // [B, 3H], W_i x + b_i
 @group(0) @binding(2) var<storage, read> weight_hh: array<Weight>;       // [3H, H]
-@group(0) @binding(3) var<storage, read> bias_hh: array<Element>;        // [3H]
+@group(0) @binding(3) var<storage, read> bias_hh: array<Parameter>;      // [3H]
 #ifdef ATTENDED
 @group(0) @binding(4) var<storage, read> weight_ih: array<Weight>;       // [3H, E+V]
 #else
@@ -56,11 +61,17 @@ alias Weight = Element;
 
 // Four elements from `at` on, of a run that ends at `end`; what lies at its end and past it counts as 0.
 #ifdef VECTOR
-fn load_gi(at: u32, end: u32) -> vec4f { return gi[at / 4u]; }
-#ifdef ONE_ROW
+fn load_gi(at: u32, end: u32) -> vec4f { return vec4f(gi[at / 4u]); }
+#ifdef WIDE
 fn piece_of_weight_hh(at: u32, end: u32) -> Piece { return unpack(weight_hh[at / PIECE]); }
 #ifdef ATTENDED
 fn piece_of_weight_ih(at: u32, end: u32) -> Piece { return unpack(weight_ih[at / PIECE]); }
+#endif
+#else
+#ifdef ONE_ROW
+fn piece_of_weight_hh(at: u32, end: u32) -> Piece { return Piece(weight_hh[at / 4u]); }
+#ifdef ATTENDED
+fn piece_of_weight_ih(at: u32, end: u32) -> Piece { return Piece(weight_ih[at / 4u]); }
 #endif
 #else
 fn load_weight_hh(at: u32, end: u32) -> vec4f { return select(vec4f(), weight_hh[min(at, end - 4u) / 4u], at < end); }
@@ -68,19 +79,20 @@ fn load_weight_hh(at: u32, end: u32) -> vec4f { return select(vec4f(), weight_hh
 fn load_weight_ih(at: u32, end: u32) -> vec4f { return select(vec4f(), weight_ih[min(at, end - 4u) / 4u], at < end); }
 #endif
 #endif
-fn load_bias_hh(at: u32, end: u32) -> vec4f { return bias_hh[min(at, end - 4u) / 4u]; }
-fn load_state(at: u32, end: u32) -> vec4f { return select(vec4f(), states[min(at, end - 4u) / 4u], at < end); }
-#ifdef ATTENDED
-fn load_context(at: u32, end: u32) -> vec4f { return select(vec4f(), y[min(at, end - 4u) / 4u], at < end); }
 #endif
-fn store_state(at: u32, end: u32, value: vec4f) { states[at / 4u] = value; }
-fn store_y(at: u32, end: u32, value: vec4f) { y[at / 4u] = value; }
-fn store_gate(at: u32, end: u32, value: vec4f) { gates[at / 4u] = value; }
-fn load_gate(at: u32, end: u32) -> vec4f { return gates[at / 4u]; }
+fn load_bias_hh(at: u32, end: u32) -> vec4f { return bias_hh[min(at, end - 4u) / 4u]; }
+fn load_state(at: u32, end: u32) -> vec4f { return select(vec4f(), vec4f(states[min(at, end - 4u) / 4u]), at < end); }
+#ifdef ATTENDED
+fn load_context(at: u32, end: u32) -> vec4f { return select(vec4f(), vec4f(y[min(at, end - 4u) / 4u]), at < end); }
+#endif
+fn store_state(at: u32, end: u32, value: vec4f) { states[at / 4u] = element4(value); }
+fn store_y(at: u32, end: u32, value: vec4f) { y[at / 4u] = element4(value); }
+fn store_gate(at: u32, end: u32, value: vec4f) { gates[at / 4u] = element4(value); }
+fn load_gate(at: u32, end: u32) -> vec4f { return vec4f(gates[at / 4u]); }
 #else
 fn load_gi(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(gi[i.x], gi[i.y], gi[i.z], gi[i.w]), at, end);
+    return before_end(vec4f(element4(gi[i.x], gi[i.y], gi[i.z], gi[i.w])), at, end);
 }
 fn load_weight_hh(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
@@ -92,7 +104,7 @@ fn load_bias_hh(at: u32, end: u32) -> vec4f {
 }
 fn load_state(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(states[i.x], states[i.y], states[i.z], states[i.w]), at, end);
+    return before_end(vec4f(element4(states[i.x], states[i.y], states[i.z], states[i.w])), at, end);
 }
 #ifdef ATTENDED
 fn load_weight_ih(at: u32, end: u32) -> vec4f {
@@ -101,30 +113,30 @@ fn load_weight_ih(at: u32, end: u32) -> vec4f {
 }
 fn load_context(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(y[i.x], y[i.y], y[i.z], y[i.w]), at, end);
+    return before_end(vec4f(element4(y[i.x], y[i.y], y[i.z], y[i.w])), at, end);
 }
 #endif
 fn load_gate(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(gates[i.x], gates[i.y], gates[i.z], gates[i.w]), at, end);
+    return before_end(vec4f(element4(gates[i.x], gates[i.y], gates[i.z], gates[i.w])), at, end);
 }
 fn store_state(at: u32, end: u32, value: vec4f) {
-    states[at] = value.x;
-    if (at + 1u < end) { states[at + 1u] = value.y; }
-    if (at + 2u < end) { states[at + 2u] = value.z; }
-    if (at + 3u < end) { states[at + 3u] = value.w; }
+    states[at] = element(value.x);
+    if (at + 1u < end) { states[at + 1u] = element(value.y); }
+    if (at + 2u < end) { states[at + 2u] = element(value.z); }
+    if (at + 3u < end) { states[at + 3u] = element(value.w); }
 }
 fn store_y(at: u32, end: u32, value: vec4f) {
-    y[at] = value.x;
-    if (at + 1u < end) { y[at + 1u] = value.y; }
-    if (at + 2u < end) { y[at + 2u] = value.z; }
-    if (at + 3u < end) { y[at + 3u] = value.w; }
+    y[at] = element(value.x);
+    if (at + 1u < end) { y[at + 1u] = element(value.y); }
+    if (at + 2u < end) { y[at + 2u] = element(value.z); }
+    if (at + 3u < end) { y[at + 3u] = element(value.w); }
 }
 fn store_gate(at: u32, end: u32, value: vec4f) {
-    gates[at] = value.x;
-    if (at + 1u < end) { gates[at + 1u] = value.y; }
-    if (at + 2u < end) { gates[at + 2u] = value.z; }
-    if (at + 3u < end) { gates[at + 3u] = value.w; }
+    gates[at] = element(value.x);
+    if (at + 1u < end) { gates[at + 1u] = element(value.y); }
+    if (at + 2u < end) { gates[at + 2u] = element(value.z); }
+    if (at + 3u < end) { gates[at + 3u] = element(value.w); }
 }
 #ifdef ONE_ROW
 fn piece_of_weight_hh(at: u32, end: u32) -> Piece { return Piece(load_weight_hh(at, end)); }

@@ -14,6 +14,7 @@
 // SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of d_recurrent, and the subgroup
 // passes it round. Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
 // VECTOR: all sizes, offsets and strides are multiples of 4.
+#import element
 #import four
 
 struct Params {
@@ -28,13 +29,15 @@ struct Params {
 }
 
 #ifdef VECTOR
-alias Element = vec4f;
+alias Element = element4;
+alias Parameter = vec4f;
 #else
-alias Element = f32;
+alias Element = element;
+alias Parameter = f32;
 #endif
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weight: array<Element>;             // [K, H]
+@group(0) @binding(1) var<storage, read> weight: array<Parameter>;           // [K, H]
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;                // [B]
 @group(0) @binding(3) var<storage, read> d_y: array<Element>;                // [B, H], rows y_stride apart
 @group(0) @binding(4) var<storage, read> states: array<Element>;             // [B, H], before the step
@@ -46,14 +49,14 @@ alias Element = f32;
 // Four elements from `at` on, of a run that ends at `end`; what lies at its end and past it counts as 0.
 #ifdef VECTOR
 fn load_weight(at: u32, end: u32) -> vec4f { return weight[min(at, end - 4u) / 4u]; }
-fn load_recurrent(at: u32, end: u32) -> vec4f { return select(vec4f(), d_recurrent[min(at, end - 4u) / 4u], at < end); }
-fn load_d_y(at: u32, end: u32) -> vec4f { return d_y[at / 4u]; }
-fn load_state(at: u32, end: u32) -> vec4f { return states[at / 4u]; }
-fn load_gate(at: u32, end: u32) -> vec4f { return gates[at / 4u]; }
-fn load_carry(at: u32, end: u32) -> vec4f { return carry[at / 4u]; }
-fn store_recurrent(at: u32, end: u32, value: vec4f) { d_recurrent[at / 4u] = value; }
-fn store_gi(at: u32, end: u32, value: vec4f) { d_gi[at / 4u] = value; }
-fn store_carry(at: u32, end: u32, value: vec4f) { carry[at / 4u] = value; }
+fn load_recurrent(at: u32, end: u32) -> vec4f { return select(vec4f(), vec4f(d_recurrent[min(at, end - 4u) / 4u]), at < end); }
+fn load_d_y(at: u32, end: u32) -> vec4f { return vec4f(d_y[at / 4u]); }
+fn load_state(at: u32, end: u32) -> vec4f { return vec4f(states[at / 4u]); }
+fn load_gate(at: u32, end: u32) -> vec4f { return vec4f(gates[at / 4u]); }
+fn load_carry(at: u32, end: u32) -> vec4f { return vec4f(carry[at / 4u]); }
+fn store_recurrent(at: u32, end: u32, value: vec4f) { d_recurrent[at / 4u] = element4(value); }
+fn store_gi(at: u32, end: u32, value: vec4f) { d_gi[at / 4u] = element4(value); }
+fn store_carry(at: u32, end: u32, value: vec4f) { carry[at / 4u] = element4(value); }
 #else
 fn load_weight(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
@@ -61,41 +64,41 @@ fn load_weight(at: u32, end: u32) -> vec4f {
 }
 fn load_recurrent(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(d_recurrent[i.x], d_recurrent[i.y], d_recurrent[i.z], d_recurrent[i.w]), at, end);
+    return before_end(vec4f(element4(d_recurrent[i.x], d_recurrent[i.y], d_recurrent[i.z], d_recurrent[i.w])), at, end);
 }
 fn load_d_y(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(d_y[i.x], d_y[i.y], d_y[i.z], d_y[i.w]), at, end);
+    return before_end(vec4f(element4(d_y[i.x], d_y[i.y], d_y[i.z], d_y[i.w])), at, end);
 }
 fn load_state(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(states[i.x], states[i.y], states[i.z], states[i.w]), at, end);
+    return before_end(vec4f(element4(states[i.x], states[i.y], states[i.z], states[i.w])), at, end);
 }
 fn load_gate(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(gates[i.x], gates[i.y], gates[i.z], gates[i.w]), at, end);
+    return before_end(vec4f(element4(gates[i.x], gates[i.y], gates[i.z], gates[i.w])), at, end);
 }
 fn load_carry(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(carry[i.x], carry[i.y], carry[i.z], carry[i.w]), at, end);
+    return before_end(vec4f(element4(carry[i.x], carry[i.y], carry[i.z], carry[i.w])), at, end);
 }
 fn store_recurrent(at: u32, end: u32, value: vec4f) {
-    d_recurrent[at] = value.x;
-    if (at + 1u < end) { d_recurrent[at + 1u] = value.y; }
-    if (at + 2u < end) { d_recurrent[at + 2u] = value.z; }
-    if (at + 3u < end) { d_recurrent[at + 3u] = value.w; }
+    d_recurrent[at] = element(value.x);
+    if (at + 1u < end) { d_recurrent[at + 1u] = element(value.y); }
+    if (at + 2u < end) { d_recurrent[at + 2u] = element(value.z); }
+    if (at + 3u < end) { d_recurrent[at + 3u] = element(value.w); }
 }
 fn store_gi(at: u32, end: u32, value: vec4f) {
-    d_gi[at] = value.x;
-    if (at + 1u < end) { d_gi[at + 1u] = value.y; }
-    if (at + 2u < end) { d_gi[at + 2u] = value.z; }
-    if (at + 3u < end) { d_gi[at + 3u] = value.w; }
+    d_gi[at] = element(value.x);
+    if (at + 1u < end) { d_gi[at + 1u] = element(value.y); }
+    if (at + 2u < end) { d_gi[at + 2u] = element(value.z); }
+    if (at + 3u < end) { d_gi[at + 3u] = element(value.w); }
 }
 fn store_carry(at: u32, end: u32, value: vec4f) {
-    carry[at] = value.x;
-    if (at + 1u < end) { carry[at + 1u] = value.y; }
-    if (at + 2u < end) { carry[at + 2u] = value.z; }
-    if (at + 3u < end) { carry[at + 3u] = value.w; }
+    carry[at] = element(value.x);
+    if (at + 1u < end) { carry[at + 1u] = element(value.y); }
+    if (at + 2u < end) { carry[at + 2u] = element(value.z); }
+    if (at + 3u < end) { carry[at + 3u] = element(value.w); }
 }
 #endif
 

@@ -18,13 +18,13 @@ fn store(start: u32, c: u32, value: Piece) { y[(start + c) / PIECE] = pack(value
 #else
 fn load(start: u32, c: u32) -> Piece {
     let i = vec4u(start) + min(vec4u(c) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
-    return Piece(vec4f(x[i.x], x[i.y], x[i.z], x[i.w]));
+    return Piece(vec4f(element4(x[i.x], x[i.y], x[i.z], x[i.w])));
 }
 fn store(start: u32, c: u32, value: Piece) {
-    y[start + c] = value[0].x;
-    if (c + 1u < params.columns) { y[start + c + 1u] = value[0].y; }
-    if (c + 2u < params.columns) { y[start + c + 2u] = value[0].z; }
-    if (c + 3u < params.columns) { y[start + c + 3u] = value[0].w; }
+    y[start + c] = element(value[0].x);
+    if (c + 1u < params.columns) { y[start + c + 1u] = element(value[0].y); }
+    if (c + 2u < params.columns) { y[start + c + 2u] = element(value[0].z); }
+    if (c + 3u < params.columns) { y[start + c + 3u] = element(value[0].w); }
 }
 #endif
 

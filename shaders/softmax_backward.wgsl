@@ -20,17 +20,17 @@ fn store(start: u32, c: u32, value: Piece) { d_x[(start + c) / PIECE] = pack(val
 fn load_y(start: u32, c: u32) -> Piece {
     let columns = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
     let i = vec4u(start) + min(columns, vec4u(params.columns - 1u));
-    return Piece(select(vec4f(), vec4f(y[i.x], y[i.y], y[i.z], y[i.w]), columns < vec4u(params.columns)));
+    return Piece(select(vec4f(), vec4f(element4(y[i.x], y[i.y], y[i.z], y[i.w])), columns < vec4u(params.columns)));
 }
 fn load_d_y(start: u32, c: u32) -> Piece {
     let i = vec4u(start) + min(vec4u(c) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
-    return Piece(vec4f(d_y[i.x], d_y[i.y], d_y[i.z], d_y[i.w]));
+    return Piece(vec4f(element4(d_y[i.x], d_y[i.y], d_y[i.z], d_y[i.w])));
 }
 fn store(start: u32, c: u32, value: Piece) {
-    d_x[start + c] = value[0].x;
-    if (c + 1u < params.columns) { d_x[start + c + 1u] = value[0].y; }
-    if (c + 2u < params.columns) { d_x[start + c + 2u] = value[0].z; }
-    if (c + 3u < params.columns) { d_x[start + c + 3u] = value[0].w; }
+    d_x[start + c] = element(value[0].x);
+    if (c + 1u < params.columns) { d_x[start + c + 1u] = element(value[0].y); }
+    if (c + 2u < params.columns) { d_x[start + c + 2u] = element(value[0].z); }
+    if (c + 3u < params.columns) { d_x[start + c + 3u] = element(value[0].w); }
 }
 #endif
 

@@ -4,7 +4,7 @@ mod common;
 
 use softalign::{
     Error, Gpu, Result, Tensor,
-    gpu::Recorder,
+    gpu::{Dtype, Recorder},
     kernels::{
         attentional_decoder::{
             AttentionalDecoder, DecoderStep, Gradients, Inputs, Saved, StepInputs, StepTensors, Tiles,
@@ -170,7 +170,7 @@ impl Tensors {
             saved: [decoder.states_shape(), decoder.gates_shape(), decoder.queries_shape()]
                 .map(|shape| common::poisoned(gpu, shape.iter().product())),
             scratch: common::poisoned(gpu, decoder.scratch()),
-            backward_scratch: decoder.backward_scratch().map(|elements| common::poisoned(gpu, elements)),
+            backward_scratch: decoder.backward_scratch(Dtype::F32).map(|(elements, _)| common::poisoned(gpu, elements)),
             gradients: gradients.map(|elements| common::poisoned(gpu, elements)),
         }
     }

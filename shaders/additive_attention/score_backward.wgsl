@@ -4,6 +4,7 @@
 // A workgroup of LANES invocations takes ROWS queries of one b through all keys, as the forward does; each lane keeps d of its
 // own keys in d_score, and comes back for them when the sums are known.
 // SUBGROUPS, VECTOR, ONE_ROW: as in ../additive_attention.wgsl.
+#import element
 #import lanes
 #import four
 
@@ -18,24 +19,24 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef VECTOR
-@group(0) @binding(1) var<storage, read> value: array<vec4f>;           // [B, S, V]
-@group(0) @binding(4) var<storage, read> d_context: array<vec4f>;       // [B, T, V]
+@group(0) @binding(1) var<storage, read> value: array<element4>;         // [B, S, V]
+@group(0) @binding(4) var<storage, read> d_context: array<element4>;     // [B, T, V]
 const WIDTH = 4u;
 
-fn load_value(at: u32, end: u32) -> vec4f { return value[at / 4u]; }
-fn load_d_context(at: u32, end: u32) -> vec4f { return d_context[at / 4u]; }
+fn load_value(at: u32, end: u32) -> vec4f { return vec4f(value[at / 4u]); }
+fn load_d_context(at: u32, end: u32) -> vec4f { return vec4f(d_context[at / 4u]); }
 #else
-@group(0) @binding(1) var<storage, read> value: array<f32>;             // [B, S, V]
-@group(0) @binding(4) var<storage, read> d_context: array<f32>;         // [B, T, V]
+@group(0) @binding(1) var<storage, read> value: array<element>;         // [B, S, V]
+@group(0) @binding(4) var<storage, read> d_context: array<element>;     // [B, T, V]
 const WIDTH = 1u;
 
 fn load_value(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(value[i.x], value[i.y], value[i.z], value[i.w]), at, end);
+    return before_end(vec4f(element4(value[i.x], value[i.y], value[i.z], value[i.w])), at, end);
 }
 fn load_d_context(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);
-    return before_end(vec4f(d_context[i.x], d_context[i.y], d_context[i.z], d_context[i.w]), at, end);
+    return before_end(vec4f(element4(d_context[i.x], d_context[i.y], d_context[i.z], d_context[i.w])), at, end);
 }
 #endif
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;           // [B]
@@ -50,8 +51,8 @@ const FEW = min(ROWS, 4u);              // rows of a quad
 // Lanes share out the elements of a value instead of keys. The q-th four of a row that starts at `start`, which counts in
 // bindings' elements: then one instruction makes an address.
 #ifdef VECTOR
-fn value_four(start: u32, q: u32) -> vec4f { return value[start + q]; }
-fn d_context_four(start: u32, q: u32) -> vec4f { return d_context[start + q]; }
+fn value_four(start: u32, q: u32) -> vec4f { return vec4f(value[start + q]); }
+fn d_context_four(start: u32, q: u32) -> vec4f { return vec4f(d_context[start + q]); }
 #else
 fn value_four(start: u32, q: u32) -> vec4f { return load_value(start + q * 4u, start + params.value_size); }
 fn d_context_four(start: u32, q: u32) -> vec4f { return load_d_context(start + q * 4u, start + params.value_size); }

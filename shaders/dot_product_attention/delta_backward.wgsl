@@ -1,11 +1,13 @@
 // What the backward of each query needs besides the inputs: its log_sum_exp, and delta = d_context · context, which is the
 // softmax's own term in d_score = weight * (d_weight - delta) (Dao et al. 2022, appendix B.2). Side by side, so that one
 // binding and one load fetch both.
+#import element
+
 struct Params { rows: u32, size: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> context: array<f32>;                // [B, N, T, D]
-@group(0) @binding(2) var<storage, read> d_context: array<f32>;              // [B, N, T, D]
+@group(0) @binding(1) var<storage, read> context: array<element>;            // [B, N, T, D]
+@group(0) @binding(2) var<storage, read> d_context: array<element>;          // [B, N, T, D]
 @group(0) @binding(3) var<storage, read> log_sum_exp: array<f32>;            // [B, N, T]
 @group(0) @binding(4) var<storage, read_write> statistics: array<vec2f>;     // [B, N, T, 2]
 
@@ -19,7 +21,7 @@ fn main(
     if (row >= params.rows) { return; }
     var delta = 0.0;
     for (var d = 0u; d < params.size; d++) {
-        delta = fma(context[row * params.size + d], d_context[row * params.size + d], delta);
+        delta = fma(f32(context[row * params.size + d]), f32(d_context[row * params.size + d]), delta);
     }
     statistics[row] = vec2f(log_sum_exp[row], delta);
 }

@@ -1,6 +1,7 @@
 // Rows by the piece, which is what one load brings: four elements under VECTOR, where rows are a multiple of that many; eight
 // under WIDE besides, in 64-bit words, because llvmpipe loads and stores lane after lane at a cost that the bytes hardly change.
 // Otherwise four loads bring four elements. A Word is what buffers hold.
+#import element
 #ifdef WIDE
 alias Word = vec4<u64>;
 alias Piece = array<vec4f, 2>;
@@ -18,12 +19,12 @@ fn pack(piece: Piece) -> Word {
 }
 #else
 #ifdef VECTOR
-alias Word = vec4f;
+alias Word = element4;
 
-fn unpack(words: Word) -> array<vec4f, 1> { return array<vec4f, 1>(words); }
-fn pack(piece: array<vec4f, 1>) -> Word { return piece[0]; }
+fn unpack(words: Word) -> array<vec4f, 1> { return array<vec4f, 1>(vec4f(words)); }
+fn pack(piece: array<vec4f, 1>) -> Word { return element4(piece[0]); }
 #else
-alias Word = f32;
+alias Word = element;
 #endif
 alias Piece = array<vec4f, 1>;
 const PARTS = 1u;

@@ -80,6 +80,11 @@ impl Dtype {
         }
     }
 
+    /// What activations are that go with one of this type: f16, or else f32.
+    pub fn activation(self) -> Self {
+        if self == Self::F16 { Self::F16 } else { Self::F32 }
+    }
+
     /// As it stands in tables.
     pub fn name(self) -> &'static str {
         match self {

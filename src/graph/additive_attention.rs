@@ -22,8 +22,8 @@ struct Backward(AdditiveAttention);
 impl Graph {
     /// Soft alignment (Bahdanau et al. 2015, appendix A.1.2): scores `energy·tanh(query + key)`, softmax over the first
     /// `lengths[b]` keys, weighted sum of `value`. `query` `[B, T, A]` and `key` `[B, S, A]` arrive projected, `energy` is `[A]`
-    /// (or `[1, A]`), `value` `[B, S, V]`, `lengths` `[B]`. Returns the context `[B, T, V]` and the weights `[B, T, S]`; both carry
-    /// gradients.
+    /// (or `[1, A]`), `value` `[B, S, V]`, `lengths` `[B]`. Returns the context `[B, T, V]` and the weights `[B, T, S]`, which are f32
+    /// at any precision; both carry gradients.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
@@ -36,14 +36,15 @@ impl Graph {
         lengths: Value,
     ) -> Result<(Value, Value)> {
         const NAME: &str = "additive_attention";
-        let [batch, queries, size] = self.expect(NAME, "query", query, Dtype::F32, [None; 3])?;
-        let [_, keys, _] = self.expect(NAME, "key", key, Dtype::F32, [Some(batch), None, Some(size)])?;
+        let [batch, queries, size] = self.expect_float(NAME, "query", query, [None; 3])?;
+        let dtype = self.dtype(query);
+        let [_, keys, _] = self.expect(NAME, "key", key, dtype, [Some(batch), None, Some(size)])?;
         self.expect_vector(NAME, "energy", energy, size)?;
-        let [_, _, value_size] = self.expect(NAME, "value", value, Dtype::F32, [Some(batch), Some(keys), None])?;
+        let [_, _, value_size] = self.expect(NAME, "value", value, dtype, [Some(batch), Some(keys), None])?;
         self.expect(NAME, "lengths", lengths, Dtype::U32, [Some(batch)])?;
         let operation = Forward(AdditiveAttention { batch, queries, keys, size, value_size });
-        let shapes = [[batch, queries, value_size].into(), [batch, queries, keys].into()];
-        let outputs = self.push(operation, &[query, key, energy, value, lengths], shapes);
+        let made = [([batch, queries, value_size].into(), dtype), ([batch, queries, keys].into(), Dtype::F32)];
+        let outputs = self.push_as(operation, &[query, key, energy, value, lengths], made);
         Ok((outputs[0], outputs[1]))
     }
 
@@ -89,14 +90,14 @@ impl Operation for Forward {
         // A gradient of the weights alone still needs one of the context: zeros.
         let d_context = match upstream[0] {
             Some(d_context) => d_context,
-            None => graph.filled(graph.shape(outputs[0]).clone(), 0.0),
+            None => graph.zeros_like(outputs[0]),
         };
-        let mut shapes: Vec<_> = inputs[..4].iter().map(|input| graph.shape(*input).clone()).collect();
-        shapes.push(graph.shape(outputs[1]).clone());
-        shapes.push([self.0.scratch()].into());
+        let mut made: Vec<_> = inputs[..4].iter().map(|input| graph.like(*input)).collect();
+        made.push(graph.like(outputs[1]));
+        made.push(([self.0.scratch()].into(), Dtype::F32));
         let mut from = [inputs, &[outputs[1], d_context]].concat();
         from.extend(upstream[1]);
-        let gradients = graph.push(Backward(self.0), &from, shapes);
+        let gradients = graph.push_as(Backward(self.0), &from, made);
         Ok(gradients[..4].iter().map(|gradient| Some(*gradient)).chain([None]).collect())
     }
 }

@@ -39,7 +39,7 @@ pub struct DecoderInputs {
 pub struct DecoderOutputs {
     /// `[state; context; word]`, `[B, T, H + V + E]`.
     pub features: Value,
-    /// The alignment weights, `[B, T, S]`.
+    /// The alignment weights, `[B, T, S]`, f32 at any precision.
     pub weights: Value,
 }
 
@@ -60,7 +60,7 @@ impl Loop {
     }
 
     /// Elements of what tokens need besides.
-    fn scratch(&self) -> Vec<Shape> {
+    fn scratch(&self) -> Vec<(Shape, Dtype)> {
         let AttentionalDecoder { batch, steps, hidden, .. } = self.decoder;
         self.vocabulary.map_or(vec![], |vocabulary| gru::token_scratch(batch * steps, vocabulary, hidden))
     }
@@ -103,11 +103,12 @@ impl Graph {
     fn decoder_loop(&mut self, inputs: &DecoderInputs, named: Option<[Value; 2]>) -> Result<DecoderOutputs> {
         const NAME: &str = "attentional_decoder";
         let DecoderInputs { words, state0, key, annotation, lengths, query_weight, energy, cell, mask } = *inputs;
-        let [batch, steps, word] = self.expect(NAME, "words", words, Dtype::F32, [None; 3])?;
-        let [_, hidden] = self.expect(NAME, "state0", state0, Dtype::F32, [Some(batch), None])?;
-        let [_, keys, size] = self.expect(NAME, "key", key, Dtype::F32, [Some(batch), None, None])?;
+        let [batch, steps, word] = self.expect_float(NAME, "words", words, [None; 3])?;
+        let dtype = self.dtype(words);
+        let [_, hidden] = self.expect(NAME, "state0", state0, dtype, [Some(batch), None])?;
+        let [_, keys, size] = self.expect(NAME, "key", key, dtype, [Some(batch), None, None])?;
         let like = [Some(batch), Some(keys), None];
-        let [_, _, value_size] = self.expect(NAME, "annotation", annotation, Dtype::F32, like)?;
+        let [_, _, value_size] = self.expect(NAME, "annotation", annotation, dtype, like)?;
         self.expect(NAME, "lengths", lengths, Dtype::U32, [Some(batch)])?;
         self.expect(NAME, "query_weight", query_weight, Dtype::F32, [Some(size), Some(hidden)])?;
         self.expect_vector(NAME, "energy", energy, size)?;
@@ -124,20 +125,20 @@ impl Graph {
             from.extend([table, tokens]);
         }
         if let Some(mask) = mask {
-            self.expect(NAME, "mask", mask, Dtype::F32, [Some(batch), Some(hidden)])?;
+            self.expect(NAME, "mask", mask, dtype, [Some(batch), Some(hidden)])?;
             from.push(mask);
         }
         let decoder_loop = Loop { decoder, vocabulary };
-        let mut shapes: Vec<Shape> = vec![
-            [batch, steps, hidden + value_size + word].into(),
-            [batch, steps, keys].into(),
-            decoder.states_shape().into(),
-            decoder.gates_shape().into(),
-            decoder.queries_shape().into(),
-            [decoder.scratch()].into(),
+        let mut made: Vec<(Shape, Dtype)> = vec![
+            ([batch, steps, hidden + value_size + word].into(), dtype),
+            ([batch, steps, keys].into(), Dtype::F32),
+            (decoder.states_shape().into(), dtype),
+            (decoder.gates_shape().into(), dtype),
+            (decoder.queries_shape().into(), dtype),
+            ([decoder.scratch()].into(), dtype),
         ];
-        shapes.extend(decoder_loop.scratch());
-        let outputs = self.push(Forward(decoder_loop), &from, shapes);
+        made.extend(decoder_loop.scratch());
+        let outputs = self.push_as(Forward(decoder_loop), &from, made);
         Ok(DecoderOutputs { features: outputs[0], weights: outputs[1] })
     }
 }
@@ -180,18 +181,19 @@ impl Operation for Forward {
     ) -> Result<Vec<Option<Value>>> {
         let d_features = match upstream[0] {
             Some(d_features) => d_features,
-            None => graph.filled(graph.shape(outputs[0]).clone(), 0.0),
+            None => graph.zeros_like(outputs[0]),
         };
         let mut from = [inputs, &outputs[..5], &[d_features]].concat();
         from.extend(upstream[1]);
         // Neither lengths nor tokens nor the mask, which may stand in place of a table.
         let named = if self.0.vocabulary.is_some() { Loop::INPUTS + 1 } else { Loop::INPUTS };
         let differentiable = |index: &usize| *index != 4 && *index < named;
-        let mut shapes: Vec<_> =
-            (0..inputs.len()).filter(differentiable).map(|index| graph.shape(inputs[index]).clone()).collect();
-        shapes.extend(self.0.decoder.backward_scratch().map(|elements| Shape::from([elements])));
-        shapes.extend(self.0.scratch());
-        let mut gradients = graph.push(Backward(self.0), &from, shapes).into_iter().map(Some);
+        let mut made: Vec<_> =
+            (0..inputs.len()).filter(differentiable).map(|index| graph.like(inputs[index])).collect();
+        let scratch = self.0.decoder.backward_scratch(graph.dtype(inputs[0]));
+        made.extend(scratch.map(|(elements, dtype)| (Shape::from([elements]), dtype)));
+        made.extend(self.0.scratch());
+        let mut gradients = graph.push_as(Backward(self.0), &from, made).into_iter().map(Some);
         Ok((0..inputs.len())
             .map(|index| if differentiable(&index) { gradients.next().flatten() } else { None })
             .collect())

@@ -25,7 +25,8 @@ impl Graph {
         let [batch, steps, keys] = self.expect("coverage_loss", "weights", weights, Dtype::F32, [None; 3])?;
         self.expect("coverage_loss", "targets", targets, Dtype::U32, [Some(batch), Some(steps)])?;
         let operation = CoverageLoss { batch, steps, keys, weight };
-        Ok(self.push(Forward(operation), &[weights, targets], [[1].into(), [operation.scratch()].into()])[0])
+        let made = [[1].into(), [operation.scratch()].into()].map(|shape| (shape, Dtype::F32));
+        Ok(self.push_as(Forward(operation), &[weights, targets], made)[0])
     }
 }
 
@@ -47,9 +48,8 @@ impl Operation for Forward {
         _: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let shape = graph.shape(inputs[0]).clone();
-        let gradient =
-            upstream[0].map(|d_loss| graph.push_one(Backward(self.0), &[inputs[0], inputs[1], d_loss], shape));
+        let [weights, other] = [inputs[0], inputs[1]];
+        let gradient = upstream[0].map(|d_loss| graph.push_like(Backward(self.0), &[weights, other, d_loss], weights));
         Ok(vec![gradient, None])
     }
 }

@@ -30,14 +30,15 @@ impl Graph {
         causal: bool,
     ) -> Result<Value> {
         const NAME: &str = "dot_product_attention";
-        let [batch, heads, queries, size] = self.expect(NAME, "query", query, Dtype::F32, [None; 4])?;
+        let [batch, heads, queries, size] = self.expect_float(NAME, "query", query, [None; 4])?;
         let like = [Some(batch), Some(heads), None, Some(size)];
-        let [_, _, keys, _] = self.expect(NAME, "key", key, Dtype::F32, like)?;
-        self.expect(NAME, "value", value, Dtype::F32, [Some(batch), Some(heads), Some(keys), Some(size)])?;
+        let dtype = self.dtype(query);
+        let [_, _, keys, _] = self.expect(NAME, "key", key, dtype, like)?;
+        self.expect(NAME, "value", value, dtype, [Some(batch), Some(heads), Some(keys), Some(size)])?;
         self.expect(NAME, "lengths", lengths, Dtype::U32, [Some(batch)])?;
         let operation = Forward(DotProductAttention { batch, heads, queries, keys, size, causal });
-        let shapes = [self.shape(query).clone(), [batch, heads, queries].into()];
-        Ok(self.push(operation, &[query, key, value, lengths], shapes)[0])
+        let outputs = [(self.shape(query).clone(), dtype), ([batch, heads, queries].into(), Dtype::F32)];
+        Ok(self.push_as(operation, &[query, key, value, lengths], outputs)[0])
     }
 }
 
@@ -61,11 +62,11 @@ impl Operation for Forward {
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
         let Some(d_context) = upstream[0] else { return Ok(vec![None; 4]) };
-        let mut shapes: Vec<_> = inputs[..3].iter().map(|input| graph.shape(*input).clone()).collect();
+        let mut made: Vec<_> = inputs[..3].iter().map(|input| graph.like(*input)).collect();
         let DotProductAttention { batch, heads, queries, .. } = self.0;
-        shapes.push([batch, heads, queries, 2].into());
+        made.push(([batch, heads, queries, 2].into(), Dtype::F32));
         let from = [inputs, outputs, &[d_context]].concat();
-        let gradients = graph.push(Backward(self.0), &from, shapes);
+        let gradients = graph.push_as(Backward(self.0), &from, made);
         Ok(gradients[..3].iter().map(|gradient| Some(*gradient)).chain([None]).collect())
     }
 }

@@ -63,7 +63,7 @@ struct Layer {
 
 impl Layer {
     /// Elements of what tokens need besides.
-    fn scratch(&self) -> Vec<Shape> {
+    fn scratch(&self) -> Vec<(Shape, Dtype)> {
         let Gru { batch, steps, hidden, .. } = self.gru;
         self.vocabulary.map_or(vec![], |vocabulary| token_scratch(batch * steps, vocabulary, hidden))
     }
@@ -88,9 +88,9 @@ impl Layer {
     }
 }
 
-/// Shapes of [`Tokens::scratch`].
-pub(super) fn token_scratch(inputs: usize, vocabulary: usize, hidden: usize) -> Vec<Shape> {
-    Tokens::scratch(inputs, vocabulary, hidden).map(|elements| Shape::from([elements])).to_vec()
+/// Shapes and types of [`Tokens::scratch`].
+pub(super) fn token_scratch(inputs: usize, vocabulary: usize, hidden: usize) -> Vec<(Shape, Dtype)> {
+    Tokens::scratch(inputs, vocabulary, hidden).map(|elements| ([elements].into(), Dtype::F32)).to_vec()
 }
 
 /// Inputs: x (or the table), h0, lengths, four weights per direction (the mask) (and tokens).
@@ -122,8 +122,9 @@ impl Graph {
         mask: Option<Value>,
     ) -> Result<(Value, Value)> {
         const NAME: &str = "gru";
+        let dtype = self.dtype(h0).activation();
         let (x, tokens, vocabulary, [batch, steps, input]) = match x.into() {
-            GruInput::Rows(x) => (x, None, None, self.expect(NAME, "x", x, Dtype::F32, [None; 3])?),
+            GruInput::Rows(x) => (x, None, None, self.expect(NAME, "x", x, dtype, [None; 3])?),
             GruInput::Tokens { table, tokens } => {
                 let [vocabulary, input] = self.expect(NAME, "table", table, Dtype::F32, [None; 2])?;
                 let [batch, steps] = self.expect(NAME, "tokens", tokens, Dtype::U32, [None; 2])?;
@@ -139,7 +140,7 @@ impl Graph {
                 got: format!("those of {directions}"),
             });
         }
-        let [_, _, hidden] = self.expect(NAME, "h0", h0, Dtype::F32, [Some(directions), Some(batch), None])?;
+        let [_, _, hidden] = self.expect(NAME, "h0", h0, dtype, [Some(directions), Some(batch), None])?;
         self.expect(NAME, "lengths", lengths, Dtype::U32, [Some(batch)])?;
         let mut inputs = vec![x, h0, lengths];
         for weights in weights {
@@ -147,21 +148,21 @@ impl Graph {
             inputs.extend(weights.values());
         }
         if let Some(mask) = mask {
-            self.expect(NAME, "mask", mask, Dtype::F32, [Some(directions), Some(batch), Some(hidden)])?;
+            self.expect(NAME, "mask", mask, dtype, [Some(directions), Some(batch), Some(hidden)])?;
         }
         inputs.extend(mask);
         inputs.extend(tokens);
         let gru = Gru { batch, steps, input, hidden, directions, masked: mask.is_some() };
         let layer = Layer { gru, vocabulary };
-        let mut shapes: Vec<Shape> = vec![
+        let shapes: [Shape; 5] = [
             [batch, steps, directions * hidden].into(),
             [directions, batch, hidden].into(),
             gru.states_shape().into(),
             gru.gates_shape().into(),
             [gru.scratch()].into(),
         ];
-        shapes.extend(layer.scratch());
-        let outputs = self.push(Forward(layer), &inputs, shapes);
+        let made = shapes.map(|shape| (shape, dtype)).into_iter().chain(layer.scratch());
+        let outputs = self.push_as(Forward(layer), &inputs, made);
         Ok((outputs[0], outputs[1]))
     }
 
@@ -214,19 +215,19 @@ impl Operation for Forward {
         outputs: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let mut upstream_or_zero =
-            |index: usize| upstream[index].unwrap_or_else(|| graph.filled(graph.shape(outputs[index]).clone(), 0.0));
+        let mut upstream_or_zero = |index: usize| upstream[index].unwrap_or_else(|| graph.zeros_like(outputs[index]));
         let (d_y, d_hn) = (upstream_or_zero(0), upstream_or_zero(1));
         let [x, h0, lengths, rest @ ..] = inputs else { unreachable!("three inputs and weights are pushed") };
         let Layer { gru, .. } = self.0;
         let (weights, others) = rest.split_at(self.0.weights());
         let mut from = vec![*x, *h0, *lengths, outputs[2], outputs[3], d_y, d_hn];
         from.extend(rest);
-        let mut shapes = vec![graph.shape(*x).clone(), graph.shape(*h0).clone()];
-        shapes.extend(weights.iter().map(|weight| graph.shape(*weight).clone()));
-        shapes.extend(gru.backward_scratch().map(|elements| Shape::from([elements])));
-        shapes.extend(self.0.scratch());
-        let gradients = graph.push(Backward(self.0), &from, shapes);
+        let mut made = vec![graph.like(*x), graph.like(*h0)];
+        made.extend(weights.iter().map(|weight| graph.like(*weight)));
+        let scratch = gru.backward_scratch(graph.dtype(*h0));
+        made.extend(scratch.map(|(elements, dtype)| (Shape::from([elements]), dtype)));
+        made.extend(self.0.scratch());
+        let gradients = graph.push_as(Backward(self.0), &from, made);
         let mut result = vec![Some(gradients[0]), Some(gradients[1]), None];
         result.extend(gradients[2..2 + weights.len()].iter().copied().map(Some));
         result.extend(others.iter().map(|_| None));

@@ -156,6 +156,12 @@ impl Graph {
         self.filled_as(shape, self.precision, value)
     }
 
+    /// Zeros of the shape and type of another value.
+    fn zeros_like(&mut self, value: Value) -> Value {
+        let (shape, dtype) = self.like(value);
+        self.filled_as(shape, dtype, 0.0)
+    }
+
     fn filled_as(&mut self, shape: impl Into<Shape>, dtype: Dtype, value: f32) -> Value {
         self.value(shape.into(), dtype, Source::Filled(value))
     }
@@ -199,6 +205,11 @@ impl Graph {
     pub fn push_like(&mut self, operation: impl Operation + 'static, inputs: &[Value], like: Value) -> Value {
         let output = (self.shape(like).clone(), self.dtype(like));
         self.push_as(operation, inputs, [output])[0]
+    }
+
+    /// The shape and type of a value.
+    fn like(&self, value: Value) -> (Shape, Dtype) {
+        (self.shape(value).clone(), self.dtype(value))
     }
 
     /// The type of a value's elements.

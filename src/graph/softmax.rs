@@ -28,7 +28,7 @@ impl Graph {
             inputs.push(lengths);
         }
         let softmax = Softmax { rows: shape.rows(), columns: shape.last() };
-        Ok(self.push_one(Forward(softmax), &inputs, shape))
+        Ok(self.push_like(Forward(softmax), &inputs, x))
     }
 }
 
@@ -48,8 +48,7 @@ impl Operation for Forward {
         outputs: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let shape = graph.shape(inputs[0]).clone();
-        let gradient = upstream[0].map(|d_y| graph.push_one(Backward(self.0), &[outputs[0], d_y], shape));
+        let gradient = upstream[0].map(|d_y| graph.push_like(Backward(self.0), &[outputs[0], d_y], inputs[0]));
         Ok([gradient, None].into_iter().take(inputs.len()).collect())
     }
 }

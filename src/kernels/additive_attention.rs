@@ -23,6 +23,7 @@ pub use tile::Tile;
 pub(super) use tile::{backwards, both_backwards, energy_backwards, forwards, score_backwards};
 
 use super::{
+    expect::{expect_of, expect_scratch},
     matmul::{self, Matmul, Matrix},
     table::{
         ADDITIVE_ATTENTION, ADDITIVE_ATTENTION_BACKWARD, ADDITIVE_ATTENTION_BOTH_BACKWARD,
@@ -31,7 +32,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, ELEMENT, Gpu, Launch, Recorder, Tensor},
+    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Tensor},
 };
 
 const OPERATION: &str = "additive_attention";
@@ -58,6 +59,10 @@ pub struct AdditiveAttention {
 }
 
 /// What [`AdditiveAttention`] reads. Keys and values at and past a row's length are never read.
+///
+/// Query, key and value, the context and the gradients of all of them are of one type, which may be f16. All else is f32: the
+/// energy vector and its gradient, and whatever belongs to single scores, because that is where a softmax and the differences that
+/// its gradient is made of would lose most, and it is small beside the rest.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     /// `[B, T, A]`, projected.
@@ -70,6 +75,13 @@ pub struct Inputs<'a> {
     pub value: &'a Tensor,
     /// `[B]`, u32: how many keys of each row are valid.
     pub lengths: &'a Tensor,
+}
+
+impl Inputs<'_> {
+    /// The type of query, key and value.
+    fn dtype(&self) -> Dtype {
+        self.value.dtype().activation()
+    }
 }
 
 /// What [`AdditiveAttention::record_backward`] writes.
@@ -95,9 +107,9 @@ fn words(matrix: &Matrix<'_>) -> [u32; 3] {
 
 impl AdditiveAttention {
     /// Operations and bytes of the forward.
-    pub fn cost(&self) -> Cost {
+    pub fn cost(&self, dtype: Dtype) -> Cost {
         let [b, t, s, a, v] = self.extents();
-        let bytes = ELEMENT as f64;
+        let bytes = dtype.bytes() as f64;
         Cost {
             operations: b * t * s * (5.0 * a + 2.0 * v),
             transcendental: b * (t * s * (0.5 * a + 1.0) + (t + s) * a),
@@ -107,37 +119,37 @@ impl AdditiveAttention {
     }
 
     /// Operations and bytes of [`AdditiveAttention::record_backward_query`].
-    pub fn cost_backward_query(&self) -> Cost {
+    pub fn cost_backward_query(&self, dtype: Dtype) -> Cost {
         let [b, t, s, a, v] = self.extents();
-        let bytes = ELEMENT as f64;
+        let (bytes, scores) = (dtype.bytes() as f64, ELEMENT as f64 * b * t * s);
         Cost {
             operations: b * t * s * (8.0 * a + 2.0 * v),
             transcendental: b * (t * s * 0.5 * a + (t + s) * a),
-            read: bytes * b * (t * a + s * a + s * v + t * v + t * s),
-            written: bytes * b * (t * s + t * a),
+            read: bytes * b * (t * a + s * a + s * v + t * v) + scores,
+            written: bytes * b * t * a + scores,
         }
     }
 
     /// Operations and bytes of [`AdditiveAttention::record_backward`], less the product for `d_value`, which counts itself.
-    pub fn cost_backward(&self) -> Cost {
+    pub fn cost_backward(&self, dtype: Dtype) -> Cost {
         let [b, t, s, a, v] = self.extents();
-        let bytes = ELEMENT as f64;
+        let (bytes, scores) = (dtype.bytes() as f64, ELEMENT as f64 * b * t * s);
         Cost {
             operations: b * t * s * (11.0 * a + 2.0 * v),
             transcendental: b * (t * s * 0.5 * a + (t + s) * a),
-            read: bytes * b * (t * a + s * a + s * v + t * v + t * s),
-            written: bytes * b * (t * s + t * a + s * a),
+            read: bytes * b * (t * a + s * a + s * v + t * v) + scores,
+            written: bytes * b * (t * a + s * a) + scores,
         }
     }
 
     /// Operations and bytes of [`AdditiveAttention::record_backward_key`], less the product for `d_value`, which counts itself.
-    pub fn cost_backward_key(&self) -> Cost {
+    pub fn cost_backward_key(&self, dtype: Dtype) -> Cost {
         let [b, t, s, a, _] = self.extents();
-        let bytes = ELEMENT as f64;
+        let (bytes, scores) = (dtype.bytes() as f64, ELEMENT as f64 * b * t * s);
         Cost {
             operations: b * t * s * 9.0 * a,
             transcendental: b * (t * s * 0.5 * a + (t + s) * a),
-            read: bytes * b * (t * a + s * a + t * s),
+            read: bytes * b * (t * a + s * a) + scores,
             written: bytes * b * s * a,
         }
     }
@@ -153,23 +165,25 @@ impl AdditiveAttention {
 
     fn check_inputs(&self, inputs: &Inputs<'_>) -> Result<()> {
         let Self { batch, keys, size, value_size, .. } = *self;
-        self.check_matrix("query", &inputs.query, size)?;
-        check_tensor("key", inputs.key, &[batch, keys, size])?;
-        check_tensor("energy", inputs.energy, &[size])?;
-        check_tensor("value", inputs.value, &[batch, keys, value_size])?;
-        check_tensor("lengths", inputs.lengths, &[batch])
+        let dtype = inputs.dtype();
+        self.check_matrix("query", &inputs.query, size, dtype)?;
+        expect_of(dtype, OPERATION, "key", inputs.key, &[batch, keys, size])?;
+        expect_of(Dtype::F32, OPERATION, "energy", inputs.energy, &[size])?;
+        expect_of(dtype, OPERATION, "value", inputs.value, &[batch, keys, value_size])?;
+        expect_of(Dtype::U32, OPERATION, "lengths", inputs.lengths, &[batch])
     }
 
     /// A matrix `[B, T, columns]` within its tensor.
-    fn check_matrix(&self, argument: &'static str, matrix: &Matrix<'_>, columns: usize) -> Result<()> {
+    fn check_matrix(&self, argument: &'static str, matrix: &Matrix<'_>, columns: usize, dtype: Dtype) -> Result<()> {
         let Self { batch, queries, keys, .. } = *self;
+        let Matrix { tensor, offset, stride, .. } = *matrix;
         let empty = batch * queries * keys * columns == 0;
-        if empty || matrix.end(queries, columns, batch) > matrix.tensor.elements() {
+        if empty || matrix.end(queries, columns, batch) > tensor.elements() || tensor.dtype() != dtype {
             return Err(Error::Shape {
                 operation: OPERATION,
                 argument,
-                wanted: format!("{batch} x [{queries}, {columns}], rows {} apart", matrix.stride),
-                got: format!("{} from element {}", matrix.tensor.shape(), matrix.offset),
+                wanted: format!("{dtype} {batch} x [{queries}, {columns}], rows {stride} apart"),
+                got: format!("{} {} from element {offset}", tensor.dtype(), tensor.shape()),
             });
         }
         Ok(())
@@ -235,9 +249,10 @@ impl AdditiveAttention {
     ) -> Result<()> {
         self.check_inputs(inputs)?;
         self.check_rounds(recorder.gpu(), tile)?;
-        self.check_matrix("context", &context, self.value_size)?;
+        let dtype = inputs.dtype();
+        self.check_matrix("context", &context, self.value_size, dtype)?;
         if let Some(weights) = &weights {
-            self.check_matrix("weights", weights, self.keys)?;
+            self.check_matrix("weights", weights, self.keys, Dtype::F32)?;
         }
         let vector = inputs.query.aligned()
             && context.aligned()
@@ -251,7 +266,7 @@ impl AdditiveAttention {
         params.push(u32::from(weights.is_some()));
         recorder.dispatch(&Launch {
             kernel: &ADDITIVE_ATTENTION,
-            specialisation: tile.forward(vector),
+            specialisation: tile.forward(vector, dtype),
             params: &params,
             tensors: &[
                 inputs.query.tensor,
@@ -263,7 +278,7 @@ impl AdditiveAttention {
                 bound_weights.tensor,
             ],
             workgroups: [self.queries.div_ceil(tile.rows as usize), 1, self.batch].map(word),
-            cost: self.cost(),
+            cost: self.cost(dtype),
         })
     }
 
@@ -292,7 +307,7 @@ impl AdditiveAttention {
             && d_energy.aligned()
             && self.size.is_multiple_of(4)
             && self.keys.is_multiple_of(4);
-        let Some(specialisation) = tile.both_backward(vector) else {
+        let Some(specialisation) = tile.both_backward(vector, inputs.dtype()) else {
             self.record_backward_query(recorder, tile, inputs, weights, d_context, d_weights, d_energy, d_query)?;
             return self.record_backward_key(
                 recorder,
@@ -307,10 +322,11 @@ impl AdditiveAttention {
                 d_value,
             );
         };
+        let dtype = inputs.dtype();
         self.check_inputs(inputs)?;
         self.check_rounds(recorder.gpu(), tile)?;
-        self.check_matrix("d_query", &d_query, self.size)?;
-        self.check_key_gradients(scratch, d_key, d_energy_vector, d_value)?;
+        self.check_matrix("d_query", &d_query, self.size, dtype)?;
+        self.check_key_gradients(dtype, scratch, d_key, d_energy_vector, d_value)?;
         let at_once = self.keys_of_a_dispatch(recorder.gpu(), tile)?;
         let parts = self.keys.div_ceil(at_once);
         self.record_score_backward(
@@ -321,7 +337,7 @@ impl AdditiveAttention {
             d_context,
             d_weights,
             d_energy,
-            self.cost_backward(),
+            self.cost_backward(dtype),
         )?;
         for part in 0..parts {
             let mut params = [self.queries, self.keys, self.size].map(word).to_vec();
@@ -386,24 +402,17 @@ impl AdditiveAttention {
 
     fn check_key_gradients(
         &self,
+        dtype: Dtype,
         scratch: &Tensor,
         d_key: &Tensor,
         d_energy_vector: &Tensor,
         d_value: &Tensor,
     ) -> Result<()> {
         let Self { batch, keys, size, value_size, .. } = *self;
-        check_tensor("d_key", d_key, &[batch, keys, size])?;
-        check_tensor("d_energy_vector", d_energy_vector, &[size])?;
-        check_tensor("d_value", d_value, &[batch, keys, value_size])?;
-        if scratch.elements() < self.scratch() {
-            return Err(Error::Shape {
-                operation: OPERATION,
-                argument: "scratch",
-                wanted: format!("[{}] or more", self.scratch()),
-                got: scratch.shape().to_string(),
-            });
-        }
-        Ok(())
+        expect_of(dtype, OPERATION, "d_key", d_key, &[batch, keys, size])?;
+        expect_of(Dtype::F32, OPERATION, "d_energy_vector", d_energy_vector, &[size])?;
+        expect_of(dtype, OPERATION, "d_value", d_value, &[batch, keys, value_size])?;
+        expect_scratch(OPERATION, scratch, self.scratch())
     }
 
     /// The gradient of the scores, where both ways of the backward begin.
@@ -419,12 +428,13 @@ impl AdditiveAttention {
         d_energy: Matrix<'_>,
         cost: Cost,
     ) -> Result<()> {
-        self.check_matrix("weights", &weights, self.keys)?;
-        self.check_matrix("d_context", &d_context, self.value_size)?;
+        let dtype = inputs.dtype();
+        self.check_matrix("weights", &weights, self.keys, Dtype::F32)?;
+        self.check_matrix("d_context", &d_context, self.value_size, dtype)?;
         if let Some(d_weights) = &d_weights {
-            self.check_matrix("d_weights", d_weights, self.keys)?;
+            self.check_matrix("d_weights", d_weights, self.keys, Dtype::F32)?;
         }
-        self.check_matrix("d_energy", &d_energy, self.keys)?;
+        self.check_matrix("d_energy", &d_energy, self.keys, Dtype::F32)?;
         let [batch, rows] = [self.batch, self.queries.div_ceil(tile.rows as usize)].map(word);
         let bound_d_weights = d_weights.unwrap_or(weights);
         let mut params = [self.queries, self.keys, self.value_size].map(word).to_vec();
@@ -435,7 +445,7 @@ impl AdditiveAttention {
         let vector = d_context.aligned() && self.value_size.is_multiple_of(4);
         recorder.dispatch(&Launch {
             kernel: &ADDITIVE_ATTENTION_SCORE_BACKWARD,
-            specialisation: tile.score_backward(vector),
+            specialisation: tile.score_backward(vector, dtype),
             params: &params,
             tensors: &[
                 inputs.value,
@@ -470,7 +480,8 @@ impl AdditiveAttention {
     ) -> Result<()> {
         self.check_inputs(inputs)?;
         self.check_rounds(recorder.gpu(), tile)?;
-        self.check_matrix("d_query", &d_query, self.size)?;
+        let dtype = inputs.dtype();
+        self.check_matrix("d_query", &d_query, self.size, dtype)?;
         self.record_score_backward(
             recorder,
             tile,
@@ -479,7 +490,7 @@ impl AdditiveAttention {
             d_context,
             d_weights,
             d_energy,
-            self.cost_backward_query(),
+            self.cost_backward_query(dtype),
         )?;
         let [batch, rows] = [self.batch, self.queries.div_ceil(tile.rows as usize)].map(word);
         let vector = inputs.query.aligned() && d_query.aligned() && self.size.is_multiple_of(4);
@@ -491,7 +502,7 @@ impl AdditiveAttention {
         params.extend(words(&d_query));
         recorder.dispatch(&Launch {
             kernel: &ADDITIVE_ATTENTION_BACKWARD,
-            specialisation: tile.query_backward(vector),
+            specialisation: tile.query_backward(vector, dtype),
             params: &params,
             tensors: &[
                 inputs.query.tensor,
@@ -530,10 +541,11 @@ impl AdditiveAttention {
         let Self { batch, queries, keys, size, value_size } = *self;
         self.check_inputs(inputs)?;
         self.check_rounds(recorder.gpu(), tile)?;
-        self.check_matrix("weights", &weights, keys)?;
-        self.check_matrix("d_context", &d_context, value_size)?;
-        self.check_matrix("d_energy", &d_energy, keys)?;
-        self.check_key_gradients(scratch, d_key, d_energy_vector, d_value)?;
+        let dtype = inputs.dtype();
+        self.check_matrix("weights", &weights, keys, Dtype::F32)?;
+        self.check_matrix("d_context", &d_context, value_size, dtype)?;
+        self.check_matrix("d_energy", &d_energy, keys, Dtype::F32)?;
+        self.check_key_gradients(dtype, scratch, d_key, d_energy_vector, d_value)?;
         let tile = tile.for_keys();
         let vector = inputs.query.aligned() && size.is_multiple_of(4);
         let tiles = keys.div_ceil(tile.rows as usize);
@@ -546,25 +558,13 @@ impl AdditiveAttention {
         params.extend(key_words);
         recorder.dispatch(&Launch {
             kernel: &ADDITIVE_ATTENTION_BACKWARD,
-            specialisation: tile.key_backward(vector),
+            specialisation: tile.key_backward(vector, dtype),
             params: &params,
             tensors: &[inputs.key, inputs.query.tensor, inputs.energy, inputs.lengths, d_energy.tensor, d_key, scratch],
             workgroups: [size.div_ceil(4 * tile.lanes as usize), tiles, batch].map(word),
-            cost: self.cost_backward_key(),
+            cost: self.cost_backward_key(dtype),
         })?;
         self.record_energy_backward(recorder, tile, batch * tiles, scratch, d_energy_vector)?;
         self.record_d_value(recorder, weights, d_context, d_value)
     }
-}
-
-fn check_tensor(argument: &'static str, tensor: &Tensor, wanted: &[usize]) -> Result<()> {
-    if tensor.elements() == wanted.iter().product::<usize>() {
-        return Ok(());
-    }
-    Err(Error::Shape {
-        operation: OPERATION,
-        argument,
-        wanted: crate::gpu::Shape::from(wanted).to_string(),
-        got: tensor.shape().to_string(),
-    })
 }

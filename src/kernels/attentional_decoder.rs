@@ -11,7 +11,7 @@ pub use step::{DecoderStep, StepInputs, StepTensors};
 use super::{
     additive_attention::{self, AdditiveAttention},
     copy::Copy,
-    expect::{expect, expect_scratch, expect_setting},
+    expect::{expect, expect_of, expect_scratch_of, expect_setting},
     gate_input::{GateInput, InputGradients},
     gru::{Cell, CellBackward, Input, StateDropout, Tile, Tokens, WeightGradients, Weights, kept_states},
     matmul::{self, Matmul, Matrix},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Result,
-    gpu::{Cost, Gpu, Recorder, Tensor},
+    gpu::{Cost, Dtype, Gpu, Recorder, Tensor},
 };
 
 const NAME: &str = "attentional_decoder";
@@ -45,7 +45,8 @@ pub struct AttentionalDecoder {
     pub masked: bool,
 }
 
-/// What the loop reads.
+/// What the loop reads. Weights, biases, the energy vector and a table of words are f32, with their gradients, and so are the
+/// attention's weights; all else is of one type, which may be f16.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     /// The embedded words fed in, `[B, T, E]`.
@@ -73,6 +74,10 @@ pub struct Inputs<'a> {
 impl<'a> Inputs<'a> {
     fn input(&self) -> Input<'a> {
         self.tokens.map_or(Input::Rows(self.words), Input::Tokens)
+    }
+
+    fn dtype(&self) -> Dtype {
+        self.words.dtype().activation()
     }
 
     fn of_step(&self) -> StepInputs<'a> {
@@ -148,28 +153,28 @@ impl AttentionalDecoder {
         self.batch * self.steps * 3 * self.hidden
     }
 
-    /// Elements of the backward pass's scratch tensors, each in a buffer of its own.
-    pub fn backward_scratch(&self) -> [usize; BACKWARD_SCRATCH] {
+    /// Elements and types of the backward pass's scratch tensors, each in a buffer of its own.
+    pub fn backward_scratch(&self, dtype: Dtype) -> [(usize, Dtype); BACKWARD_SCRATCH] {
         let rows = self.batch * self.steps;
         let sums = self.gates_sum().scratch().max(self.recurrent_sum().scratch());
         let one_more = if self.masked { self.batch } else { 0 };
         [
-            self.products() * self.hidden,
-            (rows + one_more) * self.products(),
-            rows * 3 * self.hidden,
-            rows * self.annotation,
-            rows * self.keys,
-            self.attention(self.steps).scratch(),
-            sums,
-            self.products(),
+            (self.products() * self.hidden, Dtype::F32),
+            ((rows + one_more) * self.products(), dtype),
+            (rows * 3 * self.hidden, dtype),
+            (rows * self.annotation, dtype),
+            (rows * self.keys, Dtype::F32),
+            (self.attention(self.steps).scratch(), Dtype::F32),
+            (sums, Dtype::F32),
+            (self.products(), Dtype::F32),
         ]
     }
 
     /// Operations and bytes of the forward pass.
-    pub fn cost(&self) -> Cost {
+    pub fn cost(&self, dtype: Dtype) -> Cost {
         let mut sum = self.single().words_product(self.batch * self.steps).cost();
         for _ in 0..self.steps {
-            sum += self.single().cost();
+            sum += self.single().cost(dtype);
         }
         sum
     }
@@ -227,24 +232,24 @@ impl AttentionalDecoder {
 
     fn check(&self, inputs: &Inputs<'_>, features: &Tensor, weights: &Tensor, saved: &Saved<'_>) -> Result<()> {
         let Self { batch, steps, keys, word, hidden, size, annotation, masked } = *self;
-        let given = inputs.mask.is_some();
+        let (given, dtype) = (inputs.mask.is_some(), inputs.dtype());
         expect_setting(NAME, "mask", given == masked, "as many as the loop has", f64::from(given))?;
         if let Some(mask) = inputs.mask {
-            expect(NAME, "mask", mask, &[batch, hidden])?;
+            expect_of(dtype, NAME, "mask", mask, &[batch, hidden])?;
         }
-        expect(NAME, "words", inputs.words, &[batch, steps, word])?;
-        expect(NAME, "state0", inputs.state0, &[batch, hidden])?;
-        expect(NAME, "key", inputs.key, &[batch, keys, size])?;
-        expect(NAME, "annotation", inputs.annotation, &[batch, keys, annotation])?;
+        expect_of(dtype, NAME, "words", inputs.words, &[batch, steps, word])?;
+        expect_of(dtype, NAME, "state0", inputs.state0, &[batch, hidden])?;
+        expect_of(dtype, NAME, "key", inputs.key, &[batch, keys, size])?;
+        expect_of(dtype, NAME, "annotation", inputs.annotation, &[batch, keys, annotation])?;
         expect(NAME, "lengths", inputs.lengths, &[batch])?;
         expect(NAME, "query_weight", inputs.query_weight, &[size, hidden])?;
         expect(NAME, "energy", inputs.energy, &[size])?;
         inputs.cell.expect(NAME, word + annotation, hidden)?;
-        expect(NAME, "features", features, &[batch, steps, self.features()])?;
-        expect(NAME, "weights", weights, &[batch, steps, keys])?;
-        expect(NAME, "states", saved.states, &self.states_shape())?;
-        expect(NAME, "gates", saved.gates, &self.gates_shape())?;
-        expect(NAME, "queries", saved.queries, &self.queries_shape())
+        expect_of(dtype, NAME, "features", features, &[batch, steps, self.features()])?;
+        expect_of(Dtype::F32, NAME, "weights", weights, &[batch, steps, keys])?;
+        expect_of(dtype, NAME, "states", saved.states, &self.states_shape())?;
+        expect_of(dtype, NAME, "gates", saved.gates, &self.gates_shape())?;
+        expect_of(dtype, NAME, "queries", saved.queries, &self.queries_shape())
     }
 
     /// Records `features` `[B, T, H + V + E]` = `[state; context; word]`, the alignment `weights` `[B, T, S]`, and what the
@@ -265,7 +270,7 @@ impl AttentionalDecoder {
     ) -> Result<()> {
         let Self { batch, steps, keys, word, hidden, size, annotation, .. } = *self;
         self.check(inputs, features, weights, saved)?;
-        expect_scratch(NAME, scratch, self.scratch())?;
+        expect_scratch_of(inputs.dtype(), NAME, scratch, self.scratch())?;
         let (state, width) = (batch * hidden, self.features());
         let words = view(inputs.words, 0, word, 0);
         let weight_iw = view(inputs.cell.weight_ih, 0, word + annotation, 0);
@@ -315,18 +320,19 @@ impl AttentionalDecoder {
     ) -> Result<()> {
         let Self { batch, steps, keys, word, hidden, size, annotation, .. } = *self;
         self.check(inputs, features, weights, saved)?;
-        expect(NAME, "d_features", d_features, &[batch, steps, self.features()])?;
-        expect(NAME, "d_state0", gradients.state0, &[batch, hidden])?;
-        expect(NAME, "d_words", gradients.words, &[batch, steps, word])?;
+        let dtype = inputs.dtype();
+        expect_of(dtype, NAME, "d_features", d_features, &[batch, steps, self.features()])?;
+        expect_of(dtype, NAME, "d_state0", gradients.state0, &[batch, hidden])?;
+        expect_of(dtype, NAME, "d_words", gradients.words, &[batch, steps, word])?;
         expect(NAME, "d_query_weight", gradients.query_weight, &[size, hidden])?;
         gradients.cell.expect(NAME, word + annotation, hidden)?;
         let tables = (inputs.tokens.map(|tokens| tokens.table.elements()), gradients.table.map(Tensor::elements));
         expect_setting(NAME, "d_table", tables.0 == tables.1, "as large as the table", tables.1.unwrap_or(0) as f64)?;
         if let Some(d_weights) = d_weights {
-            expect(NAME, "d_weights", d_weights, &[batch, steps, keys])?;
+            expect_of(Dtype::F32, NAME, "d_weights", d_weights, &[batch, steps, keys])?;
         }
-        for (scratch, elements) in scratch.iter().zip(self.backward_scratch()) {
-            expect_scratch(NAME, scratch, elements)?;
+        for (scratch, (elements, dtype)) in scratch.iter().zip(self.backward_scratch(dtype)) {
+            expect_scratch_of(dtype, NAME, scratch, elements)?;
         }
         // The recurrent weights over the query's; the gradients of what either was multiplied into, [T, B, K]; those of gi,
         // of the contexts and of the scores, each [B, T, ..].

@@ -146,9 +146,11 @@ impl Tile {
         self.subgroups || self.features(size) <= 2
     }
 
-    fn specialisation(&self, tiles: &Tiles, size: usize, of_keys: bool) -> Specialisation {
-        let wide = self.subgroups && tiles.wide && size.is_multiple_of(8) && self.features(size) > 1;
+    fn specialisation(&self, tiles: &Tiles, size: usize, of_keys: bool, dtype: Dtype) -> Specialisation {
+        let words64 = tiles.wide && dtype == Dtype::F32;
+        let wide = self.subgroups && words64 && size.is_multiple_of(8) && self.features(size) > 1;
         Specialisation::new()
+            .element(dtype)
             .define_if(self.subgroups, "SUBGROUPS")
             .define_if(size.is_multiple_of(4), "VECTOR")
             .define_if(wide, "WIDE")
@@ -189,21 +191,22 @@ impl Tunable for Tile {
 
 impl DotProductAttention {
     /// What the forward costs. Masked scores count: what is masked is known only on the device.
-    pub fn cost(&self) -> Cost {
+    pub fn cost(&self, dtype: Dtype) -> Cost {
         let (scores, queries, keys) = self.extents();
+        let bytes = dtype.bytes() as f64;
         Cost {
             operations: scores * (4.0 * self.size as f64 + 4.0),
             transcendental: scores,
-            read: ELEMENT as f64 * (queries + 2.0 * keys) * self.size as f64,
-            written: ELEMENT as f64 * queries * (self.size as f64 + 1.0),
+            read: bytes * (queries + 2.0 * keys) * self.size as f64,
+            written: queries * (bytes * self.size as f64 + ELEMENT as f64),
         }
     }
 
     /// What the backward costs: the sum of its three dispatches. Either pass recomputes scores and weight gradients.
-    pub fn cost_backward(&self) -> Cost {
-        let mut sum = self.cost_delta();
-        sum += self.cost_pass(false);
-        sum += self.cost_pass(true);
+    pub fn cost_backward(&self, dtype: Dtype) -> Cost {
+        let mut sum = self.cost_delta(dtype);
+        sum += self.cost_pass(false, dtype);
+        sum += self.cost_pass(true, dtype);
         sum
     }
 
@@ -212,30 +215,31 @@ impl DotProductAttention {
         (heads * (self.queries * self.keys) as f64, heads * self.queries as f64, heads * self.keys as f64)
     }
 
-    fn cost_delta(&self) -> Cost {
+    fn cost_delta(&self, dtype: Dtype) -> Cost {
         let (_, queries, _) = self.extents();
         let size = self.size as f64;
         Cost {
             operations: 2.0 * queries * size,
             transcendental: 0.0,
-            read: ELEMENT as f64 * queries * (2.0 * size + 1.0),
+            read: queries * (dtype.bytes() as f64 * 2.0 * size + ELEMENT as f64),
             written: ELEMENT as f64 * queries * 2.0,
         }
     }
 
-    fn cost_pass(&self, of_keys: bool) -> Cost {
+    fn cost_pass(&self, of_keys: bool, dtype: Dtype) -> Cost {
         let (scores, queries, keys) = self.extents();
+        let bytes = dtype.bytes() as f64;
         let (size, products) = (self.size as f64, if of_keys { 4.0 } else { 3.0 });
         Cost {
             operations: scores * (2.0 * products * size + 5.0),
             transcendental: scores,
-            read: ELEMENT as f64 * (2.0 * (queries + keys) * size + 2.0 * queries),
-            written: ELEMENT as f64 * size * if of_keys { 2.0 * keys } else { queries },
+            read: bytes * 2.0 * (queries + keys) * size + ELEMENT as f64 * 2.0 * queries,
+            written: bytes * size * if of_keys { 2.0 * keys } else { queries },
         }
     }
 
     /// Records the forward: `context` `[B, N, T, D]`, and `log_sum_exp` `[B, N, T]`, the logarithm of each query's softmax
-    /// denominator over the scaled scores; both are 0 for a query that sees no key.
+    /// denominator over the scaled scores, f32; both are 0 for a query that sees no key. The context is of the inputs' type.
     ///
     /// # Errors
     /// [`Error::Shape`] if a tensor has another shape or type, [`Error::Limit`] if the heads are larger than
@@ -249,10 +253,10 @@ impl DotProductAttention {
         log_sum_exp: &Tensor,
     ) -> Result<()> {
         self.check_inputs(inputs)?;
-        self.check("context", context, &self.query_shape())?;
-        self.check("log_sum_exp", log_sum_exp, &self.query_shape()[..3])?;
+        self.check("context", context, &self.query_shape(), inputs.query.dtype())?;
+        self.check("log_sum_exp", log_sum_exp, &self.query_shape()[..3], Dtype::F32)?;
         let tensors = [inputs.query, inputs.key, inputs.value, inputs.lengths, context, log_sum_exp];
-        self.pass(recorder, tile, &DOT_PRODUCT_ATTENTION, false, &tensors, self.cost())
+        self.pass(recorder, tile, &DOT_PRODUCT_ATTENTION, false, &tensors, self.cost(context.dtype()))
     }
 
     /// Records the backward: the statistics of each query, then a pass that owns queries, then one that owns keys. No sum
@@ -269,30 +273,30 @@ impl DotProductAttention {
         gradients: &Gradients<'_>,
     ) -> Result<()> {
         self.check_inputs(inputs)?;
-        let (queries, keys) = (self.query_shape(), self.key_shape());
-        self.check("context", saved.context, &queries)?;
-        self.check("log_sum_exp", saved.log_sum_exp, &queries[..3])?;
-        self.check("d_context", saved.d_context, &queries)?;
-        self.check("statistics", saved.statistics, &[queries[0], queries[1], queries[2], 2])?;
-        self.check("d_query", gradients.query, &queries)?;
-        self.check("d_key", gradients.key, &keys)?;
-        self.check("d_value", gradients.value, &keys)?;
+        let (queries, keys, dtype) = (self.query_shape(), self.key_shape(), inputs.query.dtype());
+        self.check("context", saved.context, &queries, dtype)?;
+        self.check("log_sum_exp", saved.log_sum_exp, &queries[..3], Dtype::F32)?;
+        self.check("d_context", saved.d_context, &queries, dtype)?;
+        self.check("statistics", saved.statistics, &[queries[0], queries[1], queries[2], 2], Dtype::F32)?;
+        self.check("d_query", gradients.query, &queries, dtype)?;
+        self.check("d_key", gradients.key, &keys, dtype)?;
+        self.check("d_value", gradients.value, &keys, dtype)?;
         let rows = self.batch * self.heads * self.queries;
         let tiles = *recorder.gpu().tiles();
         recorder.dispatch(&Launch {
             kernel: &DOT_PRODUCT_ATTENTION_DELTA_BACKWARD,
-            specialisation: forms::workgroup(&tiles),
+            specialisation: delta(&tiles, dtype),
             params: &[rows as u32, self.size as u32],
             tensors: &[saved.context, saved.d_context, saved.log_sum_exp, saved.statistics],
             workgroups: grid(rows.div_ceil(tiles.workgroup as usize)),
-            cost: self.cost_delta(),
+            cost: self.cost_delta(dtype),
         })?;
         for (of_keys, first, second) in
             [(false, gradients.query, gradients.query), (true, gradients.key, gradients.value)]
         {
             let Inputs { query, key, value, lengths } = *inputs;
             let tensors = [query, key, value, saved.d_context, saved.statistics, lengths, first, second];
-            let cost = self.cost_pass(of_keys);
+            let cost = self.cost_pass(of_keys, dtype);
             self.pass(recorder, tile, &DOT_PRODUCT_ATTENTION_BACKWARD, of_keys, &tensors, cost)?;
         }
         Ok(())
@@ -314,7 +318,7 @@ impl DotProductAttention {
         let heads = self.batch * self.heads;
         recorder.dispatch(&Launch {
             kernel,
-            specialisation: tile.specialisation(recorder.gpu().tiles(), self.size, of_keys),
+            specialisation: tile.specialisation(recorder.gpu().tiles(), self.size, of_keys, tensors[0].dtype()),
             params: &[
                 word(self.heads),
                 word(heads),
@@ -338,11 +342,7 @@ impl DotProductAttention {
         [self.batch, self.heads, self.keys, self.size]
     }
 
-    fn check(&self, argument: &'static str, tensor: &Tensor, dims: &[usize]) -> Result<()> {
-        self.check_dtype(argument, tensor, dims, Dtype::F32)
-    }
-
-    fn check_dtype(&self, argument: &'static str, tensor: &Tensor, dims: &[usize], dtype: Dtype) -> Result<()> {
+    fn check(&self, argument: &'static str, tensor: &Tensor, dims: &[usize], dtype: Dtype) -> Result<()> {
         if tensor.shape().dims() == dims && tensor.dtype() == dtype && tensor.elements() > 0 {
             return Ok(());
         }
@@ -355,10 +355,11 @@ impl DotProductAttention {
     }
 
     fn check_inputs(&self, inputs: &Inputs<'_>) -> Result<()> {
-        self.check("query", inputs.query, &self.query_shape())?;
-        self.check("key", inputs.key, &self.key_shape())?;
-        self.check("value", inputs.value, &self.key_shape())?;
-        self.check_dtype("lengths", inputs.lengths, &[self.batch], Dtype::U32)?;
+        let dtype = inputs.query.dtype();
+        self.check("query", inputs.query, &self.query_shape(), dtype)?;
+        self.check("key", inputs.key, &self.key_shape(), dtype)?;
+        self.check("value", inputs.value, &self.key_shape(), dtype)?;
+        self.check("lengths", inputs.lengths, &[self.batch], Dtype::U32)?;
         if self.size > LARGEST_SIZE {
             return Err(Error::Limit {
                 what: "dot_product_attention".into(),
@@ -396,11 +397,12 @@ impl DotProductAttention {
 }
 
 fn of_every_size(tiles: &Tiles, of_keys: bool) -> Vec<Specialisation> {
-    let of_size = |size| {
+    let of_size = |size, dtype| {
         let candidates = Tile::candidates(tiles).into_iter().filter(move |tile| tile.holds(size));
-        candidates.chain([Tile::of(tiles, size)]).map(move |tile| tile.specialisation(tiles, size, of_keys))
+        candidates.chain([Tile::of(tiles, size)]).map(move |tile| tile.specialisation(tiles, size, of_keys, dtype))
     };
-    forms::distinct((1..=LARGEST_SIZE).flat_map(of_size))
+    let every_size = |dtype| forms::distinct((1..=LARGEST_SIZE).flat_map(|size| of_size(size, dtype)));
+    forms::each_element(tiles, every_size).concat()
 }
 
 pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
@@ -411,6 +413,10 @@ pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|of_keys| of_every_size(tiles, of_keys)).concat()
 }
 
+fn delta(tiles: &Tiles, dtype: Dtype) -> Specialisation {
+    forms::workgroup(tiles).element(dtype)
+}
+
 pub(super) fn deltas(tiles: &Tiles) -> Vec<Specialisation> {
-    vec![forms::workgroup(tiles)]
+    forms::each_element(tiles, |dtype| delta(tiles, dtype))
 }

@@ -40,6 +40,37 @@ pub(super) fn expect_scratch(operation: &'static str, scratch: &Tensor, elements
     })
 }
 
+/// As [`expect_scratch`], of `dtype`.
+pub(super) fn expect_scratch_of(
+    dtype: Dtype,
+    operation: &'static str,
+    scratch: &Tensor,
+    elements: usize,
+) -> Result<()> {
+    if scratch.elements() >= elements && scratch.dtype() == dtype {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        operation,
+        argument: "scratch",
+        wanted: format!("{dtype}, at least {elements} elements"),
+        got: format!("{} {}", scratch.dtype(), scratch.shape()),
+    })
+}
+
+/// A tensor of `dtype`, whatever its shape.
+pub(super) fn expect_dtype(
+    dtype: Dtype,
+    operation: &'static str,
+    argument: &'static str,
+    tensor: &Tensor,
+) -> Result<()> {
+    if tensor.dtype() == dtype {
+        return Ok(());
+    }
+    Err(Error::Shape { operation, argument, wanted: dtype.to_string(), got: tensor.dtype().to_string() })
+}
+
 /// A setting that must lie in a range.
 pub(super) fn expect_setting(
     operation: &'static str,

@@ -6,13 +6,13 @@
 
 use super::{
     embedding::Embedding,
-    expect::{expect, expect_scratch},
+    expect::{expect, expect_of, expect_scratch},
     matmul::{self, Matmul, Matrix},
     reduction::ColumnSum,
 };
 use crate::{
     Result,
-    gpu::{Recorder, Tensor},
+    gpu::{Dtype, Recorder, Tensor},
 };
 
 /// Parameters of one direction; the gates are stacked in the order r, z, n.
@@ -40,7 +40,7 @@ impl Weights<'_> {
     }
 }
 
-/// Inputs by their rows in a table.
+/// Inputs by their rows in a table, which is f32, with its products.
 #[derive(Clone, Copy, Debug)]
 pub struct Tokens<'a> {
     /// `[V, I]`.
@@ -111,7 +111,7 @@ impl GateInput {
 
     fn products(&self, tokens: &Tokens<'_>) -> Result<Embedding> {
         let vocabulary = tokens.table.elements() / self.size.max(1);
-        expect("gru", "table", tokens.table, &[vocabulary, self.size])?;
+        expect_of(Dtype::F32, "gru", "table", tokens.table, &[vocabulary, self.size])?;
         expect("gru", "tokens", tokens.tokens, &[self.inputs])?;
         for (scratch, elements) in tokens.scratch.iter().zip(Tokens::scratch(self.inputs, vocabulary, self.hidden)) {
             expect_scratch("gru", scratch, elements)?;

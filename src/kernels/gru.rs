@@ -30,14 +30,14 @@ pub(super) use tile::{backwards, forwards};
 pub use super::gate_input::{Input, Tokens, WeightGradients, Weights};
 use super::{
     copy::Copy,
-    expect::{expect, expect_scratch, expect_setting},
+    expect::{expect, expect_of, expect_scratch_of, expect_setting},
     gate_input::{GateInput, InputGradients},
     matmul::{self, Matmul, Matrix},
     reduction::ColumnSum,
 };
 use crate::{
     Result,
-    gpu::{Recorder, Tensor},
+    gpu::{Dtype, Recorder, Tensor},
 };
 
 /// One layer over whole rows, in one or two directions; rows are packed sequences, as in [`crate::reference::gru::Gru`].
@@ -57,7 +57,8 @@ pub struct Gru {
     pub masked: bool,
 }
 
-/// What [`Gru`] reads.
+/// What [`Gru`] reads. Weights and biases are f32, with their gradients, and so is a table of inputs; all else is of one type, which
+/// may be f16.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     /// `[B, S, I]`, or the table `[V, I]` and the tokens `[B, S]`. What lies beyond a row's length has no effect.
@@ -91,6 +92,12 @@ pub struct Saved<'a> {
     pub gates: &'a Tensor,
 }
 
+impl Saved<'_> {
+    fn dtype(&self) -> Dtype {
+        self.states.dtype().activation()
+    }
+}
+
 /// Gradients: y and hn come in, the others go out, overwritten.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradients<'a> {
@@ -122,11 +129,12 @@ impl Gru {
         self.batch * self.steps * 3 * self.hidden
     }
 
-    /// Elements of the backward pass's four scratch tensors, each in a buffer of its own.
-    pub fn backward_scratch(&self) -> [usize; 4] {
+    /// Elements and types of the backward pass's four scratch tensors, each in a buffer of its own.
+    pub fn backward_scratch(&self, dtype: Dtype) -> [(usize, Dtype); 4] {
         let gates = self.batch * self.steps * 3 * self.hidden;
         let one_more = if self.masked { self.batch * 3 * self.hidden } else { 0 };
-        [gates + one_more, gates, self.batch * self.steps * self.input, self.bias_sum().scratch()]
+        let inputs = self.batch * self.steps * self.input;
+        [(gates + one_more, dtype), (gates, dtype), (inputs, dtype), (self.bias_sum().scratch(), Dtype::F32)]
     }
 
     fn bias_sum(&self) -> ColumnSum {
@@ -171,16 +179,17 @@ impl Gru {
     fn check(&self, inputs: &Inputs<'_>, saved: &Saved<'_>) -> Result<()> {
         let valid = matches!(self.directions, 1 | 2);
         expect_setting("gru", "directions", valid, "1 or 2", self.directions as f64)?;
+        let dtype = saved.dtype();
         if let Input::Rows(x) = inputs.x {
-            expect("gru", "x", x, &[self.batch, self.steps, self.input])?;
+            expect_of(dtype, "gru", "x", x, &[self.batch, self.steps, self.input])?;
         }
         expect("gru", "lengths", inputs.lengths, &[self.batch])?;
-        expect("gru", "states", saved.states, &self.states_shape())?;
-        expect("gru", "gates", saved.gates, &self.gates_shape())?;
+        expect_of(dtype, "gru", "states", saved.states, &self.states_shape())?;
+        expect_of(dtype, "gru", "gates", saved.gates, &self.gates_shape())?;
         let given = inputs.mask.is_some() == self.masked;
         expect_setting("gru", "mask", given, "as many as the layer has", f64::from(inputs.mask.is_some()))?;
         if let Some(mask) = inputs.mask {
-            expect("gru", "mask", mask, &[self.directions, self.batch, self.hidden])?;
+            expect_of(dtype, "gru", "mask", mask, &[self.directions, self.batch, self.hidden])?;
         }
         let valid = inputs.weights.len() == self.directions;
         expect_setting("gru", "weights", valid, "one per direction", inputs.weights.len() as f64)?;
@@ -202,10 +211,11 @@ impl Gru {
     ) -> Result<()> {
         let Self { batch, steps, input, hidden, directions, .. } = *self;
         self.check(inputs, saved)?;
-        expect("gru", "h0", inputs.h0, &[directions, batch, hidden])?;
-        expect("gru", "y", outputs.y, &[batch, steps, directions * hidden])?;
-        expect("gru", "hn", outputs.hn, &[directions, batch, hidden])?;
-        expect_scratch("gru", scratch, self.scratch())?;
+        let dtype = saved.dtype();
+        expect_of(dtype, "gru", "h0", inputs.h0, &[directions, batch, hidden])?;
+        expect_of(dtype, "gru", "y", outputs.y, &[batch, steps, directions * hidden])?;
+        expect_of(dtype, "gru", "hn", outputs.hn, &[directions, batch, hidden])?;
+        expect_scratch_of(dtype, "gru", scratch, self.scratch())?;
         let state = batch * hidden;
         let copy = Copy { rows: batch, columns: hidden, batch: directions };
         let ends = |tensor, batch_stride| Matrix { tensor, offset: 0, stride: hidden, batch_stride };
@@ -255,19 +265,20 @@ impl Gru {
     ) -> Result<()> {
         let Self { batch, steps, input, hidden, directions, .. } = *self;
         self.check(inputs, saved)?;
-        expect("gru", "d_y", gradients.y, &[batch, steps, directions * hidden])?;
-        expect("gru", "d_hn", gradients.hn, &[directions, batch, hidden])?;
-        let x_shape = match &inputs.x {
-            Input::Rows(_) => vec![batch, steps, input],
-            Input::Tokens(tokens) => vec![tokens.table.elements() / input.max(1), input],
+        let dtype = saved.dtype();
+        expect_of(dtype, "gru", "d_y", gradients.y, &[batch, steps, directions * hidden])?;
+        expect_of(dtype, "gru", "d_hn", gradients.hn, &[directions, batch, hidden])?;
+        let (of_x, x_shape) = match &inputs.x {
+            Input::Rows(_) => (dtype, vec![batch, steps, input]),
+            Input::Tokens(tokens) => (Dtype::F32, vec![tokens.table.elements() / input.max(1), input]),
         };
-        expect("gru", "d_x", gradients.x, &x_shape)?;
-        expect("gru", "d_h0", gradients.h0, &[directions, batch, hidden])?;
+        expect_of(of_x, "gru", "d_x", gradients.x, &x_shape)?;
+        expect_of(dtype, "gru", "d_h0", gradients.h0, &[directions, batch, hidden])?;
         let given = gradients.weights.len();
         expect_setting("gru", "d_weights", given == directions, "one per direction", given as f64)?;
         gradients.weights.iter().try_for_each(|weights| weights.expect("gru", input, hidden))?;
-        for (scratch, elements) in scratch.into_iter().zip(self.backward_scratch()) {
-            expect_scratch("gru", scratch, elements)?;
+        for (scratch, (elements, dtype)) in scratch.into_iter().zip(self.backward_scratch(dtype)) {
+            expect_scratch_of(dtype, "gru", scratch, elements)?;
         }
         let [d_gh, d_gi, valid_x, sums] = scratch;
         let gpu = recorder.gpu().clone();

@@ -1,13 +1,13 @@
 //! Softmax over the valid prefix of each row.
 
 use super::{
-    expect::expect,
+    expect::{expect, expect_of},
     forms,
     table::{SOFTMAX, SOFTMAX_BACKWARD},
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
 };
 
 /// `y[r, c] = exp(x[r, c]) / sum over c' of exp(x[r, c'])`, over the first `lengths[r]` columns of row `r`.
@@ -48,15 +48,16 @@ pub struct Tile {
 const HELD: u32 = 8;
 
 impl Tile {
-    /// The configuration for an adapter and rows of `columns`.
-    pub fn choose(gpu: &Gpu, columns: usize) -> Self {
-        Self::of(gpu.tiles(), columns)
+    /// The configuration for an adapter and rows of `columns` of `dtype`.
+    pub fn choose(gpu: &Gpu, columns: usize, dtype: Dtype) -> Self {
+        Self::of(gpu.tiles(), columns, dtype)
     }
 
-    fn of(tiles: &Tiles, columns: usize) -> Self {
+    fn of(tiles: &Tiles, columns: usize, dtype: Dtype) -> Self {
         let vector = columns.is_multiple_of(4);
         if tiles.subgroup == Some(tiles.row) {
-            return Self { lanes: tiles.row, vector, wide: tiles.wide && columns.is_multiple_of(8), held: 0 };
+            let wide = tiles.wide && columns.is_multiple_of(8) && dtype == Dtype::F32;
+            return Self { lanes: tiles.row, vector, wide, held: 0 };
         }
         let short = columns <= (4 * tiles.row * HELD) as usize;
         // Few long rows would leave most of a GPU idle.
@@ -64,8 +65,9 @@ impl Tile {
         Self { lanes, vector, wide: false, held: if short && vector { HELD } else { 0 } }
     }
 
-    fn specialisation(self, tiles: &Tiles) -> Specialisation {
+    fn specialisation(self, tiles: &Tiles, dtype: Dtype) -> Specialisation {
         let form = Specialisation::new()
+            .element(dtype)
             .define_if(tiles.subgroup == Some(self.lanes), "SUBGROUPS")
             .define_if(self.vector, "VECTOR")
             .define_if(self.wide, "WIDE")
@@ -77,38 +79,39 @@ impl Tile {
 
 impl Softmax {
     /// Operations and bytes of the forward pass.
-    pub fn cost(&self) -> Cost {
+    pub fn cost(&self, dtype: Dtype) -> Cost {
         let elements = (self.rows * self.columns) as f64;
-        let bytes = elements * ELEMENT as f64;
+        let bytes = elements * dtype.bytes() as f64;
         Cost { operations: 4.0 * elements, transcendental: elements, read: bytes, written: bytes }
     }
 
     /// Operations and bytes of the backward pass.
-    pub fn backward_cost(&self) -> Cost {
+    pub fn backward_cost(&self, dtype: Dtype) -> Cost {
         let elements = (self.rows * self.columns) as f64;
-        let bytes = elements * ELEMENT as f64;
+        let bytes = elements * dtype.bytes() as f64;
         Cost { operations: 4.0 * elements, transcendental: 0.0, read: 2.0 * bytes, written: bytes }
     }
 
-    /// Records y from x, both `[rows, columns]`, and the rows' valid lengths `[rows]` (all columns where `None`).
+    /// Records y from x, both `[rows, columns]` and of one type, and the rows' valid lengths `[rows]` (all columns where `None`).
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] if a tensor has another number of elements, and what [`Recorder::dispatch`] reports.
+    /// [`crate::Error::Shape`] if a tensor has another number or type of elements, and what [`Recorder::dispatch`] reports.
     pub fn record(&self, recorder: &mut Recorder, x: &Tensor, lengths: Option<&Tensor>, y: &Tensor) -> Result<()> {
-        expect("softmax", "x", x, &[self.rows, self.columns])?;
-        expect("softmax", "y", y, &[self.rows, self.columns])?;
+        let dtype = y.dtype();
+        expect_of(dtype, "softmax", "x", x, &[self.rows, self.columns])?;
+        expect_of(dtype, "softmax", "y", y, &[self.rows, self.columns])?;
         if let Some(lengths) = lengths {
             expect("softmax", "lengths", lengths, &[self.rows])?;
         }
-        let tile = Tile::choose(recorder.gpu(), self.columns);
+        let tile = Tile::choose(recorder.gpu(), self.columns, dtype);
         let alone = alone(tile, self.rows, self.columns);
         recorder.dispatch(&Launch {
             kernel: &SOFTMAX,
-            specialisation: forward(recorder.gpu().tiles(), tile, alone, lengths.is_some()),
+            specialisation: forward(recorder.gpu().tiles(), tile, dtype, alone, lengths.is_some()),
             params: &[self.rows as u32, self.columns as u32],
             tensors: &[x, lengths.unwrap_or(x), y],
             workgroups: grid(if alone { self.rows.div_ceil(tile.lanes as usize) } else { self.rows }),
-            cost: self.cost(),
+            cost: self.cost(dtype),
         })
     }
 
@@ -119,16 +122,16 @@ impl Softmax {
     /// As [`Softmax::record`].
     pub fn record_backward(&self, recorder: &mut Recorder, y: &Tensor, d_y: &Tensor, d_x: &Tensor) -> Result<()> {
         for (argument, tensor) in [("y", y), ("d_y", d_y), ("d_x", d_x)] {
-            expect("softmax", argument, tensor, &[self.rows, self.columns])?;
+            expect_of(y.dtype(), "softmax", argument, tensor, &[self.rows, self.columns])?;
         }
-        let tile = Tile::choose(recorder.gpu(), self.columns);
+        let tile = Tile::choose(recorder.gpu(), self.columns, y.dtype());
         recorder.dispatch(&Launch {
             kernel: &SOFTMAX_BACKWARD,
-            specialisation: tile.specialisation(recorder.gpu().tiles()),
+            specialisation: tile.specialisation(recorder.gpu().tiles(), y.dtype()),
             params: &[self.rows as u32, self.columns as u32],
             tensors: &[y, d_y, d_x],
             workgroups: grid(self.rows),
-            cost: self.backward_cost(),
+            cost: self.backward_cost(y.dtype()),
         })
     }
 }
@@ -139,24 +142,25 @@ fn alone(tile: Tile, rows: usize, columns: usize) -> bool {
     tile.wide && rows >= 256 && columns <= 4096
 }
 
-fn forward(tiles: &Tiles, tile: Tile, alone: bool, lengths: bool) -> Specialisation {
-    tile.specialisation(tiles).define_if(alone, "ALONE").define_if(lengths, "LENGTHS")
+fn forward(tiles: &Tiles, tile: Tile, dtype: Dtype, alone: bool, lengths: bool) -> Specialisation {
+    tile.specialisation(tiles, dtype).define_if(alone, "ALONE").define_if(lengths, "LENGTHS")
 }
 
 /// Rows of up to this many columns meet every tile.
 const MANY_COLUMNS: usize = 10_000;
 
-fn every_tile(tiles: &Tiles) -> Vec<Tile> {
-    forms::distinct((1..=MANY_COLUMNS).map(|columns| Tile::of(tiles, columns)))
+fn every_tile(tiles: &Tiles) -> Vec<(Tile, Dtype)> {
+    let of = |dtype| forms::distinct((1..=MANY_COLUMNS).map(|columns| (Tile::of(tiles, columns, dtype), dtype)));
+    forms::each_element(tiles, of).concat()
 }
 
 pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     let mut found = Vec::new();
-    for tile in every_tile(tiles) {
+    for (tile, dtype) in every_tile(tiles) {
         for lengths in [false, true] {
-            found.push(forward(tiles, tile, false, lengths));
+            found.push(forward(tiles, tile, dtype, false, lengths));
             if tile.wide {
-                found.push(forward(tiles, tile, true, lengths));
+                found.push(forward(tiles, tile, dtype, true, lengths));
             }
         }
     }
@@ -164,5 +168,5 @@ pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
 }
 
 pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
-    every_tile(tiles).into_iter().map(|tile| tile.specialisation(tiles)).collect()
+    every_tile(tiles).into_iter().map(|(tile, dtype)| tile.specialisation(tiles, dtype)).collect()
 }

@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::additive_attention`].
 
-use super::{Case, Check, Direction, Dtype, largest, widen};
+use super::{Case, Check, Direction, Dtype, ROUNDING, largest, widen};
 use crate::{
     Result, Tensor,
     kernels::{
@@ -15,6 +15,9 @@ const TOLERANCE: f64 = 5e-6;
 
 /// Inputs thirty times as large, with outliers of 1e4: tanh saturates, and rounding `query + key` costs what is left.
 const TOLERANCE_EXTREME: f64 = 1e-5;
+
+/// One store; of the context a second, where there are more keys than one block. What is between stays f32.
+const HALF: f64 = TOLERANCE_EXTREME + 2.0 * ROUNDING;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -44,6 +47,20 @@ pub(super) const CHECKS: &[Check] = &[
         dtype: Dtype::F32,
         tolerance: TOLERANCE_EXTREME,
         run: backward_extreme,
+    },
+    Check {
+        kernel: "additive_attention",
+        direction: Direction::Forward,
+        dtype: Dtype::F16,
+        tolerance: HALF,
+        run: forward,
+    },
+    Check {
+        kernel: "additive_attention_extreme",
+        direction: Direction::Forward,
+        dtype: Dtype::F16,
+        tolerance: HALF,
+        run: forward_extreme,
     },
 ];
 
@@ -82,8 +99,18 @@ struct Wide {
 }
 
 impl Wide {
-    /// `values`, or poison; what surrounds them is poison.
+    /// `values`, or poison; what surrounds them is poison. In the type of activations.
     fn new(case: &mut Case<'_>, dims: [usize; 3], values: Option<&[f32]>) -> Result<Self> {
+        let dtype = case.dtype;
+        Self::of(dtype, case, dims, values)
+    }
+
+    /// The same of scores, which are f32.
+    fn of_scores(case: &mut Case<'_>, dims: [usize; 3], values: Option<&[f32]>) -> Result<Self> {
+        Self::of(Dtype::F32, case, dims, values)
+    }
+
+    fn of(dtype: Dtype, case: &mut Case<'_>, dims: [usize; 3], values: Option<&[f32]>) -> Result<Self> {
         let [batch, rows, columns] = dims;
         // Half of them keep 16-byte loads possible.
         let (offset, behind) = if case.coin() { (4, 8) } else { (case.below(4), case.below(4)) };
@@ -92,7 +119,8 @@ impl Wide {
         for (wide, narrow) in all.chunks_mut(width).zip(values.unwrap_or_default().chunks(columns)) {
             wide[offset..offset + columns].copy_from_slice(narrow);
         }
-        Ok(Self { tensor: case.upload([batch, rows, width], &all)?, offset, width, rows, columns })
+        let tensor = case.gpu.floats("input", [batch, rows, width], dtype, &all)?;
+        Ok(Self { tensor, offset, width, rows, columns })
     }
 
     fn view(&self) -> Matrix<'_> {
@@ -101,7 +129,7 @@ impl Wide {
 
     /// As [`Case::error`]; infinite if something beside the columns was written.
     fn error(&self, case: &Case<'_>, reference: &[f64], scale: f64) -> Result<f64> {
-        let all: Vec<f32> = case.gpu.read(&self.tensor)?;
+        let all = case.gpu.read_floats(&self.tensor)?;
         let mut values = Vec::with_capacity(reference.len());
         for row in all.chunks(self.width) {
             let inside = self.offset..self.offset + self.columns;
@@ -181,10 +209,10 @@ impl Problem {
         let AdditiveAttention { batch, queries, keys, size, value_size } = shape;
         let query = Wide::new(case, [batch, queries, size], Some(&self.query))?;
         let context = Wide::new(case, [batch, queries, value_size], None)?;
-        let weights = if case.coin() { Some(Wide::new(case, [batch, queries, keys], None)?) } else { None };
-        let key = case.upload([batch, keys, size], &self.key)?;
+        let weights = if case.coin() { Some(Wide::of_scores(case, [batch, queries, keys], None)?) } else { None };
+        let key = case.upload_activation([batch, keys, size], &self.key)?;
         let energy = case.upload([size], &self.energy)?;
-        let value = case.upload([batch, keys, value_size], &self.value)?;
+        let value = case.upload_activation([batch, keys, value_size], &self.value)?;
         let lengths = case.upload_u32([batch], &self.lengths)?;
         case.run(|recorder| {
             let inputs = Inputs { query: query.view(), key: &key, energy: &energy, value: &value, lengths: &lengths };
@@ -206,22 +234,22 @@ impl Problem {
         let d_weights = case.coin().then(|| case.values(batch * queries * keys, 1.0));
         let query = Wide::new(case, [batch, queries, size], Some(&self.query))?;
         let context = Wide::new(case, [batch, queries, value_size], None)?;
-        let weights = Wide::new(case, [batch, queries, keys], None)?;
+        let weights = Wide::of_scores(case, [batch, queries, keys], None)?;
         let d_context_gpu = Wide::new(case, [batch, queries, value_size], Some(&d_context))?;
         let d_weights_gpu = match &d_weights {
-            Some(d_weights) => Some(Wide::new(case, [batch, queries, keys], Some(d_weights))?),
+            Some(d_weights) => Some(Wide::of_scores(case, [batch, queries, keys], Some(d_weights))?),
             None => None,
         };
-        let d_energy = Wide::new(case, [batch, queries, keys], None)?;
+        let d_energy = Wide::of_scores(case, [batch, queries, keys], None)?;
         let d_query = Wide::new(case, [batch, queries, size], None)?;
-        let key = case.upload([batch, keys, size], &self.key)?;
+        let key = case.upload_activation([batch, keys, size], &self.key)?;
         let energy = case.upload([size], &self.energy)?;
-        let value = case.upload([batch, keys, value_size], &self.value)?;
+        let value = case.upload_activation([batch, keys, value_size], &self.value)?;
         let lengths = case.upload_u32([batch], &self.lengths)?;
         let scratch = case.poisoned([shape.scratch()])?;
-        let d_key = case.poisoned([batch, keys, size])?;
+        let d_key = case.poisoned_activation([batch, keys, size])?;
         let d_energy_vector = case.poisoned([size])?;
-        let d_value = case.poisoned([batch, keys, value_size])?;
+        let d_value = case.poisoned_activation([batch, keys, value_size])?;
         let in_halves = case.coin();
         case.run(|recorder| {
             let inputs = Inputs { query: query.view(), key: &key, energy: &energy, value: &value, lengths: &lengths };

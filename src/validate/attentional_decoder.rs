@@ -88,23 +88,23 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     let cell = cell_values(case, word + annotation, hidden);
     Ok(Drawn {
         values_gpu: [
-            case.upload([batch, steps, word], &values[0])?,
-            case.upload([batch, hidden], &values[1])?,
-            case.upload([batch, keys, size], &key)?,
-            case.upload([batch, keys, annotation], &values_padded)?,
+            case.upload_activation([batch, steps, word], &values[0])?,
+            case.upload_activation([batch, hidden], &values[1])?,
+            case.upload_activation([batch, keys, size], &key)?,
+            case.upload_activation([batch, keys, annotation], &values_padded)?,
             case.upload([size, hidden], &values[4])?,
             case.upload([size], &values[5])?,
         ],
         lengths_gpu: case.upload_u32([batch], &lengths)?,
         cell_gpu: upload_cell(case, word + annotation, hidden, &cell)?,
-        features: case.poisoned([batch, steps, decoder.features()])?,
+        features: case.poisoned_activation([batch, steps, decoder.features()])?,
         weights: case.poisoned([batch, steps, keys])?,
         saved: [
-            case.poisoned(decoder.states_shape())?,
-            case.poisoned(decoder.gates_shape())?,
-            case.poisoned(decoder.queries_shape())?,
+            case.poisoned_activation(decoder.states_shape())?,
+            case.poisoned_activation(decoder.gates_shape())?,
+            case.poisoned_activation(decoder.queries_shape())?,
         ],
-        scratch: case.poisoned([decoder.scratch()])?,
+        scratch: case.poisoned_activation([decoder.scratch()])?,
         decoder,
         named,
         mask,
@@ -176,21 +176,21 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation, .. } = drawn.decoder;
     let d_features = case.values(drawn.features.elements(), 0.1);
     let d_weights = case.coin().then(|| case.values(drawn.weights.elements(), 0.1));
-    let d_features_gpu = case.upload([batch, steps, drawn.decoder.features()], &d_features)?;
+    let d_features_gpu = case.upload_activation([batch, steps, drawn.decoder.features()], &d_features)?;
     let d_weights_gpu = d_weights.as_ref().map(|values| case.upload([batch, steps, keys], values)).transpose()?;
     let into = [
-        case.poisoned([batch, steps, word])?,
-        case.poisoned([batch, hidden])?,
-        case.poisoned([batch, keys, size])?,
-        case.poisoned([batch, keys, annotation])?,
+        case.poisoned_activation([batch, steps, word])?,
+        case.poisoned_activation([batch, hidden])?,
+        case.poisoned_activation([batch, keys, size])?,
+        case.poisoned_activation([batch, keys, annotation])?,
         case.poisoned([size, hidden])?,
         case.poisoned([size])?,
     ];
     let d_table = drawn.named.as_ref().map(|named| case.poisoned(named.table_shape())).transpose()?;
     let cell = poisoned_cell(case, word + annotation, hidden)?;
     let mut scratch = Vec::new();
-    for elements in drawn.decoder.backward_scratch() {
-        scratch.push(case.poisoned([elements])?);
+    for elements in drawn.decoder.backward_scratch(case.dtype) {
+        scratch.push(case.scratch(elements)?);
     }
     case.run(|recorder| {
         let tiles = Tiles::choose(recorder.gpu(), &drawn.decoder);

@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::dot_product_attention`].
 
-use super::{Case, Check, Direction, Dtype, largest, widen};
+use super::{Case, Check, Direction, Dtype, ROUNDING, largest, widen};
 use crate::{
     Result, Tensor,
     kernels::dot_product_attention::{DotProductAttention, Gradients, Inputs, Saved, Tile},
@@ -10,6 +10,8 @@ use crate::{
 /// Outliers make scores of up to 100; an f32 score of that size is off by some 4e-6, and exp makes that an error of its weight.
 /// The worst of 400 cases on lavapipe is 1.4e-6 in either direction.
 const TOLERANCE: f64 = 5e-6;
+/// One store; backward, the context has been stored, and what it is off by is in the mean that comes off a score's gradient.
+const HALF: [f64; 2] = [TOLERANCE + ROUNDING, TOLERANCE + 2.0 * ROUNDING];
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -24,6 +26,20 @@ pub(super) const CHECKS: &[Check] = &[
         direction: Direction::Backward,
         dtype: Dtype::F32,
         tolerance: TOLERANCE,
+        run: backward,
+    },
+    Check {
+        kernel: "dot_product_attention",
+        direction: Direction::Forward,
+        dtype: Dtype::F16,
+        tolerance: HALF[0],
+        run: forward,
+    },
+    Check {
+        kernel: "dot_product_attention",
+        direction: Direction::Backward,
+        dtype: Dtype::F16,
+        tolerance: HALF[1],
         run: backward,
     },
 ];
@@ -57,15 +73,17 @@ impl Drawn {
         let [mut key, mut value] = [(); 2].map(|()| case.values(batch * heads * keys * size, 1.0));
         let lengths = case.lengths(batch, keys);
         let (query_gpu, lengths_gpu) =
-            (case.upload([batch, heads, queries, size], &query)?, case.upload_u32([batch], &lengths)?);
+            (case.upload_activation([batch, heads, queries, size], &query)?, case.upload_u32([batch], &lengths)?);
         // What the lengths hide must not count whatever it holds.
         let hide = |values: &[f32], with: f32| -> Vec<f32> {
             let hidden = |at: usize| at / size % keys >= lengths[at / (heads * keys * size)] as usize;
             values.iter().enumerate().map(|(at, value)| if hidden(at) { with } else { *value }).collect()
         };
         let shape = [batch, heads, keys, size];
-        let (key_gpu, value_gpu) =
-            (case.upload(shape, &hide(&key, f32::NAN))?, case.upload(shape, &hide(&value, f32::NAN))?);
+        let (key_gpu, value_gpu) = (
+            case.upload_activation(shape, &hide(&key, f32::NAN))?,
+            case.upload_activation(shape, &hide(&value, f32::NAN))?,
+        );
         (key, value) = (hide(&key, 0.0), hide(&value, 0.0));
         Ok(Self { attention, query, key, value, lengths, query_gpu, key_gpu, value_gpu, lengths_gpu })
     }
@@ -89,7 +107,7 @@ impl Drawn {
 fn forward(case: &mut Case<'_>) -> Result<f64> {
     let drawn = Drawn::new(case)?;
     let DotProductAttention { batch, heads, queries, size, .. } = drawn.attention;
-    let context = case.poisoned([batch, heads, queries, size])?;
+    let context = case.poisoned_activation([batch, heads, queries, size])?;
     let log_sum_exp = case.poisoned([batch, heads, queries])?;
     case.run(|recorder| {
         let tile = Tile::choose(recorder.gpu(), size);
@@ -104,10 +122,14 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let DotProductAttention { batch, heads, queries, keys, size, .. } = drawn.attention;
     let (query_shape, key_shape) = ([batch, heads, queries, size], [batch, heads, keys, size]);
     let d_context = case.values(batch * heads * queries * size, 0.1);
-    let d_context_gpu = case.upload(query_shape, &d_context)?;
-    let (context, log_sum_exp) = (case.poisoned(query_shape)?, case.poisoned([batch, heads, queries])?);
+    let d_context_gpu = case.upload_activation(query_shape, &d_context)?;
+    let (context, log_sum_exp) = (case.poisoned_activation(query_shape)?, case.poisoned([batch, heads, queries])?);
     let statistics = case.poisoned([batch, heads, queries, 2])?;
-    let (d_query, d_key, d_value) = (case.poisoned(query_shape)?, case.poisoned(key_shape)?, case.poisoned(key_shape)?);
+    let (d_query, d_key, d_value) = (
+        case.poisoned_activation(query_shape)?,
+        case.poisoned_activation(key_shape)?,
+        case.poisoned_activation(key_shape)?,
+    );
     let saved =
         Saved { context: &context, log_sum_exp: &log_sum_exp, d_context: &d_context_gpu, statistics: &statistics };
     let gradients = Gradients { query: &d_query, key: &d_key, value: &d_value };

@@ -50,7 +50,8 @@ impl Mask {
     pub(super) fn draw(case: &mut Case<'_>, shape: &[usize]) -> Result<Self> {
         let elements = shape.iter().product();
         let values: Vec<f32> = (0..elements).map(|_| if case.below(4) == 0 { 0.0 } else { 4.0 / 3.0 }).collect();
-        Ok(Self { gpu: case.upload(shape, &values)?, values })
+        let values = case.rounded(values);
+        Ok(Self { gpu: case.upload_activation(shape, &values)?, values })
     }
 
     pub(super) fn gpu(mask: Option<&Self>) -> Option<&Tensor> {
@@ -143,14 +144,14 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
         }
     }
     Ok(Drawn {
-        x_gpu: case.upload([batch, steps, input], &padded)?,
-        h0_gpu: case.upload([directions, batch, hidden], &h0)?,
+        x_gpu: case.upload_activation([batch, steps, input], &padded)?,
+        h0_gpu: case.upload_activation([directions, batch, hidden], &h0)?,
         lengths_gpu: case.upload_u32([batch], &lengths)?,
-        y_gpu: case.poisoned([batch, steps, directions * hidden])?,
-        hn_gpu: case.poisoned([directions, batch, hidden])?,
-        states: case.poisoned(gru.states_shape())?,
-        gates: case.poisoned(gru.gates_shape())?,
-        scratch: case.poisoned([gru.scratch()])?,
+        y_gpu: case.poisoned_activation([batch, steps, directions * hidden])?,
+        hn_gpu: case.poisoned_activation([directions, batch, hidden])?,
+        states: case.poisoned_activation(gru.states_shape())?,
+        gates: case.poisoned_activation(gru.gates_shape())?,
+        scratch: case.poisoned_activation([gru.scratch()])?,
         gru,
         named,
         mask,
@@ -262,19 +263,19 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
             values.fill(f32::NAN);
         }
     }
-    let d_y_gpu = case.upload([batch, steps, directions * hidden], &padded)?;
-    let d_hn_gpu = case.upload([directions, batch, hidden], &d_hn)?;
+    let d_y_gpu = case.upload_activation([batch, steps, directions * hidden], &padded)?;
+    let d_hn_gpu = case.upload_activation([directions, batch, hidden], &d_hn)?;
     let d_x = match &drawn.named {
         Some(named) => case.poisoned(named.table_shape())?,
-        None => case.poisoned([batch, steps, input])?,
+        None => case.poisoned_activation([batch, steps, input])?,
     };
-    let d_h0 = case.poisoned([directions, batch, hidden])?;
+    let d_h0 = case.poisoned_activation([directions, batch, hidden])?;
     let mut d_weights = Vec::new();
     for _ in 0..directions {
         d_weights.push(poisoned_cell(case, input, hidden)?);
     }
-    let [a, b, c, d] = drawn.gru.backward_scratch();
-    let scratch = [case.poisoned([a])?, case.poisoned([b])?, case.poisoned([c])?, case.poisoned([d])?];
+    let [a, b, c, d] = drawn.gru.backward_scratch(case.dtype).map(|scratch| case.scratch(scratch));
+    let scratch = [a?, b?, c?, d?];
     let weights: Vec<_> = drawn.weights_gpu.iter().map(as_weights).collect();
     let into: Vec<WeightGradients<'_>> = d_weights.iter().map(as_weights).collect();
     case.run(|recorder| {

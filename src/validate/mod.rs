@@ -199,6 +199,14 @@ impl Case<'_> {
             .collect()
     }
 
+    /// Values of activations as the case's type can hold them.
+    pub fn rounded(&self, values: Vec<f32>) -> Vec<f32> {
+        match self.dtype {
+            Dtype::F16 => values.into_iter().map(|value| f16::from_f32(value).to_f32()).collect(),
+            _ => values,
+        }
+    }
+
     /// `rows` lengths from 0 to `steps`; full length and, where there are several rows, 0 occur often.
     pub fn lengths(&mut self, rows: usize, steps: usize) -> Vec<u32> {
         (0..rows)
@@ -242,6 +250,14 @@ impl Case<'_> {
         let shape = shape.into();
         let poison = vec![f32::NAN; shape.elements()];
         self.gpu.floats("poisoned", shape, dtype, &poison)
+    }
+
+    /// Scratch of so many elements of a type, full of NaN.
+    ///
+    /// # Errors
+    /// As [`Gpu::floats`].
+    pub fn scratch(&self, (elements, dtype): (usize, Dtype)) -> Result<Tensor> {
+        self.gpu.floats("scratch", [elements], dtype, &vec![f32::NAN; elements])
     }
 
     /// Uploads values that are f32 whatever activations are, such as parameters.

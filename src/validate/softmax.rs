@@ -1,14 +1,18 @@
 //! Checks of [`crate::kernels::softmax`].
 
-use super::{Case, Check, Direction, Dtype, largest, widen};
+use super::{Case, Check, Direction, Dtype, ROUNDING, largest, widen};
 use crate::{Result, kernels::softmax::Softmax, reference};
 
 /// Sums of up to 1,100 exponentials of differences up to 100, whose rounding error exp multiplies.
 const TOLERANCE: f64 = 3e-6;
+/// One store.
+const HALF: f64 = TOLERANCE + ROUNDING;
 
 pub(super) const CHECKS: &[Check] = &[
     Check { kernel: "softmax", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
     Check { kernel: "softmax", direction: Direction::Backward, dtype: Dtype::F32, tolerance: TOLERANCE, run: backward },
+    Check { kernel: "softmax", direction: Direction::Forward, dtype: Dtype::F16, tolerance: HALF, run: forward },
+    Check { kernel: "softmax", direction: Direction::Backward, dtype: Dtype::F16, tolerance: HALF, run: backward },
 ];
 
 fn sizes(case: &mut Case<'_>) -> (Softmax, reference::softmax::Softmax) {
@@ -28,7 +32,7 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     // What is masked is NaN on the device.
     let valid = |i: usize| lengths.as_ref().is_none_or(|lengths| i % columns < lengths[i / columns] as usize);
     let poisoned: Vec<f32> = x.iter().enumerate().map(|(i, x)| if valid(i) { *x } else { f32::NAN }).collect();
-    let (x_gpu, y) = (case.upload([rows, columns], &poisoned)?, case.poisoned([rows, columns])?);
+    let (x_gpu, y) = (case.upload_activation([rows, columns], &poisoned)?, case.poisoned_activation([rows, columns])?);
     let lengths_gpu = lengths.as_ref().map(|lengths| case.upload_u32([rows], lengths)).transpose()?;
     case.run(|recorder| softmax.record(recorder, &x_gpu, lengths_gpu.as_ref(), &y))?;
     case.error(&y, &reference.forward(&widen(&x), lengths.as_deref()), 0.0)
@@ -40,11 +44,12 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let Softmax { rows, columns } = softmax;
     let lengths = case.lengths(rows, columns);
     let y = reference.forward(&widen(&case.values(rows * columns, 1.0)), Some(&lengths));
-    let y: Vec<f32> = y.iter().map(|y| *y as f32).collect();
+    let y = case.rounded(y.iter().map(|y| *y as f32).collect());
     let d_y = case.values(rows * columns, 1.0);
     let poisoned: Vec<f32> = d_y.iter().zip(&y).map(|(d, y)| if *y == 0.0 { f32::NAN } else { *d }).collect();
-    let (y_gpu, d_y_gpu) = (case.upload([rows, columns], &y)?, case.upload([rows, columns], &poisoned)?);
-    let d_x = case.poisoned([rows, columns])?;
+    let y_gpu = case.upload_activation([rows, columns], &y)?;
+    let d_y_gpu = case.upload_activation([rows, columns], &poisoned)?;
+    let d_x = case.poisoned_activation([rows, columns])?;
     case.run(|recorder| softmax.record_backward(recorder, &y_gpu, &d_y_gpu, &d_x))?;
     let (y, d_y) = (widen(&y), widen(&d_y));
     case.error(&d_x, &reference.backward(&y, &d_y), largest(&y) * largest(&d_y))

@@ -8,9 +8,9 @@ use std::{collections::HashSet, sync::OnceLock};
 
 use softalign::{
     Gpu, GpuOptions, Result, Tensor,
-    gpu::{Dtype, Recorder, Shape},
+    gpu::{Dtype, Recorder, Shape, adapter},
     kernels::SHADERS,
-    validate,
+    validate, wgpu,
 };
 
 /// The adapter under test. Without one the tests fail, and the message says how to get one.
@@ -25,6 +25,28 @@ pub fn portable() -> &'static Gpu {
     GPU.get_or_init(|| open(GpuOptions { portable: true, checked: true, ..GpuOptions::default() }))
 }
 
+/// The same adapter as most GPUs are used, with f16 but without subgroups, and every check in the kernels.
+pub fn without_subgroups() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| {
+        let adapter = adapter::choose(None).unwrap_or_else(|error| panic!("{error}"));
+        let descriptor = wgpu::DeviceDescriptor {
+            required_features: adapter.features() & wgpu::Features::SHADER_F16,
+            required_limits: adapter.limits(),
+            ..wgpu::DeviceDescriptor::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+        Gpu::from_wgpu(device, queue, &GpuOptions { checked: true, ..GpuOptions::default() })
+    })
+}
+
+/// Every kind of kernels, with what activations may be under it.
+pub fn forms() -> Vec<(&'static Gpu, Dtype)> {
+    let mut forms = vec![(gpu(), Dtype::F32), (portable(), Dtype::F32)];
+    forms.extend([gpu(), without_subgroups()].into_iter().filter(|gpu| gpu.tiles().f16).map(|gpu| (gpu, Dtype::F16)));
+    forms
+}
+
 fn open(options: GpuOptions) -> Gpu {
     Gpu::open(&options).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -33,8 +55,12 @@ fn open(options: GpuOptions) -> Gpu {
 pub fn validate(kernel: &str, cases: usize) {
     let checks: Vec<_> = validate::checks().into_iter().filter(|check| check.kernel.starts_with(kernel)).collect();
     assert!(checks.len() >= 2, "{kernel} has no check for each direction");
-    for (form, gpu) in [("own", gpu()), ("portable, checked", portable())] {
-        for check in checks.iter().filter(|check| check.runs_on(gpu)) {
+    for (form, gpu, dtypes) in [
+        ("own", gpu(), &[Dtype::F32, Dtype::F16][..]),
+        ("portable, checked", portable(), &[Dtype::F32]),
+        ("without subgroups, checked", without_subgroups(), &[Dtype::F16]),
+    ] {
+        for check in checks.iter().filter(|check| dtypes.contains(&check.dtype) && check.runs_on(gpu)) {
             let row = validate::run(gpu, check, cases, 1).unwrap_or_else(|error| panic!("{form} {kernel}: {error}"));
             assert!(row.passed, "{form} kernels: {row:?}");
         }
@@ -61,6 +87,16 @@ pub fn poisoned(gpu: &Gpu, elements: usize) -> Tensor {
 /// Uploads values.
 pub fn upload(gpu: &Gpu, shape: impl Into<Shape>, values: &[f32]) -> Tensor {
     gpu.tensor("input", shape, Dtype::F32, values).unwrap()
+}
+
+/// As [`poisoned`], of activations.
+pub fn poisoned_as(gpu: &Gpu, dtype: Dtype, elements: usize) -> Tensor {
+    gpu.floats("poisoned", [elements], dtype, &vec![f32::NAN; elements]).unwrap()
+}
+
+/// As [`upload`], of activations.
+pub fn upload_as(gpu: &Gpu, dtype: Dtype, shape: impl Into<Shape>, values: &[f32]) -> Tensor {
+    gpu.floats("input", shape, dtype, values).unwrap()
 }
 
 /// Uploads whole numbers.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AdditiveAttention, KEY_ROWS, word};
 use crate::{
-    gpu::{Gpu, Specialisation, Tiles},
+    gpu::{Dtype, Gpu, Specialisation, Tiles},
     kernels::{
         forms,
         tunable::{Tunable, tuned},
@@ -92,25 +92,26 @@ impl Tile {
         Self { rows: self.key_rows, ..self }
     }
 
-    pub(super) fn forward(self, vector: bool) -> Specialisation {
-        let form = self.specialisation(vector).constant("KEYS", self.keys);
+    pub(super) fn forward(self, vector: bool, dtype: Dtype) -> Specialisation {
+        let form = self.specialisation(vector, dtype).constant("KEYS", self.keys);
         form.constant("COLUMNS", self.columns).constant("BLOCK", BLOCK)
     }
 
-    pub(super) fn score_backward(self, vector: bool) -> Specialisation {
-        self.specialisation(vector).constant("KEYS", self.keys)
+    pub(super) fn score_backward(self, vector: bool, dtype: Dtype) -> Specialisation {
+        self.specialisation(vector, dtype).constant("KEYS", self.keys)
     }
 
-    pub(super) fn query_backward(self, vector: bool) -> Specialisation {
-        self.specialisation(vector)
+    pub(super) fn query_backward(self, vector: bool, dtype: Dtype) -> Specialisation {
+        self.specialisation(vector, dtype)
     }
 
-    pub(super) fn key_backward(self, vector: bool) -> Specialisation {
-        self.for_keys().specialisation(vector).define("KEYS_SIDE")
+    pub(super) fn key_backward(self, vector: bool, dtype: Dtype) -> Specialisation {
+        self.for_keys().specialisation(vector, dtype).define("KEYS_SIDE")
     }
 
-    pub(super) fn both_backward(self, vector: bool) -> Option<Specialisation> {
-        (self.subgroups && self.both_sides).then(|| {
+    /// f32 alone: the queries' gradients are summed up where they lie, tile by tile, and f16 would round each of the sums.
+    pub(super) fn both_backward(self, vector: bool, dtype: Dtype) -> Option<Specialisation> {
+        (self.subgroups && self.both_sides && dtype == Dtype::F32).then(|| {
             Specialisation::new()
                 .define("SUBGROUPS")
                 .define_if(vector, "VECTOR")
@@ -124,8 +125,9 @@ impl Tile {
     }
 
     /// The constants and forms that all kernels of the family share.
-    fn specialisation(self, vector: bool) -> Specialisation {
+    fn specialisation(self, vector: bool, dtype: Dtype) -> Specialisation {
         Specialisation::new()
+            .element(dtype)
             .define_if(self.subgroups, "SUBGROUPS")
             .define_if(vector, "VECTOR")
             .define_if(self.rows == 1, "ONE_ROW")
@@ -155,27 +157,30 @@ fn keys_of_one_query(count: usize) -> u32 {
     [8, 6, 4].into_iter().min_by_key(|keys| count.div_ceil(*keys) * (keys + 2)).map_or(8, word)
 }
 
-fn of_every_tile(tiles: &Tiles, forms: impl Fn(Tile) -> Vec<Specialisation>) -> Vec<Specialisation> {
-    forms::distinct(Tile::every(tiles).into_iter().flat_map(forms))
+fn of_every_tile(tiles: &Tiles, forms: impl Fn(Tile, Dtype) -> Vec<Specialisation>) -> Vec<Specialisation> {
+    let every = Tile::every(tiles);
+    let of = |dtype| every.iter().flat_map(|tile| forms(*tile, dtype)).collect::<Vec<_>>();
+    forms::distinct(forms::each_element(tiles, of).concat())
 }
 
 pub(in crate::kernels) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
-    of_every_tile(tiles, |tile| forms::either(|vector| tile.forward(vector)))
+    of_every_tile(tiles, |tile, dtype| forms::either(|vector| tile.forward(vector, dtype)))
 }
 
 pub(in crate::kernels) fn score_backwards(tiles: &Tiles) -> Vec<Specialisation> {
-    of_every_tile(tiles, |tile| forms::either(|vector| tile.score_backward(vector)))
+    of_every_tile(tiles, |tile, dtype| forms::either(|vector| tile.score_backward(vector, dtype)))
 }
 
 pub(in crate::kernels) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
-    let both = |tile: Tile, vector| vec![tile.query_backward(vector), tile.key_backward(vector)];
-    of_every_tile(tiles, |tile| forms::either(|vector| both(tile, vector)).concat())
+    let both = |tile: Tile, dtype, vector| vec![tile.query_backward(vector, dtype), tile.key_backward(vector, dtype)];
+    of_every_tile(tiles, |tile, dtype| forms::either(|vector| both(tile, dtype, vector)).concat())
 }
 
 pub(in crate::kernels) fn both_backwards(tiles: &Tiles) -> Vec<Specialisation> {
-    of_every_tile(tiles, |tile| forms::either(|vector| tile.both_backward(vector)).into_iter().flatten().collect())
+    let both = |tile: Tile, dtype| forms::either(|vector| tile.both_backward(vector, dtype));
+    of_every_tile(tiles, |tile, dtype| both(tile, dtype).into_iter().flatten().collect())
 }
 
 pub(in crate::kernels) fn energy_backwards(tiles: &Tiles) -> Vec<Specialisation> {
-    of_every_tile(tiles, |tile| vec![tile.energy_backward()])
+    forms::distinct(Tile::every(tiles).into_iter().map(Tile::energy_backward))
 }

@@ -3,7 +3,7 @@
 use super::{NAME, Tiles, view};
 use crate::{
     Result,
-    gpu::{Cost, Recorder, Tensor},
+    gpu::{Cost, Dtype, Recorder, Tensor},
     kernels::{
         additive_attention::{self, AdditiveAttention},
         copy::expect_matrix,
@@ -106,10 +106,10 @@ impl DecoderStep {
     }
 
     /// Operations and bytes of a step, less [`DecoderStep::record_words`].
-    pub fn cost(&self) -> Cost {
+    pub fn cost(&self, dtype: Dtype) -> Cost {
         let mut sum = self.query_product().cost();
-        sum += self.attention().cost();
-        sum += self.cell().cost(self.annotation);
+        sum += self.attention().cost(dtype);
+        sum += self.cell().cost(self.annotation, dtype);
         sum
     }
 

@@ -3,10 +3,10 @@
 use super::{Tile, tile::Loads};
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Tensor},
+    gpu::{Cost, Dtype, ELEMENT, Launch, Recorder, Tensor},
     kernels::{
         copy::expect_matrix,
-        expect::{expect, expect_setting},
+        expect::{expect, expect_dtype, expect_setting},
         matmul::Matrix,
         table::{GRU, GRU_BACKWARD},
     },
@@ -53,7 +53,7 @@ pub struct Masking {
     pub distance: usize,
 }
 
-/// Where a [`Cell`] finds and leaves what.
+/// Where a [`Cell`] finds and leaves what. Weights and biases are f32, all else is of one type, which may be f16.
 #[derive(Clone, Copy, Debug)]
 pub struct CellStep<'a> {
     /// `[R, 3H]`, what the input (without the context) contributes to the gates, input bias included.
@@ -113,25 +113,27 @@ pub(in crate::kernels) struct CellBackward<'a> {
 
 impl Cell {
     /// Operations and bytes of a step with a context of `context` elements.
-    pub fn cost(&self, context: usize) -> Cost {
+    pub fn cost(&self, context: usize, dtype: Dtype) -> Cost {
         let (rows, hidden, inner) = (self.rows as f64, self.hidden as f64, (self.hidden + context) as f64);
+        let bytes = dtype.bytes() as f64;
         Cost {
             operations: rows * hidden * (6.0 * inner + 40.0),
             // Two exponentials and three divisions.
             transcendental: 5.0 * rows * hidden,
-            read: ELEMENT as f64 * (rows * (inner + 3.0 * hidden) + 3.0 * hidden * inner),
-            written: ELEMENT as f64 * 6.0 * rows * hidden,
+            read: bytes * rows * (inner + 3.0 * hidden) + ELEMENT as f64 * 3.0 * hidden * inner,
+            written: bytes * 6.0 * rows * hidden,
         }
     }
 
     /// Operations and bytes of a step's backward; `inner` products of each state element, 0 after the last step.
-    fn backward_cost(&self, inner: usize) -> Cost {
+    fn backward_cost(&self, inner: usize, dtype: Dtype) -> Cost {
         let (rows, hidden, inner) = (self.rows as f64, self.hidden as f64, inner as f64);
+        let bytes = dtype.bytes() as f64;
         Cost {
             operations: rows * hidden * (2.0 * inner + 22.0),
             transcendental: 0.0,
-            read: ELEMENT as f64 * (rows * (inner + 7.0 * hidden) + hidden * inner),
-            written: ELEMENT as f64 * 7.0 * rows * hidden,
+            read: bytes * rows * (inner + 7.0 * hidden) + ELEMENT as f64 * hidden * inner,
+            written: bytes * 7.0 * rows * hidden,
         }
     }
 
@@ -154,6 +156,10 @@ impl Cell {
         expect_matrix("gru", "y", &y, [1, rows, hidden])?;
         expect_matrix("gru", "gates", &run(gates, gates_offset, 4 * hidden), [1, rows, 4 * hidden])?;
         expect_valid(rows, valid.as_ref())?;
+        let dtype = states.dtype().activation();
+        for (argument, tensor) in [("states", states), ("gi", gi.tensor), ("y", y.tensor), ("gates", gates)] {
+            expect_dtype(dtype, "gru", argument, tensor)?;
+        }
         let mut extents = [hidden, gi.offset, gi.stride, from, to, y.offset, y.stride, gates_offset].to_vec();
         let mut second = [0; 4];
         let mut dropped = [from, 0, 0];
@@ -165,6 +171,7 @@ impl Cell {
             }
         }
         if let Some(context) = &context {
+            expect_dtype(Dtype::F32, "gru", "weight_ih", context.weight_ih)?;
             let width = context.weight_ih.elements() / (3 * hidden);
             let word = width.checked_sub(context.size).filter(|_| width * 3 * hidden == context.weight_ih.elements());
             expect_setting("gru", "context", word.is_some(), "columns of weight_ih", context.size as f64)?;
@@ -182,8 +189,8 @@ impl Cell {
         let mut params = [rows, hidden, gi.offset, gi.stride, from, to, y.offset, y.stride].map(|v| v as u32).to_vec();
         params.extend([gates_offset, masked, time].into_iter().chain(second).chain(dropped).map(|value| value as u32));
         // Only the weights are read by the eight.
-        let wide =
-            recorder.gpu().tiles().wide && [hidden, second[0], second[2], second[3]].iter().all(|size| size % 8 == 0);
+        let wide = Loads::eight(recorder.gpu().tiles(), dtype)
+            && [hidden, second[0], second[2], second[3]].iter().all(|size| size % 8 == 0);
         let loads = match extents.iter().all(|extent| extent % 4 == 0) {
             true if wide => Loads::Eight,
             true => Loads::Four,
@@ -191,11 +198,11 @@ impl Cell {
         };
         recorder.dispatch(&Launch {
             kernel: &GRU,
-            specialisation: tile.forward(loads, context.is_some(), masking.is_some()),
+            specialisation: tile.forward(dtype, loads, context.is_some(), masking.is_some()),
             params: &params,
             tensors: &[gi.tensor, weight_hh, bias_hh, fourth, states, y.tensor, gates],
             workgroups: tile.workgroups(rows, hidden, tile.rows),
-            cost: self.cost(second[0]),
+            cost: self.cost(second[0], dtype),
         })
     }
 
@@ -221,6 +228,11 @@ impl Cell {
         expect_matrix("gru", "gates", &run(gates, gates_offset, 4 * hidden), [1, rows, 4 * hidden])?;
         expect_matrix("gru", "carry", &run(carry, carry_offset, hidden), [1, rows, hidden])?;
         expect_valid(rows, valid.as_ref())?;
+        let dtype = states.dtype().activation();
+        let activations = [("states", states), ("gates", gates), ("carry", carry), ("d_recurrent", d_recurrent)];
+        for (argument, tensor) in activations.into_iter().chain([("d_gi", d_gi.tensor), ("d_y", d_y.tensor)]) {
+            expect_dtype(dtype, "gru", argument, tensor)?;
+        }
         let mask = masking.as_ref().map_or(0, |masking| masking.mask);
         expect_matrix("gru", "states", &run(states, mask, hidden), [1, rows, hidden])?;
         let extents = [
@@ -240,7 +252,7 @@ impl Cell {
         params.push(mask);
         recorder.dispatch(&Launch {
             kernel: &GRU_BACKWARD,
-            specialisation: tile.backward(vector, masking.is_some()),
+            specialisation: tile.backward(dtype, vector, masking.is_some()),
             params: &params.iter().map(|value| *value as u32).collect::<Vec<_>>(),
             tensors: &[
                 weight,
@@ -253,7 +265,7 @@ impl Cell {
                 carry,
             ],
             workgroups: tile.workgroups(rows, hidden, tile.backward_rows),
-            cost: self.backward_cost(product),
+            cost: self.backward_cost(product, dtype),
         })
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    gpu::{Gpu, Specialisation, Tiles},
+    gpu::{Dtype, Gpu, Specialisation, Tiles},
     kernels::{
         forms,
         tunable::{Tunable, tuned},
@@ -46,8 +46,9 @@ impl Tile {
         }
     }
 
-    fn specialisation(&self, vector: bool, rows: u32) -> Specialisation {
+    fn specialisation(&self, dtype: Dtype, vector: bool, rows: u32) -> Specialisation {
         Specialisation::new()
+            .element(dtype)
             .define_if(self.subgroups, "SUBGROUPS")
             .define_if(vector, "VECTOR")
             .constant("LANES", self.lanes)
@@ -70,17 +71,17 @@ impl Tile {
         }
     }
 
-    pub(super) fn forward(&self, loads: Loads, attended: bool, dropout: bool) -> Specialisation {
+    pub(super) fn forward(&self, dtype: Dtype, loads: Loads, attended: bool, dropout: bool) -> Specialisation {
         let one_row = self.subgroups && self.rows == 1;
-        self.specialisation(loads != Loads::Single, self.rows)
+        self.specialisation(dtype, loads != Loads::Single, self.rows)
             .define_if(attended, "ATTENDED")
             .define_if(dropout, "DROPOUT")
             .define_if(one_row, "ONE_ROW")
             .define_if(one_row && loads == Loads::Eight, "WIDE")
     }
 
-    pub(super) fn backward(&self, vector: bool, dropout: bool) -> Specialisation {
-        self.specialisation(vector, self.backward_rows).define_if(dropout, "DROPOUT")
+    pub(super) fn backward(&self, dtype: Dtype, vector: bool, dropout: bool) -> Specialisation {
+        self.specialisation(dtype, vector, self.backward_rows).define_if(dropout, "DROPOUT")
     }
 
     pub(super) fn workgroups(&self, rows: usize, hidden: usize, rows_each: u32) -> [u32; 3] {
@@ -111,19 +112,31 @@ pub(super) enum Loads {
     Eight,
 }
 
+impl Loads {
+    /// Whether loads may bring eight elements, where the sizes allow it.
+    pub(super) fn eight(tiles: &Tiles, dtype: Dtype) -> bool {
+        tiles.wide && dtype == Dtype::F32
+    }
+}
+
 pub(in crate::kernels) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
-    let loads =
-        if tiles.wide { &[Loads::Single, Loads::Four, Loads::Eight][..] } else { &[Loads::Single, Loads::Four] };
-    let form = |tile: Tile| {
-        let of_load = |loads: &Loads| {
-            forms::either(|attended| forms::either(|dropout| tile.forward(*loads, attended, dropout))).concat()
+    let every = Tile::every(tiles);
+    let of = |dtype| {
+        let loads = [Loads::Single, Loads::Four, Loads::Eight];
+        let loads = loads.into_iter().filter(|loads| *loads != Loads::Eight || Loads::eight(tiles, dtype));
+        let of_load = |tile: &Tile, loads| {
+            forms::either(|attended| forms::either(|dropout| tile.forward(dtype, loads, attended, dropout))).concat()
         };
-        loads.iter().flat_map(of_load).collect::<Vec<_>>()
+        loads.flat_map(|loads| every.iter().flat_map(move |tile| of_load(tile, loads))).collect::<Vec<_>>()
     };
-    forms::distinct(Tile::every(tiles).into_iter().flat_map(form))
+    forms::distinct(forms::each_element(tiles, of).concat())
 }
 
 pub(in crate::kernels) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
-    let form = |tile: Tile| forms::either(|vector| forms::either(|dropout| tile.backward(vector, dropout))).concat();
-    forms::distinct(Tile::every(tiles).into_iter().flat_map(form))
+    let every = Tile::every(tiles);
+    let form = |tile: &Tile, dtype| {
+        forms::either(|vector| forms::either(|dropout| tile.backward(dtype, vector, dropout))).concat()
+    };
+    let of = |dtype| every.iter().flat_map(|tile| form(tile, dtype)).collect::<Vec<_>>();
+    forms::distinct(forms::each_element(tiles, of).concat())
 }
