@@ -1,4 +1,5 @@
 //! Whole files or none: written under a temporary name, synced, then renamed.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 use std::{io::Write as _, path::Path};
 

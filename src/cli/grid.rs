@@ -39,7 +39,7 @@ fn lines(source: &[String], target: &[String], weights: &[f32], width: usize) ->
     let mut first = 0;
     while first < columns.len() {
         let mut room = width - margin;
-        let fitting = columns[first..].iter().take_while(|token| {
+        let fitting = columns.iter().skip(first).take_while(|token| {
             let fits = cell(token) <= room;
             room = room.saturating_sub(cell(token));
             fits
@@ -48,13 +48,14 @@ fn lines(source: &[String], target: &[String], weights: &[f32], width: usize) ->
         if first > 0 {
             lines.push(String::new());
         }
-        let heads: String = columns[first..end].iter().map(|token| padded(token, cell(token))).collect();
+        let tokens = columns.get(first..end).unwrap_or_default();
+        let heads: String = tokens.iter().map(|token| padded(token, cell(token))).collect();
         lines.push(format!("{:margin$}{}", "", heads.trim_end()));
         for (token, weights) in rows.iter().zip(weights.chunks(columns.len())) {
             let label = format!("{}{token} ", " ".repeat(margin - 1 - token.width()));
-            let shades: String = columns[first..end]
+            let shades: String = tokens
                 .iter()
-                .zip(&weights[first..end])
+                .zip(weights.iter().skip(first))
                 .flat_map(|(token, weight)| std::iter::repeat_n(shade(*weight), cell(token)))
                 .collect();
             lines.push(format!("{label}{}", style(shades.trim_end()).blue()).trim_end().to_owned());

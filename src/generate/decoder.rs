@@ -229,9 +229,9 @@ impl Decoder {
         let keys = self.plan.keys;
         let mut source = vec![PAD; sentences * keys];
         let mut lengths = vec![0_u32; sentences];
-        for (row, request) in requests.iter().enumerate() {
-            source[row * keys..][..request.source.len()].copy_from_slice(request.source);
-            lengths[row] = request.source.len() as u32;
+        for ((request, row), length) in requests.iter().zip(source.chunks_mut(keys)).zip(&mut lengths) {
+            row.iter_mut().zip(request.source).for_each(|(place, token)| *place = *token);
+            *length = request.source.len() as u32;
         }
         for program in self.encoders.iter_mut().chain([&mut self.first]) {
             program.write("source", &source)?;
@@ -239,8 +239,8 @@ impl Decoder {
         }
         if let (true, Some(adjusted)) = (self.plan.prefixed, &self.adjusted) {
             let mut prefixes = vec![FREE; sentences * capacity];
-            for (row, request) in requests.iter().enumerate() {
-                prefixes[row * capacity..][..request.prefix.len()].copy_from_slice(request.prefix);
+            for (request, row) in requests.iter().zip(prefixes.chunks_mut(capacity)) {
+                row.iter_mut().zip(request.prefix).for_each(|(place, token)| *place = *token);
             }
             self.gpu.write(&adjusted.prefixes, &prefixes)?;
         }

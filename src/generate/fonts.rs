@@ -13,6 +13,7 @@ pub struct Face {
 }
 
 /// DejaVu Sans: Latin, IPA, Greek, Cyrillic, Arabic, Hebrew, mathematics.
+#[expect(clippy::expect_used, reason = "the font is part of the program, and tests draw with it")]
 static BUILT_IN: LazyLock<Face> = LazyLock::new(|| {
     face("softalign built-in", dejavu::sans::regular()).expect("the built-in font is one that can be read")
 });

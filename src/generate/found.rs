@@ -27,6 +27,11 @@ impl<'a> Found<'a> {
         self.state.words(self.words, part)
     }
 
+    /// A row's word of a part.
+    fn at(&self, part: &Tensor, row: usize) -> u32 {
+        self.part(part).get(row).copied().unwrap_or_default()
+    }
+
     /// The texts of the first `sentences`.
     pub fn hypotheses(&self, sentences: usize, options: &SearchOptions) -> Vec<Vec<Hypothesis>> {
         let beam = self.search.beam;
@@ -37,20 +42,20 @@ impl<'a> Found<'a> {
 
     /// The text of a row that has gone its own way.
     fn own(&self, row: usize, options: &SearchOptions) -> Option<Hypothesis> {
-        let log_probability = f32::from_bits(self.part(&self.state.scores)[row]);
+        let log_probability = f32::from_bits(self.at(&self.state.scores, row));
         let (mut tokens, mut attended) = self.follow(row, self.steps);
         let length = tokens.iter().position(|token| matches!(*token, EOS | PAD)).unwrap_or(tokens.len());
         tokens.truncate(length);
         attended.truncate(length);
-        let finished = self.part(&self.state.finished)[row] != 0;
-        let penalty = f32::from_bits(self.part(&self.state.penalties)[row]);
+        let finished = self.at(&self.state.finished, row) != 0;
+        let penalty = f32::from_bits(self.at(&self.state.penalties, row));
         let score = log_probability / length_penalty(options.length_penalty, length + usize::from(finished)) + penalty;
         (log_probability > ABSENT).then_some(Hypothesis { tokens, score, finished, attended })
     }
 
     /// A text that has ended among hypotheses that compete.
     fn ended(&self, row: usize) -> Option<Hypothesis> {
-        let at = |part| self.part(part)[row];
+        let at = |part| self.at(part, row);
         let score = f32::from_bits(at(&self.state.ended_scores));
         if score <= ABSENT {
             return None;
@@ -75,8 +80,11 @@ impl<'a> Found<'a> {
         let (tokens, parents) = (self.part(&self.state.history_tokens), self.part(&self.state.history_parents));
         let (mut at, mut text, mut attended) = (row, Vec::new(), Vec::new());
         for step in (0..steps).rev() {
-            text.push(tokens[step * rows + at]);
-            at = parents[step * rows + at] as usize;
+            let place = step * rows + at;
+            // A row that there is not would be a parent that the search has not written.
+            let (Some(token), Some(parent)) = (tokens.get(place), parents.get(place)) else { break };
+            text.push(*token);
+            at = *parent as usize;
             attended.extend(self.attended(step, at));
         }
         text.reverse();

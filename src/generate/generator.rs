@@ -126,19 +126,21 @@ impl Generator {
         self.check(sources, prefixes, options)?;
         let prefixed = prefixes.iter().any(|prefix| !prefix.is_empty());
         // Sorted by length, so that sentences decoded together need about the same number of steps.
-        let mut order: Vec<_> = (0..sources.len()).collect();
-        order.sort_by_key(|index| sources[*index].len());
+        let mut order: Vec<_> = sources.iter().enumerate().collect();
+        order.sort_by_key(|(_, source)| source.len());
         let mut results = vec![Vec::new(); sources.len()];
         for group in order.chunks(self.room(options)) {
-            let request = |index: &usize| Request {
-                source: &sources[*index],
-                prefix: prefixes.get(*index).map_or(&[], Vec::as_slice),
-                number: options.first.wrapping_add(*index as u64),
+            let request = |&(index, source)| Request {
+                source: Vec::as_slice(source),
+                prefix: prefixes.get(index).map_or(&[], Vec::as_slice),
+                number: options.first.wrapping_add(index as u64),
             };
             let requests: Vec<_> = group.iter().map(request).collect();
             let found = self.decoder(&requests, prefixed, options)?.run(&requests, options.seed)?;
-            for (index, hypotheses) in group.iter().zip(found) {
-                results[*index] = hypotheses;
+            for ((index, _), hypotheses) in group.iter().zip(found) {
+                if let Some(result) = results.get_mut(*index) {
+                    *result = hypotheses;
+                }
             }
         }
         Ok(results)
@@ -202,7 +204,8 @@ impl Generator {
                 self.decoders.len() - 1
             }
         };
-        Ok(&mut self.decoders[index])
+        let Some(decoder) = self.decoders.get_mut(index) else { unreachable!("it was just found or made") };
+        Ok(decoder)
     }
 
     /// The alignment weights `[T, S]` of one source and target under teacher forcing, `T` counting the final `<eos>`; the mean
@@ -223,7 +226,9 @@ impl Generator {
     fn alignment_of(&mut self, member: usize, source: &[u32], target: &[u32]) -> Result<Vec<f32>> {
         let key = [member, source.len(), target.len() + 1];
         if !self.aligners.contains_key(&key) {
-            let Network { network, parameters } = &self.networks[member];
+            let Some(Network { network, parameters }) = self.networks.get(member) else {
+                return Err(Error::data("generate", format!("there is no model {member}")));
+            };
             let aligner = network.alignment_graph(key[1], key[2])?;
             let options = ProgramOptions {
                 label: "align".into(),

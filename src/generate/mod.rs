@@ -1,5 +1,6 @@
 //! From a source to text: greedy and beam search and sampling on the device, by one model or several, alignment weights, scores
 //! on data.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod decoder;
 mod evaluate;

@@ -92,10 +92,10 @@ fn check(source: &[String], target: &[String], weights: &[f32]) -> Result<(), St
         let (count, rows, columns) = (weights.len(), target.len(), source.len());
         return Err(format!("{count} weights for {rows} target and {columns} source tokens; wanted one for each pair"));
     }
-    match weights.iter().position(|weight| !weight.is_finite()) {
-        Some(at) => {
+    match weights.iter().enumerate().find(|(_, weight)| !weight.is_finite()) {
+        Some((at, weight)) => {
             let (row, column) = (at / source.len(), at % source.len());
-            Err(format!("the weight of target token {row} on source token {column} is {}", weights[at]))
+            Err(format!("the weight of target token {row} on source token {column} is {weight}"))
         }
         None => Ok(()),
     }
@@ -175,7 +175,7 @@ impl<'a> Picture<'a> {
         let widest = |labels: &[Label]| labels.iter().map(|label| label.width(label_size)).max().unwrap_or(0);
         // A wide token, such as `<eos>` after letters, may reach over its cell where its neighbours are narrow.
         let widths: Vec<_> = columns.iter().map(|label| label.width(label_size)).collect();
-        let collide = widths.windows(2).any(|pair| pair[0] + pair[1] + GAP > 2 * cell);
+        let collide = widths.iter().zip(widths.iter().skip(1)).any(|(left, right)| left + right + GAP > 2 * cell);
         let stick_out = [widths.first(), widths.last()].into_iter().flatten().any(|width| *width > cell + LEGEND_GAP);
         let sideways = collide || stick_out;
         let column_labels = if sideways { widest(&columns) } else { label_size as i32 };
@@ -331,9 +331,8 @@ fn shade(weight: f32) -> RGBColor {
     let at = weight.clamp(0.0, 1.0) * (SHADES.len() - 1) as f32;
     let below = (at as usize).min(SHADES.len() - 2);
     let part = at - below as f32;
-    let [red, green, blue] = std::array::from_fn(|channel| {
-        let (from, to) = (f32::from(SHADES[below][channel]), f32::from(SHADES[below + 1][channel]));
-        (from + (to - from) * part).round() as u8
-    });
-    RGBColor(red, green, blue)
+    let [from, to] = [below, below + 1].map(|at| SHADES.get(at).copied().unwrap_or_default());
+    let mut channels = from.into_iter().zip(to).map(|(from, to)| (f32::from(from), f32::from(to)));
+    let mut blend = || channels.next().map_or(0, |(from, to)| (from + (to - from) * part).round() as u8);
+    RGBColor(blend(), blend(), blend())
 }

@@ -124,10 +124,11 @@ impl Scorer {
                 let batch = part.batch(&plan);
                 let losses = self.losses(&batch)?;
                 for (index, losses) in batch.indices.iter().zip(losses.chunks(batch.target_steps)) {
-                    let Some(index) = *index else { continue };
-                    let tokens = window[index].target.len() + 1;
-                    let loss: f64 = losses[..tokens].iter().map(|loss| f64::from(*loss)).sum();
-                    found[index] = Likelihood { log_probability: -loss, tokens };
+                    let place = index.and_then(|index| window.get(index).zip(found.get_mut(index)));
+                    let Some((example, found)) = place else { continue };
+                    let tokens = example.target.len() + 1;
+                    let loss: f64 = losses.iter().take(tokens).map(|loss| f64::from(*loss)).sum();
+                    *found = Likelihood { log_probability: -loss, tokens };
                 }
             }
             receive(&found)?;

@@ -5,7 +5,7 @@ use super::Hypothesis;
 use crate::{
     Result,
     model::Model,
-    text::{SPECIALS, UNK},
+    text::{UNK, UNKNOWN},
 };
 
 /// The text of a hypothesis that was searched for with [`super::SearchOptions::attended`], each `<unk>` in it replaced by the
@@ -14,14 +14,14 @@ use crate::{
 /// # Errors
 /// As [`crate::text::Tokenizer::copies`].
 pub fn replace_unknown(model: &Model, source: &str, hypothesis: &Hypothesis) -> Result<String> {
-    let (text, unknown) = (model.target.decode(&hypothesis.tokens), SPECIALS[UNK as usize]);
+    let text = model.target.decode(&hypothesis.tokens);
     let words = model.source.copies(source)?;
     let attended = hypothesis.tokens.iter().zip(&hypothesis.attended).filter(|(token, _)| **token == UNK);
-    let mut replacements = attended.map(|(_, position)| words.get(*position as usize).map_or(unknown, String::as_str));
-    let mut parts = text.split(unknown);
+    let mut replacements = attended.map(|(_, position)| words.get(*position as usize).map_or(UNKNOWN, String::as_str));
+    let mut parts = text.split(UNKNOWN);
     let mut replaced = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        replaced.push_str(replacements.next().unwrap_or(unknown));
+        replaced.push_str(replacements.next().unwrap_or(UNKNOWN));
         replaced.push_str(part);
     }
     Ok(replaced)

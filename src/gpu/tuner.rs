@@ -1,4 +1,5 @@
 //! Tiles that were measured to beat the defaults: a table of them, and the file that keeps one for each adapter.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 use std::{
     collections::BTreeMap,

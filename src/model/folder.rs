@@ -141,7 +141,7 @@ fn check_files(folder: &Path) -> Result<()> {
 }
 
 /// CRC-32C of a file.
-fn checksum(path: &Path) -> Result<String> {
+pub(crate) fn checksum(path: &Path) -> Result<String> {
     Ok(format!("{:08x}", crc32c::crc32c(&files::read(path)?)))
 }
 

@@ -1,4 +1,5 @@
 //! Models: parameters with names, built as graphs, kept in folders.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod config;
 mod folder;
@@ -8,7 +9,7 @@ mod seq2seq;
 mod tensors;
 
 pub use config::{Config, Readout};
-pub(crate) use folder::{FILES, SOURCE, TARGET};
+pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};
 pub use folder::{Model, WEIGHTS};
 pub use parameters::initial;
 pub use regularisation::Regularisation;

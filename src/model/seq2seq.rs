@@ -181,7 +181,7 @@ impl Layers<'_> {
         lengths: Value,
     ) -> Result<(Value, Value)> {
         let weights = ["", "_reverse"].map(|way| self.gru(graph, "encoder.gru", &format!("_l{layer}{way}")));
-        let states = [2, graph.dims(lengths)[0], self.config.hidden];
+        let states = [2, graph.shape(lengths).elements(), self.config.hidden];
         let (h0, mask) = (graph.filled(states, 0.0), self.mask(graph, states)?);
         graph.gru(x, h0, lengths, &weights, mask)
     }
@@ -203,7 +203,7 @@ impl Layers<'_> {
             query_weight: self.get(graph, "attention.query.weight"),
             energy: self.get(graph, "attention.energy.weight"),
             cell: self.gru(graph, "decoder.cell", ""),
-            mask: self.mask(graph, [graph.dims(encoded.lengths)[0], self.config.hidden])?,
+            mask: self.mask(graph, [graph.shape(encoded.lengths).elements(), self.config.hidden])?,
         };
         match tokens {
             Some([table, tokens]) => graph.attentional_decoder_of_tokens(&inputs, table, tokens),

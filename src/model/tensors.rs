@@ -118,8 +118,8 @@ pub fn load_tensors(gpu: &Gpu, parameters: &Parameters, path: &Path, tied: Optio
             let message = format!("tensor `{name}` has shape {shape:?}; config.json asks for {}", tensor.shape());
             return Err(Error::data(&file, message));
         }
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            let message = format!("tensor `{name}` holds {} at element {at}; a model has finite values", values[at]);
+        if let Some((at, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            let message = format!("tensor `{name}` holds {value} at element {at}; a model has finite values");
             return Err(Error::data(&file, message));
         }
         loaded.push((tensor, values));

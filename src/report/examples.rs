@@ -69,7 +69,7 @@ pub(super) fn answers(model: &Model, texts: &[Pair], pairs: &[Pair]) -> Result<V
             Ok(Answer {
                 source: text.source.clone(),
                 source_length: model.source.tokens(&text.source)?.len(),
-                wanted: place.map(|place| wanted[place].to_owned()).unwrap_or_default(),
+                wanted: place.and_then(|place| wanted.get(place)).map(|text| (*text).to_owned()).unwrap_or_default(),
                 nearest,
                 written,
                 references,

@@ -2,6 +2,7 @@
 //!
 //! The page needs no network and no other file. What is shown lies in it as JSON; its script makes every text of that a text
 //! node, so that nothing in data or in a model becomes part of the page's own code.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod errors;
 mod examples;

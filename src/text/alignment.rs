@@ -68,7 +68,9 @@ impl Alignment {
             let sources = || links.iter().filter(|link| link.1 == target).map(|link| link.0);
             let count = sources().count();
             for source in sources() {
-                row[source] = 1.0 / count as f32;
+                if let Some(share) = row.get_mut(source) {
+                    *share = 1.0 / count as f32;
+                }
             }
             aligned += usize::from(count > 0);
         }

@@ -187,10 +187,15 @@ impl Buckets {
         );
     }
 
+    /// `[B, S, T]` of the batch of a plan.
+    pub fn shape(&self, plan: &BatchPlan) -> [usize; 3] {
+        [self.size.rows(plan.shape), plan.shape.source, plan.shape.target]
+    }
+
     /// The token ids of a plan. It has as many rows as every batch of its shape; those without an example are all [`PAD`] and have
     /// length 0. A row of a plan that other buckets made, and that does not fit here, is left as filler.
     pub fn batch(&self, plan: &BatchPlan) -> Batch {
-        let (rows, source_steps, target_steps) = (self.size.rows(plan.shape), plan.shape.source, plan.shape.target);
+        let [rows, source_steps, target_steps] = self.shape(plan);
         let mut batch = Batch {
             rows,
             source_steps,
@@ -222,9 +227,10 @@ impl Buckets {
             } else {
                 batch.lengths.push(0);
             }
-            if let (Some(alignment), Some((index, ..))) = (&self.alignment, placed) {
-                let each = target_steps * source_steps;
-                let expected = &mut batch.alignment[row * each..][..each];
+            let each = target_steps * source_steps;
+            if let (Some(alignment), Some((index, ..))) = (&self.alignment, placed)
+                && let Some(expected) = batch.alignment.get_mut(row * each..(row + 1) * each)
+            {
                 batch.aligned_tokens += alignment.fill(index, source_steps, expected);
             }
             batch.indices.push(placed.map(|(index, ..)| index));

@@ -34,7 +34,9 @@ pub fn bootstrap<S: Copy + Default + AddAssign, const N: usize>(
     for _ in 0..resamples {
         let mut sum = S::default();
         for _ in items {
-            sum += items[rng.random_range(0..items.len())];
+            if let Some(item) = items.get(rng.random_range(0..items.len())) {
+                sum += *item;
+            }
         }
         found.iter_mut().zip(scores(&sum)).for_each(|(all, score)| all.push(score));
     }

@@ -30,40 +30,35 @@ pub fn nearest<'a>(hypothesis: &[String], references: &'a [Vec<String>]) -> Opti
 /// As few edits as possible, in the order of the texts.
 pub fn edits<'a>(hypothesis: &'a [String], reference: &'a [String]) -> Vec<Edit<'a>> {
     let columns = reference.len() + 1;
-    // distances[i][j]: from the first i tokens of the hypothesis to the first j of the reference.
-    let mut distances = vec![0_usize; (hypothesis.len() + 1) * columns];
-    for i in 0..=hypothesis.len() {
-        for j in 0..columns {
-            distances[i * columns + j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let differs = usize::from(hypothesis[i - 1] != reference[j - 1]);
-                let [up, left, corner] =
-                    [(i - 1, j), (i, j - 1), (i - 1, j - 1)].map(|(i, j)| distances[i * columns + j]);
-                (corner + differs).min(up + 1).min(left + 1)
-            };
+    // At (i, j): from the first i tokens of the hypothesis to the first j of the reference.
+    let at = |distances: &[usize], i: usize, j: usize| distances.get(i * columns + j).copied().unwrap_or_default();
+    let mut distances: Vec<usize> = (0..columns).collect();
+    for (written, i) in hypothesis.iter().zip(1..) {
+        distances.push(i);
+        for (wanted, j) in reference.iter().zip(1..) {
+            let [up, left, corner] = [(i - 1, j), (i, j - 1), (i - 1, j - 1)].map(|(i, j)| at(&distances, i, j));
+            distances.push((corner + usize::from(written != wanted)).min(up + 1).min(left + 1));
         }
     }
     let (mut i, mut j) = (hypothesis.len(), reference.len());
     let mut found = Vec::new();
-    while i > 0 || j > 0 {
-        let here = distances[i * columns + j];
-        let both = (i > 0 && j > 0).then(|| (hypothesis[i - 1].as_str(), reference[j - 1].as_str()));
-        match both {
-            Some((written, wanted))
-                if here == distances[(i - 1) * columns + j - 1] + usize::from(written != wanted) =>
-            {
+    loop {
+        let here = at(&distances, i, j);
+        let last = |tokens: &'a [String], count: usize| tokens.get(count.checked_sub(1)?).map(String::as_str);
+        match (last(hypothesis, i), last(reference, j)) {
+            (Some(written), Some(wanted)) if here == at(&distances, i - 1, j - 1) + usize::from(written != wanted) => {
                 found.push(if written == wanted { Edit::Kept(written) } else { Edit::Substituted { wanted, written } });
                 (i, j) = (i - 1, j - 1);
             }
-            _ if i > 0 && here == distances[(i - 1) * columns + j] + 1 => {
-                found.push(Edit::Inserted(&hypothesis[i - 1]));
+            (Some(written), _) if here == at(&distances, i - 1, j) + 1 => {
+                found.push(Edit::Inserted(written));
                 i -= 1;
             }
-            _ => {
-                found.push(Edit::Deleted(&reference[j - 1]));
+            (_, Some(wanted)) => {
+                found.push(Edit::Deleted(wanted));
                 j -= 1;
             }
+            (_, None) => break,
         }
     }
     found.reverse();

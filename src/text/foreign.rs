@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{SPECIALS, UNK};
+use super::{SPECIALS, UNK, UNKNOWN};
 
 /// Changes a `tokenizer.json` so that ids 0 to 3 are [`SPECIALS`] and the other tokens follow in their old order, without
 /// gaps. Its own unknown token becomes `<unk>`; its other special tokens stay, as tokens that no text has.
@@ -22,7 +22,7 @@ pub(super) fn renumber(json: &mut Value) -> Option<()> {
             tokens.sort_unstable();
             tokens.into_iter().for_each(|(_, token)| number(&mut ids, &token, unknown));
             *vocab = ids.iter().map(|(token, id)| (token.clone(), json!(id))).collect();
-            model.insert("unk_token".into(), json!(SPECIALS[UNK as usize]));
+            model.insert("unk_token".into(), json!(UNKNOWN));
         }
         Value::Array(vocab) => {
             let mut scores: HashMap<String, f64> = HashMap::new();
@@ -71,7 +71,7 @@ fn unknown(model: &Map<String, Value>) -> Option<String> {
 }
 
 fn name<'a>(token: &'a str, unknown: Option<&str>) -> &'a str {
-    if Some(token) == unknown { SPECIALS[UNK as usize] } else { token }
+    if Some(token) == unknown { UNKNOWN } else { token }
 }
 
 /// Gives the token the next id, if it has none.

@@ -7,6 +7,7 @@
 //! - [`batch`]: length buckets, so that a few static shapes hold a whole corpus;
 //! - [`metrics`]: error rates, exact match, BLEU and chrF against several references, and [`bootstrap`]: how sure they are;
 //! - [`tasks`]: data sets that this crate generates from a seed ([`numbers`], [`dates`]).
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 pub mod alignment;
 pub mod batch;
@@ -46,3 +47,8 @@ pub const EOS: u32 = 2;
 pub const UNK: u32 = 3;
 /// How the four special tokens are written; a token's place here is its id.
 pub const SPECIALS: [&str; 4] = ["<pad>", "<bos>", "<eos>", "<unk>"];
+/// How [`UNK`] is written.
+pub(crate) const UNKNOWN: &str = {
+    let [.., unknown] = SPECIALS;
+    unknown
+};

@@ -67,12 +67,12 @@ fn below_thousand(n: u32, words: &mut Vec<String>) {
 
 /// The name of `n` below 20.
 fn small(n: u32) -> &'static str {
-    SMALL[n as usize % SMALL.len()]
+    SMALL.get(n as usize).copied().unwrap_or_default()
 }
 
 /// The name of the tens of `n`, from 20 to 99.
 fn tens(n: u32) -> &'static str {
-    TENS[(n as usize / 10).saturating_sub(2) % TENS.len()]
+    TENS.get((n as usize / 10).saturating_sub(2)).copied().unwrap_or_default()
 }
 
 /// The numbers of so many digits, ascending; 0 has one digit.

@@ -15,7 +15,7 @@ use tokenizers::{
     AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer, Trainer as _,
 };
 
-use super::{SPECIALS, UNK};
+use super::{SPECIALS, UNK, UNKNOWN};
 use crate::{Error, Result};
 
 /// What stands for the space before a word. In a text it is read as a space.
@@ -24,6 +24,8 @@ const SPACE: char = '▁';
 const SPACES: &str = "[\\s▁]+";
 /// A pair of subwords that stand together only once is no pattern.
 const LEAST_PAIRS: u64 = 2;
+/// As many as a model's vocabulary may have.
+const LARGEST: usize = 1 << 24;
 /// Longer words are cut for training: what they teach does not depend on it, and the time and memory do.
 const LONGEST_WORD: usize = 256;
 
@@ -60,6 +62,10 @@ pub(super) fn train<'a>(method: Method, texts: impl Iterator<Item = &'a str>, si
         );
         return Err(Error::data("vocabulary", message));
     }
+    if size > LARGEST {
+        let message = format!("a size of {size} is more than any model takes; allow at most {LARGEST}");
+        return Err(Error::data("vocabulary", message));
+    }
     let failed = |source: tokenizers::Error| Error::data("vocabulary", source.to_string());
     // Sums of numbers depend on how threads share the work; with one thread they do not.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
@@ -94,15 +100,17 @@ fn specials() -> Vec<AddedToken> {
 }
 
 fn bpe(words: BTreeMap<String, u32>, size: usize) -> tokenizers::Result<BPE> {
+    // The trainer makes room for all of them at once, and every merge shortens a word.
+    let most = words.keys().map(|word| word.chars().count()).sum::<usize>() * 2 + SPECIALS.len();
     let mut trainer = BpeTrainer::builder()
-        .vocab_size(size)
+        .vocab_size(size.min(most))
         .min_frequency(LEAST_PAIRS)
         .special_tokens(specials())
         .show_progress(false)
         .build();
     let texts = words.iter().flat_map(|(word, count)| std::iter::repeat_n(word, *count as usize));
     trainer.feed(texts, |word| Ok(vec![word.to_owned()]))?;
-    let mut model = BPE::builder().unk_token(SPECIALS[UNK as usize].to_owned()).fuse_unk(true).build()?;
+    let mut model = BPE::builder().unk_token(UNKNOWN.to_owned()).fuse_unk(true).build()?;
     trainer.train(&mut model)?;
     Ok(model)
 }
@@ -111,7 +119,7 @@ fn unigram(words: BTreeMap<String, u32>, size: usize) -> tokenizers::Result<Unig
     let trainer = UnigramTrainer::builder()
         .vocab_size(u32::try_from(size + size / 10)?)
         .special_tokens(specials())
-        .unk_token(Some(SPECIALS[UNK as usize].to_owned()))
+        .unk_token(Some(UNKNOWN.to_owned()))
         .show_progress(false)
         .build()?;
     let mut model = Unigram::default();

@@ -10,7 +10,7 @@ use crate::{
     Error, Gpu, Result, files,
     gpu::TileTable,
     graph::Parameters,
-    model::{Metadata, StoredTensor, whole, write_tensors},
+    model::{Metadata, SOURCE, StoredTensor, TARGET, checksum, whole, write_tensors},
 };
 
 /// The checkpoint's name in a run's folder.
@@ -55,6 +55,9 @@ pub(super) struct Saved {
     /// The tiles that the run uses: with others its sums might round in another way.
     #[serde(default)]
     pub tiles: TileTable,
+    /// Checksums of the tokenizers: with another one the run would go on with other words.
+    #[serde(default)]
+    tokenizers: Metadata,
 }
 
 const METADATA: &str = "progress";
@@ -80,7 +83,9 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
             stored.into_iter().map(|tensor| StoredTensor { name: format!("{group}.{}", tensor.name), ..tensor }),
         );
     }
-    let saved = Saved { progress: progress.clone(), tiles: gpu.tile_table().clone() };
+    let sums = [SOURCE, TARGET].map(|name| Ok((name.to_owned(), checksum(&folder.join(name))?)));
+    let tokenizers = sums.into_iter().collect::<Result<_>>()?;
+    let saved = Saved { progress: progress.clone(), tiles: gpu.tile_table().clone(), tokenizers };
     let saved =
         serde_json::to_string(&saved).map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
     write_tensors(&path, &tensors, Metadata::from([(METADATA.to_owned(), saved)]))
@@ -89,7 +94,7 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
 /// How far the run of a folder is, and with which tiles, if it has a checkpoint.
 ///
 /// # Errors
-/// [`Error::Data`] for a damaged checkpoint.
+/// [`Error::Data`] for a damaged checkpoint, or a tokenizer that is not the one it was saved with.
 pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
     let path = folder.join(CHECKPOINT);
     if !path.exists() {
@@ -98,7 +103,14 @@ pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
     let bytes = files::read(&path)?;
     let (_, metadata) = whole(&path, &bytes).map_err(|error| damaged(&path, &error.to_string()))?;
     let text = metadata.get(METADATA).ok_or_else(|| damaged(&path, "it does not say how far the run is"))?;
-    serde_json::from_str(text).map(Some).map_err(|error| damaged(&path, &error.to_string()))
+    let saved: Saved = serde_json::from_str(text).map_err(|error| damaged(&path, &error.to_string()))?;
+    // One that is gone is made again from the data.
+    for (path, sum) in saved.tokenizers.iter().map(|(name, sum)| (folder.join(name), sum)) {
+        if path.is_file() && checksum(&path)? != *sum {
+            return Err(damaged(&path, &format!("by its checksum in {CHECKPOINT} it has changed")));
+        }
+    }
+    Ok(Some(saved))
 }
 
 /// Restores parameters, moments and average.
@@ -128,6 +140,6 @@ pub(super) fn load(gpu: &Gpu, folder: &Path, trainer: &Trainer) -> Result<()> {
 }
 
 fn damaged(path: &Path, why: &str) -> Error {
-    let message = format!("not a whole checkpoint of this run ({why}); restore it, or start again with --overwrite");
+    let message = format!("not whole, or not of this run ({why}); restore it, or start again with --overwrite");
     Error::data(path.display().to_string(), message)
 }

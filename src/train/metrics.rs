@@ -55,9 +55,9 @@ impl Metrics {
         self.lines.write_all(line.as_bytes()).map_err(Error::io(self.folder.join(METRICS)))?;
         let scalars = scalars(value);
         if !scalars.is_empty() {
-            self.events.scalars(value["step"].as_u64().unwrap_or(0), &scalars)?;
+            self.events.scalars(value.get("step").and_then(Value::as_u64).unwrap_or(0), &scalars)?;
         }
-        if value["valid"].is_object() {
+        if value.get("valid").is_some_and(Value::is_object) {
             let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
             match curves::draw(&name, &History::read(&self.folder)?) {
                 Ok(picture) => files::write_atomically(&self.folder.join(CURVES), picture.as_bytes())?,
@@ -79,7 +79,7 @@ fn scalars(line: &Value) -> Vec<(String, f64)> {
             .filter_map(|(name, value)| Some((format!("{group}/{name}"), value.as_f64()?)))
             .collect()
     };
-    [numbers(line, "train"), numbers(&line["valid"], "valid")].concat()
+    [numbers(line, "train"), line.get("valid").map_or_else(Vec::new, |valid| numbers(valid, "valid"))].concat()
 }
 
 /// What a run has measured so far.
@@ -113,12 +113,13 @@ impl History {
         let mut history = Self::default();
         // The last line may be under way.
         for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-            let Some(step) = line["step"].as_u64() else { continue };
+            let field = |name| line.get(name);
+            let Some(step) = field("step").and_then(Value::as_u64) else { continue };
             history.step = step.max(history.step);
-            history.epoch = line["epoch"].as_u64().unwrap_or(history.epoch);
-            history.seconds = line["seconds"].as_f64().unwrap_or(history.seconds);
-            history.total = line["total"].as_u64().or(history.total);
-            if line["best"].as_bool() == Some(true) {
+            history.epoch = field("epoch").and_then(Value::as_u64).unwrap_or(history.epoch);
+            history.seconds = field("seconds").and_then(Value::as_f64).unwrap_or(history.seconds);
+            history.total = field("total").and_then(Value::as_u64).or(history.total);
+            if field("best").and_then(Value::as_bool) == Some(true) {
                 history.best = Some(step);
             }
             for (tag, value) in scalars(&line) {

@@ -1,4 +1,5 @@
 //! Training: the step on the device, the loop over data, checkpoints and exact resumption.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod checkpoint;
 mod curves;

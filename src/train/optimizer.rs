@@ -63,7 +63,7 @@ impl State {
     /// Gradients and moments of zero for `parameters`.
     ///
     /// # Errors
-    /// [`crate::Error::Gpu`] when memory runs out.
+    /// [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn new(gpu: &crate::Gpu, parameters: &Parameters) -> Result<Self> {
         Ok(Self {
             gradients: parameters.like(gpu, "gradients")?,
@@ -81,7 +81,7 @@ impl Optimizer {
     /// What this optimiser works on, for `parameters` as they are now: the moving average starts there.
     ///
     /// # Errors
-    /// [`crate::Error::Gpu`] when memory runs out.
+    /// [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn state(&self, gpu: &crate::Gpu, parameters: &Parameters) -> Result<State> {
         let total = if self.accumulate { Some(parameters.like(gpu, "accumulated gradients")?) } else { None };
         let average = match self.average_decay {
@@ -107,18 +107,25 @@ impl Optimizer {
     ///
     /// # Errors
     /// As [`Adam::record`].
-    pub fn record(&self, recorder: &mut Recorder, state: &State, step: &Tensor, loss: Option<&Tensor>) -> Result<()> {
+    pub fn record<'a>(
+        &self,
+        recorder: &mut Recorder,
+        state: &'a State,
+        step: &Tensor,
+        loss: Option<&Tensor>,
+    ) -> Result<()> {
         // They have the same names and shapes, and so the same blocks.
-        let blocks: Vec<_> = (0..state.parameters.blocks().len())
-            .map(|index| Buffers {
-                parameters: &state.parameters.blocks()[index],
-                gradients: &state.gradients.blocks()[index],
-                total: state.total.as_ref().map(|total| &total.blocks()[index]),
-                first: &state.first.blocks()[index],
-                second: &state.second.blocks()[index],
-                average: state.average.as_ref().map(|average| &average.blocks()[index]),
+        let State { parameters, gradients, total, first, second, average, report } = state;
+        let all = parameters.blocks().iter().zip(gradients.blocks()).zip(first.blocks()).zip(second.blocks());
+        let block = |of: &'a Option<Parameters>, index: usize| of.as_ref().and_then(|of| of.blocks().get(index));
+        let blocks: Vec<_> = (0..)
+            .zip(all)
+            .map(|(index, (((parameters, gradients), first), second))| {
+                let (total, average) = (block(total, index), block(average, index));
+                Buffers { parameters, gradients, total, first, second, average }
             })
             .collect();
+        let Some(Buffers { gradients: any, .. }) = blocks.first() else { return Ok(()) };
         let gpu = recorder.gpu().clone();
         let scratch = gpu.zeros("optimizer scratch", [self.scratch(state)], Dtype::F32)?;
         let adam = |buffers: &Buffers<'_>| self.adam(buffers.parameters.elements());
@@ -127,8 +134,7 @@ impl Optimizer {
             adam(buffers).record_norm(recorder, buffers, step, &scratch, partials)?;
             partials += adam(buffers).partials(&gpu);
         }
-        let any = blocks[0].gradients;
-        self.adam(any.elements()).record_settings(recorder, partials, any, step, loss, &scratch, &state.report)?;
+        self.adam(any.elements()).record_settings(recorder, partials, any, step, loss, &scratch, report)?;
         blocks.iter().try_for_each(|buffers| adam(buffers).record_update(recorder, buffers, &scratch))
     }
 }

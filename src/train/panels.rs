@@ -149,7 +149,8 @@ fn means(values: &[(u64, f64)], reach: usize) -> Vec<(u64, f64)> {
     }));
     let mean = |at: usize| {
         let (first, end) = (at.saturating_sub(reach), (at + reach + 1).min(values.len()));
-        (sums[end] - sums[first]) / (end - first) as f64
+        let up_to = |at: usize| sums.get(at).copied().unwrap_or_default();
+        (up_to(end) - up_to(first)) / (end - first) as f64
     };
     values.iter().enumerate().map(|(at, (step, _))| (*step, mean(at))).collect()
 }

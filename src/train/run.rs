@@ -152,10 +152,11 @@ impl<'a> Run<'a> {
                 checkpoint::load(gpu, folder, &trainer)?;
                 kept::tidy(folder, &earlier.kept)?;
             }
-            None => {
-                claim(folder, options)?;
-                model.source.save(folder.join(SOURCE))?;
-                model.target.save(folder.join(TARGET))?;
+            None => claim(folder, options)?,
+        }
+        for (name, tokenizer) in [(SOURCE, &model.source), (TARGET, &model.target)] {
+            if earlier.is_none() || !folder.join(name).is_file() {
+                tokenizer.save(folder.join(name))?;
             }
         }
         let progress = earlier.unwrap_or_default();
@@ -195,9 +196,10 @@ impl<'a> Run<'a> {
             if self.budget.used_up(&self.progress) {
                 break false;
             }
-            let plans = &plans[self.progress.batch as usize..];
-            let batches: Vec<_> =
-                plans.iter().take(self.options.accumulate).map(|plan| self.buckets.batch(plan)).collect();
+            let plans = plans.iter().skip(self.progress.batch as usize).take(self.options.accumulate);
+            // First of all: a batch that the device cannot hold may be more than the host can hold.
+            plans.clone().try_for_each(|plan| self.trainer.prepare(self.buckets.shape(plan)))?;
+            let batches: Vec<_> = plans.map(|plan| self.buckets.batch(plan)).collect();
             let step = self.progress.step + 1;
             let all = Part::of(&batches);
             let (seed, learning_rate) = (self.options.seed as u32, self.learning_rate(step));

@@ -53,15 +53,15 @@ impl Validation {
 
     /// A few texts with their references: other ones after each `step`, the same ones in every run.
     pub fn samples(&self, step: u64, texts: &[Pair]) -> Vec<(Pair, String)> {
-        let first = step as usize * SAMPLES;
-        let sample = |index: usize| {
-            let text = texts[index % texts.len()].clone();
+        let first = (step as usize).wrapping_mul(SAMPLES).checked_rem(texts.len()).unwrap_or_default();
+        let sample = |text: &Pair| {
+            let text = text.clone();
             // Of several right answers the one that was given, if it is right.
             let answers = || self.pairs.iter().filter(|pair| pair.source == text.source).map(|pair| &pair.target);
             let reference = answers().find(|target| **target == text.target).or_else(|| answers().next());
             let reference = reference.cloned().unwrap_or_default();
             (text, reference)
         };
-        (first..first + SAMPLES.min(texts.len())).map(sample).collect()
+        texts.iter().cycle().skip(first).take(SAMPLES.min(texts.len())).map(sample).collect()
     }
 }

@@ -7,7 +7,7 @@ use super::{
     rounded::{Rounded, exact},
 };
 use crate::{
-    Result, Tensor,
+    Error, Result, Tensor,
     gpu::Recorder,
     kernels::attentional_decoder::{AttentionalDecoder, Gradients, Inputs, Saved, Tiles},
     reference::attentional_decoder as reference,
@@ -207,7 +207,7 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
             &drawn.weights,
             &d_features_gpu,
             d_weights_gpu.as_ref(),
-            scratch.first_chunk().expect("as many as sizes"),
+            scratch.first_chunk().ok_or_else(|| Error::data("validate", "less scratch than was asked for"))?,
             &gradients,
         )
     })?;
