@@ -21,8 +21,8 @@ pub struct Args {
     /// Pairs to score on: a line each, source<TAB>target; several lines with one source are several right answers.
     file: PathBuf,
     /// Resamples for the 95 % interval beside each score (Koehn 2004); 0 for none.
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    bootstrap: usize,
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    bootstrap: u32,
     /// Also write the scores as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -36,7 +36,7 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let gpu = open(global)?;
     let options = args.search.options();
     let (model, mut generator) = args.search.load(&gpu, &args.model, &options)?;
-    let resampling = Resampling { resamples: args.bootstrap, seed: SEED };
+    let resampling = Resampling { resamples: args.bootstrap as usize, seed: SEED };
     let evaluation = evaluate_in_full(&mut generator, &model, &pairs, &options, resampling)?;
     let scores = evaluation.scores;
     output::print(&format!("sources              {}", scores.count))?;

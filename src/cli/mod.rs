@@ -2,6 +2,7 @@
 //!
 //! A subcommand is a file with `pub struct Args` (`clap::Args`) and `pub fn run(Args, &Global) -> Result<ExitCode>`; it is
 //! added by a `mod` line, a variant of [`Command`] and an arm of [`Command::run`].
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod bench;
 mod devices;
@@ -149,4 +150,58 @@ pub fn open(global: &Global) -> Result<Gpu> {
     }
     let found = if global.untuned { None } else { tuned::cache_file(&gpu) };
     Ok(found.map_or(gpu.clone(), |path| tuned::load(&gpu, &path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Words of the command line, right and wrong.
+    fn words() -> Vec<String> {
+        let command = Cli::command();
+        let commands: Vec<_> = command.get_subcommands().chain([&command]).collect();
+        let options = commands.iter().flat_map(|command| command.get_arguments()).filter_map(clap::Arg::get_long);
+        let mut words: Vec<String> = options.map(|long| format!("--{long}")).collect();
+        words.extend(commands.iter().map(|command| command.get_name().to_owned()));
+        let values =
+            ["", "-", "--", "-q", "-vv", "0", "1", "16", "-1", "4294967296", "18446744073709551615", "nan", "1e40"];
+        words.extend(values.map(str::to_owned));
+        words.extend(
+            ["numbers", "dates", "bpe:9", "linear", "plateau:3", "x.tsv", "\u{0}", "=", "--beam=", "é"]
+                .map(str::to_owned),
+        );
+        words
+    }
+
+    #[test]
+    fn the_arguments_make_sense_together() {
+        Cli::command().debug_assert();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_command_line_is_understood_or_refused_with_code_2(
+            command in 0..10_usize,
+            rest in prop::collection::vec(prop_oneof![9 => prop::sample::select(words()), 1 => any::<String>()], 0..8),
+        ) {
+            let all = Cli::command();
+            let command = all.get_subcommands().nth(command).map_or("", clap::Command::get_name);
+            let line = ["softalign", command].map(str::to_owned).into_iter().chain(rest);
+            match Cli::try_parse_from(line) {
+                Ok(Cli { command: Command::Train(args), .. }) => {
+                    if let Err(error) = args.check() {
+                        prop_assert!(matches!(error, Error::Data { .. }), "{}", error);
+                    }
+                }
+                Ok(_) => {}
+                // Help and the version are no mistakes.
+                Err(error) => prop_assert_eq!(error.exit_code(), if error.use_stderr() { 2 } else { 0 }),
+            }
+        }
+    }
 }

@@ -237,6 +237,16 @@ impl Args {
     }
 }
 
+#[cfg(test)]
+impl Args {
+    /// Whether they make a run, but for its data.
+    pub fn check(mut self) -> Result<()> {
+        let (options, budget, _) = self.options()?;
+        options.check()?;
+        budget.check()
+    }
+}
+
 /// Runs `train`.
 pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let (options, budget, folder) = args.options()?;
