@@ -1,6 +1,6 @@
 //! The one error type of the library. Every message says what was wrong, where, and what to do.
 
-use std::path::PathBuf;
+use std::{io::ErrorKind, path::PathBuf};
 
 /// What every fallible function of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -59,6 +59,23 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
+    /// The driver has no memory left for a buffer. What was made before is unharmed.
+    #[error(
+        "{what} needs {need} bytes, and the driver says that the adapter's memory does not hold them ({message}). This process has {} there, and {} free. Use a smaller batch or model, shorter sequences, or another adapter.",
+        bytes(.held), bytes(.free)
+    )]
+    OutOfMemory {
+        /// What the buffer is for.
+        what: String,
+        /// Its bytes.
+        need: u64,
+        /// Bytes that this device has been given, where its backend counts them.
+        held: Option<u64>,
+        /// Bytes that are free, where the driver or the system says so: [`crate::Gpu::free_memory`].
+        free: Option<u64>,
+        /// The driver's own words.
+        message: String,
+    },
     /// An argument of an operation has the wrong shape or type.
     #[error("{operation}: {argument}: wanted {wanted}, got {got}")]
     Shape {
@@ -80,7 +97,7 @@ pub enum Error {
         message: String,
     },
     /// Reading or writing failed.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}{}", way_out(.source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -111,6 +128,21 @@ pub enum Error {
         /// Which of the tensors that it had read held such values already.
         cause: String,
     },
+}
+
+/// A number of bytes that may not be known.
+fn bytes(count: &Option<u64>) -> String {
+    count.map_or_else(|| "an unknown number of bytes".into(), |count| format!("{count} bytes"))
+}
+
+/// What to do about a failure, where the system's own words do not say it.
+fn way_out(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "; make room and start again: what was whole there still is, and a training run goes on from its last checkpoint"
+        }
+        _ => "",
+    }
 }
 
 impl Error {

@@ -33,18 +33,32 @@ impl Faults {
 }
 
 /// Error scopes around a piece of work; [`ErrorScopes::finish`] names the work if anything went wrong.
-pub(super) struct ErrorScopes(Vec<wgpu::ErrorScopeGuard>);
+pub(super) struct ErrorScopes {
+    gpu: Gpu,
+    scopes: Vec<wgpu::ErrorScopeGuard>,
+}
 
 impl ErrorScopes {
+    /// # Errors
+    /// [`Error::DeviceLost`], or else [`Error::Gpu`].
     pub(super) fn finish(self, kernel: &str) -> Result<()> {
+        self.finish_as(|error| Error::Gpu { kernel: kernel.to_owned(), message: error.to_string() })
+    }
+
+    /// As [`ErrorScopes::finish`], with words for what the driver says of a device that is not lost.
+    pub(super) fn finish_as(self, explain: impl FnOnce(wgpu::Error) -> Error) -> Result<()> {
         let mut first = None;
-        for scope in self.0.into_iter().rev() {
+        for scope in self.scopes.into_iter().rev() {
             let error = pollster::block_on(scope.pop());
             first = first.or(error);
         }
         match first {
             None => Ok(()),
-            Some(error) => Err(Error::Gpu { kernel: kernel.to_owned(), message: error.to_string() }),
+            // A device that is gone refuses everything, and its own callback says why.
+            Some(error) => {
+                let _ = self.gpu.device().poll(wgpu::PollType::Poll);
+                Err(self.gpu.check().err().unwrap_or_else(|| explain(error)))
+            }
         }
     }
 }
@@ -52,7 +66,8 @@ impl ErrorScopes {
 impl Gpu {
     pub(super) fn error_scopes(&self) -> ErrorScopes {
         let filters = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal];
-        ErrorScopes(filters.into_iter().map(|filter| self.device().push_error_scope(filter)).collect())
+        let scopes = filters.into_iter().map(|filter| self.device().push_error_scope(filter)).collect();
+        ErrorScopes { gpu: self.clone(), scopes }
     }
 
     /// Remembers what is being submitted, for the message of a lost device.

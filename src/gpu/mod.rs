@@ -3,6 +3,7 @@
 pub mod adapter;
 mod fault;
 mod finite;
+mod memory;
 mod pipelines;
 mod recorder;
 mod ring;

@@ -18,7 +18,7 @@ impl Ring {
     /// A ring for uploads of up to `bytes` at a time, with as many buffers as two submits under way and a third leave in use.
     ///
     /// # Errors
-    /// [`crate::Error::Gpu`] when memory runs out.
+    /// [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn new(gpu: &Gpu, bytes: u64) -> Result<Self> {
         let idle = (0..3).map(|_| gpu.staging_buffer(bytes)).collect::<Result<_>>()?;
         Ok(Self { gpu: gpu.clone(), bytes, idle, back: channel() })
@@ -33,7 +33,7 @@ impl Ring {
     /// ring was made for.
     ///
     /// # Errors
-    /// [`crate::Error::Gpu`] when memory runs out, [`crate::Error::DeviceLost`] when the device is.
+    /// [`crate::Error::OutOfMemory`] when memory runs out, [`crate::Error::DeviceLost`] when the device is.
     pub fn upload(&mut self, encoder: &mut wgpu::CommandEncoder, writes: &[(Tensor, Vec<u8>)]) -> Result<()> {
         self.idle.extend(self.back.1.try_iter());
         let needed: u64 = writes.iter().map(|(tensor, _)| tensor.copied_bytes()).sum();

@@ -9,7 +9,7 @@ impl Gpu {
     /// A buffer of `bytes` (rounded up to 256) that kernels may read and write, and that can be copied both ways.
     ///
     /// # Errors
-    /// [`Error::Limit`] over the adapter's binding or buffer limit, [`Error::Gpu`] when memory runs out.
+    /// [`Error::Limit`] over the adapter's binding or buffer limit, [`Error::OutOfMemory`] when memory runs out.
     pub fn buffer(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let limits = self.limits();
@@ -49,7 +49,12 @@ impl Gpu {
             usage,
             mapped_at_creation: mapped,
         });
-        scopes.finish(&format!("allocating {size} bytes for `{label}`; a smaller batch may fit"))?;
+        scopes.finish_as(|error| match error {
+            wgpu::Error::OutOfMemory { .. } => self.out_of_memory(label, size, &error),
+            error => {
+                Error::Gpu { kernel: format!("allocating {size} bytes for `{label}`"), message: error.to_string() }
+            }
+        })?;
         self.count(|counters| {
             counters.buffers += 1;
             counters.bytes += size;
@@ -60,7 +65,7 @@ impl Gpu {
     /// A small uniform buffer of `words` 32-bit words, as a tensor.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when memory runs out.
+    /// [`Error::OutOfMemory`] when memory runs out.
     pub fn uniform(&self, label: &str, words: usize) -> Result<Tensor> {
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let buffer = self.raw_buffer(label, words as u64 * ELEMENT, usage)?;
@@ -122,7 +127,7 @@ impl Gpu {
     /// A buffer that the host can map for reading.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when memory runs out.
+    /// [`Error::OutOfMemory`] when memory runs out.
     pub fn readback_buffer(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
         self.raw_buffer(label, bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
     }
@@ -163,10 +168,8 @@ impl Gpu {
         self.count_readback();
         staging.slice(..).map_async(wgpu::MapMode::Read, |_| {});
         self.wait(Some(submission))?;
-        let mapped = staging
-            .slice(..tensor.copied_bytes())
-            .get_mapped_range()
-            .map_err(|error| Error::Gpu { kernel: "readback".into(), message: error.to_string() })?;
+        let mapped = staging.slice(..tensor.copied_bytes()).get_mapped_range();
+        let mapped = mapped.map_err(|error| self.explain(error.to_string()))?;
         let values = bytemuck::pod_collect_to_vec(&mapped[..tensor.bytes() as usize]);
         drop(mapped);
         staging.unmap();

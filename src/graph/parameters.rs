@@ -29,7 +29,7 @@ impl Parameters {
     /// Zeroed parameters of the given names and shapes.
     ///
     /// # Errors
-    /// [`Error::Limit`] if one of them is larger than a binding may be; [`Error::Gpu`] when memory runs out.
+    /// [`Error::Limit`] if one of them is larger than a binding may be; [`Error::OutOfMemory`] when memory runs out.
     pub fn new(gpu: &Gpu, tensors: impl IntoIterator<Item = (String, Shape)>) -> Result<Self> {
         let limit = (gpu.limits().max_storage_buffer_binding_size.min(gpu.limits().max_buffer_size) / ELEMENT) as usize;
         let (mut names, mut places, mut sizes) = (Vec::new(), HashMap::new(), vec![0]);
@@ -59,7 +59,7 @@ impl Parameters {
     /// Zeroed tensors with the same names and places: gradients, moments.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when memory runs out.
+    /// [`Error::OutOfMemory`] when memory runs out.
     pub fn like(&self, gpu: &Gpu, label: &str) -> Result<Self> {
         let blocks = self.blocks.iter().map(|block| gpu.zeros(label, block.shape().clone(), Dtype::F32));
         Ok(Self { blocks: blocks.collect::<Result<_>>()?, ..self.clone() })
@@ -68,7 +68,7 @@ impl Parameters {
     /// As [`Parameters::like`], with the values that these hold now.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when memory runs out.
+    /// [`Error::OutOfMemory`] when memory runs out.
     pub fn copied(&self, gpu: &Gpu, label: &str) -> Result<Self> {
         let copies = self.like(gpu, label)?;
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) });

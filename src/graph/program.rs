@@ -21,19 +21,23 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A buffer for each of `sizes`; those of the pool first, largest to largest.
-    fn take(&self, gpu: &Gpu, sizes: &[u64]) -> Result<Vec<wgpu::Buffer>> {
+    /// A buffer for each of `sizes`; those of the pool first, largest to largest. If memory runs out the pool is as before.
+    fn take(&self, gpu: &Gpu, label: &str, sizes: &[u64]) -> Result<Vec<wgpu::Buffer>> {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         buffers.sort_by_key(|buffer| std::cmp::Reverse(buffer.size()));
         let mut order: Vec<_> = (0..sizes.len()).collect();
         order.sort_by_key(|slot| std::cmp::Reverse(sizes[*slot]));
         let mut taken: Vec<Option<wgpu::Buffer>> = vec![None; sizes.len()];
+        let before = buffers.len();
         let mut available = buffers.clone().into_iter().peekable();
         for slot in order {
             let buffer = match available.next_if(|buffer| buffer.size() >= sizes[slot]) {
                 Some(buffer) => buffer,
                 None => {
-                    let buffer = gpu.buffer("activations", sizes[slot])?;
+                    let buffer = gpu.buffer("activations", sizes[slot]).map_err(|error| {
+                        buffers.truncate(before);
+                        of_program(error, label, sizes.iter().sum())
+                    })?;
                     buffers.push(buffer.clone());
                     buffer
                 }
@@ -136,7 +140,7 @@ impl Program {
         kept.extend(gradients.iter().map(|(_, value)| *value));
         kept.extend(options.given.iter().map(|(value, _)| *value));
         let plan = graph.plan(&kept);
-        let slots = options.pool.take(gpu, &plan.slots)?;
+        let slots = options.pool.take(gpu, &options.label, &plan.slots)?;
         let mut memory =
             MemoryReport { slots: plan.slots.iter().sum(), unshared: plan.unshared, ..MemoryReport::default() };
         let mut given: HashMap<Value, Tensor> = options.given.iter().cloned().collect();
@@ -296,6 +300,20 @@ impl Program {
     /// Bytes by class. Parameters and gradients belong to whoever made them.
     pub fn memory(&self) -> MemoryReport {
         self.memory
+    }
+}
+
+/// What there is no room for, with what all of its Program takes.
+fn of_program(error: Error, label: &str, all: u64) -> Error {
+    let within = |what| format!("{label}, whose activations take {all} bytes in all: {what}");
+    match error {
+        Error::OutOfMemory { what, need, held, free, message } => {
+            Error::OutOfMemory { what: within(what), need, held, free, message }
+        }
+        Error::Limit { what, need, limit, have, remedy } => {
+            Error::Limit { what: within(what), need, limit, have, remedy }
+        }
+        other => other,
     }
 }
 

@@ -61,7 +61,7 @@ impl Trainer {
     /// A trainer of `network` with moments of zero; it changes `parameters` in place.
     ///
     /// # Errors
-    /// [`crate::Error::Gpu`] when memory runs out.
+    /// [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn new(
         gpu: &Gpu,
         network: &Seq2Seq,
