@@ -5,10 +5,16 @@ mod common;
 
 use std::{fs, path::Path};
 
-use common::training::{Setting, refusal, run, stopped};
+use common::training::{Setting, refusal, run, state, stopped};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use softalign::model::Model;
+use softalign::{
+    gpu::{TileTable, tuner},
+    kernels::{TUNABLE, unusable},
+    model::Model,
+    train::{History, Session, TrainOptions},
+    tune,
+};
 
 fn cases(default: usize) -> usize {
     std::env::var("SOFTALIGN_CASES").map_or(default, |cases| cases.parse().expect("SOFTALIGN_CASES is no number"))
@@ -69,7 +75,7 @@ fn no_damaged_run_is_resumed() {
     let setting = Setting::new();
     let out = setting.out("run");
     stopped(&setting.options, 4, &out, 2);
-    for name in ["checkpoint.safetensors", "run.json"] {
+    for name in ["checkpoint.safetensors", "run.json", "source.tokenizer.json", "target.tokenizer.json"] {
         each_damage(&out, name, cases(200), |bytes| {
             let result = run(&setting.options, 4, &out);
             assert!(result.is_err(), "{name} was resumed as {}", String::from_utf8_lossy(bytes));
@@ -77,4 +83,53 @@ fn no_damaged_run_is_resumed() {
         });
     }
     run(&setting.options, 4, &out).unwrap();
+}
+
+#[test]
+fn no_damaged_table_of_tiles_makes_a_kernel_run_otherwise() {
+    let gpu = common::gpu();
+    let folder = tempfile::tempdir().unwrap();
+    let path = tuner::path(gpu, folder.path());
+    let mut table = TileTable::default();
+    for kernel in TUNABLE {
+        let tile = (kernel.candidates)(gpu.tiles()).pop();
+        kernel.classes.iter().for_each(|class| table.set(kernel.name, class, tile.clone()));
+    }
+    tuner::write(gpu, &path, &table).unwrap();
+    assert_eq!(tune::load(gpu, &path).tile_table(), &table);
+    each_damage(folder.path(), path.file_name().unwrap().to_str().unwrap(), cases(2_000), |_| {
+        // Nothing of it, or at worst other tiles that were validated.
+        assert_eq!(unusable(gpu, tune::load(gpu, &path).tile_table()), None);
+    });
+    assert_eq!(tune::load(gpu, &path).tile_table(), &table);
+}
+
+/// What is only looked at costs no run, whatever has become of it.
+#[test]
+fn damaged_records_of_a_run_are_no_reason_to_stop() {
+    let setting = Setting::new();
+    let out = setting.out("run");
+    // Validated after each step, so that there are records.
+    let options = TrainOptions { validate_every: Some(1), ..setting.options.clone() };
+    stopped(&options, 6, &out, 2);
+    let mut entries = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let events = entries.find(|name| name.starts_with("events.")).unwrap();
+    for name in ["metrics.jsonl", "session.json"] {
+        each_damage(&out, name, cases(2_000), |_| {
+            History::read(&out).unwrap();
+            if let Err(error) = Session::read(&out) {
+                assert!(error.to_string().contains(name), "{error}");
+            }
+        });
+    }
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    for name in ["metrics.jsonl", "session.json", events.as_str()] {
+        let path = out.join(name);
+        fs::write(&path, damaged(&fs::read(&path).unwrap(), &mut random)).unwrap();
+        stopped(&options, 6, &out, 1);
+    }
+    run(&options, 6, &out).unwrap();
+    let whole = setting.out("whole");
+    run(&options, 6, &whole).unwrap();
+    assert!(state(&out) == state(&whole), "other bits than those of the run whose records were not damaged");
 }

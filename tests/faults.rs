@@ -2,11 +2,15 @@
 
 mod common;
 
+use std::{cell::Cell, sync::mpsc::channel, thread, time::Duration};
+
+use common::training::{self, Setting};
 use softalign::{
     Error, Gpu, GpuOptions,
     gpu::{Binding, Dtype, Launch, Recorder, Shader, Specialisation},
     graph::{Graph, Program, ProgramOptions},
     kernels::{SHARED, Step},
+    train::{TrainOptions, train},
 };
 
 /// A device of its own, since the tests destroy it.
@@ -109,4 +113,55 @@ fn tensors_and_dispatches_past_the_limits_say_limit_need_and_remedy() {
         cost: Default::default(),
     });
     assert!(matches!(result, Err(Error::Limit { .. })), "{result:?}");
+}
+
+/// Destroyed between the batches of a step, and by another thread while the device is at work.
+#[test]
+fn a_run_whose_device_is_lost_in_a_step_goes_on_from_its_last_checkpoint() {
+    const STEPS: u64 = 6;
+    let setting = Setting::new();
+    let options = TrainOptions { accumulate: 3, validate_every: Some(2), ema: Some(0.9), ..setting.options.clone() };
+    let whole = setting.out("whole");
+    training::run(&options, STEPS, &whole).unwrap();
+    for (at, at_work) in [(1, false), (8, false), (5, true)] {
+        let out = setting.out(&format!("lost at {at}"));
+        let gpu = open(&GpuOptions::default());
+        let batches = Cell::new(0);
+        let error = thread::scope(|scope| {
+            let (now, asked) = channel::<()>();
+            let device = gpu.device().clone();
+            scope.spawn(move || {
+                if asked.recv().is_ok() {
+                    thread::sleep(Duration::from_millis(2));
+                    device.destroy();
+                }
+            });
+            let stop = || {
+                batches.set(batches.get() + 1);
+                if batches.get() == at {
+                    if at_work { now.send(()).unwrap() } else { gpu.device().destroy() }
+                }
+                false
+            };
+            train(&gpu, &options, training::steps(STEPS), &out, false, &stop, &mut |_| {}).unwrap_err()
+        });
+        match &error {
+            Error::DeviceLost { program, step, .. } => {
+                assert!(!program.is_empty() && *step <= STEPS, "{error}");
+                if !at_work {
+                    assert!(program.starts_with("training step [") && *step >= 1, "{error}");
+                }
+                if at == 1 {
+                    assert_eq!(*step, 1);
+                }
+            }
+            other => panic!("batch {at}: {other}"),
+        }
+        assert!(error.to_string().contains("resumes from its last checkpoint"), "{error}");
+        let outcome = training::run(&options, STEPS, &out).unwrap();
+        assert!(
+            outcome.progress.finished && training::state(&out) == training::state(&whole),
+            "batch {at}: other bits"
+        );
+    }
 }
