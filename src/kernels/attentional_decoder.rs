@@ -172,7 +172,7 @@ impl AttentionalDecoder {
 
     /// Operations and bytes of the forward pass.
     pub fn cost(&self, dtype: Dtype) -> Cost {
-        let mut sum = self.single().words_product(self.batch * self.steps).cost();
+        let mut sum = self.single().words_product(self.batch * self.steps).cost_of([dtype, Dtype::F32, dtype]);
         for _ in 0..self.steps {
             sum += self.single().cost(dtype);
         }

@@ -237,6 +237,8 @@ const LAYER: Types = [Dtype::F16, Dtype::F32, Dtype::F16];
 const WEIGHT: Types = [Dtype::F16, Dtype::F16, Dtype::F32];
 /// A product of activations.
 const ACTIVATIONS: Types = [Dtype::F16; 3];
+/// The gradient of what an attention's weights weight: they are f32.
+const WEIGHTED: Types = [Dtype::F32, Dtype::F16, Dtype::F16];
 
 /// Columns that a workgroup of the single row's kernel computes.
 const ROW_COLUMNS: u32 = 16;
@@ -261,6 +263,7 @@ impl Matmul {
             SINGLE => true,
             LAYER => !self.transpose_a,
             WEIGHT => self.transpose_a && !self.transpose_b && plain,
+            WEIGHTED => self.transpose_a && !self.transpose_b && !self.accumulate && plain,
             ACTIVATIONS => plain,
             _ => false,
         }
@@ -344,11 +347,12 @@ impl Matmul {
                 operation: "matmul",
                 argument: "types",
                 wanted: format!(
-                    "of A, B and C: {}; {}; {}; {}",
+                    "of A, B and C: {}; {}; {}; {}; {}",
                     name(SINGLE),
                     name(LAYER),
                     name(WEIGHT),
-                    name(ACTIVATIONS)
+                    name(ACTIVATIONS),
+                    name(WEIGHTED)
                 ),
                 got: format!("{} with {self:?}", name(types)),
             });
@@ -466,7 +470,7 @@ pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
             for bits in 0..8 {
                 let [transpose_a, transpose_b, accumulate] = [1, 2, 4].map(|bit| bits & bit != 0);
                 let product = Matmul { transpose_a, transpose_b, accumulate, activation, ..Matmul::default() };
-                let types = [SINGLE, LAYER, WEIGHT, ACTIVATIONS].into_iter();
+                let types = [SINGLE, LAYER, WEIGHT, ACTIVATIONS, WEIGHTED].into_iter();
                 for types in types.filter(|types| (tiles.f16 || *types == SINGLE) && product.takes(*types)) {
                     for loads in Loads::every(transpose_a, transpose_b) {
                         for slices in 1..=tile.most_slices() {

@@ -62,6 +62,20 @@ pub(super) const CHECKS: &[Check] = &[
         tolerance: HALF,
         run: forward_extreme,
     },
+    Check {
+        kernel: "additive_attention",
+        direction: Direction::Backward,
+        dtype: Dtype::F16,
+        tolerance: HALF,
+        run: backward,
+    },
+    Check {
+        kernel: "additive_attention_extreme",
+        direction: Direction::Backward,
+        dtype: Dtype::F16,
+        tolerance: HALF,
+        run: backward_extreme,
+    },
 ];
 
 fn forward(case: &mut Case<'_>) -> Result<f64> {

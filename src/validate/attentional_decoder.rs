@@ -1,7 +1,7 @@
 //! Checks of [`crate::kernels::attentional_decoder`].
 
 use super::{
-    Case, Check, Direction, Dtype,
+    Case, Check, Direction, Dtype, ROUNDING,
     gru::{Mask, Named, as_weights, cell_error, cell_values, exact_cell, poisoned_cell, upload_cell},
     largest,
     rounded::{Rounded, exact},
@@ -17,6 +17,8 @@ use crate::{
 const FORWARD: f64 = 5e-6;
 /// The same again backward, and sums over up to 7 * 33 steps and rows.
 const BACKWARD: f64 = 1e-5;
+/// As of the GRU: up to 7 steps, which store query and context besides.
+const HALF: [f64; 2] = [FORWARD + 4.0 * ROUNDING, BACKWARD + 12.0 * ROUNDING];
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -31,6 +33,20 @@ pub(super) const CHECKS: &[Check] = &[
         direction: Direction::Backward,
         dtype: Dtype::F32,
         tolerance: BACKWARD,
+        run: backward,
+    },
+    Check {
+        kernel: "attentional_decoder",
+        direction: Direction::Forward,
+        dtype: Dtype::F16,
+        tolerance: HALF[0],
+        run: forward,
+    },
+    Check {
+        kernel: "attentional_decoder",
+        direction: Direction::Backward,
+        dtype: Dtype::F16,
+        tolerance: HALF[1],
         run: backward,
     },
 ];

@@ -1,7 +1,7 @@
 //! Checks of [`crate::kernels::gru`].
 
 use super::{
-    Case, Check, Direction, Dtype, largest,
+    Case, Check, Direction, Dtype, ROUNDING, largest,
     rounded::{Rounded, exact},
 };
 use crate::{
@@ -14,10 +14,15 @@ use crate::{
 const FORWARD: f64 = 3e-6;
 /// The same again backward, and sums over up to 9 * 33 steps and rows.
 const BACKWARD: f64 = 5e-6;
+/// A step stores what goes into its gates and what the next one reads, but a gate passes on less than it gets. Backward, what goes
+/// round the gates is stored once more in each of up to 9 steps, and the gates, the states and the result are besides.
+const HALF: [f64; 2] = [FORWARD + 4.0 * ROUNDING, BACKWARD + 12.0 * ROUNDING];
 
 pub(super) const CHECKS: &[Check] = &[
     Check { kernel: "gru", direction: Direction::Forward, dtype: Dtype::F32, tolerance: FORWARD, run: forward },
     Check { kernel: "gru", direction: Direction::Backward, dtype: Dtype::F32, tolerance: BACKWARD, run: backward },
+    Check { kernel: "gru", direction: Direction::Forward, dtype: Dtype::F16, tolerance: HALF[0], run: forward },
+    Check { kernel: "gru", direction: Direction::Backward, dtype: Dtype::F16, tolerance: HALF[1], run: backward },
 ];
 
 /// A drawn case: values for the reference, tensors for the kernel.

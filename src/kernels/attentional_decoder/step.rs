@@ -107,7 +107,7 @@ impl DecoderStep {
 
     /// Operations and bytes of a step, less [`DecoderStep::record_words`].
     pub fn cost(&self, dtype: Dtype) -> Cost {
-        let mut sum = self.query_product().cost();
+        let mut sum = self.query_product().cost_of([dtype, Dtype::F32, dtype]);
         sum += self.attention().cost(dtype);
         sum += self.cell().cost(self.annotation, dtype);
         sum
