@@ -138,7 +138,7 @@ fn query_part(base: u32, row0: u32, a: u32, i: u32) -> vec4f {
 
 struct Scores {
     sum: array<array<f32, KEYS>, ROWS>,
-    largest: vec4f,                     // of the |q| and |k| that went in
+    largest: vec4u,                     // bits of the |q| and |k| that went in
 }
 
 // sum over a of energy / (1 + exp(2(query + key))) for ROWS queries and this lane's KEYS keys. The score is -2 of these and a

@@ -99,7 +99,7 @@ struct Sums {
     rows: array<vec4f, ROWS>,           // of d_score p / (1 + p)²
     energy: vec4f,                      // of d_score / (1 + p)
     score: f32,                         // of d_score
-    largest: vec4f,                     // |own| and |other| that went in
+    largest: vec4u,                     // bits of the |own| and |other| that went in
 }
 
 fn sums(tile: Tile, lane: u32, direct: bool) -> Sums {
@@ -175,7 +175,8 @@ fn store(tile: Tile, batch: u32, tile_number: u32, tiles: u32, result: Sums) {
 #ifdef KEYS_SIDE
     // tanh = 1 - 2 / (1 + p). The gradients of a softmax's scores sum to 0 over a row, but only up to rounding: the 1 stays.
     let start = (batch * tiles + tile_number) * params.size;
-    store_d_energy(start + tile.column, start + params.size, result.score - 2.0 * result.energy);
+    let spoilt = select(0.0, lost(result.largest), tile.rows > 0u);
+    store_d_energy(start + tile.column, start + params.size, result.score - 2.0 * result.energy + spoilt);
 #endif
 }
 

@@ -1,6 +1,7 @@
 // The cross-entropy of the attention's weights against a given alignment: workgroup g sums its run of `span` vec4s of
 // - weight alignment_scale expected log(weights + floor) into partials[g]. Where nothing is expected the weights are not looked at.
 #import linear
+#import math
 #import reduce
 #import step
 
@@ -19,7 +20,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     var sum = vec4f();
     for (var i = start + lane; i < end; i += LANES) {
         let share = inside4(i, params.elements, expected[i]);
-        sum += select(vec4f(), share * log(weights[i] + params.floor), share > vec4f());
+        // Some drivers' logarithm of -infinity is a number.
+        let logarithm = unless_finite(weights[i], log(weights[i] + params.floor));
+        sum += select(vec4f(), share * logarithm, share > vec4f());
     }
     let total = reduce_sum((sum.x + sum.y) + (sum.z + sum.w), lane);
     if (lane == 0u) { partials[group.x] = -params.weight * step.alignment_scale * total; }

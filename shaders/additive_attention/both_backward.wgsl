@@ -219,7 +219,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
     place.lane = lane;
     let scale = 4.0 * load_energy(place.column);
     var energy_sum: Energy;
-    var of_queries: vec4f;
+    var of_queries: vec4u;
     for (var t = 0u; t < params.queries; t++) {
         let start = query_start(place, t);
         of_queries = reach(of_queries, load_query(start + place.column, start + params.size));
@@ -236,6 +236,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         } else {
             of_tile = walk(place, row0, scale);
         }
+        if (row0 < place.length) { energy_sum.weighted += lost(largest); }
         energy_sum.weighted += of_tile.weighted;
         energy_sum.score += of_tile.score;
     }

@@ -18,6 +18,15 @@ fn product(q: vec4f, k: vec4f, direct: bool) -> vec4f {
     return q * k;
 }
 
-// The largest absolute value seen so far: past DOMAIN the factors do not serve.
-fn reach(largest: vec4f, x: vec4f) -> vec4f { return max(largest, abs(x)); }
-fn outside(largest: vec4f) -> f32 { return max(max(largest.x, largest.y), max(largest.z, largest.w)); }
+// The bits of the largest absolute value seen so far: past DOMAIN the factors do not serve. As whole numbers they stand in the
+// order of the values, infinity and NaN last; a float's max may lose a NaN.
+fn reach(largest: vec4u, x: vec4f) -> vec4u { return max(largest, bitcast<vec4u>(x) & vec4u(0x7fffffffu)); }
+fn bits_of(largest: vec4u) -> u32 { return max(max(largest.x, largest.y), max(largest.z, largest.w)); }
+fn outside(largest: vec4u) -> f32 { return bitcast<f32>(bits_of(largest)); }
+
+// NaN if a value was not finite, else 0. The clamps above, as most drivers have them, make a number of it, and so the forward
+// does; the backward, which goes through everything once and has room for it, puts this into a gradient for all to see.
+fn lost(largest: vec4u) -> f32 {
+    let bits = bits_of(largest);
+    return bitcast<f32>(select(0u, bits | 0x00400000u, bits >= 0x7f800000u));
+}

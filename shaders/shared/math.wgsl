@@ -13,17 +13,23 @@ fn tanh4(value: vec4f) -> vec4f {
     q = fma(q, y, vec4f(0.0258769844));
     q = fma(q, y, vec4f(0.467143417));
     q = fma(q, y, vec4f(1.0));
-    return select(x * p / q, sign(x) * far, abs(x) > vec4f(1.0));
+    return unless_finite(value, select(x * p / q, sign(x) * far, abs(x) > vec4f(1.0)));
 }
 
 fn tanh1(value: f32) -> f32 { return tanh4(vec4f(value)).x; }
 
 // The clamp keeps exp finite; sigmoid(-80) is 2e-35.
 fn sigmoid4(value: vec4f) -> vec4f {
-    return 1.0 / (1.0 + exp(-clamp(value, vec4f(-80.0), vec4f(80.0))));
+    return unless_finite(value, 1.0 / (1.0 + exp(-clamp(value, vec4f(-80.0), vec4f(80.0)))));
 }
 
 fn sigmoid1(value: f32) -> f32 { return sigmoid4(vec4f(value)).x; }
 
 // NaN by its bits: a compiler may assume that x != x is false.
 fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
+
+// `value` where it is not finite, else `result`. Of NaN most drivers' clamp, and some drivers' exp, makes a number: what is
+// computed with a wrong number would look like a right one, and the training step's finite flag would miss it.
+fn unless_finite(value: vec4f, result: vec4f) -> vec4f {
+    return select(result, value, (bitcast<vec4u>(value) & vec4u(0x7f800000u)) == vec4u(0x7f800000u));
+}
