@@ -215,7 +215,7 @@ fn score_group(query_base: u32, row0: u32, batch: u32, s0: u32, first: u32, last
     }
     let result = score(query_base, row0, key_base, lane, false);
     keep_scores(result.sum, first + lane);
-    if (lanes_max(vec4f(outside(result.largest)), lane).x > DOMAIN) {
+    if (lanes_any(outside(result.largest) > DOMAIN, lane)) {
         let again = score(query_base, row0, key_base, lane, true);
         keep_scores(again.sum, first + lane);
     }
@@ -261,6 +261,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let query_base = params.query_offset + batch * params.query_batch;
     var top: array<Quad, QUADS>;        // the largest score so far
     var total: array<Quad, QUADS>;      // the sum of exponentials so far, relative to it
+    var scale: array<Quad, QUADS>;      // from the old top to the new one
+    var norm: array<Quad, QUADS>;
     for (var g = 0u; g < QUADS; g++) { top[g] = Quad(FLOOR); }
 
     // A row without valid keys takes one empty block, which writes zeros.
@@ -273,8 +275,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 
         // Each lane goes on with the keys whose scores it has kept, so no barrier is due.
         let last_block = s0 + BLOCK > last_key;
-        var scale: array<Quad, QUADS>;  // from the old top to the new one
-        var norm: array<Quad, QUADS>;
         let padded = (count + LANES - 1u) / LANES * LANES;
         for (var g = 0u; g < QUADS; g++) {
             var most = top[g];
@@ -284,9 +284,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
                 most = max(most, x);
             }
             most = lanes_max(most, lane);
-            var sum = Quad();
+            var sum = Quad(0.0);
             for (var i = lane; i < padded; i += LANES) {
-                let x = select(Quad(), exp(scores[i * QUADS + g] - most), i < count);
+                let x = select(Quad(0.0), exp(scores[i * QUADS + g] - most), i < count);
                 scores[i * QUADS + g] = x;
                 sum += x;
             }
@@ -294,7 +294,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
             total[g] = total[g] * scale[g] + lanes_sum(sum, lane);
             top[g] = most;
             norm[g] = Quad(1.0);
-            if (last_block) { norm[g] = select(1.0 / total[g], Quad(), total[g] == Quad()); }
+            if (last_block) { norm[g] = select(1.0 / total[g], Quad(0.0), total[g] == Quad(0.0)); }
         }
         workgroupBarrier();
 
@@ -359,7 +359,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
             for (var s = lane; s < length; s += LANES) {
                 store_weights(batch, row, s, exp(load_weights(batch, row, s) - top[g]) / total[g]);
             }
-            for (var s = length + lane; s < params.keys; s += LANES) { store_weights(batch, row, s, Quad()); }
+            for (var s = length + lane; s < params.keys; s += LANES) { store_weights(batch, row, s, Quad(0.0)); }
         }
     }
 }

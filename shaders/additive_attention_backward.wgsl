@@ -83,7 +83,6 @@ var<workgroup> staged: array<f32, ROWS * DEPTH>;        // [DEPTH, ROWS]
 
 struct Tile {
     row0: u32, rows: u32, steps: u32,   // rows and steps that are valid
-    column: u32,
     own: u32, other: u32, score: u32,   // first elements of this b
 }
 
@@ -102,12 +101,12 @@ struct Sums {
     largest: vec4u,                     // bits of the |own| and |other| that went in
 }
 
-fn sums(tile: Tile, lane: u32, direct: bool) -> Sums {
+fn sums(tile: Tile, column: u32, lane: u32, direct: bool) -> Sums {
     var result: Sums;
     var x: array<vec4f, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         let start = tile.own + min(tile.row0 + r, tile.rows - 1u) * params.own_stride;
-        let loaded = load_own(start + tile.column, start + params.size);
+        let loaded = load_own(start + column, start + params.size);
         result.largest = reach(result.largest, loaded);
         x[r] = prepared(loaded, direct);
     }
@@ -132,7 +131,7 @@ fn sums(tile: Tile, lane: u32, direct: bool) -> Sums {
         for (var d = 0u; d < DEPTH; d++) {
 #endif
             let start = tile.other + min(step0 + d, tile.steps - 1u) * params.other_stride;
-            let loaded = load_other(start + tile.column, start + params.size);
+            let loaded = load_other(start + column, start + params.size);
             result.largest = reach(result.largest, loaded);
             let y = prepared(loaded, direct);
             for (var r = 0u; r < ROWS; r++) {
@@ -161,22 +160,22 @@ fn sums(tile: Tile, lane: u32, direct: bool) -> Sums {
     return result;
 }
 
-fn store(tile: Tile, batch: u32, tile_number: u32, tiles: u32, result: Sums) {
-    if (tile.column >= params.size) { return; }
-    let scale = 4.0 * load_energy(tile.column);
+fn store(tile: Tile, column: u32, batch: u32, tile_number: u32, tiles: u32, result: Sums) {
+    if (column >= params.size) { return; }
+    let scale = 4.0 * load_energy(column);
     for (var r = 0u; r < ROWS; r++) {
         let row = tile.row0 + r;
         if (row < params.rows) {
             let start = params.d_own_offset + batch * params.d_own_batch + row * params.d_own_stride;
             let sum = select(vec4f(), result.rows[r] * scale, row < tile.rows);
-            store_d_own(start + tile.column, start + params.size, sum);
+            store_d_own(start + column, start + params.size, sum);
         }
     }
 #ifdef KEYS_SIDE
     // tanh = 1 - 2 / (1 + p). The gradients of a softmax's scores sum to 0 over a row, but only up to rounding: the 1 stays.
     let start = (batch * tiles + tile_number) * params.size;
     let spoilt = select(0.0, lost(result.largest), tile.rows > 0u);
-    store_d_energy(start + tile.column, start + params.size, result.score - 2.0 * result.energy + spoilt);
+    store_d_energy(start + column, start + params.size, result.score - 2.0 * result.energy + spoilt);
 #endif
 }
 
@@ -202,19 +201,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     tile.steps = min(tile.steps, lengths[batch]);
 #endif
     let column = (group.x * LANES + lane) * 4u;
-    tile.column = min(column, params.size - WIDTH);
+    let clamped = min(column, params.size - WIDTH);
     tile.own = params.own_offset + batch * params.own_batch;
     tile.other = params.other_offset + batch * params.other_batch;
     tile.score = params.score_offset + batch * params.score_batch;
 #ifdef ONE_ROW
-    var result = sums(tile, lane, true);
+    var result = sums(tile, clamped, lane, true);
 #else
-    var result = sums(tile, lane, false);
-    if (lanes_max(vec4f(outside(result.largest)), lane).x > DOMAIN) { result = sums(tile, lane, true); }
+    var result = sums(tile, clamped, lane, false);
+    if (lanes_any(outside(result.largest) > DOMAIN, lane)) { result = sums(tile, clamped, lane, true); }
 #endif
-    tile.column = column;
 #ifdef KEYS_SIDE
     if (tile.steps == 0u) { tile.rows = 0u; }
 #endif
-    store(tile, batch, group.y, groups.y, result);
+    store(tile, column, batch, group.y, groups.y, result);
 }

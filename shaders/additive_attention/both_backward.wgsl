@@ -212,8 +212,9 @@ fn walk_outside(place: Place, row0: u32, scale: vec4f) -> Energy {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
     let column = (group.x * LANES + lane) * 4u;
     var place: Place;
+    let length = min(lengths[group.z], params.keys);
     place.batch = group.z;
-    place.length = min(lengths[place.batch], params.keys);
+    place.length = length;
     place.column = min(column, params.size - WIDTH);
     place.inside = column < params.size;
     place.lane = lane;
@@ -229,9 +230,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         for (var r = 0u; r < ROWS; r++) { largest = reach(largest, own_key(place, row0 + r)); }
         var of_tile: Energy;
         // The first tile sets d_query, valid keys or not.
-        if (row0 > 0u && row0 >= place.length) {
+        if (row0 > 0u && row0 >= length) {
             for (var r = 0u; r < ROWS; r++) { set_d_key(place, row0 + r, vec4f()); }
-        } else if (lanes_max(vec4f(outside(largest)), lane).x > DOMAIN) {
+        } else if (lanes_any(outside(largest) > DOMAIN, lane)) {
             of_tile = walk_outside(place, row0, scale);
         } else {
             of_tile = walk(place, row0, scale);

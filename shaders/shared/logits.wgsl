@@ -16,5 +16,5 @@ const CEILING = 1e30;
 // Four logits; NaN fails both comparisons.
 fn bounded(start: u32, c: u32) -> vec4f {
     let x = load(start, c);
-    return select(select(vec4f(FLOOR), vec4f(CEILING), x > vec4f(FLOOR)), x, x > vec4f(FLOOR) & x < vec4f(CEILING));
+    return select(select(vec4f(FLOOR), vec4f(CEILING), x > vec4f(FLOOR)), x, (x > vec4f(FLOOR)) & (x < vec4f(CEILING)));
 }

@@ -21,8 +21,8 @@ fn pack(piece: Piece) -> Word {
 #ifdef VECTOR
 alias Word = element4;
 
-fn unpack(words: Word) -> array<vec4f, 1> { return array<vec4f, 1>(vec4f(words)); }
-fn pack(piece: array<vec4f, 1>) -> Word { return element4(piece[0]); }
+fn unpack(words: Word) -> Piece { return Piece(vec4f(words)); }
+fn pack(piece: Piece) -> Word { return element4(piece[0]); }
 #else
 alias Word = element;
 #endif

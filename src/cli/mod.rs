@@ -91,7 +91,7 @@ enum Command {
     Bench(bench::Args),
     /// Measure which tiles are fast on this adapter, and keep them for the commands that follow.
     Tune(tune::Args),
-    /// Write every specialisation of every shader as plain WGSL.
+    /// Write every specialisation of every shader as plain WGSL or translated.
     Shaders(shaders::Args),
 }
 
@@ -107,7 +107,7 @@ impl Command {
             Self::Validate(args) => validate::run(args, global),
             Self::Bench(args) => bench::run(args, global),
             Self::Tune(args) => tune::run(&args, global),
-            Self::Shaders(args) => shaders::run(&args),
+            Self::Shaders(args) => shaders::run(&args, global),
         }
     }
 }

@@ -12,6 +12,7 @@ mod tensor;
 pub mod tiles;
 mod timer;
 mod transfer;
+pub mod translate;
 mod trusted;
 pub mod tuner;
 

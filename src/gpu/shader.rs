@@ -151,6 +151,10 @@ impl Shader {
 }
 
 impl Expanded {
+    /// What this crate's shaders may use where an adapter has it.
+    pub(super) const CAPABILITIES: Capabilities =
+        Capabilities::SUBGROUP.union(Capabilities::SHADER_FLOAT16).union(Capabilities::SHADER_INT64);
+
     fn push(&mut self, file: &'static str, line: usize, text: &str) {
         self.text.push_str(text);
         self.text.push('\n');
@@ -230,10 +234,7 @@ impl Expanded {
         };
         let module = naga::front::wgsl::parse_str(&self.text)
             .map_err(|error| fail(error.location(&self.text).map(|at| at.line_number), error.to_string()))?;
-        let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16 | Capabilities::SHADER_INT64;
-        let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)
-            .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
-            .subgroup_operations(naga::valid::SubgroupOperationSet::all())
+        let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), Self::CAPABILITIES)
             .validate(&module)
             .map_err(|error| {
                 // The first span is the whole function; the last one is what is wrong in it.
@@ -244,7 +245,7 @@ impl Expanded {
     }
 }
 
-/// Bytes of workgroup memory that a module's entry point declares.
+/// Bytes of workgroup memory that a module's entry point declares, each variable rounded up to 16 as WebGPU counts them.
 pub fn workgroup_memory(module: &naga::Module) -> u64 {
     let mut layouter = naga::proc::Layouter::default();
     if layouter.update(module.to_ctx()).is_err() {
@@ -254,7 +255,7 @@ pub fn workgroup_memory(module: &naga::Module) -> u64 {
         .global_variables
         .iter()
         .filter(|(_, variable)| variable.space == naga::AddressSpace::WorkGroup)
-        .map(|(_, variable)| u64::from(layouter[variable.ty].size))
+        .map(|(_, variable)| u64::from(layouter[variable.ty].size).next_multiple_of(16))
         .sum()
 }
 
