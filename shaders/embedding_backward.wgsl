@@ -35,7 +35,7 @@ fn main(
     let end = min(word(token), params.tokens);
     var start = 0u;
     if (token > 0u) { start = min(word(token - 1u), end); }
-    var sum = Sum();
+    var sum = Sum(0.0);
     // Most tokens of a large vocabulary do not occur: an empty list must not cost a load.
     let last = select(0u, (end + 3u) / 4u, start < end);
     for (var at = start / 4u; at < last; at++) {
