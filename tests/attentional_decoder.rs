@@ -144,12 +144,14 @@ struct Tensors {
 }
 
 impl Tensors {
-    fn new(gpu: &Gpu, decoder: &AttentionalDecoder, lengths: &[u32]) -> Self {
+    fn new(gpu: &Gpu, dtype: Dtype, decoder: &AttentionalDecoder, lengths: &[u32]) -> Self {
         let AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation, .. } = *decoder;
-        let values = |elements: usize, scale: f32| {
+        let of = |dtype: Dtype, elements: usize, scale: f32| {
             let values: Vec<f32> = (0..elements).map(|i| ((i * 7919 % 1009) as f32 / 504.5 - 1.0) * scale).collect();
-            common::upload(gpu, [elements], &values)
+            common::upload_as(gpu, dtype, [elements], &values)
         };
+        let (values, parameter) =
+            (|elements, scale| of(dtype, elements, scale), |elements| of(Dtype::F32, elements, 0.3));
         let input = word + annotation;
         let cell = [3 * hidden * input, 3 * hidden * hidden, 3 * hidden, 3 * hidden];
         let [words, state0, key] = [batch * steps * word, batch * hidden, batch * keys * size];
@@ -161,17 +163,22 @@ impl Tensors {
             key: values(key, 1.0),
             annotation: values(values_of_keys, 1.0),
             lengths: common::upload_u32(gpu, [batch], lengths),
-            query_weight: values(query_weight, 0.3),
-            energy: values(size, 0.3),
-            cell: cell.map(|elements| values(elements, 0.2)),
+            query_weight: parameter(query_weight),
+            energy: parameter(size),
+            cell: cell.map(parameter),
             mask: decoder.masked.then(|| values(batch * hidden, 1.0)),
-            features: common::poisoned(gpu, batch * steps * decoder.features()),
+            features: common::poisoned_as(gpu, dtype, batch * steps * decoder.features()),
             weights: common::poisoned(gpu, batch * steps * keys),
             saved: [decoder.states_shape(), decoder.gates_shape(), decoder.queries_shape()]
-                .map(|shape| common::poisoned(gpu, shape.iter().product())),
-            scratch: common::poisoned(gpu, decoder.scratch()),
-            backward_scratch: decoder.backward_scratch(Dtype::F32).map(|(elements, _)| common::poisoned(gpu, elements)),
-            gradients: gradients.map(|elements| common::poisoned(gpu, elements)),
+                .map(|shape| common::poisoned_as(gpu, dtype, shape.iter().product())),
+            scratch: common::poisoned_as(gpu, dtype, decoder.scratch()),
+            backward_scratch: decoder
+                .backward_scratch(dtype)
+                .map(|(elements, dtype)| common::poisoned_as(gpu, dtype, elements)),
+            gradients: std::array::from_fn(|i| {
+                // Those of parameters follow those of activations.
+                common::poisoned_as(gpu, if i < 4 { dtype } else { Dtype::F32 }, gradients[i])
+            }),
         }
     }
 
@@ -227,7 +234,7 @@ impl Tensors {
             .into_iter()
             .chain(&self.saved)
             .chain(&self.gradients)
-            .map(|tensor| common::bits(gpu, tensor))
+            .map(|tensor| gpu.read_floats(tensor).unwrap().into_iter().map(f32::to_bits).collect())
             .collect()
     }
 }
@@ -236,8 +243,8 @@ fn weights([weight_ih, weight_hh, bias_ih, bias_hh]: &[Tensor; 4]) -> Weights<'_
     Weights { weight_ih, weight_hh, bias_ih, bias_hh }
 }
 
-fn run(gpu: &Gpu, decoder: &AttentionalDecoder, lengths: &[u32]) -> Vec<Vec<u32>> {
-    let tensors = Tensors::new(gpu, decoder, lengths);
+fn run(gpu: &Gpu, dtype: Dtype, decoder: &AttentionalDecoder, lengths: &[u32]) -> Vec<Vec<u32>> {
+    let tensors = Tensors::new(gpu, dtype, decoder, lengths);
     common::run(gpu, |recorder| {
         tensors.forward(recorder, decoder)?;
         tensors.backward(recorder, decoder)
@@ -252,11 +259,11 @@ const DECODER: AttentionalDecoder =
 fn repeats_its_bits() {
     let odd =
         AttentionalDecoder { batch: 2, steps: 3, keys: 5, word: 3, hidden: 7, size: 5, annotation: 9, masked: true };
-    for gpu in [common::gpu(), common::portable()] {
+    for (gpu, dtype) in common::forms() {
         for (decoder, lengths) in [(DECODER, &[19, 1, 0][..]), (odd, &[4, 5])] {
-            let first = run(gpu, &decoder, lengths);
+            let first = run(gpu, dtype, &decoder, lengths);
             assert!(first.iter().flatten().all(|bits| f32::from_bits(*bits).is_finite()));
-            assert_eq!(first, run(gpu, &decoder, lengths));
+            assert_eq!(first, run(gpu, dtype, &decoder, lengths));
         }
     }
 }
@@ -265,7 +272,7 @@ fn repeats_its_bits() {
 #[test]
 fn refuses_wrong_shapes() {
     let gpu = common::gpu();
-    let tensors = Tensors::new(gpu, &DECODER, &[19, 19, 19]);
+    let tensors = Tensors::new(gpu, Dtype::F32, &DECODER, &[19, 19, 19]);
     let larger = [
         AttentionalDecoder { batch: 4, ..DECODER },
         AttentionalDecoder { steps: 5, ..DECODER },
@@ -290,17 +297,42 @@ fn refuses_wrong_shapes() {
 fn refuses_wrong_gradients() {
     let gpu = common::gpu();
     for index in 0..10 {
-        let mut tensors = Tensors::new(gpu, &DECODER, &[19, 19, 19]);
+        let mut tensors = Tensors::new(gpu, Dtype::F32, &DECODER, &[19, 19, 19]);
         let smaller = tensors.gradients[index].elements() - 1;
         tensors.gradients[index] = common::poisoned(gpu, smaller);
         let backward = tensors.backward(&mut Recorder::new(gpu, "test"), &DECODER);
         assert!(matches!(backward, Err(Error::Shape { .. })), "gradient {index}: {backward:?}");
     }
     for index in 0..8 {
-        let mut tensors = Tensors::new(gpu, &DECODER, &[19, 19, 19]);
+        let mut tensors = Tensors::new(gpu, Dtype::F32, &DECODER, &[19, 19, 19]);
         let smaller = tensors.backward_scratch[index].elements() - 1;
         tensors.backward_scratch[index] = common::poisoned(gpu, smaller);
         let backward = tensors.backward(&mut Recorder::new(gpu, "test"), &DECODER);
         assert!(matches!(backward, Err(Error::Shape { .. })), "scratch {index}: {backward:?}");
+    }
+}
+
+/// Each tensor has one type that it may be of: that of all activations, or f32.
+#[test]
+fn refuses_wrong_types() {
+    let gpu = common::gpu();
+    for (dtype, other) in [(Dtype::F32, Dtype::F16), (Dtype::F16, Dtype::F32)] {
+        let refuses = |name: &str, change: &dyn Fn(&mut Tensors)| {
+            let mut tensors = Tensors::new(gpu, dtype, &DECODER, &[19, 19, 19]);
+            change(&mut tensors);
+            let backward = tensors.backward(&mut Recorder::new(gpu, "test"), &DECODER);
+            assert!(matches!(backward, Err(Error::Shape { .. })), "{dtype} {name}: {backward:?}");
+        };
+        let as_other = |tensor: &mut Tensor| *tensor = common::poisoned_as(gpu, other, tensor.elements());
+        let as_half = |tensor: &mut Tensor| *tensor = common::poisoned_as(gpu, Dtype::F16, tensor.elements());
+        refuses("state0", &|tensors| as_other(&mut tensors.state0));
+        refuses("annotation", &|tensors| as_other(&mut tensors.annotation));
+        refuses("features", &|tensors| as_other(&mut tensors.features));
+        refuses("states", &|tensors| as_other(&mut tensors.saved[0]));
+        refuses("d_recurrent", &|tensors| as_other(&mut tensors.backward_scratch[1]));
+        refuses("d_key", &|tensors| as_other(&mut tensors.gradients[2]));
+        refuses("weights", &|tensors| as_half(&mut tensors.weights));
+        refuses("weight_ih", &|tensors| as_half(&mut tensors.cell[0]));
+        refuses("d_energy", &|tensors| as_half(&mut tensors.gradients[5]));
     }
 }
