@@ -285,69 +285,100 @@ fn parameters_that_are_missing_or_of_another_shape_are_refused() {
 }
 
 /// The table's products, picked by token, are what the picked rows' products would be: outputs, and every gradient.
+/// Features and the gradients of all parameters of a small model whose words are named by tokens or are rows, with a mask on the
+/// encoder's states and losses of the attention's weights.
+fn small_model(precision: Dtype, by_token: bool) -> Vec<Vec<f32>> {
+    let [batch, steps, vocabulary, word, hidden] = [3, 4, 6, 8, 12];
+    let mut graph = Graph::with_precision(precision);
+    let shapes: [&[usize]; 12] = [
+        &[vocabulary, word],
+        &[3 * hidden, word],
+        &[3 * hidden, hidden],
+        &[3 * hidden],
+        &[3 * hidden],
+        &[hidden, hidden],
+        &[hidden],
+        &[3 * hidden, word + hidden],
+        &[3 * hidden, hidden],
+        &[3 * hidden],
+        &[3 * hidden],
+        &[hidden, hidden],
+    ];
+    let names: Vec<String> = (0..shapes.len()).map(|i| format!("p{i}")).collect();
+    let p: Vec<Value> = names.iter().zip(shapes).map(|(name, shape)| graph.input(name, shape, Dtype::F32)).collect();
+    let tokens = graph.input("tokens", [batch, steps], Dtype::U32);
+    let lengths = graph.input("lengths", [batch], Dtype::U32);
+    let expected = graph.input("expected", [batch, steps, steps], Dtype::F32);
+    let cell = |p: &[Value]| GruWeights { weight_ih: p[0], weight_hh: p[1], bias_ih: p[2], bias_hh: p[3] };
+    let ones = graph.filled([1, batch, hidden], 1.0);
+    let mask = graph.dropout(ones, 0.25).unwrap();
+    let h0 = graph.filled([1, batch, hidden], 0.25);
+    let words = graph.embedding(p[0], tokens).unwrap();
+    let x = if by_token { GruInput::Tokens { table: p[0], tokens } } else { GruInput::Rows(words) };
+    let (annotation, last) = graph.gru(x, h0, lengths, &[cell(&p[1..5])], Some(mask)).unwrap();
+    let inputs = DecoderInputs {
+        words,
+        state0: graph.select(last, 0).unwrap(),
+        key: graph.linear(annotation, p[11], Epilogue::default()).unwrap(),
+        annotation,
+        lengths,
+        query_weight: p[5],
+        energy: p[6],
+        cell: cell(&p[7..11]),
+        mask: None,
+    };
+    let outputs = if by_token {
+        graph.attentional_decoder_of_tokens(&inputs, p[0], tokens).unwrap()
+    } else {
+        graph.attentional_decoder(&inputs).unwrap()
+    };
+    assert_eq!([outputs.features, outputs.weights].map(|value| graph.dtype(value)), [precision, Dtype::F32]);
+    let features = graph.tanh(outputs.features).unwrap();
+    let mut loss = graph.sum(features).unwrap();
+    for term in [
+        graph.alignment_loss(outputs.weights, expected, 2.0).unwrap(),
+        graph.coverage_loss(outputs.weights, tokens, 3.0).unwrap(),
+    ] {
+        loss = graph.add(loss, term).unwrap();
+    }
+    let mut kept = vec![outputs.features];
+    kept.extend(graph.gradients(loss, &p).unwrap());
+    let mut program = compile(&graph, &kept);
+    for (i, (name, shape)) in names.iter().zip(shapes).enumerate() {
+        let values: Vec<f32> =
+            (0..shape.iter().product()).map(|j: usize| ((i + j * 37) % 19) as f32 / 30.0 - 0.3).collect();
+        program.write(name, &values).unwrap();
+    }
+    program.write("tokens", &[0_u32, 5, 2, 2, 1, 5, 5, 0, 3, 3, 3, 3]).unwrap();
+    program.write("lengths", &[4_u32, 2, 3]).unwrap();
+    let expected: Vec<f32> = (0..batch * steps * steps).map(|i| if i % steps == 1 { 1.0 } else { 0.0 }).collect();
+    program.write("expected", &expected).unwrap();
+    program.run(Step { seed: 7, loss_scale: 0.25, alignment_scale: 0.25, ..Step::default() }).unwrap();
+    kept.iter().map(|value| common::gpu().read_floats(program.tensor(*value).unwrap()).unwrap()).collect()
+}
+
+/// Each tensor within `tolerance` of its largest value.
+fn assert_close(tensors: &[Vec<f32>], others: &[Vec<f32>], tolerance: f32) {
+    for (index, (tensor, other)) in tensors.iter().zip(others).enumerate() {
+        let largest = tensor.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        assert!(largest > 0.0, "tensor {index} is all zeros");
+        for (a, b) in tensor.iter().zip(other) {
+            assert!((a - b).abs() <= tolerance * largest, "tensor {index}: {a} {b}, largest {largest}");
+        }
+    }
+}
+
 #[test]
 fn words_by_token_are_words_by_row() {
-    let [batch, steps, vocabulary, word, hidden] = [3, 4, 6, 8, 12];
-    let run = |by_token: bool| -> Vec<Vec<f32>> {
-        let mut graph = Graph::new();
-        let shapes: [&[usize]; 12] = [
-            &[vocabulary, word],
-            &[3 * hidden, word],
-            &[3 * hidden, hidden],
-            &[3 * hidden],
-            &[3 * hidden],
-            &[hidden, hidden],
-            &[hidden],
-            &[3 * hidden, word + hidden],
-            &[3 * hidden, hidden],
-            &[3 * hidden],
-            &[3 * hidden],
-            &[1, batch, hidden],
-        ];
-        let names: Vec<String> = (0..shapes.len()).map(|i| format!("p{i}")).collect();
-        let p: Vec<Value> =
-            names.iter().zip(shapes).map(|(name, shape)| graph.input(name, shape, Dtype::F32)).collect();
-        let tokens = graph.input("tokens", [batch, steps], Dtype::U32);
-        let lengths = graph.input("lengths", [batch], Dtype::U32);
-        let cell = |p: &[Value]| GruWeights { weight_ih: p[0], weight_hh: p[1], bias_ih: p[2], bias_hh: p[3] };
-        let words = graph.embedding(p[0], tokens).unwrap();
-        let x = if by_token { GruInput::Tokens { table: p[0], tokens } } else { GruInput::Rows(words) };
-        let (annotation, last) = graph.gru(x, p[11], lengths, &[cell(&p[1..5])], None).unwrap();
-        let inputs = DecoderInputs {
-            words,
-            state0: graph.select(last, 0).unwrap(),
-            key: annotation,
-            annotation,
-            lengths,
-            query_weight: p[5],
-            energy: p[6],
-            cell: cell(&p[7..11]),
-            mask: None,
-        };
-        let outputs = if by_token {
-            graph.attentional_decoder_of_tokens(&inputs, p[0], tokens).unwrap()
-        } else {
-            graph.attentional_decoder(&inputs).unwrap()
-        };
-        let features = graph.tanh(outputs.features).unwrap();
-        let loss = graph.sum(features).unwrap();
-        let mut kept = vec![outputs.features];
-        kept.extend(graph.gradients(loss, &p).unwrap());
-        let mut program = compile(&graph, &kept);
-        for (i, (name, shape)) in names.iter().zip(shapes).enumerate() {
-            let values: Vec<f32> =
-                (0..shape.iter().product()).map(|j: usize| ((i + j * 37) % 19) as f32 / 30.0 - 0.3).collect();
-            program.write(name, &values).unwrap();
-        }
-        program.write("tokens", &[0_u32, 5, 2, 2, 1, 5, 5, 0, 3, 3, 3, 3]).unwrap();
-        program.write("lengths", &[4_u32, 2, 3]).unwrap();
-        program.run(Step::default()).unwrap();
-        kept.iter().map(|value| program.read(*value).unwrap()).collect()
-    };
-    for (by_row, by_token) in run(false).iter().zip(run(true)) {
-        let largest = by_row.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-        for (a, b) in by_row.iter().zip(by_token) {
-            assert!((a - b).abs() <= 1e-5 * largest, "{a} {b}");
-        }
+    assert_close(&small_model(Dtype::F32, false), &small_model(Dtype::F32, true), 1e-5);
+}
+
+#[test]
+fn gradients_in_f16_are_those_in_f32() {
+    if !common::gpu().tiles().f16 {
+        return;
+    }
+    for by_token in [false, true] {
+        assert_close(&small_model(Dtype::F32, by_token), &small_model(Dtype::F16, by_token), 1e-2);
     }
 }
