@@ -2,6 +2,8 @@
 //! upstream gradients (`up.*`) and gradients (`grad.*`), as PyTorch in f64 made those in this crate's tests. A file's name
 //! up to its first suffix is the operation.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
+
 use std::{collections::HashMap, path::Path};
 
 use safetensors::SafeTensors;
@@ -207,6 +209,16 @@ fn narrow(values: &[f64]) -> Vec<f32> {
     values.iter().map(|value| *value as f32).collect()
 }
 
+/// The values and the reference where `kept` says so. If they are not as many, all of them, which then differ.
+fn among(values: Vec<f32>, reference: &[f64], kept: impl Iterator<Item = bool>) -> (Vec<f32>, Vec<f64>) {
+    let kept: Vec<_> = kept.collect();
+    if values.len() != reference.len() || values.len() != kept.len() {
+        return (values, Vec::new());
+    }
+    let pairs = values.into_iter().zip(reference.iter().copied()).zip(kept);
+    pairs.filter_map(|(pair, kept)| kept.then_some(pair)).unzip()
+}
+
 fn matmul(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     let mut graph = Graph::new();
     let [a, b, bias, up] = ["in.a", "in.b", "in.bias", "up.y"].map(|name| file.value(&mut graph, name));
@@ -362,12 +374,10 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     let mut found = Vec::new();
     for (name, value) in [("out.logits", training.logits), ("out.weights", training.weights)] {
         // They mean something only where the target is not padding.
-        let reference = &file.float(name)?.1;
-        let width = reference.len() / target_out.len();
-        let kept = |index: &usize| target_out[index / width] != 0;
         let values: Vec<f32> = forward.read(value)?;
-        let values: Vec<_> = (0..values.len()).filter(kept).map(|index| values[index]).collect();
-        let reference: Vec<_> = (0..reference.len()).filter(kept).map(|index| reference[index]).collect();
+        let width = values.len() / target_out.len();
+        let kept = target_out.iter().flat_map(|token| std::iter::repeat_n(*token != 0, width));
+        let (values, reference) = among(values, &file.float(name)?.1, kept);
         found.push(file.row(name, &values, &reference));
     }
     let optimizer = Optimizer { clip_norm: Some(clip_norm), ..Optimizer::default() };
@@ -385,9 +395,8 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
         found.push(file.row(&format!("grad.{name}"), &read(trainer.state.gradients.tensor(name))?, gradient));
         let after = &file.float(&format!("after.{name}"))?.1;
         let values = read(parameters.tensor(name))?;
-        let kept = |index: &usize| (gradient[*index] * coefficient).abs() >= LEAST_GRADIENT;
-        let values: Vec<_> = (0..after.len()).filter(kept).map(|index| values[index]).collect();
-        let after: Vec<_> = (0..after.len()).filter(kept).map(|index| after[index]).collect();
+        let kept = gradient.iter().map(|gradient| (gradient * coefficient).abs() >= LEAST_GRADIENT);
+        let (values, after) = among(values, after, kept);
         found.push(file.row(&format!("after.{name}"), &values, &after));
     }
     // Adam by itself, from the file's gradients: no element is left out.
