@@ -1,6 +1,7 @@
 //! Text to token ids and back, over the `tokenizers` crate.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use tokenizers::decoders::fuse::Fuse;
@@ -93,7 +94,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Data`] where the tokenizer refuses the text (only files made elsewhere do).
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|source| refused(text, &*source))?;
+        let encoding = guarded(|| self.inner.encode_fast(text, false)).map_err(|source| refused(text, &*source))?;
         // A word spelled like a special token still finds that token's entry in the vocabulary: it is an unknown word.
         Ok(encoding.get_ids().iter().map(|&id| if is_silent(id) { UNK } else { id }).collect())
     }
@@ -101,7 +102,7 @@ impl Tokenizer {
     /// The text of `ids`: `<pad>`, `<bos>`, `<eos>` and ids outside the vocabulary are skipped, `<unk>` is shown.
     pub fn decode(&self, ids: &[u32]) -> String {
         let visible: Vec<u32> = ids.iter().copied().filter(|&id| !is_silent(id)).collect();
-        self.inner.decode(&visible, false).unwrap_or_else(|_| {
+        guarded(|| self.inner.decode(&visible, false)).unwrap_or_else(|_| {
             // Neither decoder of this crate fails; one from elsewhere may. The bare tokens say more than nothing.
             visible.iter().filter_map(|&id| self.inner.id_to_token(id)).collect::<Vec<_>>().join(" ")
         })
@@ -160,7 +161,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn tokens(&self, text: &str) -> Result<Vec<String>> {
-        let encoding = self.inner.encode(text, false).map_err(|source| refused(text, &*source))?;
+        let encoding = guarded(|| self.inner.encode(text, false)).map_err(|source| refused(text, &*source))?;
         let pieces = encoding.get_offsets().iter().zip(encoding.get_tokens());
         // A byte-level vocabulary made elsewhere may cut within a scalar, and the sign before a word is not in the text;
         // then the token's own name is what there is.
@@ -176,7 +177,7 @@ impl Tokenizer {
         if !self.cuts_words() {
             return self.tokens(text);
         }
-        let encoding = self.inner.encode(text, false).map_err(|source| refused(text, &*source))?;
+        let encoding = guarded(|| self.inner.encode(text, false)).map_err(|source| refused(text, &*source))?;
         let word = |start: usize| -> Option<String> {
             // The space before a word belongs to its first token.
             let rest = text.get(start..)?;
@@ -240,10 +241,11 @@ impl Tokenizer {
         }
         let refused = |source: String| Error::data(show(path), format!("its tokens cannot be renumbered: {source}"));
         // By way of the crate, which fills in what old files leave out.
-        let json = parse(path)?.to_string(false).map_err(|source| refused(source.to_string()))?;
+        let whole = parse(path)?;
+        let json = guarded(|| whole.to_string(false)).map_err(|source| refused(source.to_string()))?;
         let mut json = serde_json::from_str(&json).map_err(|source| refused(source.to_string()))?;
         foreign::renumber(&mut json).ok_or_else(|| refused("it has no vocabulary of a known form".into()))?;
-        let inner = json.to_string().parse().map_err(|source: tokenizers::Error| refused(source.to_string()))?;
+        let inner = guarded(|| json.to_string().parse()).map_err(|source| refused(source.to_string()))?;
         let tokenizer = Self::for_user_text(inner);
         tokenizer.check_ids(path)?;
         Ok(tokenizer)
@@ -273,8 +275,14 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
+/// What the crate makes of a file or a text. On some files made wrongly elsewhere it panics, which is an error here.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the tokenizers crate fails on this file".into()))
+}
+
 fn parse(path: &Path) -> Result<tokenizers::Tokenizer> {
-    tokenizers::Tokenizer::from_bytes(crate::files::read(path)?)
+    let bytes = crate::files::read(path)?;
+    guarded(|| tokenizers::Tokenizer::from_bytes(bytes))
         .map_err(|source| Error::data(show(path), format!("not a Hugging Face tokenizer.json: {source}")))
 }
 
