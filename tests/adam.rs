@@ -34,6 +34,47 @@ fn plain<'a>(gradients: &'a Tensor, [parameters, first, second]: &'a [Tensor; 3]
     Buffers { parameters, gradients, total: None, first, second, average: None }
 }
 
+/// The scale is divided out before the norm is reported, the gradients clipped and the parameters changed: not a bit differs. A step
+/// that is not finite halves it, down to 1, and is a fault only there; enough finite ones double it.
+#[test]
+fn a_loss_scale_leaves_no_trace_in_the_update_and_follows_what_is_finite() {
+    let gradients: Vec<f32> = (0..1001).map(|i| (i as f32 - 300.0) * 1e-3).collect();
+    let scaled = |scale: f32| gradients.iter().map(|gradient| scale * gradient).collect::<Vec<_>>();
+    for gpu in [common::gpu(), common::portable()] {
+        let run = |gradients: &[f32], scaling: Option<&Tensor>| {
+            let state = [(); 3].map(|()| common::upload(gpu, [1001], &vec![0.5; 1001]));
+            let gradients = common::upload(gpu, [1001], gradients);
+            let (scratch, report) = (common::poisoned(gpu, adam(1001).scratch()), common::upload(gpu, [6], &[0.0; 6]));
+            let step = step(gpu, 3);
+            common::run(gpu, |recorder| {
+                adam(1001).record(recorder, &plain(&gradients, &state), &step, None, scaling, &scratch, &report)
+            });
+            (state.map(|tensor| common::bits(gpu, &tensor)), gpu.read::<f32>(&report).unwrap())
+        };
+        let (expected, report) = run(&gradients, None);
+        let scaling = common::upload(gpu, [2], &Adam::SCALING);
+        let (found, of_scaled) = run(&scaled(65_536.0), Some(&scaling));
+        assert_eq!(found, expected);
+        assert_eq!((of_scaled[0], of_scaled[1], of_scaled[5]), (report[0], 1.0, 65_536.0));
+        assert_eq!(gpu.read::<f32>(&scaling).unwrap(), [65_536.0, 1.0]);
+
+        let mut infinite = scaled(2.0);
+        infinite[700] = f32::INFINITY;
+        for (before, after, faults) in [([2.0, 1999.0], [1.0, 0.0], 0), ([1.0, 5.0], [1.0, 0.0], 1)] {
+            gpu.write(&scaling, &before).unwrap();
+            let (state, report) = run(&infinite, Some(&scaling));
+            assert!(state.iter().flatten().all(|bits| *bits == 0.5_f32.to_bits()), "the step is skipped");
+            assert_eq!((report[1], report[2].to_bits(), report[5]), (0.0, faults, before[0]));
+            assert_eq!(gpu.read::<f32>(&scaling).unwrap(), after);
+        }
+        for (before, after) in [([2.0, 1999.0], [4.0, 0.0]), ([16_777_216.0, 1999.0], [16_777_216.0, 0.0])] {
+            gpu.write(&scaling, &before).unwrap();
+            run(&scaled(before[0]), Some(&scaling));
+            assert_eq!(gpu.read::<f32>(&scaling).unwrap(), after);
+        }
+    }
+}
+
 fn step(gpu: &Gpu, number: u32) -> Tensor {
     let step = Step::buffer(gpu).unwrap();
     gpu.write(&step, &Step { step: number, learning_rate: 1.0, ..Step::default() }.words()).unwrap();
@@ -49,7 +90,7 @@ fn update(gpu: &Gpu, adam: Adam, gradients: &[f32], loss: Option<f32>) -> (Vec<V
     let loss = loss.map(|loss| common::upload(gpu, [1], &[loss]));
     let step = step(gpu, 3);
     common::run(gpu, |recorder| {
-        adam.record(recorder, &plain(&gradients, &state), &step, loss.as_ref(), &scratch, &norm)
+        adam.record(recorder, &plain(&gradients, &state), &step, loss.as_ref(), None, &scratch, &norm)
     });
     (state.iter().map(|tensor| gpu.read(tensor).unwrap()).collect(), gpu.read(&norm).unwrap())
 }
@@ -107,7 +148,7 @@ fn bias_corrections_are_exact_at_every_step() {
         let mut recorder = Recorder::new(gpu, "test");
         let state = [(); 3].map(|()| gradients.clone());
         adam.record_norm(&mut recorder, &plain(&gradients, &state), &buffer, &scratch, 0).unwrap();
-        adam.record_settings(&mut recorder, 1, &gradients, &buffer, None, &scratch, &norm).unwrap();
+        adam.record_settings(&mut recorder, 1, &gradients, &buffer, None, None, &scratch, &norm).unwrap();
         let recording = recorder.finish().unwrap();
         for number in steps {
             gpu.write(&buffer, &Step { step: number, learning_rate: 1.0, ..Step::default() }.words()).unwrap();
@@ -146,7 +187,7 @@ fn several_buffers_share_a_norm() {
             adam.record_norm(recorder, &plain(gradients, state), &step, &scratch, partials)?;
             partials += adam.partials(gpu);
         }
-        adam(3000).record_settings(recorder, partials, &tensors[0].0, &step, None, &scratch, &found_norm)?;
+        adam(3000).record_settings(recorder, partials, &tensors[0].0, &step, None, None, &scratch, &found_norm)?;
         for ((adam, _), (gradients, state)) in parts.iter().zip(&tensors) {
             adam.record_update(recorder, &plain(gradients, state), &scratch)?;
         }
@@ -187,13 +228,13 @@ fn refuses_wrong_shapes_and_settings() {
         (Adam { average_decay: Some(1.0), ..adam(4) }, &four),
     ] {
         let buffers = Buffers { second, ..plain(&four, &state) };
-        let result = adam.record(&mut recorder, &buffers, &step, None, &scratch, &report);
+        let result = adam.record(&mut recorder, &buffers, &step, None, None, &scratch, &report);
         assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
     }
     // An average needs its decay, and what is accumulated the shape of the gradients.
     let whole = plain(&four, &state);
     for buffers in [Buffers { average: Some(&four), ..whole }, Buffers { total: Some(&two), ..whole }] {
-        let result = adam(4).record(&mut recorder, &buffers, &step, None, &scratch, &report);
+        let result = adam(4).record(&mut recorder, &buffers, &step, None, None, &scratch, &report);
         assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
     }
 }
@@ -214,7 +255,7 @@ fn accumulated(gpu: &Gpu, batches: &[(f32, f32); 3]) -> Vec<[Vec<f32>; 5]> {
             let [parameters, first, second, average] = &tensors;
             let (total, average) = (Some(&total), Some(average));
             let buffers = Buffers { parameters, gradients: &gradients, total, first, second, average };
-            adam.record(recorder, &buffers, &buffer, Some(&loss), &scratch, &report)
+            adam.record(recorder, &buffers, &buffer, Some(&loss), None, &scratch, &report)
         });
         let [parameters, first, second, average] = tensors.each_ref().map(|tensor| gpu.read(tensor).unwrap());
         [parameters, first, second, average, gpu.read(&report).unwrap()]

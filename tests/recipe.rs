@@ -9,7 +9,7 @@ use common::training::{Setting, bits, epochs, forget_checksums, refusal, run, st
 use softalign::{
     Gpu, GpuOptions,
     generate::{Likelihood, Scorer},
-    gpu::Counters,
+    gpu::{Counters, Dtype},
     graph::Parameters,
     model::{Config, Metadata, Model, Readout, Regularisation, StoredTensor, write_tensors},
     reference::adam::average,
@@ -54,6 +54,7 @@ const CLIPPED: Optimizer = Optimizer {
     weight_decay: 0.01,
     average_decay: None,
     accumulate: false,
+    precision: Dtype::F32,
 };
 
 #[test]

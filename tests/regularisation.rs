@@ -7,6 +7,7 @@ use std::{fs, path::Path};
 
 use common::training::{Setting, run, state, stopped};
 use softalign::{
+    gpu::Dtype,
     graph::{Parameters, Program, ProgramOptions},
     kernels::Step,
     model::{Config, Regularisation, Seq2Seq, initial},
@@ -76,7 +77,7 @@ fn gradients_are_slopes_of_the_loss() {
         let network = network(dropout);
         let (parameters, batch) = (parameters(&network), batch(folder.path(), 5));
         let shape = [batch.rows, batch.source_steps, batch.target_steps];
-        let training = network.training_graph(shape, &regularisation).unwrap();
+        let training = network.training_graph(shape, &regularisation, Dtype::F32).unwrap();
         let mut outputs = vec![training.loss];
         outputs.extend(training.gradients.iter().map(|(_, value)| *value));
         let options = ProgramOptions { parameters: Some(&parameters), outputs: &outputs, ..ProgramOptions::default() };
@@ -152,7 +153,7 @@ fn a_guided_attention_goes_where_it_is_led() {
     let regularisation = Regularisation { guided_alignment: 1.0, ..Regularisation::default() };
     let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::default() };
     let mut trainer = Trainer::new(gpu, &network, &parameters, optimizer, regularisation).unwrap();
-    let training = network.training_graph(shape, &Regularisation::default()).unwrap();
+    let training = network.training_graph(shape, &Regularisation::default(), Dtype::F32).unwrap();
     let options =
         ProgramOptions { parameters: Some(&parameters), outputs: &[training.weights], ..ProgramOptions::default() };
     let mut forward = Program::compile(gpu, &training.graph, &options).unwrap();

@@ -6,7 +6,7 @@ use softalign::{
     Error, Result,
     model::Readout,
     text::{Task, TokenUnit},
-    train::{Budget, Data, Decay, Event, GuidedAlignment, Metric, Preset, TrainOptions, Validated, train},
+    train::{Budget, Data, Decay, Event, GuidedAlignment, Metric, Precision, Preset, TrainOptions, Validated, train},
 };
 
 use super::{Global, interrupt, open, output, progress::Bar};
@@ -87,6 +87,10 @@ pub struct Args {
     /// most t/(t+9)). It is what is validated and saved; training goes on with the parameters themselves.
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
+    /// What activations are stored in: f32, or f16 with a dynamic loss scale, half the memory for them, where the adapter has it
+    /// [default: f32].
+    #[arg(long, value_name = "TYPE")]
+    precision: Option<Precision>,
     /// Label smoothing, from 0 to less than 1 [default: 0].
     #[arg(long, value_name = "X")]
     label_smoothing: Option<f32>,
@@ -202,6 +206,7 @@ impl Args {
         replace(&mut options.clip_norm, self.clip_norm);
         replace(&mut options.weight_decay, self.weight_decay);
         replace(&mut options.ema, self.ema.map(Some));
+        replace(&mut options.precision, self.precision);
         replace(&mut options.label_smoothing, self.label_smoothing);
         replace(&mut options.dropout, self.dropout);
         options.variational |= self.variational;

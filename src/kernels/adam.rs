@@ -1,7 +1,7 @@
 //! Adam (Kingma and Ba 2015, algorithm 1, with epsilon where PyTorch has it) with decoupled weight decay (Loshchilov and Hutter
 //! 2019, algorithm 2), after clipping by the global norm (Pascanu et al. 2013, algorithm 1). A step whose norm or loss is not
-//! finite changes nothing. In the same passes gradients of several batches are accumulated, and a moving average of the parameters
-//! is kept.
+//! finite changes nothing. In the same passes gradients of several batches are accumulated, a moving average of the parameters is
+//! kept, and the scale of the loss follows what f16 can hold (Micikevicius et al. 2018, "Mixed Precision Training", section 3.2).
 
 use super::{
     expect::{expect, expect_scratch, expect_setting},
@@ -63,7 +63,11 @@ pub struct Buffers<'a> {
 
 impl Adam {
     /// Elements of the tensor that a step reports in.
-    pub const REPORT: usize = 5;
+    pub const REPORT: usize = 6;
+
+    /// What the tensor of the loss scale holds at the start: the scale, a power of two, and how many finite steps it is since it
+    /// changed.
+    pub const SCALING: [f32; 2] = [65_536.0, 0.0];
 
     /// Elements of scratch that suffice for one buffer on every adapter.
     pub fn scratch(&self) -> usize {
@@ -119,26 +123,32 @@ impl Adam {
         expect_setting("adam", "clip_norm", clip > 0.0 && clip.is_finite(), "a positive number", clip)
     }
 
-    /// Records a whole step on one buffer. norm `[5]` gets the norm before clipping, and 1 if the step is made or 0 if it is not:
+    /// Records a whole step on one buffer. norm `[6]` gets the norm before clipping, and 1 if the step is made or 0 if it is not:
     /// because batches are still to come, the norm, or the loss `[1]` if there is one, is not finite, or a squared gradient would
     /// leave f32. Its next two elements, as u32, count the steps that were skipped for such a reason and name the last of them;
-    /// the last one is the loss of all batches of the update.
+    /// the fifth is the loss of all batches of the update.
+    ///
+    /// With `scaling` `[2]`, which starts as [`Adam::SCALING`], the gradients are those of the loss times its first element, and
+    /// norm and update those of the loss itself. After a step that is not finite the scale is halved, down to 1, and only at 1
+    /// does such a step count as skipped; after 2,000 finite ones it is doubled. norm's last element is the scale of the step.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor has another number of elements or a setting is out of its range, and what
     /// [`Recorder::dispatch`] reports.
+    #[expect(clippy::too_many_arguments, reason = "what decides on a step and what it reports")]
     pub fn record(
         &self,
         recorder: &mut Recorder,
         buffers: &Buffers<'_>,
         step: &Tensor,
         loss: Option<&Tensor>,
+        scaling: Option<&Tensor>,
         scratch: &Tensor,
         norm: &Tensor,
     ) -> Result<()> {
         let partials = self.partials(recorder.gpu());
         self.record_norm(recorder, buffers, step, scratch, 0)?;
-        self.record_settings(recorder, partials, buffers.gradients, step, loss, scratch, norm)?;
+        self.record_settings(recorder, partials, buffers.gradients, step, loss, scaling, scratch, norm)?;
         self.record_update(recorder, buffers, scratch)
     }
 
@@ -182,6 +192,7 @@ impl Adam {
         gradients: &Tensor,
         step: &Tensor,
         loss: Option<&Tensor>,
+        scaling: Option<&Tensor>,
         scratch: &Tensor,
         norm: &Tensor,
     ) -> Result<()> {
@@ -189,6 +200,9 @@ impl Adam {
         expect("adam", "norm", norm, &[Self::REPORT])?;
         if let Some(loss) = loss {
             expect("adam", "loss", loss, &[1])?;
+        }
+        if let Some(scaling) = scaling {
+            expect("adam", "scaling", scaling, &[Self::SCALING.len()])?;
         }
         expect_scratch("adam", scratch, SETTINGS + 2 * partials)?;
         let clip = self.clip_norm.unwrap_or(0.0);
@@ -212,9 +226,9 @@ impl Adam {
         let bytes = 8.0 * partials as f64;
         recorder.dispatch(&Launch {
             kernel: &ADAM_SETTINGS,
-            specialisation: forms::row_reduction(recorder.gpu().tiles()),
+            specialisation: settings(recorder.gpu().tiles(), scaling.is_some()),
             params: &params,
-            tensors: &[step, loss.unwrap_or(gradients), scratch, norm],
+            tensors: &[step, loss.unwrap_or(gradients), scratch, norm, scaling.unwrap_or(norm)],
             workgroups: [1, 1, 1],
             cost: Cost { operations: 2.0 * partials as f64, transcendental: 4.0, read: bytes, written: 48.0 },
         })
@@ -258,6 +272,10 @@ fn norm(tiles: &Tiles, accumulate: bool) -> Specialisation {
     forms::row_reduction(tiles).define_if(accumulate, "ACCUMULATE")
 }
 
+fn settings(tiles: &Tiles, scaled: bool) -> Specialisation {
+    forms::row_reduction(tiles).define_if(scaled, "SCALED")
+}
+
 fn update(tiles: &Tiles, average: bool) -> Specialisation {
     forms::workgroup(tiles).define_if(average, "AVERAGE")
 }
@@ -271,5 +289,5 @@ pub(super) fn updates(tiles: &Tiles) -> Vec<Specialisation> {
 }
 
 pub(super) fn reductions(tiles: &Tiles) -> Vec<Specialisation> {
-    vec![forms::row_reduction(tiles)]
+    forms::either(|scaled| settings(tiles, scaled))
 }

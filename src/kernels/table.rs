@@ -31,7 +31,7 @@ macro_rules! shaders {
 shaders! {
     ADAM = "adam" [Uniform, Read, Read, Write, Write, Write, Write] adam::updates;
     ADAM_NORM = "adam/norm" [Uniform, Uniform, Read, Write, Write] adam::norms;
-    ADAM_SETTINGS = "adam/settings" [Uniform, Uniform, Read, Write, Write] adam::reductions;
+    ADAM_SETTINGS = "adam/settings" [Uniform, Uniform, Read, Write, Write, Write] adam::reductions;
     ADDITIVE_ATTENTION =
         "additive_attention" [Uniform, Read, Read, Read, Read, Read, Write, Write] additive_attention::forwards;
     ADDITIVE_ATTENTION_BACKWARD =

@@ -30,6 +30,8 @@ pub struct TrainingGraph {
     pub weights: Value,
     /// The gradient of each parameter, by name.
     pub gradients: Vec<(String, Value)>,
+    /// In f16 what the gradients are multiplied with, an input `[1]`.
+    pub loss_scale: Option<Value>,
 }
 
 /// The graph that reads a source, for generation.
@@ -243,7 +245,7 @@ impl Seq2Seq {
     }
 
     /// Forward, loss and every gradient for batches of `batch` rows, `source_steps` and `target_steps` tokens, with the
-    /// configuration's dropout and what else is asked for.
+    /// configuration's dropout and what else is asked for, with activations of `precision`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
@@ -251,11 +253,12 @@ impl Seq2Seq {
         &self,
         [batch, source_steps, target_steps]: [usize; 3],
         regularisation: &Regularisation,
+        precision: Dtype,
     ) -> Result<TrainingGraph> {
         let Regularisation { label_smoothing, variational, guided_alignment, coverage, .. } = *regularisation;
         let Regularisation { dropout_state: states, dropout_words: words, .. } = *regularisation;
         let noise = Noise { rate: self.config.dropout, variational, states, words };
-        let (mut graph, mut layers) = (Graph::new(), self.layers(noise));
+        let (mut graph, mut layers) = (Graph::with_precision(precision), self.layers(noise));
         let whole = noise.rate == 0.0 && noise.words == 0.0;
         let pays = |vocabulary, steps| whole && Tokens::pays(vocabulary, steps);
         let by_token = pays(self.config.source_vocabulary, source_steps);
@@ -279,9 +282,13 @@ impl Seq2Seq {
             loss = graph.add(loss, more)?;
         }
         let (names, values): (Vec<_>, Vec<_>) = layers.used.into_iter().unzip();
-        let gradients = graph.gradients(loss, &values)?;
+        let loss_scale = (precision == Dtype::F16).then(|| graph.input("loss_scale", [1], Dtype::F32));
+        let gradients = match loss_scale {
+            Some(scale) => graph.gradients_from(&[(loss, scale)], &values)?,
+            None => graph.gradients(loss, &values)?,
+        };
         let gradients = names.into_iter().zip(gradients).collect();
-        Ok(TrainingGraph { graph, loss, logits, weights, gradients })
+        Ok(TrainingGraph { graph, loss, logits, weights, gradients, loss_scale })
     }
 
     /// The encoder for `sentences` sources.

@@ -5,6 +5,16 @@
 
 use super::reduction::sum_of_squares;
 
+/// What becomes of the loss scale, and of the finite steps since it changed, after a step. Micikevicius et al., "Mixed Precision
+/// Training" (2018), section 3.2, choose it so and leave the numbers open; these are those of NVIDIA's and PyTorch's practice.
+pub fn next_scaling([scale, steps]: [f64; 2], finite: bool) -> [f64; 2] {
+    match (finite, steps + 1.0 >= 2000.0) {
+        (false, _) => [(scale / 2.0).max(1.0), 0.0],
+        (true, true) => [(scale * 2.0).min(16_777_216.0), 0.0],
+        (true, false) => [scale, steps + 1.0],
+    }
+}
+
 /// The optimiser's settings; its state, two moments per parameter, belongs to the caller.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {

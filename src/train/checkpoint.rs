@@ -61,6 +61,8 @@ pub(super) struct Saved {
 }
 
 const METADATA: &str = "progress";
+/// The tensor of the loss scale, in a run in f16.
+const LOSS_SCALE: &str = "loss_scale";
 
 /// Gradients are no part of it: a checkpoint is written between updates alone.
 fn groups(trainer: &Trainer) -> Vec<(&'static str, &Parameters)> {
@@ -85,6 +87,10 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
     }
     let sums = [SOURCE, TARGET].map(|name| Ok((name.to_owned(), checksum(&folder.join(name))?)));
     let tokenizers = sums.into_iter().collect::<Result<_>>()?;
+    if let Some(scaling) = &trainer.state.scaling {
+        let shape = scaling.shape().dims().to_vec();
+        tensors.push(StoredTensor { name: LOSS_SCALE.to_owned(), shape, bytes: gpu.read(scaling)? });
+    }
     let saved = Saved { progress: progress.clone(), tiles: gpu.tile_table().clone(), tokenizers };
     let saved =
         serde_json::to_string(&saved).map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
@@ -113,7 +119,7 @@ pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
     Ok(Some(saved))
 }
 
-/// Restores parameters, moments and average.
+/// Restores parameters, moments, average and loss scale.
 ///
 /// # Errors
 /// [`Error::Data`] for a checkpoint that is damaged or of another model.
@@ -121,17 +127,19 @@ pub(super) fn load(gpu: &Gpu, folder: &Path, trainer: &Trainer) -> Result<()> {
     let path = folder.join(CHECKPOINT);
     let bytes = files::read(&path)?;
     let (file, _) = whole(&path, &bytes).map_err(|error| damaged(&path, &error.to_string()))?;
-    let mut found = Vec::new();
+    let mut wanted = Vec::new();
     for (group, parameters) in groups(trainer) {
-        for name in parameters.names() {
-            let full = format!("{group}.{name}");
-            let view = file.tensor(&full).map_err(|error| damaged(&path, &format!("{full}: {error}")))?;
-            let tensor = parameters.tensor(name).filter(|tensor| tensor.shape().dims() == view.shape());
-            match tensor {
-                Some(tensor) if view.dtype() == Dtype::F32 => found.push((tensor, view)),
-                _ => return Err(damaged(&path, &format!("{full} has shape {:?}", view.shape()))),
-            }
+        let named = |name: &String| Some((format!("{group}.{name}"), parameters.tensor(name)?));
+        wanted.extend(parameters.names().iter().filter_map(named));
+    }
+    wanted.extend(trainer.state.scaling.iter().map(|scaling| (LOSS_SCALE.to_owned(), scaling.clone())));
+    let mut found = Vec::new();
+    for (name, tensor) in wanted {
+        let view = file.tensor(&name).map_err(|error| damaged(&path, &format!("{name}: {error}")))?;
+        if view.dtype() != Dtype::F32 || view.shape() != tensor.shape().dims() {
+            return Err(damaged(&path, &format!("{name} has shape {:?}", view.shape())));
         }
+        found.push((tensor, view));
     }
     if file.len() != found.len() {
         return Err(damaged(&path, &format!("it holds {} tensors, not {}", file.len(), found.len())));

@@ -13,10 +13,12 @@ pub struct Reading {
     pub loss: f32,
     /// The global norm of the gradients before clipping.
     pub norm: f32,
-    /// Steps so far whose loss or norm was not finite; their update was skipped.
+    /// Steps so far whose loss or norm was not finite, in f16 with a loss scale of 1; their update was skipped.
     pub skipped: u32,
     /// The last such step.
     pub last_skipped: u32,
+    /// What the gradients of this step were multiplied with, in f16.
+    pub loss_scale: Option<f32>,
 }
 
 /// Copies the numbers of a step to mapped memory; they arrive when the device gets there.
@@ -71,9 +73,10 @@ impl Monitor {
                 bytemuck::pod_collect_to_vec(&mapped)
             };
             buffer.unmap();
-            if let [norm, _, skipped, last_skipped, loss, ..] = words[..] {
+            if let [norm, _, skipped, last_skipped, loss, scale, ..] = words[..] {
                 let (loss, norm) = (f32::from_bits(loss), f32::from_bits(norm));
-                readings.push(Reading { step, loss, norm, skipped, last_skipped });
+                let loss_scale = Some(f32::from_bits(scale)).filter(|scale| *scale > 0.0);
+                readings.push(Reading { step, loss, norm, skipped, last_skipped, loss_scale });
             }
             self.idle.push(buffer);
         }

@@ -24,6 +24,8 @@ pub struct Optimizer {
     pub average_decay: Option<f64>,
     /// Whether several batches may make one update.
     pub accumulate: bool,
+    /// What activations are stored in. With f16 the gradients are those of a scaled loss, [`State::scaling`].
+    pub precision: Dtype,
 }
 
 impl Default for Optimizer {
@@ -36,6 +38,7 @@ impl Default for Optimizer {
             weight_decay: 0.0,
             average_decay: None,
             accumulate: false,
+            precision: Dtype::F32,
         }
     }
 }
@@ -55,6 +58,8 @@ pub struct State {
     pub second: Parameters,
     /// The moving average of the parameters, if one is kept.
     pub average: Option<Parameters>,
+    /// The loss scale, and how many finite steps it is since it changed: [`Adam::SCALING`].
+    pub scaling: Option<Tensor>,
     /// What the last step reported, as [`Adam::record`] says.
     pub report: Tensor,
 }
@@ -71,6 +76,7 @@ impl State {
             second: parameters.like(gpu, "second moments")?,
             total: None,
             average: None,
+            scaling: None,
             report: gpu.zeros("report", [Adam::REPORT], Dtype::F32)?,
             parameters: parameters.clone(),
         })
@@ -88,11 +94,15 @@ impl Optimizer {
             Some(_) => Some(parameters.copied(gpu, "averaged parameters")?),
             None => None,
         };
-        Ok(State { total, average, ..State::new(gpu, parameters)? })
+        let scaling = match self.precision {
+            Dtype::F16 => Some(gpu.tensor("loss scale", [Adam::SCALING.len()], Dtype::F32, &Adam::SCALING)?),
+            _ => None,
+        };
+        Ok(State { total, average, scaling, ..State::new(gpu, parameters)? })
     }
 
     fn adam(&self, elements: usize) -> Adam {
-        let Self { beta1, beta2, epsilon, clip_norm, weight_decay, average_decay, accumulate: _ } = *self;
+        let Self { beta1, beta2, epsilon, clip_norm, weight_decay, average_decay, .. } = *self;
         Adam { elements, beta1, beta2, epsilon, clip_norm, weight_decay, average_decay }
     }
 
@@ -115,7 +125,7 @@ impl Optimizer {
         loss: Option<&Tensor>,
     ) -> Result<()> {
         // They have the same names and shapes, and so the same blocks.
-        let State { parameters, gradients, total, first, second, average, report } = state;
+        let State { parameters, gradients, total, first, second, average, scaling, report } = state;
         let all = parameters.blocks().iter().zip(gradients.blocks()).zip(first.blocks()).zip(second.blocks());
         let block = |of: &'a Option<Parameters>, index: usize| of.as_ref().and_then(|of| of.blocks().get(index));
         let blocks: Vec<_> = (0..)
@@ -134,7 +144,8 @@ impl Optimizer {
             adam(buffers).record_norm(recorder, buffers, step, &scratch, partials)?;
             partials += adam(buffers).partials(&gpu);
         }
-        self.adam(any.elements()).record_settings(recorder, partials, any, step, loss, &scratch, report)?;
+        let scaling = scaling.as_ref();
+        self.adam(any.elements()).record_settings(recorder, partials, any, step, loss, scaling, &scratch, report)?;
         blocks.iter().try_for_each(|buffers| adam(buffers).record_update(recorder, buffers, &scratch))
     }
 }

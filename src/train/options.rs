@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decay, Metric, Progress, Schedule};
+use super::{Decay, Metric, Precision, Progress, Schedule};
 use crate::{
     Error, Result,
     model::{Readout, Regularisation},
@@ -113,6 +113,9 @@ pub struct TrainOptions {
     /// Decay of a moving average of the parameters, if one is kept: it is then what is validated and saved.
     #[serde(default)]
     pub ema: Option<f64>,
+    /// What activations are stored in.
+    #[serde(default)]
+    pub precision: Precision,
     /// Label smoothing.
     pub label_smoothing: f32,
     /// Dropout on embedded words and on what the output layer reads.
@@ -179,6 +182,7 @@ impl TrainOptions {
             clip_norm: 1.0,
             weight_decay: 0.0,
             ema: None,
+            precision: Precision::default(),
             label_smoothing: 0.0,
             dropout: 0.0,
             variational: false,

@@ -45,6 +45,7 @@ pub fn train(
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
     options.check()?;
+    options.precision.check(gpu)?;
     budget.check()?;
     let earlier = examine(folder, options, budget, overwrite)?;
     let (train, valid) = options.pairs()?;
@@ -140,6 +141,7 @@ impl<'a> Run<'a> {
             weight_decay: options.weight_decay,
             average_decay: options.ema,
             accumulate: options.accumulate > 1,
+            precision: options.precision.dtype(),
             ..Optimizer::default()
         };
         let trainer = Trainer::new(gpu, &model.network, &model.parameters, optimizer, options.regularisation())?;
@@ -286,11 +288,15 @@ impl<'a> Run<'a> {
             }
             let session = self.start.1.elapsed().as_secs_f64().max(1e-9);
             let tokens_per_second = (self.progress.tokens - self.start.0.tokens) as f64 / session;
-            self.metrics.log(&json!({
+            let mut line = json!({
                 "step": reading.step, "epoch": self.progress.epoch, "loss": reading.loss, "grad_norm": reading.norm,
                 "learning_rate": self.learning_rate(reading.step), "tokens_per_second": tokens_per_second,
                 "seconds": self.progress.seconds, "total": self.total(),
-            }))?;
+            });
+            if let (Some(scale), Some(fields)) = (reading.loss_scale, line.as_object_mut()) {
+                fields.insert("loss_scale".to_owned(), scale.into());
+            }
+            self.metrics.log(&line)?;
             observe(Event::Step { reading, tokens_per_second, total: self.total() });
         }
         Ok(())

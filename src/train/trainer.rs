@@ -131,12 +131,14 @@ impl Trainer {
         {
             self.programs.remove(&oldest);
         }
-        let training = self.network.training_graph(shape, &self.regularisation)?;
+        let training = self.network.training_graph(shape, &self.regularisation, self.optimizer.precision)?;
+        let mut given = vec![(training.loss, self.loss.clone())];
+        given.extend(training.loss_scale.zip(self.state.scaling.as_ref().map(|scaling| scaling.window([1]))));
         let options = ProgramOptions {
             label: format!("training step {shape:?}"),
             parameters: Some(&self.state.parameters),
             gradients: Some((&self.state.gradients, &training.gradients)),
-            given: &[(training.loss, self.loss.clone())],
+            given: &given,
             pool: self.pool.clone(),
             ..ProgramOptions::default()
         };

@@ -8,7 +8,7 @@ use crate::{
         Step,
         adam::{Adam, Buffers},
     },
-    reference,
+    reference::{self, adam::next_scaling},
 };
 
 /// One step; the norm is a sum of up to 17,000 squares.
@@ -26,6 +26,8 @@ struct Stepped {
     update: f64,
     found: [Tensor; 4],
     found_norm: Tensor,
+    /// The loss scale and its steps, if there is one, as found and as expected.
+    scaling: Option<(Tensor, [f64; 2])>,
 }
 
 /// One update, from one batch or from several whose gradients are accumulated.
@@ -46,6 +48,10 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
     let second: Vec<f32> = case.values(elements, scale).iter().map(|x| x * x).collect();
     let parameters = case.values(elements, 0.1);
     let average = case.values(elements, 0.1);
+    // A power of two, after as many steps as let it be doubled now or not.
+    let scaling = case.coin().then(|| [(1_u32 << case.below(17)) as f32, [0.0, 1998.0, 1999.0][case.below(3)]]);
+    let scale = scaling.map_or(1.0, |[scale, _]| scale);
+    let found_scaling = scaling.map(|scaling| case.upload([2], &scaling)).transpose()?;
     let upload = |values: &[f32]| case.upload([elements], values);
     let found = [upload(&parameters)?, upload(&first)?, upload(&second)?, upload(&average)?];
     let total = case.poisoned([elements])?;
@@ -58,13 +64,15 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
         let [parameters, first, second, average] = &found;
         let buffers = Buffers {
             parameters,
-            gradients: &upload(gradients)?,
+            gradients: &upload(&gradients.iter().map(|gradient| scale * gradient).collect::<Vec<_>>())?,
             total: accumulate.then_some(&total),
             first,
             second,
             average: average_decay.map(|_| average),
         };
-        case.run(|recorder| adam.record(recorder, &buffers, &step, None, &scratch, &found_norm))?;
+        case.run(|recorder| {
+            adam.record(recorder, &buffers, &step, None, found_scaling.as_ref(), &scratch, &found_norm)
+        })?;
         sum.iter_mut().zip(gradients).for_each(|(sum, gradient)| *sum += f64::from(*gradient));
     }
     let reference = reference::adam::Adam {
@@ -84,7 +92,8 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
     }
     let update = before.iter().zip(&parameters).map(|(before, after)| (before - after).abs()).fold(0.0, f64::max);
     let expected = [parameters, first, second, average];
-    Ok(Stepped { expected, norm, update, found, found_norm })
+    let scaling = scaling.map(|scaling| next_scaling(scaling.map(f64::from), true));
+    Ok(Stepped { expected, norm, update, found, found_norm, scaling: found_scaling.zip(scaling) })
 }
 
 fn parameters(case: &mut Case<'_>) -> Result<f64> {
@@ -93,8 +102,13 @@ fn parameters(case: &mut Case<'_>) -> Result<f64> {
 }
 
 fn state(case: &mut Case<'_>) -> Result<f64> {
-    let Stepped { expected, norm, update, found, found_norm, .. } = step(case)?;
+    let Stepped { expected, norm, update, found, found_norm, scaling } = step(case)?;
+    let scaling = match &scaling {
+        Some((found, expected)) => case.error(found, expected, 0.0)?,
+        None => 0.0,
+    };
     let errors = [
+        scaling,
         case.error(&found[1], &expected[1], 0.0)?,
         case.error(&found[2], &expected[2], 0.0)?,
         case.error(&found[3], &expected[3], update)?,

@@ -359,7 +359,7 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     let regularisation = Regularisation { label_smoothing, ..Regularisation::default() };
     let clip_norm: f32 = file.setting("clip_norm", 1.0)?;
     let learning_rate = file.setting("adam_lr", 1e-3)?;
-    let training = network.training_graph([rows, source_steps, target_steps], &regularisation)?;
+    let training = network.training_graph([rows, source_steps, target_steps], &regularisation, Dtype::F32)?;
     let options = ProgramOptions {
         label: file.stem.clone(),
         parameters: Some(&parameters),

@@ -241,7 +241,7 @@ fn adam(gpu: &Gpu, elements: usize) -> Result<Subject> {
             second: &second,
             average: None,
         };
-        adam.record(recorder, &buffers, &step, None, &scratch, &report)
+        adam.record(recorder, &buffers, &step, None, None, &scratch, &report)
     };
     let found = parameters.clone();
     recorded(gpu, record, scratch.bytes(), move |gpu| {
