@@ -265,3 +265,18 @@ proptest! {
         }
     }
 }
+
+/// The crate that reads tokenizers panics where the prefix of subwords is longer than a merge's second part.
+#[test]
+fn a_tokenizer_that_its_crate_panics_on_is_refused_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    Tokenizer::train(&TokenUnit::Bpe(20), ["ab abc ab"].into_iter(), None).unwrap().save(&path).unwrap();
+    let mut value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert!(value["model"]["merges"].as_array().is_some_and(|merges| !merges.is_empty()), "{value}");
+    value["model"]["continuing_subword_prefix"] = json!("##########");
+    fs::write(&path, value.to_string()).unwrap();
+    for read in [Tokenizer::load, Tokenizer::adopt] {
+        assert!(refusal(read(&path)).contains(&path.display().to_string()));
+    }
+}
