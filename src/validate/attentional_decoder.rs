@@ -17,8 +17,9 @@ use crate::{
 const FORWARD: f64 = 5e-6;
 /// The same again backward, and sums over up to 7 * 33 steps and rows.
 const BACKWARD: f64 = 1e-5;
-/// As of the GRU: up to 7 steps, which store query and context besides.
-const HALF: [f64; 2] = [FORWARD + 4.0 * ROUNDING, BACKWARD + 12.0 * ROUNDING];
+/// As of the GRU, for up to 7 steps. Backward each stores the gradient of its context as well, adds to it and stores it again.
+/// The worst of 3,000 cases on lavapipe are 1.2e-3 and 9.5e-3.
+const HALF: [f64; 2] = [FORWARD + 4.0 * ROUNDING, BACKWARD + 16.0 * ROUNDING];
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
