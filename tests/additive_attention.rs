@@ -97,6 +97,22 @@ fn rows_without_valid_keys_are_zero() {
 }
 
 #[test]
+fn one_valid_key_gets_all_the_weight() {
+    let shape = AdditiveAttention { batch: 2, queries: 9, keys: 150, size: 8, value_size: 4 };
+    for gpu in [common::gpu(), common::portable()] {
+        let tensors = Tensors::new(gpu, Dtype::F32, &shape, &[1, 1]);
+        let found = outputs(gpu, Dtype::F32, &shape, &tensors);
+        let [context, weights, d_energy, d_query, ..] = found.as_slice() else { unreachable!("there are seven") };
+        assert!(weights.iter().enumerate().all(|(at, x)| *x == if at % 150 == 0 { 1.0 } else { 0.0 }));
+        let value: Vec<f32> = gpu.read(&tensors.value).unwrap();
+        for (row, context) in context.chunks(4).enumerate() {
+            assert_eq!(context, &value[row / 9 * 150 * 4..][..4], "row {row}");
+        }
+        assert!(d_energy.iter().chain(d_query).all(|x| x.abs() < 1e-6), "a constant weight has no gradient");
+    }
+}
+
+#[test]
 fn refuses_a_wrong_shape() {
     let gpu = common::gpu();
     let shape = AdditiveAttention { batch: 2, queries: 3, keys: 9, size: 8, value_size: 4 };

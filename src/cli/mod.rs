@@ -4,6 +4,7 @@
 //! added by a `mod` line, a variant of [`Command`] and an arm of [`Command::run`].
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
+mod accuracy;
 mod bench;
 mod devices;
 mod evaluate;

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use softalign::gpu::adapter;
-use softalign::validate::{self, Check, Direction, Row};
+use softalign::validate::{self, Check, Direction, OfClass, Row, ShapeClass};
 use softalign::{Error, Gpu, Result, files};
 
-use super::{Global, golden, open, output, progress::Bar, table};
+use super::{Global, accuracy, golden, open, output, progress::Bar, table};
 
 /// Options of `softalign validate`.
 #[derive(clap::Args)]
@@ -31,8 +31,12 @@ pub struct Args {
     /// Write the table as JSON too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Keep a table for readers too: the worst errors by class of shapes, in Markdown, with a column for each driver that it
+    /// was ever made on.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "accuracy.md")]
+    report: Option<PathBuf>,
     /// Check the engine against a folder of cases that your own PyTorch wrote, instead.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "dtype", "json"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "dtype", "json", "report"])]
     golden: Option<PathBuf>,
 }
 
@@ -63,6 +67,9 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
 
     if let Some(path) = &args.json {
         write_json(path, &gpu, &rows)?;
+    }
+    if let Some(path) = &args.report {
+        accuracy::update(path, &gpu, &rows)?;
     }
     let printed = print(&gpu, &rows, &problems, left_out, global);
     if let Some(lost) = lost {
@@ -128,6 +135,7 @@ fn unfinished(check: &Check, seed: u64) -> Row {
         worst_error: f64::INFINITY,
         tolerance: check.tolerance,
         passed: false,
+        classes: [OfClass::default(); ShapeClass::ALL.len()],
         worst_seed: seed,
     }
 }
@@ -186,7 +194,8 @@ fn title(kernel: &str, direction: Direction, dtype: &str) -> String {
     format!("{kernel} {}{dtype}", name(direction))
 }
 
-fn name(direction: Direction) -> &'static str {
+/// As it stands in tables.
+pub fn name(direction: Direction) -> &'static str {
     match direction {
         Direction::Forward => "forward",
         Direction::Backward => "backward",
@@ -226,6 +235,7 @@ mod tests {
             worst_error: f64::INFINITY,
             tolerance: 1e-5,
             passed: false,
+            classes: [OfClass::default(); ShapeClass::ALL.len()],
             worst_seed: 17,
         };
         let json = serde_json::to_value(Report { adapter: "a", driver: "d", rows: std::slice::from_ref(&row) });

@@ -133,6 +133,7 @@ impl Wide {
         for (wide, narrow) in all.chunks_mut(width).zip(values.unwrap_or_default().chunks(columns)) {
             wide[offset..offset + columns].copy_from_slice(narrow);
         }
+        case.seen.count(&dims.into());
         let tensor = case.gpu.floats("input", [batch, rows, width], dtype, &all)?;
         Ok(Self { tensor, offset, width, rows, columns })
     }

@@ -29,6 +29,7 @@ mod matmul;
 mod pointwise;
 mod reduction;
 mod rounded;
+mod shapes;
 mod softmax;
 
 pub use golden::{GoldenRow, golden};
@@ -38,6 +39,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 use rounded::Rounded;
 use serde::Serialize;
+use shapes::Seen;
+pub use shapes::{OfClass, ShapeClass};
 
 use crate::{
     Error, Result,
@@ -96,6 +99,9 @@ pub struct Row {
     pub tolerance: f64,
     /// Whether the worst error is within the tolerance.
     pub passed: bool,
+    /// The cases by their class, in the order of [`ShapeClass::ALL`].
+    #[serde(skip)]
+    pub classes: [OfClass; ShapeClass::ALL.len()],
     /// The number of the worst case: `--cases 1 --seed` of it repeats it.
     #[serde(skip)]
     pub worst_seed: u64,
@@ -133,11 +139,16 @@ pub fn checks() -> Vec<Check> {
 /// What the device reports; a wrong result is a [`Row`] that has not passed.
 pub fn run(gpu: &Gpu, check: &Check, cases: usize, seed: u64) -> Result<Row> {
     let mut worst = (0.0, seed);
+    let mut classes = [OfClass::default(); ShapeClass::ALL.len()];
     for seed in (seed..).take(cases) {
-        let mut case = Case { gpu, dtype: check.dtype, random: ChaCha8Rng::seed_from_u64(seed) };
-        let error = (check.run)(&mut case)?;
-        if error > worst.0 || error.is_nan() {
-            worst = (if error.is_nan() { f64::INFINITY } else { error }, seed);
+        let mut case = Case { gpu, dtype: check.dtype, random: ChaCha8Rng::seed_from_u64(seed), seen: Seen::default() };
+        let error = Some((check.run)(&mut case)?).filter(|error| !error.is_nan()).unwrap_or(f64::INFINITY);
+        if error > worst.0 {
+            worst = (error, seed);
+        }
+        let class = case.seen.class();
+        for (of_class, _) in classes.iter_mut().zip(ShapeClass::ALL).filter(|(_, other)| *other == class) {
+            *of_class = OfClass { cases: of_class.cases + 1, worst_error: of_class.worst_error.max(error) };
         }
     }
     Ok(Row {
@@ -148,6 +159,7 @@ pub fn run(gpu: &Gpu, check: &Check, cases: usize, seed: u64) -> Result<Row> {
         worst_error: worst.0,
         tolerance: check.tolerance,
         passed: worst.0 <= check.tolerance,
+        classes,
         worst_seed: worst.1,
     })
 }
@@ -159,6 +171,7 @@ pub struct Case<'a> {
     /// As [`Check::dtype`].
     pub dtype: Dtype,
     random: ChaCha8Rng,
+    seen: Seen,
 }
 
 impl Case<'_> {
@@ -231,6 +244,8 @@ impl Case<'_> {
     /// # Errors
     /// As [`Gpu::floats`].
     pub fn upload_as(&self, dtype: Dtype, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
+        let shape = shape.into();
+        self.seen.count(&shape);
         self.gpu.floats("input", shape, dtype, values)
     }
 
@@ -265,6 +280,8 @@ impl Case<'_> {
     /// # Errors
     /// As [`Gpu::tensor`].
     pub fn upload(&self, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
+        let shape = shape.into();
+        self.seen.count(&shape);
         self.gpu.tensor("input", shape, Dtype::F32, values)
     }
 
@@ -313,7 +330,9 @@ impl Case<'_> {
                 got: format!("{} values", reference.len()),
             });
         }
-        Ok(relative_error(&values, reference, scale))
+        // Below its smallest normal number f16 has ever fewer digits.
+        let floor = if tensor.dtype() == Dtype::F16 { f16::MIN_POSITIVE.to_f64() } else { 0.0 };
+        Ok(relative_error(&values, reference, scale.max(floor)))
     }
 
     /// As [`Self::error`], of a tensor of which the reference knows how far rounding takes it; `tolerance` is the check's.
