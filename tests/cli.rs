@@ -65,7 +65,8 @@ fn shaders_are_written_as_plain_wgsl() {
 fn validate_writes_its_table_and_json() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.json");
-    let output = softalign(&["validate", "--only", "matmul", "--cases", "2", "--json"]).arg(&path).output().unwrap();
+    let arguments = ["validate", "--only", "matmul", "--dtype", "f32", "--cases", "2", "--json"];
+    let output = softalign(&arguments).arg(&path).output().unwrap();
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success(), "{stdout}\n{stderr}");
     assert!(stdout.contains("worst error") && stdout.contains("pass"), "{stdout}");
@@ -83,9 +84,24 @@ fn validate_writes_its_table_and_json() {
         let mut sorted = keys;
         sorted.sort_unstable();
         assert_eq!(sorted, expected);
+        assert_eq!(row["dtype"], "f32");
         assert_eq!(row["cases"], 2);
         assert_eq!(row["passed"], true);
     }
+}
+
+/// What an adapter cannot run is said to be left out; asked for by name it is an error.
+#[test]
+fn validate_says_what_it_leaves_out() {
+    let portable = |arguments: &[&str]| {
+        let output = softalign(arguments).env("SOFTALIGN_PORTABLE", "1").output().unwrap();
+        let (stdout, stderr) = texts(&output);
+        (output.status.success(), stdout, stderr)
+    };
+    let (passed, stdout, stderr) = portable(&["validate", "--only", "dropout", "--cases", "1"]);
+    assert!(passed && stdout.contains("2 checks of f16 were left out"), "{stdout}\n{stderr}");
+    let (passed, stdout, stderr) = portable(&["validate", "--only", "dropout", "--dtype", "f16"]);
+    assert!(!passed && stderr.contains("--dtype") && stderr.contains("shader-f16"), "{stdout}\n{stderr}");
 }
 
 #[test]
