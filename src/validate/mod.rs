@@ -10,7 +10,7 @@
 //!
 //! Recurrent kernels draw cases now and then that no f32 arithmetic solves that well: units that saturate, whose gradients are
 //! differences from 1, and outliers that the next step's gates receive with their errors. There the largest value is not
-//! the yardstick but what rounding must do to this very case ([`rounded`]), where that is more.
+//! the yardstick but what rounding must do to this very case (`rounded`), where that is more.
 
 mod adam;
 mod additive_attention;
