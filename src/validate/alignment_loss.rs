@@ -76,7 +76,10 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     case.run(|recorder| {
         drawn.operation.record(recorder, [&drawn.weights_gpu, &drawn.expected_gpu], &drawn.step, &scratch, &loss)
     })?;
-    case.error(&loss, &[drawn.reference.forward(&widen(&drawn.weights), &widen(&drawn.expected))], 0.0)
+    let (weights, expected) = (widen(&drawn.weights), widen(&drawn.expected));
+    // The logarithm of a weight of 1 is what rounding makes of it: the scale is that of logarithms of 1.
+    let scale = drawn.reference.scale * expected.iter().sum::<f64>();
+    case.error(&loss, &[drawn.reference.forward(&weights, &expected)], scale)
 }
 
 fn backward(case: &mut Case<'_>) -> Result<f64> {
