@@ -24,6 +24,12 @@ struct Stepped {
     expected: [Vec<f64>; 4],
     norm: f64,
     update: f64,
+    /// The norm that the gradients would have if no batch took from another, over the one that they have.
+    growth: f64,
+    /// The largest first moment, if nothing took from another.
+    moment: f64,
+    /// The largest value that the average is mixed of.
+    mixed: f64,
     found: [Tensor; 4],
     found_norm: Tensor,
     /// The loss scale and its steps, if there is one, as found and as expected.
@@ -57,7 +63,7 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
     let total = case.poisoned([elements])?;
     let (scratch, found_norm) = (case.poisoned([adam.scratch()])?, case.poisoned([Adam::REPORT])?);
     let step = Step::buffer(case.gpu)?;
-    let mut sum = vec![0.0; elements];
+    let (mut sum, mut absolute) = (vec![0.0; elements], vec![0.0; elements]);
     for (batch, gradients) in gradients.iter().enumerate() {
         let (batch, batches) = (batch as u32, batches as u32);
         case.gpu.write(&step, &Step { step: number, learning_rate, batch, batches, ..Step::default() }.words())?;
@@ -74,6 +80,7 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
             adam.record(recorder, &buffers, &step, None, found_scaling.as_ref(), &scratch, &found_norm)
         })?;
         sum.iter_mut().zip(gradients).for_each(|(sum, gradient)| *sum += f64::from(*gradient));
+        absolute.iter_mut().zip(gradients).for_each(|(sum, gradient)| *sum += f64::from(gradient.abs()));
     }
     let reference = reference::adam::Adam {
         learning_rate: f64::from(learning_rate),
@@ -83,17 +90,41 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
         clip_norm: clip_norm.map(f64::from),
         weight_decay: f64::from(weight_decay),
     };
-    let before = widen(&parameters);
+    let (before, first_before, second_before) = (widen(&parameters), first.clone(), second.clone());
     let [mut parameters, mut first, mut second, mut average] =
         [before.clone(), widen(&first), widen(&second), widen(&average)];
+    let mixed = largest(&average);
     let norm = reference.update(number, &mut parameters, &sum, &mut first, &mut second);
     if let Some(decay) = average_decay {
         reference::adam::average(decay, number, &mut average, &parameters);
     }
-    let update = before.iter().zip(&parameters).map(|(before, after)| (before - after).abs()).fold(0.0, f64::max);
+    let sum_of_squares = reference::reduction::sum_of_squares;
+    let growth = (sum_of_squares(&absolute) / sum_of_squares(&sum)).sqrt();
+    // What moments and updates would be if nothing took from another: not a batch from the one before, nor the gradient from
+    // what the first moment was.
+    let (mut update, mut moment) = (0.0_f64, 0.0_f64);
+    for i in 0..elements {
+        let kept = adam.beta1 * f64::from(first_before[i]);
+        let grown = absolute[i] / sum[i].abs();
+        let uncancelled = kept.abs() + (first[i] - kept).abs() * grown;
+        let of_square = grown * (1.0 - adam.beta2 * f64::from(second_before[i]) / second[i]);
+        moment = moment.max(uncancelled);
+        update = update.max((before[i] - parameters[i]).abs() * (uncancelled / first[i].abs() + of_square));
+    }
+    let mixed = mixed.max(largest(&parameters));
     let expected = [parameters, first, second, average];
     let scaling = scaling.map(|scaling| next_scaling(scaling.map(f64::from), true));
-    Ok(Stepped { expected, norm, update, found, found_norm, scaling: found_scaling.zip(scaling) })
+    Ok(Stepped {
+        expected,
+        norm,
+        update,
+        growth,
+        moment,
+        mixed,
+        found,
+        found_norm,
+        scaling: found_scaling.zip(scaling),
+    })
 }
 
 fn parameters(case: &mut Case<'_>) -> Result<f64> {
@@ -102,17 +133,17 @@ fn parameters(case: &mut Case<'_>) -> Result<f64> {
 }
 
 fn state(case: &mut Case<'_>) -> Result<f64> {
-    let Stepped { expected, norm, update, found, found_norm, scaling } = step(case)?;
+    let Stepped { expected, norm, update, growth, moment, mixed, found, found_norm, scaling } = step(case)?;
     let scaling = match &scaling {
         Some((found, expected)) => case.error(found, expected, 0.0)?,
         None => 0.0,
     };
     let errors = [
         scaling,
-        case.error(&found[1], &expected[1], 0.0)?,
-        case.error(&found[2], &expected[2], 0.0)?,
-        case.error(&found[3], &expected[3], update)?,
-        relative_error(&case.gpu.read::<f32>(&found_norm)?[..2], &[norm, 1.0], 0.0),
+        case.error(&found[1], &expected[1], moment)?,
+        case.error(&found[2], &expected[2], growth * largest(&expected[2]))?,
+        case.error(&found[3], &expected[3], update.max(mixed))?,
+        relative_error(&case.gpu.read::<f32>(&found_norm)?[..2], &[norm, 1.0], growth * norm),
     ];
     Ok(largest(&errors))
 }

@@ -8,8 +8,9 @@ use crate::{
 };
 
 /// Outliers make scores of up to 100; an f32 score of that size is off by some 4e-6, and exp makes that an error of its weight.
-/// The worst of 400 cases on lavapipe is 1.4e-6 in either direction.
 const TOLERANCE: f64 = 5e-6;
+/// A case whose scores may be larger is allowed as much more.
+const LARGE_SCORE: f64 = 100.0;
 /// One store; backward, the context has been stored, and what it is off by is in the mean that comes off a score's gradient.
 const HALF: [f64; 2] = [TOLERANCE + ROUNDING, TOLERANCE + 2.0 * ROUNDING];
 
@@ -114,7 +115,10 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
         drawn.attention.record(recorder, tile, &drawn.inputs(), &context, &log_sum_exp)
     })?;
     let (wanted, denominators) = drawn.reference(|attention, inputs| attention.forward(inputs));
-    Ok(case.error(&context, &wanted, 1.0)?.max(case.error(&log_sum_exp, &denominators, 1.0)?))
+    // What is off by a weight's error is off by that much of the values, however small a context they average to.
+    let score = longest(&drawn.query, size) * longest(&drawn.key, size) / (size as f64).sqrt();
+    let scale = largest(&widen(&drawn.value)).max(1.0) * (score / LARGE_SCORE).max(1.0);
+    Ok(case.error(&context, &wanted, scale)?.max(case.error(&log_sum_exp, &denominators, 1.0)?))
 }
 
 fn backward(case: &mut Case<'_>) -> Result<f64> {
