@@ -83,6 +83,13 @@ fn names_are_unique_and_those_of_the_notes() {
     for key in ["W4/B64_T24_I256_H256/fwd", "W7/B1_h8_T2048_S2048_D64/fwdbwd", "cross_entropy/R1536_C75/fwd"] {
         assert!(keys.contains(&key), "{key}");
     }
+    // What f16 can do for an adapter is measured beside its f32.
+    for key in keys.iter().filter_map(|key| key.strip_suffix("/f16")) {
+        assert!(keys.contains(&key), "{key}");
+    }
+    let half = |workload: &&Workload| workload.key().ends_with("/f16");
+    assert!(all.iter().filter(half).count() > 10);
+    assert!(all.iter().all(|workload| workload.runs_on(common::portable()) != half(&workload)));
     keys.sort_unstable();
     keys.dedup();
     assert_eq!(keys.len(), all.len());

@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Gpu, Result,
+    gpu::Dtype,
     graph::Parameters,
     model::{Config, Readout, Regularisation, Seq2Seq, initial},
     reference::seq2seq,
@@ -141,10 +142,10 @@ impl ModelSize {
         batch
     }
 
-    /// A trainer before its first step; it clips at a norm of 1.
-    pub(super) fn trainer(&self, gpu: &Gpu) -> Result<Trainer> {
+    /// A trainer before its first step, with activations of `precision`; it clips at a norm of 1.
+    pub(super) fn trainer(&self, gpu: &Gpu, precision: Dtype) -> Result<Trainer> {
         let network = Seq2Seq::new(self.config())?;
-        let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::default() };
+        let optimizer = Optimizer { clip_norm: Some(1.0), precision, ..Optimizer::default() };
         Trainer::new(gpu, &network, &self.parameters(gpu)?, optimizer, Regularisation::default())
     }
 }

@@ -1,7 +1,7 @@
 //! What a training step keeps in memory, by class of tensor.
 
 use super::ModelSize;
-use crate::{Error, Gpu, Result, Tensor, graph::Parameters};
+use crate::{Error, Gpu, Result, Tensor, gpu::Dtype, graph::Parameters};
 
 /// Bytes of a model in training, as planned and as allocated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl TrainingMemory {
     /// What compiling reports.
     pub fn of(gpu: &Gpu, size: &ModelSize) -> Result<Self> {
         let before = gpu.counters().bytes;
-        let mut trainer = size.trainer(gpu)?;
+        let mut trainer = size.trainer(gpu, Dtype::F32)?;
         let shape = [size.batch, size.steps, size.steps];
         trainer.prepare(shape)?;
         let allocated = gpu.counters().bytes - before;

@@ -1,6 +1,5 @@
 //! A graph with its inputs, as a [`Subject`].
 
-use bytemuck::Pod;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -22,22 +21,36 @@ pub(super) struct Operand {
 /// A graph under construction, and what its inputs hold.
 pub(super) struct Problem {
     gpu: Gpu,
+    /// What activations and their gradients are.
+    dtype: Dtype,
     pub graph: Graph,
-    inputs: Vec<(String, Vec<u32>)>,
+    inputs: Vec<(String, Vec<u8>)>,
     random: ChaCha8Rng,
 }
 
 impl Problem {
     pub fn new(gpu: &Gpu) -> Self {
-        let random = ChaCha8Rng::seed_from_u64(1);
-        Self { gpu: gpu.clone(), graph: Graph::new(), inputs: Vec::new(), random }
+        Self::of(gpu, Dtype::F32)
     }
 
-    fn input<T: Pod>(&mut self, shape: &[usize], dtype: Dtype, values: &[T]) -> Value {
+    /// One whose activations are of `dtype`.
+    pub fn of(gpu: &Gpu, dtype: Dtype) -> Self {
+        let random = ChaCha8Rng::seed_from_u64(1);
+        Self { gpu: gpu.clone(), dtype, graph: Graph::new(), inputs: Vec::new(), random }
+    }
+
+    fn input(&mut self, shape: &[usize], dtype: Dtype, bytes: Vec<u8>) -> Value {
         let name = format!("input {}", self.inputs.len());
         let value = self.graph.input(name.clone(), shape, dtype);
-        self.inputs.push((name, bytemuck::cast_slice(values).to_vec()));
+        self.inputs.push((name, bytes));
         value
+    }
+
+    /// The operand holds what is left of the values in `dtype`.
+    fn operand(&mut self, shape: &[usize], dtype: Dtype, values: &[f32]) -> Operand {
+        let bytes = dtype.encode(values);
+        let host = widen(&dtype.decode(&bytes));
+        Operand { value: self.input(shape, dtype, bytes), host }
     }
 
     /// Values in (-scale, scale) without a pattern.
@@ -45,20 +58,26 @@ impl Problem {
         (0..count).map(|_| self.random.random_range(-scale..scale)).collect()
     }
 
-    /// An input of these values.
+    /// Activations of these values.
     pub fn floats(&mut self, shape: &[usize], values: &[f32]) -> Operand {
-        Operand { value: self.input(shape, Dtype::F32, values), host: widen(values) }
+        self.operand(shape, self.dtype, values)
     }
 
-    /// An input of random values in (-scale, scale).
+    /// Activations of random values in (-scale, scale).
     pub fn random(&mut self, shape: &[usize], scale: f32) -> Operand {
         let values = self.values(shape.iter().product(), scale);
         self.floats(shape, &values)
     }
 
+    /// Parameters of random values in (-scale, scale): f32 always.
+    pub fn parameter(&mut self, shape: &[usize], scale: f32) -> Operand {
+        let values = self.values(shape.iter().product(), scale);
+        self.operand(shape, Dtype::F32, &values)
+    }
+
     /// An input of whole numbers.
     pub fn words(&mut self, shape: &[usize], values: &[u32]) -> Value {
-        self.input(shape, Dtype::U32, values)
+        self.input(shape, Dtype::U32, bytemuck::cast_slice(values).to_vec())
     }
 
     /// An input of random whole numbers from `first` to below `end`.
@@ -84,21 +103,22 @@ impl Problem {
         }
         let tensors: Vec<Tensor> =
             outputs.iter().map(|value| program.tensor(*value).cloned()).collect::<Result<_>>()?;
+        let tolerance = super::workloads::tolerance(self.dtype);
         let (gpu, scratch) = (self.gpu, program.memory().slots);
         let check = move |work: &mut Work| {
             for tensor in &tensors {
-                gpu.write(tensor, &vec![f32::NAN; tensor.elements()])?;
+                gpu.write(tensor, &tensor.dtype().encode(&vec![f32::NAN; tensor.elements()]))?;
             }
             if let Work::Program(program) = work {
                 program.run(step)?;
             }
-            let found: Vec<Vec<f32>> = tensors.iter().map(|tensor| gpu.read(tensor)).collect::<Result<_>>()?;
+            let found: Vec<Vec<f32>> = tensors.iter().map(|tensor| gpu.read_floats(tensor)).collect::<Result<_>>()?;
             Ok(error(&found))
         };
         Ok(Subject {
             work: Work::Program(Box::new(program)),
             check: Box::new(check),
-            tolerance: super::workloads::TOLERANCE,
+            tolerance,
             operations: None,
             tokens: None,
             scratch,

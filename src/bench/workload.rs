@@ -5,13 +5,14 @@ use std::time::Duration;
 use super::{Bound, Ceilings, Row, Timing, measure};
 use crate::{
     Error, Gpu, Result,
-    gpu::{Cost, Recording, Timer},
+    gpu::{Cost, Dtype, Recording, Timer},
     graph::Program,
 };
 
 /// Something to measure, by its name.
 pub struct Workload {
     key: String,
+    dtype: Dtype,
     prepare: Box<Prepare>,
 }
 
@@ -92,9 +93,20 @@ fn overhead(ceilings: &Ceilings) -> f64 {
 }
 
 impl Workload {
-    /// A workload of the caller's own.
+    /// A workload of the caller's own, in f32.
     pub fn new(key: impl Into<String>, prepare: impl Fn(&Gpu) -> Result<Subject> + 'static) -> Self {
-        Self { key: key.into(), prepare: Box::new(prepare) }
+        Self { key: key.into(), dtype: Dtype::F32, prepare: Box::new(prepare) }
+    }
+
+    /// As [`Workload::new`], with activations of `dtype`; in f16 its name says so at its end.
+    pub(super) fn of(dtype: Dtype, key: String, prepare: impl Fn(&Gpu) -> Result<Subject> + 'static) -> Self {
+        let key = if dtype == Dtype::F16 { format!("{key}/{dtype}") } else { key };
+        Self { dtype, ..Self::new(key, prepare) }
+    }
+
+    /// Whether an adapter has the element type.
+    pub fn runs_on(&self, gpu: &Gpu) -> bool {
+        self.dtype != Dtype::F16 || gpu.tiles().f16
     }
 
     /// Makes its inputs and whatever it runs.

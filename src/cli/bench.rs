@@ -77,6 +77,10 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     }
     workloads.retain(|workload| args.only.is_empty() || args.only.iter().any(|only| only.matches(workload.key())));
     let gpu = open(global)?;
+    workloads.retain(|workload| workload.runs_on(&gpu));
+    if workloads.is_empty() {
+        return Err(Error::data("--only", "these workloads are in f16, which this adapter does not have"));
+    }
     let (report, lost) = measure(&gpu, &workloads, global)?;
     if let Some(path) = &args.json {
         report.write(path)?;

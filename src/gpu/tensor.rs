@@ -95,7 +95,7 @@ impl Dtype {
     }
 
     /// Numbers as a tensor holds them: in f16 each is rounded to the nearest.
-    pub(super) fn encode(self, values: &[f32]) -> Vec<u8> {
+    pub(crate) fn encode(self, values: &[f32]) -> Vec<u8> {
         match self {
             Self::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
             Self::F32 | Self::U32 => bytemuck::cast_slice(values).to_vec(),
@@ -103,7 +103,7 @@ impl Dtype {
     }
 
     /// The reverse of [`Dtype::encode`].
-    pub(super) fn decode(self, bytes: &[u8]) -> Vec<f32> {
+    pub(crate) fn decode(self, bytes: &[u8]) -> Vec<f32> {
         match self {
             Self::F16 => bytes.chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]]).to_f32()).collect(),
             Self::F32 | Self::U32 => bytemuck::pod_collect_to_vec(bytes),

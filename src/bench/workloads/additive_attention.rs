@@ -3,11 +3,11 @@
 
 use super::{
     super::{Subject, Workload, problem::Problem, sample},
-    Passes,
+    Passes, typed,
 };
 use crate::{
     Gpu, Result,
-    gpu::{Recorder, Shape},
+    gpu::{Dtype, Recorder},
     graph::{Context, Operation},
     kernels::{
         Step,
@@ -21,18 +21,21 @@ use crate::{
 const SHAPES: [[usize; 4]; 5] =
     [[16, 32, 32, 256], [64, 24, 24, 256], [8, 128, 128, 512], [1, 512, 512, 256], [1, 2048, 2048, 256]];
 
+/// Those that are measured in f16 too.
+const HALF_SHAPES: [[usize; 4]; 2] = [[64, 24, 24, 256], [8, 128, 128, 512]];
+
 /// Multiplications that a tanh of the reference takes the time of.
 const TANH: usize = 12;
 
 pub(super) fn workloads() -> Vec<Workload> {
-    let of_shape = |shape: [usize; 4]| {
+    let of_shape = |(dtype, shape): (Dtype, [usize; 4])| {
         let [batch, queries, keys, size] = shape;
         Passes::ALL.map(|passes| {
             let key = format!("W2/B{batch}_T{queries}_S{keys}_H{size}/{}", passes.key());
-            Workload::new(key, move |gpu| attention(gpu, shape, passes))
+            Workload::of(dtype, key, move |gpu| attention(gpu, dtype, shape, passes))
         })
     };
-    SHAPES.into_iter().flat_map(of_shape).collect()
+    typed(&SHAPES, &HALF_SHAPES).flat_map(of_shape).collect()
 }
 
 /// The forward for whom the weights themselves are of no use. Inputs: query, key, energy, value, lengths.
@@ -52,11 +55,11 @@ impl Operation for ContextAlone {
     }
 }
 
-fn attention(gpu: &Gpu, [batch, queries, keys, size]: [usize; 4], passes: Passes) -> Result<Subject> {
-    let mut problem = Problem::new(gpu);
+fn attention(gpu: &Gpu, dtype: Dtype, [batch, queries, keys, size]: [usize; 4], passes: Passes) -> Result<Subject> {
+    let mut problem = Problem::of(gpu, dtype);
     let query = problem.random(&[batch, queries, size], 2.0);
     let key = problem.random(&[batch, keys, size], 2.0);
-    let energy = problem.random(&[size], 4.0 / (size as f32).sqrt());
+    let energy = problem.parameter(&[size], 4.0 / (size as f32).sqrt());
     let value = problem.random(&[batch, keys, size], 1.0);
     let full = vec![keys as u32; batch];
     let lengths = problem.words(&[batch], &full);
@@ -70,7 +73,7 @@ fn attention(gpu: &Gpu, [batch, queries, keys, size]: [usize; 4], passes: Passes
         Passes::Forward => {
             let shape = AdditiveAttention { batch, queries, keys, size, value_size: size };
             let from = [inputs.as_slice(), &[lengths]].concat();
-            vec![problem.graph.push_one(ContextAlone(shape), &from, Shape::from([batch, queries, size]))]
+            problem.graph.push_as(ContextAlone(shape), &from, [([batch, queries, size].into(), dtype)])
         }
         Passes::Both => {
             let [query, key, energy, value] = inputs;

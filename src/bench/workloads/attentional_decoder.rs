@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     Gpu, Result,
+    gpu::Dtype,
     graph::{DecoderInputs, GruWeights},
     kernels::Step,
     reference::attentional_decoder as reference,
@@ -22,23 +23,24 @@ const ANNOTATION: usize = 512;
 const FEATURES: usize = HIDDEN + ANNOTATION + WORD;
 
 pub(super) fn workloads() -> Vec<Workload> {
-    Passes::ALL
-        .map(|passes| {
+    let of_type = |dtype| {
+        Passes::ALL.map(|passes| {
             let key = format!("attentional_decoder/B{BATCH}_T{STEPS}_S{KEYS}_E{WORD}_H{HIDDEN}/{}", passes.key());
-            Workload::new(key, move |gpu| decoder(gpu, passes))
+            Workload::of(dtype, key, move |gpu| decoder(gpu, dtype, passes))
         })
-        .into()
+    };
+    [Dtype::F32, Dtype::F16].into_iter().flat_map(of_type).collect()
 }
 
-fn decoder(gpu: &Gpu, passes: Passes) -> Result<Subject> {
-    let mut problem = Problem::new(gpu);
+fn decoder(gpu: &Gpu, dtype: Dtype, passes: Passes) -> Result<Subject> {
+    let mut problem = Problem::of(gpu, dtype);
     let words = problem.random(&[BATCH, STEPS, WORD], 1.0);
     let state0 = problem.random(&[BATCH, HIDDEN], 0.5);
     let key = problem.random(&[BATCH, KEYS, SIZE], 1.0);
     let annotation = problem.random(&[BATCH, KEYS, ANNOTATION], 1.0);
     let lengths = problem.words(&[BATCH], &[KEYS as u32; BATCH]);
-    let query_weight = problem.random(&[SIZE, HIDDEN], 1.0 / (HIDDEN as f32).sqrt());
-    let energy = problem.random(&[SIZE], 1.0 / (SIZE as f32).sqrt());
+    let query_weight = problem.parameter(&[SIZE, HIDDEN], 1.0 / (HIDDEN as f32).sqrt());
+    let energy = problem.parameter(&[SIZE], 1.0 / (SIZE as f32).sqrt());
     let weights = cell(&mut problem, WORD + ANNOTATION, HIDDEN);
     let of_graph = graph_weights(&weights);
     let outputs = problem.graph.attentional_decoder(&DecoderInputs {

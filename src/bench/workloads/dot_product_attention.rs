@@ -2,26 +2,34 @@
 
 use super::{
     super::{Subject, Workload, problem::Problem, sample},
-    Passes,
+    Passes, typed,
 };
-use crate::{Gpu, Result, kernels::Step, reference::dot_product_attention as reference};
+use crate::{Gpu, Result, gpu::Dtype, kernels::Step, reference::dot_product_attention as reference};
 
 /// B, heads, T, S, D.
 const SHAPES: [[usize; 5]; 2] = [[8, 8, 256, 256, 64], [1, 8, 2048, 2048, 64]];
 
+/// Those that are measured in f16 too.
+const HALF_SHAPES: [[usize; 5]; 1] = [[8, 8, 256, 256, 64]];
+
 pub(super) fn workloads() -> Vec<Workload> {
-    let of_shape = |shape: [usize; 5]| {
+    let of_shape = |(dtype, shape): (Dtype, [usize; 5])| {
         let [batch, heads, queries, keys, size] = shape;
         Passes::ALL.map(|passes| {
             let key = format!("W7/B{batch}_h{heads}_T{queries}_S{keys}_D{size}/{}", passes.key());
-            Workload::new(key, move |gpu| attention(gpu, shape, passes))
+            Workload::of(dtype, key, move |gpu| attention(gpu, dtype, shape, passes))
         })
     };
-    SHAPES.into_iter().flat_map(of_shape).collect()
+    typed(&SHAPES, &HALF_SHAPES).flat_map(of_shape).collect()
 }
 
-fn attention(gpu: &Gpu, [batch, heads, queries, keys, size]: [usize; 5], passes: Passes) -> Result<Subject> {
-    let mut problem = Problem::new(gpu);
+fn attention(
+    gpu: &Gpu,
+    dtype: Dtype,
+    [batch, heads, queries, keys, size]: [usize; 5],
+    passes: Passes,
+) -> Result<Subject> {
+    let mut problem = Problem::of(gpu, dtype);
     let query = problem.random(&[batch, heads, queries, size], 2.0);
     let [key, value] = [2.0, 1.0].map(|scale| problem.random(&[batch, heads, keys, size], scale));
     let full = vec![keys as u32; batch];

@@ -4,12 +4,12 @@ use std::{cell::RefCell, rc::Rc};
 
 use super::{
     super::{ModelSize, Subject, Work, Workload, sample},
-    TOLERANCE,
+    tolerance,
 };
 use crate::{
     Gpu, Result,
     generate::{Generator, Hypothesis, SearchOptions},
-    gpu::{Cost, ELEMENT},
+    gpu::{Cost, Dtype, ELEMENT},
     model::{Model, Seq2Seq},
     text::{BOS, EOS, TokenUnit, Tokenizer},
 };
@@ -59,7 +59,7 @@ fn generation(gpu: &Gpu, size: ModelSize, rows: usize) -> Result<Subject> {
     Ok(Subject {
         work: Work::Steps(Box::new(run), cost(&size, rows)),
         check: Box::new(check),
-        tolerance: TOLERANCE,
+        tolerance: tolerance(Dtype::F32),
         operations: None,
         tokens: Some((rows * size.steps) as f64),
         scratch: 0,

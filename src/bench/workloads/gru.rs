@@ -6,32 +6,35 @@ use super::{
         problem::{Operand, Problem},
         sample,
     },
-    Passes,
+    Passes, typed,
 };
-use crate::{Gpu, Result, graph::GruWeights, kernels::Step, reference::gru as reference};
+use crate::{Gpu, Result, gpu::Dtype, graph::GruWeights, kernels::Step, reference::gru as reference};
 
 /// B, T, I, H.
 const SHAPES: [[usize; 4]; 3] = [[64, 24, 256, 256], [64, 50, 512, 512], [128, 30, 256, 512]];
 
+/// Those that are measured in f16 too.
+const HALF_SHAPES: [[usize; 4]; 1] = [[64, 50, 512, 512]];
+
 pub(super) fn workloads() -> Vec<Workload> {
-    let of_shape = |shape: [usize; 4]| {
+    let of_shape = |(dtype, shape): (Dtype, [usize; 4])| {
         let [batch, steps, input, hidden] = shape;
         Passes::ALL.map(|passes| {
             let key = format!("W4/B{batch}_T{steps}_I{input}_H{hidden}/{}", passes.key());
-            Workload::new(key, move |gpu| layer(gpu, shape, passes))
+            Workload::of(dtype, key, move |gpu| layer(gpu, dtype, shape, passes))
         })
     };
-    SHAPES.into_iter().flat_map(of_shape).collect()
+    typed(&SHAPES, &HALF_SHAPES).flat_map(of_shape).collect()
 }
 
 /// The parameters of a cell, in the order in which they have names.
 pub(super) fn cell(problem: &mut Problem, input: usize, hidden: usize) -> [Operand; 4] {
     let (from_x, from_h) = (1.0 / (input as f32).sqrt(), 1.0 / (hidden as f32).sqrt());
     [
-        problem.random(&[3 * hidden, input], from_x),
-        problem.random(&[3 * hidden, hidden], from_h),
-        problem.random(&[3 * hidden], 0.5),
-        problem.random(&[3 * hidden], 0.5),
+        problem.parameter(&[3 * hidden, input], from_x),
+        problem.parameter(&[3 * hidden, hidden], from_h),
+        problem.parameter(&[3 * hidden], 0.5),
+        problem.parameter(&[3 * hidden], 0.5),
     ]
 }
 
@@ -45,8 +48,8 @@ pub(super) fn reference_weights(cell: [Operand; 4]) -> reference::GruWeights {
     reference::GruWeights { weight_ih, weight_hh, bias_ih, bias_hh }
 }
 
-fn layer(gpu: &Gpu, [batch, steps, input, hidden]: [usize; 4], passes: Passes) -> Result<Subject> {
-    let mut problem = Problem::new(gpu);
+fn layer(gpu: &Gpu, dtype: Dtype, [batch, steps, input, hidden]: [usize; 4], passes: Passes) -> Result<Subject> {
+    let mut problem = Problem::of(gpu, dtype);
     let x = problem.random(&[batch, steps, input], 1.0);
     let h0 = problem.random(&[1, batch, hidden], 0.5);
     let lengths = problem.words(&[batch], &vec![steps as u32; batch]);

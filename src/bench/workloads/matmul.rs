@@ -1,7 +1,10 @@
 //! W1: products of matrices, `W1/MxKxN`, stored as they are (NN) or one of them transposed.
 
-use super::super::{Subject, Workload, problem::Problem, sample};
-use crate::{Gpu, Result, graph::Epilogue, kernels::Step, reference};
+use super::{
+    super::{Subject, Workload, problem::Problem, sample},
+    typed,
+};
+use crate::{Gpu, Result, gpu::Dtype, graph::Epilogue, kernels::Step, reference};
 
 const SHAPES: [[usize; 3]; 7] = [
     [256, 256, 256],
@@ -13,24 +16,30 @@ const SHAPES: [[usize; 3]; 7] = [
     [2048, 256, 10_000],
 ];
 
+/// Those that are measured in f16 too.
+const HALF_SHAPES: [[usize; 3]; 2] = [[1024, 1024, 1024], [64, 512, 1536]];
+
 /// Rows and columns of the block of an output that is compared.
 const SAMPLE: [usize; 2] = [48, 160];
 
 pub(super) fn workloads() -> Vec<Workload> {
     let forms = [("", false, false), ("/nt", false, true), ("/tn", true, false)];
-    let of_shape = |[m, k, n]: [usize; 3]| {
+    let of_shape = |(dtype, [m, k, n]): (Dtype, [usize; 3])| {
         forms.map(|(form, transpose_a, transpose_b)| {
-            Workload::new(format!("W1/{m}x{k}x{n}{form}"), move |gpu| product(gpu, [m, k, n], transpose_a, transpose_b))
+            let product = move |gpu: &Gpu| product(gpu, dtype, [m, k, n], transpose_a, transpose_b);
+            Workload::of(dtype, format!("W1/{m}x{k}x{n}{form}"), product)
         })
     };
-    SHAPES.into_iter().flat_map(of_shape).collect()
+    typed(&SHAPES, &HALF_SHAPES).flat_map(of_shape).collect()
 }
 
-fn product(gpu: &Gpu, [m, k, n]: [usize; 3], transpose_a: bool, transpose_b: bool) -> Result<Subject> {
-    let mut problem = Problem::new(gpu);
+fn product(gpu: &Gpu, dtype: Dtype, [m, k, n]: [usize; 3], transpose_a: bool, transpose_b: bool) -> Result<Subject> {
+    let mut problem = Problem::of(gpu, dtype);
     let stored = |rows: usize, columns: usize, transposed| if transposed { [columns, rows] } else { [rows, columns] };
     let a = problem.random(&stored(m, k, transpose_a), 1.0);
-    let b = problem.random(&stored(k, n, transpose_b), 1.0);
+    // Of a layer's products, one of two activations alone is transposed on the left: the gradient of the weights.
+    let b_shape = stored(k, n, transpose_b);
+    let b = if transpose_a { problem.random(&b_shape, 1.0) } else { problem.parameter(&b_shape, 1.0) };
     let c = problem.graph.matmul(a.value, transpose_a, b.value, transpose_b, Epilogue::default())?;
     problem.finish(&[c], Step::default(), move |outputs| {
         // Where whole rows meet whole columns.

@@ -15,9 +15,18 @@ mod training;
 pub use training::{first_step, first_steps};
 
 use super::Workload;
+use crate::gpu::Dtype;
 
 /// Sums here are up to 10,000 products long, and errors relative to the largest value: any of them stays well below.
-pub(super) const TOLERANCE: f64 = 1e-5;
+const TOLERANCE: f64 = 1e-5;
+
+/// A state that every step rounds to f16 strays as far as `validate` allows the recurrent kernels to.
+const HALF_TOLERANCE: f64 = 1.0 / 64.0;
+
+/// The largest error that is no mistake, with activations of this type.
+pub(super) fn tolerance(dtype: Dtype) -> f64 {
+    if dtype == Dtype::F16 { HALF_TOLERANCE } else { TOLERANCE }
+}
 
 /// Every workload of one process, in the order of the table; see [`first_steps`] for those that start others.
 pub fn workloads() -> Vec<Workload> {
@@ -32,6 +41,12 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(others::workloads());
     all.extend(beam_search::workloads());
     all
+}
+
+/// Shapes with the types of activations that they are measured in.
+fn typed<S: Copy>(single: &[S], half: &[S]) -> impl Iterator<Item = (Dtype, S)> {
+    let of = |dtype, shapes: &[S]| shapes.iter().map(|shape| (dtype, *shape)).collect::<Vec<_>>();
+    of(Dtype::F32, single).into_iter().chain(of(Dtype::F16, half))
 }
 
 /// Which passes a row times.

@@ -7,7 +7,7 @@ use super::{
         problem::{Operand, Problem},
         sample,
     },
-    Passes, TOLERANCE,
+    Passes, tolerance,
 };
 use crate::{
     Gpu, Result,
@@ -203,7 +203,7 @@ pub(super) fn recorded(
             work.run(&gpu)?;
             check(&gpu)
         }),
-        tolerance: TOLERANCE,
+        tolerance: tolerance(Dtype::F32),
         operations: None,
         tokens: None,
         scratch,

@@ -2,25 +2,29 @@
 
 use super::{
     super::{Subject, Workload, problem::Problem, sample},
-    Passes,
+    Passes, typed,
 };
-use crate::{Gpu, Result, kernels::Step, reference};
+use crate::{Gpu, Result, gpu::Dtype, kernels::Step, reference};
 
 const SHAPES: [[usize; 2]; 2] = [[4096, 1024], [512, 30_000]];
 
+/// Those that are measured in f16 too.
+const HALF_SHAPES: [[usize; 2]; 1] = [[4096, 1024]];
+
 pub(super) fn workloads() -> Vec<Workload> {
-    let of_shape = |[rows, columns]: [usize; 2]| {
+    let of_shape = |(dtype, [rows, columns]): (Dtype, [usize; 2])| {
         Passes::ALL.map(|passes| {
             // The figures of other systems are those of the forward alone, under the shape's own name.
             let suffix = if passes == Passes::Forward { String::new() } else { format!("/{}", passes.key()) };
-            Workload::new(format!("W3/{rows}x{columns}{suffix}"), move |gpu| softmax(gpu, [rows, columns], passes))
+            let key = format!("W3/{rows}x{columns}{suffix}");
+            Workload::of(dtype, key, move |gpu| softmax(gpu, dtype, [rows, columns], passes))
         })
     };
-    SHAPES.into_iter().flat_map(of_shape).collect()
+    typed(&SHAPES, &HALF_SHAPES).flat_map(of_shape).collect()
 }
 
-fn softmax(gpu: &Gpu, [rows, columns]: [usize; 2], passes: Passes) -> Result<Subject> {
-    let mut problem = Problem::new(gpu);
+fn softmax(gpu: &Gpu, dtype: Dtype, [rows, columns]: [usize; 2], passes: Passes) -> Result<Subject> {
+    let mut problem = Problem::of(gpu, dtype);
     let x = problem.random(&[rows, columns], 5.0);
     let y = problem.graph.softmax(x.value, None)?;
     let reference = reference::softmax::Softmax { rows, columns };

@@ -9,11 +9,11 @@ use std::{
 
 use super::{
     super::{ModelSize, Subject, Work, Workload, sample},
-    TOLERANCE,
+    tolerance, typed,
 };
 use crate::{
     Error, Gpu, Result,
-    gpu::Cost,
+    gpu::{Cost, Dtype},
     reference,
     text::Batch,
     train::{Optimizer, Trainer},
@@ -23,9 +23,11 @@ use crate::{
 const LEARNING_RATE: f32 = 1e-3;
 
 pub(super) fn workloads() -> Vec<Workload> {
-    [ModelSize::S, ModelSize::M]
-        .map(|size| Workload::new(format!("W5/{}", size.name), move |gpu| training(gpu, size)))
-        .into()
+    let sizes = [ModelSize::S, ModelSize::M];
+    let of_size = |(dtype, size): (Dtype, ModelSize)| {
+        Workload::of(dtype, format!("W5/{}", size.name), move |gpu| training(gpu, dtype, size))
+    };
+    typed(&sizes, &sizes).map(of_size).collect()
 }
 
 /// The rows of a batch that the reference has time for: its backward takes several times what its forward does.
@@ -47,8 +49,8 @@ fn expected(size: &ModelSize, batch: &Batch, rows: &[usize]) -> (f64, reference:
 
 /// What is compared is a first step of the very Program that is timed, on the same batch but with the targets of some rows
 /// alone: all gradients come from these rows then, and so does the loss.
-fn training(gpu: &Gpu, size: ModelSize) -> Result<Subject> {
-    let mut trainer = size.trainer(gpu)?;
+fn training(gpu: &Gpu, dtype: Dtype, size: ModelSize) -> Result<Subject> {
+    let mut trainer = size.trainer(gpu, dtype)?;
     let shape = [size.batch, size.steps, size.steps];
     trainer.prepare(shape)?;
     let program = trainer.program(shape);
@@ -67,14 +69,14 @@ fn training(gpu: &Gpu, size: ModelSize) -> Result<Subject> {
         let rows = sampled_rows(&size);
         let batch = size.sparse_batch(&rows);
         let mut trainer = trainer.borrow_mut();
-        trainer.step(&batch, 1, 1, LEARNING_RATE)?;
+        let scale = first_update(&gpu, &mut trainer, &batch)?;
         let (loss, gradients) = expected(&size, &batch, &rows);
-        sample_errors(&gpu, &size, &trainer, loss, &gradients)
+        sample_errors(&gpu, &size, &trainer, scale, loss, &gradients)
     };
     Ok(Subject {
         work: Work::Steps(Box::new(step), cost),
         check: Box::new(check),
-        tolerance: 5.0 * TOLERANCE,
+        tolerance: 5.0 * tolerance(dtype),
         operations: None,
         tokens: Some((size.batch * size.steps) as f64),
         scratch,
@@ -82,11 +84,24 @@ fn training(gpu: &Gpu, size: ModelSize) -> Result<Subject> {
     })
 }
 
+/// Makes the first step, and returns the scale of the loss in it: in f16 a step that overflows changes nothing but the scale.
+fn first_update(gpu: &Gpu, trainer: &mut Trainer, batch: &Batch) -> Result<f32> {
+    for _ in 0..16 {
+        trainer.step(batch, 1, 1, LEARNING_RATE)?;
+        let report: Vec<f32> = gpu.read(&trainer.state.report)?;
+        if report[1] == 1.0 {
+            return Ok(if trainer.state.scaling.is_some() { report[5] } else { 1.0 });
+        }
+    }
+    Ok(f32::NAN)
+}
+
 /// The worst error of loss, gradients and parameters after a first step.
 fn sample_errors(
     gpu: &Gpu,
     size: &ModelSize,
     trainer: &Trainer,
+    scale: f32,
     loss: f64,
     gradients: &reference::seq2seq::Named,
 ) -> Result<f64> {
@@ -112,7 +127,7 @@ fn sample_errors(
         else {
             return Ok(f64::INFINITY);
         };
-        let found: Vec<f32> = gpu.read(&gradient)?;
+        let found: Vec<f32> = gpu.read::<f32>(&gradient)?.iter().map(|gradient| gradient / scale).collect();
         errors.push(if found.len() == expected.len() {
             relative_error(&found, expected, least)
         } else {
@@ -147,7 +162,7 @@ pub fn first_steps(child: impl Fn() -> Command + 'static) -> Vec<Workload> {
 /// What compiling or the device reports.
 pub fn first_step(gpu: &Gpu) -> Result<f32> {
     let size = ModelSize::S;
-    let mut trainer = size.trainer(gpu)?;
+    let mut trainer = size.trainer(gpu, Dtype::F32)?;
     trainer.step(&size.sparse_batch(&sampled_rows(&size)), 1, 1, LEARNING_RATE)?;
     let loss: Vec<f32> = gpu.read(&trainer.loss)?;
     Ok(loss.first().copied().unwrap_or(f32::NAN))
@@ -179,7 +194,7 @@ fn starting(gpu: &Gpu, child: Rc<dyn Fn() -> Command>, warm: bool) -> Result<Sub
     Ok(Subject {
         work: Work::Steps(Box::new(run), Cost::default()),
         check: Box::new(check),
-        tolerance: TOLERANCE,
+        tolerance: tolerance(Dtype::F32),
         operations: None,
         tokens: None,
         scratch: 0,
