@@ -146,7 +146,13 @@ fn a_folder_says_what_it_holds_and_keeps_it() {
     assert!(state(&out) != before);
     assert!(refusal(run(options, 2, &out)).contains("different run"));
 
-    // More steps go on with a finished run.
+    // More steps go on with a finished run, but not with other data.
+    let Data::Files { train, .. } = &options.data else { unreachable!() };
+    let text = fs::read_to_string(train).unwrap();
+    fs::write(train, format!("{text}1\tone\n")).unwrap();
+    let message = refusal(run(&other, 2, &out));
+    assert!(message.contains("train.tsv") && message.contains("has changed since the run"), "{message}");
+    fs::write(train, text).unwrap();
     let outcome = run(&other, 2, &out).unwrap();
     assert_eq!(outcome.progress.step, 2);
 }

@@ -58,6 +58,9 @@ pub(super) struct Saved {
     /// Checksums of the tokenizers: with another one the run would go on with other words.
     #[serde(default)]
     tokenizers: Metadata,
+    /// Checksums of the data, by path: with other data the run would be another one.
+    #[serde(default)]
+    data: Metadata,
 }
 
 const METADATA: &str = "progress";
@@ -72,11 +75,11 @@ fn groups(trainer: &Trainer) -> Vec<(&'static str, &Parameters)> {
     groups
 }
 
-/// Writes a checkpoint.
+/// Writes a checkpoint of a run on data with these checksums.
 ///
 /// # Errors
 /// [`Error::Io`], or what reading back reports.
-pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progress) -> Result<()> {
+pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progress, data: &Metadata) -> Result<()> {
     let path = folder.join(CHECKPOINT);
     let mut tensors = Vec::new();
     for (group, parameters) in groups(trainer) {
@@ -91,7 +94,8 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
         let shape = scaling.shape().dims().to_vec();
         tensors.push(StoredTensor { name: LOSS_SCALE.to_owned(), shape, bytes: gpu.read(scaling)? });
     }
-    let saved = Saved { progress: progress.clone(), tiles: gpu.tile_table().clone(), tokenizers };
+    let (progress, tiles, data) = (progress.clone(), gpu.tile_table().clone(), data.clone());
+    let saved = Saved { progress, tiles, tokenizers, data };
     let saved =
         serde_json::to_string(&saved).map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
     write_tensors(&path, &tensors, Metadata::from([(METADATA.to_owned(), saved)]))
@@ -100,7 +104,8 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
 /// How far the run of a folder is, and with which tiles, if it has a checkpoint.
 ///
 /// # Errors
-/// [`Error::Data`] for a damaged checkpoint, or a tokenizer that is not the one it was saved with.
+/// [`Error::Data`] for a damaged checkpoint, or a tokenizer or data that are not those it was saved with; [`Error::Io`] for data
+/// that cannot be read.
 pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
     let path = folder.join(CHECKPOINT);
     if !path.exists() {
@@ -110,7 +115,16 @@ pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
     let (_, metadata) = whole(&path, &bytes).map_err(|error| damaged(&path, &error.to_string()))?;
     let text = metadata.get(METADATA).ok_or_else(|| damaged(&path, "it does not say how far the run is"))?;
     let saved: Saved = serde_json::from_str(text).map_err(|error| damaged(&path, &error.to_string()))?;
-    // One that is gone is made again from the data.
+    for (path, sum) in &saved.data {
+        if checksum(Path::new(path))? != *sum {
+            let message = format!(
+                "has changed since the run in {} began; restore it, or start again with --overwrite",
+                folder.display()
+            );
+            return Err(Error::data(path, message));
+        }
+    }
+    // A tokenizer that is gone is made again from the data.
     for (path, sum) in saved.tokenizers.iter().map(|(name, sum)| (folder.join(name), sum)) {
         if path.is_file() && checksum(&path)? != *sum {
             return Err(damaged(&path, &format!("by its checksum in {CHECKPOINT} it has changed")));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Decay, Metric, Precision, Progress, Schedule};
 use crate::{
     Error, Result,
-    model::{Readout, Regularisation},
+    model::{Metadata, Readout, Regularisation, checksum},
     text::{BatchSize, Pair, Task, TokenUnit, read_tsv},
 };
 
@@ -297,5 +297,14 @@ impl TrainOptions {
             }
             Data::Files { train, valid } => Ok((read_tsv(train)?, read_tsv(valid)?)),
         }
+    }
+
+    /// Checksums of the files that the data come from, by path.
+    pub(super) fn checksums(&self) -> Result<Metadata> {
+        let mut files: Vec<_> = self.guided_alignment.iter().map(|guide| &guide.file).collect();
+        if let Data::Files { train, valid } = &self.data {
+            files.extend([train, valid]);
+        }
+        files.into_iter().map(|file| Ok((file.display().to_string(), checksum(file)?))).collect()
     }
 }

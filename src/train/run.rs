@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Error, Gpu, Result,
     kernels::unusable,
-    model::{Config, Model, SOURCE, TARGET},
+    model::{Config, Metadata, Model, SOURCE, TARGET},
     text::{Buckets, Pair, TokenUnit, Tokenizer, encode_pairs, read_alignment},
 };
 
@@ -75,6 +75,8 @@ struct Run<'a> {
     options: &'a TrainOptions,
     budget: Budget,
     folder: PathBuf,
+    /// Checksums of the data.
+    data: Metadata,
     /// What is validated and saved: the parameters, or their average where one is kept.
     model: Model,
     trainer: Trainer,
@@ -102,6 +104,7 @@ impl<'a> Run<'a> {
         valid: Vec<Pair>,
         earlier: Option<Progress>,
     ) -> Result<Self> {
+        let data = options.checksums()?;
         // A run that goes on keeps its vocabularies, whatever has become of the file or the trainer they came from.
         let tokenizer = |name: &str, unit: &TokenUnit, texts: Vec<&str>| match folder.join(name) {
             kept if earlier.is_some() && kept.is_file() => Tokenizer::load(kept),
@@ -168,6 +171,7 @@ impl<'a> Run<'a> {
             options,
             budget,
             folder: folder.to_owned(),
+            data,
             monitor: Monitor::new(gpu, &trainer.state.report),
             validation: Validation::new(&model, valid)?,
             trainer,
@@ -370,6 +374,6 @@ impl<'a> Run<'a> {
 
     fn checkpoint(&mut self) -> Result<()> {
         self.saved = self.progress.seconds;
-        checkpoint::save(&self.model.gpu, &self.folder, &self.trainer, &self.progress)
+        checkpoint::save(&self.model.gpu, &self.folder, &self.trainer, &self.progress, &self.data)
     }
 }
