@@ -7,8 +7,7 @@ use crate::{
 
 /// A tensor of as many elements as `shape`, none of whose extents is 0, of four bytes each.
 pub(super) fn expect(operation: &'static str, argument: &'static str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
-    let dtype = if tensor.dtype() == Dtype::F16 { Dtype::F32 } else { tensor.dtype() };
-    expect_of(dtype, operation, argument, tensor, shape)
+    expect_of(four_bytes(tensor), operation, argument, tensor, shape)
 }
 
 /// As [`expect`], of `dtype`: what may be f16 has one type within a launch.
@@ -29,15 +28,7 @@ pub(super) fn expect_of(
 
 /// Scratch of at least `elements`, of four bytes each.
 pub(super) fn expect_scratch(operation: &'static str, scratch: &Tensor, elements: usize) -> Result<()> {
-    if scratch.elements() >= elements && scratch.dtype() != Dtype::F16 {
-        return Ok(());
-    }
-    Err(Error::Shape {
-        operation,
-        argument: "scratch",
-        wanted: format!("at least {elements} elements of four bytes"),
-        got: format!("{} {}", scratch.dtype(), scratch.shape()),
-    })
+    expect_scratch_of(four_bytes(scratch), operation, scratch, elements)
 }
 
 /// As [`expect_scratch`], of `dtype`.
@@ -56,6 +47,11 @@ pub(super) fn expect_scratch_of(
         wanted: format!("{dtype}, at least {elements} elements"),
         got: format!("{} {}", scratch.dtype(), scratch.shape()),
     })
+}
+
+/// What a tensor should be that may be f32 or u32.
+fn four_bytes(tensor: &Tensor) -> Dtype {
+    if tensor.dtype() == Dtype::F16 { Dtype::F32 } else { tensor.dtype() }
 }
 
 /// A tensor of `dtype`, whatever its shape.
