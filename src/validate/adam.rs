@@ -90,7 +90,7 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
         clip_norm: clip_norm.map(f64::from),
         weight_decay: f64::from(weight_decay),
     };
-    let (before, first_before, second_before) = (widen(&parameters), first.clone(), second.clone());
+    let (before, first_before) = (widen(&parameters), first.clone());
     let [mut parameters, mut first, mut second, mut average] =
         [before.clone(), widen(&first), widen(&second), widen(&average)];
     let mixed = largest(&average);
@@ -100,14 +100,14 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
     }
     let sum_of_squares = reference::reduction::sum_of_squares;
     let growth = (sum_of_squares(&absolute) / sum_of_squares(&sum)).sqrt();
+    let clipped = reference.clip_norm.map_or(1.0, |clip_norm| (clip_norm / norm).min(1.0));
     // What moments and updates would be if nothing took from another: not a batch from the one before, nor the gradient from
     // what the first moment was.
     let (mut update, mut moment) = (0.0_f64, 0.0_f64);
     for i in 0..elements {
-        let kept = adam.beta1 * f64::from(first_before[i]);
-        let grown = absolute[i] / sum[i].abs();
-        let uncancelled = kept.abs() + (first[i] - kept).abs() * grown;
-        let of_square = grown * (1.0 - adam.beta2 * f64::from(second_before[i]) / second[i]);
+        let kept = adam.beta1 * f64::from(first_before[i].abs());
+        let uncancelled = kept + (1.0 - adam.beta1) * clipped * absolute[i];
+        let of_square = (1.0 - adam.beta2) * clipped * clipped * absolute[i] * sum[i].abs() / second[i];
         moment = moment.max(uncancelled);
         update = update.max((before[i] - parameters[i]).abs() * (uncancelled / first[i].abs() + of_square));
     }
