@@ -1,5 +1,6 @@
 //! `softalign validate`: every kernel against the CPU reference, as a table and as JSON.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -42,9 +43,8 @@ pub struct Args {
 
 /// The kernels of the table, each once, in its order.
 fn kernels() -> Vec<&'static str> {
-    let mut names: Vec<_> = validate::checks().iter().map(|check| check.kernel).collect();
-    names.dedup();
-    names
+    let mut seen = HashSet::new();
+    validate::checks().iter().map(|check| check.kernel).filter(|name| seen.insert(*name)).collect()
 }
 
 /// Runs the checks; the exit code is 1 if one of them fails.
