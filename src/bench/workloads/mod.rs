@@ -20,8 +20,8 @@ use crate::gpu::Dtype;
 /// Sums here are up to 10,000 products long, and errors relative to the largest value: any of them stays well below.
 const TOLERANCE: f64 = 1e-5;
 
-/// A state that every step rounds to f16 strays as far as `validate` allows the recurrent kernels to.
-const HALF_TOLERANCE: f64 = 1.0 / 64.0;
+/// Four roundings to f16: of an output, and of what it is made of.
+const HALF_TOLERANCE: f64 = 1.0 / 512.0;
 
 /// The largest error that is no mistake, with activations of this type.
 pub(super) fn tolerance(dtype: Dtype) -> f64 {
