@@ -157,6 +157,24 @@ fn a_folder_says_what_it_holds_and_keeps_it() {
     assert_eq!(outcome.progress.step, 2);
 }
 
+/// As a shell's `--train <(zcat pairs.tsv.gz)` gives them.
+#[cfg(unix)]
+#[test]
+fn pairs_may_come_through_a_pipe() {
+    let setting = Setting::new();
+    let Data::Files { train, valid } = &setting.options.data else { unreachable!() };
+    let (pipe, out) = (setting.out("pipe"), setting.out("run"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let options =
+        TrainOptions { data: Data::Files { train: pipe.clone(), valid: valid.clone() }, ..setting.options.clone() };
+    for steps in [1, 2] {
+        let (pipe, text) = (pipe.clone(), fs::read(train).unwrap());
+        let writer = std::thread::spawn(move || fs::write(pipe, text).unwrap());
+        assert_eq!(run(&options, steps, &out).unwrap().progress.step, steps);
+        writer.join().unwrap();
+    }
+}
+
 #[test]
 fn a_folder_of_other_files_is_left_alone() {
     let setting = Setting::new();

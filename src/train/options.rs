@@ -299,12 +299,13 @@ impl TrainOptions {
         }
     }
 
-    /// Checksums of the files that the data come from, by path.
+    /// Checksums of the files that the data come from, by path. A pipe has none: it can be read but once.
     pub(super) fn checksums(&self) -> Result<Metadata> {
         let mut files: Vec<_> = self.guided_alignment.iter().map(|guide| &guide.file).collect();
         if let Data::Files { train, valid } = &self.data {
             files.extend([train, valid]);
         }
-        files.into_iter().map(|file| Ok((file.display().to_string(), checksum(file)?))).collect()
+        let files = files.into_iter().filter(|file| file.is_file());
+        files.map(|file| Ok((file.display().to_string(), checksum(file)?))).collect()
     }
 }
