@@ -104,12 +104,15 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
     // What moments and updates would be if nothing took from another: not a batch from the one before, nor the gradient from
     // what the first moment was.
     let (mut update, mut moment) = (0.0_f64, 0.0_f64);
+    let decayed = 1.0 - reference.learning_rate * reference.weight_decay;
     for i in 0..elements {
         let kept = adam.beta1 * f64::from(first_before[i].abs());
         let uncancelled = kept + (1.0 - adam.beta1) * clipped * absolute[i];
         let of_square = (1.0 - adam.beta2) * clipped * clipped * absolute[i] * sum[i].abs() / second[i];
         moment = moment.max(uncancelled);
-        update = update.max((before[i] - parameters[i]).abs() * (uncancelled / first[i].abs() + of_square));
+        // The decay is no part of what the moments are off by.
+        let moved = (decayed * before[i] - parameters[i]).abs();
+        update = update.max(moved * (uncancelled / first[i].abs() + of_square));
     }
     let mixed = mixed.max(largest(&parameters));
     let expected = [parameters, first, second, average];
