@@ -223,7 +223,8 @@ fn a_parameter_that_is_not_finite_stops_the_update_and_is_reported() {
 
 fn updates_stop(gpu: &Gpu, precision: Dtype) {
     let setting = Setting::new();
-    let (tiny, optimizer) = (tiny(gpu, &setting, 16), Optimizer { precision, ..Optimizer::default() });
+    let tiny = tiny(gpu, &setting, 16);
+    let optimizer = Optimizer { clip_norm: Some(1.0), precision, ..Optimizer::default() };
     let (network, parameters) = (&tiny.model.network, &tiny.model.parameters);
     let mut trainer = Trainer::new(gpu, network, parameters, optimizer, Regularisation::default()).unwrap();
     if let Some(scaling) = &trainer.state.scaling {
