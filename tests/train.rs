@@ -14,7 +14,7 @@ use softalign::{
     kernels::{Tunable as _, additive_attention},
     model::{Model, Readout},
     text::numbers::number_words,
-    train::{Budget, Data, Decay, Event, Schedule, TrainOptions, Trainer, train},
+    train::{Budget, Data, Decay, Event, PAGE, Schedule, TrainOptions, Trainer, train},
 };
 
 #[test]
@@ -140,8 +140,10 @@ fn a_folder_says_what_it_holds_and_keeps_it() {
     assert!(state(&out) == before, "a run that could not start changed the folder");
 
     fs::write(out.join("notes.txt"), "mine").unwrap();
+    fs::write(out.join(PAGE), "about the run before").unwrap();
     let outcome = replace(&other).unwrap();
     assert_eq!(outcome.progress.step, 1);
+    assert!(!out.join(PAGE).exists(), "the page is about a run that is gone");
     assert_eq!(fs::read_to_string(out.join("notes.txt")).unwrap(), "mine");
     assert!(state(&out) != before);
     assert!(refusal(run(options, 2, &out)).contains("different run"));

@@ -14,7 +14,7 @@ use softalign::{
     model::WEIGHTS,
     report::{Examined, Report},
     text::{Pair, read_tsv, spread},
-    train::TrainOptions,
+    train::{PAGE, TrainOptions},
 };
 
 use super::{Global, interrupt, open, output, search::Search};
@@ -48,7 +48,7 @@ pub struct Args {
 
 /// Runs `report`.
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
-    let out = args.out.clone().unwrap_or_else(|| args.folder.join("report.html"));
+    let out = args.out.clone().unwrap_or_else(|| args.folder.join(PAGE));
     // Found out before an adapter is opened: a folder that is none, and data that cannot be read.
     let report = Report::of_folder(&args.folder)?;
     let data = data(args)?;

@@ -12,6 +12,8 @@ use crate::{Error, Result, files, model::FILES};
 
 /// The file that says what a folder's run was told.
 const OPTIONS: &str = "run.json";
+/// The page about a run, where nobody wants it elsewhere.
+pub const PAGE: &str = "report.html";
 
 /// What an earlier session of this run has left in the folder. Changes nothing.
 pub(super) fn examine(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: bool) -> Result<Option<Saved>> {
@@ -49,7 +51,7 @@ pub(super) fn examine(folder: &Path, options: &TrainOptions, budget: Budget, ove
 pub(super) fn claim(folder: &Path, options: &TrainOptions) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     events::remove(folder)?;
-    for name in [CHECKPOINT, METRICS, CURVES].into_iter().chain(FILES) {
+    for name in [CHECKPOINT, METRICS, CURVES, PAGE].into_iter().chain(FILES) {
         let path = folder.join(name);
         if path.exists() {
             std::fs::remove_file(&path).map_err(Error::io(path))?;

@@ -23,6 +23,7 @@ mod validation;
 
 pub use checkpoint::Progress;
 pub use event::{Event, Outcome, Validated};
+pub use folder::PAGE;
 pub use kept::{BEST, Kept};
 pub use metric::{Metric, Place};
 pub use metrics::History;

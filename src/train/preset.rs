@@ -21,7 +21,7 @@ impl Preset {
     /// What the recipe says for some data.
     pub fn recipe(self, data: Data) -> (TrainOptions, Budget) {
         let epochs = match self {
-            Self::G2p => 14,
+            Self::G2p => 20,
             Self::TranslateSmall => 12,
         };
         let decay = Decay::Linear { epochs };
