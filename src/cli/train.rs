@@ -291,12 +291,13 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
 fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
     match event {
         Event::Started { train, valid, parameters, resumed, total } => {
-            let resumed = if resumed > 0 { format!(", going on after step {resumed}") } else { String::new() };
+            let going_on = if resumed > 0 { format!(", going on after step {resumed}") } else { String::new() };
             bar.println(&format!(
-                "{train} pairs to learn from, {valid} to check with, {parameters} parameters{resumed}"
+                "{train} pairs to learn from, {valid} to check with, {parameters} parameters{going_on}"
             ));
             *bar = Bar::new(global, total, "steps");
-            bar.update(0, "compiling kernels");
+            // The time left is estimated from the first position on: another process took the steps before it.
+            bar.update(resumed, "compiling kernels");
         }
         Event::Step { reading, tokens_per_second, total } => {
             bar.set_total(total);

@@ -77,7 +77,7 @@ impl Subject {
     /// A file name that people can read. Two subjects may share one: the file itself says which it is about.
     fn file_name(&self) -> String {
         let Self { adapter, backend, driver, version, subgroup, checked } = self;
-        let form = subgroup.map_or("portable".to_owned(), |size| format!("subgroups{size}"));
+        let form = subgroup.map_or("no-subgroups".to_owned(), |size| format!("subgroups{size}"));
         let checks = if *checked { "checked" } else { "" };
         let plain = |word: &str| {
             let letters = word.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' });
