@@ -23,7 +23,7 @@ pub fn suspended<T>(action: impl FnOnce() -> T) -> T {
 pub struct Bar {
     form: Form,
     /// Where the work of this process began, which is not 0 in a resumed run.
-    first: Option<u64>,
+    pub(super) first: Option<u64>,
 }
 
 enum Form {

@@ -328,3 +328,25 @@ fn figures(found: &Validated) -> String {
         scores.exact_match, scores.per, scores.bleu, found.loss, scores.count
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resumed_run_counts_from_where_it_goes_on() {
+        let global = Global {
+            adapter: None,
+            checked: false,
+            trace: false,
+            check_finite: false,
+            untuned: false,
+            quiet: true,
+            verbose: 0,
+        };
+        let mut bar = Bar::new(&global, None, "steps");
+        let started = Event::Started { train: 9, valid: 3, parameters: 7, resumed: 4505, total: Some(17_300) };
+        show(started, &global, &mut bar);
+        assert_eq!(bar.first, Some(4505));
+    }
+}
