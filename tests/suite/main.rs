@@ -43,6 +43,7 @@ mod same_bits;
 mod score;
 mod shaders;
 mod softmax;
+mod sound;
 mod subwords;
 mod text;
 mod train;
