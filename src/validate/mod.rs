@@ -14,6 +14,7 @@
 
 mod adam;
 mod additive_attention;
+mod additive_score;
 mod alignment_loss;
 mod attentional_decoder;
 mod beam_search;
@@ -25,6 +26,7 @@ mod dropout;
 mod embedding;
 mod golden;
 mod gru;
+mod local_attention;
 mod matmul;
 mod pointwise;
 mod reduction;
@@ -142,6 +144,7 @@ pub fn checks() -> Vec<Check> {
     [
         adam::KERNELS,
         additive_attention::KERNELS,
+        additive_score::KERNELS,
         alignment_loss::KERNELS,
         attentional_decoder::KERNELS,
         beam_search::KERNELS,
@@ -152,6 +155,7 @@ pub fn checks() -> Vec<Check> {
         dropout::KERNELS,
         embedding::KERNELS,
         gru::KERNELS,
+        local_attention::KERNELS,
         matmul::KERNELS,
         pointwise::KERNELS,
         reduction::KERNELS,

@@ -5,6 +5,7 @@ mod common;
 
 mod adam;
 mod additive_attention;
+mod additive_score;
 mod alignment_loss;
 mod attentional_decoder;
 mod beam_search;
@@ -27,6 +28,7 @@ mod graph;
 mod gru;
 mod input;
 mod kill;
+mod local_attention;
 mod matmul;
 mod metrics;
 mod nonfinite;

@@ -3,6 +3,7 @@
 
 mod adam;
 mod additive_attention;
+mod additive_score;
 mod alignment_loss;
 mod attentional_decoder;
 mod beam_search;
@@ -14,6 +15,7 @@ mod dropout;
 mod embedding;
 mod generation;
 mod gru;
+mod local_attention;
 mod matmul;
 mod pointwise;
 mod reduction;
@@ -47,6 +49,8 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(generation::workloads());
     all.extend(dot_product_attention::workloads());
     all.extend(attentional_decoder::workloads());
+    all.extend(additive_score::workloads());
+    all.extend(local_attention::workloads());
     all.extend(cross_entropy::workloads());
     all.extend(embedding::workloads());
     all.extend(dropout::workloads());
