@@ -3,6 +3,7 @@
 
 mod config;
 mod folder;
+pub mod luong;
 mod parameters;
 mod regularisation;
 mod seq2seq;

@@ -25,6 +25,7 @@ pub mod dropout;
 pub mod embedding;
 pub mod gru;
 pub mod local_attention;
+pub mod luong;
 pub mod matmul;
 pub mod pointwise;
 mod real;

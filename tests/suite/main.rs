@@ -29,6 +29,7 @@ mod gru;
 mod input;
 mod kill;
 mod local_attention;
+mod luong;
 mod matmul;
 mod metrics;
 mod nonfinite;
