@@ -1,6 +1,9 @@
 //! What a parsed shader says of its bindings: what stands at each, whether it is used, and how large its elements are.
 
-use wgpu::naga::{self, AddressSpace, Handle, Module, Scalar, ScalarKind, StorageAccess, Type, TypeInner};
+use wgpu::naga::{
+    self, AddressSpace, Handle, Module, Scalar, ScalarKind, StorageAccess, Type, TypeInner,
+    valid::{GlobalUse, ModuleInfo},
+};
 
 use super::Dtype;
 use crate::{Error, Result};
@@ -21,7 +24,9 @@ pub(super) enum Access {
 pub(super) struct Binding {
     pub name: String,
     pub access: Access,
-    /// Whether the entry point stores to it; a form of a shader may declare what it does without.
+    /// Whether the entry point does anything with it; a form of a shader may declare what it does without.
+    pub used: bool,
+    /// Whether the entry point stores to it.
     pub stored: bool,
     /// Bytes that must be bound at least: all of a type of fixed size, or one element of an array.
     pub least: u64,
@@ -36,7 +41,7 @@ impl Binding {
     ///
     /// # Errors
     /// [`Error::Shader`] if they are not that.
-    pub(super) fn all(label: &str, module: &Module, info: &naga::valid::ModuleInfo) -> Result<Vec<Self>> {
+    pub(super) fn all(label: &str, module: &Module, info: &ModuleInfo) -> Result<Vec<Self>> {
         let fail = |message: String| Error::Shader { shader: label.to_owned(), message };
         let mut layouter = naga::proc::Layouter::default();
         layouter.update(module.to_ctx()).map_err(|error| fail(error.to_string()))?;
@@ -53,16 +58,16 @@ impl Binding {
             if place.group != 0 {
                 return Err(fail(format!("`{name}` is in group {}: all bindings belong in group 0", place.group)));
             }
-            let uses = |entry| info.get_entry_point(entry)[handle];
-            let writes = naga::valid::GlobalUse::WRITE | naga::valid::GlobalUse::ATOMIC;
-            let stored = (0..module.entry_points.len()).any(|entry| uses(entry).intersects(writes));
+            let uses = (0..module.entry_points.len()).map(|entry| info.get_entry_point(entry)[handle]);
+            let uses = uses.fold(GlobalUse::empty(), |all, uses| all | uses);
+            let (used, stored) = (!uses.is_empty(), uses.intersects(GlobalUse::WRITE | GlobalUse::ATOMIC));
             let stride = match module.types[variable.ty].inner {
                 TypeInner::Array { size: naga::ArraySize::Dynamic, stride, .. } => Some(u64::from(stride)),
                 _ => None,
             };
             let least = stride.unwrap_or(u64::from(layouter[variable.ty].size));
             let numbers = numbers(module, variable.ty);
-            found.push((place.binding, Self { name, access, stored, least, stride, numbers }));
+            found.push((place.binding, Self { name, access, used, stored, least, stride, numbers }));
         }
         found.sort_by_key(|(at, _)| *at);
         if !found.iter().enumerate().all(|(index, (at, _))| index as u32 == *at) {
@@ -72,11 +77,6 @@ impl Binding {
             return Err(fail("binding 0 must be a `var<uniform>` with the parameters".into()));
         }
         Ok(found.into_iter().map(|(_, binding)| binding).collect())
-    }
-
-    /// Whether its numbers are as wide as those of a tensor, or wider words made of several such.
-    pub(super) fn is_as_wide_as(&self, dtype: Dtype) -> bool {
-        self.numbers.iter().all(|number| (number.width == 2) == (dtype == Dtype::F16))
     }
 
     /// Whether its numbers are those of a tensor: floats, or else whole numbers; or a struct of both, which has the width of either.

@@ -40,5 +40,6 @@ shared![
     "reduce",
     "search",
     "step",
+    "transpose",
     "window"
 ];

@@ -5,10 +5,11 @@ use super::{
     expect::{expect, expect_of, expect_scratch},
     forms,
     library::shader,
+    rounds::MOST_ROUNDS,
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid, product},
 };
 
 pub(super) static REDUCTION: Shader = shader!("reduction", totals);
@@ -18,8 +19,8 @@ pub(super) static REDUCTION_COLUMNS: Shader = shader!("reduction/columns", colum
 /// The most partial sums of one tensor: few enough for one workgroup to add up.
 pub(super) const PARTIALS: usize = 1024;
 
-/// Drivers on the CPU cut loops that are longer.
-const LONGEST_LOOP: usize = 30_000;
+/// The longest loop, which a sum may go through twice: [`super::rounds`].
+const LONGEST_LOOP: usize = MOST_ROUNDS / 2;
 
 /// How a tensor of `elements` is split: (vec4s of one workgroup, number of workgroups).
 pub(super) fn split(gpu: &Gpu, elements: usize) -> (usize, usize) {
@@ -215,7 +216,7 @@ impl ColumnSum {
 
     /// Elements of scratch.
     pub fn scratch(&self) -> usize {
-        self.rows.div_ceil(self.block()) * self.columns
+        product(&[self.rows.div_ceil(self.block()), self.columns])
     }
 
     /// Operations and bytes of the forward pass in f32.
