@@ -70,7 +70,7 @@ impl AlignmentLoss {
         expect(NAME, "loss", loss, &[1])?;
         expect_scratch(NAME, scratch, self.scratch())?;
         let (span, groups) = reduction::split(recorder.gpu(), self.elements);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &ALIGNMENT_LOSS,
             specialisation: forms::row_reduction(recorder.gpu().tiles()),
             params: &[self.elements as u32, span as u32, self.weight.to_bits(), FLOOR.to_bits()],
@@ -97,7 +97,7 @@ impl AlignmentLoss {
         expect(NAME, "d_loss", d_loss, &[1])?;
         expect(NAME, "d_weights", d_weights, &[self.elements])?;
         let tiles = *recorder.gpu().tiles();
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &ALIGNMENT_LOSS_BACKWARD,
             specialisation: forms::workgroup(&tiles),
             params: &[self.elements as u32, self.weight.to_bits(), FLOOR.to_bits()],

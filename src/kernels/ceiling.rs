@@ -2,7 +2,7 @@
 //! the other kernels with.
 
 use super::{
-    expect::expect,
+    expect::{expect, expect_setting},
     forms,
     table::{CEILING_ARITHMETIC, CEILING_MEMORY},
 };
@@ -100,7 +100,7 @@ impl Arithmetic {
             Step::Exponential => (0.0, 1.0),
             Step::Tanh => (20.0, 1.0),
         };
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &CEILING_ARITHMETIC,
             specialisation: arithmetic(&tiles, self.step),
             params: &[self.rounds.min(4_000) as u32, Step::SCALE.to_bits(), Step::SHIFT.to_bits()],
@@ -143,11 +143,13 @@ impl Memory {
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor has another number of elements, and what [`Recorder::dispatch`] reports.
     pub fn record(&self, recorder: &mut Recorder, x: &Tensor, y: &Tensor) -> Result<()> {
+        let each = Self::EACH.contains(&self.each);
+        expect_setting("ceiling", "each", each, "1, 4 or 16 vec4s", self.each as f64)?;
         let invocations = self.vectors / self.each;
         expect("ceiling", "x", x, &[invocations, self.each, 4])?;
         expect("ceiling", "y", y, &[if self.copy { self.vectors } else { invocations }, 4])?;
         let tiles = *recorder.gpu().tiles();
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &CEILING_MEMORY,
             specialisation: memory(&tiles, self.each, self.copy),
             params: &[invocations as u32],

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid, product},
 };
 
 const NAME: &str = "coverage_loss";
@@ -33,7 +33,7 @@ pub struct CoverageLoss {
 impl CoverageLoss {
     /// Elements of scratch that suffice on every adapter.
     pub fn scratch(&self) -> usize {
-        self.batch * self.keys
+        product(&[self.batch, self.keys])
     }
 
     fn elements(&self) -> f64 {
@@ -83,7 +83,7 @@ impl CoverageLoss {
         expect_scratch(NAME, scratch, self.scratch())?;
         let tiles = *recorder.gpu().tiles();
         let groups = (self.batch * self.keys).div_ceil(tiles.row as usize);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &COVERAGE_LOSS,
             specialisation: forms::row_reduction(&tiles),
             params: &self.params(),
@@ -111,7 +111,7 @@ impl CoverageLoss {
         expect(NAME, "d_loss", d_loss, &[1])?;
         expect(NAME, "d_weights", d_weights, &[self.batch, self.steps, self.keys])?;
         let tiles = *recorder.gpu().tiles();
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &COVERAGE_LOSS_BACKWARD,
             specialisation: forms::workgroup(&tiles),
             params: &self.params(),

@@ -2,7 +2,7 @@
 //! PyTorch), fused with the softmax: probabilities are never stored beside the logits.
 
 use super::{
-    expect::{expect, expect_of, expect_setting},
+    expect::{expect, expect_apart, expect_of, expect_setting},
     forms,
     table::{CROSS_ENTROPY, CROSS_ENTROPY_BACKWARD, CROSS_ENTROPY_TOTAL},
 };
@@ -97,8 +97,9 @@ impl CrossEntropy {
             expect("cross_entropy", argument, tensor, &[self.rows])?;
         }
         expect("cross_entropy", "loss", loss, &[1])?;
+        expect_apart("cross_entropy", &[("log_sum_exp", log_sum_exp), ("row_loss", row_loss)])?;
         let tiles = *recorder.gpu().tiles();
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &CROSS_ENTROPY,
             specialisation: forward(&tiles, logits.dtype(), self.is_vector()),
             params: &self.params()?,
@@ -106,7 +107,7 @@ impl CrossEntropy {
             workgroups: grid(self.rows),
             cost: self.rows_cost(logits.dtype()),
         })?;
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &CROSS_ENTROPY_TOTAL,
             specialisation: forms::row_reduction(&tiles),
             params: &[self.rows as u32],
@@ -135,7 +136,7 @@ impl CrossEntropy {
         expect("cross_entropy", "targets", targets, &[self.rows])?;
         expect("cross_entropy", "log_sum_exp", log_sum_exp, &[self.rows])?;
         expect("cross_entropy", "d_loss", d_loss, &[1])?;
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &CROSS_ENTROPY_BACKWARD,
             specialisation: backward(recorder.gpu().tiles(), dtype, self.is_vector()),
             params: &self.params()?,

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Result,
-    gpu::{Cost, Dtype, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, Launch, Recorder, Specialisation, Tensor, Tiles, grid, product},
 };
 
 /// Which elements of x stay or go together.
@@ -67,7 +67,7 @@ impl Dropout {
         let (width, span) = match self.draw {
             Draw::Element => (1, 1),
             Draw::Row { width } => (width, width),
-            Draw::Sequence { steps, width } => (width, steps * width),
+            Draw::Sequence { steps, width } => (width, product(&[steps, width])),
         };
         let whole = span > 0 && self.elements.is_multiple_of(span);
         expect_setting("dropout", "draw", whole, "rows or sequences that make up all elements", span as f64)?;
@@ -75,7 +75,7 @@ impl Dropout {
         let scale = (1.0 / (1.0 - rate)) as f32;
         let tiles = recorder.gpu().tiles();
         let (specialisation, lanes) = (self.draw.specialisation(tiles, dtype), tiles.workgroup);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &DROPOUT,
             specialisation,
             params: &[self.elements as u32, self.operation, threshold, scale.to_bits(), width as u32, span as u32],

@@ -96,7 +96,7 @@ impl Embedding {
         expect("embedding", "tokens", tokens, &[self.tokens])?;
         expect_of(y.dtype(), "embedding", "y", y, &[self.tokens, self.size])?;
         let (tiles, width) = (*recorder.gpu().tiles(), self.width());
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &EMBEDDING,
             specialisation: wide(&tiles, y.dtype(), width == 4),
             params: &[self.vocabulary as u32, self.size as u32, self.tokens as u32],
@@ -140,7 +140,7 @@ impl Embedding {
         let tiles = *recorder.gpu().tiles();
         let (places, order) = self.lists();
         let (vocabulary, size, count) = (self.vocabulary as u32, self.size as u32, self.tokens as u32);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &EMBEDDING_SORT,
             specialisation: forms::workgroup(&tiles),
             params: &[vocabulary, count, places as u32],
@@ -148,7 +148,7 @@ impl Embedding {
             workgroups: [1, 1, 1],
             cost: self.sort_cost(),
         })?;
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &EMBEDDING_RANK,
             specialisation: forms::workgroup(&tiles),
             params: &[vocabulary, count, places as u32, order as u32],
@@ -157,7 +157,7 @@ impl Embedding {
             cost: self.rank_cost(),
         })?;
         let width = self.width();
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &EMBEDDING_BACKWARD,
             specialisation: wide(&tiles, d_y.dtype(), width == 4),
             params: &[vocabulary, size, count, order as u32],

@@ -18,14 +18,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    expect::expect,
+    expect::{expect, expect_matrix, expect_tile},
     forms,
     table::{MATMUL, MATMUL_ROW},
     tunable::{Tunable, tuned},
 };
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles},
+    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, product},
 };
 
 /// What is applied to each element of the product.
@@ -64,12 +64,12 @@ impl<'a> Matrix<'a> {
     pub fn batch(tensor: &'a Tensor) -> Self {
         let dims = tensor.shape().dims();
         let (columns, rows) = (tensor.shape().last(), dims.iter().rev().nth(1).copied().unwrap_or(1));
-        Self { tensor, offset: 0, stride: columns, batch_stride: rows * columns }
+        Self { tensor, offset: 0, stride: columns, batch_stride: product(&[rows, columns]) }
     }
 
     /// The same, `elements` further into the tensor.
     pub fn offset(self, elements: usize) -> Self {
-        Self { offset: self.offset + elements, ..self }
+        Self { offset: self.offset.saturating_add(elements), ..self }
     }
 
     /// The same with rows `stride` elements apart.
@@ -81,9 +81,11 @@ impl<'a> Matrix<'a> {
         [self.offset, self.stride, self.batch_stride].iter().all(|value| value % 4 == 0)
     }
 
-    /// The element behind the last one that `rows` x `columns` x `batch` touch.
+    /// The element behind the last one that `rows` x `columns` x `batch`, none of them 0, touch; `usize::MAX` if it is past that.
     pub(super) fn end(&self, rows: usize, columns: usize, batch: usize) -> usize {
-        self.offset + (batch - 1) * self.batch_stride + (rows - 1) * self.stride + columns
+        let last_matrix = (batch - 1).saturating_mul(self.batch_stride);
+        let last_row = (rows - 1).saturating_mul(self.stride);
+        self.offset.saturating_add(last_matrix).saturating_add(last_row).saturating_add(columns)
     }
 }
 
@@ -134,7 +136,7 @@ impl Tile {
     fn of(tiles: &Tiles, m: usize) -> Self {
         match tiles.subgroup {
             Some(lanes) => {
-                let rows = (m as u32).next_multiple_of(lanes).clamp(lanes, lanes.max(4 * lanes.min(8)));
+                let rows = (m.min(1 << 16) as u32).next_multiple_of(lanes).clamp(lanes, lanes.max(4 * lanes.min(8)));
                 let rows = if rows == 3 * lanes { 4 * lanes } else { rows };
                 Self { subgroups: true, lanes, groups: 1, rows, columns: 2 }
             }
@@ -143,11 +145,6 @@ impl Tile {
                 Self { subgroups: false, lanes: 8, groups: 8, rows, columns: 2 }
             }
         }
-    }
-
-    /// Each tile that some number of rows takes.
-    fn every(tiles: &Tiles) -> Vec<Self> {
-        forms::distinct((1..=512).map(|m| Self::of(tiles, m)).chain(Self::candidates(tiles)))
     }
 
     /// The class of products of `m` rows.
@@ -197,6 +194,10 @@ impl Tunable for Tile {
             None => vec![[16, 16, 4, 2], [16, 8, 8, 2], [16, 16, 8, 2]],
         };
         forms::distinct(defaults.into_iter().chain(others.into_iter().map(tile)))
+    }
+
+    fn every(tiles: &Tiles) -> Vec<Self> {
+        forms::distinct((1..=512).map(|m| Self::of(tiles, m)).chain(Self::candidates(tiles)))
     }
 }
 
@@ -313,7 +314,8 @@ impl Matmul {
     /// Records the product; the bias is f32.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a matrix reaches past its tensor or it has no form for their types ([`Matmul::takes`]), and what [`Recorder::dispatch`] reports.
+    /// [`Error::Shape`] if a matrix reaches past its tensor, or there is no form for their types ([`Matmul::takes`]) or the tile,
+    /// and what [`Recorder::dispatch`] reports.
     pub fn record(
         &self,
         recorder: &mut Recorder,
@@ -323,19 +325,13 @@ impl Matmul {
         bias: Option<&Tensor>,
         c: Matrix<'_>,
     ) -> Result<()> {
+        expect_tile(recorder.gpu(), tile, Tile::of(recorder.gpu().tiles(), self.m))?;
         let (a_rows, a_columns) = if self.transpose_a { (self.k, self.m) } else { (self.m, self.k) };
         let (b_rows, b_columns) = if self.transpose_b { (self.n, self.k) } else { (self.k, self.n) };
         for (argument, matrix, rows, columns) in
             [("a", &a, a_rows, a_columns), ("b", &b, b_rows, b_columns), ("c", &c, self.m, self.n)]
         {
-            if rows * columns * self.batch == 0 || matrix.end(rows, columns, self.batch) > matrix.tensor.elements() {
-                return Err(Error::Shape {
-                    operation: "matmul",
-                    argument,
-                    wanted: format!("{} x [{rows}, {columns}], rows {} apart", self.batch, matrix.stride),
-                    got: format!("{} from element {}", matrix.tensor.shape(), matrix.offset),
-                });
-            }
+            expect_matrix("matmul", argument, matrix, [self.batch, rows, columns])?;
         }
         if let Some(bias) = bias {
             expect("matmul", "bias", bias, &[self.n])?;
@@ -377,7 +373,7 @@ impl Matmul {
         }
         params.push(u32::from(bias.is_some()));
         let workgroups = [word(self.m.div_ceil(tile.height())), word(self.n.div_ceil(tile.width())), word(self.batch)];
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &MATMUL,
             specialisation: self.specialisation(
                 recorder.gpu().tiles(),
@@ -410,7 +406,7 @@ impl Matmul {
         let tiles = *recorder.gpu().tiles();
         let multiple = |of: usize| [a.offset, b.offset, b.stride, self.k].iter().all(|value| value.is_multiple_of(of));
         let params = [self.n, self.k, a.offset, b.offset, b.stride, c.offset, usize::from(bias.is_some())];
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &MATMUL_ROW,
             specialisation: row(&tiles, self.activation, multiple(4), tiles.wide && multiple(8)),
             params: &params.map(|value| value as u32),

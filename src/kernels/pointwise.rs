@@ -84,7 +84,7 @@ impl Pointwise {
 
     fn dispatch(self, recorder: &mut Recorder, kernel: &'static Shader, tensors: &[&Tensor], cost: Cost) -> Result<()> {
         let (elements, dtype, tiles) = (tensors[0].elements(), tensors[0].dtype(), *recorder.gpu().tiles());
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel,
             specialisation: self.specialisation(&tiles, dtype),
             params: &[elements as u32],

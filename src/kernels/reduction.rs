@@ -71,7 +71,7 @@ fn record_total(
     let (span, groups) = split(recorder.gpu(), elements);
     expect_scratch("reduction", scratch, groups)?;
     let tiles = *recorder.gpu().tiles();
-    recorder.dispatch(&Launch {
+    recorder.launch(&Launch {
         kernel: &REDUCTION,
         specialisation: total(&tiles, dtype, squares),
         params: &[elements as u32, span as u32],
@@ -84,7 +84,7 @@ fn record_total(
 
 /// Records the sum of the first elements of `partials` in one workgroup.
 pub(super) fn record_partials(recorder: &mut Recorder, count: usize, partials: &Tensor, out: &Tensor) -> Result<()> {
-    recorder.dispatch(&Launch {
+    recorder.launch(&Launch {
         kernel: &REDUCTION,
         specialisation: total(recorder.gpu().tiles(), Dtype::F32, false),
         params: &[count as u32, count as u32],
@@ -109,7 +109,7 @@ fn record_spread(
     expect_of(dtype, "reduction", "d_x", d_x, &[elements])?;
     let tiles = *recorder.gpu().tiles();
     let bytes = elements as f64 * dtype.bytes() as f64;
-    recorder.dispatch(&Launch {
+    recorder.launch(&Launch {
         kernel: &REDUCTION_BACKWARD,
         specialisation: spread(&tiles, dtype, x.is_some()),
         params: &[elements as u32, columns as u32],
@@ -225,7 +225,7 @@ impl ColumnSum {
         let tiles = *recorder.gpu().tiles();
         let wide = (tiles.row * tiles.columns) as usize * if vector { 4 } else { 1 };
         let blocks = self.rows.div_ceil(block);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &REDUCTION_COLUMNS,
             specialisation: column_sum(&tiles, x.dtype(), vector),
             params: &[self.rows as u32, self.columns as u32, block as u32],

@@ -105,7 +105,7 @@ impl Softmax {
         }
         let tile = Tile::choose(recorder.gpu(), self.columns, dtype);
         let alone = alone(tile, self.rows, self.columns);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &SOFTMAX,
             specialisation: forward(recorder.gpu().tiles(), tile, dtype, alone, lengths.is_some()),
             params: &[self.rows as u32, self.columns as u32],
@@ -125,7 +125,7 @@ impl Softmax {
             expect_of(y.dtype(), "softmax", argument, tensor, &[self.rows, self.columns])?;
         }
         let tile = Tile::choose(recorder.gpu(), self.columns, y.dtype());
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &SOFTMAX_BACKWARD,
             specialisation: tile.specialisation(recorder.gpu().tiles(), y.dtype()),
             params: &[self.rows as u32, self.columns as u32],

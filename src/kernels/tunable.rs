@@ -17,6 +17,9 @@ pub trait Tunable: Copy + PartialEq + Serialize + DeserializeOwned {
 
     /// What may be chosen on an adapter, whatever the shape: right for each, fast for some.
     fn candidates(tiles: &Tiles) -> Vec<Self>;
+
+    /// What has a form on an adapter: the candidates, and the default of each shape.
+    fn every(tiles: &Tiles) -> Vec<Self>;
 }
 
 /// What was measured to be best for a class of shapes.

@@ -43,7 +43,7 @@ impl Tile {
         tuned(gpu, Self::class(shape)).unwrap_or_else(|| Self::of(gpu.tiles(), shape.queries, shape.keys))
     }
 
-    fn of(tiles: &Tiles, queries: usize, keys: usize) -> Self {
+    pub(super) fn of(tiles: &Tiles, queries: usize, keys: usize) -> Self {
         let Some(lanes) = tiles.subgroup else {
             let (rows, keys) = if queries == 1 { (1, 4) } else { (8, 1) };
             return Self {
@@ -68,13 +68,6 @@ impl Tile {
             columns: 2,
             both_sides: queries > 1 && keys > 32,
         }
-    }
-
-    /// Each tile that some shape takes.
-    fn every(tiles: &Tiles) -> Vec<Self> {
-        let shapes = (1..=64).flat_map(|queries| (1..=512).map(move |keys| (queries, keys)));
-        let defaults = shapes.map(|(queries, keys)| Self::of(tiles, queries, keys));
-        forms::distinct(defaults.chain(Self::candidates(tiles)))
     }
 
     /// The class of a shape.
@@ -143,6 +136,12 @@ impl Tunable for Tile {
     fn candidates(tiles: &Tiles) -> Vec<Self> {
         let shapes = [(1, 64), (8, 16), (8, 24), (8, 64), (16, 16), (16, 24), (64, 64)];
         forms::distinct(shapes.map(|(queries, keys)| Self::of(tiles, queries, keys)))
+    }
+
+    fn every(tiles: &Tiles) -> Vec<Self> {
+        let shapes = (1..=64).flat_map(|queries| (1..=512).map(move |keys| (queries, keys)));
+        let defaults = shapes.map(|(queries, keys)| Self::of(tiles, queries, keys));
+        forms::distinct(defaults.chain(Self::candidates(tiles)))
     }
 }
 

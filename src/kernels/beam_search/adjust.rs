@@ -98,7 +98,7 @@ impl Adjust {
         let places = walk.div_ceil(recorder.gpu().tiles().row as usize) * self.ngram;
         self.search.check_rounds(recorder.gpu(), 2 * self.members, walk + places)?;
         let sizes = [rows, capacity, classes, step, beam, self.members, self.shortest, self.ngram];
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_ADJUST,
             specialisation: candidate(recorder.gpu().tiles(), classes.is_multiple_of(4), false),
             params: &words(sizes),

@@ -65,7 +65,7 @@ impl Attend {
         expect(NAME, "lengths", lengths, &[search.sentences])?;
         expect(NAME, "coverage", coverage, &[2, rows, keys])?;
         let sizes = [rows, search.capacity, step, search.beam, keys, members, usize::from(search.positions)];
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_ATTEND,
             specialisation: forms::row_reduction(recorder.gpu().tiles()),
             params: &[&words(sizes)[..], &[coverage_penalty.to_bits()]].concat(),

@@ -34,10 +34,10 @@ impl Tile {
         tuned(gpu, Self::class(rows)).unwrap_or_else(|| Self::of(gpu.tiles(), rows))
     }
 
-    fn of(tiles: &Tiles, rows: usize) -> Self {
+    pub(super) fn of(tiles: &Tiles, rows: usize) -> Self {
         match tiles.subgroup {
             Some(lanes) => {
-                let fitting = (rows as u32).next_multiple_of(lanes);
+                let fitting = (rows.min(1 << 16) as u32).next_multiple_of(lanes);
                 let backward_rows = if fitting > 2 * lanes { 4 * lanes } else { fitting };
                 let rows = if rows == 1 { 1 } else { backward_rows };
                 Self { subgroups: true, lanes, groups: 1, rows, backward_rows }
@@ -54,11 +54,6 @@ impl Tile {
             .constant("LANES", self.lanes)
             .constant("GROUPS", self.groups)
             .constant("ROWS", rows)
-    }
-
-    /// Each tile that some number of rows takes.
-    fn every(tiles: &Tiles) -> Vec<Self> {
-        forms::distinct((1..=512).map(|rows| Self::of(tiles, rows)).chain(Self::candidates(tiles)))
     }
 
     /// The class of steps over so many rows.
@@ -100,6 +95,10 @@ impl Tunable for Tile {
         let in_workgroup_memory = |[lanes, groups]: [u32; 2]| Self { lanes, groups, ..defaults[0] };
         let others = [[8, 2], [16, 2], [8, 4], [8, 16], [16, 8]].map(in_workgroup_memory);
         forms::distinct(defaults.into_iter().chain(others.into_iter().filter(|_| tiles.subgroup.is_none())))
+    }
+
+    fn every(tiles: &Tiles) -> Vec<Self> {
+        forms::distinct((1..=512).map(|rows| Self::of(tiles, rows)).chain(Self::candidates(tiles)))
     }
 }
 
