@@ -6,13 +6,17 @@
 use super::{
     expect::{expect, expect_apart, expect_scratch, expect_setting},
     forms,
+    library::shader,
     reduction::{PARTIALS, split},
-    table::{ADAM, ADAM_NORM, ADAM_SETTINGS},
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+
+pub(super) static ADAM: Shader = shader!("adam", updates);
+pub(super) static ADAM_NORM: Shader = shader!("adam/norm", norms);
+pub(super) static ADAM_SETTINGS: Shader = shader!("adam/settings", reductions);
 
 /// Elements of scratch before the partial sums.
 const SETTINGS: usize = 8;
@@ -291,14 +295,14 @@ fn update(tiles: &Tiles, average: bool) -> Specialisation {
     forms::workgroup(tiles).define_if(average, "AVERAGE")
 }
 
-pub(super) fn norms(tiles: &Tiles) -> Vec<Specialisation> {
+fn norms(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|accumulate| norm(tiles, accumulate))
 }
 
-pub(super) fn updates(tiles: &Tiles) -> Vec<Specialisation> {
+fn updates(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|average| update(tiles, average))
 }
 
-pub(super) fn reductions(tiles: &Tiles) -> Vec<Specialisation> {
+fn reductions(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|scaled| settings(tiles, scaled))
 }

@@ -20,20 +20,26 @@
 mod tile;
 
 pub use tile::Tile;
-pub(super) use tile::{backwards, both_backwards, energy_backwards, forwards, score_backwards};
+use tile::{backwards, both_backwards, energy_backwards, forwards, score_backwards};
 
 use super::{
     expect::{expect_apart, expect_dtype, expect_extents, expect_matrix, expect_of, expect_scratch, expect_tile},
+    library::shader,
     matmul::{self, Matmul, Matrix},
-    table::{
-        ADDITIVE_ATTENTION, ADDITIVE_ATTENTION_BACKWARD, ADDITIVE_ATTENTION_BOTH_BACKWARD,
-        ADDITIVE_ATTENTION_ENERGY_BACKWARD, ADDITIVE_ATTENTION_SCORE_BACKWARD,
-    },
 };
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Tensor, product},
+    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Tensor, product},
 };
+
+pub(super) static ADDITIVE_ATTENTION: Shader = shader!("additive_attention", forwards);
+pub(super) static ADDITIVE_ATTENTION_BACKWARD: Shader = shader!("additive_attention_backward", backwards);
+pub(super) static ADDITIVE_ATTENTION_BOTH_BACKWARD: Shader =
+    shader!("additive_attention/both_backward", both_backwards);
+pub(super) static ADDITIVE_ATTENTION_ENERGY_BACKWARD: Shader =
+    shader!("additive_attention/energy_backward", energy_backwards);
+pub(super) static ADDITIVE_ATTENTION_SCORE_BACKWARD: Shader =
+    shader!("additive_attention/score_backward", score_backwards);
 
 const OPERATION: &str = "additive_attention";
 

@@ -2,13 +2,17 @@
 
 use super::{
     expect::{expect, expect_scratch, expect_setting},
-    forms, reduction,
-    table::{ALIGNMENT_LOSS, ALIGNMENT_LOSS_BACKWARD},
+    forms,
+    library::shader,
+    reduction,
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, ELEMENT, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+
+pub(super) static ALIGNMENT_LOSS: Shader = shader!("alignment_loss", forwards);
+pub(super) static ALIGNMENT_LOSS_BACKWARD: Shader = shader!("alignment_loss_backward", backwards);
 
 const NAME: &str = "alignment_loss";
 
@@ -108,10 +112,10 @@ impl AlignmentLoss {
     }
 }
 
-pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::row_reduction(tiles)]
 }
 
-pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::workgroup(tiles)]
 }

@@ -6,24 +6,32 @@ mod adjust;
 mod attend;
 mod feed;
 
+pub(super) use adjust::BEAM_SEARCH_ADJUST;
 pub use adjust::{Adjust, Adjusted, FREE, MOST_MEMBERS};
 pub use attend::Attend;
+pub(super) use attend::BEAM_SEARCH_ATTEND;
 pub use feed::Feed;
 
 use super::{
     expect::{expect, expect_extents, expect_scratch, expect_setting},
     forms,
-    table::{
-        BEAM_SEARCH, BEAM_SEARCH_COUNT, BEAM_SEARCH_FOLLOW, BEAM_SEARCH_GREEDY, BEAM_SEARCH_MERGE, BEAM_SEARCH_SAMPLE,
-        BEAM_SEARCH_START,
-    },
+    library::shader,
 };
 use crate::{
     Error, Result,
     gpu::{
-        AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shape, Specialisation, Tensor, Tiles, grid, product,
+        AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Shape, Specialisation, Tensor, Tiles, grid,
+        product,
     },
 };
+
+pub(super) static BEAM_SEARCH: Shader = shader!("beam_search", candidates);
+pub(super) static BEAM_SEARCH_COUNT: Shader = shader!("beam_search/count", single);
+pub(super) static BEAM_SEARCH_FOLLOW: Shader = shader!("beam_search/follow", by_width);
+pub(super) static BEAM_SEARCH_GREEDY: Shader = shader!("beam_search/greedy", choices);
+pub(super) static BEAM_SEARCH_MERGE: Shader = shader!("beam_search/merge", by_width);
+pub(super) static BEAM_SEARCH_SAMPLE: Shader = shader!("beam_search/sample", choices);
+pub(super) static BEAM_SEARCH_START: Shader = shader!("beam_search/start", by_width);
 
 const NAME: &str = "beam_search";
 
@@ -564,23 +572,23 @@ fn copying(tiles: &Tiles, wide: bool) -> Specialisation {
     forms::row(tiles).define_if(wide, "WIDE")
 }
 
-pub(super) fn candidates(tiles: &Tiles) -> Vec<Specialisation> {
+fn candidates(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|vector| forms::either(|normalised| candidate(tiles, vector, normalised))).concat()
 }
 
-pub(super) fn choices(tiles: &Tiles) -> Vec<Specialisation> {
+fn choices(tiles: &Tiles) -> Vec<Specialisation> {
     let wide = |vector, normalised| forms::either(|wide| choice(tiles, vector, normalised, wide));
     forms::either(|vector| forms::either(|normalised| wide(vector, normalised)).concat()).concat()
 }
 
-pub(super) fn adjustments(tiles: &Tiles) -> Vec<Specialisation> {
+fn adjustments(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|vector| candidate(tiles, vector, false))
 }
 
-pub(super) fn by_width(tiles: &Tiles) -> Vec<Specialisation> {
+fn by_width(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|wide| copying(tiles, wide))
 }
 
-pub(super) fn single(tiles: &Tiles) -> Vec<Specialisation> {
+fn single(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::row_reduction(tiles)]
 }

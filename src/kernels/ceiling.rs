@@ -4,12 +4,15 @@
 use super::{
     expect::{expect, expect_setting},
     forms,
-    table::{CEILING_ARITHMETIC, CEILING_MEMORY},
+    library::shader,
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, ELEMENT, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+
+pub(super) static CEILING_ARITHMETIC: Shader = shader!("ceiling/arithmetic", arithmetics);
+pub(super) static CEILING_MEMORY: Shader = shader!("ceiling/memory", memories);
 
 /// Chains of an invocation. On lavapipe 12 scalars reach 181 GFLOP/s, 16 118 and 64 152: the others spill.
 pub const CHAINS: usize = 12;
@@ -168,10 +171,10 @@ fn memory(tiles: &Tiles, each: usize, copy: bool) -> Specialisation {
     forms::workgroup(tiles).define_if(copy, "COPY").constant("EACH", each as u32)
 }
 
-pub(super) fn arithmetics(tiles: &Tiles) -> Vec<Specialisation> {
+fn arithmetics(tiles: &Tiles) -> Vec<Specialisation> {
     Step::ALL.map(|step| arithmetic(tiles, step)).to_vec()
 }
 
-pub(super) fn memories(tiles: &Tiles) -> Vec<Specialisation> {
+fn memories(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|copy| Memory::EACH.map(|each| memory(tiles, each, copy)).to_vec()).concat()
 }

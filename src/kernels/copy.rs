@@ -3,13 +3,15 @@
 use super::{
     expect::{expect, expect_matrix},
     forms,
+    library::shader,
     matmul::Matrix,
-    table::COPY,
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, Dtype, Launch, Recorder, Specialisation, Tensor, Tiles, grid, product},
+    gpu::{Cost, Dtype, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid, product},
 };
+
+pub(super) static COPY: Shader = shader!("copy", specialisations);
 
 /// `target[b, r, c] = source[b, r, c]`, or 0 where `r` is at or past the length of `b`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +83,7 @@ fn specialisation(tiles: &Tiles, dtype: Dtype, vector: bool, lengths: bool) -> S
     forms::workgroup(tiles).define_if(vector, "VECTOR").define_if(lengths, "LENGTHS").element(dtype)
 }
 
-pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
+fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let of = |dtype| forms::either(|vector| forms::either(|lengths| specialisation(tiles, dtype, vector, lengths)));
     forms::each_element(tiles, of).concat().concat()
 }

@@ -2,13 +2,17 @@
 
 use super::{
     expect::{expect, expect_scratch, expect_setting},
-    forms, reduction,
-    table::{COVERAGE_LOSS, COVERAGE_LOSS_BACKWARD},
+    forms,
+    library::shader,
+    reduction,
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid, product},
+    gpu::{Cost, ELEMENT, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid, product},
 };
+
+pub(super) static COVERAGE_LOSS: Shader = shader!("coverage_loss", forwards);
+pub(super) static COVERAGE_LOSS_BACKWARD: Shader = shader!("coverage_loss_backward", backwards);
 
 const NAME: &str = "coverage_loss";
 
@@ -122,10 +126,10 @@ impl CoverageLoss {
     }
 }
 
-pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::row_reduction(tiles)]
 }
 
-pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::workgroup(tiles)]
 }

@@ -4,12 +4,16 @@
 use super::{
     expect::{expect, expect_apart, expect_of, expect_setting},
     forms,
-    table::{CROSS_ENTROPY, CROSS_ENTROPY_BACKWARD, CROSS_ENTROPY_TOTAL},
+    library::shader,
 };
 use crate::{
     Result,
-    gpu::{Cost, Dtype, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+
+pub(super) static CROSS_ENTROPY: Shader = shader!("cross_entropy", forwards);
+pub(super) static CROSS_ENTROPY_BACKWARD: Shader = shader!("cross_entropy_backward", backwards);
+pub(super) static CROSS_ENTROPY_TOTAL: Shader = shader!("cross_entropy/total", totals);
 
 /// ```text
 /// loss = loss_scale * sum over rows with target != 0 of
@@ -155,14 +159,14 @@ fn backward(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
     forms::row(tiles).define_if(vector, "VECTOR").element(dtype)
 }
 
-pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     forms::each_element(tiles, |dtype| forms::either(|vector| forward(tiles, dtype, vector))).concat()
 }
 
-pub(super) fn totals(tiles: &Tiles) -> Vec<Specialisation> {
+fn totals(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::row_reduction(tiles)]
 }
 
-pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     forms::each_element(tiles, |dtype| forms::either(|vector| backward(tiles, dtype, vector))).concat()
 }

@@ -7,13 +7,18 @@ use serde::{Deserialize, Serialize};
 use super::{
     expect::{expect_apart, expect_setting, expect_tile},
     forms,
-    table::{DOT_PRODUCT_ATTENTION, DOT_PRODUCT_ATTENTION_BACKWARD, DOT_PRODUCT_ATTENTION_DELTA_BACKWARD},
+    library::shader,
     tunable::{Tunable, tuned},
 };
 use crate::{
     Error, Result,
     gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+
+pub(super) static DOT_PRODUCT_ATTENTION: Shader = shader!("dot_product_attention", forwards);
+pub(super) static DOT_PRODUCT_ATTENTION_BACKWARD: Shader = shader!("dot_product_attention_backward", backwards);
+pub(super) static DOT_PRODUCT_ATTENTION_DELTA_BACKWARD: Shader =
+    shader!("dot_product_attention/delta_backward", deltas);
 
 const NAME: &str = "dot_product_attention";
 
@@ -417,11 +422,11 @@ fn of_every_size(tiles: &Tiles, of_keys: bool) -> Vec<Specialisation> {
     forms::each_element(tiles, every_size).concat()
 }
 
-pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     of_every_size(tiles, false)
 }
 
-pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|of_keys| of_every_size(tiles, of_keys)).concat()
 }
 
@@ -429,6 +434,6 @@ fn delta(tiles: &Tiles, dtype: Dtype) -> Specialisation {
     forms::workgroup(tiles).element(dtype)
 }
 
-pub(super) fn deltas(tiles: &Tiles) -> Vec<Specialisation> {
+fn deltas(tiles: &Tiles) -> Vec<Specialisation> {
     forms::each_element(tiles, |dtype| delta(tiles, dtype))
 }

@@ -4,12 +4,14 @@
 use super::{
     expect::{expect_of, expect_setting},
     forms,
-    table::DROPOUT,
+    library::shader,
 };
 use crate::{
     Result,
-    gpu::{Cost, Dtype, Launch, Recorder, Specialisation, Tensor, Tiles, grid, product},
+    gpu::{Cost, Dtype, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid, product},
 };
+
+pub(super) static DROPOUT: Shader = shader!("dropout", specialisations);
 
 /// Which elements of x stay or go together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,7 +97,7 @@ impl Draw {
     }
 }
 
-pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
+fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let all = [Draw::Element, Draw::Row { width: 1 }, Draw::Sequence { steps: 1, width: 1 }];
     forms::each_element(tiles, |dtype| all.map(|draw| draw.specialisation(tiles, dtype))).concat()
 }

@@ -1,6 +1,6 @@
 //! What kernels ask of their arguments before anything is recorded: shaders run unchecked, so this is where sizes are proved.
 
-use super::{matmul::Matrix, tunable::Tunable};
+use super::{matrix::Matrix, tunable::Tunable};
 use crate::{
     Error, Result,
     gpu::{Dtype, Gpu, Shape, Tensor},

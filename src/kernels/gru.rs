@@ -21,11 +21,10 @@ mod cell;
 mod dropout;
 mod tile;
 
-pub(super) use cell::CellBackward;
 pub use cell::{Cell, CellStep, Context, Masking, Valid};
+pub(super) use cell::{CellBackward, GRU, GRU_BACKWARD};
 pub(super) use dropout::{StateDropout, kept_states};
 pub use tile::Tile;
-pub(super) use tile::{backwards, forwards};
 
 pub use super::gate_input::{Input, Tokens, WeightGradients, Weights};
 use super::{

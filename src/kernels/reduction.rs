@@ -4,12 +4,16 @@
 use super::{
     expect::{expect, expect_of, expect_scratch},
     forms,
-    table::{REDUCTION, REDUCTION_BACKWARD, REDUCTION_COLUMNS},
+    library::shader,
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+
+pub(super) static REDUCTION: Shader = shader!("reduction", totals);
+pub(super) static REDUCTION_BACKWARD: Shader = shader!("reduction_backward", spreads);
+pub(super) static REDUCTION_COLUMNS: Shader = shader!("reduction/columns", columns);
 
 /// The most partial sums of one tensor: few enough for one workgroup to add up.
 pub(super) const PARTIALS: usize = 1024;
@@ -37,15 +41,15 @@ fn column_sum(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
     forms::row(tiles).define_if(vector, "VECTOR").element(dtype).constant("COLUMNS", tiles.columns)
 }
 
-pub(super) fn totals(tiles: &Tiles) -> Vec<Specialisation> {
+fn totals(tiles: &Tiles) -> Vec<Specialisation> {
     forms::each_element(tiles, |dtype| forms::either(|squares| total(tiles, dtype, squares))).concat()
 }
 
-pub(super) fn spreads(tiles: &Tiles) -> Vec<Specialisation> {
+fn spreads(tiles: &Tiles) -> Vec<Specialisation> {
     forms::each_element(tiles, |dtype| forms::either(|squares| spread(tiles, dtype, squares))).concat()
 }
 
-pub(super) fn columns(tiles: &Tiles) -> Vec<Specialisation> {
+fn columns(tiles: &Tiles) -> Vec<Specialisation> {
     forms::each_element(tiles, |dtype| forms::either(|vector| column_sum(tiles, dtype, vector))).concat()
 }
 

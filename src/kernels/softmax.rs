@@ -3,12 +3,15 @@
 use super::{
     expect::{expect, expect_of},
     forms,
-    table::{SOFTMAX, SOFTMAX_BACKWARD},
+    library::shader,
 };
 use crate::{
     Result,
-    gpu::{Cost, Dtype, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+
+pub(super) static SOFTMAX: Shader = shader!("softmax", forwards);
+pub(super) static SOFTMAX_BACKWARD: Shader = shader!("softmax_backward", backwards);
 
 /// `y[r, c] = exp(x[r, c]) / sum over c' of exp(x[r, c'])`, over the first `lengths[r]` columns of row `r`.
 ///
@@ -154,7 +157,7 @@ fn every_tile(tiles: &Tiles) -> Vec<(Tile, Dtype)> {
     forms::each_element(tiles, of).concat()
 }
 
-pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     let mut found = Vec::new();
     for (tile, dtype) in every_tile(tiles) {
         for lengths in [false, true] {
@@ -167,6 +170,6 @@ pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     found
 }
 
-pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     every_tile(tiles).into_iter().map(|(tile, dtype)| tile.specialisation(tiles, dtype)).collect()
 }

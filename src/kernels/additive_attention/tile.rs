@@ -162,24 +162,24 @@ fn of_every_tile(tiles: &Tiles, forms: impl Fn(Tile, Dtype) -> Vec<Specialisatio
     forms::distinct(forms::each_element(tiles, of).concat())
 }
 
-pub(in crate::kernels) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     of_every_tile(tiles, |tile, dtype| forms::either(|vector| tile.forward(vector, dtype)))
 }
 
-pub(in crate::kernels) fn score_backwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn score_backwards(tiles: &Tiles) -> Vec<Specialisation> {
     of_every_tile(tiles, |tile, dtype| forms::either(|vector| tile.score_backward(vector, dtype)))
 }
 
-pub(in crate::kernels) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     let both = |tile: Tile, dtype, vector| vec![tile.query_backward(vector, dtype), tile.key_backward(vector, dtype)];
     of_every_tile(tiles, |tile, dtype| forms::either(|vector| both(tile, dtype, vector)).concat())
 }
 
-pub(in crate::kernels) fn both_backwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn both_backwards(tiles: &Tiles) -> Vec<Specialisation> {
     let both = |tile: Tile, dtype| forms::either(|vector| tile.both_backward(vector, dtype));
     of_every_tile(tiles, |tile, dtype| both(tile, dtype).into_iter().flatten().collect())
 }
 
-pub(in crate::kernels) fn energy_backwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn energy_backwards(tiles: &Tiles) -> Vec<Specialisation> {
     forms::distinct(Tile::every(tiles).into_iter().map(Tile::energy_backward))
 }

@@ -1,15 +1,21 @@
 //! One fused step of the unit, forward and backward: what it reads and leaves where, and its launches.
 
-use super::{Tile, tile::Loads};
+use super::{
+    Tile,
+    tile::{Loads, backwards, forwards},
+};
 use crate::{
     Result,
-    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Tensor},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Tensor},
     kernels::{
         expect::{expect, expect_apart, expect_dtype, expect_extents, expect_matrix, expect_setting, expect_tile},
+        library::shader,
         matmul::Matrix,
-        table::{GRU, GRU_BACKWARD},
     },
 };
+
+pub(in crate::kernels) static GRU: Shader = shader!("gru", forwards);
+pub(in crate::kernels) static GRU_BACKWARD: Shader = shader!("gru_backward", backwards);
 
 /// One step for some rows: the recurrent product of all three gates and their arithmetic, in one dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

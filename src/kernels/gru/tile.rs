@@ -118,7 +118,7 @@ impl Loads {
     }
 }
 
-pub(in crate::kernels) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     let every = Tile::every(tiles);
     let of = |dtype| {
         let loads = [Loads::Single, Loads::Four, Loads::Eight];
@@ -131,7 +131,7 @@ pub(in crate::kernels) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     forms::distinct(forms::each_element(tiles, of).concat())
 }
 
-pub(in crate::kernels) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     let every = Tile::every(tiles);
     let form = |tile: &Tile, dtype| {
         forms::either(|vector| forms::either(|dropout| tile.backward(dtype, vector, dropout))).concat()
