@@ -26,9 +26,10 @@ use super::{
     expect::{expect_apart, expect_dtype, expect_extents, expect_matrix, expect_of, expect_scratch, expect_tile},
     library::shader,
     matmul::{self, Matmul, Matrix},
+    rounds::{MOST_ROUNDS, expect_rounds},
 };
 use crate::{
-    Error, Result,
+    Result,
     gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Tensor, product},
 };
 
@@ -42,9 +43,6 @@ pub(super) static ADDITIVE_ATTENTION_SCORE_BACKWARD: Shader =
     shader!("additive_attention/score_backward", score_backwards);
 
 const OPERATION: &str = "additive_attention";
-
-/// What llvmpipe allows an invocation, with something to spare.
-const MOST_ROUNDS: usize = 60_000;
 
 /// Rows of keys that a workgroup of the keys' side takes at least: the size of the scratch depends on it.
 const KEY_ROWS: usize = 4;
@@ -186,10 +184,9 @@ impl AdditiveAttention {
         expect_dtype(dtype, OPERATION, argument, matrix.tensor)
     }
 
-    /// Checks that there is a form for the tile, and that a CPU driver goes through its loops: llvmpipe silently ends an
-    /// invocation after some 65,000 rounds of all its loops together. This counts the scores' and the
-    /// context's loops, doubled for a tile that is done again outside the factored tanh's domain, and doubled again for
-    /// staging, and the two loops of the backward's means; checked modules keep the loops over rows and keys.
+    /// Checks that there is a form for the tile, and that the driver goes through its rounds: the scores' and the context's loops,
+    /// doubled for a tile that is done again outside the factored tanh's domain, and doubled again for staging, and the two loops
+    /// of the backward's means; checked modules keep the loops over rows and keys.
     fn check_tile(&self, gpu: &Gpu, tile: Tile) -> Result<()> {
         expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.queries, self.keys))?;
         let (lanes, keys) = (tile.lanes as usize, tile.keys as usize);
@@ -200,21 +197,12 @@ impl AdditiveAttention {
         let context = self.value_size.div_ceil(4 * lanes * tile.columns as usize) * self.keys.div_ceil(4);
         let inner = if gpu.checked() { (tile.rows * (tile.keys + 1)).max(4) as usize } else { 4 };
         let means = 2 * tile.rows.div_ceil(4) as usize * self.keys.div_ceil(lanes) * if gpu.checked() { 5 } else { 1 };
-        let need = (scores + context) * inner + means;
-        if gpu.class() != AdapterClass::Cpu || need <= MOST_ROUNDS {
-            return Ok(());
-        }
-        Err(self.too_many_rounds(need))
+        self.expect_rounds(gpu, (scores + context) * inner + means)
     }
 
-    fn too_many_rounds(&self, need: usize) -> Error {
-        Error::Limit {
-            what: format!("{OPERATION} of {} queries over {} keys of size {}", self.queries, self.keys, self.size),
-            need: need as u64,
-            limit: "number of loop rounds (of a driver that runs shaders on the CPU)",
-            have: MOST_ROUNDS as u64,
-            remedy: "Use shorter sequences, kernels without checks, or a GPU.".into(),
-        }
+    fn expect_rounds(&self, gpu: &Gpu, need: usize) -> Result<()> {
+        let what = || format!("{OPERATION} of {} queries over {} keys of size {}", self.queries, self.keys, self.size);
+        expect_rounds(gpu, need, what, "Use shorter sequences, kernels without checks, or a GPU.")
     }
 
     /// How many keys one dispatch for both sides takes, in whole tiles: each walks over all queries, and four keys at a time
@@ -223,14 +211,9 @@ impl AdditiveAttention {
         let rows = tile.key_rows as usize;
         let inner = if gpu.checked() { rows + 4 } else { 1 };
         let of_tile = self.queries * (inner + rows / 4 * inner.min(5)) + 4 * rows;
-        let left = MOST_ROUNDS.saturating_sub(self.queries);
-        if gpu.class() != AdapterClass::Cpu {
-            return Ok(self.keys);
-        }
-        if of_tile > left {
-            return Err(self.too_many_rounds(of_tile + self.queries));
-        }
-        Ok(left / of_tile * rows)
+        self.expect_rounds(gpu, of_tile + self.queries)?;
+        let on_cpu = (MOST_ROUNDS.saturating_sub(self.queries)) / of_tile * rows;
+        Ok(if gpu.class() == AdapterClass::Cpu { on_cpu } else { self.keys })
     }
 
     /// Records the forward: `context` `[B, T, V]` and, if wanted, `weights` `[B, T, S]`, 0 where masked. Both are 0 in a row

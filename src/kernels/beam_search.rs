@@ -16,13 +16,11 @@ use super::{
     expect::{expect, expect_extents, expect_scratch, expect_setting},
     forms,
     library::shader,
+    rounds::expect_rounds,
 };
 use crate::{
     Error, Result,
-    gpu::{
-        AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Shape, Specialisation, Tensor, Tiles, grid,
-        product,
-    },
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Shape, Specialisation, Tensor, Tiles, grid, product},
 };
 
 pub(super) static BEAM_SEARCH: Shader = shader!("beam_search", candidates);
@@ -37,9 +35,6 @@ const NAME: &str = "beam_search";
 
 /// Elements to which each part of a search's state is aligned, as in `shaders/shared/search.wgsl`.
 const PART: usize = 64;
-
-/// llvmpipe silently ends an invocation after some 65,000 rounds of all its loops together.
-const MOST_ROUNDS: usize = 60_000;
 
 /// The widest beam, and the most samples.
 pub const WIDEST: usize = 16;
@@ -405,19 +400,11 @@ impl BeamSearch {
         })
     }
 
-    /// Checks that a CPU driver goes through a row's logits so many times, and then through `more` rounds of other loops.
+    /// Checks that the driver goes through a row's logits so many times, and then through `more` rounds of other loops.
     fn check_rounds(&self, gpu: &Gpu, passes: usize, more: usize) -> Result<()> {
         let need = passes * self.classes.div_ceil(4 * gpu.tiles().row as usize) + more;
-        if gpu.class() != AdapterClass::Cpu || need <= MOST_ROUNDS {
-            return Ok(());
-        }
-        Err(Error::Limit {
-            what: format!("a search over {} tokens", self.classes),
-            need: need as u64,
-            limit: "number of loop rounds (of a driver that runs shaders on the CPU)",
-            have: MOST_ROUNDS as u64,
-            remedy: "Use a smaller vocabulary, beam or n-gram, one cut of samples in place of two, or a GPU.".into(),
-        })
+        let remedy = "Use a smaller vocabulary, beam or n-gram, one cut of samples in place of two, or a GPU.";
+        expect_rounds(gpu, need, || format!("a search over {} tokens", self.classes), remedy)
     }
 
     fn vector(&self) -> bool {

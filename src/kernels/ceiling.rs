@@ -78,7 +78,7 @@ impl Step {
 pub struct Arithmetic {
     /// What is computed.
     pub step: Step,
-    /// Rounds of [`STEPS`] steps each; at most 4,000, since llvmpipe ends loops silently after some 65,000 rounds in all.
+    /// Rounds of [`STEPS`] steps each; at most 4,000, as a driver on the CPU goes through no more.
     pub rounds: usize,
     /// Workgroups, each of as many invocations as [`Tiles::workgroup`] says.
     pub workgroups: usize,

@@ -8,11 +8,12 @@ use super::{
     expect::{expect_apart, expect_setting, expect_tile},
     forms,
     library::shader,
+    rounds::expect_rounds,
     tunable::{Tunable, tuned},
 };
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
 
 pub(super) static DOT_PRODUCT_ATTENTION: Shader = shader!("dot_product_attention", forwards);
@@ -24,9 +25,6 @@ const NAME: &str = "dot_product_attention";
 
 /// The largest size of a head: an invocation keeps its part of a row of the context in registers.
 pub const LARGEST_SIZE: usize = 128;
-
-/// llvmpipe ends an invocation's loops, all of them together, after 65,535 iterations without a word.
-const LARGEST_ITERATIONS: u64 = 60_000;
 
 /// ```text
 /// score[b, n, t, s] = query[b, n, t] · key[b, n, s] / sqrt(D)
@@ -386,7 +384,7 @@ impl DotProductAttention {
         Ok(())
     }
 
-    /// Checks that there is a form for the tile, and that a CPU driver goes through its loops.
+    /// Checks that there is a form for the tile, and that the driver goes through its rounds.
     fn check_tile(&self, gpu: &Gpu, tile: Tile, columns: usize) -> Result<()> {
         expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.size))?;
         expect_setting(NAME, "tile", tile.holds(self.size), "one that holds such heads", self.size as f64)?;
@@ -399,17 +397,9 @@ impl DotProductAttention {
             14 * self.size.div_ceil(16) + 2 * (width / 8) * (3 + tile.features(self.size) as usize) + 1
         };
         let per_tile = if gpu.checked() { per_tile * (tile.rows as usize + 5) } else { per_tile };
-        let need = (columns.div_ceil(width) * per_tile) as u64;
-        if gpu.class() != AdapterClass::Cpu || need <= LARGEST_ITERATIONS {
-            return Ok(());
-        }
-        Err(Error::Limit {
-            what: format!("dot_product_attention over {columns} positions"),
-            need,
-            limit: "number of loop iterations (of a driver that runs shaders on the CPU)",
-            have: LARGEST_ITERATIONS,
-            remedy: "Use shorter sequences, kernels without checks, or a GPU.".into(),
-        })
+        let what = || format!("{NAME} over {columns} positions");
+        let remedy = "Use shorter sequences, kernels without checks, or a GPU.";
+        expect_rounds(gpu, columns.div_ceil(width) * per_tile, what, remedy)
     }
 }
 

@@ -16,10 +16,10 @@ pub(super) static EMBEDDING_BACKWARD: Shader = shader!("embedding_backward", by_
 pub(super) static EMBEDDING_RANK: Shader = shader!("embedding/rank", sorts);
 pub(super) static EMBEDDING_SORT: Shader = shader!("embedding/sort", sorts);
 
-/// The longest loop of the backward pass takes four occurrences at a time, and drivers on the CPU cut loops past 30,000.
+/// The longest loop of the backward pass takes four occurrences at a time: [`super::rounds`].
 const MOST_TOKENS: usize = 100_000;
 
-/// The sort's loops over the vocabulary, three of them, are subject to the same.
+/// The sort has three loops over its lanes' share of the vocabulary.
 const LARGEST_VOCABULARY: usize = 500_000;
 
 /// `y[n] = table[tokens[n]]`; a token past the table counts as its last row.

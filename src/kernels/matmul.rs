@@ -199,9 +199,8 @@ const WEIGHTED: Types = [Dtype::F32, Dtype::F16, Dtype::F16];
 /// Columns that a workgroup of the single row's kernel computes.
 const ROW_COLUMNS: u32 = 16;
 
-/// The longest sum of one dispatch; longer ones take several. llvmpipe silently ends an invocation after some 65,000 rounds
-/// of all its loops together. Where the inner loops are unrolled, four steps of k are one round; checked modules keep them
-/// as loops, and then it is about 125.
+/// The longest sum of one dispatch by the rounds that a driver goes through ([`super::rounds`]); longer ones take several. Where
+/// the inner loops are unrolled, four steps of k are one round; where they are kept as loops, they are about 125.
 fn longest(gpu: &Gpu, tile: &Tile) -> usize {
     match (gpu.class(), gpu.checked(), tile.subgroups) {
         (AdapterClass::Cpu, true, _) => 1 << 10,

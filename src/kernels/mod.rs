@@ -21,6 +21,7 @@ pub mod matmul;
 mod matrix;
 pub mod pointwise;
 pub mod reduction;
+mod rounds;
 pub mod softmax;
 mod step;
 mod table;

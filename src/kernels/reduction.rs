@@ -5,6 +5,7 @@ use super::{
     expect::{expect, expect_of, expect_scratch},
     forms,
     library::shader,
+    rounds::MOST_ROUNDS,
 };
 use crate::{
     Error, Result,
@@ -18,8 +19,8 @@ pub(super) static REDUCTION_COLUMNS: Shader = shader!("reduction/columns", colum
 /// The most partial sums of one tensor: few enough for one workgroup to add up.
 pub(super) const PARTIALS: usize = 1024;
 
-/// Drivers on the CPU cut loops that are longer.
-const LONGEST_LOOP: usize = 30_000;
+/// The longest loop, which a sum may go through twice: [`super::rounds`].
+const LONGEST_LOOP: usize = MOST_ROUNDS / 2;
 
 /// How a tensor of `elements` is split: (vec4s of one workgroup, number of workgroups).
 pub(super) fn split(gpu: &Gpu, elements: usize) -> (usize, usize) {
