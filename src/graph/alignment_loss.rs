@@ -3,7 +3,7 @@
 use super::{Context, Graph, Operation, Value, operands::operands};
 use crate::{
     Result,
-    gpu::{Dtype, Recorder},
+    gpu::{Dtype, Recorder, product},
     kernels::alignment_loss::AlignmentLoss,
 };
 
@@ -26,7 +26,7 @@ impl Graph {
     pub fn alignment_loss(&mut self, weights: Value, expected: Value, weight: f32) -> Result<Value> {
         let extents = self.expect("alignment_loss", "weights", weights, Dtype::F32, [None; 3])?;
         self.expect("alignment_loss", "expected", expected, Dtype::F32, extents.map(Some))?;
-        let operation = AlignmentLoss { elements: extents.iter().product(), weight };
+        let operation = AlignmentLoss { elements: product(&extents), weight };
         let made = [[1].into(), [operation.scratch()].into()].map(|shape| (shape, Dtype::F32));
         Ok(self.push_as(Forward(operation), &ForwardInputs { weights, expected }.list(), made)[0])
     }

@@ -155,15 +155,15 @@ impl AttentionalDecoder {
 
     /// Elements and types of the backward pass's scratch tensors, each in a buffer of its own.
     pub fn backward_scratch(&self, dtype: Dtype) -> [(usize, Dtype); BACKWARD_SCRATCH] {
-        let rows = self.batch * self.steps;
+        let rows = product(&[self.batch, self.steps]);
         let sums = self.gates_sum().scratch().max(self.recurrent_sum().scratch());
         let one_more = if self.masked { self.batch } else { 0 };
         [
-            (self.products() * self.hidden, Dtype::F32),
-            ((rows + one_more) * self.products(), dtype),
-            (rows * 3 * self.hidden, dtype),
-            (rows * self.annotation, dtype),
-            (rows * self.keys, Dtype::F32),
+            (product(&[self.products(), self.hidden]), Dtype::F32),
+            (product(&[rows.saturating_add(one_more), self.products()]), dtype),
+            (product(&[rows, 3, self.hidden]), dtype),
+            (product(&[rows, self.annotation]), dtype),
+            (product(&[rows, self.keys]), Dtype::F32),
             (self.attention(self.steps).scratch(), Dtype::F32),
             (sums, Dtype::F32),
             (self.products(), Dtype::F32),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Result,
-    gpu::{Dtype, Recorder, Tensor},
+    gpu::{Dtype, Recorder, Tensor, product},
 };
 
 /// Parameters of one direction; the gates are stacked in the order r, z, n.
@@ -59,7 +59,7 @@ impl Tokens<'_> {
     pub fn scratch(inputs: usize, vocabulary: usize, hidden: usize) -> [usize; Tokens::SCRATCH] {
         let products = Embedding { vocabulary, size: 3 * hidden, tokens: inputs };
         let sum = ColumnSum { rows: vocabulary, columns: 3 * hidden };
-        [vocabulary * 3 * hidden, products.scratch(), sum.scratch()]
+        [product(&[vocabulary, 3, hidden]), products.scratch(), sum.scratch()]
     }
 
     /// Whether the table's products pay: from batches of 16 on it has at most half as many rows as there are inputs. The

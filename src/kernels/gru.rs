@@ -130,10 +130,15 @@ impl Gru {
 
     /// Elements and types of the backward pass's four scratch tensors, each in a buffer of its own.
     pub fn backward_scratch(&self, dtype: Dtype) -> [(usize, Dtype); 4] {
-        let gates = self.batch * self.steps * 3 * self.hidden;
-        let one_more = if self.masked { self.batch * 3 * self.hidden } else { 0 };
-        let inputs = self.batch * self.steps * self.input;
-        [(gates + one_more, dtype), (gates, dtype), (inputs, dtype), (self.bias_sum().scratch(), Dtype::F32)]
+        let Self { batch, steps, input, hidden, masked, .. } = *self;
+        let (gates, inputs) = (self.scratch(), product(&[batch, steps, input]));
+        let one_more = if masked { product(&[batch, 3, hidden]) } else { 0 };
+        [
+            (gates.saturating_add(one_more), dtype),
+            (gates, dtype),
+            (inputs, dtype),
+            (self.bias_sum().scratch(), Dtype::F32),
+        ]
     }
 
     fn bias_sum(&self) -> ColumnSum {

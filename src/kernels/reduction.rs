@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid, product},
 };
 
 pub(super) static REDUCTION: Shader = shader!("reduction", totals);
@@ -216,7 +216,7 @@ impl ColumnSum {
 
     /// Elements of scratch.
     pub fn scratch(&self) -> usize {
-        self.rows.div_ceil(self.block()) * self.columns
+        product(&[self.rows.div_ceil(self.block()), self.columns])
     }
 
     /// Operations and bytes of the forward pass in f32.
