@@ -39,5 +39,6 @@ shared![
     "random",
     "reduce",
     "search",
-    "step"
+    "step",
+    "transpose"
 ];
