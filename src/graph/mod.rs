@@ -22,6 +22,7 @@ mod parameters;
 mod plan;
 mod pointwise;
 mod program;
+mod programs;
 mod reduction;
 mod reshape;
 mod select;
@@ -35,6 +36,7 @@ pub use matmul::Epilogue;
 pub use parameters::Parameters;
 pub use plan::MemoryReport;
 pub use program::{Finish, Pool, Program, ProgramOptions};
+pub use programs::Programs;
 
 use crate::{
     Error, Result,

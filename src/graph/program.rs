@@ -187,7 +187,7 @@ impl Program {
                     Some(gpu.zeros("output", info.shape.clone(), info.dtype)?)
                 }
             };
-            if let (Some(tensor), Source::Input(name)) = (&tensor, &info.source) {
+            if let (Some(tensor), Source::Input(name), false) = (&tensor, &info.source, given.contains_key(&value)) {
                 inputs.insert(name.clone(), tensor.clone());
             }
             if let Some(tensor) = tensor.as_ref().filter(|_| *place == Place::Own) {
@@ -287,9 +287,9 @@ impl Program {
         self.gpu.read(self.tensor(value)?)
     }
 
-    /// The names of the inputs that the graph uses.
-    pub fn inputs(&self) -> Vec<String> {
-        self.inputs.keys().cloned().collect()
+    /// The names of the inputs to write before a run: all that the graph uses, but for those whose tensors were given.
+    pub fn inputs(&self) -> impl Iterator<Item = &str> {
+        self.inputs.keys().map(String::as_str)
     }
 
     /// The recorded dispatches.

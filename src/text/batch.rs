@@ -6,17 +6,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::shapes::{BatchSize, Bucket, Grid, Shape};
 use super::{Alignment, BOS, EOS, Example, PAD};
-use crate::{Error, Result};
+use crate::{Error, Result, graph::Program, model::BatchShape};
 
-/// Token ids of one batch, row-major, padded with [`PAD`].
-#[derive(Debug, Clone, PartialEq)]
+/// Token ids of one batch, row-major, padded with [`PAD`]; what a graph calls an input is a column of it.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
-    /// B: rows, filler included.
-    pub rows: usize,
-    /// S: steps of the source, its `<eos>` included.
-    pub source_steps: usize,
-    /// T: steps of the target, its `<eos>` included.
-    pub target_steps: usize,
+    /// B rows, filler included; S and T with the `<eos>` of each side.
+    pub shape: BatchShape,
     /// `[B, S]` sources, each ending in [`EOS`].
     pub source: Vec<u32>,
     /// `[B]` source lengths with `<eos>`; 0 for filler.
@@ -35,6 +31,81 @@ pub struct Batch {
     pub aligned_tokens: usize,
 }
 
+/// One column of a [`Batch`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Column<'a> {
+    /// Token ids or lengths.
+    Tokens(&'a [u32]),
+    /// Weights.
+    Weights(&'a [f32]),
+}
+
+impl Batch {
+    /// A batch of filler alone.
+    pub fn filler(shape: BatchShape) -> Self {
+        let BatchShape { rows, source, target } = shape;
+        Self {
+            shape,
+            source: vec![PAD; rows * source],
+            lengths: vec![0; rows],
+            target_in: vec![PAD; rows * target],
+            target_out: vec![PAD; rows * target],
+            indices: vec![None; rows],
+            ..Self::default()
+        }
+    }
+
+    /// Puts a source, which ends in [`EOS`], into a row of filler. What there is no room for is left out.
+    pub fn put_source(&mut self, row: usize, source: &[u32]) {
+        fill(&mut self.source, self.shape.source, row, source.iter().copied());
+        if let Some(length) = self.lengths.get_mut(row) {
+            // Never the maximum: a batch's positions are within u32.
+            *length = u32::try_from(source.len()).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Puts a target, without specials, into a row of filler. What there is no room for is left out.
+    pub fn put_target(&mut self, row: usize, target: &[u32]) {
+        let tokens = target.iter().copied();
+        fill(&mut self.target_in, self.shape.target, row, [BOS].into_iter().chain(tokens.clone()));
+        fill(&mut self.target_out, self.shape.target, row, tokens.chain([EOS]));
+        self.target_tokens += target.len() + 1;
+    }
+
+    /// The column that a graph calls `name`.
+    pub fn column(&self, name: &str) -> Option<Column<'_>> {
+        match name {
+            "source" => Some(Column::Tokens(&self.source)),
+            "lengths" => Some(Column::Tokens(&self.lengths)),
+            "target_in" => Some(Column::Tokens(&self.target_in)),
+            "target_out" => Some(Column::Tokens(&self.target_out)),
+            "alignment" => Some(Column::Weights(&self.alignment)),
+            _ => None,
+        }
+    }
+
+    /// Stages every input that a Program asks for.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for an input that is no column; [`Error::Shape`] for a Program of another shape.
+    pub fn stage(&self, program: &mut Program) -> Result<()> {
+        for input in program.inputs().map(str::to_owned).collect::<Vec<_>>() {
+            match self.column(&input) {
+                Some(Column::Tokens(values)) => program.write(&input, values)?,
+                Some(Column::Weights(values)) => program.write(&input, values)?,
+                None => return Err(Error::data("batch", format!("has no column `{input}`, which the model reads"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes `tokens` from the start of a row of `width`.
+fn fill(column: &mut [u32], width: usize, row: usize, tokens: impl Iterator<Item = u32>) {
+    let places = column.get_mut(row * width..(row + 1) * width).unwrap_or_default();
+    places.iter_mut().zip(tokens).for_each(|(place, token)| *place = token);
+}
+
 /// Which examples form a batch, and its shape; made by [`Buckets::epoch`] and [`Buckets::in_order`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchPlan {
@@ -43,16 +114,6 @@ pub struct BatchPlan {
 }
 
 impl BatchPlan {
-    /// S of the batch.
-    pub fn source_steps(&self) -> usize {
-        self.shape.source
-    }
-
-    /// T of the batch.
-    pub fn target_steps(&self) -> usize {
-        self.shape.target
-    }
-
     /// The examples of the batch, at most as many as its rows.
     pub fn examples(&self) -> &[usize] {
         &self.examples
@@ -187,56 +248,34 @@ impl Buckets {
         );
     }
 
-    /// `[B, S, T]` of the batch of a plan.
-    pub fn shape(&self, plan: &BatchPlan) -> [usize; 3] {
-        [self.size.rows(plan.shape), plan.shape.source, plan.shape.target]
+    /// The shape of the batch of a plan.
+    pub fn shape(&self, plan: &BatchPlan) -> BatchShape {
+        let Shape { source, target } = plan.shape;
+        BatchShape { rows: self.size.rows(plan.shape), source, target }
     }
 
     /// The token ids of a plan. It has as many rows as every batch of its shape; those without an example are all [`PAD`] and have
     /// length 0. A row of a plan that other buckets made, and that does not fit here, is left as filler.
     pub fn batch(&self, plan: &BatchPlan) -> Batch {
-        let [rows, source_steps, target_steps] = self.shape(plan);
-        let mut batch = Batch {
-            rows,
-            source_steps,
-            target_steps,
-            source: Vec::with_capacity(rows * source_steps),
-            lengths: Vec::with_capacity(rows),
-            target_in: Vec::with_capacity(rows * target_steps),
-            target_out: Vec::with_capacity(rows * target_steps),
-            indices: Vec::with_capacity(rows),
-            target_tokens: 0,
-            alignment: vec![0.0; self.alignment.as_ref().map_or(0, |_| rows * target_steps * source_steps)],
-            aligned_tokens: 0,
-        };
-        for row in 0..rows {
-            let placed = plan.examples.get(row).and_then(|&index| {
-                let example = self.examples.get(index)?;
-                let shape = Shape::of(example);
-                shape.fits(plan.shape).then_some((index, example, shape))
-            });
-            if let Some((_, example, shape)) = placed {
-                batch.source.extend(&example.source);
-                batch.target_in.push(BOS);
-                batch.target_in.extend(&example.target);
-                batch.target_out.extend(&example.target);
-                batch.target_out.push(EOS);
-                // Never the maximum: `check` has kept the positions of a batch within u32.
-                batch.lengths.push(u32::try_from(shape.source).unwrap_or(u32::MAX));
-                batch.target_tokens += shape.target;
-            } else {
-                batch.lengths.push(0);
+        let mut batch = Batch::filler(self.shape(plan));
+        let BatchShape { rows, source, target } = batch.shape;
+        if self.alignment.is_some() {
+            batch.alignment = vec![0.0; rows * target * source];
+        }
+        for (row, &index) in plan.examples.iter().enumerate().take(rows) {
+            let fits = |example: &&Example| Shape::of(example).fits(plan.shape);
+            let Some(example) = self.examples.get(index).filter(fits) else { continue };
+            batch.put_source(row, &example.source);
+            batch.put_target(row, &example.target);
+            if let Some(place) = batch.indices.get_mut(row) {
+                *place = Some(index);
             }
-            let each = target_steps * source_steps;
-            if let (Some(alignment), Some((index, ..))) = (&self.alignment, placed)
+            let each = target * source;
+            if let Some(alignment) = &self.alignment
                 && let Some(expected) = batch.alignment.get_mut(row * each..(row + 1) * each)
             {
-                batch.aligned_tokens += alignment.fill(index, source_steps, expected);
+                batch.aligned_tokens += alignment.fill(index, source, expected);
             }
-            batch.indices.push(placed.map(|(index, ..)| index));
-            batch.source.resize((row + 1) * source_steps, PAD);
-            batch.target_in.resize((row + 1) * target_steps, PAD);
-            batch.target_out.resize((row + 1) * target_steps, PAD);
         }
         batch
     }

@@ -27,7 +27,7 @@ pub mod tokenizer;
 pub mod vocabulary;
 
 pub use alignment::{Alignment, read_alignment};
-pub use batch::{Batch, BatchPlan, Buckets};
+pub use batch::{Batch, BatchPlan, Buckets, Column};
 pub use bootstrap::{Interval, bootstrap};
 pub use corpus::{Example, Pair, encode_pairs, read_tsv, spread};
 pub use edits::{Edit, edits, nearest};

@@ -41,7 +41,8 @@ pub(super) fn workloads() -> Vec<Workload> {
         add(format!("pointwise/tanh_N{}", ROWS * SIZE), pointwise);
         add(format!("reduction/columns_R{ROWS}_C{}", 3 * SIZE), reduction);
     }
-    let parameters = ModelSize::S.config().parameters().iter().map(|(_, shape)| shape.elements()).sum();
+    let network = ModelSize::S.network();
+    let parameters = network.map_or(0, |network| network.parameters().iter().map(|one| one.shape.elements()).sum());
     all.push(Workload::new(format!("adam/N{parameters}"), move |gpu| adam(gpu, parameters)));
     all.push(Workload::new(format!("copy/R{ROWS}_C{SIZE}_of{}", 4 * SIZE), copy));
     all
