@@ -64,6 +64,13 @@ pub struct BatchShape {
     pub target: usize,
 }
 
+impl BatchShape {
+    /// A shape of B rows, S source steps and T target steps.
+    pub fn new(rows: usize, source: usize, target: usize) -> Self {
+        Self { rows, source, target }
+    }
+}
+
 impl fmt::Display for BatchShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}, {}, {}]", self.rows, self.source, self.target)

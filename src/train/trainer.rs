@@ -131,9 +131,4 @@ impl Trainer {
     pub fn optimizer_scratch(&self) -> u64 {
         (self.optimizer.scratch(&self.state) as u64 * ELEMENT).next_multiple_of(256)
     }
-
-    /// The Program for a shape, once prepared.
-    pub fn program(&self, shape: BatchShape) -> Option<&Program> {
-        self.programs.get(&shape)
-    }
 }
