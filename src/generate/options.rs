@@ -96,6 +96,7 @@ impl SearchOptions {
             rule,
             normalised,
             positions: self.attended,
+            specials: limits.specials,
         }
     }
 

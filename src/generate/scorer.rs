@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     Error, Gpu, Result,
-    graph::{Parameters, Pool, Program, ProgramOptions, Programs, Value},
+    graph::{Parameters, Pool, Program, ProgramOptions, Programs, Targets, Value},
     kernels::Step,
     model::{Architecture, BatchShape, Layers, Model},
     text::{Batch, BatchSize, Buckets, Example},
@@ -180,7 +180,8 @@ impl Scorer {
         let (program, losses) = programs.get_or_compile(batch.shape, |shape| {
             let mut layers = Layers::new();
             let forward = network.forward(&mut layers, *shape)?;
-            let losses = layers.graph.token_losses(forward.logits, forward.targets)?;
+            let targets = Targets { tokens: forward.targets, padding: network.limits().specials.pad };
+            let losses = layers.graph.token_losses(forward.logits, targets)?;
             let options = ProgramOptions {
                 label: format!("score {shape}"),
                 parameters: Some(parameters),

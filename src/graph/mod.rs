@@ -31,6 +31,7 @@ mod softmax;
 use std::fmt;
 
 pub use attentional_decoder::{DecoderInputs, DecoderOutputs};
+pub use cross_entropy::Targets;
 pub use gru::{GruInput, GruWeights};
 pub use matmul::Epilogue;
 pub use parameters::Parameters;

@@ -117,5 +117,6 @@ shared![
     "random",
     "reduce",
     "search",
+    "specials",
     "step"
 ];

@@ -3,7 +3,7 @@
 use crate::{
     Result,
     gpu::Dtype,
-    graph::{Graph, Value},
+    graph::{Graph, Targets, Value},
     model::{Architecture, BatchShape, Layers, Regularisation},
 };
 
@@ -41,7 +41,8 @@ impl TrainingGraph {
         let forward = network.forward(&mut layers, shape)?;
         let (names, values): (Vec<_>, Vec<_>) = layers.used().iter().cloned().unzip();
         let mut graph = layers.graph;
-        let mut loss = graph.cross_entropy(forward.logits, forward.targets, label_smoothing)?;
+        let targets = Targets { tokens: forward.targets, padding: network.limits().specials.pad };
+        let mut loss = graph.cross_entropy(forward.logits, targets, label_smoothing)?;
         if guided_alignment > 0.0 {
             let weights = forward.attention_for("guided alignment")?;
             let wanted = graph.input("alignment", [shape.rows, shape.target, shape.source], Dtype::F32);
@@ -50,7 +51,7 @@ impl TrainingGraph {
         }
         if coverage > 0.0 {
             let weights = forward.attention_for("the coverage loss")?;
-            let more = graph.coverage_loss(weights, forward.targets, coverage)?;
+            let more = graph.coverage_loss(weights, targets, coverage)?;
             loss = graph.add(loss, more)?;
         }
         let loss_scale = (precision == Dtype::F16).then(|| graph.input("loss_scale", [1], Dtype::F32));
