@@ -11,7 +11,7 @@ use crate::{
     graph::Parameters,
     model::{Architecture, BatchShape, Kind, ModelOptions, Readout, Regularisation, first_values},
     reference::seq2seq,
-    text::{Batch, EOS, PAD},
+    text::{Batch, EOS, PAD, Specials},
     train::{Optimizer, Trainer},
     validate::widen,
 };
@@ -106,7 +106,7 @@ impl ModelSize {
     pub(super) fn batch(&self) -> Batch {
         let mut random = ChaCha8Rng::seed_from_u64(SEED + 1);
         let end = self.vocabularies[1] as u32;
-        let mut batch = Batch::filler(self.shape());
+        let mut batch = Batch::filler(self.shape(), Specials::FIRST);
         for (row, source) in self.sources(self.batch).iter().enumerate() {
             let words: Vec<u32> = (1..self.steps).map(|_| random.random_range(4..end)).collect();
             batch.put_source(row, source);

@@ -4,6 +4,7 @@
 use super::{Hypothesis, SearchOptions, found::Found, generator::Member};
 use crate::{
     Error, Gpu, Result, Tensor,
+    batch::{Batch, BatchShape},
     gpu::{Dtype, Recorder, Recording},
     graph::{Pool, Program, ProgramOptions},
     kernels::{
@@ -11,9 +12,8 @@ use crate::{
         beam_search::{Adjust, Adjusted, Attend, BeamSearch, BeamState, FREE},
         matmul::Matrix,
     },
-    model::{BatchShape, Limits, SearchRoom, StepOutputs, Stepper},
+    model::{Limits, SearchRoom, StepOutputs, Stepper},
     reference::dropout::random_bits,
-    text::Batch,
 };
 
 /// Steps between two looks at whether all rows have finished.
@@ -232,9 +232,10 @@ impl Decoder {
 
     fn write(&mut self, requests: &[Request<'_>], seed: u64) -> Result<()> {
         let BeamSearch { sentences, capacity, .. } = self.search;
-        let mut batch = Batch::filler(BatchShape { rows: sentences, source: self.plan.keys, target: 0 });
+        let shape = BatchShape { rows: sentences, source: self.plan.keys, target: 0 };
+        let mut batch = Batch::filler(shape, self.search.specials);
         requests.iter().enumerate().for_each(|(row, request)| batch.put_source(row, request.source));
-        self.encoders.iter_mut().chain([&mut self.first]).try_for_each(|program| batch.stage(program))?;
+        self.encoders.iter_mut().chain([&mut self.first]).try_for_each(|program| program.stage(&batch))?;
         if let (true, Some(adjusted)) = (self.plan.prefixed, &self.adjusted) {
             let mut prefixes = vec![FREE; sentences * capacity];
             for (request, row) in requests.iter().zip(prefixes.chunks_mut(capacity)) {

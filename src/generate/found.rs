@@ -3,10 +3,8 @@
 use super::{Hypothesis, SearchOptions};
 use crate::{
     Tensor,
-    kernels::{
-        Specials,
-        beam_search::{BeamSearch, BeamState, length_penalty},
-    },
+    batch::Specials,
+    kernels::beam_search::{BeamSearch, BeamState, length_penalty},
 };
 
 /// A score below this marks what is absent: beams may be wider than there are texts.

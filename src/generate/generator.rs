@@ -228,7 +228,7 @@ impl Generator {
 
     fn alignment_of(&mut self, member: usize, source: &[u32], target: &[u32]) -> Result<Vec<f32>> {
         let shape = BatchShape { rows: 1, source: source.len(), target: target.len() + 1 };
-        let Self { gpu, members, pool, aligners, .. } = self;
+        let Self { gpu, members, limits, pool, aligners, .. } = self;
         let Some(Member { network, parameters }) = members.get(member) else {
             return Err(Error::data("generate", format!("there is no model {member}")));
         };
@@ -244,10 +244,10 @@ impl Generator {
             };
             Ok((Program::compile(gpu, &layers.graph, &options)?, weights))
         })?;
-        let mut batch = Batch::filler(shape);
+        let mut batch = Batch::filler(shape, limits.specials);
         batch.put_source(0, source);
         batch.put_target(0, target);
-        batch.stage(program)?;
+        program.stage(&batch)?;
         program.run(Step::default())?;
         program.read(*weights)
     }

@@ -191,7 +191,7 @@ impl Scorer {
             };
             Ok((Program::compile(gpu, &layers.graph, &options)?, losses))
         })?;
-        batch.stage(program)?;
+        program.stage(batch)?;
         program.run(Step::default())?;
         program.read(*losses)
     }

@@ -3,8 +3,9 @@
 use super::{Context, Graph, Operation, Value};
 use crate::{
     Error, Result,
+    batch::Specials,
     gpu::{Dtype, Recorder},
-    kernels::{Specials, cross_entropy::CrossEntropy},
+    kernels::cross_entropy::CrossEntropy,
 };
 
 /// Outputs: loss [1], log_sum_exp [N], the rows' losses [N].

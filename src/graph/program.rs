@@ -10,6 +10,7 @@ use bytemuck::Pod;
 use super::{Context, Graph, MemoryReport, Parameters, Source, Value, plan::Place, select::copy};
 use crate::{
     Error, Result,
+    batch::{Batch, Column},
     gpu::{Gpu, Recorder, Recording, Ring, Tensor},
     kernels::Step,
 };
@@ -249,6 +250,21 @@ impl Program {
             });
         };
         self.staged.push((tensor, bytes.to_vec()));
+        Ok(())
+    }
+
+    /// Stages every input that this Program has, each from the column of its name.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for an input that is no column; [`Error::Shape`] for a batch of another shape.
+    pub fn stage(&mut self, batch: &Batch) -> Result<()> {
+        for input in self.inputs().map(str::to_owned).collect::<Vec<_>>() {
+            match batch.column(&input) {
+                Some(Column::Tokens(values)) => self.write(&input, values)?,
+                Some(Column::Weights(values)) => self.write(&input, values)?,
+                None => return Err(Error::data("batch", format!("has no column `{input}`, which the graph reads"))),
+            }
+        }
         Ok(())
     }
 

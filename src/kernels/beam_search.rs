@@ -11,7 +11,6 @@ pub use attend::Attend;
 pub use feed::Feed;
 
 use super::{
-    Specials,
     expect::{expect, expect_scratch, expect_setting},
     forms,
     table::{
@@ -21,6 +20,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    batch::Specials,
     gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shape, Specialisation, Tensor, Tiles, grid},
 };
 

@@ -20,12 +20,10 @@ pub mod matmul;
 pub mod pointwise;
 pub mod reduction;
 pub mod softmax;
-mod specials;
 mod step;
 mod table;
 mod tunable;
 
-pub use specials::Specials;
 pub use step::Step;
 pub use table::{SHADERS, SHARED};
 pub use tunable::{TUNABLE, Tunable, TunableKernel, unusable};

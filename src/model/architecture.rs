@@ -5,8 +5,8 @@ use std::fmt;
 use super::{Layers, Parameter, SearchRoom, Stepper};
 use crate::{
     Error, Result,
+    batch::{BatchShape, Specials},
     graph::{Parameters, Value},
-    kernels::Specials,
 };
 
 /// A kind of model at given sizes: which parameters it has, how its graphs are built and how a search goes on with it. It holds
@@ -51,30 +51,6 @@ pub struct Limits {
     pub max_length: usize,
     /// Tokens that stand for no word.
     pub specials: Specials,
-}
-
-/// Extents of a batch, `[B, S, T]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BatchShape {
-    /// B: rows, filler included.
-    pub rows: usize,
-    /// S: steps of the source, its end token included.
-    pub source: usize,
-    /// T: steps of the target, its end token included.
-    pub target: usize,
-}
-
-impl BatchShape {
-    /// A shape of B rows, S source steps and T target steps.
-    pub fn new(rows: usize, source: usize, target: usize) -> Self {
-        Self { rows, source, target }
-    }
-}
-
-impl fmt::Display for BatchShape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}, {}, {}]", self.rows, self.source, self.target)
-    }
 }
 
 /// What a model's forward ends in.

@@ -15,7 +15,8 @@ mod stepper;
 mod table;
 mod tensors;
 
-pub use architecture::{Architecture, BatchShape, Forward, Limits};
+pub use crate::batch::{BatchShape, Specials};
+pub use architecture::{Architecture, Forward, Limits};
 pub use bahdanau::Readout;
 pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};
 pub use folder::{Model, WEIGHTS};

@@ -5,106 +5,11 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::shapes::{BatchSize, Bucket, Grid, Shape};
-use super::{Alignment, BOS, EOS, Example, PAD};
-use crate::{Error, Result, graph::Program, model::BatchShape};
-
-/// Token ids of one batch, row-major, padded with [`PAD`]; what a graph calls an input is a column of it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Batch {
-    /// B rows, filler included; S and T with the `<eos>` of each side.
-    pub shape: BatchShape,
-    /// `[B, S]` sources, each ending in [`EOS`].
-    pub source: Vec<u32>,
-    /// `[B]` source lengths with `<eos>`; 0 for filler.
-    pub lengths: Vec<u32>,
-    /// `[B, T]` what the decoder reads: `<bos>` y1 … yn.
-    pub target_in: Vec<u32>,
-    /// `[B, T]` what the decoder should answer: y1 … yn `<eos>`.
-    pub target_out: Vec<u32>,
-    /// `[B]` the example of each row; `None` for filler.
-    pub indices: Vec<Option<usize>>,
-    /// How many tokens of `target_out` are not padding.
-    pub target_tokens: usize,
-    /// `[B, T, S]` where the attention should look, if the corpus is aligned; else empty. Rows add up to 1, or are 0.
-    pub alignment: Vec<f32>,
-    /// How many target tokens have links there.
-    pub aligned_tokens: usize,
-}
-
-/// One column of a [`Batch`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Column<'a> {
-    /// Token ids or lengths.
-    Tokens(&'a [u32]),
-    /// Weights.
-    Weights(&'a [f32]),
-}
-
-impl Batch {
-    /// A batch of filler alone.
-    pub fn filler(shape: BatchShape) -> Self {
-        let BatchShape { rows, source, target } = shape;
-        Self {
-            shape,
-            source: vec![PAD; rows * source],
-            lengths: vec![0; rows],
-            target_in: vec![PAD; rows * target],
-            target_out: vec![PAD; rows * target],
-            indices: vec![None; rows],
-            ..Self::default()
-        }
-    }
-
-    /// Puts a source, which ends in [`EOS`], into a row of filler. What there is no room for is left out.
-    pub fn put_source(&mut self, row: usize, source: &[u32]) {
-        fill(&mut self.source, self.shape.source, row, source.iter().copied());
-        if let Some(length) = self.lengths.get_mut(row) {
-            // Never the maximum: a batch's positions are within u32.
-            *length = u32::try_from(source.len()).unwrap_or(u32::MAX);
-        }
-    }
-
-    /// Puts a target, without specials, into a row of filler. What there is no room for is left out.
-    pub fn put_target(&mut self, row: usize, target: &[u32]) {
-        let tokens = target.iter().copied();
-        fill(&mut self.target_in, self.shape.target, row, [BOS].into_iter().chain(tokens.clone()));
-        fill(&mut self.target_out, self.shape.target, row, tokens.chain([EOS]));
-        self.target_tokens += target.len() + 1;
-    }
-
-    /// The column that a graph calls `name`.
-    pub fn column(&self, name: &str) -> Option<Column<'_>> {
-        match name {
-            "source" => Some(Column::Tokens(&self.source)),
-            "lengths" => Some(Column::Tokens(&self.lengths)),
-            "target_in" => Some(Column::Tokens(&self.target_in)),
-            "target_out" => Some(Column::Tokens(&self.target_out)),
-            "alignment" => Some(Column::Weights(&self.alignment)),
-            _ => None,
-        }
-    }
-
-    /// Stages every input that a Program asks for.
-    ///
-    /// # Errors
-    /// [`Error::Data`] for an input that is no column; [`Error::Shape`] for a Program of another shape.
-    pub fn stage(&self, program: &mut Program) -> Result<()> {
-        for input in program.inputs().map(str::to_owned).collect::<Vec<_>>() {
-            match self.column(&input) {
-                Some(Column::Tokens(values)) => program.write(&input, values)?,
-                Some(Column::Weights(values)) => program.write(&input, values)?,
-                None => return Err(Error::data("batch", format!("has no column `{input}`, which the model reads"))),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Writes `tokens` from the start of a row of `width`.
-fn fill(column: &mut [u32], width: usize, row: usize, tokens: impl Iterator<Item = u32>) {
-    let places = column.get_mut(row * width..(row + 1) * width).unwrap_or_default();
-    places.iter_mut().zip(tokens).for_each(|(place, token)| *place = token);
-}
+use super::{Alignment, Example};
+use crate::{
+    Error, Result,
+    batch::{Batch, BatchShape, Specials},
+};
 
 /// Which examples form a batch, and its shape; made by [`Buckets::epoch`] and [`Buckets::in_order`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,7 +162,7 @@ impl Buckets {
     /// The token ids of a plan. It has as many rows as every batch of its shape; those without an example are all [`PAD`] and have
     /// length 0. A row of a plan that other buckets made, and that does not fit here, is left as filler.
     pub fn batch(&self, plan: &BatchPlan) -> Batch {
-        let mut batch = Batch::filler(self.shape(plan));
+        let mut batch = Batch::filler(self.shape(plan), Specials::FIRST);
         let BatchShape { rows, source, target } = batch.shape;
         if self.alignment.is_some() {
             batch.alignment = vec![0.0; rows * target * source];

@@ -94,7 +94,7 @@ impl Trainer {
     pub fn part(&mut self, batch: &Batch, part: Part, step: u32, seed: u32, learning_rate: f32) -> Result<()> {
         debug_assert!(part.count == 1 || self.optimizer.accumulate, "the gradients of earlier batches would be lost");
         let program = self.prepare(batch.shape)?;
-        batch.stage(program)?;
+        program.stage(batch)?;
         let scale = |tokens: usize| 1.0 / tokens.max(1) as f32;
         let (loss_scale, alignment_scale) = (scale(part.target_tokens), scale(part.aligned_tokens));
         // Odd, so that no two batches of an update have the same.

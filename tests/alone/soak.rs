@@ -15,7 +15,7 @@ use softalign::{
     generate::{Generator, Scorer, SearchOptions},
     gpu::AdapterClass,
     model::BatchShape,
-    text::{Batch, EOS},
+    text::{Batch, EOS, Specials},
 };
 
 /// Minutes from which on the speed is measured well enough to be held to a tenth.
@@ -54,7 +54,7 @@ fn batch(shape: BatchShape, vocabulary: [usize; 2]) -> Batch {
         let length = steps - row % steps.min(3);
         (1..length).map(|at| 4 + ((row * 7 + at - 1) % (size - 4)) as u32).collect()
     };
-    let mut batch = Batch::filler(shape);
+    let mut batch = Batch::filler(shape, Specials::FIRST);
     for row in 0..shape.rows {
         batch.put_source(row, &[&words(row, shape.source, vocabulary[0])[..], &[EOS]].concat());
         batch.put_target(row, &words(row, shape.target, vocabulary[1]));

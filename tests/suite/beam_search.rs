@@ -3,9 +3,9 @@
 use crate::common;
 use softalign::{
     Error, Gpu, Tensor,
+    batch::Specials,
     gpu::{AdapterClass, Recorder},
     kernels::{
-        Specials,
         beam_search::{BeamSearch, BeamState, Feed, Rule, Sampling},
         matmul::Matrix,
     },

@@ -10,7 +10,7 @@ use softalign::{
         first_values,
     },
     reference::seq2seq,
-    text::{Batch, EOS, PAD},
+    text::{Batch, EOS, PAD, Specials},
     train::{Optimizer, Trainer},
 };
 
@@ -37,7 +37,7 @@ fn config(vocabulary: usize) -> Config {
 
 /// Rows of a source each and the target that it should have, each of one length with its `<eos>`.
 fn batch(source_steps: usize, target_steps: usize, rows: &[Pair]) -> Batch {
-    let mut batch = Batch::filler(BatchShape::new(rows.len(), source_steps, target_steps));
+    let mut batch = Batch::filler(BatchShape::new(rows.len(), source_steps, target_steps), Specials::FIRST);
     for (row, (source, target)) in rows.iter().enumerate() {
         batch.put_source(row, source);
         match target {

@@ -81,7 +81,7 @@ fn gradients_are_slopes_of_the_loss() {
         outputs.extend(training.gradients.iter().map(|(_, value)| *value));
         let options = ProgramOptions { parameters: Some(&parameters), outputs: &outputs, ..ProgramOptions::default() };
         let mut program = Program::compile(gpu, &training.graph, &options).unwrap();
-        batch.stage(&mut program).unwrap();
+        program.stage(&batch).unwrap();
         let loss_scale = 1.0 / batch.target_tokens as f32;
         let alignment_scale = 1.0 / batch.aligned_tokens as f32;
         let step = Step { step: 3, seed: 5, loss_scale, alignment_scale, ..Step::default() };
@@ -146,7 +146,7 @@ fn a_guided_attention_goes_where_it_is_led() {
     let options = ProgramOptions { parameters: Some(&parameters), outputs: &[attention], ..ProgramOptions::default() };
     let mut forward = Program::compile(gpu, &training.graph, &options).unwrap();
     let mut followed = || {
-        batch.stage(&mut forward).unwrap();
+        forward.stage(&batch).unwrap();
         forward.run(Step::default()).unwrap();
         let weights: Vec<f32> = forward.read(attention).unwrap();
         let attended: f32 = weights.iter().zip(&batch.alignment).map(|(weight, share)| weight * share).sum();

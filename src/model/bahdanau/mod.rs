@@ -11,7 +11,7 @@ use super::{
     Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Kind, Layers, Limits, Linear, ModelOptions,
     Parameter, SearchRoom, Stepper,
 };
-use crate::{Error, Result, graph::Parameters, kernels::Specials};
+use crate::{Error, Result, batch::Specials, graph::Parameters};
 
 pub use config::{Config, Readout};
 use step::BahdanauStepper;

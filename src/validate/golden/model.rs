@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::{File, GoldenRow, among, narrow};
 use crate::{
     Gpu, Result,
+    batch::{Batch, BatchShape, Specials},
     gpu::{Dtype, Recorder, Shape, Tensor},
     graph::{Parameters, Program, ProgramOptions},
     kernels::Step,
-    model::{Architecture, BatchShape, Regularisation, zeros},
-    text::Batch,
+    model::{Architecture, Regularisation, zeros},
     train::{Optimizer, State, Trainer, TrainingGraph},
 };
 
@@ -72,7 +72,7 @@ fn forward(
         ..ProgramOptions::default()
     };
     let mut program = Program::compile(gpu, &training.graph, &options)?;
-    batch.stage(&mut program)?;
+    program.stage(batch)?;
     program.run(Step::default())?;
     let mut found = Vec::new();
     for (name, value) in outputs {
@@ -118,7 +118,7 @@ fn batch(file: &File) -> Result<Batch> {
         target_in: file.integer("in.target_in")?.1.clone(),
         target_tokens: target_out.iter().filter(|token| **token != 0).count(),
         target_out,
-        ..Batch::filler(BatchShape { rows, source, target })
+        ..Batch::filler(BatchShape { rows, source, target }, Specials::FIRST)
     })
 }
 
