@@ -27,7 +27,7 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// Every parameter once, in the order of PyTorch's `state_dict`.
     fn parameters(&self) -> Vec<Parameter>;
 
-    /// The graph's nodes from tokens to logits, under teacher forcing. Its inputs are columns of [`crate::text::Batch`].
+    /// The graph's nodes from tokens to logits, under teacher forcing. Its inputs are columns of [`crate::batch::Batch`].
     ///
     /// # Errors
     /// [`Error::Shape`].

@@ -1,102 +1,15 @@
-//! Layers: each declares the names, shapes and first values of its parameters once. Names and layouts are those of PyTorch's
-//! modules, so that `load_state_dict` takes them, and first values are drawn as PyTorch draws them.
+//! Layers: each declares the names, shapes and first values of its parameters once, and is what graphs and searches find them by.
 
-use rand::{RngExt as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution as _, StandardNormal};
-
-use super::Regularisation;
+use super::{Initial, Parameter, Regularisation};
 use crate::{
-    Error, Gpu, Result, Tensor,
-    gpu::{Dtype, Recorder, Shape},
+    Result, Tensor,
+    gpu::{Dtype, Recorder},
     graph::{Epilogue, Graph, GruWeights, Parameters, Value},
     kernels::{
         gru::Weights,
         matmul::{Activation, Matmul, Matrix, Tile},
     },
 };
-
-/// What first values are drawn from.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Initial {
-    /// The standard normal distribution.
-    Normal,
-    /// Evenly from within this distance of 0.
-    Uniform(f32),
-}
-
-impl Initial {
-    /// Evenly within one over the root of a layer's input size.
-    pub fn of_inputs(inputs: usize) -> Self {
-        Self::Uniform(1.0 / (inputs as f32).sqrt())
-    }
-}
-
-/// A trainable tensor, as its layer declares it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Parameter {
-    /// The name in files.
-    pub name: String,
-    /// The extents.
-    pub shape: Shape,
-    /// What first values are drawn from.
-    pub initial: Initial,
-    /// A second name that files may have for it: PyTorch's `state_dict` lists a tensor that two layers share under both.
-    pub alias: Option<String>,
-}
-
-impl Parameter {
-    /// A parameter without a second name.
-    pub fn new(name: impl Into<String>, shape: impl Into<Shape>, initial: Initial) -> Self {
-        Self { name: name.into(), shape: shape.into(), initial, alias: None }
-    }
-
-    /// First values. They depend on the seed and the name alone.
-    pub fn values(&self, seed: u64) -> Vec<f32> {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        // Every parameter has its own stream, so that none depends on the sizes of the others.
-        let hash = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        random.set_stream(self.name.bytes().fold(0xcbf2_9ce4_8422_2325, hash));
-        (0..self.shape.elements())
-            .map(|_| match self.initial {
-                Initial::Normal => StandardNormal.sample(&mut random),
-                Initial::Uniform(range) => random.random_range(-range..range),
-            })
-            .collect()
-    }
-
-    /// This parameter's tensor among the values of a model.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if there is none of its name and shape.
-    pub fn tensor(&self, parameters: &Parameters) -> Result<Tensor> {
-        let tensor = parameters.tensor(&self.name).filter(|tensor| *tensor.shape() == self.shape);
-        tensor.ok_or_else(|| Error::Shape {
-            operation: "model",
-            argument: "parameters",
-            wanted: format!("`{}` {} among them", self.name, self.shape),
-            got: "none of that name and shape".into(),
-        })
-    }
-}
-
-/// Tensors of zeros for some parameters.
-///
-/// # Errors
-/// As [`Parameters::new`].
-pub fn zeros(gpu: &Gpu, parameters: &[Parameter]) -> Result<Parameters> {
-    Parameters::new(gpu, parameters.iter().map(|Parameter { name, shape, .. }| (name.clone(), shape.clone())))
-}
-
-/// Tensors of some parameters with first values drawn from `seed`.
-///
-/// # Errors
-/// As [`zeros`] and [`Gpu::write`].
-pub fn first_values(gpu: &Gpu, parameters: &[Parameter], seed: u64) -> Result<Parameters> {
-    let tensors = zeros(gpu, parameters)?;
-    parameters.iter().try_for_each(|one| gpu.write(&one.tensor(&tensors)?, &one.values(seed)))?;
-    Ok(tensors)
-}
 
 /// A graph under construction: the parameters in it by name, and the dropout of a training step.
 #[derive(Debug, Default)]
@@ -141,7 +54,7 @@ impl Layers {
     /// Dropout of activations `[B, T, E]` in training.
     ///
     /// # Errors
-    /// [`Error::Shape`].
+    /// [`crate::Error::Shape`].
     pub fn drop(&mut self, x: Value, rate: f32) -> Result<Value> {
         match self.training {
             None => Ok(x),
@@ -153,7 +66,7 @@ impl Layers {
     /// Dropout of embedded words `[B, T, E]` in training: of whole words, then of their elements.
     ///
     /// # Errors
-    /// [`Error::Shape`].
+    /// [`crate::Error::Shape`].
     pub fn drop_words(&mut self, words: Value, rate: f32) -> Result<Value> {
         let whole = self.training.map_or(0.0, |training| training.dropout_words);
         let words = self.graph.row_dropout(words, whole)?;
@@ -163,7 +76,7 @@ impl Layers {
     /// The mask on the states of a recurrent layer, if training has one.
     ///
     /// # Errors
-    /// [`Error::Shape`].
+    /// [`crate::Error::Shape`].
     pub fn state_mask<const N: usize>(&mut self, shape: [usize; N]) -> Result<Option<Value>> {
         match self.training {
             Some(Regularisation { dropout_state: rate, .. }) if rate != 0.0 => {
@@ -205,7 +118,7 @@ impl Linear {
     /// `x` `[.., inputs]` to `[.., outputs]`.
     ///
     /// # Errors
-    /// [`Error::Shape`].
+    /// [`crate::Error::Shape`].
     pub fn forward(&self, layers: &mut Layers, x: Value, activation: Activation) -> Result<Value> {
         let weight = layers.parameter(&self.weight);
         let bias = self.bias.as_ref().map(|bias| layers.parameter(bias));

@@ -10,6 +10,7 @@ mod folder;
 mod gru_encoder;
 mod layers;
 mod options;
+mod parameter;
 mod regularisation;
 mod stepper;
 mod table;
@@ -21,10 +22,9 @@ pub use bahdanau::Readout;
 pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};
 pub use folder::{Model, WEIGHTS};
 pub use gru_encoder::{Encoded, GruEncoder};
-pub use layers::{
-    Embedding, GruCell, GruTensors, Initial, Layers, Linear, LinearTensors, Parameter, first_values, zeros,
-};
+pub use layers::{Embedding, GruCell, GruTensors, Layers, Linear, LinearTensors};
 pub use options::ModelOptions;
+pub use parameter::{Initial, Parameter, first_values, zeros};
 pub use regularisation::Regularisation;
 pub use stepper::{Encoder, SearchRoom, StepOutputs, Stepper};
 pub use table::{ARCHITECTURES, Kind};

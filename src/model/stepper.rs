@@ -25,7 +25,7 @@ pub struct SearchRoom<'a> {
     pub steps: usize,
 }
 
-/// The graph that reads the sources, once in a search. Its inputs are columns of [`crate::text::Batch`].
+/// The graph that reads the sources, once in a search. Its inputs are columns of [`crate::batch::Batch`].
 #[derive(Debug)]
 pub struct Encoder {
     /// From tokens to what the steps read.

@@ -7,7 +7,7 @@ use crate::{
     model::{Architecture, BatchShape, Layers, Regularisation},
 };
 
-/// The graph of a training step. Its inputs are columns of [`crate::text::Batch`], and the loss scale.
+/// The graph of a training step. Its inputs are columns of [`crate::batch::Batch`], and the loss scale.
 #[derive(Debug)]
 pub struct TrainingGraph {
     /// Forward, loss and backward.

@@ -6,6 +6,7 @@ mod common;
 mod adam;
 mod additive_attention;
 mod alignment_loss;
+mod architecture;
 mod attentional_decoder;
 mod beam_search;
 mod bench;
