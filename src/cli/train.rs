@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, sync::atomic::Ordering};
 
 use softalign::{
     Error, Result,
-    model::Readout,
+    model::{ARCHITECTURES, Readout},
     text::{Task, TokenUnit},
     train::{Budget, Data, Decay, Event, GuidedAlignment, Metric, Precision, Preset, TrainOptions, Validated, train},
 };
@@ -115,6 +115,13 @@ pub struct Args {
     /// Weight of the coverage loss: attention costs where it has been before (See et al. 2017) [default: 0].
     #[arg(long, value_name = "X")]
     coverage_weight: Option<f32>,
+    /// The kind of model [default: bahdanau].
+    #[arg(long, value_name = "NAME", value_parser = architectures())]
+    architecture: Option<String>,
+    /// A setting of the model by its name in config.json, such as attention=64; may be given several times, and has precedence
+    /// over the options below.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    model: Vec<(String, String)>,
     /// Size of an embedded word [default: 64 for a task, 128 for files].
     #[arg(long, value_name = "N")]
     embedding: Option<usize>,
@@ -145,6 +152,15 @@ pub struct Args {
     /// validated, and becomes the run's model if it is better than all of them.
     #[arg(long, value_name = "N")]
     keep_best: Option<usize>,
+}
+
+fn architectures() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(ARCHITECTURES.iter().map(|kind| kind.name))
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("give it as KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn readout(text: &str) -> Result<Readout, String> {
@@ -216,6 +232,8 @@ impl Args {
         let weight = self.guided_alignment_weight.unwrap_or(GuidedAlignment::WEIGHT);
         options.guided_alignment = self.guided_alignment.take().map(|file| GuidedAlignment { file, weight });
         replace(&mut options.coverage_weight, self.coverage_weight);
+        replace(&mut options.architecture, self.architecture.take());
+        options.model.extend(self.model.drain(..));
         replace(&mut options.embedding, self.embedding);
         replace(&mut options.hidden, self.hidden);
         replace(&mut options.layers, self.layers);

@@ -63,6 +63,31 @@ pub struct Intervals {
     pub bits_per_token: Interval,
 }
 
+/// Pairs to evaluate on, encoded for every model of the same tokenizers.
+#[derive(Clone, Debug)]
+pub struct EvaluationSet {
+    /// The distinct sources.
+    sources: Vec<String>,
+    /// Their tokens, each with its `<eos>`.
+    tokens: Vec<Vec<u32>>,
+    references: metrics::References,
+}
+
+impl EvaluationSet {
+    /// Encodes the distinct sources of `pairs`, and takes their targets as references.
+    ///
+    /// # Errors
+    /// As [`Model::encode`] and [`crate::text::Tokenizer::units_of`].
+    pub fn new(model: &Model, pairs: &[Pair]) -> Result<Self> {
+        let mut seen = HashSet::new();
+        let sources = pairs.iter().map(|pair| &pair.source).filter(|source| seen.insert(*source));
+        let sources: Vec<String> = sources.cloned().collect();
+        let tokens = sources.iter().map(|source| model.encode(source)).collect::<Result<_>>()?;
+        let references = metrics::references(pairs, |target| model.target.units_of(target))?;
+        Ok(Self { sources, tokens, references })
+    }
+}
+
 /// What a source adds to all scores.
 #[derive(Clone, Copy, Default)]
 struct Item {
@@ -83,20 +108,20 @@ impl AddAssign for Item {
 /// # Errors
 /// As [`Generator::generate`] and [`crate::text::score`].
 pub fn evaluate(model: &Model, pairs: &[Pair], options: &SearchOptions) -> Result<(Scores, Vec<Pair>)> {
-    evaluate_with(&mut Generator::new(model), model, pairs, options)
+    evaluate_with(&mut Generator::new(model), model, &EvaluationSet::new(model, pairs)?, options)
 }
 
-/// As [`evaluate`], with a generator that has its Programs already.
+/// As [`evaluate`], with a generator that has its Programs already, on pairs that are encoded already.
 ///
 /// # Errors
 /// As [`evaluate`].
 pub fn evaluate_with(
     generator: &mut Generator,
     model: &Model,
-    pairs: &[Pair],
+    set: &EvaluationSet,
     options: &SearchOptions,
 ) -> Result<(Scores, Vec<Pair>)> {
-    let (statistics, texts) = statistics(generator, model, pairs, options)?;
+    let (statistics, texts) = statistics(generator, model, set, options)?;
     let mut sum = metrics::Statistics::default();
     statistics.into_iter().for_each(|statistics| sum += statistics);
     Ok((sum.scores(), texts))
@@ -113,7 +138,7 @@ pub fn evaluate_in_full(
     options: &SearchOptions,
     resampling: Resampling,
 ) -> Result<Evaluation> {
-    let (statistics, texts) = statistics(generator, model, pairs, options)?;
+    let (statistics, texts) = statistics(generator, model, &EvaluationSet::new(model, pairs)?, options)?;
     // Sources are short enough already, and a reference may be as long as it likes.
     let examples = encode_pairs("evaluate", pairs, &model.source, &model.target, usize::MAX)?;
     let likelihoods = Scorer::new(model).score(&examples)?;
@@ -149,16 +174,12 @@ pub fn evaluate_in_full(
 fn statistics(
     generator: &mut Generator,
     model: &Model,
-    pairs: &[Pair],
+    set: &EvaluationSet,
     options: &SearchOptions,
 ) -> Result<(Vec<metrics::Statistics>, Vec<Pair>)> {
-    let mut seen = HashSet::new();
-    let sources: Vec<&str> =
-        pairs.iter().map(|pair| pair.source.as_str()).filter(|source| seen.insert(*source)).collect();
-    let tokens = sources.iter().map(|source| model.encode(source)).collect::<Result<Vec<_>>>()?;
-    let found = generator.generate(&tokens, options)?;
+    let found = generator.generate(&set.tokens, options)?;
     let (mut items, mut texts) = (Vec::new(), Vec::new());
-    for (source, hypotheses) in sources.iter().zip(found) {
+    for (source, hypotheses) in set.sources.iter().zip(found) {
         let best = hypotheses.into_iter().next().unwrap_or_default();
         let (text, units) = match options.attended {
             true => {
@@ -168,11 +189,10 @@ fn statistics(
             }
             false => (model.target.decode(&best.tokens), model.target.units(&best.tokens)),
         };
-        texts.push(Pair::new(*source, text));
-        items.push(((*source).to_owned(), units));
+        texts.push(Pair::new(source, text));
+        items.push((source.clone(), units));
     }
-    let references = metrics::references(pairs, |target| model.target.units_of(target))?;
-    Ok((metrics::statistics(&items, &references)?, texts))
+    Ok((metrics::statistics(&items, &set.references)?, texts))
 }
 
 fn intervals(items: &[Item], resamples: usize, seed: u64) -> Intervals {

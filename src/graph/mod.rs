@@ -27,6 +27,7 @@ mod parameters;
 mod plan;
 mod pointwise;
 mod program;
+mod programs;
 mod reduction;
 mod reshape;
 mod select;
@@ -35,12 +36,14 @@ mod softmax;
 use std::fmt;
 
 pub use attentional_decoder::{DecoderInputs, DecoderOutputs};
+pub use cross_entropy::Targets;
 pub use gru::{GruInput, GruWeights};
 pub use local_attention::Alignment;
 pub use matmul::Epilogue;
 pub use parameters::Parameters;
 pub use plan::MemoryReport;
 pub use program::{Finish, Pool, Program, ProgramOptions};
+pub use programs::Programs;
 
 use crate::{
     Error, Result,

@@ -10,6 +10,7 @@ use bytemuck::Pod;
 use super::{Context, Graph, MemoryReport, Parameters, Source, Value, plan::Place, select::copy};
 use crate::{
     Error, Result,
+    batch::{Batch, Column},
     gpu::{Gpu, Recorder, Recording, Ring, Tensor},
     kernels::Step,
 };
@@ -189,7 +190,7 @@ impl Program {
                     Some(gpu.zeros("output", info.shape.clone(), info.dtype)?)
                 }
             };
-            if let (Some(tensor), Source::Input(name)) = (&tensor, &info.source) {
+            if let (Some(tensor), Source::Input(name), false) = (&tensor, &info.source, given.contains_key(&value)) {
                 inputs.insert(name.clone(), tensor.clone());
             }
             if let Some(tensor) = tensor.as_ref().filter(|_| *place == Place::Own) {
@@ -254,6 +255,21 @@ impl Program {
         Ok(())
     }
 
+    /// Stages every input that this Program has, each from the column of its name.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for an input that is no column; [`Error::Shape`] for a batch of another shape.
+    pub fn stage(&mut self, batch: &Batch) -> Result<()> {
+        for input in self.inputs().map(str::to_owned).collect::<Vec<_>>() {
+            match batch.column(&input) {
+                Some(Column::Tokens(values)) => self.write(&input, values)?,
+                Some(Column::Weights(values)) => self.write(&input, values)?,
+                None => return Err(Error::data("batch", format!("has no column `{input}`, which the graph reads"))),
+            }
+        }
+        Ok(())
+    }
+
     /// Runs once: one submit, nothing made. Returns without waiting, unless two runs are still under way.
     ///
     /// # Errors
@@ -289,9 +305,9 @@ impl Program {
         self.gpu.read(self.tensor(value)?)
     }
 
-    /// The names of the inputs that the graph uses.
-    pub fn inputs(&self) -> Vec<String> {
-        self.inputs.keys().cloned().collect()
+    /// The names of the inputs to write before a run: all that the graph uses, but for those whose tensors were given.
+    pub fn inputs(&self) -> impl Iterator<Item = &str> {
+        self.inputs.keys().map(String::as_str)
     }
 
     /// The recorded dispatches.

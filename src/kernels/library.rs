@@ -39,6 +39,7 @@ shared![
     "random",
     "reduce",
     "search",
+    "specials",
     "step",
     "transpose",
     "window"

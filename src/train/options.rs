@@ -1,13 +1,13 @@
 //! What a training run is told.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Decay, Metric, Precision, Progress, Schedule};
 use crate::{
     Error, Result,
-    model::{Metadata, Readout, Regularisation, checksum},
+    model::{Kind, Metadata, ModelOptions, Readout, Regularisation, checksum},
     text::{BatchSize, Pair, Task, TokenUnit, read_tsv},
 };
 
@@ -146,6 +146,13 @@ pub struct TrainOptions {
     pub tie_embeddings: bool,
     /// Layers of the encoder.
     pub layers: usize,
+    /// The model's architecture, by its name in [`crate::model::ARCHITECTURES`]. A run of the default one does not say it, so
+    /// that version 0.1.0 can read it.
+    #[serde(default = "default_architecture", skip_serializing_if = "is_default_architecture")]
+    pub architecture: String,
+    /// Settings of that architecture, by the names in its `config.json`; they have precedence.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub model: BTreeMap<String, String>,
     /// Decides first values, order of the data and dropout.
     pub seed: u64,
     /// Steps between validations; `None`: once per epoch.
@@ -161,6 +168,14 @@ pub struct TrainOptions {
 /// Batches that make a step, unless more are asked for.
 fn alone() -> usize {
     1
+}
+
+fn default_architecture() -> String {
+    Kind::DEFAULT.name.to_owned()
+}
+
+fn is_default_architecture(name: &String) -> bool {
+    name == Kind::DEFAULT.name
 }
 
 impl TrainOptions {
@@ -195,6 +210,8 @@ impl TrainOptions {
             readout: Readout::Tanh,
             tie_embeddings: false,
             layers: 1,
+            architecture: default_architecture(),
+            model: BTreeMap::new(),
             seed: 1,
             validate_every: None,
             metric: Metric::default(),
@@ -241,6 +258,8 @@ impl TrainOptions {
             let message = "needs --readout tanh: without a readout the output layer reads more than a word has";
             return wrong("--tie-embeddings", message.into());
         }
+        // Any vocabularies will do; the run's own are not known yet.
+        Kind::named(&self.architecture)?.make(&self.model(), [1_000; 2])?;
         if matches!(self.schedule.decay, Decay::Linear { epochs: 0 } | Decay::Cosine { epochs: 0 }) {
             return wrong("--decay", "ends after no epoch at all; it takes at least 1".into());
         }
@@ -260,6 +279,13 @@ impl TrainOptions {
     /// How large a batch is.
     pub fn batch_size(&self) -> BatchSize {
         self.batch_tokens.map_or(BatchSize::Sentences(self.batch), BatchSize::Tokens)
+    }
+
+    /// What the run says of its model.
+    pub fn model(&self) -> ModelOptions {
+        let Self { embedding, hidden, layers, dropout, readout, tie_embeddings, max_length, .. } = *self;
+        let settings = self.model.clone();
+        ModelOptions { embedding, hidden, layers, dropout, readout, tie_embeddings, max_length, settings }
     }
 
     /// What training does besides fitting the targets.

@@ -68,6 +68,7 @@ fn search(case: &mut Case<'_>, steps: usize) -> Result<f64> {
         rule: Rule::Best { length_penalty, asked: 1 + case.below(beam) },
         normalised: case.coin(),
         positions: case.coin(),
+        ..BeamSearch::default()
     };
     let mut run = Run::new(case, search)?;
     let mut worst = 0.0_f64;

@@ -32,14 +32,15 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     let (weight, loss_scale) = ([0.1, 1.0][case.below(2)], 1.0 / (batch * steps) as f32);
     let weights: Vec<f32> = (0..batch * steps * keys).map(|_| case.below(65) as f32 / 64.0).collect();
     let targets: Vec<u32> = (0..batch * steps).map(|_| case.below(4) as u32).collect();
+    let padding = case.below(4) as u32;
     let poisoned = weights.iter().enumerate();
-    let poisoned = poisoned.map(|(at, weight)| if targets[at / keys] == 0 { f32::NAN } else { *weight });
+    let poisoned = poisoned.map(|(at, weight)| if targets[at / keys] == padding { f32::NAN } else { *weight });
     let step = Step::buffer(case.gpu)?;
     case.gpu.write(&step, &Step { loss_scale, ..Step::default() }.words())?;
     let scale = f64::from(weight) * f64::from(loss_scale);
     Ok(Drawn {
-        operation: CoverageLoss { batch, steps, keys, weight },
-        reference: reference::coverage_loss::CoverageLoss { batch, steps, keys, scale },
+        operation: CoverageLoss { batch, steps, keys, weight, padding },
+        reference: reference::coverage_loss::CoverageLoss { batch, steps, keys, scale, padding },
         weights_gpu: case.upload([batch, steps, keys], &poisoned.collect::<Vec<_>>())?,
         targets_gpu: case.upload_u32([batch, steps], &targets)?,
         weights,

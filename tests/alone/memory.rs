@@ -6,7 +6,7 @@ use crate::common::{
     self, bits,
     training::{Setting, Tiny, tiny},
 };
-use softalign::{Error, gpu::AdapterClass, train::Trainer};
+use softalign::{Error, gpu::AdapterClass, model::BatchShape, train::Trainer};
 
 /// Lets this process have `bytes` of addresses; `None`: as many as it likes. A CPU driver's device memory is among them.
 fn limit(bytes: Option<u64>) {
@@ -47,7 +47,8 @@ fn memory_that_runs_out_is_an_error_and_a_smaller_batch_goes_on() {
     let mut trainer = small.trainer();
     limit(Some(addresses() + (384 << 20)));
     // As large as bindings may be, so that only memory can refuse it.
-    let refused = (0..=6).rev().map(|halvings| trainer.prepare([131_072 >> halvings, 6, 6])).find_map(Result::err);
+    let shape = |halvings: usize| BatchShape::new(131_072 >> halvings, 6, 6);
+    let refused = (0..=6).rev().find_map(|halvings| trainer.prepare(shape(halvings)).err());
     let held = gpu.allocated();
     let error = refused.expect("there was memory for all of them");
     match &error {

@@ -14,7 +14,8 @@ use softalign::{
     Gpu,
     generate::{Generator, Scorer, SearchOptions},
     gpu::AdapterClass,
-    text::{BOS, Batch, EOS},
+    model::BatchShape,
+    text::{Batch, EOS, Specials},
 };
 
 /// Minutes from which on the speed is measured well enough to be held to a tenth.
@@ -29,11 +30,13 @@ struct Round {
     allocated: f64,
 }
 
-/// Shapes `[B, S, T]` that come back all the time, and more others than a trainer keeps Programs of.
-fn shapes() -> (Vec<[usize; 3]>, Vec<[usize; 3]>) {
+/// Shapes that come back all the time, and more others than a trainer keeps Programs of.
+fn shapes() -> (Vec<BatchShape>, Vec<BatchShape>) {
     let rows = [4, 9, 16];
     let all = rows.into_iter().flat_map(|rows| {
-        [2, 4, 6, 8].into_iter().flat_map(move |source| [2, 4, 6, 8].map(|target| [rows, source, target]))
+        [2, 4, 6, 8]
+            .into_iter()
+            .flat_map(move |source| [2, 4, 6, 8].map(|target| BatchShape::new(rows, source, target)))
     });
     all.enumerate().fold((Vec::new(), Vec::new()), |(mut often, mut seldom), (index, shape)| {
         if index % 12 == 11 {
@@ -46,31 +49,17 @@ fn shapes() -> (Vec<[usize; 3]>, Vec<[usize; 3]>) {
 }
 
 /// A batch of rows of all lengths.
-fn batch([rows, source_steps, target_steps]: [usize; 3], vocabulary: [usize; 2]) -> Batch {
-    let row = |row: usize, steps: usize, size: usize| {
+fn batch(shape: BatchShape, vocabulary: [usize; 2]) -> Batch {
+    let words = |row: usize, steps: usize, size: usize| -> Vec<u32> {
         let length = steps - row % steps.min(3);
-        let token = move |at: usize| if at + 1 == length { EOS } else { 4 + ((row * 7 + at) % (size - 4)) as u32 };
-        (length, (0..steps).map(move |at| if at < length { token(at) } else { 0 }).collect::<Vec<_>>())
+        (1..length).map(|at| 4 + ((row * 7 + at - 1) % (size - 4)) as u32).collect()
     };
-    let sources: Vec<_> = (0..rows).map(|at| row(at, source_steps, vocabulary[0])).collect();
-    let targets: Vec<_> = (0..rows).map(|at| row(at, target_steps, vocabulary[1])).collect();
-    let shifted = targets.iter().flat_map(|(length, target)| {
-        let shifted = std::iter::once(BOS).chain(target.iter().copied().take(length - 1));
-        shifted.chain(std::iter::repeat(0)).take(target_steps).collect::<Vec<_>>()
-    });
-    Batch {
-        rows,
-        source_steps,
-        target_steps,
-        source: sources.iter().flat_map(|(_, source)| source.clone()).collect(),
-        lengths: sources.iter().map(|(length, _)| *length as u32).collect(),
-        target_in: shifted.collect(),
-        target_out: targets.iter().flat_map(|(_, target)| target.clone()).collect(),
-        indices: vec![None; rows],
-        target_tokens: targets.iter().map(|(length, _)| length).sum(),
-        alignment: Vec::new(),
-        aligned_tokens: 0,
+    let mut batch = Batch::filler(shape, Specials::FIRST);
+    for row in 0..shape.rows {
+        batch.put_source(row, &[&words(row, shape.source, vocabulary[0])[..], &[EOS]].concat());
+        batch.put_target(row, &words(row, shape.target, vocabulary[1]));
     }
+    batch
 }
 
 /// Bytes of this process that lie in memory.

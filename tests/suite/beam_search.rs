@@ -3,6 +3,7 @@
 use crate::common;
 use softalign::{
     Error, Gpu, Tensor,
+    batch::Specials,
     gpu::{AdapterClass, Recorder},
     kernels::{
         beam_search::{BeamSearch, BeamState, Feed, Rule, Sampling},
@@ -77,6 +78,36 @@ fn greedy_takes_the_first_of_the_largest() {
             let score = gpu.read::<f32>(&state.scores).unwrap()[2];
             assert!((score + (classes as f32).ln()).abs() < 1e-5, "{score}");
         }
+    }
+}
+
+/// The same search with every token's id counted from the other end, the special ones too.
+#[test]
+fn special_tokens_have_the_ids_that_the_search_is_told() {
+    let gpu = common::gpu();
+    for beam in [1, 3] {
+        let classes = 9;
+        let plain = BeamSearch { sentences: 2, beam, classes, capacity: 4, ..BeamSearch::default() };
+        let other = |id: u32| classes as u32 - 1 - id;
+        let Specials { pad, bos, eos, unk } = plain.specials;
+        let specials = Specials { pad: other(pad), bos: other(bos), eos: other(eos), unk: other(unk) };
+        let searches = [plain, BeamSearch { specials, ..plain }].map(|shape| Search::new(gpu, shape));
+        let mut ended = false;
+        for step in 0..4 {
+            let logit = |at: usize| ((at * 37 + step * 11) as f32 * 0.71).sin() * 4.0;
+            let logits: Vec<f32> = (0..searches[0].search.rows() * classes).map(logit).collect();
+            let reversed: Vec<f32> = logits.chunks(classes).flat_map(|row| row.iter().rev().copied()).collect();
+            let [found, turned] = [(&searches[0], &logits), (&searches[1], &reversed)].map(|(search, logits)| {
+                search.step(gpu, logits);
+                let read = |tensor| gpu.read::<u32>(tensor).unwrap();
+                let BeamState { tokens, parents, finished, .. } = &search.state;
+                (read(tokens), read(parents), read(finished))
+            });
+            assert_eq!(found.0, turned.0.iter().map(|token| other(*token)).collect::<Vec<_>>(), "beam {beam}, {step}");
+            assert_eq!((&found.1, &found.2), (&turned.1, &turned.2), "beam {beam}, {step}");
+            ended |= found.2.contains(&1);
+        }
+        assert!(ended, "the end was never seen");
     }
 }
 

@@ -14,7 +14,7 @@ fn agrees_with_the_reference() {
 
 /// Loss and gradient of weights of one row, unscaled.
 fn both(gpu: &Gpu, [steps, keys]: [usize; 2], weights: &[f32], targets: &[u32]) -> (f32, Vec<f32>) {
-    let operation = CoverageLoss { batch: 1, steps, keys, weight: 1.0 };
+    let operation = CoverageLoss { batch: 1, steps, keys, weight: 1.0, padding: 0 };
     let (weights, targets) = (common::upload(gpu, [steps * keys], weights), common::upload_u32(gpu, [steps], targets));
     let step = Step::buffer(gpu).unwrap();
     gpu.write(&step, &Step { loss_scale: 1.0, ..Step::default() }.words()).unwrap();
@@ -57,7 +57,7 @@ fn refuses_wrong_shapes_and_weights() {
     let step = Step::buffer(gpu).unwrap();
     let mut recorder = Recorder::new(gpu, "test");
     for (argument, keys, weight) in [("weights", 3, 1.0), ("targets", 2, 1.0), ("targets", 2, f32::INFINITY)] {
-        let operation = CoverageLoss { batch: 1, steps: 2, keys, weight };
+        let operation = CoverageLoss { batch: 1, steps: 2, keys, weight, padding: 0 };
         for result in [
             operation.record(&mut recorder, &four, &four, &step, &four, &one),
             operation.record_backward(&mut recorder, &four, &four, &step, &one, &four),
@@ -65,7 +65,7 @@ fn refuses_wrong_shapes_and_weights() {
             assert!(matches!(result, Err(Error::Shape { argument: found, .. }) if found == argument), "{result:?}");
         }
     }
-    let operation = CoverageLoss { batch: 2, steps: 1, keys: 2, weight: -1.0 };
+    let operation = CoverageLoss { batch: 2, steps: 1, keys: 2, weight: -1.0, padding: 0 };
     let two = common::poisoned(gpu, 2);
     let result = operation.record(&mut recorder, &four, &two, &step, &four, &one);
     assert!(matches!(result, Err(Error::Shape { argument: "weight", .. })), "{result:?}");

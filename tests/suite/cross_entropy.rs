@@ -35,7 +35,7 @@ fn large_logits_and_vocabularies_stay_finite_and_exact() {
         for (classes, value, smoothing) in
             [(50_000, 20.0, 0.1), (4099, 1e4, 0.0), (64, 1e30, 0.0), (64, -1e30, 0.0), (8, -3e38, 0.0), (1, 1e30, 0.0)]
         {
-            let operation = CrossEntropy { rows: 3, classes, smoothing };
+            let operation = CrossEntropy { rows: 3, classes, smoothing, padding: 0 };
             let mut logits = vec![0.0_f32; 3 * classes];
             // The first row is sure of its target, the second is sure of another class, the third is padding.
             logits[classes - 1] = value;
@@ -49,6 +49,7 @@ fn large_logits_and_vocabularies_stay_finite_and_exact() {
                 rows: 3,
                 classes,
                 smoothing: f64::from(smoothing),
+                padding: 0,
                 scale: 0.5,
             };
             let expected = reference.forward(&logits, &targets);
@@ -66,7 +67,7 @@ fn large_logits_and_vocabularies_stay_finite_and_exact() {
 fn a_logit_that_is_not_finite_shows_in_the_loss() {
     let gpu = common::gpu();
     for bad in [f32::NAN, f32::INFINITY] {
-        let operation = CrossEntropy { rows: 2, classes: 5, smoothing: 0.0 };
+        let operation = CrossEntropy { rows: 2, classes: 5, smoothing: 0.0, padding: 0 };
         let mut logits = [0.0; 10];
         logits[7] = bad;
         assert!(!both(gpu, operation, &logits, &[1, 1]).0.is_finite(), "{bad}");
@@ -76,7 +77,7 @@ fn a_logit_that_is_not_finite_shows_in_the_loss() {
 #[test]
 fn a_batch_of_padding_costs_nothing() {
     let gpu = common::gpu();
-    let operation = CrossEntropy { rows: 37, classes: 12, smoothing: 0.1 };
+    let operation = CrossEntropy { rows: 37, classes: 12, smoothing: 0.1, padding: 0 };
     let (loss, gradient) = both(gpu, operation, &[f32::NAN; 37 * 12], &[0; 37]);
     assert_eq!(loss, 0.0);
     assert!(gradient.iter().all(|gradient| *gradient == 0.0));
@@ -85,7 +86,7 @@ fn a_batch_of_padding_costs_nothing() {
 #[test]
 fn the_same_bits_twice() {
     let gpu = common::gpu();
-    let operation = CrossEntropy { rows: 1000, classes: 75, smoothing: 0.1 };
+    let operation = CrossEntropy { rows: 1000, classes: 75, smoothing: 0.1, padding: 0 };
     let logits: Vec<f32> = (0..75_000).map(|i| (i as f32 * 0.37).sin() * 5.0).collect();
     let targets: Vec<u32> = (0..1000).map(|i| i % 75).collect();
     assert!(both(gpu, operation, &logits, &targets) == both(gpu, operation, &logits, &targets));
@@ -97,10 +98,10 @@ fn refuses_wrong_shapes_and_smoothing() {
     let (four, one) = (common::poisoned(gpu, 4), common::poisoned(gpu, 1));
     let step = Step::buffer(gpu).unwrap();
     let mut recorder = Recorder::new(gpu, "test");
-    let operation = CrossEntropy { rows: 2, classes: 2, smoothing: 0.0 };
+    let operation = CrossEntropy { rows: 2, classes: 2, smoothing: 0.0, padding: 0 };
     let result = operation.record(&mut recorder, &four, &four, &step, &four, &four, &one);
     assert!(matches!(result, Err(Error::Shape { argument: "targets", .. })), "{result:?}");
-    let operation = CrossEntropy { rows: 4, classes: 1, smoothing: 1.5 };
+    let operation = CrossEntropy { rows: 4, classes: 1, smoothing: 1.5, padding: 0 };
     let result = operation.record(&mut recorder, &four, &four, &step, &four, &four, &one);
     assert!(matches!(result, Err(Error::Shape { argument: "smoothing", .. })), "{result:?}");
 }

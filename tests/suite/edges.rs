@@ -4,10 +4,13 @@ use std::collections::HashMap;
 
 use crate::common;
 use softalign::{
-    graph::Parameters,
-    model::{Config, Readout, Regularisation, Seq2Seq, initial},
+    model::{
+        Architecture, BatchShape, Regularisation,
+        bahdanau::{Bahdanau, Config, Readout},
+        first_values,
+    },
     reference::seq2seq,
-    text::{BOS, Batch, EOS, PAD},
+    text::{Batch, EOS, PAD, Specials},
     train::{Optimizer, Trainer},
 };
 
@@ -34,49 +37,35 @@ fn config(vocabulary: usize) -> Config {
 
 /// Rows of a source each and the target that it should have, each of one length with its `<eos>`.
 fn batch(source_steps: usize, target_steps: usize, rows: &[Pair]) -> Batch {
-    let padded = |tokens: &[u32], steps: usize| -> Vec<u32> {
-        tokens.iter().copied().chain(std::iter::repeat(PAD)).take(steps).collect()
-    };
-    let mut batch = Batch {
-        rows: rows.len(),
-        source_steps,
-        target_steps,
-        source: Vec::new(),
-        lengths: rows.iter().map(|(source, _)| source.len() as u32).collect(),
-        target_in: Vec::new(),
-        target_out: Vec::new(),
-        indices: (0..rows.len()).map(Some).collect(),
-        target_tokens: rows.iter().map(|(_, target)| target.len()).sum(),
-        alignment: Vec::new(),
-        aligned_tokens: 0,
-    };
-    for (source, target) in rows {
-        batch.source.extend(padded(source, source_steps));
-        batch.target_in.extend(padded(&[&[BOS], &target[..target.len().saturating_sub(1)]].concat(), target_steps));
-        batch.target_out.extend(padded(target, target_steps));
+    let mut batch = Batch::filler(BatchShape::new(rows.len(), source_steps, target_steps), Specials::FIRST);
+    for (row, (source, target)) in rows.iter().enumerate() {
+        batch.put_source(row, source);
+        match target {
+            [words @ .., EOS] => batch.put_target(row, words),
+            _ => assert!(target.is_empty(), "a target ends in <eos>"),
+        }
     }
     batch
 }
 
 fn values(config: &Config) -> Vec<(String, Vec<f32>)> {
-    let shapes = config.parameters();
-    shapes.iter().map(|(name, shape)| (name.clone(), initial(config, name, shape, 1))).collect()
+    let parameters = Bahdanau::new(config.clone()).unwrap().parameters();
+    parameters.into_iter().map(|one| (one.name.clone(), one.values(1))).collect()
 }
 
 /// One step, which must be made.
 fn step(vocabulary: usize, batch: &Batch) -> Outcome {
     let gpu = common::gpu();
-    let config = config(vocabulary);
-    let parameters = Parameters::new(gpu, config.parameters()).unwrap();
-    for (name, values) in values(&config) {
-        gpu.write(&parameters.tensor(&name).unwrap(), &values).unwrap();
-    }
-    let network = Seq2Seq::new(config).unwrap();
+    let network = Bahdanau::new(config(vocabulary)).unwrap();
+    let parameters = first_values(gpu, &network.parameters(), 1).unwrap();
     let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::default() };
-    let mut trainer = Trainer::new(gpu, &network, &parameters, optimizer, Regularisation::default()).unwrap();
+    let mut trainer = Trainer::new(gpu, network, &parameters, optimizer, Regularisation::default()).unwrap();
     trainer.step(batch, 1, 1, 1e-3).unwrap();
-    let report: Vec<f32> = gpu.read(&trainer.state.report).unwrap();
-    assert!(report[0].is_finite() && report[1] == 1.0 && report[2] == 0.0, "the step was not made: {report:?}");
+    let report = trainer.state.read_report(gpu).unwrap();
+    assert!(
+        report.norm.is_finite() && report.updated == 1.0 && report.skipped == 0,
+        "the step was not made: {report:?}"
+    );
     let gradients = parameters
         .names()
         .iter()
@@ -108,9 +97,9 @@ fn one_step_one_row_and_no_word_agree_with_the_reference() {
     for (what, rows) in cases {
         let batch = batch(rows[0].0.len(), rows[0].1.len(), rows);
         let reference = seq2seq::Seq2Seq {
-            batch: batch.rows,
-            source_steps: batch.source_steps,
-            target_steps: batch.target_steps,
+            batch: batch.shape.rows,
+            source_steps: batch.shape.source,
+            target_steps: batch.shape.target,
             source_vocabulary: SPECIALS,
             target_vocabulary: SPECIALS,
             word: SIZE,

@@ -11,7 +11,7 @@ use syn::{UseTree, visit::Visit};
 /// The floors from the lowest up. What stands on one line shares a floor, and does not import from one another.
 const FLOORS: &[&[&str]] = &[
     &["error"],
-    &["files", "drawing"],
+    &["files", "drawing", "batch"],
     &["reference", "text"],
     &["gpu"],
     &["kernels"],

@@ -12,7 +12,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use softalign::{
     Error, Result,
-    model::{Config, read_tensors},
+    model::{
+        Architecture,
+        bahdanau::{Bahdanau, Config},
+        read_tensors,
+    },
     text::{Pair, TokenUnit, Tokenizer, read_tsv},
     train::Data,
 };
@@ -136,7 +140,8 @@ proptest! {
         if let Ok(config) = serde_json::from_value::<Config>(value) {
             match config.check("config.json") {
                 Ok(()) => {
-                    let elements = config.parameters().iter().map(|(_, shape)| shape.elements() as u128).sum::<u128>();
+                    let parameters = Bahdanau::new(config).unwrap().parameters();
+                    let elements = parameters.iter().map(|one| one.shape.elements() as u128).sum::<u128>();
                     prop_assert!(elements > 0 && elements < 1 << 63);
                 }
                 Err(Error::Data { path, .. }) => prop_assert_eq!(path, "config.json"),

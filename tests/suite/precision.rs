@@ -113,7 +113,7 @@ fn steps_that_overflow_halve_the_scale_until_they_do_not() {
     let (gpu, setting) = (common::gpu(), Setting::new());
     let tiny = tiny(gpu, &setting, 16);
     let optimizer = Optimizer { clip_norm: Some(1.0), precision: Dtype::F16, ..Optimizer::default() };
-    let (network, parameters) = (&tiny.model.network, &tiny.model.parameters);
+    let (network, parameters) = (tiny.model.network.clone(), &tiny.model.parameters);
     let mut trainer = Trainer::new(gpu, network, parameters, optimizer, Regularisation::default()).unwrap();
     let scaling = trainer.state.scaling.clone().unwrap();
     gpu.write(&scaling, &[16_777_216.0_f32, 0.0]).unwrap();
@@ -122,11 +122,11 @@ fn steps_that_overflow_halve_the_scale_until_they_do_not() {
     let mut scales = Vec::new();
     for step in 1..=20 {
         trainer.step(&tiny.batch(), step, 1, 1e-3).unwrap();
-        let report: Vec<f32> = gpu.read(&trainer.state.report).unwrap();
-        assert_eq!(report[2].to_bits(), 0, "no fault");
-        assert_eq!(report[1] == 1.0, all() != before, "step {step}: only what is finite changes parameters");
-        scales.push(report[5]);
-        if report[1] == 1.0 {
+        let report = trainer.state.read_report(gpu).unwrap();
+        assert_eq!(report.skipped, 0, "no fault");
+        assert_eq!(report.updated == 1.0, all() != before, "step {step}: only what is finite changes parameters");
+        scales.push(report.loss_scale);
+        if report.updated == 1.0 {
             break;
         }
     }
@@ -144,12 +144,9 @@ fn a_step_in_f16_takes_as_many_dispatches_and_half_the_memory() {
     let [single, half] = [Dtype::F32, Dtype::F16].map(|precision| {
         let tiny = tiny(gpu, &setting, 32);
         let optimizer = Optimizer { clip_norm: Some(1.0), precision, ..Optimizer::default() };
-        let (network, parameters) = (&tiny.model.network, &tiny.model.parameters);
+        let (network, parameters) = (tiny.model.network.clone(), &tiny.model.parameters);
         let mut trainer = Trainer::new(gpu, network, parameters, optimizer, Regularisation::default()).unwrap();
-        let batch = tiny.batch();
-        let shape = [batch.rows, batch.source_steps, batch.target_steps];
-        trainer.prepare(shape).unwrap();
-        let program = trainer.program(shape).unwrap();
+        let program = trainer.prepare(tiny.batch().shape).unwrap();
         (program.recording().dispatches(), program.memory().unshared, program.recording().cost())
     });
     assert_eq!(half.0, single.0);

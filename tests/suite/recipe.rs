@@ -12,7 +12,11 @@ use softalign::{
     generate::{Likelihood, Scorer},
     gpu::{Counters, Dtype},
     graph::Parameters,
-    model::{Config, Metadata, Model, Readout, Regularisation, StoredTensor, write_tensors},
+    model::{
+        BatchShape, Metadata, Model, Regularisation, StoredTensor,
+        bahdanau::{Bahdanau, Config, Readout},
+        write_tensors,
+    },
     reference::adam::average,
     text::{Batch, BatchPlan, encode_pairs, read_tsv},
     train::{BEST, Budget, Data, Event, Kept, Metric, Optimizer, Part, TrainOptions, Trainer, train},
@@ -24,9 +28,9 @@ fn values(gpu: &Gpu, parameters: &Parameters, name: &str) -> Vec<f64> {
 
 /// Two batches of one shape as one.
 fn joined(a: &Batch, b: &Batch) -> Batch {
-    assert_eq!((a.source_steps, a.target_steps), (b.source_steps, b.target_steps));
+    assert_eq!((a.shape.source, a.shape.target), (b.shape.source, b.shape.target));
     Batch {
-        rows: a.rows + b.rows,
+        shape: BatchShape { rows: a.shape.rows + b.shape.rows, ..a.shape },
         source: [&*a.source, &*b.source].concat(),
         lengths: [&*a.lengths, &*b.lengths].concat(),
         target_in: [&*a.target_in, &*b.target_in].concat(),
@@ -44,7 +48,7 @@ fn smoothed() -> Regularisation {
 /// The tiny model's trainer, with another optimiser.
 fn trainer(gpu: &Gpu, setting: &Setting, optimizer: Optimizer) -> Trainer {
     let model = tiny(gpu, setting, 8).model;
-    Trainer::new(gpu, &model.network, &model.parameters, optimizer, smoothed()).unwrap()
+    Trainer::new(gpu, model.network.clone(), &model.parameters, optimizer, smoothed()).unwrap()
 }
 
 const CLIPPED: Optimizer = Optimizer {
@@ -64,10 +68,7 @@ fn batches_added_up_are_one_large_batch() {
     let buckets = tiny(gpu, &setting, 8).buckets;
     // Two full batches of one shape, one of which loses half of its rows: a mean of means would be another.
     let plans = buckets.in_order();
-    let same = |pair: &&[BatchPlan]| {
-        let shape = |at: usize| (pair[at].source_steps(), pair[at].target_steps());
-        shape(0) == shape(1)
-    };
+    let same = |pair: &&[BatchPlan]| buckets.shape(&pair[0]) == buckets.shape(&pair[1]);
     let pair = plans.windows(2).find(same).expect("two batches of one shape");
     let [first, mut second] = [&pair[0], &pair[1]].map(|plan| buckets.batch(plan));
     let half = second.target_out.len() / 2;
@@ -113,13 +114,10 @@ fn a_recipe_costs_no_dispatch_no_submit_and_no_wait() {
     let setting = Setting::new();
     let buckets = tiny(gpu, &setting, 8).buckets;
     let batch = buckets.batch(&buckets.in_order()[0]);
-    let shape = [batch.rows, batch.source_steps, batch.target_steps];
     let mut plain = trainer(gpu, &setting, CLIPPED);
     let mut trainer = trainer(gpu, &setting, Optimizer { accumulate: true, average_decay: Some(0.99), ..CLIPPED });
-    let dispatches = [&mut plain, &mut trainer].map(|trainer| {
-        trainer.prepare(shape).unwrap();
-        trainer.program(shape).unwrap().recording().dispatches() as u64
-    });
+    let dispatches =
+        [&mut plain, &mut trainer].map(|trainer| trainer.prepare(batch.shape).unwrap().recording().dispatches() as u64);
     assert_eq!(dispatches[0], dispatches[1], "adding up and averaging ride on passes that are there");
     let mut part = |step, index| {
         trainer.part(&batch, Part { index, ..Part::of(&[&batch; 3]) }, step, 1, 1e-3).unwrap();
@@ -197,10 +195,10 @@ fn a_tied_table_has_the_gradients_of_both_its_uses() {
     let (gpu, setting) = (common::gpu(), Setting::new());
     let small = tiny(gpu, &setting, 8);
     let batch = small.buckets.batch(&small.buckets.in_order()[0]);
-    let config = Config { readout_size: 8, ..small.model.network.config().clone() };
+    let config = Config { readout_size: 8, ..serde_json::from_str(&small.model.network.config().unwrap()).unwrap() };
     let model = |tie_embeddings| {
         let (source, target) = (small.model.source.clone(), small.model.target.clone());
-        Model::new(gpu, Config { tie_embeddings, ..config.clone() }, source, target, 3).unwrap()
+        Model::new(gpu, Bahdanau::new(Config { tie_embeddings, ..config.clone() }).unwrap(), source, target, 3).unwrap()
     };
     let (tied, untied) = (model(true), model(false));
     assert_eq!(tied.parameters.elements() + 8 * config.target_vocabulary, untied.parameters.elements());
@@ -210,7 +208,7 @@ fn a_tied_table_has_the_gradients_of_both_its_uses() {
         gpu.write(&untied.parameters.tensor(name).unwrap(), &values).unwrap();
     }
     let [tied, untied] = [&tied, &untied].map(|model| {
-        let mut trainer = Trainer::new(gpu, &model.network, &model.parameters, CLIPPED, smoothed()).unwrap();
+        let mut trainer = Trainer::new(gpu, model.network.clone(), &model.parameters, CLIPPED, smoothed()).unwrap();
         trainer.step(&batch, 1, 1, 1e-3).unwrap();
         trainer
     });

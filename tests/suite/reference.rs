@@ -436,7 +436,7 @@ fn cross_entropy_gradients() {
         (5, 7, 0.1, &[3, 0, 6, 1, 0]),
         (2, 3, 0.3, &[0; 2]),
     ] {
-        let loss = CrossEntropy { rows, classes, smoothing, scale: 0.37 };
+        let loss = CrossEntropy { rows, classes, smoothing, scale: 0.37, padding: 0 };
         let logits = random.tensor(&[rows, classes]);
         let found = loss.backward(&logits, targets, -1.7);
         let objective = |x: &[Vec<f64>]| -1.7 * loss.forward(&x[0], targets);
@@ -446,7 +446,7 @@ fn cross_entropy_gradients() {
 
 #[test]
 fn cross_entropy_by_hand() {
-    let loss = CrossEntropy { rows: 2, classes: 4, smoothing: 0.0, scale: 0.5 };
+    let loss = CrossEntropy { rows: 2, classes: 4, smoothing: 0.0, scale: 0.5, padding: 0 };
     // Even logits know nothing: log C. Padding adds nothing, however wrong its logits.
     assert_close("even", &[loss.forward(&[0., 0., 0., 0., -9., 9., 9., 9.], &[3, 0])], &[0.5 * 4f64.ln()], 1e-15);
     let extreme = [1e4, -1e4, 0.0, 0.0, 0.0, 0.0, 0.0, 1e4];
@@ -465,7 +465,7 @@ fn losses_of_attention_by_hand_and_their_gradients() {
     let expected = -0.5 * (logarithm(0.5) + 0.5 * logarithm(0.25) + 0.5 * logarithm(0.75));
     assert!((found - expected).abs() < 1e-12, "{found}, expected {expected}");
     // Two rows of three steps; the first looks at its only position three times, the second's last step is padding.
-    let coverage = CoverageLoss { batch: 2, steps: 3, keys: 1, scale: 2.0 };
+    let coverage = CoverageLoss { batch: 2, steps: 3, keys: 1, scale: 2.0, padding: 0 };
     let found = coverage.forward(&[0.5, 1.0, 1.0, 0.25, 0.5, 9.0], &[7, 7, 2, 7, 2, 0]);
     assert_eq!(found, 2.0 * (0.5 + 1.0 + 0.25));
 
@@ -477,7 +477,7 @@ fn losses_of_attention_by_hand_and_their_gradients() {
     let objective = |x: &[Vec<f64>]| 1.7 * alignment.forward(&x[0], &shares);
     check_gradients("alignment_loss", std::slice::from_ref(&weights), objective, &[("weights", &found)]);
     let targets = [4, 5, 4, 2, 0, 9, 0, 4, 4, 2];
-    let coverage = CoverageLoss { batch: 2, steps: 5, keys: 3, scale: 0.3 };
+    let coverage = CoverageLoss { batch: 2, steps: 5, keys: 3, scale: 0.3, padding: 0 };
     let found = coverage.backward(&weights, &targets, 1.7);
     let objective = |x: &[Vec<f64>]| 1.7 * coverage.forward(&x[0], &targets);
     check_gradients("coverage_loss", &[weights], objective, &[("weights", &found)]);

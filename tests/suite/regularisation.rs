@@ -1,7 +1,7 @@
 //! What training does besides fitting the targets: gradients of whole models, exact resumption, what it costs when it is off,
 //! and that a guided attention goes where it is led.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use crate::common::{
     self,
@@ -11,9 +11,13 @@ use softalign::{
     gpu::Dtype,
     graph::{Parameters, Program, ProgramOptions},
     kernels::Step,
-    model::{Config, Regularisation, Seq2Seq, initial},
+    model::{
+        Architecture, BatchShape, Regularisation,
+        bahdanau::{Bahdanau, Config},
+        first_values,
+    },
     text::{Batch, BatchSize, Buckets, EOS, Example, Pair, read_alignment, read_tsv},
-    train::{Data, GuidedAlignment, Optimizer, Part, TrainOptions, Trainer},
+    train::{Data, GuidedAlignment, Optimizer, Part, TrainOptions, Trainer, TrainingGraph},
 };
 
 const ALL: Regularisation = Regularisation {
@@ -25,7 +29,7 @@ const ALL: Regularisation = Regularisation {
     coverage: 0.7,
 };
 
-fn network(dropout: f32) -> Seq2Seq {
+fn network(dropout: f32) -> Arc<dyn Architecture> {
     let config = Config {
         embedding: 8,
         hidden: 12,
@@ -35,16 +39,11 @@ fn network(dropout: f32) -> Seq2Seq {
         dropout,
         ..Config::new(9, 11)
     };
-    Seq2Seq::new(config).unwrap()
+    Bahdanau::new(config).unwrap()
 }
 
-fn parameters(network: &Seq2Seq) -> Parameters {
-    let parameters = Parameters::new(common::gpu(), network.config().parameters()).unwrap();
-    for name in parameters.names() {
-        let tensor = parameters.tensor(name).unwrap();
-        common::gpu().write(&tensor, &initial(network.config(), name, tensor.shape(), 1)).unwrap();
-    }
-    parameters
+fn parameters(network: &Arc<dyn Architecture>) -> Parameters {
+    first_values(common::gpu(), &network.parameters(), 1).unwrap()
 }
 
 /// Sources and targets of the same length, the target token t linked with the source token that is as far from the end.
@@ -65,7 +64,7 @@ fn batch(folder: &Path, rows: usize) -> Batch {
     let alignment = read_alignment(&file, &examples).unwrap();
     let buckets = Buckets::new(examples, BatchSize::Sentences(rows), 1).unwrap().aligned(alignment);
     let plans = buckets.in_order();
-    let longest = plans.iter().max_by_key(|plan| plan.target_steps()).unwrap();
+    let longest = plans.iter().max_by_key(|plan| buckets.shape(plan).target).unwrap();
     buckets.batch(longest)
 }
 
@@ -77,23 +76,12 @@ fn gradients_are_slopes_of_the_loss() {
     for (dropout, regularisation) in [(0.2, ALL), (0.0, states_alone)] {
         let network = network(dropout);
         let (parameters, batch) = (parameters(&network), batch(folder.path(), 5));
-        let shape = [batch.rows, batch.source_steps, batch.target_steps];
-        let training = network.training_graph(shape, &regularisation, Dtype::F32).unwrap();
+        let training = TrainingGraph::new(network.as_ref(), batch.shape, &regularisation, Dtype::F32).unwrap();
         let mut outputs = vec![training.loss];
         outputs.extend(training.gradients.iter().map(|(_, value)| *value));
         let options = ProgramOptions { parameters: Some(&parameters), outputs: &outputs, ..ProgramOptions::default() };
         let mut program = Program::compile(gpu, &training.graph, &options).unwrap();
-        for (name, tokens) in [
-            ("source", &batch.source),
-            ("lengths", &batch.lengths),
-            ("target_in", &batch.target_in),
-            ("target_out", &batch.target_out),
-        ] {
-            program.write(name, tokens).unwrap();
-        }
-        if regularisation.guided_alignment > 0.0 {
-            program.write("alignment", &batch.alignment).unwrap();
-        }
+        program.stage(&batch).unwrap();
         let loss_scale = 1.0 / batch.target_tokens as f32;
         let alignment_scale = 1.0 / batch.aligned_tokens as f32;
         let step = Step { step: 3, seed: 5, loss_scale, alignment_scale, ..Step::default() };
@@ -123,9 +111,9 @@ fn what_is_off_costs_nothing_and_what_is_on_a_few_dispatches_whatever_the_length
     let labels = |regularisation: Regularisation, steps: usize| -> Vec<String> {
         let optimizer = Optimizer::default();
         let parameters = parameters(&network);
-        let mut trainer = Trainer::new(common::gpu(), &network, &parameters, optimizer, regularisation).unwrap();
-        trainer.prepare([4, steps, steps]).unwrap();
-        trainer.program([4, steps, steps]).unwrap().recording().labels().map(str::to_owned).collect()
+        let mut trainer = Trainer::new(common::gpu(), network.clone(), &parameters, optimizer, regularisation).unwrap();
+        let program = trainer.prepare(BatchShape::new(4, steps, steps)).unwrap();
+        program.recording().labels().map(str::to_owned).collect()
     };
     let off = Regularisation::default();
     let plain = labels(off, 4);
@@ -150,21 +138,17 @@ fn a_guided_attention_goes_where_it_is_led() {
     let (gpu, folder) = (common::gpu(), tempfile::tempdir().unwrap());
     let network = network(0.0);
     let (parameters, batch) = (parameters(&network), batch(folder.path(), 16));
-    let shape = [batch.rows, batch.source_steps, batch.target_steps];
     let regularisation = Regularisation { guided_alignment: 1.0, ..Regularisation::default() };
     let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::default() };
-    let mut trainer = Trainer::new(gpu, &network, &parameters, optimizer, regularisation).unwrap();
-    let training = network.training_graph(shape, &Regularisation::default(), Dtype::F32).unwrap();
-    let options =
-        ProgramOptions { parameters: Some(&parameters), outputs: &[training.weights], ..ProgramOptions::default() };
+    let mut trainer = Trainer::new(gpu, network.clone(), &parameters, optimizer, regularisation).unwrap();
+    let training = TrainingGraph::new(network.as_ref(), batch.shape, &Regularisation::default(), Dtype::F32).unwrap();
+    let attention = training.attention.unwrap();
+    let options = ProgramOptions { parameters: Some(&parameters), outputs: &[attention], ..ProgramOptions::default() };
     let mut forward = Program::compile(gpu, &training.graph, &options).unwrap();
     let mut followed = || {
-        for (name, tokens) in [("source", &batch.source), ("lengths", &batch.lengths), ("target_in", &batch.target_in)]
-        {
-            forward.write(name, tokens).unwrap();
-        }
+        forward.stage(&batch).unwrap();
         forward.run(Step::default()).unwrap();
-        let weights: Vec<f32> = forward.read(training.weights).unwrap();
+        let weights: Vec<f32> = forward.read(attention).unwrap();
         let attended: f32 = weights.iter().zip(&batch.alignment).map(|(weight, share)| weight * share).sum();
         attended / batch.aligned_tokens as f32
     };
@@ -187,7 +171,7 @@ fn guided_batches_added_up_are_one_large_batch() {
     second.aligned_tokens = second.alignment.iter().filter(|share| **share == 1.0).count();
     assert!(second.aligned_tokens > 0 && second.aligned_tokens < first.aligned_tokens);
     let large = Batch {
-        rows: 2 * first.rows,
+        shape: BatchShape { rows: 2 * first.shape.rows, ..first.shape },
         source: first.source.repeat(2),
         lengths: first.lengths.repeat(2),
         target_in: first.target_in.repeat(2),
@@ -202,7 +186,7 @@ fn guided_batches_added_up_are_one_large_batch() {
     let regularisation = Regularisation { guided_alignment: 1.0, coverage: 0.5, ..Regularisation::default() };
     let trainer = |accumulate| {
         let optimizer = Optimizer { clip_norm: Some(1.0), accumulate, ..Optimizer::default() };
-        Trainer::new(gpu, &network, &parameters(&network), optimizer, regularisation).unwrap()
+        Trainer::new(gpu, network.clone(), &parameters(&network), optimizer, regularisation).unwrap()
     };
     let [mut whole, mut parts] = [trainer(false), trainer(true)];
     whole.step(&large, 1, 1, 1e-3).unwrap();
@@ -268,7 +252,7 @@ fn alignments_that_do_not_fit_are_named() {
         .aligned(read_alignment(&file, &examples).unwrap());
     for plan in buckets.in_order() {
         let batch = buckets.batch(&plan);
-        let (steps, keys) = (batch.target_steps, batch.source_steps);
+        let (steps, keys) = (batch.shape.target, batch.shape.source);
         assert_eq!(batch.alignment.len(), 3 * steps * keys);
         for (row, index) in batch.indices.iter().enumerate() {
             let expected = &batch.alignment[row * steps * keys..][..steps * keys];

@@ -4,7 +4,10 @@ use crate::common;
 use softalign::{
     Error,
     generate::{Generator, Likelihood, Scorer, SearchOptions},
-    model::{Config, Model},
+    model::{
+        Model,
+        bahdanau::{Bahdanau, Config},
+    },
     text::{EOS, Example, TokenUnit, Tokenizer},
 };
 
@@ -14,7 +17,7 @@ fn model(vocabulary: usize) -> Model {
     let sizes =
         Config { embedding: 6, hidden: 10, attention: 9, readout_size: 7, ..Config::new(vocabulary, vocabulary) };
     let config = Config { dropout: 0.5, max_length: 12, ..sizes };
-    Model::new(common::gpu(), config, tokenizer(), tokenizer(), 3).unwrap()
+    Model::new(common::gpu(), Bahdanau::new(config).unwrap(), tokenizer(), tokenizer(), 3).unwrap()
 }
 
 fn example(source: &[u32], target: &[u32]) -> Example {
@@ -23,7 +26,7 @@ fn example(source: &[u32], target: &[u32]) -> Example {
 
 /// Sources and targets of every length up to some, an empty target among them.
 fn examples(model: &Model) -> Vec<Example> {
-    let size = model.network.config().target_vocabulary as u32;
+    let size = model.network.limits().target_vocabulary as u32;
     let token = |i: usize| 3 + (i as u32 * 7 + 1) % (size - 3);
     let tokens = |count: usize, from: usize| (0..count).map(|i| token(from + i)).collect::<Vec<_>>();
     (0..90).map(|i| example(&tokens(1 + i % 11, i), &tokens(i % 14, 2 * i))).collect()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use softalign::Error;
+use softalign::model::BatchShape;
 use softalign::text::metrics::{
     self, References, bleu, chrf, edit_distance, references, sentence_error_rate, token_error_rate,
 };
@@ -262,7 +263,7 @@ fn a_batch_is_padded_and_filled() {
     assert_eq!(plans.len(), 1);
     assert_eq!(plans[0].examples(), [1, 0]);
     let batch = buckets.batch(&plans[0]);
-    assert_eq!((batch.rows, batch.source_steps, batch.target_steps), (3, 4, 4));
+    assert_eq!(batch.shape, BatchShape::new(3, 4, 4));
     assert_eq!(batch.source, [4, EOS, PAD, PAD, 4, 5, EOS, PAD, PAD, PAD, PAD, PAD]);
     assert_eq!(batch.lengths, [2, 3, 0]);
     assert_eq!(batch.target_in, [BOS, 7, 8, PAD, BOS, 6, PAD, PAD, PAD, PAD, PAD, PAD]);
@@ -330,23 +331,23 @@ proptest! {
             let mut tokens = 0;
             for plan in &plans {
                 let batch = buckets.batch(plan);
-                prop_assert!(batch.source_steps.is_multiple_of(width) && batch.target_steps.is_multiple_of(width));
-                prop_assert!(buckets.shapes().contains(&(batch.source_steps, batch.target_steps)));
-                let same_shape = *rows_of.entry((batch.source_steps, batch.target_steps)).or_insert(batch.rows);
-                prop_assert_eq!(batch.rows, same_shape);
+                prop_assert!(batch.shape.source.is_multiple_of(width) && batch.shape.target.is_multiple_of(width));
+                prop_assert!(buckets.shapes().contains(&(batch.shape.source, batch.shape.target)));
+                let same_shape = *rows_of.entry((batch.shape.source, batch.shape.target)).or_insert(batch.shape.rows);
+                prop_assert_eq!(batch.shape.rows, same_shape);
                 let rows = if by_tokens { same_shape } else { rows };
-                prop_assert_eq!(batch.rows, rows);
-                let longest = batch.source_steps.max(batch.target_steps);
+                prop_assert_eq!(batch.shape.rows, rows);
+                let longest = batch.shape.source.max(batch.shape.target);
                 prop_assert!(!by_tokens || rows == 1 || rows * longest <= most);
                 // Not less than needed either: another tile of rows would be too much.
                 prop_assert!(!by_tokens || (rows + 8) * longest > most);
-                prop_assert_eq!(batch.source.len(), rows * batch.source_steps);
-                prop_assert_eq!(batch.target_in.len(), rows * batch.target_steps);
-                prop_assert_eq!(batch.target_out.len(), rows * batch.target_steps);
+                prop_assert_eq!(batch.source.len(), rows * batch.shape.source);
+                prop_assert_eq!(batch.target_in.len(), rows * batch.shape.target);
+                prop_assert_eq!(batch.target_out.len(), rows * batch.shape.target);
                 prop_assert_eq!(batch.target_out.iter().filter(|&&id| id != PAD).count(), batch.target_tokens);
                 tokens += batch.target_tokens;
                 for (row, index) in batch.indices.iter().enumerate() {
-                    let source = &batch.source[row * batch.source_steps..(row + 1) * batch.source_steps];
+                    let source = &batch.source[row * batch.shape.source..(row + 1) * batch.shape.source];
                     let full = batch.lengths[row] as usize;
                     prop_assert!(source[full..].iter().all(|&id| id == PAD));
                     match index {

@@ -15,7 +15,8 @@ use crate::{
 };
 
 pub(super) fn workloads() -> Vec<Workload> {
-    let parameters = ModelSize::S.config().parameters().iter().map(|(_, shape)| shape.elements()).sum();
+    let network = ModelSize::S.network();
+    let parameters = network.map_or(0, |network| network.parameters().iter().map(|one| one.shape.elements()).sum());
     vec![Workload::new(format!("adam/N{parameters}"), move |gpu| adam(gpu, parameters))]
 }
 

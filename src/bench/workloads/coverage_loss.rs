@@ -22,7 +22,7 @@ fn coverage_loss(gpu: &Gpu, passes: Passes) -> Result<Subject> {
     }
     problem.finish(&outputs, Step { loss_scale: SCALE, ..Step::default() }, move |outputs| {
         let (batch, steps, keys, scale) = (BATCH, STEPS, STEPS, f64::from(SCALE));
-        let reference = reference::coverage_loss::CoverageLoss { batch, steps, keys, scale };
+        let reference = reference::coverage_loss::CoverageLoss { batch, steps, keys, scale, padding: 0 };
         let loss = sample::whole(&outputs[0], &[reference.forward(&weights.host, &tokens)]);
         let [_, gradient] = outputs else { return loss };
         sample::worst([loss, sample::whole(gradient, &reference.backward(&weights.host, &tokens, 1.0))])

@@ -27,6 +27,7 @@ fn cross_entropy(gpu: &Gpu, passes: Passes) -> Result<Subject> {
             classes: CLASSES,
             smoothing: 0.0,
             scale: f64::from(loss_scale),
+            padding: 0,
         };
         let loss = sample::whole(&outputs[0], &[reference.forward(&logits.host, &tokens)]);
         let [_, gradient] = outputs else { return loss };

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use softalign::{
     Gpu,
     generate::{Hypothesis, SearchOptions},
-    model::{Config, Model, Readout},
+    model::{
+        Model,
+        bahdanau::{Bahdanau, Config, Readout},
+    },
     reference::{
         attentional_decoder::{AttentionalDecoder, DecoderInputs},
         beam_search::{Adjust, Attend, length_penalty},
@@ -46,7 +49,7 @@ pub fn model_on(
         max_length,
         ..Config::new(source, target)
     };
-    let model = Model::new(gpu, config, tokenizer(source), tokenizer(target), seed).unwrap();
+    let model = Model::new(gpu, Bahdanau::new(config).unwrap(), tokenizer(source), tokenizer(target), seed).unwrap();
     // First values are small, and every text then nearly as good as any other: sharper ones make choices that rounding
     // does not turn.
     for name in ["output.weight", "attention.energy.weight"] {
@@ -76,7 +79,7 @@ impl Reference {
             let values: Vec<f32> = model.gpu.read(&model.parameters.tensor(name).unwrap()).unwrap();
             (name.clone(), values.into_iter().map(f64::from).collect())
         });
-        Self { config: model.network.config().clone(), tensors: tensors.collect() }
+        Self { config: serde_json::from_str(&model.network.config().unwrap()).unwrap(), tensors: tensors.collect() }
     }
 
     pub fn get(&self, name: &str) -> &[f64] {

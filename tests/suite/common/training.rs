@@ -9,7 +9,11 @@ use std::{
 
 use softalign::{
     Error, Gpu, Result,
-    model::{Config, Model, Regularisation, read_tensors},
+    model::{
+        Model, Regularisation,
+        bahdanau::{Bahdanau, Config},
+        read_tensors,
+    },
     text::{Batch, BatchSize, Buckets, TokenUnit, Tokenizer, encode_pairs, numbers::number_words, read_tsv},
     train::{Budget, Data, Optimizer, Outcome, TrainOptions, Trainer, train},
 };
@@ -130,14 +134,14 @@ pub fn tiny(gpu: &Gpu, setting: &Setting, rows: usize) -> Tiny {
         max_length: 8,
         ..Config::new(source.size(), target.size())
     };
-    Tiny { model: Model::new(gpu, config, source, target, 1).unwrap(), buckets }
+    Tiny { model: Model::new(gpu, Bahdanau::new(config).unwrap(), source, target, 1).unwrap(), buckets }
 }
 
 impl Tiny {
     pub fn trainer(&self) -> Trainer {
         let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::default() };
-        Trainer::new(&self.model.gpu, &self.model.network, &self.model.parameters, optimizer, Regularisation::default())
-            .unwrap()
+        let Model { gpu, network, parameters, .. } = &self.model;
+        Trainer::new(gpu, network.clone(), parameters, optimizer, Regularisation::default()).unwrap()
     }
 
     pub fn batch(&self) -> Batch {

@@ -1,4 +1,4 @@
-//! What a model is made of: `config.json` of a model folder.
+//! What the model is made of: `config.json` of its folder.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,11 +14,14 @@ pub enum Readout {
     None,
 }
 
-/// Sizes and kind of a [`super::Seq2Seq`].
+/// What files call the architecture: version 0.1.0, which knew no other, wrote the first name and reads no other.
+pub(super) const IN_FILES: &[&str] = &["seq2seq", "bahdanau"];
+
+/// Sizes and kind of a [`super::Bahdanau`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The kind of model; `seq2seq` is the only one.
+    /// The name in files, `seq2seq` or `bahdanau`.
     pub architecture: String,
     /// Source tokens, specials included.
     pub source_vocabulary: usize,
@@ -50,7 +53,7 @@ impl Config {
     /// The default model for two vocabularies: E = H = A = R = 256, one layer, no dropout, up to 100 tokens.
     pub fn new(source_vocabulary: usize, target_vocabulary: usize) -> Self {
         Self {
-            architecture: "seq2seq".into(),
+            architecture: IN_FILES.first().copied().unwrap_or_default().into(),
             source_vocabulary,
             target_vocabulary,
             embedding: 256,
@@ -70,8 +73,8 @@ impl Config {
     /// # Errors
     /// [`Error::Data`] naming the field.
     pub fn check(&self, path: &str) -> Result<()> {
-        if self.architecture != "seq2seq" {
-            let message = format!("architecture `{}` is not known here; `seq2seq` is", self.architecture);
+        if !IN_FILES.contains(&self.architecture.as_str()) {
+            let message = format!("architecture is `{}`; here it is {}", self.architecture, IN_FILES.join(" or "));
             return Err(Error::data(path, message));
         }
         let sizes = [
@@ -120,11 +123,6 @@ impl Config {
             Readout::Tanh => self.readout_size,
             Readout::None => self.features(),
         }
-    }
-
-    /// The name of the output layer's weight.
-    pub fn output_weight(&self) -> &'static str {
-        if self.tie_embeddings { "decoder.embedding.weight" } else { "output.weight" }
     }
 
     /// Size of `[state; context; word]`.
