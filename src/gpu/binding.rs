@@ -79,11 +79,6 @@ impl Binding {
         Ok(found.into_iter().map(|(_, binding)| binding).collect())
     }
 
-    /// Whether its numbers are as wide as those of a tensor, or wider words made of several such.
-    pub(super) fn is_as_wide_as(&self, dtype: Dtype) -> bool {
-        self.numbers.iter().all(|number| (number.width == 2) == (dtype == Dtype::F16))
-    }
-
     /// Whether its numbers are those of a tensor: floats, or else whole numbers; or a struct of both, which has the width of either.
     pub(super) fn holds(&self, dtype: Dtype) -> bool {
         let is_float = |number: &Scalar| number.kind == ScalarKind::Float;

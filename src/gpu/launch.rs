@@ -95,11 +95,8 @@ impl Launch<'_> {
         if !tensor.is_on(gpu) {
             return Err(self.wrong("tensors", format!("`{name}` on the device that records"), "another's".into()));
         }
-        let fits = match guard {
-            // A kernel binds anything in place of what its form does without.
-            Guard::Kernel => !binding.used || binding.is_as_wide_as(tensor.dtype()),
-            Guard::Driver => binding.holds(tensor.dtype()),
-        };
+        // A kernel has checked the types of its tensors, and binds anything in place of what it does without.
+        let fits = guard == Guard::Kernel || binding.holds(tensor.dtype());
         if !fits || tensor.elements() == 0 {
             return Err(self.wrong("tensors", format!("the elements of `{name}` in the shader"), got()));
         }
