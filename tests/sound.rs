@@ -462,7 +462,9 @@ fn a_search_whose_memory_holds_nonsense_stays_inside_its_tensors() {
             gpu.write(&state.all, &memory).unwrap();
             let attend = Attend { search, keys: KEYS, members: 1, coverage_penalty: 0.5 };
             let adjust = Adjust { search, members: 1, shortest: 0, ngram: 1 };
+            let longest = Adjust { ngram: usize::MAX, ..adjust };
             run(gpu, |recorder| {
+                longest.record(recorder, &logits, &state, &adjusted, 0)?;
                 attend.record(recorder, &weights, &state, &lengths, &coverage.own, 0)?;
                 adjust.record(recorder, &logits, &state, &adjusted, 0)?;
                 search.record_follow(recorder, &state, &feed, rows * HIDDEN)?;

@@ -97,9 +97,11 @@ impl Adjust {
         expect(NAME, "adjusted", &adjusted.values, &[rows, classes])?;
         // A walk back through the text, and a look at each place of it.
         let walk = if self.ngram > 0 { capacity } else { 0 };
-        let places = walk.div_ceil(recorder.gpu().tiles().row as usize) * self.ngram;
+        // Longer ones than a text do not fit into it once.
+        let ngram = self.ngram.min(capacity.saturating_add(1));
+        let places = walk.div_ceil(recorder.gpu().tiles().row as usize) * ngram;
         self.search.check_rounds(recorder.gpu(), 2 * self.members, walk + places)?;
-        let sizes = [rows, capacity, classes, step, beam, self.members, self.shortest, self.ngram];
+        let sizes = [rows, capacity, classes, step, beam, self.members, self.shortest, ngram];
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_ADJUST,
             specialisation: candidate(recorder.gpu().tiles(), classes.is_multiple_of(4), false),
