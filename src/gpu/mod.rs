@@ -12,6 +12,7 @@ mod tensor;
 pub mod tiles;
 mod timer;
 mod transfer;
+#[cfg(feature = "translate")]
 pub mod translate;
 mod trusted;
 pub mod tuner;

@@ -9,7 +9,7 @@ use crate::{
     text::{EOS, Tokenizer},
 };
 
-/// A model with its parameters on a device and its tokenizers.
+/// A model with its parameters on a device and its tokenizers. Feature `text`.
 #[derive(Debug)]
 pub struct Model {
     /// The device that holds the parameters.
@@ -24,7 +24,7 @@ pub struct Model {
     pub target: Tokenizer,
 }
 
-/// The file of the parameters in a model folder.
+/// The file of the parameters in a model folder. Feature `text`.
 pub const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 /// The file of the tokenizer that cuts sources.
@@ -35,6 +35,7 @@ pub(crate) const TARGET: &str = "target.tokenizer.json";
 /// What stands beside the parameters in a model folder.
 const OTHERS: [&str; 3] = [CONFIG, SOURCE, TARGET];
 /// Every file of a model folder.
+#[cfg(feature = "train")]
 pub(crate) const FILES: [&str; 4] = [WEIGHTS, CONFIG, SOURCE, TARGET];
 
 impl Model {

@@ -19,7 +19,7 @@ use crate::{
     train::{Optimizer, State, Trainer},
 };
 
-/// How one tensor of a file compares.
+/// How one tensor of a file compares. With feature `train` as well.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GoldenRow {
     /// The file's stem.
@@ -45,7 +45,7 @@ const KEY_BIAS_TOLERANCE: f64 = 5e-5;
 /// Below this clipped gradient the first step of Adam turns rounding into a full step.
 const LEAST_GRADIENT: f64 = 1e-6;
 
-/// Runs every `*.safetensors` file of a folder, in the order of names.
+/// Runs every `*.safetensors` file of a folder, in the order of names. With feature `train` as well.
 ///
 /// # Errors
 /// [`Error::Data`] for a folder without cases, or a file that is damaged, incomplete or of an unknown operation; a wrong
