@@ -33,6 +33,8 @@ mod rounded;
 mod shapes;
 mod softmax;
 
+use std::time::{Duration, Instant};
+
 #[cfg(feature = "train")]
 pub use golden::{GoldenRow, golden};
 use half::f16;
@@ -135,14 +137,35 @@ pub fn checks() -> Vec<Check> {
     .collect()
 }
 
-/// Runs `cases` random cases of a check. Case number `n` depends on `seed + n` alone.
+/// How many random cases a check runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cases {
+    /// The least number of cases, however long they take.
+    pub least: usize,
+    /// Time in which further cases are begun: a fast machine tries more of them than a slow one.
+    pub time: Duration,
+}
+
+impl Cases {
+    /// So many cases, whatever time they take.
+    pub fn exactly(count: usize) -> Self {
+        Self { least: count, time: Duration::ZERO }
+    }
+}
+
+/// Runs random cases of a check. Case number `n` depends on `seed + n` alone.
 ///
 /// # Errors
 /// What the device reports; a wrong result is a [`Row`] that has not passed.
-pub fn run(gpu: &Gpu, check: &Check, cases: usize, seed: u64) -> Result<Row> {
+pub fn run(gpu: &Gpu, check: &Check, cases: Cases, seed: u64) -> Result<Row> {
     let mut worst = (0.0, seed);
     let mut classes = [OfClass::default(); ShapeClass::ALL.len()];
-    for seed in (seed..).take(cases) {
+    let (began, mut done) = (Instant::now(), 0);
+    for seed in seed.. {
+        if done >= cases.least && began.elapsed() >= cases.time {
+            break;
+        }
+        done += 1;
         let mut case = Case { gpu, dtype: check.dtype, random: ChaCha8Rng::seed_from_u64(seed), seen: Seen::default() };
         let error = Some((check.run)(&mut case)?).filter(|error| !error.is_nan()).unwrap_or(f64::INFINITY);
         if error > worst.0 {
@@ -157,7 +180,7 @@ pub fn run(gpu: &Gpu, check: &Check, cases: usize, seed: u64) -> Result<Row> {
         kernel: check.kernel.to_owned(),
         direction: check.direction,
         dtype: check.dtype.name(),
-        cases,
+        cases: done,
         worst_error: worst.0,
         tolerance: check.tolerance,
         passed: worst.0 <= check.tolerance,
