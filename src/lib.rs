@@ -29,6 +29,7 @@ pub mod files;
 pub mod generate;
 pub mod gpu;
 pub mod graph;
+pub mod guide;
 pub mod kernels;
 pub mod model;
 pub mod reference;

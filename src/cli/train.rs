@@ -136,8 +136,9 @@ pub struct Args {
     /// Steps between validations [default: once per epoch].
     #[arg(long, value_name = "STEPS")]
     validate_every: Option<u64>,
-    /// What decides which model is the best, for --patience and --decay plateau too: exact (match), per (token error rate), wer,
-    /// bleu, chrf or loss (cross-entropy of the right answers); of equals the one with fewer token errors [default: exact].
+    /// What decides which model is the best, for --patience and --decay plateau too: exact (match), per (token error
+    /// rate), ser (sentence error rate), bleu, chrf or loss (cross-entropy of the right answers); of equals the one with fewer
+    /// token errors [default: exact].
     #[arg(long, value_name = "METRIC")]
     metric: Option<Metric>,
     /// Keep the N best models of the run too, each a model folder in best/ of the run's folder. At the end their average is
@@ -325,7 +326,7 @@ fn figures(found: &Validated) -> String {
     let scores = &found.scores;
     format!(
         "exact match {:.2} %, token error rate {:.2} %, BLEU {:.2}, loss {:.4} on {}",
-        scores.exact_match, scores.per, scores.bleu, found.loss, scores.count
+        scores.exact_match, scores.token_error_rate, scores.bleu, found.loss, scores.count
     )
 }
 

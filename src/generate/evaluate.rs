@@ -29,6 +29,9 @@ pub struct Evaluation {
     /// Scores of the generated texts.
     #[serde(flatten)]
     pub scores: Scores,
+    /// Word error rate: the token error rate where what is scored is words; none where it is characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wer: Option<f64>,
     /// Of the references, every one of them, under the model alone even where an ensemble wrote the texts: the exponential
     /// of the mean loss per token, each `<eos>` included.
     pub perplexity: f64,
@@ -51,8 +54,9 @@ pub struct Evaluation {
 #[expect(missing_docs, reason = "named as the scores are")]
 pub struct Intervals {
     pub exact_match: Interval,
-    pub per: Interval,
-    pub wer: Interval,
+    #[serde(rename = "per")]
+    pub token_error_rate: Interval,
+    pub sentence_error_rate: Interval,
     pub bleu: Interval,
     pub chrf: Interval,
     pub perplexity: Interval,
@@ -128,8 +132,10 @@ pub fn evaluate_in_full(
     let resampled = if resamples > 0 { format!("bs:{resamples}|seed:{seed}|") } else { String::new() };
     let start = format!("nrefs:{}|{resampled}case:mixed", references(pairs, texts.len()));
     let version = concat!("version:softalign ", env!("CARGO_PKG_VERSION"));
+    let scores = sum.statistics.scores();
     Ok(Evaluation {
-        scores: sum.statistics.scores(),
+        wer: model.target.scores_words().then_some(scores.token_error_rate),
+        scores,
         perplexity: sum.likelihood.perplexity(),
         bits_per_token: sum.likelihood.bits_per_token(),
         intervals,
@@ -171,11 +177,19 @@ fn statistics(
 
 fn intervals(items: &[Item], resamples: usize, seed: u64) -> Intervals {
     let found = bootstrap(items, resamples, seed, |Item { statistics, likelihood }| {
-        let Scores { exact_match, per, wer, bleu, chrf, .. } = statistics.scores();
-        [exact_match, per, wer, bleu, chrf, likelihood.perplexity(), likelihood.bits_per_token()]
+        let Scores { exact_match, token_error_rate, sentence_error_rate, bleu, chrf, .. } = statistics.scores();
+        [
+            exact_match,
+            token_error_rate,
+            sentence_error_rate,
+            bleu,
+            chrf,
+            likelihood.perplexity(),
+            likelihood.bits_per_token(),
+        ]
     });
-    let [exact_match, per, wer, bleu, chrf, perplexity, bits_per_token] = found;
-    Intervals { exact_match, per, wer, bleu, chrf, perplexity, bits_per_token }
+    let [exact_match, token_error_rate, sentence_error_rate, bleu, chrf, perplexity, bits_per_token] = found;
+    Intervals { exact_match, token_error_rate, sentence_error_rate, bleu, chrf, perplexity, bits_per_token }
 }
 
 /// How many references each of `sources` sources has, for a signature.

@@ -18,6 +18,7 @@ mod embedding;
 mod gradient;
 mod gru;
 mod matmul;
+mod operands;
 mod parameters;
 mod plan;
 mod pointwise;

@@ -20,20 +20,26 @@
 mod tile;
 
 pub use tile::Tile;
-pub(super) use tile::{backwards, both_backwards, energy_backwards, forwards, score_backwards};
+use tile::{backwards, both_backwards, energy_backwards, forwards, score_backwards};
 
 use super::{
-    expect::{expect_of, expect_scratch},
+    expect::{expect_apart, expect_dtype, expect_extents, expect_matrix, expect_of, expect_scratch, expect_tile},
+    library::shader,
     matmul::{self, Matmul, Matrix},
-    table::{
-        ADDITIVE_ATTENTION, ADDITIVE_ATTENTION_BACKWARD, ADDITIVE_ATTENTION_BOTH_BACKWARD,
-        ADDITIVE_ATTENTION_ENERGY_BACKWARD, ADDITIVE_ATTENTION_SCORE_BACKWARD,
-    },
 };
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Tensor},
+    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Tensor, product},
 };
+
+pub(super) static ADDITIVE_ATTENTION: Shader = shader!("additive_attention", forwards);
+pub(super) static ADDITIVE_ATTENTION_BACKWARD: Shader = shader!("additive_attention_backward", backwards);
+pub(super) static ADDITIVE_ATTENTION_BOTH_BACKWARD: Shader =
+    shader!("additive_attention/both_backward", both_backwards);
+pub(super) static ADDITIVE_ATTENTION_ENERGY_BACKWARD: Shader =
+    shader!("additive_attention/energy_backward", energy_backwards);
+pub(super) static ADDITIVE_ATTENTION_SCORE_BACKWARD: Shader =
+    shader!("additive_attention/score_backward", score_backwards);
 
 const OPERATION: &str = "additive_attention";
 
@@ -160,11 +166,12 @@ impl AdditiveAttention {
 
     /// Elements of the scratch that [`AdditiveAttention::record_backward_key`] wants.
     pub fn scratch(&self) -> usize {
-        self.batch * self.keys.div_ceil(KEY_ROWS) * self.size
+        product(&[self.batch, self.keys.div_ceil(KEY_ROWS), self.size])
     }
 
     fn check_inputs(&self, inputs: &Inputs<'_>) -> Result<()> {
-        let Self { batch, keys, size, value_size, .. } = *self;
+        let Self { batch, queries, keys, size, value_size } = *self;
+        expect_extents(OPERATION, &[("batch", batch), ("queries", queries), ("keys", keys)])?;
         let dtype = inputs.dtype();
         self.check_matrix("query", &inputs.query, size, dtype)?;
         expect_of(dtype, OPERATION, "key", inputs.key, &[batch, keys, size])?;
@@ -175,24 +182,16 @@ impl AdditiveAttention {
 
     /// A matrix `[B, T, columns]` within its tensor.
     fn check_matrix(&self, argument: &'static str, matrix: &Matrix<'_>, columns: usize, dtype: Dtype) -> Result<()> {
-        let Self { batch, queries, keys, .. } = *self;
-        let Matrix { tensor, offset, stride, .. } = *matrix;
-        let empty = batch * queries * keys * columns == 0;
-        if empty || matrix.end(queries, columns, batch) > tensor.elements() || tensor.dtype() != dtype {
-            return Err(Error::Shape {
-                operation: OPERATION,
-                argument,
-                wanted: format!("{dtype} {batch} x [{queries}, {columns}], rows {stride} apart"),
-                got: format!("{} {} from element {offset}", tensor.dtype(), tensor.shape()),
-            });
-        }
-        Ok(())
+        expect_matrix(OPERATION, argument, matrix, [self.batch, self.queries, columns])?;
+        expect_dtype(dtype, OPERATION, argument, matrix.tensor)
     }
 
-    /// llvmpipe silently ends an invocation after some 65,000 rounds of all its loops together. This counts the scores' and the
+    /// Checks that there is a form for the tile, and that a CPU driver goes through its loops: llvmpipe silently ends an
+    /// invocation after some 65,000 rounds of all its loops together. This counts the scores' and the
     /// context's loops, doubled for a tile that is done again outside the factored tanh's domain, and doubled again for
     /// staging, and the two loops of the backward's means; checked modules keep the loops over rows and keys.
-    fn check_rounds(&self, gpu: &Gpu, tile: Tile) -> Result<()> {
+    fn check_tile(&self, gpu: &Gpu, tile: Tile) -> Result<()> {
+        expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.queries, self.keys))?;
         let (lanes, keys) = (tile.lanes as usize, tile.keys as usize);
         let scores = match tile.rows {
             1 => self.keys.div_ceil(keys) * self.size.div_ceil(4 * lanes),
@@ -248,11 +247,12 @@ impl AdditiveAttention {
         weights: Option<Matrix<'_>>,
     ) -> Result<()> {
         self.check_inputs(inputs)?;
-        self.check_rounds(recorder.gpu(), tile)?;
+        self.check_tile(recorder.gpu(), tile)?;
         let dtype = inputs.dtype();
         self.check_matrix("context", &context, self.value_size, dtype)?;
         if let Some(weights) = &weights {
             self.check_matrix("weights", weights, self.keys, Dtype::F32)?;
+            expect_apart(OPERATION, &[("context", context.tensor), ("weights", weights.tensor)])?;
         }
         let vector = inputs.query.aligned()
             && context.aligned()
@@ -264,7 +264,7 @@ impl AdditiveAttention {
             params.extend(words(matrix));
         }
         params.push(u32::from(weights.is_some()));
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &ADDITIVE_ATTENTION,
             specialisation: tile.forward(vector, dtype),
             params: &params,
@@ -324,9 +324,10 @@ impl AdditiveAttention {
         };
         let dtype = inputs.dtype();
         self.check_inputs(inputs)?;
-        self.check_rounds(recorder.gpu(), tile)?;
+        self.check_tile(recorder.gpu(), tile)?;
         self.check_matrix("d_query", &d_query, self.size, dtype)?;
         self.check_key_gradients(dtype, scratch, d_key, d_energy_vector, d_value)?;
+        expect_apart(OPERATION, &[("d_query", d_query.tensor), ("d_key", d_key), ("scratch", scratch)])?;
         let at_once = self.keys_of_a_dispatch(recorder.gpu(), tile)?;
         let parts = self.keys.div_ceil(at_once);
         self.record_score_backward(
@@ -345,7 +346,7 @@ impl AdditiveAttention {
                 params.extend(words(matrix));
             }
             params.extend([part * at_once, self.keys.min((part + 1) * at_once), part, parts].map(word));
-            recorder.dispatch(&Launch {
+            recorder.launch(&Launch {
                 kernel: &ADDITIVE_ATTENTION_BOTH_BACKWARD,
                 specialisation: specialisation.clone(),
                 params: &params,
@@ -376,7 +377,7 @@ impl AdditiveAttention {
         scratch: &Tensor,
         d_energy_vector: &Tensor,
     ) -> Result<()> {
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &ADDITIVE_ATTENTION_ENERGY_BACKWARD,
             specialisation: tile.energy_backward(),
             params: &[word(parts), word(self.size)],
@@ -395,7 +396,7 @@ impl AdditiveAttention {
     ) -> Result<()> {
         let Self { batch, queries, keys, value_size, .. } = *self;
         let product = Matmul { m: keys, n: value_size, k: queries, batch, transpose_a: true, ..Matmul::default() };
-        let d_value = d_value.reshape([batch, keys, value_size]);
+        let d_value = d_value.reshape([batch, keys, value_size])?;
         let tile = matmul::Tile::choose(recorder.gpu(), keys);
         product.record(recorder, tile, weights, d_context, None, Matrix::batch(&d_value))
     }
@@ -412,7 +413,8 @@ impl AdditiveAttention {
         expect_of(dtype, OPERATION, "d_key", d_key, &[batch, keys, size])?;
         expect_of(Dtype::F32, OPERATION, "d_energy_vector", d_energy_vector, &[size])?;
         expect_of(dtype, OPERATION, "d_value", d_value, &[batch, keys, value_size])?;
-        expect_scratch(OPERATION, scratch, self.scratch())
+        expect_scratch(OPERATION, scratch, self.scratch())?;
+        expect_apart(OPERATION, &[("d_key", d_key), ("scratch", scratch)])
     }
 
     /// The gradient of the scores, where both ways of the backward begin.
@@ -443,7 +445,7 @@ impl AdditiveAttention {
         }
         params.push(u32::from(d_weights.is_some()));
         let vector = d_context.aligned() && self.value_size.is_multiple_of(4);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &ADDITIVE_ATTENTION_SCORE_BACKWARD,
             specialisation: tile.score_backward(vector, dtype),
             params: &params,
@@ -479,7 +481,7 @@ impl AdditiveAttention {
         d_query: Matrix<'_>,
     ) -> Result<()> {
         self.check_inputs(inputs)?;
-        self.check_rounds(recorder.gpu(), tile)?;
+        self.check_tile(recorder.gpu(), tile)?;
         let dtype = inputs.dtype();
         self.check_matrix("d_query", &d_query, self.size, dtype)?;
         self.record_score_backward(
@@ -496,11 +498,11 @@ impl AdditiveAttention {
         let vector = inputs.query.aligned() && d_query.aligned() && self.size.is_multiple_of(4);
         let mut params = [self.queries, self.keys, self.size].map(word).to_vec();
         params.extend(words(&inputs.query));
-        params.extend(words(&Matrix::batch(&inputs.key.reshape([self.batch, self.keys, self.size]))));
+        params.extend([0, word(self.size), word(self.keys * self.size)]);
         let [offset, stride, batch_stride] = words(&d_energy);
         params.extend([offset, stride, 1, batch_stride]);
         params.extend(words(&d_query));
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &ADDITIVE_ATTENTION_BACKWARD,
             specialisation: tile.query_backward(vector, dtype),
             params: &params,
@@ -540,7 +542,7 @@ impl AdditiveAttention {
     ) -> Result<()> {
         let Self { batch, queries, keys, size, value_size } = *self;
         self.check_inputs(inputs)?;
-        self.check_rounds(recorder.gpu(), tile)?;
+        self.check_tile(recorder.gpu(), tile)?;
         let dtype = inputs.dtype();
         self.check_matrix("weights", &weights, keys, Dtype::F32)?;
         self.check_matrix("d_context", &d_context, value_size, dtype)?;
@@ -556,7 +558,7 @@ impl AdditiveAttention {
         let [offset, stride, batch_stride] = words(&d_energy);
         params.extend([offset, 1, stride, batch_stride]);
         params.extend(key_words);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &ADDITIVE_ATTENTION_BACKWARD,
             specialisation: tile.key_backward(vector, dtype),
             params: &params,

@@ -133,7 +133,8 @@ impl Trainer {
         }
         let training = self.network.training_graph(shape, &self.regularisation, self.optimizer.precision)?;
         let mut given = vec![(training.loss, self.loss.clone())];
-        given.extend(training.loss_scale.zip(self.state.scaling.as_ref().map(|scaling| scaling.window([1]))));
+        let scale = self.state.scaling.as_ref().map(|scaling| scaling.window([1])).transpose()?;
+        given.extend(training.loss_scale.zip(scale));
         let options = ProgramOptions {
             label: format!("training step {shape:?}"),
             parameters: Some(&self.state.parameters),

@@ -6,3 +6,11 @@ mod common;
 
 mod memory;
 mod soak;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Held by the test that has the process.
+fn alone() -> MutexGuard<'static, ()> {
+    static PROCESS: Mutex<()> = Mutex::new(());
+    PROCESS.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,4 +1,5 @@
 //! Memory that runs out: an error that says how much was wanted and what there is, and a smaller batch goes on.
+
 use std::{fs, process::Command};
 
 use crate::common::{
@@ -32,6 +33,7 @@ fn trained(Tiny { model, buckets }: &Tiny, trainer: &mut Trainer) -> Vec<u32> {
 
 #[test]
 fn memory_that_runs_out_is_an_error_and_a_smaller_batch_goes_on() {
+    let _process = crate::alone();
     let gpu = common::gpu();
     if gpu.class() != AdapterClass::Cpu {
         eprintln!("not tested: a limit on this process is none on this adapter's memory");

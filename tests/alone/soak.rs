@@ -1,5 +1,6 @@
 //! Training, scoring and generation over batches of ever other shapes, for `SOFTALIGN_SOAK` minutes: memory and speed stay what
-//! they are. `cargo test --release --test soak -- --nocapture` shows the figures.
+//! they are. `cargo test --release --test alone soak -- --nocapture` shows the figures.
+
 use std::{
     fs,
     time::{Duration, Instant},
@@ -99,6 +100,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 #[test]
 fn memory_and_speed_stay_what_they_are() {
+    let _process = crate::alone();
     let minutes: f64 =
         std::env::var("SOFTALIGN_SOAK").map_or(0.0, |minutes| minutes.parse().expect("SOFTALIGN_SOAK is no number"));
     let gpu = common::gpu();

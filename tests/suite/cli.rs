@@ -375,7 +375,7 @@ fn a_model_is_trained_used_scored_and_drawn() {
     let output = work.command(&["evaluate", "model", "valid.tsv", "--beam", "2", "--json", "scores.json"]).output();
     let (stdout, stderr) = texts(&output.unwrap());
     for part in
-        ["exact match", "token error rate", "word error rate", "BLEU", "chrF2", "perplexity", "95 %", "|tok:none|"]
+        ["exact match", "sentence error rate", "word error rate", "BLEU", "chrF2", "perplexity", "95 %", "|tok:none|"]
     {
         assert!(stdout.contains(part), "{part} is missing from\n{stdout}\n{stderr}");
     }
@@ -383,12 +383,13 @@ fn a_model_is_trained_used_scored_and_drawn() {
     let mut keys: Vec<_> = scores.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
     let texts_of = ["bleu", "bleu_signature", "chrf", "chrf_signature", "exact_match"];
-    let wanted = ["bits_per_token", "count", "intervals", "per", "perplexity", "wer"];
+    let wanted = ["bits_per_token", "count", "intervals", "per", "perplexity", "sentence_error_rate", "wer"];
     let mut wanted = [&texts_of[..], &wanted[..]].concat();
     wanted.sort_unstable();
     assert_eq!(keys, wanted);
     assert_eq!(scores["count"], 6);
     let (interval, per) = (&scores["intervals"]["per"], scores["per"].as_f64().unwrap());
+    assert_eq!(scores["wer"], scores["per"], "its tokens are words");
     assert!(interval["low"].as_f64().unwrap() <= per && per <= interval["high"].as_f64().unwrap());
 
     let output = work.command(&["score", "model", "valid.tsv", "--json", "likely.json"]).output();

@@ -20,6 +20,7 @@ mod dropout;
 mod edges;
 mod embedding;
 mod faults;
+mod floors;
 mod generate;
 mod golden;
 mod graph;

@@ -10,7 +10,7 @@ use std::{
 use crate::common;
 use softalign::{
     text::{TokenUnit, numbers::number_words},
-    train::{Budget, Data, History, Session, TrainOptions, train},
+    train::{Budget, Data, History, Metric, Session, TrainOptions, train},
 };
 use tempfile::TempDir;
 
@@ -178,7 +178,7 @@ fn events_hold_each_step_once_however_often_the_run_was_killed() {
     for tag in ["loss", "grad_norm", "learning_rate", "tokens_per_second"] {
         assert_eq!(steps(&format!("train/{tag}")), [10, 20, 30, 40], "{tag}");
     }
-    for tag in ["exact_match", "per", "wer", "bleu", "chrf"] {
+    for tag in ["exact_match", "per", "sentence_error_rate", "bleu", "chrf"] {
         assert_eq!(steps(&format!("valid/{tag}")), [15, 30, 40], "{tag}");
     }
     // The same numbers as in the lines of JSON.
@@ -206,4 +206,14 @@ fn events_hold_each_step_once_however_often_the_run_was_killed() {
     assert_eq!((event_files(&out).len(), again.starts.len()), (1, 0));
     assert_eq!(again.scalars.len(), 4, "{:?}", again.scalars.keys());
     assert!(!out.join("curves.svg").exists());
+}
+
+#[test]
+fn a_run_of_0_1_0_keeps_its_sentence_error_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = r#"{"step": 10, "valid": {"exact_match": 75.0, "per": 9.0, "wer": 25.0, "count": 4}}"#;
+    fs::write(folder.path().join("metrics.jsonl"), line).unwrap();
+    let history = History::read(folder.path()).unwrap();
+    assert_eq!(history.series["valid/sentence_error_rate"], [(10, 25.0)]);
+    assert_eq!(serde_json::from_str::<Metric>(r#""wer""#).unwrap(), Metric::Ser);
 }

@@ -382,12 +382,12 @@ fn metrics_know_which_way_is_up() {
         // Of equals the one with fewer token errors.
         let [(more, less), (few, many)] = order;
         assert!(metric.is_better(few, many) && !metric.is_better(many, few), "{metric}");
-        let less_is_better = matches!(metric, Metric::Per | Metric::Wer | Metric::Loss);
+        let less_is_better = matches!(metric, Metric::Per | Metric::Ser | Metric::Loss);
         assert_eq!(metric.is_better(more, less), !less_is_better, "{metric}");
         assert_eq!(metric.is_better(less, more), less_is_better, "{metric}");
     }
     let error = "perplexed".parse::<Metric>().unwrap_err().to_string();
-    assert!(error.contains("perplexed") && error.contains("exact, per, wer"), "{error}");
+    assert!(error.contains("perplexed") && error.contains("exact, per, ser"), "{error}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use softalign::Error;
 use softalign::text::metrics::{
-    self, References, bleu, chrf, edit_distance, references, token_error_rate, word_error_rate,
+    self, References, bleu, chrf, edit_distance, references, sentence_error_rate, token_error_rate,
 };
 use softalign::text::numbers::number_words;
 use softalign::text::tasks::{TRAIN_PAIRS, VALID_PAIRS};
@@ -525,8 +525,8 @@ fn rates_take_the_nearest_reference() {
     let segments: Vec<_> = hypotheses.iter().map(Vec::as_slice).zip(answers.iter().map(Vec::as_slice)).collect();
     // Edits 0 + 1 + 2 + 1, lengths 3 + 3 + 2 + 1.
     assert!((token_error_rate(&segments) - 100.0 * 4.0 / 9.0).abs() < 1e-12);
-    assert!((word_error_rate(&segments) - 75.0).abs() < 1e-12);
-    assert_eq!((token_error_rate(&[]), word_error_rate(&[]), bleu(&[])), (0.0, 0.0, 0.0));
+    assert!((sentence_error_rate(&segments) - 75.0).abs() < 1e-12);
+    assert_eq!((token_error_rate(&[]), sentence_error_rate(&[]), bleu(&[])), (0.0, 0.0, 0.0));
     let (empty, one) = (vec![Vec::new()], words("A"));
     assert_eq!(token_error_rate(&[(&[], &empty)]), 0.0);
     assert_eq!(token_error_rate(&[(&one, &empty)]), 100.0);
@@ -619,12 +619,12 @@ fn intervals_hold_the_score() {
     let hypothesis = words("A");
     let items: Vec<_> =
         (0..400).map(|i| metrics::Statistics::of((hypothesis.as_slice(), answers[i % 4].as_slice()))).collect();
-    let scores = |sum: &metrics::Statistics| [sum.scores().exact_match, sum.scores().wer];
-    let [exact, wer] = bootstrap(&items, 1_000, 1, scores);
+    let scores = |sum: &metrics::Statistics| [sum.scores().exact_match, sum.scores().sentence_error_rate];
+    let [exact, wrong] = bootstrap(&items, 1_000, 1, scores);
     assert!((exact.low - 20.76).abs() < 0.6 && (exact.high - 29.24).abs() < 0.6, "{exact:?}");
-    assert!((wer.low - (100.0 - exact.high)).abs() < 0.3 && (wer.high - (100.0 - exact.low)).abs() < 0.3);
-    assert_eq!(bootstrap(&items, 1_000, 1, scores), [exact, wer]);
-    assert_ne!(bootstrap(&items, 1_000, 2, scores), [exact, wer]);
+    assert!((wrong.low - (100.0 - exact.high)).abs() < 0.3 && (wrong.high - (100.0 - exact.low)).abs() < 0.3);
+    assert_eq!(bootstrap(&items, 1_000, 1, scores), [exact, wrong]);
+    assert_ne!(bootstrap(&items, 1_000, 2, scores), [exact, wrong]);
     let [one, _] = bootstrap(&items[..1], 10, 1, scores);
     assert_eq!((one.low, one.high), (100.0, 100.0));
     assert_eq!(bootstrap(&[], 10, 1, scores)[1].high, 0.0);
@@ -639,11 +639,11 @@ fn of_references_as_near_the_longest_counts() {
         let mut answers = answers.to_vec();
         answers.rotate_left(turn);
         assert_eq!(token_error_rate(&[(&hypothesis, &answers)]), 25.0);
-        assert_eq!(word_error_rate(&[(&hypothesis, &answers)]), 100.0);
+        assert_eq!(sentence_error_rate(&[(&hypothesis, &answers)]), 100.0);
         // A nearer one counts, however short.
         answers.push(words("A B C"));
         assert_eq!(token_error_rate(&[(&hypothesis, &answers)]), 0.0);
-        assert_eq!(word_error_rate(&[(&hypothesis, &answers)]), 0.0);
+        assert_eq!(sentence_error_rate(&[(&hypothesis, &answers)]), 0.0);
     }
     // A sum of edits over a sum of lengths, not a mean of shares.
     let segments = [(&[] as &[String], &answers[..1]), (&hypothesis, &answers[2..3])];
@@ -658,7 +658,10 @@ fn a_source_is_scored_once() {
     let items: Vec<_> =
         [("ab", "A P"), ("ab", "wrong"), ("c", "C C")].map(|(source, text)| (source.to_owned(), words(text))).into();
     let scores = score(&items, &references).unwrap();
-    assert_eq!((scores.count, scores.wer, scores.exact_match, scores.per), (2, 50.0, 50.0, 20.0));
+    assert_eq!(
+        (scores.count, scores.sentence_error_rate, scores.exact_match, scores.token_error_rate),
+        (2, 50.0, 50.0, 20.0)
+    );
     assert_eq!(serde_json::to_value(scores).unwrap()["count"], 2);
 
     let error = |items: &[(String, Vec<String>)], known: &References| score(items, known).unwrap_err().to_string();

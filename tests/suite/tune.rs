@@ -5,7 +5,7 @@ use std::{cell::Cell, fs, path::Path};
 use crate::common;
 use serde_json::{Value, json};
 use softalign::{
-    Gpu, GpuOptions,
+    Gpu,
     gpu::{TileTable, tuner},
     kernels::{TUNABLE, Tunable as _, matmul::Tile, unusable},
     tune::{self, Event},
@@ -141,15 +141,21 @@ fn a_measurement_proves_then_times_and_can_be_stopped() {
     assert!(gpu.tile_table().is_empty(), "nothing is tuned behind anybody's back");
 }
 
-/// Of the forms for subgroups and of those that every adapter can run.
+/// Of the forms for subgroups, where the adapter has them.
 #[test]
 fn every_candidate_is_right() {
-    for portable in [false, true] {
-        let gpu = Gpu::open(&GpuOptions { portable, ..GpuOptions::default() }).unwrap();
-        for kernel in TUNABLE {
-            for tile in (kernel.candidates)(gpu.tiles()) {
-                tune::prove(&gpu, kernel, &tile).unwrap_or_else(|error| panic!("{}: {error}", tune::describe(&tile)));
-            }
+    prove_all(common::gpu());
+}
+
+#[test]
+fn every_candidate_that_every_adapter_can_run_is_right() {
+    prove_all(common::portable());
+}
+
+fn prove_all(gpu: &Gpu) {
+    for kernel in TUNABLE {
+        for tile in (kernel.candidates)(gpu.tiles()) {
+            tune::prove(gpu, kernel, &tile).unwrap_or_else(|error| panic!("{}: {error}", tune::describe(&tile)));
         }
     }
 }

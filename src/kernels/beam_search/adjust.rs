@@ -1,14 +1,16 @@
 //! What a search chooses from, where that is not the logits of one model as they are.
 
-use super::{BeamSearch, BeamState, NAME, candidate, words};
+use super::{BeamSearch, BeamState, NAME, adjustments, candidate, words};
 use crate::{
     Result,
-    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Tensor, grid},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Tensor, grid},
     kernels::{
         expect::{expect, expect_setting},
-        table::BEAM_SEARCH_ADJUST,
+        library::shader,
     },
 };
+
+pub(in crate::kernels) static BEAM_SEARCH_ADJUST: Shader = shader!("beam_search/adjust", adjustments);
 
 /// The most models of an ensemble.
 pub const MOST_MEMBERS: usize = 16;
@@ -98,7 +100,7 @@ impl Adjust {
         let places = walk.div_ceil(recorder.gpu().tiles().row as usize) * self.ngram;
         self.search.check_rounds(recorder.gpu(), 2 * self.members, walk + places)?;
         let sizes = [rows, capacity, classes, step, beam, self.members, self.shortest, self.ngram];
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_ADJUST,
             specialisation: candidate(recorder.gpu().tiles(), classes.is_multiple_of(4), false),
             params: &words(sizes),

@@ -5,8 +5,7 @@ use crate::{
     Result,
     gpu::{ELEMENT, Tensor},
     kernels::{
-        copy::expect_matrix,
-        expect::{expect, expect_setting},
+        expect::{expect, expect_apart, expect_matrix, expect_setting},
         matmul::Matrix,
     },
 };
@@ -36,6 +35,7 @@ impl Feed<'_> {
         if let Some((table, rows)) = self.gates {
             expect(NAME, "gates", table, &[search.classes, 3 * self.hidden])?;
             expect(NAME, "gate_rows", rows, &[search.rows(), 3 * self.hidden])?;
+            expect_apart(NAME, &[("word_rows", self.word_rows.tensor), ("gate_rows", rows)])?;
         }
         Ok(())
     }

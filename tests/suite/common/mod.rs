@@ -1,49 +1,38 @@
 //! What the kernel tests share.
 #![allow(dead_code, reason = "each of the two programs uses its part")]
 
+mod devices;
 pub mod generation;
 pub mod training;
+
+use devices::device;
 
 use std::{
     collections::HashSet,
     io::{self, Write as _},
-    sync::OnceLock,
     time::Duration,
 };
 
 use softalign::{
-    Gpu, GpuOptions, Result, Tensor,
-    gpu::{Dtype, Recorder, Shape, adapter},
+    Gpu, Result, Tensor,
+    gpu::{Dtype, Recorder, Shape},
     kernels::SHADERS,
     validate::{self, Cases, Row},
-    wgpu,
 };
 
 /// The adapter under test. Without one the tests fail, and the message says how to get one.
 pub fn gpu() -> &'static Gpu {
-    static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| open(GpuOptions::default()))
+    &device().own
 }
 
 /// The same adapter, with the kernels that every adapter can run and every check in them.
 pub fn portable() -> &'static Gpu {
-    static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| open(GpuOptions { portable: true, checked: true, ..GpuOptions::default() }))
+    &device().portable
 }
 
 /// The same adapter as most GPUs are used, with f16 but without subgroups, and every check in the kernels.
 pub fn without_subgroups() -> &'static Gpu {
-    static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| {
-        let adapter = adapter::choose(None).unwrap_or_else(|error| panic!("{error}"));
-        let descriptor = wgpu::DeviceDescriptor {
-            required_features: adapter.features() & wgpu::Features::SHADER_F16,
-            required_limits: adapter.limits(),
-            ..wgpu::DeviceDescriptor::default()
-        };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
-        Gpu::from_wgpu(device, queue, &GpuOptions { checked: true, ..GpuOptions::default() })
-    })
+    &device().without_subgroups
 }
 
 /// Every kind of kernels, with what activations may be under it.
@@ -51,10 +40,6 @@ pub fn forms() -> Vec<(&'static Gpu, Dtype)> {
     let mut forms = vec![(gpu(), Dtype::F32), (portable(), Dtype::F32)];
     forms.extend([gpu(), without_subgroups()].into_iter().filter(|gpu| gpu.tiles().f16).map(|gpu| (gpu, Dtype::F16)));
     forms
-}
-
-fn open(options: GpuOptions) -> Gpu {
-    Gpu::open(&options).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Cases of a check on the adapter's own kernels, which every user runs.
