@@ -136,12 +136,13 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// As [`Gpu::open`].
 pub fn open(global: &Global) -> Result<Gpu> {
+    let environment = GpuOptions::from_env();
     let gpu = Gpu::open(&GpuOptions {
-        adapter: global.adapter.clone(),
-        checked: global.checked,
+        adapter: global.adapter.clone().or(environment.adapter),
+        checked: global.checked || environment.checked,
+        portable: environment.portable,
         trace: global.trace,
         check_finite: global.check_finite,
-        ..GpuOptions::default()
     })?;
     if !global.quiet {
         output::note(&format!("adapter: {}", adapter::describe(gpu.info())));
