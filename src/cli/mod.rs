@@ -8,6 +8,7 @@ mod accuracy;
 mod bench;
 mod devices;
 mod evaluate;
+mod flags;
 mod generate;
 mod golden;
 mod grid;
@@ -122,7 +123,7 @@ pub fn main() -> ExitCode {
         // Whoever read our output has seen enough.
         Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         error => {
-            output::note(&format!("error: {error}"));
+            output::note(&flags::named(&format!("error: {error}")));
             match error {
                 Error::NoAdapter { .. } => ExitCode::from(EXIT_UNUSABLE),
                 _ => ExitCode::FAILURE,
