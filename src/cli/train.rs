@@ -319,6 +319,7 @@ fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
                 bar.println(&format!("    {} {mark} {}{reference}", pair.source, pair.target));
             }
         }
+        _ => {}
     }
 }
 

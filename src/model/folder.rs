@@ -11,6 +11,7 @@ use crate::{
 
 /// A model with its parameters on a device and its tokenizers. Feature `text`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Model {
     /// The device that holds the parameters.
     pub gpu: Gpu,

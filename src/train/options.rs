@@ -79,6 +79,7 @@ impl Budget {
 }
 
 /// Everything that decides what a run computes. Two runs with equal options give the same parameters on the same adapter.
+/// Fields will be added: end a literal with `..TrainOptions::new(data)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainOptions {
