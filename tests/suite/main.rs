@@ -44,6 +44,7 @@ mod same_bits;
 mod score;
 mod shaders;
 mod softmax;
+mod sound;
 mod subwords;
 mod text;
 mod train;

@@ -1,9 +1,7 @@
 //! A safe caller cannot make a shader read or write outside a tensor: whatever is wrong about tiles, windows, shapes, offsets or a
 //! shader of one's own is an error when it is recorded, and what memory holds never leads a kernel astray.
 
-mod common;
-
-use common::{gpu, portable, run, upload, upload_u32};
+use crate::common::{gpu, portable, run, upload, upload_u32};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use softalign::{
