@@ -13,6 +13,8 @@ mod options;
 #[cfg(feature = "report")]
 mod picture;
 mod scorer;
+mod text;
+mod tokens;
 mod unknown;
 
 pub use crate::kernels::beam_search::Sampling;
@@ -24,4 +26,5 @@ pub use options::SearchOptions;
 #[cfg(feature = "report")]
 pub use picture::draw_alignment;
 pub use scorer::{Likelihood, Scorer};
+pub use tokens::Tokens;
 pub use unknown::replace_unknown;

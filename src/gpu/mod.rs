@@ -33,6 +33,8 @@ pub use pipelines::Pipeline;
 pub use recorder::{Cost, Recorder, Recording};
 pub use ring::Ring;
 pub use shader::{Shader, Shared, Specialisation};
+#[cfg(feature = "text")]
+pub(crate) use signal::Signal;
 pub(crate) use tensor::product;
 pub use tensor::{Dtype, ELEMENT, Shape, Tensor};
 pub use tiles::Tiles;

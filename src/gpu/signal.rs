@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     sync::{Arc, Mutex, PoisonError},
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use super::Gpu;
@@ -11,7 +11,7 @@ use crate::Result;
 
 /// Set once by a callback, heard once by [`Gpu::hear`].
 #[derive(Debug)]
-pub(super) struct Signal<T> {
+pub(crate) struct Signal<T> {
     state: Arc<Mutex<State<T>>>,
 }
 
@@ -58,22 +58,21 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::check`], if the device is lost before.
     pub(super) async fn hear<T>(&self, signal: &Signal<T>) -> Result<T> {
-        poll_fn(|context| {
-            if let Some(value) = signal.take(context.waker()) {
-                return Poll::Ready(Ok(value));
+        poll_fn(|context| self.poll_signal(signal, context)).await
+    }
+
+    /// What [`Gpu::hear`] polls.
+    pub(crate) fn poll_signal<T>(&self, signal: &Signal<T>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        if let Some(value) = signal.take(context.waker()) {
+            return Poll::Ready(Ok(value));
+        }
+        // A browser calls back on its own. Elsewhere wgpu does so when it is polled, and perhaps nobody else does that.
+        if !cfg!(target_family = "wasm") {
+            if let Err(error) = self.poll() {
+                return Poll::Ready(Err(error));
             }
-            // A browser calls back on its own. Elsewhere wgpu does so when it is polled, and perhaps nobody else does that.
-            if cfg!(target_family = "wasm") {
-                return Poll::Pending;
-            }
-            match self.poll() {
-                Err(error) => Poll::Ready(Err(error)),
-                Ok(()) => {
-                    context.waker().wake_by_ref();
-                    Poll::Pending
-                }
-            }
-        })
-        .await
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 }

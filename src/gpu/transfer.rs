@@ -189,7 +189,7 @@ impl Gpu {
     }
 
     /// Submits the copy of a tensor to `staging`, and asks for that to be mapped, which the signal tells.
-    fn copy_back<T: Pod>(
+    pub(crate) fn copy_back<T: Pod>(
         &self,
         staging: &wgpu::Buffer,
         tensor: &Tensor,
@@ -224,7 +224,7 @@ impl Gpu {
     }
 
     /// The values in `staging`, which is mapped, or else why it is not.
-    fn take_back<T: Pod>(&self, staging: &wgpu::Buffer, tensor: &Tensor) -> Result<Vec<T>> {
+    pub(crate) fn take_back<T: Pod>(&self, staging: &wgpu::Buffer, tensor: &Tensor) -> Result<Vec<T>> {
         let mapped = staging.slice(..tensor.copied_bytes()).get_mapped_range();
         let mapped = mapped.map_err(|error| self.explain(error.to_string()))?;
         let values = bytemuck::pod_collect_to_vec(&mapped[..tensor.bytes() as usize]);

@@ -1,20 +1,29 @@
 //! What an application that embeds the crate counts on: values that go from thread to thread, futures instead of waiting, and a
 //! device that stays its own.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
 };
+
+use futures_core::Stream as _;
 
 use softalign::{
     Error, Gpu, GpuOptions, Tensor,
-    generate::Generator,
+    generate::{Generator, Sampling, SearchOptions, Tokens},
     gpu::{Dtype, Recording, adapter},
     graph::{Graph, Parameters, Program, ProgramOptions, Value},
     kernels::Step,
-    model::Model,
+    model::{Model, Readout},
     wgpu,
 };
+
+use crate::common::generation;
 
 fn is_send_and_sync<T: Send + Sync>() {}
 fn is_send<T: Send>(value: T) -> T {
@@ -92,4 +101,62 @@ fn a_borrowed_device_keeps_its_callback_and_its_loss_is_an_error() {
     }
     let _ = device.poll(wgpu::PollType::wait_indefinitely());
     assert!(told.load(Ordering::Relaxed));
+}
+
+async fn streamed(mut tokens: Tokens<'_>) -> Vec<u32> {
+    let mut text = Vec::new();
+    while let Some(token) = poll_fn(|context| Pin::new(&mut tokens).poll_next(context)).await {
+        text.push(token.unwrap());
+    }
+    text
+}
+
+/// Texts of several looks at the device, to their end and to their first token, waited for and streamed.
+#[test]
+fn tokens_come_one_by_one_and_can_be_stopped() {
+    let model = generation::model(12, 12, 40, Readout::Tanh, 1, 7);
+    let mut generator = Generator::new(&model);
+    let sampled = SearchOptions {
+        sampling: Some(Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }),
+        seed: 5,
+        ..SearchOptions::default()
+    };
+    for options in [SearchOptions::default(), sampled] {
+        let mut longest = 0;
+        for source in generation::sources(4, 12, 9) {
+            let whole = generator.generate(std::slice::from_ref(&source), &options).unwrap().remove(0).remove(0).tokens;
+            longest = longest.max(whole.len());
+            let tokens = generator.tokens(&source, &options).unwrap();
+            assert_eq!(tokens.collect::<Result<Vec<_>, _>>().unwrap(), whole);
+            assert_eq!(pollster::block_on(streamed(generator.tokens(&source, &options).unwrap())), whole);
+            let first = generator.tokens(&source, &options).unwrap().next().transpose().unwrap();
+            assert_eq!(first, whole.first().copied());
+            // Dropped while its copy is under way, and asked in both ways.
+            let mut tokens = generator.tokens(&source, &options).unwrap();
+            let mut context = Context::from_waker(Waker::noop());
+            if Pin::new(&mut tokens).poll_next(&mut context).is_pending() {
+                assert_eq!(tokens.next().transpose().unwrap(), whole.first().copied());
+            }
+            drop(tokens);
+            let mut tokens = generator.tokens(&source, &options).unwrap();
+            let polled = Pin::new(&mut tokens).poll_next(&mut context);
+            drop(tokens);
+            if let Poll::Ready(first) = polled {
+                assert_eq!(first.transpose().unwrap(), whole.first().copied());
+            }
+        }
+        assert!(longest > 16, "no text took a second look: {longest}");
+    }
+    let refused = generator.tokens(&[2], &SearchOptions::beam(2)).unwrap_err();
+    assert!(matches!(&refused, Error::Shape { operation: "tokens", .. }), "{refused}");
+}
+
+#[test]
+fn a_text_is_written_in_one_line() {
+    let model = generation::model(12, 12, 20, Readout::Tanh, 1, 7);
+    let source = model.encode("abcabc").unwrap();
+    let whole = Generator::new(&model).generate(&[source], &SearchOptions::default()).unwrap();
+    let expected = model.target.decode(&whole[0][0].tokens);
+    assert!(!expected.is_empty());
+    assert_eq!(model.generate_text("abcabc").unwrap(), expected);
 }
