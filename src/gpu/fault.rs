@@ -97,7 +97,8 @@ impl ErrorScopes {
             first = first.or(error);
         }
         match first {
-            None => Ok(()),
+            // A lost device makes nothing, and no scope is told.
+            None => self.gpu.check(),
             // A device that is gone refuses everything, and its own callback says why.
             Some(error) => {
                 let _ = self.gpu.device().poll(wgpu::PollType::Poll);

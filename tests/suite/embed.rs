@@ -20,10 +20,12 @@ use softalign::{
     graph::{Graph, Parameters, Program, ProgramOptions, Value},
     kernels::Step,
     model::{Model, Readout},
+    text::read_tsv,
+    train::{Data, Pairs, TrainOptions},
     wgpu,
 };
 
-use crate::common::generation;
+use crate::common::{generation, training};
 
 fn is_send_and_sync<T: Send + Sync>() {}
 fn is_send<T: Send>(value: T) -> T {
@@ -116,12 +118,13 @@ async fn streamed(mut tokens: Tokens<'_>) -> Vec<u32> {
 fn tokens_come_one_by_one_and_can_be_stopped() {
     let model = generation::model(12, 12, 40, Readout::Tanh, 1, 7);
     let mut generator = Generator::new(&model);
+    let greedy = SearchOptions { min_length: 20, ..SearchOptions::default() };
     let sampled = SearchOptions {
         sampling: Some(Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }),
         seed: 5,
-        ..SearchOptions::default()
+        ..greedy.clone()
     };
-    for options in [SearchOptions::default(), sampled] {
+    for options in [greedy, sampled] {
         let mut longest = 0;
         for source in generation::sources(4, 12, 9) {
             let whole = generator.generate(std::slice::from_ref(&source), &options).unwrap().remove(0).remove(0).tokens;
@@ -159,4 +162,29 @@ fn a_text_is_written_in_one_line() {
     let expected = model.target.decode(&whole[0][0].tokens);
     assert!(!expected.is_empty());
     assert_eq!(model.generate_text("abcabc").unwrap(), expected);
+}
+
+/// Interrupted and resumed, as the same pairs in files are; with other pairs it is another run.
+#[test]
+fn a_run_takes_its_pairs_from_memory() {
+    let setting = training::Setting::new();
+    let Data::Files { train, valid } = &setting.options.data else { unreachable!() };
+    let [train, valid] = [train, valid].map(|file| read_tsv(file).unwrap());
+    let in_memory = |train, valid| {
+        let data = Data::Pairs(Pairs::new(train, valid));
+        TrainOptions { data, ..setting.options.clone() }
+    };
+    let options = in_memory(train.clone(), valid.clone());
+    let (files, memory) = (setting.out("files"), setting.out("memory"));
+    training::run(&setting.options, 4, &files).unwrap();
+    training::run(&options, 2, &memory).unwrap();
+    training::run(&in_memory(train.clone(), valid.clone()), 4, &memory).unwrap();
+    assert!(training::state(&memory) == training::state(&files));
+
+    let refused = training::refusal(training::run(&in_memory(valid, train), 6, &memory));
+    assert!(refused.contains("different run"), "{refused}");
+    let kept: TrainOptions = serde_json::from_slice(&std::fs::read(memory.join("run.json")).unwrap()).unwrap();
+    assert!(kept == options);
+    let gone = training::refusal(kept.pairs());
+    assert!(gone.contains("not in the run's folder"), "{gone}");
 }
