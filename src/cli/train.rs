@@ -196,14 +196,13 @@ fn replace<T>(place: &mut T, given: Option<T>) {
 
 impl Args {
     fn options(&mut self) -> Result<(TrainOptions, Budget, PathBuf)> {
-        let data = match (self.task, self.train.take(), self.valid.take()) {
-            (Some(task), _, _) => Data::Task(task),
-            (None, Some(train), Some(valid)) => Data::Files { train, valid },
+        let (data, name) = match (self.task, self.train.take(), self.valid.take()) {
+            (Some(task), _, _) => (Data::Task(task), task.to_string()),
+            (None, Some(train), Some(valid)) => {
+                let name = train.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                (Data::Files { train, valid }, name)
+            }
             _ => return Err(Error::data("train", "name a built-in task, or give --train and --valid")),
-        };
-        let name = match &data {
-            Data::Task(task) => task.to_string(),
-            Data::Files { train, .. } => train.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         };
         let task = self.task.is_some();
         let (mut options, limits) = match self.preset {
@@ -299,7 +298,7 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let example = match options.data {
         Data::Task(Task::Numbers) => "1987",
         Data::Task(Task::Dates) => "\"9 May 1998\"",
-        Data::Files { .. } => "TEXT",
+        _ => "TEXT",
     };
     // As it was called, so that the line can be copied whether the command is installed or built by cargo.
     let command = std::env::args().next().unwrap_or_else(|| "softalign".into());
@@ -337,6 +336,7 @@ fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
                 bar.println(&format!("    {} {mark} {}{reference}", pair.source, pair.target));
             }
         }
+        _ => {}
     }
 }
 

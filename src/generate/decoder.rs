@@ -34,7 +34,7 @@ pub(super) struct Plan {
 
 /// The Programs for one plan, and the memory between them.
 pub(super) struct Decoder {
-    gpu: Gpu,
+    pub(super) gpu: Gpu,
     plan: Plan,
     /// The encoders of an ensemble's further members.
     encoders: Vec<Program>,
@@ -42,12 +42,15 @@ pub(super) struct Decoder {
     /// The further looks; none where the first one reaches the longest text.
     further: Option<Recording>,
     search: BeamSearch,
-    state: BeamState,
+    pub(super) state: BeamState,
     adjusted: Option<Adjusted>,
-    readback: wgpu::Buffer,
+    pub(super) readback: wgpu::Buffer,
+    /// Steps submitted so far, of the search under way.
+    done: usize,
 }
 
 /// What a group of sentences asks for.
+#[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
     /// Tokens that end in `<eos>`.
     pub source: &'a [u32],
@@ -203,31 +206,48 @@ impl Decoder {
         let Memory { search, state, adjust, .. } = memory;
         let readback = gpu.readback_buffer("search", state.all.bytes())?;
         let adjusted = adjust.map(|(_, adjusted)| adjusted);
-        Ok(Self { gpu: gpu.clone(), plan: plan.clone(), encoders, first, further, search, state, adjusted, readback })
+        let plan = plan.clone();
+        Ok(Self { gpu: gpu.clone(), plan, encoders, first, further, search, state, adjusted, readback, done: 0 })
     }
 
     /// The hypotheses for each of `requests`, at most as many as there is room for.
     pub(super) fn run(&mut self, requests: &[Request<'_>], seed: u64) -> Result<Vec<Vec<Hypothesis>>> {
+        self.start(requests, seed)?;
+        loop {
+            let words = self.gpu.read_through(&self.readback, &self.state.all)?;
+            if !self.go_on(&words)? {
+                return Ok(self.found(&words, requests.len()));
+            }
+        }
+    }
+
+    /// Submits the encoders and the first look's steps.
+    pub(super) fn start(&mut self, requests: &[Request<'_>], seed: u64) -> Result<()> {
         self.write(requests, seed)?;
         for encoder in &mut self.encoders {
             encoder.run(Step::default())?;
         }
         self.first.run(Step::default())?;
-        let mut done = STEPS_PER_LOOK.min(self.search.capacity);
-        loop {
-            let words = self.gpu.read_through(&self.readback, &self.state.all)?;
-            let finished = self.state.words(&words, &self.state.all_finished) == [1];
-            match &self.further {
-                Some(further) if !finished && done < self.search.capacity => {
-                    further.submit(0)?;
-                    done = (done + STEPS_PER_LOOK).min(self.search.capacity);
-                }
-                _ => {
-                    let found = Found::new(&self.search, &self.state, &words, done);
-                    return Ok(found.hypotheses(requests.len(), &self.plan.options));
-                }
+        self.done = STEPS_PER_LOOK.min(self.search.capacity);
+        Ok(())
+    }
+
+    /// Submits the next look's steps, unless the last one has left nothing to do, by what was read after it.
+    pub(super) fn go_on(&mut self, words: &[u32]) -> Result<bool> {
+        let finished = self.state.words(words, &self.state.all_finished) == [1];
+        match &self.further {
+            Some(further) if !finished && self.done < self.search.capacity => {
+                further.submit(0)?;
+                self.done = (self.done + STEPS_PER_LOOK).min(self.search.capacity);
+                Ok(true)
             }
+            _ => Ok(false),
         }
+    }
+
+    /// The hypotheses of the first `sentences`, by what was read after the last look.
+    pub(super) fn found(&self, words: &[u32], sentences: usize) -> Vec<Vec<Hypothesis>> {
+        Found::new(&self.search, &self.state, words, self.done).hypotheses(sentences, &self.plan.options)
     }
 
     fn write(&mut self, requests: &[Request<'_>], seed: u64) -> Result<()> {

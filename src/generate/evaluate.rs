@@ -25,6 +25,7 @@ pub struct Resampling {
 
 /// Everything that [`evaluate_in_full`] finds.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Evaluation {
     /// Scores of the generated texts.
     #[serde(flatten)]
@@ -52,6 +53,7 @@ pub struct Evaluation {
 /// 95 % intervals of the scores by their names.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "named as the scores are")]
+#[non_exhaustive]
 pub struct Intervals {
     pub exact_match: Interval,
     #[serde(rename = "per")]

@@ -158,7 +158,7 @@ impl Generator {
         Ok(results)
     }
 
-    fn check(&self, sources: &[Vec<u32>], prefixes: &[Vec<u32>], options: &SearchOptions) -> Result<()> {
+    pub(super) fn check(&self, sources: &[Vec<u32>], prefixes: &[Vec<u32>], options: &SearchOptions) -> Result<()> {
         let Limits { source_vocabulary, target_vocabulary, max_length: longest, specials } = self.limits;
         let refuse = |message: String| Err(Error::data("generate", message));
         let stranger =
@@ -202,7 +202,12 @@ impl Generator {
         SENTENCES.into_iter().find(|sentences| *sentences as u64 * bytes <= binding).unwrap_or(1)
     }
 
-    fn decoder(&mut self, requests: &[Request<'_>], prefixed: bool, options: &SearchOptions) -> Result<&mut Decoder> {
+    pub(super) fn decoder(
+        &mut self,
+        requests: &[Request<'_>],
+        prefixed: bool,
+        options: &SearchOptions,
+    ) -> Result<&mut Decoder> {
         let longest = requests.iter().map(|request| request.source.len()).max().unwrap_or(1);
         // Few shapes: a handful of row counts, lengths in steps of four.
         let sentences = SENTENCES.into_iter().rev().find(|rows| requests.len() <= *rows).unwrap_or(SENTENCES[0]);

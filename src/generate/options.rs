@@ -9,7 +9,7 @@ use crate::{
 /// The most tokens that a text may be given room for.
 const LONGEST: usize = 10_000;
 
-/// How texts are searched for; the default is greedy.
+/// How texts are searched for; the default is greedy. Fields will be added: end a literal with `..SearchOptions::default()`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchOptions {
     /// Hypotheses kept at each step, 1 to 16; 1 is greedy.

@@ -8,8 +8,9 @@ use std::{
 use super::{Architecture, Kind, Metadata, StoredTensor, first_values, load_tensors, whole, write_tensors, zeros};
 use crate::{Error, Gpu, Result, files, graph::Parameters, text::Tokenizer};
 
-/// A model with its parameters on a device and its tokenizers.
+/// A model with its parameters on a device and its tokenizers. Feature `text`.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Model {
     /// The device that holds the parameters.
     pub gpu: Gpu,
@@ -23,7 +24,7 @@ pub struct Model {
     pub target: Tokenizer,
 }
 
-/// The file of the parameters in a model folder.
+/// The file of the parameters in a model folder. Feature `text`.
 pub const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 /// The file of the tokenizer that cuts sources.
@@ -34,6 +35,7 @@ pub(crate) const TARGET: &str = "target.tokenizer.json";
 /// What stands beside the parameters in a model folder.
 const OTHERS: [&str; 3] = [CONFIG, SOURCE, TARGET];
 /// Every file of a model folder.
+#[cfg(feature = "train")]
 pub(crate) const FILES: [&str; 4] = [WEIGHTS, CONFIG, SOURCE, TARGET];
 
 impl Model {

@@ -6,6 +6,7 @@
 
 mod architecture;
 pub mod bahdanau;
+#[cfg(feature = "text")]
 mod folder;
 mod gru_encoder;
 mod layers;
@@ -20,7 +21,9 @@ mod tensors;
 pub use crate::batch::{BatchShape, Specials};
 pub use architecture::{Architecture, Forward, Limits};
 pub use bahdanau::Readout;
+#[cfg(feature = "train")]
 pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};
+#[cfg(feature = "text")]
 pub use folder::{Model, WEIGHTS};
 pub use gru_encoder::{Encoded, GruEncoder};
 pub use layers::{Embedding, GruCell, GruTensors, Layers, Linear, LinearTensors};
@@ -29,5 +32,8 @@ pub use parameter::{Initial, Parameter, first_values, zeros};
 pub use regularisation::Regularisation;
 pub use stepper::{Encoder, SearchRoom, StepOutputs, Stepper};
 pub use table::{ARCHITECTURES, Kind};
+#[cfg(feature = "text")]
 pub(crate) use tensors::whole;
-pub use tensors::{Metadata, StoredTensor, TensorsByName, load_tensors, read_tensors, write_tensors};
+#[cfg(feature = "text")]
+pub use tensors::write_tensors;
+pub use tensors::{Metadata, StoredTensor, TensorsByName, load_tensors, read_tensors};

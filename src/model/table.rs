@@ -10,6 +10,9 @@ use crate::{Error, Result};
 /// Every architecture.
 pub const ARCHITECTURES: &[Kind] = &[bahdanau::KIND];
 
+/// An architecture at its sizes, shared by whoever works with it.
+type Network = Arc<dyn Architecture>;
+
 /// A row of the table of architectures.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
@@ -18,9 +21,9 @@ pub struct Kind {
     /// What `config.json` may call it.
     pub(super) in_files: &'static [&'static str],
     /// Reads the text of `config.json`; the second argument names the file in errors.
-    pub(super) read: fn(&str, &str) -> Result<Arc<dyn Architecture>>,
+    pub(super) read: fn(&str, &str) -> Result<Network>,
     /// Makes a model for a source and a target vocabulary.
-    pub(super) make: fn(&ModelOptions, [usize; 2]) -> Result<Arc<dyn Architecture>>,
+    pub(super) make: fn(&ModelOptions, [usize; 2]) -> Result<Network>,
 }
 
 /// What every `config.json` says.
@@ -46,7 +49,7 @@ impl Kind {
     ///
     /// # Errors
     /// [`Error::Data`] for sizes or settings that make no model.
-    pub fn make(&self, options: &ModelOptions, vocabularies: [usize; 2]) -> Result<Arc<dyn Architecture>> {
+    pub fn make(&self, options: &ModelOptions, vocabularies: [usize; 2]) -> Result<Network> {
         (self.make)(options, vocabularies)
     }
 
@@ -54,7 +57,7 @@ impl Kind {
     ///
     /// # Errors
     /// [`Error::Data`] naming the file.
-    pub fn read(text: &str, path: &str) -> Result<Arc<dyn Architecture>> {
+    pub fn read(text: &str, path: &str) -> Result<Network> {
         let Named { architecture } = serde_json::from_str(text)
             .map_err(|error| Error::data(path, format!("not a model's configuration: {error}")))?;
         let found = ARCHITECTURES.iter().find(|kind| kind.in_files.contains(&architecture.as_str()));

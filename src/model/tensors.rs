@@ -159,10 +159,11 @@ impl StoredTensor {
     }
 }
 
-/// Writes a safetensors file, whole or not at all, with a checksum in its metadata.
+/// Writes a safetensors file, whole or not at all, with a checksum in its metadata. Feature `text`.
 ///
 /// # Errors
 /// [`Error::Io`].
+#[cfg(feature = "text")]
 pub fn write_tensors(path: &Path, tensors: &[StoredTensor], metadata: Metadata) -> Result<()> {
     let fail = |error: safetensors::SafeTensorError| Error::data(path.display().to_string(), error.to_string());
     let views = tensors.iter().map(|StoredTensor { name, shape, bytes }| {

@@ -27,6 +27,7 @@ impl BatchPlan {
 
 /// How much of the batches is padding.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Waste {
     /// The share of source positions that hold padding, filler rows included, in percent.
     pub source: f64,

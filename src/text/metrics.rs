@@ -17,6 +17,7 @@ pub type Segment<'a> = (&'a [String], &'a [Vec<String>]);
 
 /// What [`score`] finds. All but `count` are percentages.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Scores {
     /// The share of distinct sources whose hypothesis equals one of its references.
     pub exact_match: f64,

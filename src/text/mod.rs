@@ -1,4 +1,4 @@
-//! From characters to token batches and back.
+//! From characters to token batches and back. Feature `text`.
 //!
 //! - [`tokenizer`] and [`vocabulary`]: text to token ids (characters, words or subwords) and back, kept as a Hugging
 //!   Face `tokenizer.json`;

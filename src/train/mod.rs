@@ -1,4 +1,4 @@
-//! Training: the step on the device, the loop over data, checkpoints and exact resumption.
+//! Training: the step on the device, the loop over data, checkpoints and exact resumption. Feature `train`.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod checkpoint;
@@ -13,6 +13,7 @@ mod monitor;
 mod objective;
 mod optimizer;
 mod options;
+mod pairs;
 mod panels;
 mod precision;
 mod preset;
@@ -32,6 +33,7 @@ pub use monitor::Reading;
 pub use objective::TrainingGraph;
 pub use optimizer::{Optimizer, State};
 pub use options::{Budget, Data, GuidedAlignment, TrainOptions};
+pub use pairs::Pairs;
 pub use panels::{Line, Panel, panels};
 pub use precision::Precision;
 pub use preset::Preset;

@@ -6,6 +6,7 @@ use crate::{Error, Gpu, Result, Tensor, kernels::adam::StepReport};
 
 /// What a step reported.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Reading {
     /// The step.
     pub step: u64,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decay, Metric, Precision, Progress, Schedule};
+use super::{Decay, Metric, Pairs, Precision, Progress, Schedule};
 use crate::{
     Error, Result,
     model::{Kind, Metadata, ModelOptions, Readout, Regularisation, checksum},
@@ -14,6 +14,7 @@ use crate::{
 /// Where sentence pairs come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Data {
     /// A built-in task.
     Task(Task),
@@ -24,6 +25,8 @@ pub enum Data {
         /// Pairs to check with.
         valid: PathBuf,
     },
+    /// Pairs in memory.
+    Pairs(Pairs),
 }
 
 /// What guides the attention of a run.
@@ -79,6 +82,7 @@ impl Budget {
 }
 
 /// Everything that decides what a run computes. Two runs with equal options give the same parameters on the same adapter.
+/// Fields will be added: end a literal with `..TrainOptions::new(data)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainOptions {
@@ -300,6 +304,7 @@ impl TrainOptions {
         match &self.data {
             Data::Task(task) => task.to_string(),
             Data::Files { train, .. } => train.display().to_string(),
+            Data::Pairs(_) => "pairs".to_owned(),
         }
     }
 
@@ -308,13 +313,14 @@ impl TrainOptions {
         match &self.data {
             Data::Task(task) => format!("{task}, unseen"),
             Data::Files { valid, .. } => valid.display().to_string(),
+            Data::Pairs(_) => "pairs to check with".to_owned(),
         }
     }
 
     /// Reads or makes the pairs: those to learn from and those to check with.
     ///
     /// # Errors
-    /// As [`read_tsv`].
+    /// As [`read_tsv`]; [`Error::Data`] for pairs that were in memory, in the options that a run's folder keeps.
     pub fn pairs(&self) -> Result<(Vec<Pair>, Vec<Pair>)> {
         match &self.data {
             Data::Task(task) => {
@@ -322,6 +328,7 @@ impl TrainOptions {
                 Ok((data.train, data.valid))
             }
             Data::Files { train, valid } => Ok((read_tsv(train)?, read_tsv(valid)?)),
+            Data::Pairs(pairs) => pairs.get(),
         }
     }
 

@@ -115,9 +115,9 @@ impl<'a> Run<'a> {
         let source = tokenizer(SOURCE, &options.source_unit, sources)?;
         let target = tokenizer(TARGET, &options.target_unit, targets)?;
         let examples = encode_pairs(&options.data_name(), &train, &source, &target, options.max_length)?;
-        if let Data::Files { valid: path, .. } = &options.data {
+        if !matches!(options.data, Data::Task(_)) {
             // Found out now rather than at the first validation.
-            encode_pairs(&path.display().to_string(), &valid, &source, &target, options.max_length)?;
+            encode_pairs(&options.valid_name(), &valid, &source, &target, options.max_length)?;
         }
         // Multiples of two cost little padding and keep the kernels' 16-byte paths in most shapes.
         let guide = options.guided_alignment.as_ref();

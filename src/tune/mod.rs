@@ -1,5 +1,5 @@
 //! Measures which tiles are fast on an adapter: what `softalign tune` runs. Each candidate is proved against the CPU reference
-//! before it is timed, and one that is wrong is never chosen.
+//! before it is timed, and one that is wrong is never chosen. Feature `validate`.
 
 mod additive_attention;
 mod dot_product_attention;

@@ -22,7 +22,7 @@ use crate::{
 };
 use model::training_step;
 
-/// How one tensor of a file compares.
+/// How one tensor of a file compares. With feature `train` as well.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GoldenRow {
     /// The file's stem.
@@ -45,7 +45,7 @@ const TOLERANCE: f64 = 1e-5;
 /// hundredth of its terms (a bias common to all scores changes nothing), so rounding weighs as much more.
 const KEY_BIAS_TOLERANCE: f64 = 5e-5;
 
-/// Runs every `*.safetensors` file of a folder, in the order of names.
+/// Runs every `*.safetensors` file of a folder, in the order of names. With feature `train` as well.
 ///
 /// # Errors
 /// [`Error::Data`] for a folder without cases, or a file that is damaged, incomplete or of an unknown operation; a wrong

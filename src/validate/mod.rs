@@ -1,5 +1,5 @@
 //! Every kernel, forward and backward, against the CPU reference on random shapes: what `softalign validate` runs on an
-//! adapter that nobody has tried yet, and what the crate's own tests run.
+//! adapter that nobody has tried yet, and what the crate's own tests run. Feature `validate`.
 //!
 //! Errors are relative to the reference tensor's largest value, or to what that would be without cancellation. A kernel sums
 //! in f32 in an order of its own, so its error grows about with the square root of the length of its sums times 6e-8; each
@@ -24,6 +24,7 @@ mod cross_entropy;
 mod dot_product_attention;
 mod dropout;
 mod embedding;
+#[cfg(feature = "train")]
 mod golden;
 mod gru;
 mod local_attention;
@@ -36,6 +37,7 @@ mod softmax;
 
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "train")]
 pub use golden::{GoldenRow, golden};
 use half::f16;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};

@@ -10,7 +10,7 @@ use softalign::{
     graph::{Parameters, Programs},
     kernels::beam_search::{BeamState, Feed},
     model::{
-        ARCHITECTURES, Architecture, Encoder, Forward, Kind, Layers, Limits, Model, ModelOptions, Parameter, Readout,
+        ARCHITECTURES, Architecture, Encoder, Forward, Kind, Layers, Limits, ModelOptions, Parameter, Readout,
         Regularisation, SearchRoom, StepOutputs, Stepper,
         bahdanau::{Bahdanau, Config},
     },
@@ -204,7 +204,8 @@ impl Stepper for ReticentStepper {
 fn a_model_of_ones_own_without_attention_trains_scores_and_generates() {
     let open = generation::model(14, 9, 21, Readout::Tanh, 1, 3);
     let config: Config = serde_json::from_str(&open.network.config().unwrap()).unwrap();
-    let reticent = Model { network: Arc::new(Reticent(Bahdanau::new(config).unwrap())), ..open.clone() };
+    let mut reticent = open.clone();
+    reticent.network = Arc::new(Reticent(Bahdanau::new(config).unwrap()));
     let sources = sources(4, 14, 9);
     let (mut of_open, mut of_reticent) = (Generator::new(&open), Generator::new(&reticent));
     let plain = SearchOptions::default();

@@ -20,6 +20,7 @@ mod disk;
 mod dot_product_attention;
 mod dropout;
 mod edges;
+mod embed;
 mod embedding;
 mod faults;
 mod floors;

@@ -288,7 +288,7 @@ fn a_validation_looks_at_whole_sources() {
     train(common::gpu(), &options, steps(1), &out, false, &|| false, &mut |event| match event {
         Event::Started { valid, .. } => pairs = valid,
         Event::Validated { found, .. } => count = found.scores.count,
-        Event::Step { .. } | Event::Averaged { .. } => {}
+        _ => {}
     })
     .unwrap();
     assert_eq!((pairs, count), (1200, 600));

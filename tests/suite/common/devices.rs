@@ -37,8 +37,8 @@ pub fn device() -> &'static Devices {
 
 fn devices() -> &'static Devices {
     Box::leak(Box::new(Devices {
-        own: LazyLock::new(|| open(&GpuOptions::default())),
-        portable: LazyLock::new(|| open(&GpuOptions { portable: true, checked: true, ..GpuOptions::default() })),
+        own: LazyLock::new(|| open(&GpuOptions::from_env())),
+        portable: LazyLock::new(|| open(&GpuOptions { portable: true, checked: true, ..GpuOptions::from_env() })),
         without_subgroups: LazyLock::new(without_subgroups),
     }))
 }
@@ -48,7 +48,7 @@ fn open(options: &GpuOptions) -> Gpu {
 }
 
 fn without_subgroups() -> Gpu {
-    let adapter = adapter::choose(None).unwrap_or_else(|error| panic!("{error}"));
+    let adapter = adapter::choose(GpuOptions::from_env().adapter.as_deref()).unwrap_or_else(|error| panic!("{error}"));
     let descriptor = wgpu::DeviceDescriptor {
         required_features: adapter.features() & wgpu::Features::SHADER_F16,
         required_limits: adapter.limits(),
