@@ -1,4 +1,4 @@
-//! Door two: a small graph of one's own, differentiated and trained. It learns exclusive or.
+//! Door three: a small graph of one's own, differentiated and trained. It learns exclusive or.
 //!
 //!     cargo run --release --example graph_of_your_own
 

@@ -1,4 +1,4 @@
-//! Door three: a model folder, loaded and used in five lines.
+//! Door four: a model folder, loaded and used in five lines.
 //!
 //!     cargo run --release --example model_folder [DIR TEXT]
 //!

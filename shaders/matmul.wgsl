@@ -134,13 +134,7 @@ fn b_last(base: u32, n: u32, k: u32) -> vec4f {
 }
 #endif
 
-fn transpose(x: array<vec4f, 4>) -> array<vec4f, 4> {
-    return array<vec4f, 4>(
-        vec4f(x[0].x, x[1].x, x[2].x, x[3].x),
-        vec4f(x[0].y, x[1].y, x[2].y, x[3].y),
-        vec4f(x[0].z, x[1].z, x[2].z, x[3].z),
-        vec4f(x[0].w, x[1].w, x[2].w, x[3].w));
-}
+#import transpose
 
 fn load_bias(n: u32) -> vec4f {
 #ifdef VECTOR_C

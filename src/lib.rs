@@ -12,6 +12,7 @@ pub mod files;
 pub mod generate;
 pub mod gpu;
 pub mod graph;
+pub mod guide;
 pub mod kernels;
 pub mod model;
 pub mod reference;

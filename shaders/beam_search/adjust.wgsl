@@ -69,7 +69,7 @@ fn main(
         var at = row;
         for (var t = length; t > 0u; t--) {
             texts[text + t - 1u] = search[history_token_at(t - 1u, at)];
-            at = search[history_parent_at(t - 1u, at)];
+            at = min(search[history_parent_at(t - 1u, at)], params.rows - 1u);
         }
     }
     storageBarrier();
@@ -80,6 +80,7 @@ fn main(
         for (var j = 0u; same && j + 1u < params.ngram; j++) {
             same = texts[text + i + j] == texts[text + length + 1u - params.ngram + j];
         }
-        if (same) { adjusted[start + texts[text + i + params.ngram - 1u]] = FLOOR; }
+        let token = min(texts[text + i + params.ngram - 1u], params.classes - 1u);
+        if (same) { adjusted[start + token] = FLOOR; }
     }
 }

@@ -28,8 +28,9 @@ fn main(
     let row = min(workgroup, params.rows - 1u);
     let step = search[COUNTER] + params.step;
     let idle = workgroup >= params.rows || step >= params.capacity || search[finished_at(row)] != 0u;
-    let length = select(lengths[row / params.beam], 0u, idle);
-    let before = ((step + 1u) % 2u * params.rows + search[parent_at(row)]) * params.keys;
+    let length = select(min(lengths[row / params.beam], params.keys), 0u, idle);
+    let parent = min(search[parent_at(row)], params.rows - 1u);
+    let before = ((step + 1u) % 2u * params.rows + parent) * params.keys;
     let after = (step % 2u * params.rows + row) * params.keys;
     var sum = 0.0;
     var largest = -1.0;

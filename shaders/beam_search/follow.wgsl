@@ -4,7 +4,7 @@
 #import fed
 
 struct Params {
-    rows: u32, word: u32, word_offset: u32, word_stride: u32, gates: u32,
+    rows: u32, classes: u32, word: u32, word_offset: u32, word_stride: u32, gates: u32,
     hidden: u32, from_offset: u32, to_offset: u32,      // of the states to choose from, and of those to go on from
 }
 
@@ -22,7 +22,8 @@ fn main(
     let row = linear_workgroup(group, groups);
     if (row >= params.rows) { return; }
     feed(row, tokens[row], lane);
-    let start = (params.from_offset + parents[row] * params.hidden) / WIDTH;
+    let parent = min(parents[row], params.rows - 1u);
+    let start = (params.from_offset + parent * params.hidden) / WIDTH;
     let to = (params.to_offset + row * params.hidden) / WIDTH;
     for (var i = lane; i < params.hidden / WIDTH; i += LANES) { states[to + i] = states[start + i]; }
 }

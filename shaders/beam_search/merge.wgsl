@@ -8,7 +8,7 @@
 #import fed
 
 struct Params {
-    rows: u32, capacity: u32, beam: u32, step: u32,
+    rows: u32, capacity: u32, classes: u32, beam: u32, step: u32,
     word: u32, word_offset: u32, word_stride: u32, gates: u32,
     hidden: u32, from_offset: u32, to_offset: u32,      // of the states to choose from, and of those to go on from
     pad: u32, eos: u32,

@@ -5,7 +5,7 @@
 #import fed
 
 struct Params {
-    rows: u32, capacity: u32, beam: u32, apart: u32,    // rows from one hypothesis to the next
+    rows: u32, capacity: u32, classes: u32, beam: u32, apart: u32,      // rows from one hypothesis to the next
     word: u32, word_offset: u32, word_stride: u32, gates: u32, hidden: u32, bos: u32,
 }
 

@@ -12,7 +12,8 @@ const WIDTH = 1u;
 @group(0) @binding(5) var<storage, read> gates: array<Element>;              // [C, 3H]
 @group(0) @binding(6) var<storage, read_write> gate_rows: array<Element>;    // [rows, 3H]
 
-fn feed(row: u32, token: u32, lane: u32) {
+fn feed(row: u32, chosen: u32, lane: u32) {
+    let token = min(chosen, params.classes - 1u);
     let to = (params.word_offset + row * params.word_stride) / WIDTH;
     for (var i = lane; i < params.word / WIDTH; i += LANES) {
         word_rows[to + i] = words[token * params.word / WIDTH + i];

@@ -1,6 +1,6 @@
 //! Where a value becomes infinite or NaN: what a dispatch is bound to is read before and after it.
 
-use super::{Binding, Dtype, Gpu, Pipeline, Tensor};
+use super::{Dtype, Gpu, Pipeline, Tensor, binding::Access};
 use crate::Result;
 
 /// The floats that a dispatch is bound to, as they were before it.
@@ -23,8 +23,9 @@ impl<'a> Watch<'a> {
     pub(super) fn before(gpu: &Gpu, pipeline: &'a Pipeline, tensors: &'a [Tensor]) -> Result<Self> {
         let bound = pipeline.bindings.iter().skip(1).zip(tensors);
         let floats = bound.filter(|(_, tensor)| tensor.dtype() != Dtype::U32);
-        let seen = floats.map(|((kind, name), tensor)| {
-            Ok(Seen { name, written: *kind == Binding::Write, tensor, before: gpu.read_floats(tensor)? })
+        let seen = floats.map(|(binding, tensor)| {
+            let written = binding.access == Access::Write;
+            Ok(Seen { name: &binding.name, written, tensor, before: gpu.read_floats(tensor)? })
         });
         Ok(Self { seen: seen.collect::<Result<_>>()? })
     }

@@ -1,8 +1,10 @@
 //! The device and everything made on it: adapters, pipelines, tensors, recorded dispatches, errors.
 
 pub mod adapter;
+mod binding;
 mod fault;
 mod finite;
+mod launch;
 mod memory;
 mod pipelines;
 mod recorder;
@@ -16,13 +18,18 @@ pub mod translate;
 mod trusted;
 pub mod tuner;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 pub use adapter::AdapterClass;
+pub use launch::{Launch, grid};
 pub use pipelines::Pipeline;
-pub use recorder::{Cost, Launch, Recorder, Recording, grid};
+pub use recorder::{Cost, Recorder, Recording};
 pub use ring::Ring;
-pub use shader::{Binding, Shader, Shared, Specialisation};
+pub use shader::{Shader, Shared, Specialisation};
+pub(crate) use tensor::product;
 pub use tensor::{Dtype, ELEMENT, Shape, Tensor};
 pub use tiles::Tiles;
 pub use timer::{Timed, Timer};
@@ -75,6 +82,7 @@ pub struct Gpu {
 
 #[derive(Debug)]
 struct Inner {
+    id: u64,
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
@@ -124,6 +132,7 @@ impl Gpu {
     }
 
     fn assemble(device: wgpu::Device, queue: wgpu::Queue, faults: Arc<fault::Faults>, options: &GpuOptions) -> Self {
+        static OPENED: AtomicU64 = AtomicU64::new(0);
         let switched_on = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty() && value != "0");
         let info = device.adapter_info();
         let class = AdapterClass::of(&info);
@@ -134,6 +143,7 @@ impl Gpu {
         let f16 = has(wgpu::Features::SHADER_F16) && !portable;
         Self {
             inner: Arc::new(Inner {
+                id: OPENED.fetch_add(1, Ordering::Relaxed),
                 limits: device.limits(),
                 class,
                 tiles: Tiles::for_adapter(class, subgroup, has(wgpu::Features::SHADER_INT64), f16),
@@ -149,6 +159,11 @@ impl Gpu {
             }),
             tile_table: Arc::default(),
         }
+    }
+
+    /// What tells its tensors from those of others: two handles may belong to instances of wgpu that number alike.
+    fn id(&self) -> u64 {
+        self.inner.id
     }
 
     /// The wgpu device.

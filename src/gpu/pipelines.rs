@@ -8,7 +8,12 @@ use std::{
     },
 };
 
-use super::{Binding, Gpu, Shader, Specialisation, shader};
+use super::{
+    Gpu, Shader, Specialisation,
+    binding::{Access, Binding},
+    launch::{Guard, PARAMETER_STRIDE},
+    shader,
+};
 use crate::{Error, Result};
 
 /// A compiled kernel: the pipeline, the layout of its bind group and whether the driver has run it once.
@@ -18,8 +23,8 @@ pub struct Pipeline {
     pub label: String,
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
-    /// What stands at each binding, and its name in the shader.
-    pub(super) bindings: Vec<(Binding, String)>,
+    /// What stands at each binding.
+    pub(super) bindings: Vec<Binding>,
     pub(super) warm: AtomicBool,
 }
 
@@ -30,25 +35,40 @@ impl Pipeline {
     }
 }
 
-/// The cache: one pipeline per kernel and specialisation.
+/// The cache. A shader is told from others by where it lies, since names and texts may be alike.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
-    made: Mutex<HashMap<(&'static str, Specialisation), Arc<Pipeline>>>,
+    made: Mutex<HashMap<Key, Arc<Pipeline>>>,
 }
 
+/// The address of a [`Shader`], and what else a pipeline depends on.
+type Key = (usize, Specialisation, Guard);
+
 impl Gpu {
-    /// The pipeline of `kernel` under `specialisation`, made on first use.
+    /// The pipeline of `kernel` under `specialisation`, with every check of wgpu in it, made on first use.
     ///
     /// # Errors
-    /// [`Error::Shader`] if the text is not valid, [`Error::Limit`] if it declares more workgroup memory or a larger
-    /// workgroup than the adapter has, [`Error::Gpu`] if the driver refuses it.
+    /// [`Error::Shader`] if the text is not valid, or its bindings are not buffers of group 0 numbered from 0 on, the first of
+    /// them a uniform one; [`Error::Limit`] if it declares more workgroup memory, a larger workgroup or more parameters than
+    /// there may be, [`Error::Gpu`] if the driver refuses it.
     pub fn pipeline(&self, kernel: &'static Shader, specialisation: &Specialisation) -> Result<Arc<Pipeline>> {
-        let key = (kernel.name, specialisation.clone());
+        self.guarded_pipeline(kernel, specialisation, Guard::Driver)
+    }
+
+    /// As [`Gpu::pipeline`], with wgpu's checks unless a kernel of this crate stands in for them.
+    pub(super) fn guarded_pipeline(
+        &self,
+        kernel: &'static Shader,
+        specialisation: &Specialisation,
+        guard: Guard,
+    ) -> Result<Arc<Pipeline>> {
+        let guard = if self.checked() { Guard::Driver } else { guard };
+        let key = (std::ptr::from_ref(kernel).addr(), specialisation.clone(), guard);
         let mut made = self.inner.pipelines.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = made.get(&key) {
             return Ok(pipeline.clone());
         }
-        let pipeline = Arc::new(self.compile(kernel, specialisation)?);
+        let pipeline = Arc::new(self.compile(kernel, specialisation, guard)?);
         made.insert(key, pipeline.clone());
         Ok(pipeline)
     }
@@ -59,17 +79,17 @@ impl Gpu {
         made.values().map(|pipeline| pipeline.label.clone()).collect()
     }
 
-    fn compile(&self, kernel: &'static Shader, specialisation: &Specialisation) -> Result<Pipeline> {
+    fn compile(&self, kernel: &Shader, specialisation: &Specialisation, guard: Guard) -> Result<Pipeline> {
         let expanded = kernel.expand(specialisation)?;
-        let (module, _) = expanded.parse()?;
-        self.check_workgroup(&expanded.label, &module)?;
-        let bindings = kernel.bindings.iter().zip(0..).map(|(kind, at)| (*kind, name(&module, at))).collect();
+        let (module, info) = expanded.parse()?;
         let label = expanded.label;
+        let bindings = Binding::all(&label, &module, &info)?;
+        self.check_limits(&label, &module, &bindings)?;
         let scopes = self.error_scopes();
         let device = self.device();
-        let shader = self.shader_module(&label, module, kernel.trusted);
+        let shader = self.shader_module(&label, module, guard);
         let entries: Vec<_> =
-            kernel.bindings.iter().enumerate().map(|(index, binding)| entry(index, *binding)).collect();
+            bindings.iter().enumerate().map(|(index, binding)| entry(index, binding.access)).collect();
         let layout = device
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -83,8 +103,8 @@ impl Gpu {
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &[],
-                // Every kernel writes its workgroup memory before it reads it; zeroing costs time everywhere and minutes under FXC.
-                zero_initialize_workgroup_memory: self.checked(),
+                // Every kernel of this crate writes its workgroup memory before it reads it; zeroing costs time everywhere and minutes under FXC.
+                zero_initialize_workgroup_memory: guard == Guard::Driver,
             },
             cache: None,
         });
@@ -94,7 +114,7 @@ impl Gpu {
     }
 
     /// wgpu does not check workgroup memory, so the engine does; the workgroup's size gets a message with a way out.
-    fn check_workgroup(&self, label: &str, module: &wgpu::naga::Module) -> Result<()> {
+    fn check_limits(&self, label: &str, module: &wgpu::naga::Module, bindings: &[Binding]) -> Result<()> {
         let limits = self.limits();
         let invocations: u64 = module
             .entry_points
@@ -102,7 +122,9 @@ impl Gpu {
             .map(|entry| entry.workgroup_size.iter().map(|size| u64::from(*size)).product())
             .max()
             .unwrap_or(0);
+        let params = bindings.first().map_or(0, |params| params.least);
         let checks = [
+            (params, "number of bytes of parameters", PARAMETER_STRIDE as u32),
             (
                 shader::workgroup_memory(module),
                 "max_compute_workgroup_storage_size",
@@ -125,22 +147,15 @@ impl Gpu {
     }
 }
 
-/// The name of the variable at a binding; a specialisation may do without it.
-fn name(module: &wgpu::naga::Module, binding: u32) -> String {
-    let mut variables = module.global_variables.iter().map(|(_, variable)| variable);
-    let found = variables.find(|variable| variable.binding.is_some_and(|place| place.binding == binding));
-    found.and_then(|variable| variable.name.clone()).unwrap_or_default()
-}
-
-fn entry(index: usize, binding: Binding) -> wgpu::BindGroupLayoutEntry {
+fn entry(index: usize, access: Access) -> wgpu::BindGroupLayoutEntry {
     wgpu::BindGroupLayoutEntry {
         binding: index as u32,
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer {
-            ty: match binding {
-                Binding::Uniform => wgpu::BufferBindingType::Uniform,
-                Binding::Read => wgpu::BufferBindingType::Storage { read_only: true },
-                Binding::Write => wgpu::BufferBindingType::Storage { read_only: false },
+            ty: match access {
+                Access::Uniform => wgpu::BufferBindingType::Uniform,
+                Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                Access::Write => wgpu::BufferBindingType::Storage { read_only: false },
             },
             has_dynamic_offset: false,
             min_binding_size: None,

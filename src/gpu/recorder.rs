@@ -2,11 +2,12 @@
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
-use super::{AdapterClass, Gpu, Pipeline, Shader, Specialisation, Tensor, finite::Watch};
+use super::{
+    AdapterClass, Gpu, Launch, Pipeline, Tensor,
+    finite::Watch,
+    launch::{Guard, PARAMETER_STRIDE},
+};
 use crate::{Error, Result};
-
-/// Parameters lie at multiples of this in their uniform buffer: the largest alignment that an adapter may ask for.
-const PARAMETER_STRIDE: u64 = 256;
 
 /// What a dispatch costs, independent of the adapter.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -30,33 +31,9 @@ impl std::ops::AddAssign for Cost {
     }
 }
 
-/// One dispatch, as a kernel asks for it.
-#[derive(Debug)]
-pub struct Launch<'a> {
-    /// The row of the shader table.
-    pub kernel: &'static Shader,
-    /// How it is specialised.
-    pub specialisation: Specialisation,
-    /// The words of its `Params` struct, in order; floats by their bits.
-    pub params: &'a [u32],
-    /// What is bound behind the parameters, in the order of the table.
-    pub tensors: &'a [&'a Tensor],
-    /// The number of workgroups.
-    pub workgroups: [u32; 3],
-    /// What it costs.
-    pub cost: Cost,
-}
-
-/// Splits `workgroups` over two dimensions where one does not reach: the shader's linear index is
-/// `workgroup_id.x + workgroup_id.y * num_workgroups.x`, and it guards the surplus.
-pub fn grid(workgroups: usize) -> [u32; 3] {
-    const LIMIT: usize = 65_535;
-    let rows = workgroups.div_ceil(LIMIT).max(1);
-    [workgroups.div_ceil(rows).max(1) as u32, rows as u32, 1]
-}
-
 struct Pending {
     pipeline: Arc<Pipeline>,
+    guard: Guard,
     tensors: Vec<Tensor>,
     workgroups: [u32; 3],
     cost: Cost,
@@ -81,28 +58,33 @@ impl Recorder {
         &self.gpu
     }
 
-    /// Appends a dispatch.
+    /// Appends a dispatch of a shader, with wgpu's checks at each of its accesses: it reads and writes nothing but its tensors,
+    /// whatever it does. This is the door for a kernel of one's own.
     ///
     /// # Errors
-    /// As [`Gpu::pipeline`]; [`Error::Limit`] past 65,535 workgroups in a dimension.
+    /// As [`Gpu::pipeline`]; [`Error::Shape`] if the parameters or a tensor are not what the shader declares, are of another
+    /// [`Gpu`], or one buffer is both read and written, or written twice in one place; [`Error::Limit`] past the adapter's
+    /// number of workgroups in a dimension.
     pub fn dispatch(&mut self, launch: &Launch<'_>) -> Result<()> {
-        let pipeline = self.gpu.pipeline(launch.kernel, &launch.specialisation)?;
-        debug_assert_eq!(launch.kernel.bindings.len(), launch.tensors.len() + 1, "{}: bindings", pipeline.label);
-        let have = self.gpu.limits().max_compute_workgroups_per_dimension;
-        if let Some(need) = launch.workgroups.iter().copied().find(|count| *count > have) {
-            return Err(Error::Limit {
-                what: format!("kernel {}", pipeline.label),
-                need: u64::from(need),
-                limit: "max_compute_workgroups_per_dimension",
-                have: u64::from(have),
-                remedy: "Use a smaller batch or shorter sequences.".into(),
-            });
-        }
+        self.push(launch, Guard::Driver)
+    }
+
+    /// Appends a dispatch of one of this crate's kernels, which has checked that the shader stays inside its tensors.
+    ///
+    /// # Errors
+    /// As [`Recorder::dispatch`].
+    pub(crate) fn launch(&mut self, launch: &Launch<'_>) -> Result<()> {
+        self.push(launch, Guard::Kernel)
+    }
+
+    fn push(&mut self, launch: &Launch<'_>, guard: Guard) -> Result<()> {
+        let pipeline = self.gpu.guarded_pipeline(launch.kernel, &launch.specialisation, guard)?;
+        launch.check(&self.gpu, &pipeline, guard)?;
         self.params.extend_from_slice(bytemuck::cast_slice(launch.params));
-        self.params.resize(self.params.len().next_multiple_of(PARAMETER_STRIDE as usize), 0);
-        debug_assert_eq!(self.params.len() as u64, (self.pending.len() as u64 + 1) * PARAMETER_STRIDE);
+        self.params.resize((self.pending.len() + 1) * PARAMETER_STRIDE as usize, 0);
         self.pending.push(Pending {
             pipeline,
+            guard,
             tensors: launch.tensors.iter().map(|tensor| (*tensor).clone()).collect(),
             workgroups: launch.workgroups,
             cost: launch.cost,
@@ -121,9 +103,10 @@ impl Recorder {
         gpu.queue().write_buffer(&uniform, 0, &params);
         let mut dispatches = Vec::with_capacity(pending.len());
         for (index, pending) in pending.into_iter().enumerate() {
-            let resources: Vec<_> = pending.tensors.iter().map(Tensor::binding).collect();
+            let bind = if pending.guard == Guard::Kernel { Tensor::padded_binding } else { Tensor::binding };
+            let resources: Vec<_> = pending.tensors.iter().map(bind).collect();
             let bind_group = bind_group(&gpu, &pending, parameters(&uniform, index), resources)?;
-            let Pending { pipeline, mut tensors, workgroups, cost } = pending;
+            let Pending { pipeline, mut tensors, workgroups, cost, .. } = pending;
             if !gpu.inner.check_finite {
                 tensors.clear();
             }

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Gpu, Tensor};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Staging buffers of one size. Each comes back, mapped again, when the device has read it.
 #[derive(Debug)]
@@ -33,8 +33,16 @@ impl Ring {
     /// ring was made for.
     ///
     /// # Errors
+    /// [`crate::Error::Shape`] if the bytes are not as many as the tensor's, or it is of another device;
     /// [`crate::Error::OutOfMemory`] when memory runs out, [`crate::Error::DeviceLost`] when the device is.
     pub fn upload(&mut self, encoder: &mut wgpu::CommandEncoder, writes: &[(Tensor, Vec<u8>)]) -> Result<()> {
+        for (tensor, bytes) in writes {
+            self.gpu.check_device("upload", tensor)?;
+            if bytes.len() as u64 != tensor.bytes() {
+                let (wanted, got) = (format!("{} bytes", tensor.bytes()), format!("{} bytes", bytes.len()));
+                return Err(Error::Shape { operation: "upload", argument: "bytes", wanted, got });
+            }
+        }
         self.idle.extend(self.back.1.try_iter());
         let needed: u64 = writes.iter().map(|(tensor, _)| tensor.copied_bytes()).sum();
         self.bytes = self.bytes.max(needed);

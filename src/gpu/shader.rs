@@ -10,32 +10,18 @@ use wgpu::naga::{self, valid::Capabilities};
 use super::{Dtype, Tiles};
 use crate::{Error, Result};
 
-/// What stands at a binding of a shader, in the order of `@binding(n)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Binding {
-    /// `var<uniform>`: parameters first, by convention `params`.
-    Uniform,
-    /// `var<storage, read>`.
-    Read,
-    /// `var<storage, read_write>`.
-    Write,
-}
-
-/// One row of the shader table: a WGSL file with entry point `main`.
+/// A WGSL file with entry point `main`. What it binds it says itself: buffers of group 0, numbered from 0 on, the parameters
+/// first, in a `var<uniform>`.
 #[derive(Debug)]
 pub struct Shader {
     /// The file's path under `shaders/`: `<kernel>`, `<kernel>_backward`, or `<kernel>/<pass>` for a helper of these.
     pub name: &'static str,
     /// The file's text.
     pub text: &'static str,
-    /// The bindings of group 0, in order.
-    pub bindings: &'static [Binding],
     /// What it may `#import`.
     pub library: &'static [Shared],
     /// Every specialisation that the kernel's launches ask for under a tile configuration.
     pub specialisations: fn(&Tiles) -> Vec<Specialisation>,
-    /// One of the crate's own, whose guards are proved: it runs without wgpu's checks.
-    pub(crate) trusted: bool,
 }
 
 /// A file that shaders `#import`.
@@ -108,14 +94,9 @@ pub struct Expanded {
 }
 
 impl Shader {
-    /// A shader of the caller's own, to be recorded beside the crate's. It keeps every check of wgpu.
-    pub const fn new(
-        name: &'static str,
-        text: &'static str,
-        bindings: &'static [Binding],
-        library: &'static [Shared],
-    ) -> Self {
-        Self { name, text, bindings, library, specialisations: |_| Vec::new(), trusted: false }
+    /// A shader to be recorded with [`super::Recorder::dispatch`].
+    pub const fn new(name: &'static str, text: &'static str, library: &'static [Shared]) -> Self {
+        Self { name, text, library, specialisations: |_| Vec::new() }
     }
 
     /// The kernel that it belongs to: the name of its file in `src/kernels`, and of its reference in [`crate::reference`].
@@ -266,7 +247,7 @@ mod tests {
     const LIBRARY: &[Shared] = &[Shared { name: "math", text: "fn twice(x: f32) -> f32 { return 2.0 * x; }" }];
 
     fn expand(text: &'static str, specialisation: &Specialisation) -> Result<Expanded> {
-        Shader::new("test", text, &[], LIBRARY).expand(specialisation)
+        Shader::new("test", text, LIBRARY).expand(specialisation)
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::fmt;
 
 use half::f16;
 
+use super::Gpu;
+use crate::{Error, Result};
+
 /// The extents of a tensor, slowest first, as in `[B, T, H]`.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Shape(Vec<usize>);
@@ -14,9 +17,9 @@ impl Shape {
         &self.0
     }
 
-    /// The number of elements.
+    /// The number of elements; `usize::MAX` for more than that, which no tensor has.
     pub fn elements(&self) -> usize {
-        self.0.iter().product()
+        product(&self.0)
     }
 
     /// The last extent (1 for a scalar).
@@ -26,7 +29,17 @@ impl Shape {
 
     /// The number of rows when all but the last extent are folded into one.
     pub fn rows(&self) -> usize {
-        self.0.iter().rev().skip(1).product()
+        product(self.0.split_last().map_or(&[], |(_, rows)| rows))
+    }
+}
+
+/// The product of some extents; `usize::MAX` where it is larger than that.
+pub(crate) fn product(extents: &[usize]) -> usize {
+    // A zero among them makes it zero, whatever the others are.
+    if extents.contains(&0) {
+        0
+    } else {
+        extents.iter().fold(1, |product: usize, extent| product.saturating_mul(*extent))
     }
 }
 
@@ -120,21 +133,64 @@ impl fmt::Display for Dtype {
 /// Bytes of one element of whatever is not an activation: parameters, tokens, sums.
 pub const ELEMENT: u64 = 4;
 
+/// Bytes of the widest load or store of a kernel.
+const WIDEST: u64 = 16;
+
+/// Bytes at whose multiples a tensor starts in its buffer: the largest binding alignment of any adapter.
+pub(crate) const START: u64 = 256;
+
 /// A typed window of a buffer: what kernels read and write.
+///
+/// Kernels load and store up to 16 bytes at once. So a tensor's own bytes, rounded up to a multiple of 16, lie inside its buffer,
+/// and what is behind its last element up to there is padding, which kernels may overwrite. Tensors start at multiples of 256
+/// bytes: none that starts behind another's last element lies in its padding.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     buffer: wgpu::Buffer,
     offset: u64,
     shape: Shape,
     dtype: Dtype,
+    /// [`Gpu::id`] of the device that has the buffer.
+    device: u64,
+    /// Whether its padding is no other's elements, as it is for a window that ends in the middle of another tensor.
+    padded: bool,
 }
 
 impl Tensor {
-    /// A window of `buffer` starting at byte `offset` (a multiple of 256). The window must lie inside the buffer.
-    pub fn new(buffer: wgpu::Buffer, offset: u64, shape: impl Into<Shape>, dtype: Dtype) -> Self {
-        let shape = shape.into();
-        debug_assert!(offset.is_multiple_of(256) && offset + shape.elements() as u64 * dtype.bytes() <= buffer.size());
-        Self { buffer, offset, shape, dtype }
+    /// A window of `buffer`, one of `gpu`'s, that starts at byte `offset`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the window does not start at a multiple of 256 bytes, or does not lie inside the buffer with its end
+    /// rounded up to a multiple of 16; [`Error::Limit`] past 2^32 - 1 elements, which is as far as kernels count.
+    pub fn new(gpu: &Gpu, buffer: wgpu::Buffer, offset: u64, shape: impl Into<Shape>, dtype: Dtype) -> Result<Self> {
+        Self { buffer, offset, shape: shape.into(), dtype, device: gpu.id(), padded: true }.checked()
+    }
+
+    fn checked(self) -> Result<Self> {
+        let Self { buffer, offset, shape, dtype, .. } = &self;
+        let elements = shape.elements() as u64;
+        if elements > u64::from(u32::MAX) {
+            return Err(Error::Limit {
+                what: format!("a tensor {shape}"),
+                need: elements,
+                limit: "number of elements that kernels count",
+                have: u64::from(u32::MAX),
+                remedy: "Use a smaller batch, vocabulary or model, or shorter sequences.".into(),
+            });
+        }
+        let end = offset.checked_add((elements * dtype.bytes()).next_multiple_of(WIDEST));
+        if offset.is_multiple_of(START) && end.is_some_and(|end| end <= buffer.size()) {
+            return Ok(self);
+        }
+        Err(Error::Shape {
+            operation: "tensor",
+            argument: "shape",
+            wanted: format!(
+                "{dtype} {shape}, rounded up to {WIDEST} bytes, from a multiple of {START} on inside {} bytes",
+                buffer.size()
+            ),
+            got: format!("a start at byte {offset}"),
+        })
     }
 
     /// The buffer behind the window.
@@ -172,27 +228,102 @@ impl Tensor {
         self.bytes().next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT)
     }
 
-    /// The same window under another shape with as many elements.
-    pub fn reshape(&self, shape: impl Into<Shape>) -> Self {
-        let shape = shape.into();
-        debug_assert_eq!(shape.elements(), self.elements());
-        Self { shape, ..self.clone() }
+    /// The window's size in bytes, its padding included.
+    pub(super) fn padded_bytes(&self) -> u64 {
+        self.bytes().next_multiple_of(WIDEST)
     }
 
-    /// The beginning of the window, under a shape with at most as many elements.
-    pub fn window(&self, shape: impl Into<Shape>) -> Self {
-        let shape = shape.into();
-        debug_assert!(shape.elements() <= self.elements());
-        Self { shape, ..self.clone() }
+    /// Whether its padding is no other tensor's elements.
+    pub(super) fn is_padded(&self) -> bool {
+        self.padded
     }
 
-    /// The window as a bind group sees it: rounded up to 16 bytes, which 16-byte loads may touch.
+    /// Whether it was made by `gpu` or a clone of it.
+    pub fn is_on(&self, gpu: &Gpu) -> bool {
+        self.device == gpu.id()
+    }
+
+    /// Whether the two have bytes in common.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.buffer == other.buffer
+            && self.offset < other.offset + other.padded_bytes()
+            && other.offset < self.offset + self.padded_bytes()
+    }
+
+    /// The same window under another shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shape has another number of elements.
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        match shape.elements() == self.elements() {
+            true => Ok(Self { shape, ..self.clone() }),
+            false => Err(self.not_with(&shape, "as many elements")),
+        }
+    }
+
+    /// The beginning of the window, under a shape with at most as many elements. If it ends inside this tensor and not at a
+    /// multiple of 16 bytes, kernels that store 16 bytes at once refuse to write it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shape has more elements.
+    pub fn window(&self, shape: impl Into<Shape>) -> Result<Self> {
+        let whole = self.bytes();
+        let window = self.scratch(shape)?;
+        let padded = window.bytes().is_multiple_of(WIDEST) || (self.padded && window.bytes() == whole);
+        Ok(Self { padded, ..window })
+    }
+
+    /// As [`Tensor::window`], of scratch: nobody reads what is behind the window until it is written again.
+    ///
+    /// # Errors
+    /// As [`Tensor::window`].
+    pub(crate) fn scratch(&self, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        match shape.elements() <= self.elements() {
+            true => Ok(Self { shape, padded: true, ..self.clone() }),
+            false => Err(self.not_with(&shape, "at most as many elements")),
+        }
+    }
+
+    /// A part of a buffer whose parts all start at multiples of 256 bytes: `shape` from byte `start` of this tensor on.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it does not lie inside this tensor.
+    pub(crate) fn part(&self, start: u64, shape: impl Into<Shape>, dtype: Dtype) -> Result<Self> {
+        let part = Self { offset: self.offset.saturating_add(start), shape: shape.into(), dtype, ..self.clone() };
+        let part = Self { padded: true, ..part }.checked()?;
+        match start.saturating_add(part.padded_bytes()) <= self.padded_bytes() {
+            true => Ok(part),
+            false => Err(self.not_with(&part.shape, "a part inside the tensor")),
+        }
+    }
+
+    fn not_with(&self, shape: &Shape, wanted: &str) -> Error {
+        Error::Shape {
+            operation: "tensor",
+            argument: "shape",
+            wanted: format!("{wanted} as {}", self.shape),
+            got: shape.to_string(),
+        }
+    }
+
+    /// The window as a bind group sees it: its own bytes and no other, a multiple of four.
     pub fn binding(&self) -> wgpu::BindingResource<'_> {
-        let size = self.bytes().next_multiple_of(16).min(self.buffer.size() - self.offset);
+        self.bind(self.copied_bytes())
+    }
+
+    /// The window with its padding, which 16-byte loads and stores may touch.
+    pub(super) fn padded_binding(&self) -> wgpu::BindingResource<'_> {
+        self.bind(self.padded_bytes())
+    }
+
+    fn bind(&self, size: u64) -> wgpu::BindingResource<'_> {
         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &self.buffer,
             offset: self.offset,
-            size: wgpu::BufferSize::new(size),
+            // A size of none would be the rest of the buffer: what is empty is not bound.
+            size: wgpu::BufferSize::new(size.max(4)),
         })
     }
 }

@@ -68,8 +68,8 @@ impl Gpu {
     /// [`Error::OutOfMemory`] when memory runs out.
     pub fn uniform(&self, label: &str, words: usize) -> Result<Tensor> {
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let buffer = self.raw_buffer(label, words as u64 * ELEMENT, usage)?;
-        Ok(Tensor::new(buffer, 0, [words], Dtype::U32))
+        let buffer = self.raw_buffer(label, (words as u64).saturating_mul(ELEMENT), usage)?;
+        Tensor::new(self, buffer, 0, [words], Dtype::U32)
     }
 
     /// A tensor of zeros.
@@ -78,8 +78,8 @@ impl Gpu {
     /// As [`Gpu::buffer`].
     pub fn zeros(&self, label: &str, shape: impl Into<Shape>, dtype: Dtype) -> Result<Tensor> {
         let shape = shape.into();
-        let buffer = self.buffer(label, shape.elements() as u64 * dtype.bytes())?;
-        Ok(Tensor::new(buffer, 0, shape, dtype))
+        let buffer = self.buffer(label, (shape.elements() as u64).saturating_mul(dtype.bytes()))?;
+        Tensor::new(self, buffer, 0, shape, dtype)
     }
 
     /// A tensor that holds `values` (`f32`, `u32` or the bits of an f16, by `dtype`).
@@ -100,11 +100,21 @@ impl Gpu {
         self.tensor(label, shape, dtype, &dtype.encode(values))
     }
 
+    /// Whether a tensor is this device's.
+    pub(super) fn check_device(&self, operation: &'static str, tensor: &Tensor) -> Result<()> {
+        if tensor.is_on(self) {
+            return Ok(());
+        }
+        let (wanted, got) = ("one of this device".into(), format!("another's {}", tensor.shape()));
+        Err(Error::Shape { operation, argument: "tensor", wanted, got })
+    }
+
     /// Writes `values` into `tensor` before the next submit.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the number of values is not the tensor's.
+    /// [`Error::Shape`] if the number of values is not the tensor's, or it is of another device.
     pub fn write<T: Pod>(&self, tensor: &Tensor, values: &[T]) -> Result<()> {
+        self.check_device("write", tensor)?;
         let bytes: &[u8] = bytemuck::cast_slice(values);
         if bytes.len() as u64 != tensor.bytes() {
             return Err(Error::Shape {
@@ -151,8 +161,17 @@ impl Gpu {
     /// As [`Gpu::read`], through a [`Gpu::readback_buffer`] that is kept, so that none is made.
     ///
     /// # Errors
-    /// As [`Gpu::read`].
+    /// As [`Gpu::read`]; [`Error::Shape`] if the buffer is smaller than the tensor.
     pub fn read_through<T: Pod>(&self, staging: &wgpu::Buffer, tensor: &Tensor) -> Result<Vec<T>> {
+        self.check_device("read", tensor)?;
+        if staging.size() < tensor.copied_bytes() {
+            return Err(Error::Shape {
+                operation: "read",
+                argument: "staging",
+                wanted: format!("a buffer of at least {} bytes", tensor.copied_bytes()),
+                got: format!("{} bytes", staging.size()),
+            });
+        }
         if size_of::<T>() as u64 > tensor.dtype().bytes() {
             return Err(Error::Shape {
                 operation: "read",

@@ -3,19 +3,28 @@
 
 use std::borrow::Cow;
 
-use super::Gpu;
+use super::{Gpu, launch::Guard};
 
 impl Gpu {
-    /// A shader module, unchecked if it is this crate's own (`trusted`) and not [`Gpu::checked`].
-    pub(super) fn shader_module(&self, label: &str, module: wgpu::naga::Module, trusted: bool) -> wgpu::ShaderModule {
+    /// A shader module, without wgpu's checks if a kernel of this crate guards it and this is not [`Gpu::checked`].
+    pub(super) fn shader_module(&self, label: &str, module: wgpu::naga::Module, guard: Guard) -> wgpu::ShaderModule {
         let descriptor =
             wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Naga(Cow::Owned(module)) };
-        if self.checked() || !trusted {
+        if self.checked() || guard == Guard::Driver {
             return self.device().create_shader_module(descriptor);
         }
-        // SAFETY: only shaders of the crate's own table are `trusted`; the field is set nowhere else. Every index in them is clamped or guarded by the sizes
-        // in their parameters, which the kernels' launch code checks against the tensors it binds; every loop has a
-        // bound that does not depend on data. The tests run the whole suite with checks on as well.
+        // SAFETY: `Guard::Kernel` comes from `Recorder::launch` alone, which is private to the crate and called by the kernels
+        // in `src/kernels` alone, each with its own shader. What makes their shaders stay inside their tensors:
+        // - A tensor lies inside its buffer with its padding (`Tensor::checked`), has no more elements than 32 bits count, and is
+        //   bound with exactly these bytes; whatever a window of it may not overwrite is not bound for wide stores, and nothing
+        //   is bound that is empty, of another device, or smaller than its type in the shader (`Launch::check`).
+        // - An index is bounded by the sizes in the parameters, which the kernel has compared with the tensors, in arithmetic
+        //   that saturates, before it launches; or it is loaded from memory, and the shader clamps it by such a size.
+        // - A tile is one of those that the kernel has forms for on this adapter (`expect_tile`).
+        // - Every loop has a bound that depends on the parameters alone, or on a loaded number that is clamped by them.
+        // - The workgroup's memory is within the limits (`check_limits`), indexed by constants and invocation, and written
+        //   before it is read.
+        // The tests run the whole suite with wgpu's checks as well, and `tests/sound.rs` tries to break each of these.
         unsafe { self.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
     }
 }

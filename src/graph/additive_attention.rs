@@ -1,6 +1,6 @@
 //! Additive attention: [`crate::kernels::additive_attention`] as nodes.
 
-use super::{Context, Graph, Operation, Value};
+use super::{Context, Graph, Operation, Value, operands::operands};
 use crate::{
     Result,
     gpu::{Dtype, Recorder, Tensor},
@@ -10,12 +10,20 @@ use crate::{
     },
 };
 
-/// Inputs: query, key, energy, value, lengths. Outputs: context, weights.
+operands! { ForwardInputs { query, key, energy, value, lengths } }
+operands! { ForwardOutputs { context, weights } }
+operands! {
+    /// They follow the forward's inputs; behind them there may be d_weights.
+    BackwardInputs { weights, d_context }
+}
+operands! {
+    /// d_energy `[B, T, S]` and scratch hold what nobody else needs.
+    BackwardOutputs { d_query, d_key, d_energy_vector, d_value, d_energy, scratch }
+}
+
 #[derive(Debug)]
 struct Forward(AdditiveAttention);
 
-/// Inputs: query, key, energy, value, lengths, weights, d_context (and d_weights).
-/// Outputs: d_query, d_key, d_energy_vector, d_value; scratch: d_energy [B, T, S], partial sums.
 #[derive(Debug)]
 struct Backward(AdditiveAttention);
 
@@ -44,7 +52,7 @@ impl Graph {
         self.expect(NAME, "lengths", lengths, Dtype::U32, [Some(batch)])?;
         let operation = Forward(AdditiveAttention { batch, queries, keys, size, value_size });
         let made = [([batch, queries, value_size].into(), dtype), ([batch, queries, keys].into(), Dtype::F32)];
-        let outputs = self.push_as(operation, &[query, key, energy, value, lengths], made);
+        let outputs = self.push_as(operation, &ForwardInputs { query, key, energy, value, lengths }.list(), made);
         Ok((outputs[0], outputs[1]))
     }
 
@@ -64,8 +72,8 @@ impl Graph {
     }
 }
 
-fn inputs(tensors: &[Tensor]) -> Inputs<'_> {
-    let [query, key, energy, value, lengths, ..] = tensors else { unreachable!("five inputs are pushed") };
+fn inputs(tensors: ForwardInputs<&Tensor>) -> Inputs<'_> {
+    let ForwardInputs { query, key, energy, value, lengths } = tensors;
     Inputs { query: Matrix::batch(query), key, energy, value, lengths }
 }
 
@@ -76,8 +84,9 @@ impl Operation for Forward {
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let tile = Tile::choose(recorder.gpu(), &self.0);
-        let (output, weights) = (Matrix::batch(&context.outputs[0]), Matrix::batch(&context.outputs[1]));
-        self.0.record(recorder, tile, &inputs(context.inputs), output, Some(weights))
+        let inputs = inputs(ForwardInputs::of(context.inputs)?);
+        let ForwardOutputs { context, weights } = ForwardOutputs::of(context.outputs)?;
+        self.0.record(recorder, tile, &inputs, Matrix::batch(context), Some(Matrix::batch(weights)))
     }
 
     fn gradient(
@@ -87,15 +96,13 @@ impl Operation for Forward {
         outputs: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
+        let ForwardInputs { query, key, energy, value, .. } = ForwardInputs::of(inputs)?;
+        let ForwardOutputs { context, weights } = ForwardOutputs::of(outputs)?;
         // A gradient of the weights alone still needs one of the context: zeros.
-        let d_context = match upstream[0] {
-            Some(d_context) => d_context,
-            None => graph.zeros_like(outputs[0]),
-        };
-        let mut made: Vec<_> = inputs[..4].iter().map(|input| graph.like(*input)).collect();
-        made.push(graph.like(outputs[1]));
+        let d_context = upstream[0].unwrap_or_else(|| graph.zeros_like(*context));
+        let mut made = [query, key, energy, value, weights].map(|like| graph.like(*like)).to_vec();
         made.push(([self.0.scratch()].into(), Dtype::F32));
-        let mut from = [inputs, &[outputs[1], d_context]].concat();
+        let mut from = [inputs, &BackwardInputs { weights: *weights, d_context }.list()].concat();
         from.extend(upstream[1]);
         let gradients = graph.push_as(Backward(self.0), &from, made);
         Ok(gradients[..4].iter().map(|gradient| Some(*gradient)).chain([None]).collect())
@@ -108,15 +115,23 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let inputs = inputs(context.inputs);
-        let (weights, d_context) = (Matrix::batch(&context.inputs[5]), Matrix::batch(&context.inputs[6]));
-        let d_weights = context.inputs.get(7).map(Matrix::batch);
-        let [d_query, d_key, d_vector, d_value, d_energy, scratch] = context.outputs else {
-            unreachable!("six outputs are pushed")
-        };
+        let (forward, rest) = ForwardInputs::first_of(context.inputs)?;
+        let (BackwardInputs { weights, d_context }, d_weights) = BackwardInputs::first_of(rest)?;
+        let BackwardOutputs { d_query, d_key, d_energy_vector, d_value, d_energy, scratch } =
+            BackwardOutputs::of(context.outputs)?;
         let tile = Tile::choose(recorder.gpu(), &self.0);
-        let (d_query, d_energy) = (Matrix::batch(d_query), Matrix::batch(d_energy));
-        let gradients = Gradients { query: d_query, key: d_key, energy: d_vector, value: d_value };
-        self.0.record_backward(recorder, tile, &inputs, weights, d_context, d_weights, d_energy, scratch, &gradients)
+        let query = Matrix::batch(d_query);
+        let gradients = Gradients { query, key: d_key, energy: d_energy_vector, value: d_value };
+        self.0.record_backward(
+            recorder,
+            tile,
+            &inputs(forward),
+            Matrix::batch(weights),
+            Matrix::batch(d_context),
+            d_weights.first().map(Matrix::batch),
+            Matrix::batch(d_energy),
+            scratch,
+            &gradients,
+        )
     }
 }

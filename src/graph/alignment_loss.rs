@@ -1,17 +1,19 @@
 //! Guided alignment: [`crate::kernels::alignment_loss`] as nodes.
 
-use super::{Context, Graph, Operation, Value};
+use super::{Context, Graph, Operation, Value, operands::operands};
 use crate::{
     Result,
-    gpu::{Dtype, Recorder},
+    gpu::{Dtype, Recorder, product},
     kernels::alignment_loss::AlignmentLoss,
 };
 
-/// Inputs: weights, expected. Outputs: loss [1], scratch.
+operands! { ForwardInputs { weights, expected } }
+operands! { ForwardOutputs { loss, scratch } }
+operands! { BackwardInputs { weights, expected, d_loss } }
+
 #[derive(Debug)]
 struct Forward(AlignmentLoss);
 
-/// Inputs: weights, expected, d_loss.
 #[derive(Debug)]
 struct Backward(AlignmentLoss);
 
@@ -24,9 +26,9 @@ impl Graph {
     pub fn alignment_loss(&mut self, weights: Value, expected: Value, weight: f32) -> Result<Value> {
         let extents = self.expect("alignment_loss", "weights", weights, Dtype::F32, [None; 3])?;
         self.expect("alignment_loss", "expected", expected, Dtype::F32, extents.map(Some))?;
-        let operation = AlignmentLoss { elements: extents.iter().product(), weight };
+        let operation = AlignmentLoss { elements: product(&extents), weight };
         let made = [[1].into(), [operation.scratch()].into()].map(|shape| (shape, Dtype::F32));
-        Ok(self.push_as(Forward(operation), &[weights, expected], made)[0])
+        Ok(self.push_as(Forward(operation), &ForwardInputs { weights, expected }.list(), made)[0])
     }
 }
 
@@ -36,8 +38,8 @@ impl Operation for Forward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let [weights, expected] = context.inputs else { unreachable!("two inputs are pushed") };
-        let [loss, scratch] = context.outputs else { unreachable!("two outputs are pushed") };
+        let ForwardInputs { weights, expected } = ForwardInputs::of(context.inputs)?;
+        let ForwardOutputs { loss, scratch } = ForwardOutputs::of(context.outputs)?;
         self.0.record(recorder, [weights, expected], context.step, scratch, loss)
     }
 
@@ -48,8 +50,11 @@ impl Operation for Forward {
         _: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let [weights, other] = [inputs[0], inputs[1]];
-        let gradient = upstream[0].map(|d_loss| graph.push_like(Backward(self.0), &[weights, other, d_loss], weights));
+        let ForwardInputs { weights, expected } = ForwardInputs::of(inputs)?;
+        let gradient = upstream[0].map(|d_loss| {
+            let inputs = BackwardInputs { weights: *weights, expected: *expected, d_loss };
+            graph.push_like(Backward(self.0), &inputs.list(), *weights)
+        });
         Ok(vec![gradient, None])
     }
 }
@@ -60,7 +65,7 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let [weights, expected, d_loss] = context.inputs else { unreachable!("three inputs are pushed") };
+        let BackwardInputs { weights, expected, d_loss } = BackwardInputs::of(context.inputs)?;
         self.0.record_backward(recorder, [weights, expected], context.step, d_loss, &context.outputs[0])
     }
 }

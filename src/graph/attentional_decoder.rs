@@ -1,6 +1,10 @@
 //! The teacher-forced loop of the attentional decoder: [`crate::kernels::attentional_decoder`] as nodes.
 
-use super::{Context, Graph, GruWeights, Operation, Value, gru};
+use super::{
+    Context, Graph, GruWeights, Operation, Value,
+    gru::{self, Cell},
+    operands::{missing, operands, split},
+};
 use crate::{
     Result,
     gpu::{Dtype, Recorder, Shape, Tensor},
@@ -51,28 +55,77 @@ struct Loop {
 }
 
 impl Loop {
-    /// Inputs that every forward has.
-    const INPUTS: usize = 11;
-
-    /// Inputs of the forward, table, tokens and mask included.
-    fn inputs(&self) -> usize {
-        Self::INPUTS + if self.vocabulary.is_some() { 2 } else { 0 } + usize::from(self.decoder.masked)
-    }
-
     /// Elements of what tokens need besides.
     fn scratch(&self) -> Vec<(Shape, Dtype)> {
         let AttentionalDecoder { batch, steps, hidden, .. } = self.decoder;
         self.vocabulary.map_or(vec![], |vocabulary| gru::token_scratch(batch * steps, vocabulary, hidden))
     }
+
+    /// The inputs of the forward, and those that follow.
+    fn operands<'a, T>(&self, list: &'a [T]) -> Result<(Operands<&'a T>, &'a [T])> {
+        let (given, list) = ForwardInputs::first_of(list)?;
+        let (cell, list) = Cell::first_of(list)?;
+        let (named, list) = match self.vocabulary {
+            Some(_) => Named::first_of(list).map(|(named, list)| (Some(named), list))?,
+            None => (None, list),
+        };
+        let (mask, list) = split(list, usize::from(self.decoder.masked))?;
+        Ok((Operands { given, cell, named, mask: mask.first() }, list))
+    }
 }
 
-/// Inputs: words, state0, key, annotation, lengths, query_weight, energy, four cell weights (table, tokens) (mask).
-/// Outputs: features, weights, states, gates, queries, scratch (and three of scratch).
+operands! { ForwardInputs { words, state0, key, annotation, lengths, query_weight, energy } }
+operands! {
+    /// What the words are where the table's products serve.
+    Named { table, tokens }
+}
+operands! {
+    /// Scratch of [`Tokens`] follows where there are any.
+    ForwardOutputs { features, weights, states, gates, queries, scratch }
+}
+operands! {
+    /// They follow [`Operands`]; behind them there may be d_weights.
+    BackwardInputs { features, weights, states, gates, queries, d_features }
+}
+operands! {
+    /// The gradients of the cell follow, and that of the table where there is one; then scratch.
+    BackwardOutputs { words, state0, key, annotation, query_weight, energy }
+}
+
+/// All inputs of the forward, in the order of the fields.
+#[derive(Clone, Copy, Debug)]
+struct Operands<T> {
+    given: ForwardInputs<T>,
+    cell: Cell<T>,
+    named: Option<Named<T>>,
+    mask: Option<T>,
+}
+
+impl<T> Operands<T> {
+    fn list(self) -> Vec<T> {
+        let Self { given, cell, named, mask } = self;
+        let mut list = given.list();
+        list.extend(cell.list());
+        list.extend(named.map_or(vec![], Named::list));
+        list.extend(mask);
+        list
+    }
+}
+
+impl<'a> Operands<&'a Tensor> {
+    /// As the kernel takes them; `scratch` ends with that of the tokens.
+    fn inputs(self, scratch: &'a [Tensor]) -> Inputs<'a> {
+        let ForwardInputs { words, state0, key, annotation, lengths, query_weight, energy } = self.given;
+        let tokens = self.named.zip(scratch.last_chunk());
+        let tokens = tokens.map(|(Named { table, tokens }, scratch)| Tokens { table, tokens, scratch });
+        let (cell, mask) = (self.cell.weights(), self.mask);
+        Inputs { words, tokens, state0, key, annotation, lengths, query_weight, energy, cell, mask }
+    }
+}
+
 #[derive(Debug)]
 struct Forward(Loop);
 
-/// Inputs: those of the forward, then features, weights, states, gates, queries, d_features (and d_weights).
-/// Outputs: gradients of words, state0, key, annotation, query_weight, energy, four cell weights (table); scratch.
 #[derive(Debug)]
 struct Backward(Loop);
 
@@ -97,10 +150,10 @@ impl Graph {
         table: Value,
         tokens: Value,
     ) -> Result<DecoderOutputs> {
-        self.decoder_loop(inputs, Some([table, tokens]))
+        self.decoder_loop(inputs, Some(Named { table, tokens }))
     }
 
-    fn decoder_loop(&mut self, inputs: &DecoderInputs, named: Option<[Value; 2]>) -> Result<DecoderOutputs> {
+    fn decoder_loop(&mut self, inputs: &DecoderInputs, named: Option<Named<Value>>) -> Result<DecoderOutputs> {
         const NAME: &str = "attentional_decoder";
         let DecoderInputs { words, state0, key, annotation, lengths, query_weight, energy, cell, mask } = *inputs;
         let [batch, steps, word] = self.expect_float(NAME, "words", words, [None; 3])?;
@@ -116,18 +169,16 @@ impl Graph {
         let (annotation_size, masked) = (value_size, mask.is_some());
         let decoder =
             AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation: annotation_size, masked };
-        let mut from = vec![words, state0, key, annotation, lengths, query_weight, energy];
-        from.extend(cell.values());
         let mut vocabulary = None;
-        if let Some([table, tokens]) = named {
+        if let Some(Named { table, tokens }) = named {
             vocabulary = Some(self.expect(NAME, "table", table, Dtype::F32, [None, Some(word)])?[0]);
             self.expect(NAME, "tokens", tokens, Dtype::U32, [Some(batch), Some(steps)])?;
-            from.extend([table, tokens]);
         }
         if let Some(mask) = mask {
             self.expect(NAME, "mask", mask, dtype, [Some(batch), Some(hidden)])?;
-            from.push(mask);
         }
+        let given = ForwardInputs { words, state0, key, annotation, lengths, query_weight, energy };
+        let operands = Operands { given, cell: cell.into(), named, mask };
         let decoder_loop = Loop { decoder, vocabulary };
         let mut made: Vec<(Shape, Dtype)> = vec![
             ([batch, steps, hidden + value_size + word].into(), dtype),
@@ -138,22 +189,10 @@ impl Graph {
             ([decoder.scratch()].into(), dtype),
         ];
         made.extend(decoder_loop.scratch());
-        let outputs = self.push_as(Forward(decoder_loop), &from, made);
-        Ok(DecoderOutputs { features: outputs[0], weights: outputs[1] })
+        let outputs = self.push_as(Forward(decoder_loop), &operands.list(), made);
+        let (ForwardOutputs { features, weights, .. }, _) = ForwardOutputs::first_of(&outputs)?;
+        Ok(DecoderOutputs { features: *features, weights: *weights })
     }
-}
-
-fn inputs<'a>(decoder: &AttentionalDecoder, tensors: &'a [Tensor], scratch: &'a [Tensor]) -> Inputs<'a> {
-    let (tensors, mask) = tensors.split_at(tensors.len() - usize::from(decoder.masked));
-    let [words, state0, key, annotation, lengths, query_weight, energy, rest @ ..] = tensors else {
-        unreachable!("seven inputs and a cell are pushed")
-    };
-    let cell = gru::weights(&rest[..4])[0];
-    let tokens = match (&rest[4..], scratch.last_chunk()) {
-        ([table, tokens], Some(scratch)) => Some(Tokens { table, tokens, scratch }),
-        _ => None,
-    };
-    Inputs { words, tokens, state0, key, annotation, lengths, query_weight, energy, cell, mask: mask.first() }
 }
 
 impl Operation for Forward {
@@ -162,13 +201,13 @@ impl Operation for Forward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let [features, weights, states, gates, queries, scratch, more @ ..] = context.outputs else {
-            unreachable!("six outputs are pushed")
-        };
+        let (operands, _) = self.0.operands(context.inputs)?;
+        let (outputs, more) = ForwardOutputs::first_of(context.outputs)?;
+        let ForwardOutputs { features, weights, states, gates, queries, scratch } = outputs;
         let decoder = self.0.decoder;
         let tiles = Tiles::choose(recorder.gpu(), &decoder);
         let saved = Saved { states, gates, queries };
-        let inputs = inputs(&decoder, context.inputs, more);
+        let inputs = operands.inputs(more);
         decoder.record(recorder, &tiles, &inputs, features, weights, &saved, scratch)
     }
 
@@ -179,24 +218,32 @@ impl Operation for Forward {
         outputs: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let d_features = match upstream[0] {
-            Some(d_features) => d_features,
-            None => graph.zeros_like(outputs[0]),
-        };
-        let mut from = [inputs, &outputs[..5], &[d_features]].concat();
+        let (Operands { given, cell, named, mask }, _) = self.0.operands(inputs)?;
+        let ForwardInputs { words, state0, key, annotation, query_weight, energy, .. } = given;
+        let (forward, _) = ForwardOutputs::first_of(outputs)?;
+        let ForwardOutputs { features, weights, states, gates, queries, .. } = forward.map(|value| *value);
+        let d_features = upstream[0].unwrap_or_else(|| graph.zeros_like(features));
+        let saved = BackwardInputs { features, weights, states, gates, queries, d_features };
+        let mut from = [inputs, &saved.list()].concat();
         from.extend(upstream[1]);
-        // Neither lengths nor tokens nor the mask, which may stand in place of a table.
-        let named = if self.0.vocabulary.is_some() { Loop::INPUTS + 1 } else { Loop::INPUTS };
-        let differentiable = |index: &usize| *index != 4 && *index < named;
-        let mut made: Vec<_> =
-            (0..inputs.len()).filter(differentiable).map(|index| graph.like(inputs[index])).collect();
-        let scratch = self.0.decoder.backward_scratch(graph.dtype(inputs[0]));
+        let table = named.map(|named| named.table);
+        let given = BackwardOutputs { words, state0, key, annotation, query_weight, energy };
+        let differentiable = given.list().into_iter().chain(cell.list()).chain(table);
+        let mut made: Vec<_> = differentiable.map(|input| graph.like(*input)).collect();
+        let scratch = self.0.decoder.backward_scratch(graph.dtype(*words));
         made.extend(scratch.map(|(elements, dtype)| (Shape::from([elements]), dtype)));
         made.extend(self.0.scratch());
-        let mut gradients = graph.push_as(Backward(self.0), &from, made).into_iter().map(Some);
-        Ok((0..inputs.len())
-            .map(|index| if differentiable(&index) { gradients.next().flatten() } else { None })
-            .collect())
+        let gradients = graph.push_as(Backward(self.0), &from, made);
+
+        let some = |value: &Value| Some(*value);
+        let (BackwardOutputs { words, state0, key, annotation, query_weight, energy }, rest) =
+            BackwardOutputs::first_of(&gradients)?;
+        let (cell, rest) = Cell::first_of(rest)?;
+        let [words, state0, key, annotation] = [words, state0, key, annotation].map(some);
+        let (lengths, [query_weight, energy]) = (None, [query_weight, energy].map(some));
+        let given = ForwardInputs { words, state0, key, annotation, lengths, query_weight, energy };
+        let named = named.map(|_| Named { table: rest.first().copied(), tokens: None });
+        Ok(Operands { given, cell: cell.map(some), named, mask: mask.map(|_| None) }.list())
     }
 }
 
@@ -206,20 +253,15 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let (forward, rest) = context.inputs.split_at(self.0.inputs());
-        let [features, weights, states, gates, queries, d_features, d_weights @ ..] = rest else {
-            unreachable!("outputs and gradients are pushed")
-        };
-        // All inputs but lengths and tokens have gradients.
-        let count = if self.0.vocabulary.is_some() { Loop::INPUTS } else { Loop::INPUTS - 1 };
-        let (gradients, scratch) = context.outputs.split_at(count);
-        let Some((scratch, more)) = scratch.split_first_chunk() else {
-            unreachable!("gradients and scratch are pushed")
-        };
-        let [words, state0, key, annotation, query_weight, energy, cell @ ..] = gradients else {
-            unreachable!("ten gradients are pushed")
-        };
-        let (table, cell) = (cell.get(4), gru::weights(&cell[..4])[0]);
+        let (operands, rest) = self.0.operands(context.inputs)?;
+        let (saved, d_weights) = BackwardInputs::first_of(rest)?;
+        let BackwardInputs { features, weights, states, gates, queries, d_features } = saved;
+        let (gradients, rest) = BackwardOutputs::first_of(context.outputs)?;
+        let BackwardOutputs { words, state0, key, annotation, query_weight, energy } = gradients;
+        let (cell, rest) = Cell::first_of(rest)?;
+        let (table, rest) = split(rest, usize::from(self.0.vocabulary.is_some()))?;
+        let (scratch, more) = rest.split_first_chunk().ok_or_else(|| missing(&["scratch"], rest.len()))?;
+        let (table, cell) = (table.first(), cell.weights());
         let gradients = Gradients { words, table, state0, key, annotation, query_weight, energy, cell };
         let saved = Saved { states, gates, queries };
         let decoder = self.0.decoder;
@@ -227,7 +269,7 @@ impl Operation for Backward {
         decoder.record_backward(
             recorder,
             &tiles,
-            &inputs(&decoder, forward, more),
+            &operands.inputs(more),
             &saved,
             features,
             weights,

@@ -1,17 +1,19 @@
 //! The coverage loss: [`crate::kernels::coverage_loss`] as nodes.
 
-use super::{Context, Graph, Operation, Targets, Value};
+use super::{Context, Graph, Operation, Targets, Value, operands::operands};
 use crate::{
     Result,
     gpu::{Dtype, Recorder},
     kernels::coverage_loss::CoverageLoss,
 };
 
-/// Inputs: weights, targets. Outputs: loss [1], scratch.
+operands! { ForwardInputs { weights, targets } }
+operands! { ForwardOutputs { loss, scratch } }
+operands! { BackwardInputs { weights, targets, d_loss } }
+
 #[derive(Debug)]
 struct Forward(CoverageLoss);
 
-/// Inputs: weights, targets, d_loss.
 #[derive(Debug)]
 struct Backward(CoverageLoss);
 
@@ -27,7 +29,7 @@ impl Graph {
         self.expect("coverage_loss", "targets", targets, Dtype::U32, [Some(batch), Some(steps)])?;
         let operation = CoverageLoss { batch, steps, keys, weight, padding };
         let made = [[1].into(), [operation.scratch()].into()].map(|shape| (shape, Dtype::F32));
-        Ok(self.push_as(Forward(operation), &[weights, targets], made)[0])
+        Ok(self.push_as(Forward(operation), &ForwardInputs { weights, targets }.list(), made)[0])
     }
 }
 
@@ -37,8 +39,8 @@ impl Operation for Forward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let [weights, targets] = context.inputs else { unreachable!("two inputs are pushed") };
-        let [loss, scratch] = context.outputs else { unreachable!("two outputs are pushed") };
+        let ForwardInputs { weights, targets } = ForwardInputs::of(context.inputs)?;
+        let ForwardOutputs { loss, scratch } = ForwardOutputs::of(context.outputs)?;
         self.0.record(recorder, weights, targets, context.step, scratch, loss)
     }
 
@@ -49,8 +51,11 @@ impl Operation for Forward {
         _: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let [weights, other] = [inputs[0], inputs[1]];
-        let gradient = upstream[0].map(|d_loss| graph.push_like(Backward(self.0), &[weights, other, d_loss], weights));
+        let ForwardInputs { weights, targets } = ForwardInputs::of(inputs)?;
+        let gradient = upstream[0].map(|d_loss| {
+            let inputs = BackwardInputs { weights: *weights, targets: *targets, d_loss };
+            graph.push_like(Backward(self.0), &inputs.list(), *weights)
+        });
         Ok(vec![gradient, None])
     }
 }
@@ -61,7 +66,7 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let [weights, targets, d_loss] = context.inputs else { unreachable!("three inputs are pushed") };
+        let BackwardInputs { weights, targets, d_loss } = BackwardInputs::of(context.inputs)?;
         self.0.record_backward(recorder, weights, targets, context.step, d_loss, &context.outputs[0])
     }
 }

@@ -1,6 +1,6 @@
 //! The loss: [`crate::kernels::cross_entropy`] as nodes.
 
-use super::{Context, Graph, Operation, Value};
+use super::{Context, Graph, Operation, Value, operands::operands};
 use crate::{
     Error, Result,
     batch::Specials,
@@ -8,7 +8,10 @@ use crate::{
     kernels::cross_entropy::CrossEntropy,
 };
 
-/// Outputs: loss [1], log_sum_exp [N], the rows' losses [N].
+operands! { ForwardInputs { logits, targets } }
+operands! { ForwardOutputs { loss, log_sum_exp, row_loss } }
+operands! { BackwardInputs { logits, targets, log_sum_exp, d_loss } }
+
 #[derive(Debug)]
 struct Forward(CrossEntropy);
 
@@ -37,7 +40,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Shape`].
     pub fn cross_entropy(&mut self, logits: Value, targets: impl Into<Targets>, smoothing: f32) -> Result<Value> {
-        Ok(self.losses(logits, targets.into(), smoothing)?[0])
+        Ok(self.losses(logits, targets.into(), smoothing)?.loss)
     }
 
     /// -log p of each target token under `logits` `[.., V]`, `[N]`; 0 for padding. It has no gradient.
@@ -45,10 +48,10 @@ impl Graph {
     /// # Errors
     /// [`Error::Shape`].
     pub fn token_losses(&mut self, logits: Value, targets: impl Into<Targets>) -> Result<Value> {
-        Ok(self.losses(logits, targets.into(), 0.0)?[2])
+        Ok(self.losses(logits, targets.into(), 0.0)?.row_loss)
     }
 
-    fn losses(&mut self, logits: Value, targets: Targets, smoothing: f32) -> Result<Vec<Value>> {
+    fn losses(&mut self, logits: Value, targets: Targets, smoothing: f32) -> Result<ForwardOutputs<Value>> {
         let Targets { tokens: targets, padding } = targets;
         self.elements("cross_entropy", "logits", logits)?;
         let (rows, classes) = (self.shape(logits).rows(), self.shape(logits).last());
@@ -62,7 +65,8 @@ impl Graph {
         }
         let operation = Forward(CrossEntropy { rows, classes, smoothing, padding });
         let outputs = [1, rows, rows].map(|elements| ([elements].into(), Dtype::F32));
-        Ok(self.push_as(operation, &[logits, targets], outputs))
+        let made = self.push_as(operation, &ForwardInputs { logits, targets }.list(), outputs);
+        Ok(ForwardOutputs::of(&made)?.map(|value| *value))
     }
 }
 
@@ -72,8 +76,8 @@ impl Operation for Forward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let [loss, log_sum_exp, row_loss] = context.outputs else { unreachable!("three outputs are pushed") };
-        let (logits, targets) = (&context.inputs[0], &context.inputs[1]);
+        let ForwardInputs { logits, targets } = ForwardInputs::of(context.inputs)?;
+        let ForwardOutputs { loss, log_sum_exp, row_loss } = ForwardOutputs::of(context.outputs)?;
         self.0.record(recorder, logits, targets, context.step, log_sum_exp, row_loss, loss)
     }
 
@@ -92,8 +96,12 @@ impl Operation for Forward {
                 got: "a gradient".into(),
             });
         }
-        let gradient = upstream[0]
-            .map(|d_loss| graph.push_like(Backward(self.0), &[inputs[0], inputs[1], outputs[1], d_loss], inputs[0]));
+        let ForwardInputs { logits, targets } = ForwardInputs::of(inputs)?;
+        let ForwardOutputs { log_sum_exp, .. } = ForwardOutputs::of(outputs)?;
+        let gradient = upstream[0].map(|d_loss| {
+            let inputs = BackwardInputs { logits: *logits, targets: *targets, log_sum_exp: *log_sum_exp, d_loss };
+            graph.push_like(Backward(self.0), &inputs.list(), *logits)
+        });
         Ok(vec![gradient, None])
     }
 }
@@ -104,7 +112,7 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let [_, targets, log_sum_exp, d_loss] = context.inputs else { unreachable!("four inputs are pushed") };
+        let BackwardInputs { targets, log_sum_exp, d_loss, .. } = BackwardInputs::of(context.inputs)?;
         self.0.record_backward(recorder, targets, log_sum_exp, context.step, d_loss, &context.outputs[0])
     }
 

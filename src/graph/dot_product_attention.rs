@@ -1,17 +1,20 @@
 //! Multi-head scaled dot-product attention: [`crate::kernels::dot_product_attention`] as nodes.
 
-use super::{Context, Graph, Operation, Value};
+use super::{Context, Graph, Operation, Value, operands::operands};
 use crate::{
     Result,
     gpu::{Dtype, Recorder},
     kernels::dot_product_attention::{DotProductAttention, Gradients, Inputs, Saved, Tile},
 };
 
-/// Inputs: query, key, value, lengths. Outputs: context, log_sum_exp.
+operands! { ForwardInputs { query, key, value, lengths } }
+operands! { ForwardOutputs { context, log_sum_exp } }
+operands! { BackwardInputs { query, key, value, lengths, context, log_sum_exp, d_context } }
+operands! { BackwardOutputs { d_query, d_key, d_value, statistics } }
+
 #[derive(Debug)]
 struct Forward(DotProductAttention);
 
-/// Inputs: query, key, value, lengths, context, log_sum_exp, d_context. Outputs: d_query, d_key, d_value, statistics (scratch).
 #[derive(Debug)]
 struct Backward(DotProductAttention);
 
@@ -38,7 +41,7 @@ impl Graph {
         self.expect(NAME, "lengths", lengths, Dtype::U32, [Some(batch)])?;
         let operation = Forward(DotProductAttention { batch, heads, queries, keys, size, causal });
         let outputs = [(self.shape(query).clone(), dtype), ([batch, heads, queries].into(), Dtype::F32)];
-        Ok(self.push_as(operation, &[query, key, value, lengths], outputs)[0])
+        Ok(self.push_as(operation, &ForwardInputs { query, key, value, lengths }.list(), outputs)[0])
     }
 }
 
@@ -48,10 +51,11 @@ impl Operation for Forward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let [query, key, value, lengths] = context.inputs else { unreachable!("four inputs are pushed") };
+        let ForwardInputs { query, key, value, lengths } = ForwardInputs::of(context.inputs)?;
+        let ForwardOutputs { context, log_sum_exp } = ForwardOutputs::of(context.outputs)?;
         let inputs = Inputs { query, key, value, lengths };
         let tile = Tile::choose(recorder.gpu(), self.0.size);
-        self.0.record(recorder, tile, &inputs, &context.outputs[0], &context.outputs[1])
+        self.0.record(recorder, tile, &inputs, context, log_sum_exp)
     }
 
     fn gradient(
@@ -62,11 +66,13 @@ impl Operation for Forward {
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
         let Some(d_context) = upstream[0] else { return Ok(vec![None; 4]) };
-        let mut made: Vec<_> = inputs[..3].iter().map(|input| graph.like(*input)).collect();
+        let ForwardInputs { query, key, value, lengths } = ForwardInputs::of(inputs)?;
+        let ForwardOutputs { context, log_sum_exp } = ForwardOutputs::of(outputs)?;
+        let mut made: Vec<_> = [query, key, value].map(|input| graph.like(*input)).to_vec();
         let DotProductAttention { batch, heads, queries, .. } = self.0;
         made.push(([batch, heads, queries, 2].into(), Dtype::F32));
-        let from = [inputs, outputs, &[d_context]].concat();
-        let gradients = graph.push_as(Backward(self.0), &from, made);
+        let from = BackwardInputs { query, key, value, lengths, context, log_sum_exp, d_context: &d_context };
+        let gradients = graph.push_as(Backward(self.0), &from.map(|value| *value).list(), made);
         Ok(gradients[..3].iter().map(|gradient| Some(*gradient)).chain([None]).collect())
     }
 }
@@ -77,13 +83,12 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let [query, key, value, lengths, output, log_sum_exp, d_output] = context.inputs else {
-            unreachable!("seven inputs are pushed")
-        };
-        let [d_query, d_key, d_value, statistics] = context.outputs else { unreachable!("four outputs are pushed") };
+        let BackwardOutputs { d_query, d_key, d_value, statistics } = BackwardOutputs::of(context.outputs)?;
+        let BackwardInputs { query, key, value, lengths, context, log_sum_exp, d_context } =
+            BackwardInputs::of(context.inputs)?;
         let inputs = Inputs { query, key, value, lengths };
         let tile = Tile::choose(recorder.gpu(), self.0.size);
-        let saved = Saved { context: output, log_sum_exp, d_context: d_output, statistics };
+        let saved = Saved { context, log_sum_exp, d_context, statistics };
         let gradients = Gradients { query: d_query, key: d_key, value: d_value };
         self.0.record_backward(recorder, tile, &inputs, &saved, &gradients)
     }

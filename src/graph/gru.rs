@@ -1,6 +1,9 @@
 //! Gated recurrent layers: [`crate::kernels::gru`] as nodes.
 
-use super::{Context, Graph, Operation, Value};
+use super::{
+    Context, Graph, Operation, Value,
+    operands::{operands, split},
+};
 use crate::{
     Error, Result,
     gpu::{Dtype, Recorder, Shape, Tensor},
@@ -20,9 +23,19 @@ pub struct GruWeights {
     pub bias_hh: Value,
 }
 
-impl GruWeights {
-    pub(super) fn values(&self) -> [Value; 4] {
-        [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+operands! { Cell { weight_ih, weight_hh, bias_ih, bias_hh } }
+
+impl From<GruWeights> for Cell<Value> {
+    fn from(weights: GruWeights) -> Self {
+        let GruWeights { weight_ih, weight_hh, bias_ih, bias_hh } = weights;
+        Self { weight_ih, weight_hh, bias_ih, bias_hh }
+    }
+}
+
+impl<'a> Cell<&'a Tensor> {
+    pub(super) fn weights(self) -> Weights<'a> {
+        let Self { weight_ih, weight_hh, bias_ih, bias_hh } = self;
+        Weights { weight_ih, weight_hh, bias_ih, bias_hh }
     }
 }
 
@@ -48,10 +61,11 @@ impl From<Value> for GruInput {
 }
 
 /// What follows the inputs that every layer has.
-struct Rest<'a> {
-    cells: &'a [Tensor],
-    mask: Option<&'a Tensor>,
-    tokens: Option<&'a Tensor>,
+struct Rest<'a, T> {
+    /// Those of each direction one after the other.
+    cells: &'a [T],
+    mask: Option<&'a T>,
+    tokens: Option<&'a T>,
 }
 
 /// A layer, and the rows V of its table if its inputs are tokens.
@@ -70,13 +84,13 @@ impl Layer {
 
     /// The number of weights.
     fn weights(&self) -> usize {
-        4 * self.gru.directions
+        Cell::<Value>::COUNT * self.gru.directions
     }
 
-    fn rest<'a>(&self, tensors: &'a [Tensor]) -> Rest<'a> {
-        let (cells, more) = tensors.split_at(self.weights());
-        let (mask, tokens) = more.split_at(usize::from(self.gru.masked));
-        Rest { cells, mask: mask.first(), tokens: tokens.first() }
+    fn rest<'a, T>(&self, operands: &'a [T]) -> Result<Rest<'a, T>> {
+        let (cells, more) = split(operands, self.weights())?;
+        let (mask, tokens) = split(more, usize::from(self.gru.masked))?;
+        Ok(Rest { cells, mask: mask.first(), tokens: tokens.first() })
     }
 
     /// The kernel's input from `x`, or the table and the tokens.
@@ -93,13 +107,30 @@ pub(super) fn token_scratch(inputs: usize, vocabulary: usize, hidden: usize) -> 
     Tokens::scratch(inputs, vocabulary, hidden).map(|elements| ([elements].into(), Dtype::F32)).to_vec()
 }
 
-/// Inputs: x (or the table), h0, lengths, four weights per direction (the mask) (and tokens).
-/// Outputs: y, hn, states, gates, scratch (and three of scratch).
+operands! {
+    /// `x` may be the table. [`Rest`] follows.
+    ForwardInputs { x, h0, lengths }
+}
+operands! {
+    /// Scratch of [`Tokens`] follows where there are any.
+    ForwardOutputs { y, hn, states, gates, scratch }
+}
+operands! {
+    /// They follow [`ForwardInputs`], and [`Rest`] follows them.
+    BackwardInputs { states, gates, d_y, d_hn }
+}
+operands! {
+    /// The gradients of [`Rest::cells`] follow, then [`BackwardScratch`].
+    BackwardOutputs { d_x, d_h0 }
+}
+operands! {
+    /// Scratch of [`Tokens`] follows where there are any.
+    BackwardScratch { first, second, third, fourth }
+}
+
 #[derive(Debug)]
 struct Forward(Layer);
 
-/// Inputs: x (or the table), h0, lengths, states, gates, d_y, d_hn, four weights per direction (the mask) (and tokens).
-/// Outputs: d_x (or of the table), d_h0, four weight gradients per direction, four of scratch (and three more).
 #[derive(Debug)]
 struct Backward(Layer);
 
@@ -142,10 +173,10 @@ impl Graph {
         }
         let [_, _, hidden] = self.expect(NAME, "h0", h0, dtype, [Some(directions), Some(batch), None])?;
         self.expect(NAME, "lengths", lengths, Dtype::U32, [Some(batch)])?;
-        let mut inputs = vec![x, h0, lengths];
+        let mut inputs = ForwardInputs { x, h0, lengths }.list();
         for weights in weights {
             self.expect_cell(NAME, weights, input, hidden)?;
-            inputs.extend(weights.values());
+            inputs.extend(Cell::from(*weights).list());
         }
         if let Some(mask) = mask {
             self.expect(NAME, "mask", mask, dtype, [Some(directions), Some(batch), Some(hidden)])?;
@@ -163,7 +194,8 @@ impl Graph {
         ];
         let made = shapes.map(|shape| (shape, dtype)).into_iter().chain(layer.scratch());
         let outputs = self.push_as(Forward(layer), &inputs, made);
-        Ok((outputs[0], outputs[1]))
+        let (ForwardOutputs { y, hn, .. }, _) = ForwardOutputs::first_of(&outputs)?;
+        Ok((*y, *hn))
     }
 
     /// Checks the parameters of a GRU cell.
@@ -182,13 +214,9 @@ impl Graph {
     }
 }
 
-/// Groups of four tensors as weights.
-pub(super) fn weights(tensors: &[Tensor]) -> Vec<Weights<'_>> {
-    let (groups, _) = tensors.as_chunks::<4>();
-    groups
-        .iter()
-        .map(|[weight_ih, weight_hh, bias_ih, bias_hh]| Weights { weight_ih, weight_hh, bias_ih, bias_hh })
-        .collect()
+/// The weights of each direction.
+fn directions(cells: &[Tensor]) -> Result<Vec<Weights<'_>>> {
+    cells.chunks(Cell::<Tensor>::COUNT).map(|cell| Ok(Cell::of(cell)?.weights())).collect()
 }
 
 impl Operation for Forward {
@@ -197,14 +225,13 @@ impl Operation for Forward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let [x, h0, lengths, rest @ ..] = context.inputs else { unreachable!("three inputs and weights are pushed") };
-        let [y, hn, states, gates, scratch, more @ ..] = context.outputs else {
-            unreachable!("five outputs are pushed")
-        };
+        let (ForwardInputs { x, h0, lengths }, rest) = ForwardInputs::first_of(context.inputs)?;
+        let Rest { cells, mask, tokens } = self.0.rest(rest)?;
+        let (outputs, more) = ForwardOutputs::first_of(context.outputs)?;
+        let ForwardOutputs { y, hn, states, gates, scratch } = outputs;
         let gru = self.0.gru;
         let tile = Tile::choose(recorder.gpu(), gru.batch);
-        let Rest { cells, mask, tokens } = self.0.rest(rest);
-        let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &weights(cells), mask };
+        let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
         gru.record(recorder, tile, &inputs, &Outputs { y, hn }, &Saved { states, gates }, scratch)
     }
 
@@ -215,23 +242,23 @@ impl Operation for Forward {
         outputs: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let mut upstream_or_zero = |index: usize| upstream[index].unwrap_or_else(|| graph.zeros_like(outputs[index]));
-        let (d_y, d_hn) = (upstream_or_zero(0), upstream_or_zero(1));
-        let [x, h0, lengths, rest @ ..] = inputs else { unreachable!("three inputs and weights are pushed") };
-        let Layer { gru, .. } = self.0;
-        let (weights, others) = rest.split_at(self.0.weights());
-        let mut from = vec![*x, *h0, *lengths, outputs[2], outputs[3], d_y, d_hn];
-        from.extend(rest);
-        let mut made = vec![graph.like(*x), graph.like(*h0)];
-        made.extend(weights.iter().map(|weight| graph.like(*weight)));
-        let scratch = gru.backward_scratch(graph.dtype(*h0));
+        let (ForwardInputs { x, h0, .. }, rest) = ForwardInputs::first_of(inputs)?;
+        let Rest { cells, mask, tokens } = self.0.rest(rest)?;
+        let (ForwardOutputs { y, hn, states, gates, .. }, _) = ForwardOutputs::first_of(outputs)?;
+        let mut or_zeros = |upstream: Option<Value>, like| upstream.unwrap_or_else(|| graph.zeros_like(like));
+        let (d_y, d_hn) = (or_zeros(upstream[0], *y), or_zeros(upstream[1], *hn));
+        let forward = &inputs[..ForwardInputs::<Value>::COUNT];
+        let saved = BackwardInputs { states: *states, gates: *gates, d_y, d_hn }.list();
+        let mut made: Vec<_> = [x, h0].into_iter().chain(cells).map(|input| graph.like(*input)).collect();
+        let scratch = self.0.gru.backward_scratch(graph.dtype(*h0));
         made.extend(scratch.map(|(elements, dtype)| (Shape::from([elements]), dtype)));
         made.extend(self.0.scratch());
-        let gradients = graph.push_as(Backward(self.0), &from, made);
-        let mut result = vec![Some(gradients[0]), Some(gradients[1]), None];
-        result.extend(gradients[2..2 + weights.len()].iter().copied().map(Some));
-        result.extend(others.iter().map(|_| None));
-        Ok(result)
+        let gradients = graph.push_as(Backward(self.0), &[forward, &saved, rest].concat(), made);
+        let (BackwardOutputs { d_x, d_h0 }, d_rest) = BackwardOutputs::first_of(&gradients)?;
+        let (d_cells, _) = split(d_rest, cells.len())?;
+        let without = [mask, tokens].into_iter().flatten().map(|_| None);
+        let of_forward = [Some(*d_x), Some(*d_h0), None];
+        Ok(of_forward.into_iter().chain(d_cells.iter().copied().map(Some)).chain(without).collect())
     }
 }
 
@@ -241,17 +268,17 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let [x, h0, lengths, states, gates, d_y, d_hn, rest @ ..] = context.inputs else {
-            unreachable!("seven inputs and weights are pushed")
-        };
-        let [d_x, d_h0, outputs @ ..] = context.outputs else { unreachable!("gradients and scratch are pushed") };
+        let (ForwardInputs { x, h0, lengths }, rest) = ForwardInputs::first_of(context.inputs)?;
+        let (BackwardInputs { states, gates, d_y, d_hn }, rest) = BackwardInputs::first_of(rest)?;
+        let Rest { cells, mask, tokens } = self.0.rest(rest)?;
+        let (BackwardOutputs { d_x, d_h0 }, rest) = BackwardOutputs::first_of(context.outputs)?;
+        let (d_cells, rest) = split(rest, self.0.weights())?;
+        let (BackwardScratch { first, second, third, fourth }, more) = BackwardScratch::first_of(rest)?;
         let gru = self.0.gru;
-        let Rest { cells, mask, tokens } = self.0.rest(rest);
-        let (d_cells, scratch) = outputs.split_at(self.0.weights());
-        let [a, b, c, d, more @ ..] = scratch else { unreachable!("four of scratch are pushed") };
         let tile = Tile::choose(recorder.gpu(), gru.batch);
-        let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &weights(cells), mask };
-        let gradients = Gradients { y: d_y, hn: d_hn, x: d_x, h0: d_h0, weights: &weights(d_cells) };
-        gru.record_backward(recorder, tile, &inputs, &Saved { states, gates }, [a, b, c, d], &gradients)
+        let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
+        let gradients = Gradients { y: d_y, hn: d_hn, x: d_x, h0: d_h0, weights: &directions(d_cells)? };
+        let scratch = [first, second, third, fourth];
+        gru.record_backward(recorder, tile, &inputs, &Saved { states, gates }, scratch, &gradients)
     }
 }

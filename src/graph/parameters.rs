@@ -34,11 +34,11 @@ impl Parameters {
         let limit = (gpu.limits().max_storage_buffer_binding_size.min(gpu.limits().max_buffer_size) / ELEMENT) as usize;
         let (mut names, mut places, mut sizes) = (Vec::new(), HashMap::new(), vec![0]);
         for (name, shape) in tensors {
-            let size = shape.elements().next_multiple_of(ALIGNMENT);
+            let size = shape.elements().checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
             if size > limit {
                 return Err(Error::Limit {
                     what: format!("parameter `{name}` {shape}"),
-                    need: size as u64 * ELEMENT,
+                    need: (size as u64).saturating_mul(ELEMENT),
                     limit: "max_storage_buffer_binding_size",
                     have: limit as u64 * ELEMENT,
                     remedy: "Use a smaller vocabulary or model, or another adapter.".into(),
@@ -97,7 +97,6 @@ impl Parameters {
     /// The tensor of a name.
     pub fn tensor(&self, name: &str) -> Option<Tensor> {
         let place = self.places.get(name)?;
-        let buffer = self.blocks[place.block].buffer().clone();
-        Some(Tensor::new(buffer, place.offset as u64 * ELEMENT, place.shape.clone(), Dtype::F32))
+        self.blocks[place.block].part(place.offset as u64 * ELEMENT, place.shape.clone(), Dtype::F32).ok()
     }
 }

@@ -168,7 +168,9 @@ impl Program {
             let bytes = graph.bytes(value);
             let tensor = match (place, &info.source) {
                 (Place::Nowhere, _) => None,
-                (Place::Slot(slot), _) => Some(Tensor::new(slots[*slot].clone(), 0, info.shape.clone(), info.dtype)),
+                (Place::Slot(slot), _) => {
+                    Some(Tensor::new(gpu, slots[*slot].clone(), 0, info.shape.clone(), info.dtype)?)
+                }
                 (Place::Own, _) if given.contains_key(&value) => given.get(&value).cloned(),
                 (Place::Own, Source::Parameter(name)) => Some(match options.parameters {
                     Some(parameters) => parameter(parameters, name, graph, value)?,

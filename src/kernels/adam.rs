@@ -4,15 +4,19 @@
 //! kept, and the scale of the loss follows what f16 can hold (Micikevicius et al. 2018, "Mixed Precision Training", section 3.2).
 
 use super::{
-    expect::{expect, expect_scratch, expect_setting},
+    expect::{expect, expect_apart, expect_scratch, expect_setting},
     forms,
+    library::shader,
     reduction::{PARTIALS, split},
-    table::{ADAM, ADAM_NORM, ADAM_SETTINGS},
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+
+pub(super) static ADAM: Shader = shader!("adam", updates);
+pub(super) static ADAM_NORM: Shader = shader!("adam/norm", norms);
+pub(super) static ADAM_SETTINGS: Shader = shader!("adam/settings", reductions);
 
 /// Elements of scratch before the partial sums.
 const SETTINGS: usize = 8;
@@ -96,7 +100,7 @@ impl Adam {
 
     /// Elements of scratch that suffice for one buffer on every adapter.
     pub fn scratch(&self) -> usize {
-        SETTINGS + 2 * PARTIALS
+        behind(PARTIALS)
     }
 
     /// Partial sums of this buffer's norm, two elements of scratch each.
@@ -194,8 +198,8 @@ impl Adam {
         expect("adam", "gradients", gradients, &[self.elements])?;
         expect("adam", "total", total.unwrap_or(gradients), &[self.elements])?;
         let (span, groups) = split(recorder.gpu(), self.elements);
-        expect_scratch("adam", scratch, SETTINGS + 2 * (partial + groups))?;
-        recorder.dispatch(&Launch {
+        expect_scratch("adam", scratch, behind(partial.saturating_add(groups)))?;
+        recorder.launch(&Launch {
             kernel: &ADAM_NORM,
             specialisation: norm(recorder.gpu().tiles(), total.is_some()),
             params: &[self.elements as u32, span as u32, partial as u32],
@@ -228,8 +232,9 @@ impl Adam {
         }
         if let Some(scaling) = scaling {
             expect("adam", "scaling", scaling, &[Self::SCALING.len()])?;
+            expect_apart("adam", &[("norm", norm), ("scaling", scaling)])?;
         }
-        expect_scratch("adam", scratch, SETTINGS + 2 * partials)?;
+        expect_scratch("adam", scratch, behind(partials))?;
         let clip = self.clip_norm.unwrap_or(0.0);
         let mut params = vec![
             partials as u32,
@@ -249,7 +254,7 @@ impl Adam {
             }
         }
         let bytes = 8.0 * partials as f64;
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &ADAM_SETTINGS,
             specialisation: settings(recorder.gpu().tiles(), scaling.is_some()),
             params: &params,
@@ -278,11 +283,16 @@ impl Adam {
         ] {
             expect("adam", argument, tensor, &[self.elements])?;
         }
+        let outputs = [("parameters", parameters), ("first", first), ("second", second)];
+        expect_apart("adam", &outputs)?;
+        if let Some(average) = average {
+            expect_apart("adam", &[&outputs[..], &[("average", average)]].concat())?;
+        }
         expect_scratch("adam", scratch, SETTINGS)?;
         let tiles = recorder.gpu().tiles();
         let (specialisation, lanes) = (update(tiles, average.is_some()), tiles.workgroup);
         let share = |beta: f64| ((1.0 - beta) as f32).to_bits();
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &ADAM,
             specialisation,
             params: &[self.elements as u32, share(self.beta1), share(self.beta2), self.epsilon.to_bits()],
@@ -291,6 +301,11 @@ impl Adam {
             cost: self.update_cost(average.is_some()),
         })
     }
+}
+
+/// The elements of scratch that the settings and so many partial sums take.
+fn behind(partials: usize) -> usize {
+    partials.saturating_mul(2).saturating_add(SETTINGS)
 }
 
 fn norm(tiles: &Tiles, accumulate: bool) -> Specialisation {
@@ -305,14 +320,14 @@ fn update(tiles: &Tiles, average: bool) -> Specialisation {
     forms::workgroup(tiles).define_if(average, "AVERAGE")
 }
 
-pub(super) fn norms(tiles: &Tiles) -> Vec<Specialisation> {
+fn norms(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|accumulate| norm(tiles, accumulate))
 }
 
-pub(super) fn updates(tiles: &Tiles) -> Vec<Specialisation> {
+fn updates(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|average| update(tiles, average))
 }
 
-pub(super) fn reductions(tiles: &Tiles) -> Vec<Specialisation> {
+fn reductions(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|scaled| settings(tiles, scaled))
 }

@@ -17,28 +17,34 @@
 //! One query, 128 rows of 12 keys, A = 256, V = 512: lanes that share out elements instead of keys leave none idle: 1.25 to 0.92
 //! forward. No gain seen: four elements to a division, the energy vector spread over the lanes. Lost: 64 rows, 7 times slower.
 
+mod behind_scores;
 mod tile;
 
+pub(super) use behind_scores::{KeyGradients, Scored};
 pub use tile::Tile;
-pub(super) use tile::{backwards, both_backwards, energy_backwards, forwards, score_backwards};
+use tile::{backwards, both_backwards, energy_backwards, forwards, score_backwards};
 
 use super::{
-    expect::{expect_of, expect_scratch},
+    expect::{expect_apart, expect_dtype, expect_extents, expect_matrix, expect_of, expect_scratch, expect_tile},
+    library::shader,
     matmul::{self, Matmul, Matrix},
-    table::{
-        ADDITIVE_ATTENTION, ADDITIVE_ATTENTION_BACKWARD, ADDITIVE_ATTENTION_BOTH_BACKWARD,
-        ADDITIVE_ATTENTION_ENERGY_BACKWARD, ADDITIVE_ATTENTION_SCORE_BACKWARD,
-    },
+    rounds::{MOST_ROUNDS, expect_rounds},
 };
 use crate::{
-    Error, Result,
-    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Tensor},
+    Result,
+    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Tensor, product},
 };
 
-const OPERATION: &str = "additive_attention";
+pub(super) static ADDITIVE_ATTENTION: Shader = shader!("additive_attention", forwards);
+pub(super) static ADDITIVE_ATTENTION_BACKWARD: Shader = shader!("additive_attention_backward", backwards);
+pub(super) static ADDITIVE_ATTENTION_BOTH_BACKWARD: Shader =
+    shader!("additive_attention/both_backward", both_backwards);
+pub(super) static ADDITIVE_ATTENTION_ENERGY_BACKWARD: Shader =
+    shader!("additive_attention/energy_backward", energy_backwards);
+pub(super) static ADDITIVE_ATTENTION_SCORE_BACKWARD: Shader =
+    shader!("additive_attention/score_backward", score_backwards);
 
-/// What llvmpipe allows an invocation, with something to spare.
-const MOST_ROUNDS: usize = 60_000;
+const OPERATION: &str = "additive_attention";
 
 /// Rows of keys that a workgroup of the keys' side takes at least: the size of the scratch depends on it.
 const KEY_ROWS: usize = 4;
@@ -77,10 +83,15 @@ pub struct Inputs<'a> {
     pub lengths: &'a Tensor,
 }
 
-impl Inputs<'_> {
+impl<'a> Inputs<'a> {
     /// The type of query, key and value.
     fn dtype(&self) -> Dtype {
         self.value.dtype().activation()
+    }
+
+    fn scored(&self) -> Scored<'a> {
+        let Self { query, key, energy, lengths, .. } = *self;
+        Scored { query, key, energy, lengths }
     }
 }
 
@@ -160,11 +171,12 @@ impl AdditiveAttention {
 
     /// Elements of the scratch that [`AdditiveAttention::record_backward_key`] wants.
     pub fn scratch(&self) -> usize {
-        self.batch * self.keys.div_ceil(KEY_ROWS) * self.size
+        product(&[self.batch, self.keys.div_ceil(KEY_ROWS), self.size])
     }
 
     fn check_inputs(&self, inputs: &Inputs<'_>) -> Result<()> {
-        let Self { batch, keys, size, value_size, .. } = *self;
+        let Self { batch, queries, keys, size, value_size } = *self;
+        expect_extents(OPERATION, &[("batch", batch), ("queries", queries), ("keys", keys)])?;
         let dtype = inputs.dtype();
         self.check_matrix("query", &inputs.query, size, dtype)?;
         expect_of(dtype, OPERATION, "key", inputs.key, &[batch, keys, size])?;
@@ -175,24 +187,15 @@ impl AdditiveAttention {
 
     /// A matrix `[B, T, columns]` within its tensor.
     fn check_matrix(&self, argument: &'static str, matrix: &Matrix<'_>, columns: usize, dtype: Dtype) -> Result<()> {
-        let Self { batch, queries, keys, .. } = *self;
-        let Matrix { tensor, offset, stride, .. } = *matrix;
-        let empty = batch * queries * keys * columns == 0;
-        if empty || matrix.end(queries, columns, batch) > tensor.elements() || tensor.dtype() != dtype {
-            return Err(Error::Shape {
-                operation: OPERATION,
-                argument,
-                wanted: format!("{dtype} {batch} x [{queries}, {columns}], rows {stride} apart"),
-                got: format!("{} {} from element {offset}", tensor.dtype(), tensor.shape()),
-            });
-        }
-        Ok(())
+        expect_matrix(OPERATION, argument, matrix, [self.batch, self.queries, columns])?;
+        expect_dtype(dtype, OPERATION, argument, matrix.tensor)
     }
 
-    /// llvmpipe silently ends an invocation after some 65,000 rounds of all its loops together. This counts the scores' and the
-    /// context's loops, doubled for a tile that is done again outside the factored tanh's domain, and doubled again for
-    /// staging, and the two loops of the backward's means; checked modules keep the loops over rows and keys.
-    fn check_rounds(&self, gpu: &Gpu, tile: Tile) -> Result<()> {
+    /// Checks that there is a form for the tile, and that the driver goes through its rounds: the scores' and the context's loops,
+    /// doubled for a tile that is done again outside the factored tanh's domain, and doubled again for staging, and the two loops
+    /// of the backward's means; checked modules keep the loops over rows and keys.
+    pub(super) fn check_tile(&self, gpu: &Gpu, tile: Tile) -> Result<()> {
+        expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.queries, self.keys))?;
         let (lanes, keys) = (tile.lanes as usize, tile.keys as usize);
         let scores = match tile.rows {
             1 => self.keys.div_ceil(keys) * self.size.div_ceil(4 * lanes),
@@ -201,21 +204,12 @@ impl AdditiveAttention {
         let context = self.value_size.div_ceil(4 * lanes * tile.columns as usize) * self.keys.div_ceil(4);
         let inner = if gpu.checked() { (tile.rows * (tile.keys + 1)).max(4) as usize } else { 4 };
         let means = 2 * tile.rows.div_ceil(4) as usize * self.keys.div_ceil(lanes) * if gpu.checked() { 5 } else { 1 };
-        let need = (scores + context) * inner + means;
-        if gpu.class() != AdapterClass::Cpu || need <= MOST_ROUNDS {
-            return Ok(());
-        }
-        Err(self.too_many_rounds(need))
+        self.expect_rounds(gpu, (scores + context) * inner + means)
     }
 
-    fn too_many_rounds(&self, need: usize) -> Error {
-        Error::Limit {
-            what: format!("{OPERATION} of {} queries over {} keys of size {}", self.queries, self.keys, self.size),
-            need: need as u64,
-            limit: "number of loop rounds (of a driver that runs shaders on the CPU)",
-            have: MOST_ROUNDS as u64,
-            remedy: "Use shorter sequences, kernels without checks, or a GPU.".into(),
-        }
+    fn expect_rounds(&self, gpu: &Gpu, need: usize) -> Result<()> {
+        let what = || format!("{OPERATION} of {} queries over {} keys of size {}", self.queries, self.keys, self.size);
+        expect_rounds(gpu, need, what, "Use shorter sequences, kernels without checks, or a GPU.")
     }
 
     /// How many keys one dispatch for both sides takes, in whole tiles: each walks over all queries, and four keys at a time
@@ -224,14 +218,9 @@ impl AdditiveAttention {
         let rows = tile.key_rows as usize;
         let inner = if gpu.checked() { rows + 4 } else { 1 };
         let of_tile = self.queries * (inner + rows / 4 * inner.min(5)) + 4 * rows;
-        let left = MOST_ROUNDS.saturating_sub(self.queries);
-        if gpu.class() != AdapterClass::Cpu {
-            return Ok(self.keys);
-        }
-        if of_tile > left {
-            return Err(self.too_many_rounds(of_tile + self.queries));
-        }
-        Ok(left / of_tile * rows)
+        self.expect_rounds(gpu, of_tile + self.queries)?;
+        let on_cpu = (MOST_ROUNDS.saturating_sub(self.queries)) / of_tile * rows;
+        Ok(if gpu.class() == AdapterClass::Cpu { on_cpu } else { self.keys })
     }
 
     /// Records the forward: `context` `[B, T, V]` and, if wanted, `weights` `[B, T, S]`, 0 where masked. Both are 0 in a row
@@ -248,11 +237,12 @@ impl AdditiveAttention {
         weights: Option<Matrix<'_>>,
     ) -> Result<()> {
         self.check_inputs(inputs)?;
-        self.check_rounds(recorder.gpu(), tile)?;
+        self.check_tile(recorder.gpu(), tile)?;
         let dtype = inputs.dtype();
         self.check_matrix("context", &context, self.value_size, dtype)?;
         if let Some(weights) = &weights {
             self.check_matrix("weights", weights, self.keys, Dtype::F32)?;
+            expect_apart(OPERATION, &[("context", context.tensor), ("weights", weights.tensor)])?;
         }
         let vector = inputs.query.aligned()
             && context.aligned()
@@ -264,7 +254,7 @@ impl AdditiveAttention {
             params.extend(words(matrix));
         }
         params.push(u32::from(weights.is_some()));
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &ADDITIVE_ATTENTION,
             specialisation: tile.forward(vector, dtype),
             params: &params,
@@ -324,9 +314,10 @@ impl AdditiveAttention {
         };
         let dtype = inputs.dtype();
         self.check_inputs(inputs)?;
-        self.check_rounds(recorder.gpu(), tile)?;
+        self.check_tile(recorder.gpu(), tile)?;
         self.check_matrix("d_query", &d_query, self.size, dtype)?;
         self.check_key_gradients(dtype, scratch, d_key, d_energy_vector, d_value)?;
+        expect_apart(OPERATION, &[("d_query", d_query.tensor), ("d_key", d_key), ("scratch", scratch)])?;
         let at_once = self.keys_of_a_dispatch(recorder.gpu(), tile)?;
         let parts = self.keys.div_ceil(at_once);
         self.record_score_backward(
@@ -345,7 +336,7 @@ impl AdditiveAttention {
                 params.extend(words(matrix));
             }
             params.extend([part * at_once, self.keys.min((part + 1) * at_once), part, parts].map(word));
-            recorder.dispatch(&Launch {
+            recorder.launch(&Launch {
                 kernel: &ADDITIVE_ATTENTION_BOTH_BACKWARD,
                 specialisation: specialisation.clone(),
                 params: &params,
@@ -367,25 +358,6 @@ impl AdditiveAttention {
         self.record_d_value(recorder, weights, d_context, d_value)
     }
 
-    /// d_energy_vector from its parts in `scratch`.
-    fn record_energy_backward(
-        &self,
-        recorder: &mut Recorder,
-        tile: Tile,
-        parts: usize,
-        scratch: &Tensor,
-        d_energy_vector: &Tensor,
-    ) -> Result<()> {
-        recorder.dispatch(&Launch {
-            kernel: &ADDITIVE_ATTENTION_ENERGY_BACKWARD,
-            specialisation: tile.energy_backward(),
-            params: &[word(parts), word(self.size)],
-            tensors: &[scratch, d_energy_vector],
-            workgroups: [word(self.size).div_ceil(tile.lanes), 1, 1],
-            cost: Cost::default(),
-        })
-    }
-
     fn record_d_value(
         &self,
         recorder: &mut Recorder,
@@ -395,7 +367,7 @@ impl AdditiveAttention {
     ) -> Result<()> {
         let Self { batch, queries, keys, value_size, .. } = *self;
         let product = Matmul { m: keys, n: value_size, k: queries, batch, transpose_a: true, ..Matmul::default() };
-        let d_value = d_value.reshape([batch, keys, value_size]);
+        let d_value = d_value.reshape([batch, keys, value_size])?;
         let tile = matmul::Tile::choose(recorder.gpu(), keys);
         product.record(recorder, tile, weights, d_context, None, Matrix::batch(&d_value))
     }
@@ -412,7 +384,8 @@ impl AdditiveAttention {
         expect_of(dtype, OPERATION, "d_key", d_key, &[batch, keys, size])?;
         expect_of(Dtype::F32, OPERATION, "d_energy_vector", d_energy_vector, &[size])?;
         expect_of(dtype, OPERATION, "d_value", d_value, &[batch, keys, value_size])?;
-        expect_scratch(OPERATION, scratch, self.scratch())
+        expect_scratch(OPERATION, scratch, self.scratch())?;
+        expect_apart(OPERATION, &[("d_key", d_key), ("scratch", scratch)])
     }
 
     /// The gradient of the scores, where both ways of the backward begin.
@@ -443,7 +416,7 @@ impl AdditiveAttention {
         }
         params.push(u32::from(d_weights.is_some()));
         let vector = d_context.aligned() && self.value_size.is_multiple_of(4);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &ADDITIVE_ATTENTION_SCORE_BACKWARD,
             specialisation: tile.score_backward(vector, dtype),
             params: &params,
@@ -479,7 +452,7 @@ impl AdditiveAttention {
         d_query: Matrix<'_>,
     ) -> Result<()> {
         self.check_inputs(inputs)?;
-        self.check_rounds(recorder.gpu(), tile)?;
+        self.check_tile(recorder.gpu(), tile)?;
         let dtype = inputs.dtype();
         self.check_matrix("d_query", &d_query, self.size, dtype)?;
         self.record_score_backward(
@@ -492,30 +465,7 @@ impl AdditiveAttention {
             d_energy,
             self.cost_backward_query(dtype),
         )?;
-        let [batch, rows] = [self.batch, self.queries.div_ceil(tile.rows as usize)].map(word);
-        let vector = inputs.query.aligned() && d_query.aligned() && self.size.is_multiple_of(4);
-        let mut params = [self.queries, self.keys, self.size].map(word).to_vec();
-        params.extend(words(&inputs.query));
-        params.extend(words(&Matrix::batch(&inputs.key.reshape([self.batch, self.keys, self.size]))));
-        let [offset, stride, batch_stride] = words(&d_energy);
-        params.extend([offset, stride, 1, batch_stride]);
-        params.extend(words(&d_query));
-        recorder.dispatch(&Launch {
-            kernel: &ADDITIVE_ATTENTION_BACKWARD,
-            specialisation: tile.query_backward(vector, dtype),
-            params: &params,
-            tensors: &[
-                inputs.query.tensor,
-                inputs.key,
-                inputs.energy,
-                inputs.lengths,
-                d_energy.tensor,
-                d_query.tensor,
-                d_query.tensor,
-            ],
-            workgroups: [word(self.size).div_ceil(4 * tile.lanes), rows, batch],
-            cost: Cost::default(),
-        })
+        self.record_query_side(recorder, tile, &inputs.scored(), d_energy, d_query)
     }
 
     /// Records the second half of the backward, once for all queries: from what the first half has left in `d_energy` to
@@ -538,33 +488,16 @@ impl AdditiveAttention {
         d_energy_vector: &Tensor,
         d_value: &Tensor,
     ) -> Result<()> {
-        let Self { batch, queries, keys, size, value_size } = *self;
+        let Self { keys, value_size, .. } = *self;
         self.check_inputs(inputs)?;
-        self.check_rounds(recorder.gpu(), tile)?;
+        self.check_tile(recorder.gpu(), tile)?;
         let dtype = inputs.dtype();
         self.check_matrix("weights", &weights, keys, Dtype::F32)?;
         self.check_matrix("d_context", &d_context, value_size, dtype)?;
         self.check_matrix("d_energy", &d_energy, keys, Dtype::F32)?;
         self.check_key_gradients(dtype, scratch, d_key, d_energy_vector, d_value)?;
-        let tile = tile.for_keys();
-        let vector = inputs.query.aligned() && size.is_multiple_of(4);
-        let tiles = keys.div_ceil(tile.rows as usize);
-        let key_words = [0, word(size), word(keys * size)];
-        let mut params = [keys, queries, size].map(word).to_vec();
-        params.extend(key_words);
-        params.extend(words(&inputs.query));
-        let [offset, stride, batch_stride] = words(&d_energy);
-        params.extend([offset, 1, stride, batch_stride]);
-        params.extend(key_words);
-        recorder.dispatch(&Launch {
-            kernel: &ADDITIVE_ATTENTION_BACKWARD,
-            specialisation: tile.key_backward(vector, dtype),
-            params: &params,
-            tensors: &[inputs.key, inputs.query.tensor, inputs.energy, inputs.lengths, d_energy.tensor, d_key, scratch],
-            workgroups: [size.div_ceil(4 * tile.lanes as usize), tiles, batch].map(word),
-            cost: self.cost_backward_key(dtype),
-        })?;
-        self.record_energy_backward(recorder, tile, batch * tiles, scratch, d_energy_vector)?;
+        let of_keys = KeyGradients { key: d_key, energy: d_energy_vector, scratch };
+        self.record_key_side(recorder, tile, &inputs.scored(), d_energy, &of_keys)?;
         self.record_d_value(recorder, weights, d_context, d_value)
     }
 }

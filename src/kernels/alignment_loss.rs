@@ -2,13 +2,17 @@
 
 use super::{
     expect::{expect, expect_scratch, expect_setting},
-    forms, reduction,
-    table::{ALIGNMENT_LOSS, ALIGNMENT_LOSS_BACKWARD},
+    forms,
+    library::shader,
+    reduction,
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, ELEMENT, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+
+pub(super) static ALIGNMENT_LOSS: Shader = shader!("alignment_loss", forwards);
+pub(super) static ALIGNMENT_LOSS_BACKWARD: Shader = shader!("alignment_loss_backward", backwards);
 
 const NAME: &str = "alignment_loss";
 
@@ -70,7 +74,7 @@ impl AlignmentLoss {
         expect(NAME, "loss", loss, &[1])?;
         expect_scratch(NAME, scratch, self.scratch())?;
         let (span, groups) = reduction::split(recorder.gpu(), self.elements);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &ALIGNMENT_LOSS,
             specialisation: forms::row_reduction(recorder.gpu().tiles()),
             params: &[self.elements as u32, span as u32, self.weight.to_bits(), FLOOR.to_bits()],
@@ -97,7 +101,7 @@ impl AlignmentLoss {
         expect(NAME, "d_loss", d_loss, &[1])?;
         expect(NAME, "d_weights", d_weights, &[self.elements])?;
         let tiles = *recorder.gpu().tiles();
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &ALIGNMENT_LOSS_BACKWARD,
             specialisation: forms::workgroup(&tiles),
             params: &[self.elements as u32, self.weight.to_bits(), FLOOR.to_bits()],
@@ -108,10 +112,10 @@ impl AlignmentLoss {
     }
 }
 
-pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::row_reduction(tiles)]
 }
 
-pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::workgroup(tiles)]
 }

@@ -11,7 +11,7 @@ pub use step::{DecoderStep, StepInputs, StepTensors};
 use super::{
     additive_attention::{self, AdditiveAttention},
     copy::Copy,
-    expect::{expect, expect_of, expect_scratch_of, expect_setting},
+    expect::{expect, expect_extents, expect_of, expect_scratch_of, expect_setting},
     gate_input::{GateInput, InputGradients},
     gru::{Cell, CellBackward, Input, StateDropout, Tile, Tokens, WeightGradients, Weights, kept_states},
     matmul::{self, Matmul, Matrix},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Result,
-    gpu::{Cost, Dtype, Gpu, Recorder, Tensor},
+    gpu::{Cost, Dtype, Gpu, Recorder, Tensor, product},
 };
 
 const NAME: &str = "attentional_decoder";
@@ -150,20 +150,20 @@ impl AttentionalDecoder {
 
     /// Elements of the forward pass's scratch.
     pub fn scratch(&self) -> usize {
-        self.batch * self.steps * 3 * self.hidden
+        product(&[self.batch, self.steps, 3, self.hidden])
     }
 
     /// Elements and types of the backward pass's scratch tensors, each in a buffer of its own.
     pub fn backward_scratch(&self, dtype: Dtype) -> [(usize, Dtype); BACKWARD_SCRATCH] {
-        let rows = self.batch * self.steps;
+        let rows = product(&[self.batch, self.steps]);
         let sums = self.gates_sum().scratch().max(self.recurrent_sum().scratch());
         let one_more = if self.masked { self.batch } else { 0 };
         [
-            (self.products() * self.hidden, Dtype::F32),
-            ((rows + one_more) * self.products(), dtype),
-            (rows * 3 * self.hidden, dtype),
-            (rows * self.annotation, dtype),
-            (rows * self.keys, Dtype::F32),
+            (product(&[self.products(), self.hidden]), Dtype::F32),
+            (product(&[rows.saturating_add(one_more), self.products()]), dtype),
+            (product(&[rows, 3, self.hidden]), dtype),
+            (product(&[rows, self.annotation]), dtype),
+            (product(&[rows, self.keys]), Dtype::F32),
             (self.attention(self.steps).scratch(), Dtype::F32),
             (sums, Dtype::F32),
             (self.products(), Dtype::F32),
@@ -232,6 +232,8 @@ impl AttentionalDecoder {
 
     fn check(&self, inputs: &Inputs<'_>, features: &Tensor, weights: &Tensor, saved: &Saved<'_>) -> Result<()> {
         let Self { batch, steps, keys, word, hidden, size, annotation, masked } = *self;
+        expect_extents(NAME, &[("batch", batch), ("steps", steps), ("keys", keys), ("word", word)])?;
+        expect_extents(NAME, &[("hidden", hidden), ("size", size), ("annotation", annotation)])?;
         let (given, dtype) = (inputs.mask.is_some(), inputs.dtype());
         expect_setting(NAME, "mask", given == masked, "as many as the loop has", f64::from(given))?;
         if let Some(mask) = inputs.mask {
@@ -347,7 +349,7 @@ impl AttentionalDecoder {
         copy(recorder, gates, hidden, weight_hh, view(stacked, 0, hidden, 0))?;
         copy(recorder, size, hidden, query_weight, view(stacked, gates * hidden, hidden, 0))?;
         copy(recorder, rows, annotation, view(d_features, hidden, width, 0), view(d_context, 0, annotation, 0))?;
-        let stacked_weight = stacked.window([products, hidden]);
+        let stacked_weight = stacked.scratch([products, hidden])?;
         let masking = self.dropout().map(|dropout| dropout.masking(0));
         let step = |t: usize| {
             let own = t * batch * products;
@@ -418,8 +420,8 @@ impl AttentionalDecoder {
             let into_state0 = step(0).before(rows * products, inputs.lengths);
             self.cell().record_backward(recorder, tiles.cell, &into_state0)?;
         }
-        let column_sums = column_sums.window([products]);
-        self.recurrent_sum().record(recorder, &d_recurrent.window([rows, products]), sums, &column_sums)?;
+        let column_sums = column_sums.scratch([products])?;
+        self.recurrent_sum().record(recorder, &d_recurrent.scratch([rows, products])?, sums, &column_sums)?;
         copy(recorder, 1, gates, view(&column_sums, 0, gates, 0), view(gradients.cell.bias_hh, 0, gates, 0))?;
         let queries = view(saved.queries, 0, batch * size, size);
         self.attention(steps).record_backward_key(

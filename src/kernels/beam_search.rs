@@ -6,31 +6,36 @@ mod adjust;
 mod attend;
 mod feed;
 
+pub(super) use adjust::BEAM_SEARCH_ADJUST;
 pub use adjust::{Adjust, Adjusted, FREE, MOST_MEMBERS};
 pub use attend::Attend;
+pub(super) use attend::BEAM_SEARCH_ATTEND;
 pub use feed::Feed;
 
 use super::{
-    expect::{expect, expect_scratch, expect_setting},
+    expect::{expect, expect_extents, expect_scratch, expect_setting},
     forms,
-    table::{
-        BEAM_SEARCH, BEAM_SEARCH_COUNT, BEAM_SEARCH_FOLLOW, BEAM_SEARCH_GREEDY, BEAM_SEARCH_MERGE, BEAM_SEARCH_SAMPLE,
-        BEAM_SEARCH_START,
-    },
+    library::shader,
+    rounds::expect_rounds,
 };
 use crate::{
     Error, Result,
     batch::Specials,
-    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shape, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Shape, Specialisation, Tensor, Tiles, grid, product},
 };
+
+pub(super) static BEAM_SEARCH: Shader = shader!("beam_search", candidates);
+pub(super) static BEAM_SEARCH_COUNT: Shader = shader!("beam_search/count", single);
+pub(super) static BEAM_SEARCH_FOLLOW: Shader = shader!("beam_search/follow", by_width);
+pub(super) static BEAM_SEARCH_GREEDY: Shader = shader!("beam_search/greedy", choices);
+pub(super) static BEAM_SEARCH_MERGE: Shader = shader!("beam_search/merge", by_width);
+pub(super) static BEAM_SEARCH_SAMPLE: Shader = shader!("beam_search/sample", choices);
+pub(super) static BEAM_SEARCH_START: Shader = shader!("beam_search/start", by_width);
 
 const NAME: &str = "beam_search";
 
 /// Elements to which each part of a search's state is aligned, as in `shaders/shared/search.wgsl`.
 const PART: usize = 64;
-
-/// llvmpipe silently ends an invocation after some 65,000 rounds of all its loops together.
-const MOST_ROUNDS: usize = 60_000;
 
 /// The widest beam, and the most samples.
 pub const WIDEST: usize = 16;
@@ -148,24 +153,24 @@ impl BeamState {
         let mut offset = 0;
         let mut part = |shape: Shape, dtype| {
             let start = offset as u64 * ELEMENT;
-            offset += shape.elements().next_multiple_of(PART);
-            Tensor::new(all.buffer().clone(), start, shape, dtype)
+            offset += parts(shape.elements());
+            all.part(start, shape, dtype)
         };
         Ok(Self {
-            counter: part([1].into(), Dtype::U32),
-            all_finished: part([1].into(), Dtype::U32),
-            scores: part(rows.into(), Dtype::F32),
-            finished: part(rows.into(), Dtype::U32),
-            tokens: part(rows.into(), Dtype::U32),
-            parents: part(rows.into(), Dtype::U32),
-            penalties: part(rows.into(), Dtype::F32),
-            ended_scores: part(rows.into(), Dtype::F32),
-            ended_steps: part(rows.into(), Dtype::U32),
-            ended_parents: part(rows.into(), Dtype::U32),
-            ended_tokens: part(rows.into(), Dtype::U32),
-            history_tokens: part(history.into(), Dtype::U32),
-            history_parents: part(history.into(), Dtype::U32),
-            positions: part(if search.positions { history } else { [0, search.rows()] }.into(), Dtype::U32),
+            counter: part([1].into(), Dtype::U32)?,
+            all_finished: part([1].into(), Dtype::U32)?,
+            scores: part(rows.into(), Dtype::F32)?,
+            finished: part(rows.into(), Dtype::U32)?,
+            tokens: part(rows.into(), Dtype::U32)?,
+            parents: part(rows.into(), Dtype::U32)?,
+            penalties: part(rows.into(), Dtype::F32)?,
+            ended_scores: part(rows.into(), Dtype::F32)?,
+            ended_steps: part(rows.into(), Dtype::U32)?,
+            ended_parents: part(rows.into(), Dtype::U32)?,
+            ended_tokens: part(rows.into(), Dtype::U32)?,
+            history_tokens: part(history.into(), Dtype::U32)?,
+            history_parents: part(history.into(), Dtype::U32)?,
+            positions: part(if search.positions { history } else { [0, search.rows()] }.into(), Dtype::U32)?,
             streams: match search.rule {
                 Rule::Best { .. } => None,
                 Rule::Sample(_) => Some(gpu.zeros("streams", [search.sentences], Dtype::U32)?),
@@ -180,6 +185,11 @@ impl BeamState {
     }
 }
 
+/// Elements rounded up to whole parts.
+fn parts(elements: usize) -> usize {
+    product(&[elements.div_ceil(PART), PART])
+}
+
 fn words<const N: usize>(values: [usize; N]) -> [u32; N] {
     values.map(|value| value as u32)
 }
@@ -187,14 +197,14 @@ fn words<const N: usize>(values: [usize; N]) -> [u32; N] {
 impl BeamSearch {
     /// Hypotheses of all sentences.
     pub fn rows(&self) -> usize {
-        self.sentences * self.beam
+        product(&[self.sentences, self.beam])
     }
 
     /// Elements of [`BeamState::all`].
     fn state(&self) -> usize {
-        let part = |elements: usize| elements.next_multiple_of(PART);
         let histories = if self.positions { 3 } else { 2 };
-        2 * PART + 9 * part(self.rows()) + histories * part(self.capacity * self.rows())
+        let history = product(&[histories, parts(product(&[self.capacity, self.rows()]))]);
+        product(&[9, parts(self.rows())]).saturating_add(history).saturating_add(2 * PART)
     }
 
     /// Whether rows go their own ways: none is ever chosen instead of another.
@@ -204,12 +214,12 @@ impl BeamSearch {
 
     /// Candidates of a row: with one that ends there are still enough that do not.
     fn choices(&self) -> usize {
-        self.beam + 1
+        self.beam.saturating_add(1)
     }
 
     /// Elements of scratch: score and token of each row's candidates.
     pub fn scratch(&self) -> usize {
-        2 * self.rows() * self.choices()
+        product(&[2, self.rows(), self.choices()])
     }
 
     /// Operations and bytes of a step with no row finished, less what is fed to the next. Logits are read once for their sum
@@ -249,6 +259,7 @@ impl BeamSearch {
 
     fn check(&self, state: &BeamState) -> Result<()> {
         let (beam, classes) = (self.beam as f64, self.classes as f64);
+        expect_extents(NAME, &[("rows", self.rows()), ("capacity", self.capacity), ("classes", self.classes)])?;
         expect_setting(NAME, "beam", (1..=WIDEST).contains(&self.beam), "a beam from 1 to 16", beam)?;
         let ends = self.classes >= 3 && (self.specials.eos as usize) < self.classes;
         expect_setting(NAME, "classes", ends, "at least 3 classes, <eos> among them", classes)?;
@@ -280,10 +291,10 @@ impl BeamSearch {
         expect(NAME, "state0", state0, &[self.sentences, feed.hidden])?;
         let [words_table, word_rows, gates, gate_rows] = feed.tensors();
         let apart = if self.apart() { 1 } else { self.beam };
-        let sizes = [self.rows(), self.capacity, self.beam, apart];
+        let sizes = [self.rows(), self.capacity, self.classes, self.beam, apart];
         let params = [&sizes[..], &feed.params(), &[feed.hidden, self.specials.bos as usize]].concat();
         let bytes = self.rows() as f64 * (feed.bytes() + feed.state_bytes());
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_START,
             specialisation: copying(recorder.gpu().tiles(), feed.wide()),
             params: &params.iter().map(|value| *value as u32).collect::<Vec<_>>(),
@@ -356,7 +367,7 @@ impl BeamSearch {
         let tiles = *recorder.gpu().tiles();
         self.check_rounds(recorder.gpu(), 1, 0)?;
         let [words_table, word_rows, gates, gate_rows] = feed.tensors();
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_GREEDY,
             specialisation: choice(&tiles, self.vector(), self.normalised, feed.wide()),
             params: &self.row_params(step, feed),
@@ -386,7 +397,7 @@ impl BeamSearch {
         let coldness = (1.0 / sampling.temperature).to_bits();
         let passes = 2 + if sampling.top_k > 0 { 16 } else { 0 } + if sampling.top_p < 1.0 { 17 } else { 0 };
         self.check_rounds(recorder.gpu(), passes + 1, 0)?;
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_SAMPLE,
             specialisation: choice(&tiles, self.vector(), self.normalised, feed.wide()),
             params: &[&self.row_params(step, feed)[..], &own, &[coldness]].concat(),
@@ -396,19 +407,11 @@ impl BeamSearch {
         })
     }
 
-    /// Checks that a CPU driver goes through a row's logits so many times, and then through `more` rounds of other loops.
+    /// Checks that the driver goes through a row's logits so many times, and then through `more` rounds of other loops.
     fn check_rounds(&self, gpu: &Gpu, passes: usize, more: usize) -> Result<()> {
         let need = passes * self.classes.div_ceil(4 * gpu.tiles().row as usize) + more;
-        if gpu.class() != AdapterClass::Cpu || need <= MOST_ROUNDS {
-            return Ok(());
-        }
-        Err(Error::Limit {
-            what: format!("a search over {} tokens", self.classes),
-            need: need as u64,
-            limit: "number of loop rounds (of a driver that runs shaders on the CPU)",
-            have: MOST_ROUNDS as u64,
-            remedy: "Use a smaller vocabulary, beam or n-gram, one cut of samples in place of two, or a GPU.".into(),
-        })
+        let remedy = "Use a smaller vocabulary, beam or n-gram, one cut of samples in place of two, or a GPU.";
+        expect_rounds(gpu, need, || format!("a search over {} tokens", self.classes), remedy)
     }
 
     fn vector(&self) -> bool {
@@ -424,7 +427,7 @@ impl BeamSearch {
     ) -> Result<()> {
         self.check_rounds(recorder.gpu(), self.choices() + 1, 0)?;
         let sizes = [self.rows(), self.capacity, self.classes, self.choices()];
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &BEAM_SEARCH,
             specialisation: candidate(recorder.gpu().tiles(), self.vector(), self.normalised),
             params: &[&words(sizes)[..], &[self.specials.pad, self.specials.bos]].concat(),
@@ -454,6 +457,7 @@ impl BeamSearch {
         let sizes = [
             rows,
             capacity,
+            self.classes,
             beam,
             step,
             word,
@@ -468,7 +472,7 @@ impl BeamSearch {
             ranking.asked,
         ];
         let longest = 1.0 / length_penalty(ranking.length_penalty, capacity);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_MERGE,
             specialisation: copying(recorder.gpu().tiles(), feed.wide() && from.is_multiple_of(4)),
             params: &[&words(sizes)[..], &[ranking.length_penalty.to_bits(), longest.to_bits()]].concat(),
@@ -497,9 +501,11 @@ impl BeamSearch {
         }
         let [words_table, word_rows, gates, gate_rows] = feed.tensors();
         let [word, word_offset, word_stride, gates_size] = feed.params();
-        let sizes = [self.rows(), word, word_offset, word_stride, gates_size, hidden, from, 0];
+        let sizes = [self.rows(), self.classes, word, word_offset, word_stride, gates_size, hidden, from, 0];
+        expect(NAME, "tokens", &state.tokens, &[self.rows()])?;
+        expect(NAME, "parents", &state.parents, &[self.rows()])?;
         let bytes = self.rows() as f64 * (feed.bytes() + feed.state_bytes());
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_FOLLOW,
             specialisation: copying(recorder.gpu().tiles(), feed.wide() && from.is_multiple_of(4)),
             params: &words(sizes),
@@ -515,7 +521,7 @@ impl BeamSearch {
     /// As [`BeamSearch::record`].
     pub fn record_count(&self, recorder: &mut Recorder, state: &BeamState, steps: usize) -> Result<()> {
         self.check(state)?;
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_COUNT,
             specialisation: forms::row_reduction(recorder.gpu().tiles()),
             params: &words([self.rows(), self.capacity, steps]),
@@ -563,23 +569,23 @@ fn copying(tiles: &Tiles, wide: bool) -> Specialisation {
     forms::row(tiles).define_if(wide, "WIDE")
 }
 
-pub(super) fn candidates(tiles: &Tiles) -> Vec<Specialisation> {
+fn candidates(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|vector| forms::either(|normalised| candidate(tiles, vector, normalised))).concat()
 }
 
-pub(super) fn choices(tiles: &Tiles) -> Vec<Specialisation> {
+fn choices(tiles: &Tiles) -> Vec<Specialisation> {
     let wide = |vector, normalised| forms::either(|wide| choice(tiles, vector, normalised, wide));
     forms::either(|vector| forms::either(|normalised| wide(vector, normalised)).concat()).concat()
 }
 
-pub(super) fn adjustments(tiles: &Tiles) -> Vec<Specialisation> {
+fn adjustments(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|vector| candidate(tiles, vector, false))
 }
 
-pub(super) fn by_width(tiles: &Tiles) -> Vec<Specialisation> {
+fn by_width(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|wide| copying(tiles, wide))
 }
 
-pub(super) fn single(tiles: &Tiles) -> Vec<Specialisation> {
+fn single(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::row_reduction(tiles)]
 }

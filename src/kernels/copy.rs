@@ -1,10 +1,17 @@
 //! Copies between strided matrices, batched: columns of a wider tensor in and out, and rows past a length set to 0.
 
-use super::{expect::expect, forms, matmul::Matrix, table::COPY};
+use super::{
+    expect::{expect, expect_matrix},
+    forms,
+    library::shader,
+    matmul::Matrix,
+};
 use crate::{
     Error, Result,
-    gpu::{Cost, Dtype, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid, product},
 };
+
+pub(super) static COPY: Shader = shader!("copy", specialisations);
 
 /// `target[b, r, c] = source[b, r, c]`, or 0 where `r` is at or past the length of `b`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +27,7 @@ pub struct Copy {
 impl Copy {
     /// Bytes of the copy.
     pub fn cost(&self, dtype: Dtype) -> Cost {
-        let bytes = (self.batch * self.rows * self.columns) as f64 * dtype.bytes() as f64;
+        let bytes = product(&[self.batch, self.rows, self.columns]) as f64 * dtype.bytes() as f64;
         Cost { operations: 0.0, transcendental: 0.0, read: bytes, written: bytes }
     }
 
@@ -49,9 +56,9 @@ impl Copy {
         }
         let vector = source.aligned() && target.aligned() && self.columns.is_multiple_of(4);
         let lanes = recorder.gpu().tiles().workgroup;
-        let invocations = self.batch * self.rows * self.columns / if vector { 4 } else { 1 };
+        let invocations = product(&[self.batch, self.rows, self.columns]) / if vector { 4 } else { 1 };
         let word = |value: usize| value as u32;
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &COPY,
             specialisation: specialisation(recorder.gpu().tiles(), dtype, vector, lengths.is_some()),
             params: &[
@@ -72,29 +79,11 @@ impl Copy {
     }
 }
 
-/// A batch of matrices that is not empty and lies inside its tensor.
-pub(super) fn expect_matrix(
-    operation: &'static str,
-    argument: &'static str,
-    matrix: &Matrix<'_>,
-    [batch, rows, columns]: [usize; 3],
-) -> Result<()> {
-    if batch * rows * columns > 0 && matrix.end(rows, columns, batch) <= matrix.tensor.elements() {
-        return Ok(());
-    }
-    Err(Error::Shape {
-        operation,
-        argument,
-        wanted: format!("{batch} x [{rows}, {columns}], rows {} apart", matrix.stride),
-        got: format!("{} from element {}", matrix.tensor.shape(), matrix.offset),
-    })
-}
-
 fn specialisation(tiles: &Tiles, dtype: Dtype, vector: bool, lengths: bool) -> Specialisation {
     forms::workgroup(tiles).define_if(vector, "VECTOR").define_if(lengths, "LENGTHS").element(dtype)
 }
 
-pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
+fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let of = |dtype| forms::either(|vector| forms::either(|lengths| specialisation(tiles, dtype, vector, lengths)));
     forms::each_element(tiles, of).concat().concat()
 }

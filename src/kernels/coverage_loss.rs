@@ -2,13 +2,17 @@
 
 use super::{
     expect::{expect, expect_scratch, expect_setting},
-    forms, reduction,
-    table::{COVERAGE_LOSS, COVERAGE_LOSS_BACKWARD},
+    forms,
+    library::shader,
+    reduction,
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, ELEMENT, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid, product},
 };
+
+pub(super) static COVERAGE_LOSS: Shader = shader!("coverage_loss", forwards);
+pub(super) static COVERAGE_LOSS_BACKWARD: Shader = shader!("coverage_loss_backward", backwards);
 
 const NAME: &str = "coverage_loss";
 
@@ -35,7 +39,7 @@ pub struct CoverageLoss {
 impl CoverageLoss {
     /// Elements of scratch that suffice on every adapter.
     pub fn scratch(&self) -> usize {
-        self.batch * self.keys
+        product(&[self.batch, self.keys])
     }
 
     fn elements(&self) -> f64 {
@@ -85,7 +89,7 @@ impl CoverageLoss {
         expect_scratch(NAME, scratch, self.scratch())?;
         let tiles = *recorder.gpu().tiles();
         let groups = (self.batch * self.keys).div_ceil(tiles.row as usize);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &COVERAGE_LOSS,
             specialisation: forms::row_reduction(&tiles),
             params: &self.params(),
@@ -113,7 +117,7 @@ impl CoverageLoss {
         expect(NAME, "d_loss", d_loss, &[1])?;
         expect(NAME, "d_weights", d_weights, &[self.batch, self.steps, self.keys])?;
         let tiles = *recorder.gpu().tiles();
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &COVERAGE_LOSS_BACKWARD,
             specialisation: forms::workgroup(&tiles),
             params: &self.params(),
@@ -124,10 +128,10 @@ impl CoverageLoss {
     }
 }
 
-pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::row_reduction(tiles)]
 }
 
-pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::workgroup(tiles)]
 }

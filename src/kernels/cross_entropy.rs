@@ -2,14 +2,18 @@
 //! PyTorch), fused with the softmax: probabilities are never stored beside the logits.
 
 use super::{
-    expect::{expect, expect_of, expect_setting},
+    expect::{expect, expect_apart, expect_of, expect_setting},
     forms,
-    table::{CROSS_ENTROPY, CROSS_ENTROPY_BACKWARD, CROSS_ENTROPY_TOTAL},
+    library::shader,
 };
 use crate::{
     Result,
-    gpu::{Cost, Dtype, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+
+pub(super) static CROSS_ENTROPY: Shader = shader!("cross_entropy", forwards);
+pub(super) static CROSS_ENTROPY_BACKWARD: Shader = shader!("cross_entropy_backward", backwards);
+pub(super) static CROSS_ENTROPY_TOTAL: Shader = shader!("cross_entropy/total", totals);
 
 /// ```text
 /// loss = loss_scale * sum over rows with target != padding of
@@ -99,8 +103,9 @@ impl CrossEntropy {
             expect("cross_entropy", argument, tensor, &[self.rows])?;
         }
         expect("cross_entropy", "loss", loss, &[1])?;
+        expect_apart("cross_entropy", &[("log_sum_exp", log_sum_exp), ("row_loss", row_loss)])?;
         let tiles = *recorder.gpu().tiles();
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &CROSS_ENTROPY,
             specialisation: forward(&tiles, logits.dtype(), self.is_vector()),
             params: &self.params()?,
@@ -108,7 +113,7 @@ impl CrossEntropy {
             workgroups: grid(self.rows),
             cost: self.rows_cost(logits.dtype()),
         })?;
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &CROSS_ENTROPY_TOTAL,
             specialisation: forms::row_reduction(&tiles),
             params: &[self.rows as u32],
@@ -137,7 +142,7 @@ impl CrossEntropy {
         expect("cross_entropy", "targets", targets, &[self.rows])?;
         expect("cross_entropy", "log_sum_exp", log_sum_exp, &[self.rows])?;
         expect("cross_entropy", "d_loss", d_loss, &[1])?;
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &CROSS_ENTROPY_BACKWARD,
             specialisation: backward(recorder.gpu().tiles(), dtype, self.is_vector()),
             params: &self.params()?,
@@ -156,14 +161,14 @@ fn backward(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
     forms::row(tiles).define_if(vector, "VECTOR").element(dtype)
 }
 
-pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     forms::each_element(tiles, |dtype| forms::either(|vector| forward(tiles, dtype, vector))).concat()
 }
 
-pub(super) fn totals(tiles: &Tiles) -> Vec<Specialisation> {
+fn totals(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::row_reduction(tiles)]
 }
 
-pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     forms::each_element(tiles, |dtype| forms::either(|vector| backward(tiles, dtype, vector))).concat()
 }

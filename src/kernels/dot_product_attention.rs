@@ -5,20 +5,26 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    expect::{expect_apart, expect_setting, expect_tile},
     forms,
-    table::{DOT_PRODUCT_ATTENTION, DOT_PRODUCT_ATTENTION_BACKWARD, DOT_PRODUCT_ATTENTION_DELTA_BACKWARD},
+    library::shader,
+    rounds::expect_rounds,
     tunable::{Tunable, tuned},
 };
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+
+pub(super) static DOT_PRODUCT_ATTENTION: Shader = shader!("dot_product_attention", forwards);
+pub(super) static DOT_PRODUCT_ATTENTION_BACKWARD: Shader = shader!("dot_product_attention_backward", backwards);
+pub(super) static DOT_PRODUCT_ATTENTION_DELTA_BACKWARD: Shader =
+    shader!("dot_product_attention/delta_backward", deltas);
+
+const NAME: &str = "dot_product_attention";
 
 /// The largest size of a head: an invocation keeps its part of a row of the context in registers.
 pub const LARGEST_SIZE: usize = 128;
-
-/// llvmpipe ends an invocation's loops, all of them together, after 65,535 iterations without a word.
-const LARGEST_ITERATIONS: u64 = 60_000;
 
 /// ```text
 /// score[b, n, t, s] = query[b, n, t] · key[b, n, s] / sqrt(D)
@@ -177,7 +183,7 @@ impl Tile {
 }
 
 impl Tunable for Tile {
-    const KERNEL: &'static str = "dot_product_attention";
+    const KERNEL: &'static str = NAME;
     const CLASSES: &'static [&'static str] = &["size <= 32", "size <= 64", "size > 64"];
 
     /// On GPUs: twice the rows read keys and values half as often, half of them fill more of the card where queries are few.
@@ -186,6 +192,10 @@ impl Tunable for Tile {
         let in_workgroup_memory = |[lanes, groups]: [u32; 2]| Self { lanes, groups, ..defaults[0] };
         let others = [[8, 16], [16, 4]].map(in_workgroup_memory);
         forms::distinct(defaults.into_iter().chain(others.into_iter().filter(|_| tiles.subgroup.is_none())))
+    }
+
+    fn every(tiles: &Tiles) -> Vec<Self> {
+        Self::candidates(tiles)
     }
 }
 
@@ -255,6 +265,7 @@ impl DotProductAttention {
         self.check_inputs(inputs)?;
         self.check("context", context, &self.query_shape(), inputs.query.dtype())?;
         self.check("log_sum_exp", log_sum_exp, &self.query_shape()[..3], Dtype::F32)?;
+        expect_apart(NAME, &[("context", context), ("log_sum_exp", log_sum_exp)])?;
         let tensors = [inputs.query, inputs.key, inputs.value, inputs.lengths, context, log_sum_exp];
         self.pass(recorder, tile, &DOT_PRODUCT_ATTENTION, false, &tensors, self.cost(context.dtype()))
     }
@@ -281,9 +292,10 @@ impl DotProductAttention {
         self.check("d_query", gradients.query, &queries, dtype)?;
         self.check("d_key", gradients.key, &keys, dtype)?;
         self.check("d_value", gradients.value, &keys, dtype)?;
+        expect_apart(NAME, &[("d_key", gradients.key), ("d_value", gradients.value)])?;
         let rows = self.batch * self.heads * self.queries;
         let tiles = *recorder.gpu().tiles();
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &DOT_PRODUCT_ATTENTION_DELTA_BACKWARD,
             specialisation: delta(&tiles, dtype),
             params: &[rows as u32, self.size as u32],
@@ -313,10 +325,10 @@ impl DotProductAttention {
         cost: Cost,
     ) -> Result<()> {
         let (rows, columns) = if of_keys { (self.keys, self.queries) } else { (self.queries, self.keys) };
-        self.check_iterations(recorder.gpu(), tile, columns)?;
+        self.check_tile(recorder.gpu(), tile, columns)?;
         let word = |value: usize| value as u32;
         let heads = self.batch * self.heads;
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel,
             specialisation: tile.specialisation(recorder.gpu().tiles(), self.size, of_keys, tensors[0].dtype()),
             params: &[
@@ -347,7 +359,7 @@ impl DotProductAttention {
             return Ok(());
         }
         Err(Error::Shape {
-            operation: "dot_product_attention",
+            operation: NAME,
             argument,
             wanted: format!("{dtype} {dims:?}, none of them 0"),
             got: format!("{} {}", tensor.dtype(), tensor.shape()),
@@ -372,7 +384,10 @@ impl DotProductAttention {
         Ok(())
     }
 
-    fn check_iterations(&self, gpu: &Gpu, tile: Tile, columns: usize) -> Result<()> {
+    /// Checks that there is a form for the tile, and that the driver goes through its rounds.
+    fn check_tile(&self, gpu: &Gpu, tile: Tile, columns: usize) -> Result<()> {
+        expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.size))?;
+        expect_setting(NAME, "tile", tile.holds(self.size), "one that holds such heads", self.size as f64)?;
         let width = tile.width();
         // Counted on llvmpipe by the length at which results turn wrong; these bound it from above by 2 to 15 %. With every
         // check in them, inner loops stay loops: at most `rows + 5` times as many iterations.
@@ -382,17 +397,9 @@ impl DotProductAttention {
             14 * self.size.div_ceil(16) + 2 * (width / 8) * (3 + tile.features(self.size) as usize) + 1
         };
         let per_tile = if gpu.checked() { per_tile * (tile.rows as usize + 5) } else { per_tile };
-        let need = (columns.div_ceil(width) * per_tile) as u64;
-        if gpu.class() != AdapterClass::Cpu || need <= LARGEST_ITERATIONS {
-            return Ok(());
-        }
-        Err(Error::Limit {
-            what: format!("dot_product_attention over {columns} positions"),
-            need,
-            limit: "number of loop iterations (of a driver that runs shaders on the CPU)",
-            have: LARGEST_ITERATIONS,
-            remedy: "Use shorter sequences, kernels without checks, or a GPU.".into(),
-        })
+        let what = || format!("{NAME} over {columns} positions");
+        let remedy = "Use shorter sequences, kernels without checks, or a GPU.";
+        expect_rounds(gpu, columns.div_ceil(width) * per_tile, what, remedy)
     }
 }
 
@@ -405,11 +412,11 @@ fn of_every_size(tiles: &Tiles, of_keys: bool) -> Vec<Specialisation> {
     forms::each_element(tiles, every_size).concat()
 }
 
-pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     of_every_size(tiles, false)
 }
 
-pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     forms::either(|of_keys| of_every_size(tiles, of_keys)).concat()
 }
 
@@ -417,6 +424,6 @@ fn delta(tiles: &Tiles, dtype: Dtype) -> Specialisation {
     forms::workgroup(tiles).element(dtype)
 }
 
-pub(super) fn deltas(tiles: &Tiles) -> Vec<Specialisation> {
+fn deltas(tiles: &Tiles) -> Vec<Specialisation> {
     forms::each_element(tiles, |dtype| delta(tiles, dtype))
 }

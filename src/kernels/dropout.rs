@@ -4,12 +4,14 @@
 use super::{
     expect::{expect_of, expect_setting},
     forms,
-    table::DROPOUT,
+    library::shader,
 };
 use crate::{
     Result,
-    gpu::{Cost, Dtype, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid, product},
 };
+
+pub(super) static DROPOUT: Shader = shader!("dropout", specialisations);
 
 /// Which elements of x stay or go together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl Dropout {
         let (width, span) = match self.draw {
             Draw::Element => (1, 1),
             Draw::Row { width } => (width, width),
-            Draw::Sequence { steps, width } => (width, steps * width),
+            Draw::Sequence { steps, width } => (width, product(&[steps, width])),
         };
         let whole = span > 0 && self.elements.is_multiple_of(span);
         expect_setting("dropout", "draw", whole, "rows or sequences that make up all elements", span as f64)?;
@@ -75,7 +77,7 @@ impl Dropout {
         let scale = (1.0 / (1.0 - rate)) as f32;
         let tiles = recorder.gpu().tiles();
         let (specialisation, lanes) = (self.draw.specialisation(tiles, dtype), tiles.workgroup);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &DROPOUT,
             specialisation,
             params: &[self.elements as u32, self.operation, threshold, scale.to_bits(), width as u32, span as u32],
@@ -95,7 +97,7 @@ impl Draw {
     }
 }
 
-pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
+fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let all = [Draw::Element, Draw::Row { width: 1 }, Draw::Sequence { steps: 1, width: 1 }];
     forms::each_element(tiles, |dtype| all.map(|draw| draw.specialisation(tiles, dtype))).concat()
 }

@@ -4,17 +4,22 @@
 use super::{
     expect::{expect, expect_of, expect_scratch},
     forms,
-    table::{EMBEDDING, EMBEDDING_BACKWARD, EMBEDDING_RANK, EMBEDDING_SORT},
+    library::shader,
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, Dtype, ELEMENT, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
 
-/// The longest loop of the backward pass takes four occurrences at a time, and drivers on the CPU cut loops past 30,000.
+pub(super) static EMBEDDING: Shader = shader!("embedding", by_width);
+pub(super) static EMBEDDING_BACKWARD: Shader = shader!("embedding_backward", by_width);
+pub(super) static EMBEDDING_RANK: Shader = shader!("embedding/rank", sorts);
+pub(super) static EMBEDDING_SORT: Shader = shader!("embedding/sort", sorts);
+
+/// The longest loop of the backward pass takes four occurrences at a time: [`super::rounds`].
 const MOST_TOKENS: usize = 100_000;
 
-/// The sort's loops over the vocabulary, three of them, are subject to the same.
+/// The sort has three loops over its lanes' share of the vocabulary.
 const LARGEST_VOCABULARY: usize = 500_000;
 
 /// `y[n] = table[tokens[n]]`; a token past the table counts as its last row.
@@ -96,7 +101,7 @@ impl Embedding {
         expect("embedding", "tokens", tokens, &[self.tokens])?;
         expect_of(y.dtype(), "embedding", "y", y, &[self.tokens, self.size])?;
         let (tiles, width) = (*recorder.gpu().tiles(), self.width());
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &EMBEDDING,
             specialisation: wide(&tiles, y.dtype(), width == 4),
             params: &[self.vocabulary as u32, self.size as u32, self.tokens as u32],
@@ -140,7 +145,7 @@ impl Embedding {
         let tiles = *recorder.gpu().tiles();
         let (places, order) = self.lists();
         let (vocabulary, size, count) = (self.vocabulary as u32, self.size as u32, self.tokens as u32);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &EMBEDDING_SORT,
             specialisation: forms::workgroup(&tiles),
             params: &[vocabulary, count, places as u32],
@@ -148,7 +153,7 @@ impl Embedding {
             workgroups: [1, 1, 1],
             cost: self.sort_cost(),
         })?;
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &EMBEDDING_RANK,
             specialisation: forms::workgroup(&tiles),
             params: &[vocabulary, count, places as u32, order as u32],
@@ -157,7 +162,7 @@ impl Embedding {
             cost: self.rank_cost(),
         })?;
         let width = self.width();
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &EMBEDDING_BACKWARD,
             specialisation: wide(&tiles, d_y.dtype(), width == 4),
             params: &[vocabulary, size, count, order as u32],
@@ -172,10 +177,10 @@ fn wide(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
     forms::workgroup(tiles).define_if(vector, "VECTOR").element(dtype)
 }
 
-pub(super) fn by_width(tiles: &Tiles) -> Vec<Specialisation> {
+fn by_width(tiles: &Tiles) -> Vec<Specialisation> {
     forms::each_element(tiles, |dtype| forms::either(|vector| wide(tiles, dtype, vector))).concat()
 }
 
-pub(super) fn sorts(tiles: &Tiles) -> Vec<Specialisation> {
+fn sorts(tiles: &Tiles) -> Vec<Specialisation> {
     vec![forms::workgroup(tiles)]
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Result,
-    gpu::{Dtype, Recorder, Tensor},
+    gpu::{Dtype, Recorder, Tensor, product},
 };
 
 /// Parameters of one direction; the gates are stacked in the order r, z, n.
@@ -59,7 +59,7 @@ impl Tokens<'_> {
     pub fn scratch(inputs: usize, vocabulary: usize, hidden: usize) -> [usize; Tokens::SCRATCH] {
         let products = Embedding { vocabulary, size: 3 * hidden, tokens: inputs };
         let sum = ColumnSum { rows: vocabulary, columns: 3 * hidden };
-        [vocabulary * 3 * hidden, products.scratch(), sum.scratch()]
+        [product(&[vocabulary, 3, hidden]), products.scratch(), sum.scratch()]
     }
 
     /// Whether the table's products pay: from batches of 16 on it has at most half as many rows as there are inputs. The
@@ -138,9 +138,9 @@ impl GateInput {
             Input::Rows(x) => product(x, self.inputs, gi),
             Input::Tokens(tokens) => {
                 let products = self.products(tokens)?;
-                let of_table = tokens.scratch[0].window([products.vocabulary, gates]);
+                let of_table = tokens.scratch[0].scratch([products.vocabulary, gates])?;
                 product(tokens.table, products.vocabulary, &of_table)?;
-                products.record(recorder, &of_table, tokens.tokens, &gi.window([self.inputs, gates]))
+                products.record(recorder, &of_table, tokens.tokens, &gi.scratch([self.inputs, gates])?)
             }
         }
     }
@@ -157,12 +157,12 @@ impl GateInput {
     ) -> Result<()> {
         let gates = self.gates();
         let (x, d_products, count, sums) = match input {
-            Input::Rows(x) => (*x, d_gi.window([self.inputs, gates]), self.inputs, sums),
+            Input::Rows(x) => (*x, d_gi.scratch([self.inputs, gates])?, self.inputs, sums),
             Input::Tokens(tokens) => {
                 let products = self.products(tokens)?;
                 let [of_table, lists, sums] = tokens.scratch;
-                let of_table = of_table.window([products.vocabulary, gates]);
-                let d_gi = d_gi.window([self.inputs, gates]);
+                let of_table = of_table.scratch([products.vocabulary, gates])?;
+                let d_gi = d_gi.scratch([self.inputs, gates])?;
                 products.record_backward(recorder, tokens.tokens, &d_gi, lists, &of_table)?;
                 (tokens.table, of_table, products.vocabulary, sums)
             }

@@ -21,23 +21,22 @@ mod cell;
 mod dropout;
 mod tile;
 
-pub(super) use cell::CellBackward;
 pub use cell::{Cell, CellStep, Context, Masking, Valid};
+pub(super) use cell::{CellBackward, GRU, GRU_BACKWARD};
 pub(super) use dropout::{StateDropout, kept_states};
 pub use tile::Tile;
-pub(super) use tile::{backwards, forwards};
 
 pub use super::gate_input::{Input, Tokens, WeightGradients, Weights};
 use super::{
     copy::Copy,
-    expect::{expect, expect_of, expect_scratch_of, expect_setting},
+    expect::{expect, expect_extents, expect_of, expect_scratch_of, expect_setting},
     gate_input::{GateInput, InputGradients},
     matmul::{self, Matmul, Matrix},
     reduction::ColumnSum,
 };
 use crate::{
     Result,
-    gpu::{Dtype, Recorder, Tensor},
+    gpu::{Dtype, Recorder, Tensor, product},
 };
 
 /// One layer over whole rows, in one or two directions; rows are packed sequences, as in [`crate::reference::gru::Gru`].
@@ -126,15 +125,20 @@ impl Gru {
 
     /// Elements of the forward pass's scratch.
     pub fn scratch(&self) -> usize {
-        self.batch * self.steps * 3 * self.hidden
+        product(&[self.batch, self.steps, 3, self.hidden])
     }
 
     /// Elements and types of the backward pass's four scratch tensors, each in a buffer of its own.
     pub fn backward_scratch(&self, dtype: Dtype) -> [(usize, Dtype); 4] {
-        let gates = self.batch * self.steps * 3 * self.hidden;
-        let one_more = if self.masked { self.batch * 3 * self.hidden } else { 0 };
-        let inputs = self.batch * self.steps * self.input;
-        [(gates + one_more, dtype), (gates, dtype), (inputs, dtype), (self.bias_sum().scratch(), Dtype::F32)]
+        let Self { batch, steps, input, hidden, masked, .. } = *self;
+        let (gates, inputs) = (self.scratch(), product(&[batch, steps, input]));
+        let one_more = if masked { product(&[batch, 3, hidden]) } else { 0 };
+        [
+            (gates.saturating_add(one_more), dtype),
+            (gates, dtype),
+            (inputs, dtype),
+            (self.bias_sum().scratch(), Dtype::F32),
+        ]
     }
 
     fn bias_sum(&self) -> ColumnSum {
@@ -179,6 +183,8 @@ impl Gru {
     fn check(&self, inputs: &Inputs<'_>, saved: &Saved<'_>) -> Result<()> {
         let valid = matches!(self.directions, 1 | 2);
         expect_setting("gru", "directions", valid, "1 or 2", self.directions as f64)?;
+        let Self { batch, steps, input, hidden, .. } = *self;
+        expect_extents("gru", &[("batch", batch), ("steps", steps), ("input", input), ("hidden", hidden)])?;
         let dtype = saved.dtype();
         if let Input::Rows(x) = inputs.x {
             expect_of(dtype, "gru", "x", x, &[self.batch, self.steps, self.input])?;
@@ -339,7 +345,7 @@ impl Gru {
             let d_weight_hh = run(d_weights.weight_hh, 0, hidden);
             into_weight_hh.record(recorder, choose(gates), by_state, states, None, d_weight_hh)?;
 
-            self.bias_sum().record(recorder, &d_gh.window([rows, gates]), sums, d_weights.bias_hh)?;
+            self.bias_sum().record(recorder, &d_gh.scratch([rows, gates])?, sums, d_weights.bias_hh)?;
             let of_input = InputGradients {
                 weight: run(d_weights.weight_ih, 0, input),
                 bias: d_weights.bias_ih,

@@ -17,16 +17,20 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::matrix::Matrix;
 use super::{
-    expect::expect,
+    expect::{expect, expect_matrix, expect_tile},
     forms,
-    table::{MATMUL, MATMUL_ROW},
+    library::shader,
     tunable::{Tunable, tuned},
 };
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles},
+    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles},
 };
+
+pub(super) static MATMUL: Shader = shader!("matmul", specialisations);
+pub(super) static MATMUL_ROW: Shader = shader!("matmul/row", rows);
 
 /// What is applied to each element of the product.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -38,53 +42,6 @@ pub enum Activation {
     Tanh,
     /// Logistic function.
     Sigmoid,
-}
-
-/// A matrix inside a tensor: rows of consecutive elements, `stride` apart, from element `offset` on; further matrices of a
-/// batch follow at multiples of `batch_stride` (0: one matrix serves the whole batch).
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a> {
-    /// The tensor that holds it.
-    pub tensor: &'a Tensor,
-    /// Its first element.
-    pub offset: usize,
-    /// Elements from one stored row to the next.
-    pub stride: usize,
-    /// Elements from one matrix of the batch to the next.
-    pub batch_stride: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// A tensor `[.., N]` with all leading extents folded into rows.
-    pub fn rows(tensor: &'a Tensor) -> Self {
-        Self { tensor, offset: 0, stride: tensor.shape().last(), batch_stride: 0 }
-    }
-
-    /// A tensor `[batch, M, N]` as a batch of matrices.
-    pub fn batch(tensor: &'a Tensor) -> Self {
-        let dims = tensor.shape().dims();
-        let (columns, rows) = (tensor.shape().last(), dims.iter().rev().nth(1).copied().unwrap_or(1));
-        Self { tensor, offset: 0, stride: columns, batch_stride: rows * columns }
-    }
-
-    /// The same, `elements` further into the tensor.
-    pub fn offset(self, elements: usize) -> Self {
-        Self { offset: self.offset + elements, ..self }
-    }
-
-    /// The same with rows `stride` elements apart.
-    pub fn stride(self, stride: usize) -> Self {
-        Self { stride, ..self }
-    }
-
-    pub(super) fn aligned(&self) -> bool {
-        [self.offset, self.stride, self.batch_stride].iter().all(|value| value % 4 == 0)
-    }
-
-    /// The element behind the last one that `rows` x `columns` x `batch` touch.
-    pub(super) fn end(&self, rows: usize, columns: usize, batch: usize) -> usize {
-        self.offset + (batch - 1) * self.batch_stride + (rows - 1) * self.stride + columns
-    }
 }
 
 /// `C[batch] = activation(op(A)·op(B) + bias)` (or `+=` with `accumulate`); op(A) is `[M, K]`, op(B) `[K, N]`.
@@ -134,7 +91,7 @@ impl Tile {
     fn of(tiles: &Tiles, m: usize) -> Self {
         match tiles.subgroup {
             Some(lanes) => {
-                let rows = (m as u32).next_multiple_of(lanes).clamp(lanes, lanes.max(4 * lanes.min(8)));
+                let rows = (m.min(1 << 16) as u32).next_multiple_of(lanes).clamp(lanes, lanes.max(4 * lanes.min(8)));
                 let rows = if rows == 3 * lanes { 4 * lanes } else { rows };
                 Self { subgroups: true, lanes, groups: 1, rows, columns: 2 }
             }
@@ -143,11 +100,6 @@ impl Tile {
                 Self { subgroups: false, lanes: 8, groups: 8, rows, columns: 2 }
             }
         }
-    }
-
-    /// Each tile that some number of rows takes.
-    fn every(tiles: &Tiles) -> Vec<Self> {
-        forms::distinct((1..=512).map(|m| Self::of(tiles, m)).chain(Self::candidates(tiles)))
     }
 
     /// The class of products of `m` rows.
@@ -198,6 +150,10 @@ impl Tunable for Tile {
         };
         forms::distinct(defaults.into_iter().chain(others.into_iter().map(tile)))
     }
+
+    fn every(tiles: &Tiles) -> Vec<Self> {
+        forms::distinct((1..=512).map(|m| Self::of(tiles, m)).chain(Self::candidates(tiles)))
+    }
 }
 
 /// Which matrices 16-byte loads serve, and whether the last steps of k are fewer than four.
@@ -233,19 +189,18 @@ pub type Types = [Dtype; 3];
 const SINGLE: Types = [Dtype::F32; 3];
 /// A layer, and the gradient of what it reads: B is its weight.
 const LAYER: Types = [Dtype::F16, Dtype::F32, Dtype::F16];
-/// The gradient of a layer's weight.
+/// The gradient of a layer's weight; scores of activations by activations.
 const WEIGHT: Types = [Dtype::F16, Dtype::F16, Dtype::F32];
 /// A product of activations.
 const ACTIVATIONS: Types = [Dtype::F16; 3];
-/// The gradient of what an attention's weights weight: they are f32.
+/// What an attention's weights weight, and its gradient, and those of what made scores: weights and scores are f32.
 const WEIGHTED: Types = [Dtype::F32, Dtype::F16, Dtype::F16];
 
 /// Columns that a workgroup of the single row's kernel computes.
 const ROW_COLUMNS: u32 = 16;
 
-/// The longest sum of one dispatch; longer ones take several. llvmpipe silently ends an invocation after some 65,000 rounds
-/// of all its loops together. Where the inner loops are unrolled, four steps of k are one round; checked modules keep them
-/// as loops, and then it is about 125.
+/// The longest sum of one dispatch by the rounds that a driver goes through ([`super::rounds`]); longer ones take several. Where
+/// the inner loops are unrolled, four steps of k are one round; where they are kept as loops, they are about 125.
 fn longest(gpu: &Gpu, tile: &Tile) -> usize {
     match (gpu.class(), gpu.checked(), tile.subgroups) {
         (AdapterClass::Cpu, true, _) => 1 << 10,
@@ -256,14 +211,14 @@ fn longest(gpu: &Gpu, tile: &Tile) -> usize {
 
 impl Matmul {
     /// Whether there is a form for such types: all f32; with f16 those that a layer `x W^T` or `x W` takes, forward and backward,
-    /// and products of activations alone.
+    /// those that an attention's scores and weights take, and products of activations alone.
     pub fn takes(&self, types: Types) -> bool {
         let plain = self.activation == Activation::None;
         match types {
             SINGLE => true,
             LAYER => !self.transpose_a,
-            WEIGHT => self.transpose_a && !self.transpose_b && plain,
-            WEIGHTED => self.transpose_a && !self.transpose_b && !self.accumulate && plain,
+            WEIGHT => self.transpose_a != self.transpose_b && plain,
+            WEIGHTED => !self.transpose_b && !self.accumulate && plain,
             ACTIVATIONS => plain,
             _ => false,
         }
@@ -313,7 +268,8 @@ impl Matmul {
     /// Records the product; the bias is f32.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a matrix reaches past its tensor or it has no form for their types ([`Matmul::takes`]), and what [`Recorder::dispatch`] reports.
+    /// [`Error::Shape`] if a matrix reaches past its tensor, or there is no form for their types ([`Matmul::takes`]) or the tile,
+    /// and what [`Recorder::dispatch`] reports.
     pub fn record(
         &self,
         recorder: &mut Recorder,
@@ -323,19 +279,13 @@ impl Matmul {
         bias: Option<&Tensor>,
         c: Matrix<'_>,
     ) -> Result<()> {
+        expect_tile(recorder.gpu(), tile, Tile::of(recorder.gpu().tiles(), self.m))?;
         let (a_rows, a_columns) = if self.transpose_a { (self.k, self.m) } else { (self.m, self.k) };
         let (b_rows, b_columns) = if self.transpose_b { (self.n, self.k) } else { (self.k, self.n) };
         for (argument, matrix, rows, columns) in
             [("a", &a, a_rows, a_columns), ("b", &b, b_rows, b_columns), ("c", &c, self.m, self.n)]
         {
-            if rows * columns * self.batch == 0 || matrix.end(rows, columns, self.batch) > matrix.tensor.elements() {
-                return Err(Error::Shape {
-                    operation: "matmul",
-                    argument,
-                    wanted: format!("{} x [{rows}, {columns}], rows {} apart", self.batch, matrix.stride),
-                    got: format!("{} from element {}", matrix.tensor.shape(), matrix.offset),
-                });
-            }
+            expect_matrix("matmul", argument, matrix, [self.batch, rows, columns])?;
         }
         if let Some(bias) = bias {
             expect("matmul", "bias", bias, &[self.n])?;
@@ -377,7 +327,7 @@ impl Matmul {
         }
         params.push(u32::from(bias.is_some()));
         let workgroups = [word(self.m.div_ceil(tile.height())), word(self.n.div_ceil(tile.width())), word(self.batch)];
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &MATMUL,
             specialisation: self.specialisation(
                 recorder.gpu().tiles(),
@@ -410,7 +360,7 @@ impl Matmul {
         let tiles = *recorder.gpu().tiles();
         let multiple = |of: usize| [a.offset, b.offset, b.stride, self.k].iter().all(|value| value.is_multiple_of(of));
         let params = [self.n, self.k, a.offset, b.offset, b.stride, c.offset, usize::from(bias.is_some())];
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &MATMUL_ROW,
             specialisation: row(&tiles, self.activation, multiple(4), tiles.wide && multiple(8)),
             params: &params.map(|value| value as u32),
@@ -456,14 +406,14 @@ fn row(tiles: &Tiles, activation: Activation, vector: bool, wide: bool) -> Speci
         .define_if(activation == Activation::Sigmoid, "SIGMOID")
 }
 
-pub(super) fn rows(tiles: &Tiles) -> Vec<Specialisation> {
+fn rows(tiles: &Tiles) -> Vec<Specialisation> {
     let loads = [(false, false), (true, false), (true, true)];
     let served = loads.into_iter().filter(|(_, wide)| tiles.wide || !wide);
     let activations = [Activation::None, Activation::Tanh, Activation::Sigmoid];
     served.flat_map(|(vector, wide)| activations.map(|activation| row(tiles, activation, vector, wide))).collect()
 }
 
-pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
+fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let mut all = Vec::new();
     for tile in Tile::every(tiles) {
         for activation in [Activation::None, Activation::Tanh, Activation::Sigmoid] {

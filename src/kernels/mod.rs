@@ -2,6 +2,7 @@
 
 pub mod adam;
 pub mod additive_attention;
+pub mod additive_score;
 pub mod alignment_loss;
 pub mod attentional_decoder;
 pub mod beam_search;
@@ -16,14 +17,19 @@ mod expect;
 mod forms;
 mod gate_input;
 pub mod gru;
+mod library;
+pub mod local_attention;
 pub mod matmul;
+mod matrix;
 pub mod pointwise;
 pub mod reduction;
+mod rounds;
 pub mod softmax;
 mod step;
 mod table;
 mod tunable;
 
+pub use library::SHARED;
 pub use step::Step;
-pub use table::{SHADERS, SHARED};
-pub use tunable::{TUNABLE, Tunable, TunableKernel, unusable};
+pub use table::{SHADERS, TUNABLE, unusable};
+pub use tunable::{Tunable, TunableKernel};

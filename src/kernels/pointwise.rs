@@ -1,14 +1,13 @@
 //! Element by element, on one tensor or on two of the same shape: sum, product, tanh, logistic function.
 
-use super::{
-    expect::expect_of,
-    forms,
-    table::{POINTWISE, POINTWISE_BACKWARD},
-};
+use super::{expect::expect_of, forms, library::shader};
 use crate::{
     Error, Result,
     gpu::{Cost, Dtype, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+
+pub(super) static POINTWISE: Shader = shader!("pointwise", specialisations);
+pub(super) static POINTWISE_BACKWARD: Shader = shader!("pointwise_backward", specialisations);
 
 /// What is computed for each element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +83,7 @@ impl Pointwise {
 
     fn dispatch(self, recorder: &mut Recorder, kernel: &'static Shader, tensors: &[&Tensor], cost: Cost) -> Result<()> {
         let (elements, dtype, tiles) = (tensors[0].elements(), tensors[0].dtype(), *recorder.gpu().tiles());
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel,
             specialisation: self.specialisation(&tiles, dtype),
             params: &[elements as u32],
@@ -142,7 +141,7 @@ impl Pointwise {
     }
 }
 
-pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
+fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let all = [Pointwise::Add, Pointwise::Multiply, Pointwise::Tanh, Pointwise::Sigmoid];
     forms::each_element(tiles, |dtype| all.map(|pointwise| pointwise.specialisation(tiles, dtype))).concat()
 }

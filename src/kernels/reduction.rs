@@ -4,18 +4,23 @@
 use super::{
     expect::{expect, expect_of, expect_scratch},
     forms,
-    table::{REDUCTION, REDUCTION_BACKWARD, REDUCTION_COLUMNS},
+    library::shader,
+    rounds::MOST_ROUNDS,
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid, product},
 };
+
+pub(super) static REDUCTION: Shader = shader!("reduction", totals);
+pub(super) static REDUCTION_BACKWARD: Shader = shader!("reduction_backward", spreads);
+pub(super) static REDUCTION_COLUMNS: Shader = shader!("reduction/columns", columns);
 
 /// The most partial sums of one tensor: few enough for one workgroup to add up.
 pub(super) const PARTIALS: usize = 1024;
 
-/// Drivers on the CPU cut loops that are longer.
-const LONGEST_LOOP: usize = 30_000;
+/// The longest loop, which a sum may go through twice: [`super::rounds`].
+const LONGEST_LOOP: usize = MOST_ROUNDS / 2;
 
 /// How a tensor of `elements` is split: (vec4s of one workgroup, number of workgroups).
 pub(super) fn split(gpu: &Gpu, elements: usize) -> (usize, usize) {
@@ -37,15 +42,15 @@ fn column_sum(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
     forms::row(tiles).define_if(vector, "VECTOR").element(dtype).constant("COLUMNS", tiles.columns)
 }
 
-pub(super) fn totals(tiles: &Tiles) -> Vec<Specialisation> {
+fn totals(tiles: &Tiles) -> Vec<Specialisation> {
     forms::each_element(tiles, |dtype| forms::either(|squares| total(tiles, dtype, squares))).concat()
 }
 
-pub(super) fn spreads(tiles: &Tiles) -> Vec<Specialisation> {
+fn spreads(tiles: &Tiles) -> Vec<Specialisation> {
     forms::each_element(tiles, |dtype| forms::either(|squares| spread(tiles, dtype, squares))).concat()
 }
 
-pub(super) fn columns(tiles: &Tiles) -> Vec<Specialisation> {
+fn columns(tiles: &Tiles) -> Vec<Specialisation> {
     forms::each_element(tiles, |dtype| forms::either(|vector| column_sum(tiles, dtype, vector))).concat()
 }
 
@@ -71,7 +76,7 @@ fn record_total(
     let (span, groups) = split(recorder.gpu(), elements);
     expect_scratch("reduction", scratch, groups)?;
     let tiles = *recorder.gpu().tiles();
-    recorder.dispatch(&Launch {
+    recorder.launch(&Launch {
         kernel: &REDUCTION,
         specialisation: total(&tiles, dtype, squares),
         params: &[elements as u32, span as u32],
@@ -84,7 +89,7 @@ fn record_total(
 
 /// Records the sum of the first elements of `partials` in one workgroup.
 pub(super) fn record_partials(recorder: &mut Recorder, count: usize, partials: &Tensor, out: &Tensor) -> Result<()> {
-    recorder.dispatch(&Launch {
+    recorder.launch(&Launch {
         kernel: &REDUCTION,
         specialisation: total(recorder.gpu().tiles(), Dtype::F32, false),
         params: &[count as u32, count as u32],
@@ -109,7 +114,7 @@ fn record_spread(
     expect_of(dtype, "reduction", "d_x", d_x, &[elements])?;
     let tiles = *recorder.gpu().tiles();
     let bytes = elements as f64 * dtype.bytes() as f64;
-    recorder.dispatch(&Launch {
+    recorder.launch(&Launch {
         kernel: &REDUCTION_BACKWARD,
         specialisation: spread(&tiles, dtype, x.is_some()),
         params: &[elements as u32, columns as u32],
@@ -211,7 +216,7 @@ impl ColumnSum {
 
     /// Elements of scratch.
     pub fn scratch(&self) -> usize {
-        self.rows.div_ceil(self.block()) * self.columns
+        product(&[self.rows.div_ceil(self.block()), self.columns])
     }
 
     /// Operations and bytes of the forward pass in f32.
@@ -225,7 +230,7 @@ impl ColumnSum {
         let tiles = *recorder.gpu().tiles();
         let wide = (tiles.row * tiles.columns) as usize * if vector { 4 } else { 1 };
         let blocks = self.rows.div_ceil(block);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &REDUCTION_COLUMNS,
             specialisation: column_sum(&tiles, x.dtype(), vector),
             params: &[self.rows as u32, self.columns as u32, block as u32],

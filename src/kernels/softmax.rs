@@ -3,12 +3,15 @@
 use super::{
     expect::{expect, expect_of},
     forms,
-    table::{SOFTMAX, SOFTMAX_BACKWARD},
+    library::shader,
 };
 use crate::{
     Result,
-    gpu::{Cost, Dtype, Gpu, Launch, Recorder, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+
+pub(super) static SOFTMAX: Shader = shader!("softmax", forwards);
+pub(super) static SOFTMAX_BACKWARD: Shader = shader!("softmax_backward", backwards);
 
 /// `y[r, c] = exp(x[r, c]) / sum over c' of exp(x[r, c'])`, over the first `lengths[r]` columns of row `r`.
 ///
@@ -105,7 +108,7 @@ impl Softmax {
         }
         let tile = Tile::choose(recorder.gpu(), self.columns, dtype);
         let alone = alone(tile, self.rows, self.columns);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &SOFTMAX,
             specialisation: forward(recorder.gpu().tiles(), tile, dtype, alone, lengths.is_some()),
             params: &[self.rows as u32, self.columns as u32],
@@ -125,7 +128,7 @@ impl Softmax {
             expect_of(y.dtype(), "softmax", argument, tensor, &[self.rows, self.columns])?;
         }
         let tile = Tile::choose(recorder.gpu(), self.columns, y.dtype());
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &SOFTMAX_BACKWARD,
             specialisation: tile.specialisation(recorder.gpu().tiles(), y.dtype()),
             params: &[self.rows as u32, self.columns as u32],
@@ -154,7 +157,7 @@ fn every_tile(tiles: &Tiles) -> Vec<(Tile, Dtype)> {
     forms::each_element(tiles, of).concat()
 }
 
-pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     let mut found = Vec::new();
     for (tile, dtype) in every_tile(tiles) {
         for lengths in [false, true] {
@@ -167,6 +170,6 @@ pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     found
 }
 
-pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     every_tile(tiles).into_iter().map(|(tile, dtype)| tile.specialisation(tiles, dtype)).collect()
 }

@@ -4,8 +4,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{additive_attention, dot_product_attention, gru, matmul};
-use crate::gpu::{Gpu, TileTable, Tiles};
+use crate::gpu::{Gpu, Tiles};
 
 /// A kernel's tile that can be tuned.
 pub trait Tunable: Copy + PartialEq + Serialize + DeserializeOwned {
@@ -17,6 +16,9 @@ pub trait Tunable: Copy + PartialEq + Serialize + DeserializeOwned {
 
     /// What may be chosen on an adapter, whatever the shape: right for each, fast for some.
     fn candidates(tiles: &Tiles) -> Vec<Self>;
+
+    /// What has a form on an adapter: the candidates, and the default of each shape.
+    fn every(tiles: &Tiles) -> Vec<Self>;
 }
 
 /// What was measured to be best for a class of shapes.
@@ -25,7 +27,7 @@ pub(super) fn tuned<T: Tunable>(gpu: &Gpu, class: &str) -> Option<T> {
     T::candidates(gpu.tiles()).contains(&tile).then_some(tile)
 }
 
-/// A row of [`TUNABLE`].
+/// A row of [`super::TUNABLE`].
 #[derive(Clone, Copy, Debug)]
 pub struct TunableKernel {
     /// The kernel's name.
@@ -36,32 +38,15 @@ pub struct TunableKernel {
     pub candidates: fn(&Tiles) -> Vec<Value>,
 }
 
-const fn row<T: Tunable>() -> TunableKernel {
-    TunableKernel {
-        name: T::KERNEL,
-        classes: T::CLASSES,
-        candidates: |tiles| T::candidates(tiles).iter().filter_map(|tile| serde_json::to_value(tile).ok()).collect(),
-    }
-}
-
-/// Every kernel that can be tuned.
-pub const TUNABLE: &[TunableKernel] = &[
-    row::<additive_attention::Tile>(),
-    row::<dot_product_attention::Tile>(),
-    row::<gru::Tile>(),
-    row::<matmul::Tile>(),
-];
-
-/// The first entry of a table that no kernel would choose on this adapter, in words.
-pub fn unusable(gpu: &Gpu, table: &TileTable) -> Option<String> {
-    table.iter().find_map(|(kernel, class, tile)| {
-        let Some(row) = TUNABLE.iter().find(|row| row.name == kernel) else {
-            return Some(format!("no kernel `{kernel}` can be tuned"));
-        };
-        if !row.classes.contains(&class) {
-            return Some(format!("{kernel} knows no shapes `{class}`"));
+impl TunableKernel {
+    /// The row of the kernel of a tile.
+    pub(super) const fn of<T: Tunable>() -> Self {
+        Self {
+            name: T::KERNEL,
+            classes: T::CLASSES,
+            candidates: |tiles| {
+                T::candidates(tiles).iter().filter_map(|tile| serde_json::to_value(tile).ok()).collect()
+            },
         }
-        let known = (row.candidates)(gpu.tiles()).contains(tile);
-        (!known).then(|| format!("{kernel} has no tile {tile} on this adapter"))
-    })
+    }
 }

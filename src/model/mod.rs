@@ -9,6 +9,7 @@ pub mod bahdanau;
 mod folder;
 mod gru_encoder;
 mod layers;
+pub mod luong;
 mod options;
 mod parameter;
 mod regularisation;

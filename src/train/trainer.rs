@@ -112,7 +112,8 @@ impl Trainer {
         programs.get_or_compile(shape, |shape| {
             let training = TrainingGraph::new(network.as_ref(), *shape, regularisation, optimizer.precision)?;
             let mut given = vec![(training.loss, loss.clone())];
-            given.extend(training.loss_scale.zip(state.scaling.as_ref().map(|scaling| scaling.window([1]))));
+            let scale = state.scaling.as_ref().map(|scaling| scaling.window([1])).transpose()?;
+            given.extend(training.loss_scale.zip(scale));
             let options = ProgramOptions {
                 label: format!("training step {shape}"),
                 parameters: Some(&state.parameters),

@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::coverage_loss`].
 
-use super::{Case, Check, Direction, Dtype, widen};
+use super::{Case, KernelChecks, widen};
 use crate::{
     Result, Tensor,
     kernels::{Step, coverage_loss::CoverageLoss},
@@ -13,22 +13,8 @@ const FORWARD: f64 = 2e-6;
 /// would be an error of the order of 1.
 const BACKWARD: f64 = 3e-7;
 
-pub(super) const CHECKS: &[Check] = &[
-    Check {
-        kernel: "coverage_loss",
-        direction: Direction::Forward,
-        dtype: Dtype::F32,
-        tolerance: FORWARD,
-        run: forward,
-    },
-    Check {
-        kernel: "coverage_loss",
-        direction: Direction::Backward,
-        dtype: Dtype::F32,
-        tolerance: BACKWARD,
-        run: backward,
-    },
-];
+pub(super) const KERNELS: &[KernelChecks] =
+    &[KernelChecks { kernel: "coverage_loss", forward, backward: Some(backward), f32: [FORWARD, BACKWARD], f16: None }];
 
 struct Drawn {
     operation: CoverageLoss,

@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::cross_entropy`].
 
-use super::{Case, Check, Direction, Dtype, ROUNDING, widen};
+use super::{Case, KernelChecks, ROUNDING, widen};
 use crate::{
     Result, Tensor,
     gpu::Recorder,
@@ -14,36 +14,13 @@ const TOLERANCE: f64 = 5e-6;
 /// The loss is f32, the gradient is stored.
 const HALF: [f64; 2] = [TOLERANCE, TOLERANCE + ROUNDING];
 
-pub(super) const CHECKS: &[Check] = &[
-    Check {
-        kernel: "cross_entropy",
-        direction: Direction::Forward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE,
-        run: forward,
-    },
-    Check {
-        kernel: "cross_entropy",
-        direction: Direction::Backward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE,
-        run: backward,
-    },
-    Check {
-        kernel: "cross_entropy",
-        direction: Direction::Forward,
-        dtype: Dtype::F16,
-        tolerance: HALF[0],
-        run: forward,
-    },
-    Check {
-        kernel: "cross_entropy",
-        direction: Direction::Backward,
-        dtype: Dtype::F16,
-        tolerance: HALF[1],
-        run: backward,
-    },
-];
+pub(super) const KERNELS: &[KernelChecks] = &[KernelChecks {
+    kernel: "cross_entropy",
+    forward,
+    backward: Some(backward),
+    f32: [TOLERANCE; 2],
+    f16: Some(HALF),
+}];
 
 struct Inputs {
     operation: CrossEntropy,

@@ -4,11 +4,13 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
+mod luong;
 mod model;
 
 use std::{collections::HashMap, path::Path};
 
 use safetensors::SafeTensors;
+use serde::de::DeserializeOwned;
 
 use super::relative_error;
 use crate::{
@@ -62,10 +64,11 @@ pub fn golden(gpu: &Gpu, folder: &Path) -> Result<Vec<GoldenRow>> {
     let mut rows = Vec::new();
     for path in paths {
         let file = File::read(&path)?;
-        let operations: [(&str, Operation); 5] = [
+        let operations: [(&str, Operation); 6] = [
             ("additive_attention", additive_attention),
             ("dot_product_attention", dot_product_attention),
             ("gru", gru),
+            ("luong", luong::luong),
             ("matmul", matmul),
             ("seq2seq_step", seq2seq_step),
         ];
@@ -145,6 +148,12 @@ impl File {
         let Some(text) = self.metadata.get(name) else { return Ok(default) };
         // Python writes True and False.
         text.to_lowercase().parse().map_err(|_| self.wrong(&format!("setting `{name}` is `{text}`")))
+    }
+
+    /// A setting that is one of an enumeration's names.
+    fn named<T: DeserializeOwned>(&self, name: &str, default: T) -> Result<T> {
+        let Some(text) = self.metadata.get(name) else { return Ok(default) };
+        serde_json::from_value(text.as_str().into()).map_err(|_| self.wrong(&format!("setting `{name}` is `{text}`")))
     }
 
     fn row(&self, tensor: &str, values: &[f32], reference: &[f64]) -> GoldenRow {

@@ -14,6 +14,7 @@
 
 mod adam;
 mod additive_attention;
+mod additive_score;
 mod alignment_loss;
 mod attentional_decoder;
 mod beam_search;
@@ -25,6 +26,7 @@ mod dropout;
 mod embedding;
 mod golden;
 mod gru;
+mod local_attention;
 mod matmul;
 mod pointwise;
 mod reduction;
@@ -84,6 +86,34 @@ impl Check {
     }
 }
 
+/// The checks of one kernel, as its file states them.
+struct KernelChecks {
+    /// As [`Check::kernel`].
+    kernel: &'static str,
+    /// Runs a random case of the outputs.
+    forward: fn(&mut Case<'_>) -> Result<f64>,
+    /// Runs a random case of the gradients, where there are any.
+    backward: Option<fn(&mut Case<'_>) -> Result<f64>>,
+    /// Tolerances of forward and backward in f32.
+    f32: [f64; 2],
+    /// And in f16, where the kernel has a form for it.
+    f16: Option<[f64; 2]>,
+}
+
+impl KernelChecks {
+    fn each(&self) -> Vec<Check> {
+        let mut checks = Vec::new();
+        for (dtype, tolerances) in [(Dtype::F32, Some(self.f32)), (Dtype::F16, self.f16)] {
+            let directions = [(Direction::Forward, Some(self.forward)), (Direction::Backward, self.backward)];
+            for ((direction, run), tolerance) in directions.into_iter().zip(tolerances.into_iter().flatten()) {
+                let check = |run| Check { kernel: self.kernel, direction, dtype, tolerance, run };
+                checks.extend(run.map(check));
+            }
+        }
+        checks
+    }
+}
+
 /// What a check did.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
@@ -112,26 +142,28 @@ pub struct Row {
 /// Every check, in the order of the table.
 pub fn checks() -> Vec<Check> {
     [
-        adam::CHECKS,
-        additive_attention::CHECKS,
-        alignment_loss::CHECKS,
-        attentional_decoder::CHECKS,
-        beam_search::CHECKS,
-        copy::CHECKS,
-        coverage_loss::CHECKS,
-        cross_entropy::CHECKS,
-        dot_product_attention::CHECKS,
-        dropout::CHECKS,
-        embedding::CHECKS,
-        gru::CHECKS,
-        matmul::CHECKS,
-        pointwise::CHECKS,
-        reduction::CHECKS,
-        softmax::CHECKS,
+        adam::KERNELS,
+        additive_attention::KERNELS,
+        additive_score::KERNELS,
+        alignment_loss::KERNELS,
+        attentional_decoder::KERNELS,
+        beam_search::KERNELS,
+        copy::KERNELS,
+        coverage_loss::KERNELS,
+        cross_entropy::KERNELS,
+        dot_product_attention::KERNELS,
+        dropout::KERNELS,
+        embedding::KERNELS,
+        gru::KERNELS,
+        local_attention::KERNELS,
+        matmul::KERNELS,
+        pointwise::KERNELS,
+        reduction::KERNELS,
+        softmax::KERNELS,
     ]
     .into_iter()
     .flatten()
-    .map(|check| Check { ..*check })
+    .flat_map(KernelChecks::each)
     .collect()
 }
 

@@ -15,7 +15,8 @@ fn agrees_with_the_reference() {
 #[test]
 fn refuses_a_matrix_that_reaches_past_its_tensor() {
     let gpu = common::gpu();
-    let (small, large) = (common::poisoned(gpu, 12).reshape([3, 4]), common::poisoned(gpu, 20).reshape([5, 4]));
+    let (small, large) =
+        (common::poisoned(gpu, 12).reshape([3, 4]).unwrap(), common::poisoned(gpu, 20).reshape([5, 4]).unwrap());
     let mut recorder = Recorder::new(gpu, "test");
     let copy = Copy { rows: 4, columns: 4, batch: 1 };
     for (source, target) in [(&small, &large), (&large, &small)] {

@@ -8,7 +8,7 @@ use crate::common::{
 };
 use softalign::{
     Error, Gpu, GpuOptions,
-    gpu::{Binding, Dtype, Launch, Recorder, Shader, Specialisation},
+    gpu::{Dtype, Launch, Recorder, Shader, Specialisation},
     graph::{Graph, Program, ProgramOptions},
     kernels::{SHARED, Step},
     train::{TrainOptions, train},
@@ -65,7 +65,6 @@ static WIDE: Shader = Shader::new(
 @group(0) @binding(0) var<uniform> size: vec4u;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @compute @workgroup_size(1) fn main() { tile[size.x] = y[0]; y[0] = tile[size.y]; }",
-    &[Binding::Uniform, Binding::Write],
     SHARED,
 );
 
@@ -74,7 +73,6 @@ static WRONG: Shader = Shader::new(
     "#import math
 @compute @workgroup_size(1)
 fn main() { let x: u32 = tanh1(1.0); }",
-    &[Binding::Uniform],
     SHARED,
 );
 

@@ -381,3 +381,78 @@ fn gradients_in_f16_are_those_in_f32() {
         assert_close(&small_model(Dtype::F32, by_token), &small_model(Dtype::F16, by_token), 1e-2);
     }
 }
+
+#[test]
+fn what_is_split_and_concatenated_is_the_same_and_so_is_its_gradient() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", [2, 2, 7], Dtype::F32);
+    let parts = graph.split(x, &[2, 1, 4]).unwrap();
+    let swapped = graph.concatenate(&[parts[2], parts[0]]).unwrap();
+    let square = graph.multiply(swapped, swapped).unwrap();
+    let loss = graph.sum(square).unwrap();
+    let gradient = graph.gradients(loss, &[x]).unwrap()[0];
+    assert_eq!(
+        [parts[1], swapped, gradient].map(|value| graph.dims(value).to_vec()),
+        [vec![2, 2, 1], vec![2, 2, 6], vec![2, 2, 7]]
+    );
+    let mut program = compile(&graph, &[swapped, gradient]);
+    let values: Vec<f32> = (0..28).map(|i| i as f32).collect();
+    program.write("x", &values).unwrap();
+    program.run(Step::default()).unwrap();
+    let of_row = |row: &[f32]| [&row[3..], &row[..2]].concat();
+    assert_eq!(program.read::<f32>(swapped).unwrap(), values.chunks(7).flat_map(of_row).collect::<Vec<_>>());
+    // Nothing depends on the part in the middle.
+    let expected = values.iter().enumerate().map(|(i, x)| if i % 7 == 2 { 0.0 } else { 2.0 * x });
+    assert_eq!(program.read::<f32>(gradient).unwrap(), expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn pairs_of_matrices_are_multiplied_and_differentiated_in_every_order() {
+    use softalign::reference::matmul;
+    let [batch, m, n, k] = [3, 2, 5, 4];
+    for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut graph = Graph::new();
+        let a = graph.input("a", if transpose_a { [batch, k, m] } else { [batch, m, k] }, Dtype::F32);
+        let b = graph.input("b", if transpose_b { [batch, n, k] } else { [batch, k, n] }, Dtype::F32);
+        let c = graph.batched_matmul([a, b], [transpose_a, transpose_b], Dtype::F32).unwrap();
+        let up = graph.input("up", [batch, m, n], Dtype::F32);
+        let gradients = graph.gradients_from(&[(c, up)], &[a, b]).unwrap();
+        let mut program = compile(&graph, &[c, gradients[0], gradients[1]]);
+        let draw = |count: usize, factor: f64| (0..count).map(|i| (i as f64 * factor).sin()).collect::<Vec<_>>();
+        let (of_a, of_b, of_c) = (draw(batch * m * k, 0.7), draw(batch * k * n, 1.3), draw(batch * m * n, 2.1));
+        for (name, values) in [("a", &of_a), ("b", &of_b), ("up", &of_c)] {
+            program.write(name, &values.iter().map(|x| *x as f32).collect::<Vec<_>>()).unwrap();
+        }
+        program.run(Step::default()).unwrap();
+        let activation = matmul::Activation::None;
+        let reference = matmul::Matmul { m, n, k, batch, transpose_a, transpose_b, activation };
+        let expected = reference.backward(&of_a, &of_b, None, &of_c);
+        let product = reference.forward(&of_a, &of_b, None);
+        for (value, expected) in [(c, product), (gradients[0], expected.a), (gradients[1], expected.b)] {
+            let found: Vec<f32> = program.read(value).unwrap();
+            assert!(found.iter().zip(&expected).all(|(found, expected)| (f64::from(*found) - expected).abs() < 1e-5));
+            assert_eq!(found.len(), expected.len());
+        }
+    }
+}
+
+#[test]
+fn parts_and_pairs_that_do_not_fit_are_refused() {
+    let mut graph = Graph::new();
+    let a = graph.input("a", [2, 3, 4], Dtype::F32);
+    let b = graph.input("b", [3, 2, 4], Dtype::F32);
+    let tokens = graph.input("tokens", [2, 3, 4], Dtype::U32);
+    for (result, argument) in [
+        (graph.concatenate(&[]), "parts"),
+        (graph.concatenate(&[a, b]), "parts"),
+        (graph.concatenate(&[a, tokens]), "parts"),
+        (graph.split(a, &[1, 2]).map(|parts| parts[0]), "sizes"),
+        (graph.split(a, &[4, 0]).map(|parts| parts[0]), "sizes"),
+        (graph.split_at(a, 5).map(|[part, _]| part), "sizes"),
+        (graph.batched_matmul([a, b], [false, true], Dtype::F32), "b"),
+        (graph.batched_matmul([a, a], [false, false], Dtype::F32), "b"),
+        (graph.batched_matmul([a, a], [false, true], Dtype::F16), "dtype"),
+    ] {
+        assert!(matches!(result, Err(Error::Shape { argument: found, .. }) if found == argument), "{result:?}");
+    }
+}

@@ -10,7 +10,7 @@ use softalign::{
     Gpu,
     gpu::Dtype,
     graph::{DecoderInputs, Epilogue, Graph, GruWeights, Program, ProgramOptions, Value},
-    kernels::{Step, matmul::Activation},
+    kernels::{Step, local_attention::Window, matmul::Activation},
     model::Regularisation,
     train::{Optimizer, Trainer},
 };
@@ -109,6 +109,42 @@ const KINDS: &[Kind] = &[
         build: |g, x| g.additive_attention(x[0], x[1], x[2], x[3], x[4]).unwrap().0,
     },
     Kind {
+        name: "additive_score",
+        floats: &[("query", &[2, 9, 8]), ("key", &[2, 3, 8]), ("energy", &[8])],
+        words: &[LENGTHS],
+        build: |g, x| g.additive_score(x[0], x[1], x[2], x[3]).unwrap(),
+    },
+    Kind {
+        name: "local_attention",
+        floats: &[("scores", &[2, 4, 3])],
+        words: &[LENGTHS],
+        build: |g, x| g.local_attention(x[0], x[1], None, 3, Window::Global).unwrap().weights,
+    },
+    Kind {
+        name: "local_attention, predicted",
+        floats: &[("scores", &[2, 4, 3]), ("shares", &[2, 4])],
+        words: &[LENGTHS],
+        build: |g, x| {
+            g.local_attention(x[0], x[2], Some(x[1]), 3, Window::Predicted { half_width: 2.0 }).unwrap().weights
+        },
+    },
+    Kind {
+        name: "batched_matmul",
+        floats: &[("weights", &[2, 4, 3]), ("value", &[2, 3, 8])],
+        words: &[],
+        build: |g, x| g.batched_matmul([x[0], x[1]], [false, false], g.dtype(x[1])).unwrap(),
+    },
+    Kind {
+        name: "concatenate and split",
+        floats: &[("a", &[2, 3]), ("b", &[2, 5])],
+        words: &[],
+        build: |g, x| {
+            let whole = g.concatenate(&[x[0], x[1]]).unwrap();
+            let [left, right] = g.split_at(whole, 4).unwrap();
+            g.multiply(left, right).unwrap()
+        },
+    },
+    Kind {
         name: "gru",
         floats: &[("x", &[2, 3, 8]), ("h0", &[1, 2, 8]), CELL[0], CELL[1], CELL[2], CELL[3]],
         words: &[LENGTHS],
@@ -160,6 +196,10 @@ fn what_is_not_finite_shows() {
     assert!(hidden.is_empty(), "hidden:\n{}", hidden.join("\n"));
 }
 
+fn is_softmax(kind: &Kind) -> bool {
+    kind.name == "softmax" || kind.name.starts_with("local_attention")
+}
+
 /// What of all that is bad does not show, with activations of `dtype`.
 fn hidden(gpu: &Gpu, dtype: Dtype) -> Vec<String> {
     let mut hidden = Vec::new();
@@ -205,7 +245,7 @@ fn hidden(gpu: &Gpu, dtype: Dtype) -> Vec<String> {
         for (input, (name, _)) in kind.floats.iter().enumerate() {
             for value in BAD {
                 // That weighs nothing, and is no error.
-                let masks = kind.name == "softmax" && value == f32::NEG_INFINITY;
+                let masks = ["x", "scores"].contains(name) && is_softmax(kind) && value == f32::NEG_INFINITY;
                 if !masks && !shows(Some((input, value))) {
                     hidden.push(format!("{}, {dtype}: {value} in {name}", kind.name));
                 }

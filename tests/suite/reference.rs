@@ -5,6 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use softalign::reference::adam::Adam;
 use softalign::reference::additive_attention::{AdditiveAttention, AdditiveInputs};
+use softalign::reference::additive_score::{AdditiveScore, ScoreInputs};
 use softalign::reference::alignment_loss::AlignmentLoss;
 use softalign::reference::attentional_decoder::{AttentionalDecoder, DecoderInputs};
 use softalign::reference::beam_search::{BeamStep, Ended, Selection};
@@ -14,6 +15,7 @@ use softalign::reference::dot_product_attention::{DotProductAttention, DotProduc
 use softalign::reference::dropout::{Draw, Dropout, pcg};
 use softalign::reference::embedding::Embedding;
 use softalign::reference::gru::{Gru, GruWeights};
+use softalign::reference::local_attention::{LocalAttention, Window};
 use softalign::reference::matmul::{Activation, Matmul};
 use softalign::reference::pointwise::Pointwise;
 use softalign::reference::reduction;
@@ -695,4 +697,71 @@ fn beam_step_fills_up_with_absent_hypotheses_and_keeps_what_has_ended() {
     assert_eq!((state.ended[0].len(), state.ended[0][0], state.done[0]), (2, first, false));
     step.select(&[0.0, 0.0, 9.0, -9.0].repeat(3), 2, &mut state);
     assert_eq!((state.ended[0][0].step, state.ended[0][1], state.done[0]), (2, first, true));
+}
+
+#[test]
+fn local_attention_gradients() {
+    let mut random = Random::new(20);
+    let lengths = [7, 0, 1, 4];
+    for window in [
+        Window::Global,
+        Window::Monotonic { half_width: 1.0, first: 2 },
+        Window::Predicted { half_width: 2.0 },
+        Window::Predicted { half_width: 0.5 },
+    ] {
+        for columns in [7, 5, 9] {
+            let attention = LocalAttention { batch: 4, queries: 3, keys: 7, columns, window };
+            let (scores, up) = (random.tensor(&[4, 3, columns]), random.tensor(&[4, 3, 7]));
+            // No centre so close to the edge of a window that a step of the differences crosses it.
+            let shares = [0.11, 0.52, 0.9, 0.3, 0.4, 0.5, 0.21, 0.33, 0.77, 0.08, 0.43, 0.95].to_vec();
+            let is_predicted = matches!(window, Window::Predicted { .. });
+            let inputs = if is_predicted { vec![scores, shares] } else { vec![scores] };
+            let of_inputs = |x: &[Vec<f64>]| x.get(1).cloned().unwrap_or_default();
+            let objective = |x: &[Vec<f64>]| dot(&attention.forward(&x[0], &of_inputs(x), &lengths).0, &up);
+            let (d_scores, d_shares) = attention.backward(&inputs[0], &of_inputs(&inputs), &lengths, &up);
+            let gradients: Vec<(&str, &[f64])> = [("scores", &*d_scores), ("shares", &*d_shares)].into();
+            check_gradients(&format!("{attention:?}"), &inputs, objective, &gradients[..inputs.len()]);
+        }
+    }
+}
+
+#[test]
+fn local_attention_by_hand() {
+    let seen = |window, shares: &[f64]| {
+        let attention = LocalAttention { batch: 1, queries: 3, keys: 6, columns: 6, window };
+        attention.forward(&[0.0; 18], shares, &[5])
+    };
+    let (weights, centres) = seen(Window::Monotonic { half_width: 1.0, first: 3 }, &[]);
+    assert_eq!(centres, [3.0, 4.0, 4.0], "a window stays at the last position");
+    let third = 1.0 / 3.0;
+    let last = [0.0, 0.0, 0.0, 0.5, 0.5, 0.0];
+    assert_close("weights", &weights, &[[0.0, 0.0, third, third, third, 0.0], last, last].concat(), 1e-15);
+    let (weights, centres) = seen(Window::Predicted { half_width: 1.0 }, &[0.5, 0.0, 1.0]);
+    assert_eq!(centres, [2.5, 0.0, 5.0]);
+    // Deviations of one half: exp(-1/2) on either side, exp(-2) at the edge.
+    let (near, edge) = (0.5 * (-0.5_f64).exp(), (-2.0_f64).exp());
+    let expected =
+        [[0.0, 0.0, near, near, 0.0, 0.0], [0.5, 0.5 * edge, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, edge, 0.0]];
+    assert_close("weights", &weights, &expected.concat(), 1e-15);
+}
+
+#[test]
+fn additive_score_gradients() {
+    let mut random = Random::new(21);
+    for (batch, queries, keys, size, lengths) in
+        [(1, 1, 1, 1, [1].as_slice()), (3, 2, 4, 3, [4, 0, 2].as_slice()), (2, 1, 5, 2, [1, 5].as_slice())]
+    {
+        let score = AdditiveScore { batch, queries, keys, size };
+        let inputs =
+            vec![random.tensor(&[batch, queries, size]), random.tensor(&[batch, keys, size]), random.tensor(&[size])];
+        let up = random.tensor(&[batch, queries, keys]);
+        let of = |x: &[Vec<f64>]| score.forward(&ScoreInputs { query: &x[0], key: &x[1], energy: &x[2], lengths });
+        let whole = ScoreInputs { query: &inputs[0], key: &inputs[1], energy: &inputs[2], lengths };
+        let found = score.backward(&whole, &up);
+        let gradients: [(&str, &[f64]); 3] = [("query", &found.query), ("key", &found.key), ("energy", &found.energy)];
+        check_gradients(&format!("{score:?}"), &inputs, |x| dot(&of(x), &up), &gradients);
+        let scores = score.forward(&whole);
+        let masked = |i: usize| i % keys >= lengths[i / keys / queries] as usize;
+        assert!(scores.iter().enumerate().all(|(i, score)| masked(i) == (*score == 0.0)));
+    }
 }

@@ -43,7 +43,7 @@ impl Tile {
         tuned(gpu, Self::class(shape)).unwrap_or_else(|| Self::of(gpu.tiles(), shape.queries, shape.keys))
     }
 
-    fn of(tiles: &Tiles, queries: usize, keys: usize) -> Self {
+    pub(super) fn of(tiles: &Tiles, queries: usize, keys: usize) -> Self {
         let Some(lanes) = tiles.subgroup else {
             let (rows, keys) = if queries == 1 { (1, 4) } else { (8, 1) };
             return Self {
@@ -68,13 +68,6 @@ impl Tile {
             columns: 2,
             both_sides: queries > 1 && keys > 32,
         }
-    }
-
-    /// Each tile that some shape takes.
-    fn every(tiles: &Tiles) -> Vec<Self> {
-        let shapes = (1..=64).flat_map(|queries| (1..=512).map(move |keys| (queries, keys)));
-        let defaults = shapes.map(|(queries, keys)| Self::of(tiles, queries, keys));
-        forms::distinct(defaults.chain(Self::candidates(tiles)))
     }
 
     /// The class of a shape.
@@ -144,6 +137,12 @@ impl Tunable for Tile {
         let shapes = [(1, 64), (8, 16), (8, 24), (8, 64), (16, 16), (16, 24), (64, 64)];
         forms::distinct(shapes.map(|(queries, keys)| Self::of(tiles, queries, keys)))
     }
+
+    fn every(tiles: &Tiles) -> Vec<Self> {
+        let shapes = (1..=64).flat_map(|queries| (1..=512).map(move |keys| (queries, keys)));
+        let defaults = shapes.map(|(queries, keys)| Self::of(tiles, queries, keys));
+        forms::distinct(defaults.chain(Self::candidates(tiles)))
+    }
 }
 
 /// The rows of a tile that fit so many queries or keys: few rows past the end, and few tiles, which load everything again.
@@ -163,24 +162,24 @@ fn of_every_tile(tiles: &Tiles, forms: impl Fn(Tile, Dtype) -> Vec<Specialisatio
     forms::distinct(forms::each_element(tiles, of).concat())
 }
 
-pub(in crate::kernels) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     of_every_tile(tiles, |tile, dtype| forms::either(|vector| tile.forward(vector, dtype)))
 }
 
-pub(in crate::kernels) fn score_backwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn score_backwards(tiles: &Tiles) -> Vec<Specialisation> {
     of_every_tile(tiles, |tile, dtype| forms::either(|vector| tile.score_backward(vector, dtype)))
 }
 
-pub(in crate::kernels) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     let both = |tile: Tile, dtype, vector| vec![tile.query_backward(vector, dtype), tile.key_backward(vector, dtype)];
     of_every_tile(tiles, |tile, dtype| forms::either(|vector| both(tile, dtype, vector)).concat())
 }
 
-pub(in crate::kernels) fn both_backwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn both_backwards(tiles: &Tiles) -> Vec<Specialisation> {
     let both = |tile: Tile, dtype| forms::either(|vector| tile.both_backward(vector, dtype));
     of_every_tile(tiles, |tile, dtype| both(tile, dtype).into_iter().flatten().collect())
 }
 
-pub(in crate::kernels) fn energy_backwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn energy_backwards(tiles: &Tiles) -> Vec<Specialisation> {
     forms::distinct(Tile::every(tiles).into_iter().map(Tile::energy_backward))
 }

@@ -3,11 +3,10 @@
 use super::{NAME, Tiles, view};
 use crate::{
     Result,
-    gpu::{Cost, Dtype, Recorder, Tensor},
+    gpu::{Cost, Dtype, Recorder, Tensor, product},
     kernels::{
         additive_attention::{self, AdditiveAttention},
-        copy::expect_matrix,
-        expect::expect,
+        expect::{expect, expect_extents, expect_matrix},
         gru::{Cell, CellStep, Context, Masking, Weights},
         matmul::{self, Matmul, Matrix},
     },
@@ -74,7 +73,7 @@ pub struct StepTensors<'a> {
 
 /// One matrix of rows as a batch of `beam` rows for each sentence, which is how the attention counts them.
 fn by_sentence(matrix: Matrix<'_>, beam: usize) -> Matrix<'_> {
-    Matrix { batch_stride: beam * matrix.stride, ..matrix }
+    Matrix { batch_stride: product(&[beam, matrix.stride]), ..matrix }
 }
 
 impl DecoderStep {
@@ -113,7 +112,14 @@ impl DecoderStep {
         sum
     }
 
+    fn check_extents(&self) -> Result<()> {
+        let Self { batch, beam, word, hidden, size, annotation, .. } = *self;
+        expect_extents(NAME, &[("batch", batch), ("beam", beam), ("rows", product(&[batch, beam])), ("word", word)])?;
+        expect_extents(NAME, &[("hidden", hidden), ("size", size), ("annotation", annotation)])
+    }
+
     fn check(&self, inputs: &StepInputs<'_>) -> Result<()> {
+        self.check_extents()?;
         expect(NAME, "query_weight", inputs.query_weight, &[self.size, self.hidden])?;
         inputs.cell.expect(NAME, self.word + self.annotation, self.hidden)
     }
@@ -130,6 +136,7 @@ impl DecoderStep {
         words: Matrix<'_>,
         gi: Matrix<'_>,
     ) -> Result<()> {
+        self.check_extents()?;
         cell.expect(NAME, self.word + self.annotation, self.hidden)?;
         let tile = matmul::Tile::choose(recorder.gpu(), rows);
         let weight = view(cell.weight_ih, 0, self.word + self.annotation, 0);
@@ -165,7 +172,7 @@ impl DecoderStep {
         self.check(inputs)?;
         expect_matrix(NAME, "features", &features, [1, rows, hidden + annotation])?;
         let small = matmul::Tile::choose(recorder.gpu(), rows);
-        let entering = from + masking.map_or(0, |masking| masking.distance);
+        let entering = from.saturating_add(masking.map_or(0, |masking| masking.distance));
         let (state, query_weight) = (view(states, entering, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
         self.query_product().record(recorder, small, state, query_weight, None, queries)?;
 

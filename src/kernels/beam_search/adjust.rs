@@ -1,14 +1,16 @@
 //! What a search chooses from, where that is not the logits of one model as they are.
 
-use super::{BeamSearch, BeamState, NAME, candidate, words};
+use super::{BeamSearch, BeamState, NAME, adjustments, candidate, words};
 use crate::{
     Result,
-    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Tensor, grid},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Tensor, grid},
     kernels::{
         expect::{expect, expect_setting},
-        table::BEAM_SEARCH_ADJUST,
+        library::shader,
     },
 };
+
+pub(in crate::kernels) static BEAM_SEARCH_ADJUST: Shader = shader!("beam_search/adjust", adjustments);
 
 /// The most models of an ensemble.
 pub const MOST_MEMBERS: usize = 16;
@@ -95,10 +97,12 @@ impl Adjust {
         expect(NAME, "adjusted", &adjusted.values, &[rows, classes])?;
         // A walk back through the text, and a look at each place of it.
         let walk = if self.ngram > 0 { capacity } else { 0 };
-        let places = walk.div_ceil(recorder.gpu().tiles().row as usize) * self.ngram;
+        // Longer ones than a text do not fit into it once.
+        let ngram = self.ngram.min(capacity.saturating_add(1));
+        let places = walk.div_ceil(recorder.gpu().tiles().row as usize) * ngram;
         self.search.check_rounds(recorder.gpu(), 2 * self.members, walk + places)?;
-        let sizes = [rows, capacity, classes, step, beam, self.members, self.shortest, self.ngram];
-        recorder.dispatch(&Launch {
+        let sizes = [rows, capacity, classes, step, beam, self.members, self.shortest, ngram];
+        recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_ADJUST,
             specialisation: candidate(recorder.gpu().tiles(), classes.is_multiple_of(4), false),
             params: &[&words(sizes)[..], &[self.search.specials.eos]].concat(),

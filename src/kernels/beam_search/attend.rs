@@ -1,15 +1,17 @@
 //! What a search remembers of the alignment: coverage (Wu et al. 2016, section 7), and where each token looked.
 
-use super::{BeamSearch, BeamState, NAME, words};
+use super::{BeamSearch, BeamState, NAME, single, words};
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Launch, Recorder, Tensor, grid},
+    gpu::{Cost, ELEMENT, Launch, Recorder, Shader, Tensor, grid},
     kernels::{
         expect::{expect, expect_setting},
         forms,
-        table::BEAM_SEARCH_ATTEND,
+        library::shader,
     },
 };
+
+pub(in crate::kernels) static BEAM_SEARCH_ATTEND: Shader = shader!("beam_search/attend", single);
 
 /// The coverage penalty of each hypothesis, `beta` times the sum over the source of `log(min(coverage, 1))`, a position's
 /// coverage being the sum of its weights so far; and, where [`BeamSearch::positions`] are kept, the one of the greatest weight.
@@ -65,7 +67,7 @@ impl Attend {
         expect(NAME, "lengths", lengths, &[search.sentences])?;
         expect(NAME, "coverage", coverage, &[2, rows, keys])?;
         let sizes = [rows, search.capacity, step, search.beam, keys, members, usize::from(search.positions)];
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_ATTEND,
             specialisation: forms::row_reduction(recorder.gpu().tiles()),
             params: &[&words(sizes)[..], &[coverage_penalty.to_bits()]].concat(),

@@ -5,8 +5,7 @@ use crate::{
     Result,
     gpu::{ELEMENT, Tensor},
     kernels::{
-        copy::expect_matrix,
-        expect::{expect, expect_setting},
+        expect::{expect, expect_apart, expect_extents, expect_matrix, expect_setting},
         matmul::Matrix,
     },
 };
@@ -31,11 +30,13 @@ pub struct Feed<'a> {
 
 impl Feed<'_> {
     pub(super) fn check(&self, search: &BeamSearch) -> Result<()> {
+        expect_extents(NAME, &[("word", self.word), ("hidden", self.hidden)])?;
         expect(NAME, "words", self.words, &[search.classes, self.word])?;
         expect_matrix(NAME, "word_rows", &self.word_rows, [1, search.rows(), self.word])?;
         if let Some((table, rows)) = self.gates {
             expect(NAME, "gates", table, &[search.classes, table.shape().last()])?;
             expect(NAME, "gate_rows", rows, &[search.rows(), table.shape().last()])?;
+            expect_apart(NAME, &[("word_rows", self.word_rows.tensor), ("gate_rows", rows)])?;
         }
         Ok(())
     }

@@ -1,16 +1,21 @@
 //! One fused step of the unit, forward and backward: what it reads and leaves where, and its launches.
 
-use super::{Tile, tile::Loads};
+use super::{
+    Tile,
+    tile::{Loads, backwards, forwards},
+};
 use crate::{
     Result,
-    gpu::{Cost, Dtype, ELEMENT, Launch, Recorder, Tensor},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Tensor},
     kernels::{
-        copy::expect_matrix,
-        expect::{expect, expect_dtype, expect_setting},
+        expect::{expect, expect_apart, expect_dtype, expect_extents, expect_matrix, expect_setting, expect_tile},
+        library::shader,
         matmul::Matrix,
-        table::{GRU, GRU_BACKWARD},
     },
 };
+
+pub(in crate::kernels) static GRU: Shader = shader!("gru", forwards);
+pub(in crate::kernels) static GRU_BACKWARD: Shader = shader!("gru_backward", backwards);
 
 /// One step for some rows: the recurrent product of all three gates and their arithmetic, in one dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +142,12 @@ impl Cell {
         }
     }
 
+    /// Checks the sizes, and that there is a form for the tile.
+    fn check(&self, gpu: &Gpu, tile: Tile) -> Result<()> {
+        expect_extents("gru", &[("rows", self.rows), ("hidden", self.hidden)])?;
+        expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.rows))
+    }
+
     /// Records the step.
     ///
     /// # Errors
@@ -145,6 +156,7 @@ impl Cell {
         let Self { rows, hidden } = *self;
         let CellStep { gi, weight_hh, bias_hh, states, from, to, y, gates, gates_offset, context, .. } = *step;
         let CellStep { masking, valid, .. } = *step;
+        self.check(recorder.gpu(), tile)?;
         let run = |tensor, offset, columns| Matrix { tensor, offset, stride: columns, batch_stride: 0 };
         expect_matrix("gru", "gi", &gi, [1, rows, 3 * hidden])?;
         expect("gru", "weight_hh", weight_hh, &[3 * hidden, hidden])?;
@@ -156,6 +168,7 @@ impl Cell {
         expect_matrix("gru", "y", &y, [1, rows, hidden])?;
         expect_matrix("gru", "gates", &run(gates, gates_offset, 4 * hidden), [1, rows, 4 * hidden])?;
         expect_valid(rows, valid.as_ref())?;
+        expect_apart("gru", &[("states", states), ("y", y.tensor), ("gates", gates)])?;
         let dtype = states.dtype().activation();
         for (argument, tensor) in [("states", states), ("gi", gi.tensor), ("y", y.tensor), ("gates", gates)] {
             expect_dtype(dtype, "gru", argument, tensor)?;
@@ -164,7 +177,7 @@ impl Cell {
         let mut second = [0; 4];
         let mut dropped = [from, 0, 0];
         if let Some(Masking { mask, distance }) = masking {
-            dropped = [from + distance, mask, to + distance];
+            dropped = [from.saturating_add(distance), mask, to.saturating_add(distance)];
             extents.extend(dropped);
             for offset in dropped {
                 expect_matrix("gru", "states", &run(states, offset, hidden), [1, rows, hidden])?;
@@ -196,7 +209,7 @@ impl Cell {
             true => Loads::Four,
             false => Loads::Single,
         };
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &GRU,
             specialisation: tile.forward(dtype, loads, context.is_some(), masking.is_some()),
             params: &params,
@@ -216,7 +229,8 @@ impl Cell {
         let Self { rows, hidden } = *self;
         let CellBackward { weight, d_recurrent, next, own, d_gi, d_y, states, from, gates, gates_offset, .. } = *step;
         let CellBackward { carry, carry_offset, has_carry, masking, valid, .. } = *step;
-        let inner = weight.elements() / hidden.max(1);
+        self.check(recorder.gpu(), tile)?;
+        let inner = weight.elements() / hidden;
         let run = |tensor, offset, columns| Matrix { tensor, offset, stride: columns, batch_stride: 0 };
         expect("gru", "weight", weight, &[inner.max(3 * hidden), hidden])?;
         for offset in [next.unwrap_or(own), own] {
@@ -233,6 +247,7 @@ impl Cell {
         for (argument, tensor) in activations.into_iter().chain([("d_gi", d_gi.tensor), ("d_y", d_y.tensor)]) {
             expect_dtype(dtype, "gru", argument, tensor)?;
         }
+        expect_apart("gru", &[("d_recurrent", d_recurrent), ("d_gi", d_gi.tensor), ("carry", carry)])?;
         let mask = masking.as_ref().map_or(0, |masking| masking.mask);
         expect_matrix("gru", "states", &run(states, mask, hidden), [1, rows, hidden])?;
         let extents = [
@@ -250,7 +265,7 @@ impl Cell {
         ];
         let mut params = params.concat();
         params.push(mask);
-        recorder.dispatch(&Launch {
+        recorder.launch(&Launch {
             kernel: &GRU_BACKWARD,
             specialisation: tile.backward(dtype, vector, masking.is_some()),
             params: &params.iter().map(|value| *value as u32).collect::<Vec<_>>(),

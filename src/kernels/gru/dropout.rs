@@ -42,7 +42,7 @@ impl StateDropout {
         scratch: &Tensor,
     ) -> Result<()> {
         let Self { batch, steps, hidden, directions } = *self;
-        let product = scratch.window([directions, batch, hidden]);
+        let product = scratch.scratch([directions, batch, hidden])?;
         Pointwise::Multiply.record(recorder, first, Some(mask), &product)?;
         let copy = Copy { rows: batch, columns: hidden, batch: directions };
         let from = |tensor| Matrix { tensor, offset: 0, stride: hidden, batch_stride: self.state() };

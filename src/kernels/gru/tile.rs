@@ -34,10 +34,10 @@ impl Tile {
         tuned(gpu, Self::class(rows)).unwrap_or_else(|| Self::of(gpu.tiles(), rows))
     }
 
-    fn of(tiles: &Tiles, rows: usize) -> Self {
+    pub(super) fn of(tiles: &Tiles, rows: usize) -> Self {
         match tiles.subgroup {
             Some(lanes) => {
-                let fitting = (rows as u32).next_multiple_of(lanes);
+                let fitting = (rows.min(1 << 16) as u32).next_multiple_of(lanes);
                 let backward_rows = if fitting > 2 * lanes { 4 * lanes } else { fitting };
                 let rows = if rows == 1 { 1 } else { backward_rows };
                 Self { subgroups: true, lanes, groups: 1, rows, backward_rows }
@@ -54,11 +54,6 @@ impl Tile {
             .constant("LANES", self.lanes)
             .constant("GROUPS", self.groups)
             .constant("ROWS", rows)
-    }
-
-    /// Each tile that some number of rows takes.
-    fn every(tiles: &Tiles) -> Vec<Self> {
-        forms::distinct((1..=512).map(|rows| Self::of(tiles, rows)).chain(Self::candidates(tiles)))
     }
 
     /// The class of steps over so many rows.
@@ -101,6 +96,10 @@ impl Tunable for Tile {
         let others = [[8, 2], [16, 2], [8, 4], [8, 16], [16, 8]].map(in_workgroup_memory);
         forms::distinct(defaults.into_iter().chain(others.into_iter().filter(|_| tiles.subgroup.is_none())))
     }
+
+    fn every(tiles: &Tiles) -> Vec<Self> {
+        forms::distinct((1..=512).map(|rows| Self::of(tiles, rows)).chain(Self::candidates(tiles)))
+    }
 }
 
 /// How many elements of the weights a load brings.
@@ -119,7 +118,7 @@ impl Loads {
     }
 }
 
-pub(in crate::kernels) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     let every = Tile::every(tiles);
     let of = |dtype| {
         let loads = [Loads::Single, Loads::Four, Loads::Eight];
@@ -132,7 +131,7 @@ pub(in crate::kernels) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     forms::distinct(forms::each_element(tiles, of).concat())
 }
 
-pub(in crate::kernels) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     let every = Tile::every(tiles);
     let form = |tile: &Tile, dtype| {
         forms::either(|vector| forms::either(|dropout| tile.backward(dtype, vector, dropout))).concat()

@@ -1,0 +1,146 @@
+//! What is asked of a launch before it is recorded, whoever asks for it.
+
+use super::{
+    Cost, Gpu, Pipeline, Shader, Specialisation, Tensor,
+    binding::{Access, Binding},
+};
+use crate::{Error, Result};
+
+/// Bytes of a dispatch's parameters at most, which lie at multiples of it in their uniform buffer: the largest alignment that
+/// an adapter may ask for.
+pub(super) const PARAMETER_STRIDE: u64 = 256;
+
+/// One dispatch of a shader.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// The shader.
+    pub kernel: &'static Shader,
+    /// How it is specialised.
+    pub specialisation: Specialisation,
+    /// The words of its parameters, binding 0, in order; floats by their bits.
+    pub params: &'a [u32],
+    /// What is bound behind the parameters, in order.
+    pub tensors: &'a [&'a Tensor],
+    /// The number of workgroups.
+    pub workgroups: [u32; 3],
+    /// What it costs.
+    pub cost: Cost,
+}
+
+/// Who sees to it that a shader stays inside its tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Guard {
+    /// The kernel of this crate that launches it, with the sizes that it has checked.
+    Kernel,
+    /// wgpu, with a check at each access.
+    Driver,
+}
+
+/// Splits `workgroups` over two dimensions where one does not reach: the shader's linear index is
+/// `workgroup_id.x + workgroup_id.y * num_workgroups.x`, and it guards the surplus.
+pub fn grid(workgroups: usize) -> [u32; 3] {
+    const LIMIT: usize = 65_535;
+    let word = |count: usize| u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+    let rows = workgroups.div_ceil(LIMIT).max(1);
+    [word(workgroups.div_ceil(rows)), word(rows), 1]
+}
+
+impl Launch<'_> {
+    /// Checks everything that does not depend on what the shader computes.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Limit`].
+    pub(super) fn check(&self, gpu: &Gpu, pipeline: &Pipeline, guard: Guard) -> Result<()> {
+        self.check_workgroups(gpu, &pipeline.label)?;
+        let [params, bindings @ ..] = &pipeline.bindings[..] else { return Ok(()) };
+        if self.params.len() as u64 * 4 != params.least {
+            return Err(self.wrong(
+                "params",
+                format!("the {} words of `{}`", params.least / 4, params.name),
+                format!("{} words", self.params.len()),
+            ));
+        }
+        if bindings.len() != self.tensors.len() {
+            let names: Vec<_> = bindings.iter().map(|binding| binding.name.as_str()).collect();
+            let wanted = format!("one for each of {}", names.join(", "));
+            return Err(self.wrong("tensors", wanted, self.tensors.len().to_string()));
+        }
+        for (binding, tensor) in bindings.iter().zip(self.tensors) {
+            self.check_tensor(gpu, binding, tensor, guard)?;
+        }
+        self.check_overlaps(bindings, guard)
+    }
+
+    fn wrong(&self, argument: &'static str, wanted: String, got: String) -> Error {
+        Error::Shape { operation: self.kernel.name, argument, wanted, got }
+    }
+
+    fn check_workgroups(&self, gpu: &Gpu, label: &str) -> Result<()> {
+        let have = gpu.limits().max_compute_workgroups_per_dimension;
+        match self.workgroups.iter().copied().find(|count| *count > have) {
+            None => Ok(()),
+            Some(need) => Err(Error::Limit {
+                what: format!("kernel {label}"),
+                need: u64::from(need),
+                limit: "max_compute_workgroups_per_dimension",
+                have: u64::from(have),
+                remedy: "Use a smaller batch or shorter sequences.".into(),
+            }),
+        }
+    }
+
+    fn check_tensor(&self, gpu: &Gpu, binding: &Binding, tensor: &Tensor, guard: Guard) -> Result<()> {
+        let Binding { name, stride, least, .. } = binding;
+        let got = || format!("{} {}", tensor.dtype(), tensor.shape());
+        if !tensor.is_on(gpu) {
+            return Err(self.wrong("tensors", format!("`{name}` on the device that records"), "another's".into()));
+        }
+        // A kernel has checked the types of its tensors, and binds anything in place of what it does without.
+        let fits = guard == Guard::Kernel || binding.holds(tensor.dtype());
+        if !fits || tensor.elements() == 0 {
+            return Err(self.wrong("tensors", format!("the elements of `{name}` in the shader"), got()));
+        }
+        let bytes = match guard {
+            Guard::Kernel => tensor.padded_bytes(),
+            Guard::Driver => tensor.bytes(),
+        };
+        if bytes < *least && (binding.used || guard == Guard::Driver) {
+            return Err(self.wrong("tensors", format!("`{name}` with at least {least} bytes"), got()));
+        }
+        let whole = tensor.bytes().is_multiple_of(stride.unwrap_or(1));
+        match guard {
+            Guard::Driver if !whole || !tensor.bytes().is_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT) => {
+                let wanted = format!("`{name}` with whole elements of {} bytes", stride.unwrap_or(1).max(4));
+                Err(self.wrong("tensors", wanted, got()))
+            }
+            // The last element reaches past the end of the tensor, and is stored whole.
+            Guard::Kernel if !whole && binding.stored && !tensor.is_padded() => {
+                let wanted =
+                    format!("`{name}` as a window that ends at a multiple of 16 bytes, or where its tensor does");
+                Err(self.wrong("tensors", wanted, got()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// wgpu keeps track of whole buffers: within a dispatch one is either read or written. Two windows of a buffer may both be
+    /// written if they lie apart. A kernel may bind one window in place of another that is not there.
+    fn check_overlaps(&self, bindings: &[Binding], guard: Guard) -> Result<()> {
+        let bound: Vec<_> = bindings.iter().zip(self.tensors).collect();
+        for (index, (one, tensor)) in bound.iter().enumerate() {
+            for (other, second) in &bound[..index] {
+                let both_written = one.access == Access::Write && other.access == Access::Write;
+                let apart = match both_written {
+                    true if guard == Guard::Kernel && std::ptr::eq(**tensor, **second) => true,
+                    true => !(one.stored && other.stored && tensor.overlaps(second)),
+                    false => one.access == other.access || tensor.buffer() != second.buffer(),
+                };
+                if !apart {
+                    let wanted = format!("`{}` and `{}` in different buffers", other.name, one.name);
+                    return Err(self.wrong("tensors", wanted, "the same memory".into()));
+                }
+            }
+        }
+        Ok(())
+    }
+}

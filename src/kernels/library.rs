@@ -1,0 +1,46 @@
+//! How a kernel declares its shaders, and the files that all of them may import.
+
+use crate::gpu::Shared;
+
+/// The shader `shaders/NAME.wgsl`, and the function that lists its specialisations.
+macro_rules! shader {
+    ($name:literal, $specialisations:expr) => {
+        crate::gpu::Shader {
+            name: $name,
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+            library: crate::kernels::library::SHARED,
+            specialisations: $specialisations,
+        }
+    };
+}
+pub(super) use shader;
+
+macro_rules! shared {
+    ($($name:literal),* $(,)?) => {
+        /// What shaders import.
+        pub static SHARED: &[Shared] = &[
+            $(Shared { name: $name, text: include_str!(concat!("../../shaders/shared/", $name, ".wgsl")) }),*
+        ];
+    };
+}
+
+shared![
+    "attention_tiles",
+    "element",
+    "factored_tanh",
+    "fed",
+    "four",
+    "lanes",
+    "linear",
+    "logits",
+    "math",
+    "normaliser",
+    "pieces",
+    "random",
+    "reduce",
+    "search",
+    "specials",
+    "step",
+    "transpose",
+    "window"
+];
