@@ -1,10 +1,8 @@
 //! The table of architectures.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 
-use super::{Architecture, ModelOptions, bahdanau};
+use super::{ModelOptions, Network, bahdanau};
 use crate::{Error, Result};
 
 /// Every architecture.
@@ -18,9 +16,9 @@ pub struct Kind {
     /// What `config.json` may call it.
     pub(super) in_files: &'static [&'static str],
     /// Reads the text of `config.json`; the second argument names the file in errors.
-    pub(super) read: fn(&str, &str) -> Result<Arc<dyn Architecture>>,
+    pub(super) read: fn(&str, &str) -> Result<Network>,
     /// Makes a model for a source and a target vocabulary.
-    pub(super) make: fn(&ModelOptions, [usize; 2]) -> Result<Arc<dyn Architecture>>,
+    pub(super) make: fn(&ModelOptions, [usize; 2]) -> Result<Network>,
 }
 
 /// What every `config.json` says.
@@ -46,7 +44,7 @@ impl Kind {
     ///
     /// # Errors
     /// [`Error::Data`] for sizes or settings that make no model.
-    pub fn make(&self, options: &ModelOptions, vocabularies: [usize; 2]) -> Result<Arc<dyn Architecture>> {
+    pub fn make(&self, options: &ModelOptions, vocabularies: [usize; 2]) -> Result<Network> {
         (self.make)(options, vocabularies)
     }
 
@@ -54,7 +52,7 @@ impl Kind {
     ///
     /// # Errors
     /// [`Error::Data`] naming the file.
-    pub fn read(text: &str, path: &str) -> Result<Arc<dyn Architecture>> {
+    pub fn read(text: &str, path: &str) -> Result<Network> {
         let Named { architecture } = serde_json::from_str(text)
             .map_err(|error| Error::data(path, format!("not a model's configuration: {error}")))?;
         let found = ARCHITECTURES.iter().find(|kind| kind.in_files.contains(&architecture.as_str()));
