@@ -1,7 +1,5 @@
 //! The default model at the sizes for which other systems were measured, without a readout.
 
-use std::sync::Arc;
-
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -9,7 +7,7 @@ use crate::{
     Gpu, Result,
     gpu::Dtype,
     graph::Parameters,
-    model::{Architecture, BatchShape, Kind, ModelOptions, Readout, Regularisation, first_values},
+    model::{BatchShape, Kind, ModelOptions, Network, Readout, Regularisation, first_values},
     reference::seq2seq,
     text::{Batch, EOS, PAD, Specials},
     train::{Optimizer, Trainer},
@@ -47,7 +45,7 @@ impl ModelSize {
     ///
     /// # Errors
     /// As [`Kind::make`].
-    pub fn network(&self) -> Result<Arc<dyn Architecture>> {
+    pub fn network(&self) -> Result<Network> {
         let Self { embedding, hidden, steps: max_length, .. } = *self;
         let options = ModelOptions { embedding, hidden, max_length, readout: Readout::None, ..ModelOptions::default() };
         Kind::DEFAULT.make(&options, self.vocabularies)

@@ -1,7 +1,5 @@
 //! Texts for sources, searched for or sampled on the device, by one model or an ensemble.
 
-use std::sync::Arc;
-
 use super::{
     SearchOptions,
     decoder::{Decoder, Plan, Request},
@@ -11,7 +9,7 @@ use crate::{
     gpu::ELEMENT,
     graph::{Parameters, Pool, Program, ProgramOptions, Programs, Value},
     kernels::{Step, beam_search::MOST_MEMBERS},
-    model::{Architecture, BatchShape, Layers, Limits, Model},
+    model::{BatchShape, Layers, Limits, Model, Network},
     text::{Batch, Tokenizer},
 };
 
@@ -33,7 +31,7 @@ pub struct Hypothesis {
 
 /// A model as a search needs it.
 pub(super) struct Member {
-    pub network: Arc<dyn Architecture>,
+    pub network: Network,
     pub parameters: Parameters,
 }
 

@@ -1,6 +1,6 @@
 //! Log-probabilities of given targets, by teacher forcing on the device.
 
-use std::{ops::AddAssign, sync::Arc};
+use std::ops::AddAssign;
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::{
     Error, Gpu, Result,
     graph::{Parameters, Pool, Program, ProgramOptions, Programs, Targets, Value},
     kernels::Step,
-    model::{Architecture, BatchShape, Layers, Model},
+    model::{BatchShape, Layers, Model, Network},
     text::{Batch, BatchSize, Buckets, Example},
 };
 
@@ -50,7 +50,7 @@ impl AddAssign for Likelihood {
 /// Scores pairs with a model's parameters as they are at the time of the call.
 pub struct Scorer {
     gpu: Gpu,
-    network: Arc<dyn Architecture>,
+    network: Network,
     parameters: Parameters,
     pool: Pool,
     programs: Programs<BatchShape, (Program, Value)>,

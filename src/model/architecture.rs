@@ -1,6 +1,6 @@
 //! The seam between a model and everything that trains it, searches with it and keeps it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{Layers, Parameter, SearchRoom, Stepper};
 use crate::{
@@ -39,6 +39,9 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// [`Error::Shape`] for parameters that are not this model's; [`Error::OutOfMemory`] when memory runs out.
     fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>>;
 }
+
+/// An architecture at its sizes, shared by whoever works with it.
+pub type Network = Arc<dyn Architecture>;
 
 /// What a model was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

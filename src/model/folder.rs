@@ -1,11 +1,8 @@
 //! A model folder: `config.json`, `model.safetensors`, `source.tokenizer.json`, `target.tokenizer.json`.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
-use super::{Architecture, Kind, Metadata, StoredTensor, first_values, load_tensors, whole, write_tensors, zeros};
+use super::{Kind, Metadata, Network, StoredTensor, first_values, load_tensors, whole, write_tensors, zeros};
 use crate::{Error, Gpu, Result, files, graph::Parameters, text::Tokenizer};
 
 /// A model with its parameters on a device and its tokenizers. Feature `text`.
@@ -15,7 +12,7 @@ pub struct Model {
     /// The device that holds the parameters.
     pub gpu: Gpu,
     /// The architecture at its sizes.
-    pub network: Arc<dyn Architecture>,
+    pub network: Network,
     /// The parameters, named as in PyTorch.
     pub parameters: Parameters,
     /// Cuts sources into tokens.
@@ -43,13 +40,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`first_values`].
-    pub fn new(
-        gpu: &Gpu,
-        network: Arc<dyn Architecture>,
-        source: Tokenizer,
-        target: Tokenizer,
-        seed: u64,
-    ) -> Result<Self> {
+    pub fn new(gpu: &Gpu, network: Network, source: Tokenizer, target: Tokenizer, seed: u64) -> Result<Self> {
         let parameters = first_values(gpu, &network.parameters(), seed)?;
         Ok(Self { gpu: gpu.clone(), network, parameters, source, target })
     }

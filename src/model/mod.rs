@@ -19,7 +19,7 @@ mod table;
 mod tensors;
 
 pub use crate::batch::{BatchShape, Specials};
-pub use architecture::{Architecture, Forward, Limits};
+pub use architecture::{Architecture, Forward, Limits, Network};
 pub use bahdanau::Readout;
 #[cfg(feature = "train")]
 pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};

@@ -1,10 +1,8 @@
 //! The table of architectures.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 
-use super::{Architecture, ModelOptions, bahdanau};
+use super::{ModelOptions, Network, bahdanau};
 use crate::{Error, Result};
 
 /// Every architecture.

@@ -1,14 +1,12 @@
 //! One training step after another on the device.
 
-use std::sync::Arc;
-
 use super::{Optimizer, TrainingGraph, optimizer::State};
 use crate::{
     Gpu, Result, Tensor,
     gpu::{Dtype, ELEMENT},
     graph::{Parameters, Pool, Program, ProgramOptions, Programs},
     kernels::Step,
-    model::{Architecture, BatchShape, Regularisation},
+    model::{BatchShape, Network, Regularisation},
     text::Batch,
 };
 
@@ -42,7 +40,7 @@ impl Part {
 #[derive(Debug)]
 pub struct Trainer {
     gpu: Gpu,
-    network: Arc<dyn Architecture>,
+    network: Network,
     /// Parameters, gradients and moments.
     pub state: State,
     /// The loss of the last batch, `[1]`.
@@ -60,7 +58,7 @@ impl Trainer {
     /// [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn new(
         gpu: &Gpu,
-        network: Arc<dyn Architecture>,
+        network: Network,
         parameters: &Parameters,
         optimizer: Optimizer,
         regularisation: Regularisation,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{
     Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Kind, Layers, Limits, Linear, ModelOptions,
-    Parameter, SearchRoom, Stepper,
+    Network, Parameter, SearchRoom, Stepper,
 };
 use crate::{Error, Result, batch::Specials, graph::Parameters};
 
@@ -106,14 +106,14 @@ impl Architecture for Bahdanau {
     }
 }
 
-fn read(text: &str, path: &str) -> Result<Arc<dyn Architecture>> {
+fn read(text: &str, path: &str) -> Result<Network> {
     let config: Config = serde_json::from_str(text)
         .map_err(|error| Error::data(path, format!("not a model's configuration: {error}")))?;
     config.check(path)?;
     Ok(Bahdanau::new(config)?)
 }
 
-fn make(options: &ModelOptions, [source, target]: [usize; 2]) -> Result<Arc<dyn Architecture>> {
+fn make(options: &ModelOptions, [source, target]: [usize; 2]) -> Result<Network> {
     let ModelOptions { embedding, hidden, tie_embeddings, .. } = *options;
     let config = Config {
         embedding,

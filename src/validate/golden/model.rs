@@ -1,7 +1,5 @@
 //! A training step of a whole model, whatever its architecture.
 
-use std::sync::Arc;
-
 use super::{File, GoldenRow, among, narrow};
 use crate::{
     Gpu, Result,
@@ -9,7 +7,7 @@ use crate::{
     gpu::{Dtype, Recorder, Shape, Tensor},
     graph::{Parameters, Program, ProgramOptions},
     kernels::Step,
-    model::{Architecture, Regularisation, zeros},
+    model::{Architecture, Network, Regularisation, zeros},
     train::{Optimizer, State, Trainer, TrainingGraph},
 };
 
@@ -18,7 +16,7 @@ const LEAST_GRADIENT: f64 = 1e-6;
 
 /// Loss, logits, the alignment weights if there are any, and every gradient; then, where the file has them, the gradients' norm and
 /// the parameters after Adam, and Adam alone from the file's own gradients.
-pub(super) fn training_step(file: &File, gpu: &Gpu, network: Arc<dyn Architecture>) -> Result<Vec<GoldenRow>> {
+pub(super) fn training_step(file: &File, gpu: &Gpu, network: Network) -> Result<Vec<GoldenRow>> {
     let parameters = zeros(gpu, &network.parameters())?;
     fill(file, gpu, &parameters, "param")?;
     let label_smoothing = file.setting("label_smoothing", 0.0)?;
