@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Architecture, ModelOptions, bahdanau};
+use super::{Architecture, ModelOptions, bahdanau, luong};
 use crate::{Error, Result};
 
 /// Every architecture.
-pub const ARCHITECTURES: &[Kind] = &[bahdanau::KIND];
+pub const ARCHITECTURES: &[Kind] = &[bahdanau::KIND, luong::KIND];
 
 /// A row of the table of architectures.
 #[derive(Clone, Copy, Debug)]
