@@ -141,7 +141,11 @@ impl Memory {
                 .attend
                 .as_ref()
                 .map(|Attention { weights, attend, .. }| Matrix::rows(weights).offset(number * rows * attend.keys));
-            stepper.record_step(recorder, step, &StepOutputs { lengths, logits, weights })?;
+            stepper.record_step(
+                recorder,
+                step,
+                &StepOutputs { lengths, counter: &self.state.counter, logits, weights },
+            )?;
         }
         if let Some(Attention { attend, weights, coverage }) = &self.attend {
             attend.record(recorder, weights, &self.state, lengths, coverage, step)?;

@@ -63,8 +63,14 @@ impl Window {
         }
     }
 
-    fn is_counted(self) -> bool {
+    /// Whether it reads a counter of steps.
+    pub fn is_counted(self) -> bool {
         matches!(self, Self::Counted { .. })
+    }
+
+    /// Whether it has centres: all but the global one.
+    pub fn has_centres(self) -> bool {
+        self != Self::Global
     }
 
     fn is_predicted(self) -> bool {
@@ -73,7 +79,7 @@ impl Window {
 
     fn specialisation(self, tiles: &Tiles, scores: Dtype, shares: Dtype) -> Specialisation {
         forms::row_reduction(tiles)
-            .define_if(self != Self::Global, "WINDOW")
+            .define_if(self.has_centres(), "WINDOW")
             .define_if(self.is_predicted(), "PREDICTED")
             .define_if(self.is_counted(), "COUNTED")
             .define_if(scores == Dtype::F16, "HALF_SCORES")
@@ -165,7 +171,7 @@ impl LocalAttention {
     }
 
     fn check_centres(&self, centres: Option<&Tensor>) -> Result<()> {
-        let wanted = self.window != Window::Global;
+        let wanted = self.window.has_centres();
         expect_there(centres, "centres", wanted, Dtype::F32, &[self.batch, self.queries])
     }
 

@@ -85,6 +85,8 @@ pub trait Stepper: fmt::Debug + Send + Sync {
 pub struct StepOutputs<'a> {
     /// Source lengths, `[sentences]`.
     pub lengths: &'a Tensor,
+    /// Steps made before this look, u32 `[1]`.
+    pub counter: &'a Tensor,
     /// `[R, W]`
     pub logits: Matrix<'a>,
     /// `[R, S]`, where they are asked for.

@@ -2,14 +2,11 @@
 
 use serde::Deserialize;
 
-use super::{ModelOptions, Network, bahdanau};
+use super::{ModelOptions, Network, bahdanau, luong};
 use crate::{Error, Result};
 
 /// Every architecture.
-pub const ARCHITECTURES: &[Kind] = &[bahdanau::KIND];
-
-/// An architecture at its sizes, shared by whoever works with it.
-type Network = Arc<dyn Architecture>;
+pub const ARCHITECTURES: &[Kind] = &[bahdanau::KIND, luong::KIND];
 
 /// A row of the table of architectures.
 #[derive(Clone, Copy, Debug)]

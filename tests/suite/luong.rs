@@ -1,15 +1,24 @@
 //! The Luong model against its reference: every score with every window, with and without input feeding, over one direction and two.
 
-use crate::common;
+use crate::common::{
+    self,
+    generation::{same, sources, tokenizer},
+};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use softalign::{
     Error, Gpu,
+    generate::{Generator, Hypothesis, SearchOptions},
     gpu::Dtype,
-    graph::{Graph, Parameters, Program, ProgramOptions},
+    graph::{Program, ProgramOptions},
     kernels::Step,
-    model::luong::{Config, Layers, Luong, Score, Window},
-    reference::{self, seq2seq::Named},
+    model::{
+        Architecture as _, BatchShape, Layers, Model, Regularisation,
+        luong::{Config, Luong, Score, Window},
+        zeros,
+    },
+    reference::{self, beam_search::length_penalty, seq2seq::Named},
+    text::{BOS, EOS},
 };
 
 const SHAPE: [usize; 3] = [3, 6, 4];
@@ -85,8 +94,8 @@ impl Case {
     fn drawn(config: &Config, seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut draw = |count: usize| (0..count).map(|_| random.random_range(-0.9_f32..0.9)).collect();
-        let parameters = config.parameters().into_iter();
-        let values = parameters.map(|(name, shape)| (name, draw(shape.elements()))).collect();
+        let parameters = Luong::new(config.clone()).unwrap().parameters().into_iter();
+        let values = parameters.map(|one| (one.name, draw(one.shape.elements()))).collect();
         let source = (0..SHAPE[0] * SHAPE[1]).map(|_| random.random_range(0..config.source_vocabulary as u32));
         Self { config: config.clone(), values, source: source.collect() }
     }
@@ -131,15 +140,17 @@ struct Found {
 }
 
 fn found(gpu: &Gpu, precision: Dtype, case: &Case) -> Found {
-    let model = Luong::new(case.config.clone()).unwrap();
-    let (mut graph, mut layers) = (Graph::with_precision(precision), Layers::new(case.config.parameters()));
-    let forward = model.forward(&mut graph, &mut layers, SHAPE, 0.0).unwrap();
-    let targets = graph.input("target_out", [SHAPE[0], SHAPE[2]], Dtype::U32);
-    let loss = graph.cross_entropy(forward.logits, targets, 0.0).unwrap();
-    let (names, used): (Vec<_>, Vec<_>) = layers.into_used().into_iter().unzip();
+    let network = Luong::new(case.config.clone()).unwrap();
+    let mut layers = Layers::training(&Regularisation::default(), precision);
+    let shape = BatchShape { rows: SHAPE[0], source: SHAPE[1], target: SHAPE[2] };
+    let forced = network.teacher_forced(&mut layers, shape).unwrap();
+    let (names, used): (Vec<_>, Vec<_>) = layers.used().iter().cloned().unzip();
+    let mut graph = layers.graph;
+    let loss = graph.cross_entropy(forced.logits, forced.targets, 0.0).unwrap();
     let gradients = graph.gradients(loss, &used).unwrap();
-    let outputs: Vec<_> = [forward.logits, forward.weights].into_iter().chain(forward.centres).collect();
-    let parameters = Parameters::new(gpu, case.config.parameters()).unwrap();
+    let outputs: Vec<_> =
+        [forced.logits, forced.alignment.weights].into_iter().chain(forced.alignment.centres).collect();
+    let parameters = zeros(gpu, &network.parameters()).unwrap();
     for (name, values) in &case.values {
         gpu.write(&parameters.tensor(name).unwrap(), values).unwrap();
     }
@@ -254,4 +265,125 @@ fn refuses_what_is_no_model() {
         serde_json::to_string(&Config { window: Window::LocalP, score: Score::Concat, ..right.clone() }).unwrap();
     assert!(text.contains(r#""window":"local_p""#) && text.contains(r#""score":"concat""#), "{text}");
     assert!(serde_json::from_str::<Config>(&text.replace("local_p", "local")).is_err());
+}
+
+/// A model on a device, with sharper choices than first values make: none that rounding turns.
+fn model(gpu: &Gpu, config: &Config, seed: u64) -> Model {
+    let (source, target) = (tokenizer(config.source_vocabulary), tokenizer(config.target_vocabulary));
+    let model = Model::new(gpu, Luong::new(config.clone()).unwrap(), source, target, seed).unwrap();
+    for name in ["output.weight", "combine.weight"] {
+        let tensor = model.parameters.tensor(name).unwrap();
+        let values: Vec<f32> = gpu.read(&tensor).unwrap();
+        gpu.write(&tensor, &values.iter().map(|value| 4.0 * value).collect::<Vec<_>>()).unwrap();
+    }
+    model
+}
+
+/// A text under way: its tokens, the sum of their log-probabilities, the position that each attended to, and the state.
+#[derive(Clone)]
+struct Text {
+    tokens: Vec<u32>,
+    sum: f64,
+    attended: Vec<u32>,
+    state: reference::luong::State,
+}
+
+/// The reference of a search: a model's parameters, and a source that it has read.
+struct Writer<'a> {
+    model: reference::luong::Luong,
+    named: &'a Named,
+    encoded: reference::luong::Encoded,
+}
+
+impl Writer<'_> {
+    fn start(&self) -> Text {
+        Text { tokens: vec![], sum: 0.0, attended: vec![], state: self.encoded.state.clone() }
+    }
+
+    /// A text with each token that may follow it.
+    fn longer(&self, text: &Text) -> Vec<Text> {
+        let last = text.tokens.last().copied().unwrap_or(BOS);
+        let step = self.model.step(self.named, &self.encoded, &text.state, text.tokens.len(), last);
+        let total: f64 = step.logits.iter().map(|logit| logit.exp()).sum();
+        let most = (0..step.weights.len()).reduce(|a, b| if step.weights[b] > step.weights[a] { b } else { a });
+        let attended = [text.attended.as_slice(), &[most.unwrap_or(0) as u32]].concat();
+        let with = |token: u32| Text {
+            tokens: [text.tokens.as_slice(), &[token]].concat(),
+            sum: text.sum + step.logits[token as usize] - total.ln(),
+            attended: attended.clone(),
+            state: step.state.clone(),
+        };
+        (EOS..step.logits.len() as u32).map(with).collect()
+    }
+
+    fn hypothesis(text: &Text) -> Hypothesis {
+        let finished = text.tokens.last() == Some(&EOS);
+        let length = text.tokens.len();
+        let penalty = length_penalty(SearchOptions::default().length_penalty.into(), length);
+        let kept = length - usize::from(finished);
+        Hypothesis {
+            tokens: text.tokens[..kept].to_vec(),
+            score: (text.sum / penalty) as f32,
+            finished,
+            attended: text.attended[..kept].to_vec(),
+        }
+    }
+
+    fn greedy(&self, longest: usize) -> Hypothesis {
+        let mut text = self.start();
+        while text.tokens.last() != Some(&EOS) && text.tokens.len() < longest {
+            text = self.longer(&text).into_iter().reduce(|a, b| if b.sum > a.sum { b } else { a }).unwrap();
+        }
+        Self::hypothesis(&text)
+    }
+
+    /// Every text, the best first.
+    fn all(&self, longest: usize) -> Vec<Hypothesis> {
+        let (mut open, mut found) = (vec![self.start()], Vec::new());
+        for length in 1..=longest {
+            let longer: Vec<_> = open.iter().flat_map(|text| self.longer(text)).collect();
+            let ends = |text: &Text| text.tokens.last() == Some(&EOS) || length == longest;
+            found.extend(longer.iter().filter(|text| ends(text)).map(Self::hypothesis));
+            open = longer.into_iter().filter(|text| !ends(text)).collect();
+        }
+        found.sort_by(|a, b| b.score.total_cmp(&a.score));
+        found
+    }
+}
+
+/// Compares what a search finds for each source with what the reference does.
+fn assert_found(
+    model: &Model,
+    config: &Config,
+    options: &SearchOptions,
+    wanted: impl Fn(&Writer<'_>) -> Vec<Hypothesis>,
+) {
+    let named: Named = (model.parameters.names().iter())
+        .map(|name| (name.clone(), model.gpu.read::<f32>(&model.parameters.tensor(name).unwrap()).unwrap()))
+        .map(|(name, values)| (name, values.into_iter().map(f64::from).collect()))
+        .collect();
+    let sources = sources(5, config.source_vocabulary as u32, config.max_length.min(9));
+    let found = Generator::new(model).generate(&sources, options).unwrap();
+    for (source, found) in sources.iter().zip(found) {
+        let model = reference(config);
+        let wanted = wanted(&Writer { model, named: &named, encoded: model.encode(&named, source) });
+        assert!(found.len() <= wanted.len() && !found.is_empty(), "{config:?}, {source:?}");
+        for (found, wanted) in found.iter().zip(&wanted) {
+            assert!(same(found, wanted), "{config:?}, {source:?}: {found:?}, wanted {wanted:?}");
+        }
+    }
+}
+
+#[test]
+fn searches_find_what_the_reference_finds() {
+    for (index, config) in configs().into_iter().enumerate().step_by(4) {
+        // Past the 16 steps of a look, whose numbers a search counts.
+        let long = Config { max_length: 21, source_vocabulary: 14, ..config.clone() };
+        let gpu = if index % 8 == 0 { common::portable() } else { common::gpu() };
+        let options = SearchOptions { attended: true, ..SearchOptions::beam(1) };
+        assert_found(&model(gpu, &long, 3), &long, &options, |writer| vec![writer.greedy(21)]);
+        let short = Config { max_length: 3, target_vocabulary: 6, source_vocabulary: 14, ..config };
+        let options = SearchOptions { n_best: 16, ..SearchOptions::beam(16) };
+        assert_found(&model(gpu, &short, 5), &short, &options, |writer| writer.all(3));
+    }
 }

@@ -122,7 +122,7 @@ impl Stepper for BahdanauStepper {
     }
 
     fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
-        let StepOutputs { lengths, logits, weights } = *outputs;
+        let StepOutputs { lengths, logits, weights, .. } = *outputs;
         let inputs = StepInputs {
             key: &self.key,
             annotation: &self.annotation,

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, gpu::Shape, kernels};
+use crate::{Error, Result, kernels::local_attention};
+
+/// What files call the architecture.
+pub(super) const IN_FILES: &[&str] = &["luong"];
 
 /// How a decoder's state h is compared with an annotation h̄ of the source (equation 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +37,8 @@ pub enum Window {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// The name in files, `luong`.
+    pub architecture: String,
     /// Source tokens, specials included.
     pub source_vocabulary: usize,
     /// Target tokens, specials included.
@@ -71,6 +76,7 @@ impl Config {
     /// 100 tokens.
     pub fn new(source_vocabulary: usize, target_vocabulary: usize) -> Self {
         Self {
+            architecture: IN_FILES.concat(),
             source_vocabulary,
             target_vocabulary,
             embedding: 256,
@@ -94,6 +100,10 @@ impl Config {
     /// # Errors
     /// [`Error::Data`] naming the field.
     pub fn check(&self, path: &str) -> Result<()> {
+        if !IN_FILES.contains(&self.architecture.as_str()) {
+            let message = format!("architecture is `{}`; here it is {}", self.architecture, IN_FILES.join(" or "));
+            return Err(Error::data(path, message));
+        }
         // Far past any adapter, and small enough that products of two sizes cannot overflow.
         const LARGEST: usize = 1 << 24;
         // Every layer is several parameters, which are listed before any of them is made.
@@ -130,67 +140,36 @@ impl Config {
         if self.bidirectional { 2 * self.hidden } else { self.hidden }
     }
 
-    /// The ends of the names of the encoder's parameters, one for each direction.
-    pub(super) fn directions(&self) -> &'static [&'static str] {
-        if self.bidirectional { &["", "_reverse"] } else { &[""] }
-    }
-
     /// What the decoder's cell reads.
     pub(super) fn cell_input(&self) -> usize {
         if self.input_feeding { self.embedding + self.hidden } else { self.embedding }
     }
 
+    /// Size of what a hypothesis takes along: h, and with input feeding h~.
+    pub(super) fn state(&self) -> usize {
+        if self.input_feeding { 2 * self.hidden } else { self.hidden }
+    }
+
+    /// Scores of a step over `keys` source positions.
+    pub(super) fn columns(&self, keys: usize) -> usize {
+        if self.score == Score::Location { self.location_rows } else { keys }
+    }
+
     /// The kernel's window for queries from step number `first` on.
-    pub(super) fn window_from(&self, first: usize) -> kernels::local_attention::Window {
+    pub(super) fn window_from(&self, first: usize) -> local_attention::Window {
         let half_width = self.half_width as f32;
         match self.window {
-            Window::Global => kernels::local_attention::Window::Global,
-            Window::LocalM => kernels::local_attention::Window::Monotonic { half_width, first },
-            Window::LocalP => kernels::local_attention::Window::Predicted { half_width },
+            Window::Global => local_attention::Window::Global,
+            Window::LocalM => local_attention::Window::Monotonic { half_width, first },
+            Window::LocalP => local_attention::Window::Predicted { half_width },
         }
     }
 
-    /// Every parameter's name and shape, in the order of PyTorch's `state_dict`. No layer has a bias, as in the paper, but the GRUs
-    /// and the bridge.
-    pub fn parameters(&self) -> Vec<(String, Shape)> {
-        let Self { embedding, hidden, .. } = *self;
-        let annotation = self.annotation();
-        let mut all: Vec<(String, Shape)> = Vec::new();
-        let mut add = |name: &str, shape: &[usize]| all.push((name.to_owned(), shape.into()));
-        let gru = |add: &mut dyn FnMut(&str, &[usize]), prefix: &str, suffix: &str, input: usize| {
-            add(&format!("{prefix}.weight_ih{suffix}"), &[3 * hidden, input]);
-            add(&format!("{prefix}.weight_hh{suffix}"), &[3 * hidden, hidden]);
-            add(&format!("{prefix}.bias_ih{suffix}"), &[3 * hidden]);
-            add(&format!("{prefix}.bias_hh{suffix}"), &[3 * hidden]);
-        };
-        add("encoder.embedding.weight", &[self.source_vocabulary, embedding]);
-        for layer in 0..self.encoder_layers {
-            let input = if layer == 0 { embedding } else { annotation };
-            for direction in self.directions() {
-                gru(&mut add, "encoder.gru", &format!("_l{layer}{direction}"), input);
-            }
+    /// The kernel's window for queries that are all of step number `step` after those that a search has counted.
+    pub(super) fn window_of(&self, step: usize) -> local_attention::Window {
+        match self.window {
+            Window::LocalM => local_attention::Window::Counted { half_width: self.half_width as f32, step },
+            Window::Global | Window::LocalP => self.window_from(step),
         }
-        if self.bidirectional {
-            add("bridge.weight", &[hidden, hidden]);
-            add("bridge.bias", &[hidden]);
-        }
-        match self.score {
-            Score::Dot => {}
-            Score::General => add("attention.general.weight", &[hidden, annotation]),
-            Score::Concat => {
-                add("attention.concat.weight", &[self.attention, hidden + annotation]);
-                add("attention.energy.weight", &[1, self.attention]);
-            }
-            Score::Location => add("attention.location.weight", &[self.location_rows, hidden]),
-        }
-        if self.window == Window::LocalP {
-            add("attention.position.weight", &[self.position, hidden]);
-            add("attention.position_energy.weight", &[1, self.position]);
-        }
-        add("decoder.embedding.weight", &[self.target_vocabulary, embedding]);
-        gru(&mut add, "decoder.cell", "", self.cell_input());
-        add("combine.weight", &[hidden, annotation + hidden]);
-        add("output.weight", &[self.target_vocabulary, hidden]);
-        all
     }
 }

@@ -1,13 +1,19 @@
-//! A whole Luong model: logits, weights, centres, loss and every gradient, and what it writes when it takes the best token each time.
+//! A Luong model beside its training step: the centres of its windows, and what it writes when it takes the best token each time.
 
-use super::{File, GoldenRow, among, narrow};
+use super::{
+    File, GoldenRow, among,
+    model::{fill, training_step},
+};
 use crate::{
     Gpu, Result,
-    gpu::Dtype,
-    graph::{Graph, Parameters, Program, ProgramOptions},
+    batch::{BatchShape, Specials},
+    graph::{Parameters, Program, ProgramOptions},
     kernels::Step,
-    model::luong::{Config, Forward, Layers, Luong, Score, Window},
-    text::BOS,
+    model::{
+        Architecture as _, Layers,
+        luong::{Config, Luong, Score, TeacherForced, Window},
+        zeros,
+    },
 };
 
 /// The sizes and kinds that a case's tensors and metadata state.
@@ -38,27 +44,27 @@ fn config(file: &File) -> Result<Config> {
 }
 
 /// A Program of the forward pass, and what it keeps.
-struct Forwarded {
+struct Forced {
     program: Program,
-    forward: Forward,
+    outputs: TeacherForced,
 }
 
-impl Forwarded {
-    fn new(file: &File, gpu: &Gpu, model: &Luong, parameters: &Parameters, shape: [usize; 3]) -> Result<Self> {
-        let (mut graph, mut layers) = (Graph::new(), Layers::new(model.config().parameters()));
-        let forward = model.forward(&mut graph, &mut layers, shape, 0.0)?;
-        let outputs: Vec<_> = [forward.logits, forward.weights].into_iter().chain(forward.centres).collect();
+impl Forced {
+    fn new(file: &File, gpu: &Gpu, network: &Luong, parameters: &Parameters, shape: BatchShape) -> Result<Self> {
+        let mut layers = Layers::new();
+        let outputs = network.teacher_forced(&mut layers, shape)?;
+        let kept: Vec<_> = [outputs.logits].into_iter().chain(outputs.alignment.centres).collect();
         let options = ProgramOptions {
             label: file.stem.clone(),
             parameters: Some(parameters),
-            outputs: &outputs,
+            outputs: &kept,
             ..ProgramOptions::default()
         };
-        let mut program = Program::compile(gpu, &graph, &options)?;
+        let mut program = Program::compile(gpu, &layers.graph, &options)?;
         for name in ["source", "lengths"] {
             program.write(name, &file.integer(&format!("in.{name}"))?.1)?;
         }
-        Ok(Self { program, forward })
+        Ok(Self { program, outputs })
     }
 
     /// Runs it for targets `[B, T]` from `<bos>` on.
@@ -69,100 +75,49 @@ impl Forwarded {
 }
 
 pub(super) fn luong(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
-    let [rows, source_steps] = file.shape("in.source")?;
-    let [_, target_steps] = file.shape("in.target_in")?;
-    let model = Luong::new(config(file)?)?;
-    let parameters = Parameters::new(gpu, model.config().parameters())?;
-    for name in parameters.names() {
-        let (shape, values) = file.float(&format!("param.{name}"))?;
-        let tensor = parameters.tensor(name).filter(|tensor| tensor.shape().dims() == shape.as_slice());
-        let tensor = tensor.ok_or_else(|| file.wrong(&format!("`param.{name}` has shape {shape:?}")))?;
-        gpu.write(&tensor, &narrow(values))?;
-    }
-    let mut found = outputs(file, gpu, &model, &parameters, [rows, source_steps, target_steps])?;
-    found.extend(gradients(file, gpu, &model, &parameters, [rows, source_steps, target_steps])?);
-    found.push(generated(file, gpu, &model, &parameters, [rows, source_steps])?);
+    let [rows, source] = file.shape("in.source")?;
+    let [_, target] = file.shape("in.target_in")?;
+    let network = Luong::new(config(file)?)?;
+    let mut found = training_step(file, gpu, network.clone())?;
+    let parameters = zeros(gpu, &network.parameters())?;
+    fill(file, gpu, &parameters, "param")?;
+    found.extend(centres(file, gpu, &network, &parameters, BatchShape { rows, source, target })?);
+    found.push(generated(file, gpu, &network, &parameters, BatchShape { rows, source, target: 0 })?);
     Ok(found)
 }
 
-/// Logits, weights and centres; they mean something only where the target is not padding.
-fn outputs(
+/// The centres of the windows, if there are any; they mean something only where the target is not padding.
+fn centres(
     file: &File,
     gpu: &Gpu,
-    model: &Luong,
+    network: &Luong,
     parameters: &Parameters,
-    shape: [usize; 3],
-) -> Result<Vec<GoldenRow>> {
-    let mut forwarded = Forwarded::new(file, gpu, model, parameters, shape)?;
-    forwarded.run(&file.integer("in.target_in")?.1)?;
-    let Forward { logits, weights, centres } = forwarded.forward;
-    let target_out = &file.integer("in.target_out")?.1;
-    let wanted = [("out.logits", logits), ("out.weights", weights)];
-    let wanted = wanted.into_iter().chain(centres.map(|centres| ("out.positions", centres)));
-    let row = |(name, value)| {
-        let values: Vec<f32> = forwarded.program.read(value)?;
-        let width = values.len() / target_out.len().max(1);
-        let kept = target_out.iter().flat_map(|token| std::iter::repeat_n(*token != 0, width));
-        let (values, reference) = among(values, &file.float(name)?.1, kept);
-        Ok(file.row(name, &values, &reference))
-    };
-    wanted.map(row).collect()
-}
-
-/// The loss, and the gradient of every parameter.
-fn gradients(
-    file: &File,
-    gpu: &Gpu,
-    model: &Luong,
-    parameters: &Parameters,
-    shape: [usize; 3],
-) -> Result<Vec<GoldenRow>> {
-    let [rows, _, target_steps] = shape;
-    let target_out = &file.integer("in.target_out")?.1;
-    let tokens = target_out.iter().filter(|token| **token != 0).count();
-    let (mut graph, mut layers) = (Graph::new(), Layers::new(model.config().parameters()));
-    let forward = model.forward(&mut graph, &mut layers, shape, 0.0)?;
-    let targets = graph.input("target_out", [rows, target_steps], Dtype::U32);
-    let loss = graph.cross_entropy(forward.logits, targets, 0.0)?;
-    let (names, values): (Vec<_>, Vec<_>) = layers.into_used().into_iter().unzip();
-    let gradients = graph.gradients(loss, &values)?;
-    let outputs = [&[loss], gradients.as_slice()].concat();
-    let options = ProgramOptions {
-        label: file.stem.clone(),
-        parameters: Some(parameters),
-        outputs: &outputs,
-        ..ProgramOptions::default()
-    };
-    let mut program = Program::compile(gpu, &graph, &options)?;
-    for name in ["source", "lengths", "target_in", "target_out"] {
-        program.write(name, &file.integer(&format!("in.{name}"))?.1)?;
-    }
-    program.run(Step { loss_scale: 1.0 / tokens as f32, ..Step::default() })?;
-    let named = names.into_iter().map(|name| format!("grad.{name}")).zip(gradients);
-    let all = std::iter::once(("out.loss".to_owned(), loss)).chain(named);
-    all.map(|(name, value)| Ok(file.row(&name, &program.read(value)?, &file.float(&name)?.1))).collect()
+    shape: BatchShape,
+) -> Result<Option<GoldenRow>> {
+    const NAME: &str = "out.positions";
+    let mut forced = Forced::new(file, gpu, network, parameters, shape)?;
+    let Some(centres) = forced.outputs.alignment.centres else { return Ok(None) };
+    forced.run(&file.integer("in.target_in")?.1)?;
+    let kept = file.integer("in.target_out")?.1.iter().map(|token| *token != 0);
+    let (values, reference) = among(forced.program.read(centres)?, &file.float(NAME)?.1, kept);
+    Ok(Some(file.row(NAME, &values, &reference)))
 }
 
 /// What the model writes by the best token of each step, ends or not.
-fn generated(
-    file: &File,
-    gpu: &Gpu,
-    model: &Luong,
-    parameters: &Parameters,
-    [rows, source_steps]: [usize; 2],
-) -> Result<GoldenRow> {
+fn generated(file: &File, gpu: &Gpu, network: &Luong, parameters: &Parameters, shape: BatchShape) -> Result<GoldenRow> {
     const NAME: &str = "out.generated";
     let [_, steps] = file.shape(NAME)?;
-    let mut forwarded = Forwarded::new(file, gpu, model, parameters, [rows, source_steps, steps])?;
+    let (rows, classes) = (shape.rows, network.limits().target_vocabulary);
+    let mut forced = Forced::new(file, gpu, network, parameters, BatchShape { target: steps, ..shape })?;
     let mut target_in = vec![0_u32; rows * steps];
     let mut tokens = vec![0.0_f32; rows * steps];
-    target_in.iter_mut().step_by(steps).for_each(|token| *token = BOS);
+    target_in.iter_mut().step_by(steps).for_each(|token| *token = Specials::default().bos);
     for step in 0..steps {
-        forwarded.run(&target_in)?;
-        let logits: Vec<f32> = forwarded.program.read(forwarded.forward.logits)?;
-        let of_row = logits.chunks(steps * model.config().target_vocabulary);
+        forced.run(&target_in)?;
+        let logits: Vec<f32> = forced.program.read(forced.outputs.logits)?;
+        let of_row = logits.chunks(steps * classes);
         for (row, logits) in of_row.enumerate() {
-            let of_step = logits.chunks(model.config().target_vocabulary).nth(step).unwrap_or_default();
+            let of_step = logits.chunks(classes).nth(step).unwrap_or_default();
             let best = of_step.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b)).map_or(0, |(token, _)| token);
             if let Some(token) = tokens.get_mut(row * steps + step) {
                 *token = best as f32;

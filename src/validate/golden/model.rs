@@ -121,7 +121,7 @@ fn batch(file: &File) -> Result<Batch> {
 }
 
 /// Writes the file's tensors of one kind.
-fn fill(file: &File, gpu: &Gpu, parameters: &Parameters, prefix: &str) -> Result<()> {
+pub(super) fn fill(file: &File, gpu: &Gpu, parameters: &Parameters, prefix: &str) -> Result<()> {
     for name in parameters.names() {
         let (shape, values) = file.float(&format!("{prefix}.{name}"))?;
         let tensor = parameters.tensor(name).filter(|tensor| tensor.shape() == &Shape::from(shape.as_slice()));
