@@ -165,7 +165,7 @@ impl Generator {
             if source.is_empty() || source.len() > longest {
                 return refuse(format!(
                     "source {number} has {} tokens with its <eos>; this model takes 1 to {longest}. Shorten it, or train with a \
-                     larger --max-length",
+                     larger `max_length`",
                     source.len()
                 ));
             }

@@ -83,7 +83,7 @@ impl Model {
             let start: String = text.chars().take(40).collect();
             let message = format!(
                 "{length} tokens with its <eos>, and this model takes {longest}; shorten it, or train with a larger \
-                 --max-length"
+                 `max_length`"
             );
             return Err(Error::data(format!("the source that starts `{start}`"), message));
         }

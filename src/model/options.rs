@@ -60,7 +60,7 @@ impl ModelOptions {
         for (key, text) in &self.settings {
             let wrong = |what: String| {
                 Error::data(
-                    format!("--model {key}={text}"),
+                    format!("`model` {key}={text}"),
                     format!("{what}; this architecture has {}", known.join(", ")),
                 )
             };

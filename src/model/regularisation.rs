@@ -21,22 +21,22 @@ pub struct Regularisation {
 }
 
 impl Regularisation {
-    /// Checks the ranges. Errors name a setting as its option does.
+    /// Checks the ranges.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the option.
+    /// [`Error::Data`] naming the field.
     pub fn check(&self) -> Result<()> {
         for (option, rate) in [
-            ("--label-smoothing", self.label_smoothing),
-            ("--dropout-state", self.dropout_state),
-            ("--dropout-words", self.dropout_words),
+            ("`label_smoothing`", self.label_smoothing),
+            ("`dropout_state`", self.dropout_state),
+            ("`dropout_words`", self.dropout_words),
         ] {
             if !(0.0..1.0).contains(&rate) {
                 return Err(Error::data(option, format!("{rate} is not from 0 to less than 1")));
             }
         }
         for (option, weight) in
-            [("--guided-alignment-weight", self.guided_alignment), ("--coverage-weight", self.coverage)]
+            [("`guided_alignment_weight`", self.guided_alignment), ("`coverage_weight`", self.coverage)]
         {
             if !(weight >= 0.0 && weight.is_finite()) {
                 return Err(Error::data(option, format!("{weight} is not a number from 0 on")));

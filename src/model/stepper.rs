@@ -41,7 +41,7 @@ pub struct Encoder {
 /// A model's memory in a search, and how its steps are recorded there. The search calls in this order: the encoder;
 /// [`Stepper::record_start`]; the first tokens, fed by its own kernels, and [`Stepper::record_fed`]; then for each step
 /// [`Stepper::record_step`], the choice of tokens with what they feed, and [`Stepper::record_fed`] again.
-pub trait Stepper: fmt::Debug + Send + Sync {
+pub trait Stepper: fmt::Debug {
     /// What reads the sources.
     ///
     /// # Errors

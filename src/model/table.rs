@@ -37,7 +37,7 @@ impl Kind {
     /// [`Error::Data`] that lists the names there are.
     pub fn named(name: &str) -> Result<&'static Self> {
         let found = ARCHITECTURES.iter().find(|kind| kind.name == name);
-        found.ok_or_else(|| Error::data("--architecture", format!("`{name}` is not known here; {} is", known())))
+        found.ok_or_else(|| Error::data("`architecture`", format!("`{name}` is not known here; {} is", known())))
     }
 
     /// A model of this architecture for a source and a target vocabulary of these sizes.

@@ -119,7 +119,7 @@ pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
     for (path, sum) in &saved.data {
         if checksum(Path::new(path))? != *sum {
             let message = format!(
-                "has changed since the run in {} began; restore it, or start again with --overwrite",
+                "has changed since the run in {} began; restore it, or start again with `overwrite`",
                 folder.display()
             );
             return Err(Error::data(path, message));
@@ -163,6 +163,6 @@ pub(super) fn load(gpu: &Gpu, folder: &Path, trainer: &Trainer) -> Result<()> {
 }
 
 fn damaged(path: &Path, why: &str) -> Error {
-    let message = format!("not whole, or not of this run ({why}); restore it, or start again with --overwrite");
+    let message = format!("not whole, or not of this run ({why}); restore it, or start again with `overwrite`");
     Error::data(path.display().to_string(), message)
 }

@@ -26,10 +26,12 @@ pub(super) fn examine(folder: &Path, options: &TrainOptions, budget: Budget, ove
         if std::fs::read_dir(folder).map_err(Error::io(folder))?.next().is_none() {
             return Ok(None);
         }
-        let message = "is not empty and holds no run; choose another --out, or --overwrite it";
+        let message = "is not empty and holds no run; choose another folder, or set `overwrite` to replace it";
         return Err(Error::data(&show, message));
     }
-    let other = |message: String| Error::data(&show, format!("{message}; choose another --out, or --overwrite it"));
+    let other = |message: String| {
+        Error::data(&show, format!("{message}; choose another folder, or set `overwrite` to replace it"))
+    };
     let found: TrainOptions = serde_json::from_slice(&files::read(&file)?)
         .map_err(|error| other(format!("{OPTIONS} cannot be read ({error})")))?;
     if &found != options {
@@ -39,7 +41,7 @@ pub(super) fn examine(folder: &Path, options: &TrainOptions, budget: Budget, ove
     let progress = saved.as_ref().map(|saved| &saved.progress);
     if let Some(progress) = progress.filter(|progress| progress.finished && budget.used_up(progress)) {
         let message = format!(
-            "this run is finished, after {} steps; more --epochs, --steps, --minutes or --patience go on",
+            "this run is finished, after {} steps; more `epochs`, `steps`, `minutes` or `patience` go on",
             progress.step
         );
         return Err(other(message));

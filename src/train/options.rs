@@ -61,13 +61,13 @@ impl Budget {
     /// Checks that the limits are numbers that can be reached.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the option.
+    /// [`Error::Data`] naming the field.
     pub fn check(&self) -> Result<()> {
         if self.patience == Some(0) {
-            return Err(Error::data("--patience", "must be at least 1"));
+            return Err(Error::data("`patience`", "must be at least 1"));
         }
         match self.minutes.filter(|minutes| !(minutes.is_finite() && *minutes >= 0.0)) {
-            Some(minutes) => Err(Error::data("--minutes", format!("{minutes} is not a length of time"))),
+            Some(minutes) => Err(Error::data("`minutes`", format!("{minutes} is not a length of time"))),
             None => Ok(()),
         }
     }
@@ -226,56 +226,56 @@ impl TrainOptions {
     /// Checks what no later part checks.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the option.
+    /// [`Error::Data`] naming the field.
     pub fn check(&self) -> Result<()> {
         let wrong = |option: &str, message: String| Err(Error::data(option, message));
-        for (option, size) in [("--batch", self.batch), ("--batch-tokens", self.batch_tokens.unwrap_or(1))] {
+        for (option, size) in [("`batch`", self.batch), ("`batch_tokens`", self.batch_tokens.unwrap_or(1))] {
             if size == 0 {
                 return wrong(option, "must be at least 1".into());
             }
         }
         if !(1..=u32::MAX as usize).contains(&self.accumulate) {
-            return wrong("--accumulate", format!("{} is not a number of batches", self.accumulate));
+            return wrong("`accumulate`", format!("{} is not a number of batches", self.accumulate));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return wrong("--learning-rate", format!("{} is not a positive number", self.learning_rate));
+            return wrong("`learning_rate`", format!("{} is not a positive number", self.learning_rate));
         }
         if !(self.clip_norm > 0.0 && self.clip_norm.is_finite()) {
-            return wrong("--clip-norm", format!("{} is not a positive number", self.clip_norm));
+            return wrong("`clip_norm`", format!("{} is not a positive number", self.clip_norm));
         }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return wrong("--weight-decay", format!("{} is not a number from 0 on", self.weight_decay));
+            return wrong("`weight_decay`", format!("{} is not a number from 0 on", self.weight_decay));
         }
         if let Some(decay) = self.ema.filter(|decay| !(0.0..1.0).contains(decay)) {
-            return wrong("--ema", format!("{decay} is not from 0 to less than 1"));
+            return wrong("`ema`", format!("{decay} is not from 0 to less than 1"));
         }
         self.regularisation().check()?;
         if !(0.0..1.0).contains(&self.dropout) {
-            return wrong("--dropout", format!("{} is not from 0 to less than 1", self.dropout));
+            return wrong("`dropout`", format!("{} is not from 0 to less than 1", self.dropout));
         }
-        for (option, size) in [("--embedding", self.embedding), ("--hidden", self.hidden), ("--layers", self.layers)] {
+        for (option, size) in [("`embedding`", self.embedding), ("`hidden`", self.hidden), ("`layers`", self.layers)] {
             if size == 0 {
                 return wrong(option, "must be at least 1".into());
             }
         }
         if self.tie_embeddings && self.readout == Readout::None {
-            let message = "needs --readout tanh: without a readout the output layer reads more than a word has";
-            return wrong("--tie-embeddings", message.into());
+            let message = "needs `readout` tanh: without a readout the output layer reads more than a word has";
+            return wrong("`tie_embeddings`", message.into());
         }
         // Any vocabularies will do; the run's own are not known yet.
         Kind::named(&self.architecture)?.make(&self.model(), [1_000; 2])?;
         if matches!(self.schedule.decay, Decay::Linear { epochs: 0 } | Decay::Cosine { epochs: 0 }) {
-            return wrong("--decay", "ends after no epoch at all; it takes at least 1".into());
+            return wrong("`decay`", "ends after no epoch at all; it takes at least 1".into());
         }
         if self.schedule.decay == (Decay::Plateau { patience: 0 }) {
-            return wrong("--decay", "a plateau of no validations is none; it takes at least 1".into());
+            return wrong("`decay`", "a plateau of no validations is none; it takes at least 1".into());
         }
         if self.keep_best == 1 {
             let message = "an average takes at least 2 models; the best one alone is the run's folder anyway";
-            return wrong("--keep-best", message.into());
+            return wrong("`keep_best`", message.into());
         }
         if self.validate_every == Some(0) {
-            return wrong("--validate-every", "must be at least 1".into());
+            return wrong("`validate_every`", "must be at least 1".into());
         }
         Ok(())
     }

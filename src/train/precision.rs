@@ -41,7 +41,7 @@ impl Precision {
         let adapter = adapter::describe(gpu.info());
         let message =
             format!("{adapter} offers no f16 in shaders; use f32, or another adapter (see `softalign devices`)");
-        Err(Error::data("--precision", message))
+        Err(Error::data("`precision`", message))
     }
 }
 

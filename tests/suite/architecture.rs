@@ -53,7 +53,7 @@ fn every_architecture_is_made_written_and_read_alike() {
         assert!(parameters.iter().all(|one| used.contains_key(&one.name)), "{}", kind.name);
     }
     let message = refusal(Kind::named("transformer"));
-    assert!(message.contains("--architecture") && message.contains("bahdanau"), "{message}");
+    assert!(message.contains("`architecture`") && message.contains("bahdanau"), "{message}");
 }
 
 #[test]
@@ -65,11 +65,11 @@ fn settings_are_fields_of_the_configuration() {
     .unwrap();
     assert_eq!((config.attention, config.readout, config.dropout, config.hidden), (5, Readout::None, 0.25, 12));
     for (settings, parts) in [
-        (("heads", "8"), ["--model heads=8", "`heads` is no setting", "attention", "readout_size"]),
-        (("attention", "many"), ["--model attention=many", "invalid type", "attention", "encoder_layers"]),
-        (("readout", "maxout"), ["--model readout=maxout", "unknown variant", "`tanh`", "tie_embeddings"]),
+        (("heads", "8"), ["`model` heads=8", "`heads` is no setting", "attention", "readout_size"]),
+        (("attention", "many"), ["`model` attention=many", "invalid type", "attention", "encoder_layers"]),
+        (("readout", "maxout"), ["`model` readout=maxout", "unknown variant", "`tanh`", "tie_embeddings"]),
         // What the data say, or an option of its own.
-        (("max_length", "7"), ["--model max_length=7", "no setting", "dropout", "embedding"]),
+        (("max_length", "7"), ["`model` max_length=7", "no setting", "dropout", "embedding"]),
     ] {
         let message = refusal(made(&[settings]));
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");

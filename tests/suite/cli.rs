@@ -426,7 +426,7 @@ fn a_model_is_trained_used_scored_and_drawn() {
     // The folder holds this run, and says so to others; more steps go on.
     refused(&work.train(&["--steps", "5"]).output().unwrap(), 1, &["finished, after 5 steps"]);
     let other = work.train(&["--steps", "5", "--seed", "2"]).output().unwrap();
-    refused(&other, 1, &["model", "seed is 1 there and 2 here", "--out", "--overwrite"]);
+    refused(&other, 1, &["model", "seed is 1 there and 2 here", "another folder", "--overwrite"]);
     let output = work.train(&["--steps", "6"]).output().unwrap();
     assert!(output.status.success() && texts(&output).1.contains("going on after step 5"), "{}", texts(&output).1);
 

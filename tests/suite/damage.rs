@@ -80,7 +80,7 @@ fn no_damaged_run_is_resumed() {
         each_damage(&out, name, cases(200), |bytes| {
             let result = run(&setting.options, 4, &out);
             assert!(result.is_err(), "{name} was resumed as {}", String::from_utf8_lossy(bytes));
-            assert!(refusal(result).contains("--overwrite"), "no way out is named");
+            assert!(refusal(result).contains("`overwrite`"), "no way out is named");
         });
     }
     run(&setting.options, 4, &out).unwrap();

@@ -177,7 +177,7 @@ fn a_run_takes_its_pairs_from_memory() {
     let options = in_memory(train.clone(), valid.clone());
     let (files, memory) = (setting.out("files"), setting.out("memory"));
     training::run(&setting.options, 4, &files).unwrap();
-    training::run(&options, 2, &memory).unwrap();
+    training::stopped(&options, 4, &memory, 2);
     training::run(&in_memory(train.clone(), valid.clone()), 4, &memory).unwrap();
     assert!(training::state(&memory) == training::state(&files));
 

@@ -343,7 +343,7 @@ fn sources_that_cannot_be_read_are_refused() {
     let model = model(14, 9, 6, Readout::Tanh, 1, 8);
     let mut generator = Generator::new(&model);
     let good = vec![5, EOS];
-    for (bad, part) in [(vec![5; 7], "--max-length"), (vec![], "source 2"), (vec![99, EOS], "token 99")] {
+    for (bad, part) in [(vec![5; 7], "`max_length`"), (vec![], "source 2"), (vec![99, EOS], "token 99")] {
         let error = generator.generate(&[good.clone(), bad], &SearchOptions::beam(1)).unwrap_err();
         assert!(matches!(error, Error::Data { .. }) && error.to_string().contains(part), "{error}");
     }
@@ -352,7 +352,7 @@ fn sources_that_cannot_be_read_are_refused() {
         assert!(matches!(error, Error::Shape { argument: "beam", .. }), "{error}");
     }
     let error = model.encode("abcdefghij").unwrap_err().to_string();
-    assert!(error.contains("abcdefghij") && error.contains("11 tokens") && error.contains("--max-length"), "{error}");
+    assert!(error.contains("abcdefghij") && error.contains("11 tokens") && error.contains("`max_length`"), "{error}");
     assert_eq!(model.encode("ab").unwrap().len(), 3);
 }
 

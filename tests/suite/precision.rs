@@ -32,7 +32,7 @@ fn an_adapter_without_f16_refuses_before_anything_is_written() {
     let (options, budget) = (in_f16(&setting.options), common::training::steps(1));
     let result = softalign::train::train(common::portable(), &options, budget, &out, false, &|| false, &mut |_| {});
     let message = refusal(result);
-    assert!(message.contains("--precision") && message.contains("f32") && !out.exists(), "{message}");
+    assert!(message.contains("`precision`") && message.contains("f32") && !out.exists(), "{message}");
 }
 
 /// What a run comes to on numbers that it has not seen: loss and share of right answers.

@@ -246,7 +246,7 @@ fn pairs_are_encoded_within_the_limit() {
     let error = encode_pairs("g.tsv", &pairs, &tokenizer, &tokenizer, 3).unwrap_err().to_string();
     assert_eq!(
         error,
-        "g.tsv: line 2: the target has 4 tokens with its <eos>, more than the 3 allowed; raise --max-length or drop the line"
+        "g.tsv: line 2: the target has 4 tokens with its <eos>, more than the 3 allowed; raise `max_length` or drop the line"
     );
     let by_word = Tokenizer::train(&TokenUnit::Words, ["a"].into_iter(), None).unwrap();
     let error = encode_pairs("g.tsv", &[Pair::new(" ", "a")], &by_word, &by_word, 9).unwrap_err().to_string();

@@ -125,19 +125,19 @@ fn a_folder_says_what_it_holds_and_keeps_it() {
     run(options, 2, &out).unwrap();
     let before = state(&out);
     let message = refusal(run(options, 2, &out));
-    assert!(message.contains("finished, after 2 steps") && message.contains("--steps"), "{message}");
+    assert!(message.contains("finished, after 2 steps") && message.contains("`steps`"), "{message}");
 
     let other = TrainOptions { label_smoothing: 0.3, ..options.clone() };
     let message = refusal(run(&other, 2, &out));
     assert!(message.contains("label_smoothing is 0.1 there and 0.3 here"), "{message}");
-    assert!(message.contains("--out") && message.contains("--overwrite"), "{message}");
+    assert!(message.contains("another folder") && message.contains("`overwrite`"), "{message}");
     assert!(state(&out) == before, "a refused run changed the folder");
 
     // A run that cannot start leaves what it would have replaced.
     let replace = |options: &TrainOptions| train(common::gpu(), options, steps(1), &out, true, &|| false, &mut |_| {});
     let missing = Data::Files { train: "no such file.tsv".into(), valid: "no such file.tsv".into() };
     assert!(refusal(replace(&TrainOptions { data: missing, ..options.clone() })).contains("no such file.tsv"));
-    assert!(refusal(replace(&TrainOptions { max_length: 3, ..options.clone() })).contains("--max-length"));
+    assert!(refusal(replace(&TrainOptions { max_length: 3, ..options.clone() })).contains("`max_length`"));
     assert!(state(&out) == before, "a run that could not start changed the folder");
 
     fs::write(out.join("notes.txt"), "mine").unwrap();
@@ -203,26 +203,26 @@ fn options_that_make_no_run_are_named() {
     let base = || setting.options.clone();
     let with_decay = |decay| TrainOptions { schedule: Schedule { warmup: 0, decay }, ..base() };
     let wrong = [
-        ("--batch", TrainOptions { batch: 0, ..base() }),
-        ("--batch-tokens", TrainOptions { batch_tokens: Some(0), ..base() }),
-        ("--accumulate", TrainOptions { accumulate: 0, ..base() }),
-        ("--ema", TrainOptions { ema: Some(1.0), ..base() }),
-        ("--learning-rate", TrainOptions { learning_rate: f32::NAN, ..base() }),
-        ("--decay", with_decay(Decay::Linear { epochs: 0 })),
-        ("--decay", with_decay(Decay::Plateau { patience: 0 })),
-        ("--clip-norm", TrainOptions { clip_norm: 0.0, ..base() }),
-        ("--weight-decay", TrainOptions { weight_decay: -1.0, ..base() }),
-        ("--label-smoothing", TrainOptions { label_smoothing: 1.0, ..base() }),
-        ("--dropout", TrainOptions { dropout: 1.0, ..base() }),
-        ("--dropout-state", TrainOptions { dropout_state: -0.1, ..base() }),
-        ("--dropout-words", TrainOptions { dropout_words: f32::NAN, ..base() }),
-        ("--coverage-weight", TrainOptions { coverage_weight: -1.0, ..base() }),
-        ("--hidden", TrainOptions { hidden: 0, ..base() }),
-        ("--embedding", TrainOptions { embedding: 0, ..base() }),
-        ("--tie-embeddings", TrainOptions { tie_embeddings: true, readout: Readout::None, ..base() }),
-        ("--layers", TrainOptions { layers: 0, ..base() }),
-        ("--keep-best", TrainOptions { keep_best: 1, ..base() }),
-        ("--validate-every", TrainOptions { validate_every: Some(0), ..base() }),
+        ("`batch`", TrainOptions { batch: 0, ..base() }),
+        ("`batch_tokens`", TrainOptions { batch_tokens: Some(0), ..base() }),
+        ("`accumulate`", TrainOptions { accumulate: 0, ..base() }),
+        ("`ema`", TrainOptions { ema: Some(1.0), ..base() }),
+        ("`learning_rate`", TrainOptions { learning_rate: f32::NAN, ..base() }),
+        ("`decay`", with_decay(Decay::Linear { epochs: 0 })),
+        ("`decay`", with_decay(Decay::Plateau { patience: 0 })),
+        ("`clip_norm`", TrainOptions { clip_norm: 0.0, ..base() }),
+        ("`weight_decay`", TrainOptions { weight_decay: -1.0, ..base() }),
+        ("`label_smoothing`", TrainOptions { label_smoothing: 1.0, ..base() }),
+        ("`dropout`", TrainOptions { dropout: 1.0, ..base() }),
+        ("`dropout_state`", TrainOptions { dropout_state: -0.1, ..base() }),
+        ("`dropout_words`", TrainOptions { dropout_words: f32::NAN, ..base() }),
+        ("`coverage_weight`", TrainOptions { coverage_weight: -1.0, ..base() }),
+        ("`hidden`", TrainOptions { hidden: 0, ..base() }),
+        ("`embedding`", TrainOptions { embedding: 0, ..base() }),
+        ("`tie_embeddings`", TrainOptions { tie_embeddings: true, readout: Readout::None, ..base() }),
+        ("`layers`", TrainOptions { layers: 0, ..base() }),
+        ("`keep_best`", TrainOptions { keep_best: 1, ..base() }),
+        ("`validate_every`", TrainOptions { validate_every: Some(0), ..base() }),
         ("hidden", TrainOptions { hidden: usize::MAX, ..base() }),
         ("layers", TrainOptions { layers: usize::MAX, ..base() }),
     ];
@@ -232,10 +232,10 @@ fn options_that_make_no_run_are_named() {
     }
     let budget = Budget { minutes: Some(f64::NAN), ..Budget::default() };
     let result = train(common::gpu(), &base(), budget, &setting.out("none"), false, &|| false, &mut |_| {});
-    assert!(refusal(result).contains("--minutes"));
+    assert!(refusal(result).contains("`minutes`"));
     let budget = Budget { patience: Some(0), ..Budget::default() };
     let result = train(common::gpu(), &base(), budget, &setting.out("none"), false, &|| false, &mut |_| {});
-    assert!(refusal(result).contains("--patience"));
+    assert!(refusal(result).contains("`patience`"));
     // Larger than any adapter: the message says limit, need and remedy.
     let error = run(&TrainOptions { hidden: 1 << 20, ..base() }, 1, &setting.out("none")).unwrap_err();
     assert!(matches!(error, Error::Limit { .. }), "{error}");
@@ -482,7 +482,7 @@ fn damaged_folders_are_refused_by_the_name_of_the_file() {
         copy(&whole, &out);
         apply(&out.join(file));
         let message = refusal(run(&setting.options, 4, &out));
-        assert!(message.contains(file) && message.contains("--overwrite"), "{damage}: {message}");
+        assert!(message.contains(file) && message.contains("`overwrite`"), "{damage}: {message}");
     }
     let models: [Damage; 18] = [
         ("model.safetensors", "truncated", truncate),
