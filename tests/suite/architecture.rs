@@ -74,6 +74,12 @@ fn settings_are_fields_of_the_configuration() {
         let message = refusal(made(&[settings]));
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     }
+    let luong = Kind::named("luong").unwrap();
+    for options in
+        [ModelOptions { readout: Readout::None, ..options(&[]) }, ModelOptions { tie_embeddings: true, ..options(&[]) }]
+    {
+        assert!(refusal(luong.make(&options, [9, 11])).contains("no readout to leave out"));
+    }
     let message = refusal(made(&[("attention", "0")]));
     assert!(message.contains("attention is 0"), "{message}");
 }

@@ -2,7 +2,7 @@
 
 use crate::common::{
     self,
-    generation::{same, sources, tokenizer},
+    generation::{self, Reference, same, sources, tokenizer},
 };
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -13,7 +13,7 @@ use softalign::{
     graph::{Program, ProgramOptions},
     kernels::Step,
     model::{
-        Architecture as _, BatchShape, Layers, Model, Regularisation,
+        Architecture as _, BatchShape, Layers, Model, Readout, Regularisation,
         luong::{Config, Luong, Score, Window},
         zeros,
     },
@@ -351,6 +351,13 @@ impl Writer<'_> {
     }
 }
 
+/// A model's parameters, for the reference.
+fn named(model: &Model) -> Named {
+    let values = |name: &String| model.gpu.read::<f32>(&model.parameters.tensor(name).unwrap()).unwrap();
+    let wide = |name: &String| values(name).into_iter().map(f64::from).collect();
+    model.parameters.names().iter().map(|name| (name.clone(), wide(name))).collect()
+}
+
 /// Compares what a search finds for each source with what the reference does.
 fn assert_found(
     model: &Model,
@@ -358,10 +365,7 @@ fn assert_found(
     options: &SearchOptions,
     wanted: impl Fn(&Writer<'_>) -> Vec<Hypothesis>,
 ) {
-    let named: Named = (model.parameters.names().iter())
-        .map(|name| (name.clone(), model.gpu.read::<f32>(&model.parameters.tensor(name).unwrap()).unwrap()))
-        .map(|(name, values)| (name, values.into_iter().map(f64::from).collect()))
-        .collect();
+    let named = named(model);
     let sources = sources(5, config.source_vocabulary as u32, config.max_length.min(9));
     let found = Generator::new(model).generate(&sources, options).unwrap();
     for (source, found) in sources.iter().zip(found) {
@@ -385,5 +389,39 @@ fn searches_find_what_the_reference_finds() {
         let short = Config { max_length: 3, target_vocabulary: 6, source_vocabulary: 14, ..config };
         let options = SearchOptions { n_best: 16, ..SearchOptions::beam(16) };
         assert_found(&model(gpu, &short, 5), &short, &options, |writer| writer.all(3));
+    }
+}
+
+/// Each token is the best by the mean of both models' probabilities, whichever of them comes first.
+#[test]
+fn an_ensemble_of_two_architectures_goes_by_the_mean_of_both() {
+    const LONGEST: usize = 12;
+    let sizes = Config { max_length: LONGEST, ..Config::new(14, 9) };
+    let config = Config { embedding: 5, hidden: 7, attention: 6, position: 3, ..sizes };
+    let luong = model(common::gpu(), &config, 3);
+    let bahdanau = generation::model(14, 9, LONGEST, Readout::Tanh, 1, 4);
+    let (named, other) = (named(&luong), Reference::new(&bahdanau));
+    let sources = sources(5, 14, 9);
+    for [first, second] in [[&luong, &bahdanau], [&bahdanau, &luong]] {
+        let mut generator = Generator::ensemble(first, std::slice::from_ref(second)).unwrap();
+        let found = generator.generate(&sources, &SearchOptions::default()).unwrap();
+        for (source, found) in sources.iter().zip(found) {
+            let model = reference(&config);
+            let writer = Writer { encoded: model.encode(&named, source), model, named: &named };
+            let (encoded, mut text, mut sum) = (other.encode(source), writer.start(), 0.0);
+            while text.tokens.last() != Some(&EOS) && text.tokens.len() < LONGEST {
+                let (logarithms, _) = other.next(&encoded, &text.tokens);
+                let mean = |longer: &Text| {
+                    let token = longer.tokens[text.tokens.len()] as usize;
+                    (0.5 * ((longer.sum - text.sum).exp() + logarithms[token].exp())).ln()
+                };
+                let longer = writer.longer(&text);
+                let best = longer.into_iter().reduce(|a, b| if mean(&b) > mean(&a) { b } else { a }).unwrap();
+                sum += mean(&best);
+                text = best;
+            }
+            let wanted = Writer::hypothesis(&Text { sum, ..text });
+            assert!(same(&found[0], &wanted), "{source:?}: {found:?}, wanted {wanted:?}");
+        }
     }
 }

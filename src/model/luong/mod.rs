@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{
     Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Kind, Layers, Limits, Linear, ModelOptions,
-    Parameter, SearchRoom, Stepper,
+    Parameter, Readout, SearchRoom, Stepper,
 };
 use crate::{Error, Result, batch::Specials, graph::Parameters};
 
@@ -154,6 +154,11 @@ fn read(text: &str, path: &str) -> Result<Arc<dyn Architecture>> {
 
 fn make(options: &ModelOptions, [source, target]: [usize; 2]) -> Result<Arc<dyn Architecture>> {
     let ModelOptions { embedding, hidden, layers, dropout, max_length, .. } = *options;
+    if options.readout != Readout::Tanh || options.tie_embeddings {
+        let message = "this architecture has no readout to leave out, and ties no embeddings; leave readout and \
+                       tie_embeddings as they are";
+        return Err(Error::data("luong", message));
+    }
     let config = Config {
         embedding,
         hidden,
