@@ -220,7 +220,7 @@ impl AdditiveAttention {
     /// without valid keys. Without `weights` nothing of size T·S exists.
     ///
     /// # Errors
-    /// [`Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
+    /// [`crate::Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
     pub fn record(
         &self,
         recorder: &mut Recorder,
@@ -450,7 +450,7 @@ impl AdditiveAttention {
     /// effect) to `d_energy` `[B, T, S]`, the gradient of the scores, 0 where masked, and `d_query` `[B, T, A]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
+    /// [`crate::Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
     #[allow(clippy::too_many_arguments, reason = "a gradient for each tensor")]
     pub fn record_backward_query(
         &self,
@@ -508,7 +508,7 @@ impl AdditiveAttention {
     /// elements; what it holds does not matter.
     ///
     /// # Errors
-    /// [`Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
+    /// [`crate::Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
     #[allow(clippy::too_many_arguments, reason = "a gradient for each tensor")]
     pub fn record_backward_key(
         &self,

@@ -34,7 +34,7 @@ pub struct TunableKernel {
     pub name: &'static str,
     /// As [`Tunable::CLASSES`].
     pub classes: &'static [&'static str],
-    /// As [`Tunable::candidates`], as they stand in a [`TileTable`].
+    /// As [`Tunable::candidates`], as they stand in a [`crate::gpu::TileTable`].
     pub candidates: fn(&Tiles) -> Vec<Value>,
 }
 
