@@ -5,8 +5,9 @@
 #import logits
 #import normaliser
 #import search
+#import specials
 
-struct Params { rows: u32, capacity: u32, classes: u32, choices: u32 }
+struct Params { rows: u32, capacity: u32, classes: u32, choices: u32, pad: u32, bos: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read_write> search: array<u32>;
@@ -35,7 +36,7 @@ fn main(
             let x = bounded(start, c);
             let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
             let behind = (x < vec4f(last_value)) | ((x == vec4f(last_value)) & (at > vec4u(last_token)));
-            let open = behind & (at >= vec4u(FIRST_CHOICE)) & (at < vec4u(classes));
+            let open = behind & choosable(at) & (at < vec4u(classes));
             // Tokens ascend, so that only a larger value replaces the one at hand.
             if (open.x && x.x > value) { value = x.x; token = at.x; }
             if (open.y && x.y > value) { value = x.y; token = at.y; }

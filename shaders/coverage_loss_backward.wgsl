@@ -4,7 +4,7 @@
 #import linear
 #import step
 
-struct Params { batch: u32, steps: u32, keys: u32, weight: f32 }
+struct Params { batch: u32, steps: u32, keys: u32, weight: f32, padding: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -27,7 +27,7 @@ fn main(
     var covered = 0.0;
     var later = 0.0;
     for (var t = 0u; t < params.steps; t++) {
-        if (targets[row + t] != 0u) {
+        if (targets[row + t] != params.padding) {
             let weight = weights[(row + t) * params.keys + key];
             later += select(0.0, 1.0, covered <= weight);
             covered += weight;
@@ -37,7 +37,7 @@ fn main(
     for (var t = 0u; t < params.steps; t++) {
         let at = (row + t) * params.keys + key;
         var gradient = 0.0;
-        if (targets[row + t] != 0u) {
+        if (targets[row + t] != params.padding) {
             let weight = weights[at];
             later -= select(0.0, 1.0, covered <= weight);
             gradient = scale * (later + select(0.0, 1.0, weight < covered));

@@ -4,7 +4,7 @@
 #import linear
 #import reduce
 
-struct Params { rows: u32, classes: u32, hit: f32, spread: f32 }
+struct Params { rows: u32, classes: u32, hit: f32, spread: f32, padding: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef VECTOR
@@ -34,7 +34,7 @@ fn main(
     let workgroup = linear_workgroup(group, groups);
     let row = min(workgroup, params.rows - 1u);
     let label = targets[row];
-    let classes = select(params.classes, 0u, label == 0u);
+    let classes = select(params.classes, 0u, label == params.padding);
     let start = row * params.classes;
     var largest = FLOOR;
     var sum = vec4f();
@@ -54,7 +54,7 @@ fn main(
     let total = reduce_sum(((sum.x + sum.y) + (sum.z + sum.w)) * scale, lane);
     let spread = reduce_sum((evenly.x + evenly.y) + (evenly.z + evenly.w), lane);
     if (lane != 0u || workgroup >= params.rows) { return; }
-    if (label == 0u) {
+    if (label == params.padding) {
         log_sum_exp[row] = 0.0;
         row_loss[row] = 0.0;
         return;

@@ -4,7 +4,7 @@
 #import linear
 #import step
 
-struct Params { rows: u32, classes: u32, hit: f32, spread: f32 }
+struct Params { rows: u32, classes: u32, hit: f32, spread: f32, padding: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -26,7 +26,7 @@ fn main(
     let row = linear_workgroup(group, groups);
     if (row >= params.rows) { return; }
     let label = targets[row];
-    let counts = label != 0u;
+    let counts = label != params.padding;
     let hot = min(label, params.classes - 1u);
     let scale = select(0.0, step.loss_scale * d_loss[0], counts);
     let normaliser = log_sum_exp[row];

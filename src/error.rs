@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// No adapter could be used; `seen` lists backends and what each showed.
     #[error(
-        "no usable GPU adapter.\n{seen}\nInstall a Vulkan driver (Debian without a GPU: apt-get install mesa-vulkan-drivers), or name an adapter that `softalign devices` lists."
+        "no usable GPU adapter.\n{seen}\nInstall a Vulkan driver (Debian without a GPU: apt-get install mesa-vulkan-drivers), or name one of those adapters."
     )]
     NoAdapter {
         /// One line per backend that was looked at.
@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// The device went away (unplugged, reset by a watchdog, destroyed).
     #[error(
-        "the device was lost in {program} at step {step}: {message}. Start again; a training run resumes from its last checkpoint. `--trace` names the kernel."
+        "the device was lost in {program} at step {step}: {message}. Start again; a training run resumes from its last checkpoint. With the option `trace` the error names the kernel."
     )]
     DeviceLost {
         /// The Program last submitted.
@@ -88,10 +88,10 @@ pub enum Error {
         /// What it was given.
         got: String,
     },
-    /// Data, a model folder or a setting that cannot be used.
+    /// Data, a model folder or a setting that cannot be used. Settings are called as the fields of the options are, in backticks.
     #[error("{path}: {message}")]
     Data {
-        /// The file, folder or option.
+        /// The file, folder or setting.
         path: String,
         /// What is wrong (with the line where there is one) and what to do.
         message: String,
@@ -106,7 +106,7 @@ pub enum Error {
     },
     /// A training step produced an infinity or a NaN.
     #[error(
-        "step {step}: the {what} is not finite; the update was skipped. Lower the learning rate, or look at the data of this step; `--check-finite` names the kernel and the tensor."
+        "step {step}: the {what} is not finite; the update was skipped. Lower the learning rate, or look at the data of this step; with the option `check_finite` the error names the kernel and the tensor."
     )]
     NonFinite {
         /// The step.

@@ -1,7 +1,7 @@
 //! Whole files or none: written under a temporary name, synced, then renamed.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
-use std::{io::Write as _, path::Path};
+use std::path::Path;
 
 use crate::{Error, Result};
 
@@ -14,10 +14,13 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Replaces `path` by a file that holds `bytes`. Whatever happens, `path` is the old file or the new one, whole.
+/// Feature `text` or `validate`.
 ///
 /// # Errors
 /// [`Error::Io`] naming the file.
+#[cfg(any(feature = "text", feature = "validate"))]
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write as _;
     // The parent of a bare file name is "", which is no folder to create a file in.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
@@ -32,10 +35,11 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     sync_folder(folder)
 }
 
-/// Waits until the names in a folder are on disk: only then is a rename safe.
+/// Waits until the names in a folder are on disk: only then is a rename safe. Feature `text` or `validate`.
 ///
 /// # Errors
 /// [`Error::Io`] naming the folder.
+#[cfg(any(feature = "text", feature = "validate"))]
 pub fn sync_folder(folder: &Path) -> Result<()> {
     #[cfg(unix)]
     std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))?;

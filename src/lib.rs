@@ -1,23 +1,48 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Features
+//!
+//! Without any, the crate is [`gpu`], [`kernels`], [`graph`], [`mod@reference`] and, of [`model`], all but its folders. Each feature
+//! only adds:
+//!
+//! | feature | what it brings |
+//! |---|---|
+//! | `text` | [`text`], [`generate`] and [`model::Model`]: tokenizers, corpora and scores, model folders, generation |
+//! | `train` | [`train`]: the loop, checkpoints and metrics; with `text` |
+//! | `report` | [`report`] and [`generate::draw_alignment`]: pages about runs, pictures; with `train` |
+//! | `translate` | [`gpu::translate`]: what each backend makes of a shader |
+//! | `validate` | [`validate`] and [`tune`]: kernels against their references, and which tiles are fast |
+//! | `cli` | the `softalign` command and [`mod@bench`]; with all others. The default |
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unimplemented)
 )]
 
+pub mod batch;
+#[cfg(feature = "cli")]
 pub mod bench;
+#[cfg(feature = "train")]
 mod drawing;
 pub mod error;
 pub mod files;
+#[cfg(feature = "text")]
 pub mod generate;
 pub mod gpu;
 pub mod graph;
+pub mod guide;
 pub mod kernels;
 pub mod model;
 pub mod reference;
+#[cfg(feature = "report")]
 pub mod report;
+#[cfg(feature = "text")]
 pub mod text;
+#[cfg(feature = "train")]
 pub mod train;
+#[cfg(feature = "validate")]
 pub mod tune;
+#[cfg(feature = "validate")]
 pub mod validate;
 
 pub use error::{Error, Result};

@@ -10,7 +10,7 @@
 
 struct Params {
     rows: u32, capacity: u32, classes: u32, step: u32,
-    beam: u32, members: u32, shortest: u32, ngram: u32,
+    beam: u32, members: u32, shortest: u32, ngram: u32, eos: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -53,7 +53,7 @@ fn main(
                 x = larger + log(exp(sum - larger) + exp(x - larger));
             }
             if (last) {
-                let too_early = (at == vec4u(END)) & vec4<bool>(step < params.shortest);
+                let too_early = (at == vec4u(params.eos)) & vec4<bool>(step < params.shortest);
                 let blocked = select(too_early, at != vec4u(forced), forced != NONE);
                 x = select(x - log(f32(params.members)), vec4f(FLOOR), blocked);
             }

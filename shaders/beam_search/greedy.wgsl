@@ -5,11 +5,13 @@
 #import reduce
 #import logits
 #import search
+#import specials
 #import fed
 
 struct Params {
     rows: u32, capacity: u32, classes: u32, step: u32,
     word: u32, word_offset: u32, word_stride: u32, gates: u32,
+    pad: u32, bos: u32, eos: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -40,7 +42,7 @@ fn main(
         largest = max(largest, max(max(x.x, x.y), max(x.z, x.w)));
         sum = fma(sum, vec4f(exp(before - largest)), select(vec4f(), exp(x - largest), inside));
 #endif
-        let open = inside & (at >= vec4u(FIRST_CHOICE));
+        let open = inside & choosable(at);
         // Tokens ascend, so that only a larger value replaces the one at hand.
         if (open.x && x.x > value) { value = x.x; token = at.x; }
         if (open.y && x.y > value) { value = x.y; token = at.y; }
@@ -58,10 +60,10 @@ fn main(
 #endif
     let step = search[COUNTER] + params.step;
     if (workgroup >= params.rows || step >= params.capacity) { return; }
-    let chosen = select(found, PADDING, ended);
+    let chosen = select(found, params.pad, ended);
     if (lane == 0u) {
         let score = bitcast<f32>(search[score_at(row)]);
-        keep(step, row, select(score + gained, score, ended), chosen, row, ended || chosen == END);
+        keep(step, row, select(score + gained, score, ended), chosen, row, ended || chosen == params.eos);
     }
     feed(row, chosen, lane);
 }

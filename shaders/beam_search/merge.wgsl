@@ -11,6 +11,7 @@ struct Params {
     rows: u32, capacity: u32, classes: u32, beam: u32, step: u32,
     word: u32, word_offset: u32, word_stride: u32, gates: u32,
     hidden: u32, from_offset: u32, to_offset: u32,      // of the states to choose from, and of those to go on from
+    pad: u32, eos: u32,
     asked: u32, length_penalty: f32, longest: f32,      // `longest`: what a score at the capacity is multiplied with
 }
 
@@ -31,13 +32,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let open = step < params.capacity && search[finished_at(first)] == 0u;
     let last = step + 1u >= params.capacity;
     for (var i = lane; i < beam; i += LANES) {
-        chosen[i] = vec3u(PADDING, first + i, bitcast<u32>(NOTHING));
+        chosen[i] = vec3u(params.pad, first + i, bitcast<u32>(NOTHING));
         let ended = first + i;
         texts[i] = vec4u(
             search[ended_score_at(ended)], search[ended_step_at(ended)],
             search[ended_parent_at(ended)], search[ended_token_at(ended)],
         );
-        texts[beam + i] = vec4u(bitcast<u32>(NOTHING), 0u, first, PADDING);
+        texts[beam + i] = vec4u(bitcast<u32>(NOTHING), 0u, first, params.pad);
     }
     workgroupBarrier();
     let weight = exp(-params.length_penalty * log((5.0 + f32(step + 1u)) / 6.0));
@@ -53,10 +54,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
             let other = candidates[start + j];
             let better = bitcast<f32>(other.x) > score || (bitcast<f32>(other.x) == score && j < i);
             let counts = other.y != NONE && better;
-            going_on += select(0u, 1u, counts && other.y != END);
-            ending += select(0u, 1u, counts && other.y == END);
+            going_on += select(0u, 1u, counts && other.y != params.eos);
+            ending += select(0u, 1u, counts && other.y == params.eos);
         }
-        let ends = candidate.y == END;
+        let ends = candidate.y == params.eos;
         let parent = first + i / (beam + 1u);
         if (!ends && going_on < beam) { chosen[going_on] = vec3u(candidate.y, parent, candidate.x); }
         if ((ends || last) && going_on + ending < beam) {

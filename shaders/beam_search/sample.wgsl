@@ -9,11 +9,13 @@
 #import normaliser
 #import random
 #import search
+#import specials
 #import fed
 
 struct Params {
     rows: u32, capacity: u32, classes: u32, step: u32,
     word: u32, word_offset: u32, word_stride: u32, gates: u32,
+    pad: u32, bos: u32, eos: u32,
     samples: u32, top_k: u32, top_p: f32, coldness: f32,                    // 1 / temperature
 }
 
@@ -33,7 +35,7 @@ fn reaching(start: u32, classes: u32, lane: u32, thresholds: vec4u, most: f32, m
     for (var c = 4u * lane; c < classes; c += 4u * LANES) {
         let x = bounded(start, c);
         let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
-        let counts = (at >= vec4u(FIRST_CHOICE)) & (at < vec4u(classes)) & (x > vec4f(FLOOR));
+        let counts = choosable(at) & (at < vec4u(classes)) & (x > vec4f(FLOOR));
         let shares = select(vec4f(1.0), exp((x - most) * params.coldness), mass);
         let weights = select(vec4f(), shares, counts);
         sum += select(vec4f(), vec4f(weights.x), vec4u(key(x.x)) >= thresholds);
@@ -93,7 +95,7 @@ fn main(
     var largest = FLOOR;
     for (var c = 4u * lane; c < classes; c += 4u * LANES) {
         let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
-        let x = select(vec4f(FLOOR), bounded(start, c), (at >= vec4u(FIRST_CHOICE)) & (at < vec4u(classes)));
+        let x = select(vec4f(FLOOR), bounded(start, c), choosable(at) & (at < vec4u(classes)));
         largest = max(largest, max(max(x.x, x.y), max(x.z, x.w)));
     }
     let most = reduce_max(largest, lane);
@@ -110,7 +112,7 @@ fn main(
     for (var c = 4u * lane; c < classes; c += 4u * LANES) {
         let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
         let x = bounded(start, c);
-        let open = (at >= vec4u(FIRST_CHOICE)) & (at < vec4u(classes)) & (x > vec4f(FLOOR));
+        let open = choosable(at) & (at < vec4u(classes)) & (x > vec4f(FLOOR));
         let drawn = fma(x - most, vec4f(params.coldness), gumbel4(stream, step, row % params.samples, at));
         if (open.x && drawn.x > value && key(x.x) >= threshold) { value = drawn.x; logit = x.x; token = at.x; }
         if (open.y && drawn.y > value && key(x.y) >= threshold) { value = drawn.y; logit = x.y; token = at.y; }
@@ -123,11 +125,11 @@ fn main(
     if (workgroup >= params.rows || step >= params.capacity) { return; }
     // Where all is blocked the text ends, worth nothing.
     let nowhere = found == NONE;
-    let chosen = select(select(found, END, nowhere), PADDING, ended);
+    let chosen = select(select(found, params.eos, nowhere), params.pad, ended);
     if (lane == 0u) {
         let score = bitcast<f32>(search[score_at(row)]);
         let extended = score + select(log_probability(likely, by), FLOOR, nowhere);
-        keep(step, row, select(extended, score, ended), chosen, row, ended || chosen == END);
+        keep(step, row, select(extended, score, ended), chosen, row, ended || chosen == params.eos);
     }
     feed(row, chosen, lane);
 }

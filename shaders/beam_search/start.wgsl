@@ -6,7 +6,7 @@
 
 struct Params {
     rows: u32, capacity: u32, classes: u32, beam: u32, apart: u32,      // rows from one hypothesis to the next
-    word: u32, word_offset: u32, word_stride: u32, gates: u32, hidden: u32,
+    word: u32, word_offset: u32, word_stride: u32, gates: u32, hidden: u32, bos: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -27,7 +27,7 @@ fn main(
     if (lane == 0u) {
         search[score_at(row)] = bitcast<u32>(select(NOTHING, 0.0, row % params.apart == 0u));
         search[finished_at(row)] = select(0u, 1u, lengths[sentence] == 0u);
-        search[token_at(row)] = BEGIN;
+        search[token_at(row)] = params.bos;
         search[parent_at(row)] = row;
         search[penalty_at(row)] = bitcast<u32>(0.0);
         search[ended_score_at(row)] = bitcast<u32>(NOTHING);
@@ -36,7 +36,7 @@ fn main(
             search[ALL_FINISHED] = 0u;
         }
     }
-    feed(row, BEGIN, lane);
+    feed(row, params.bos, lane);
     let hidden = params.hidden / WIDTH;
     for (var i = lane; i < hidden; i += LANES) { states[row * hidden + i] = state0[sentence * hidden + i]; }
 }

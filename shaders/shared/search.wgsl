@@ -3,10 +3,6 @@ const COUNTER = 0u;                     // steps made before this look
 const ALL_FINISHED = 64u;
 const ABSENT = -1e29;                   // the score of a hypothesis that is absent lies below
 const NOTHING = -1e30;                  // such a score
-const PADDING = 0u;
-const BEGIN = 1u;
-const END = 2u;
-const FIRST_CHOICE = 2u;                // <pad> and <bos> are never chosen
 const NONE = 0xffffffffu;
 
 fn part(elements: u32) -> u32 { return (elements + 63u) / 64u * 64u; }

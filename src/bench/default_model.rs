@@ -7,9 +7,9 @@ use crate::{
     Gpu, Result,
     gpu::Dtype,
     graph::Parameters,
-    model::{Config, Readout, Regularisation, Seq2Seq, initial},
+    model::{BatchShape, Kind, ModelOptions, Network, Readout, Regularisation, first_values},
     reference::seq2seq,
-    text::{BOS, Batch, EOS, PAD},
+    text::{Batch, EOS, PAD, Specials},
     train::{Optimizer, Trainer},
     validate::widen,
 };
@@ -41,35 +41,30 @@ impl ModelSize {
     pub const M: Self =
         Self { name: "M", vocabularies: [8000, 8000], embedding: 256, hidden: 512, batch: 64, steps: 25 };
 
-    /// The model's configuration; texts are at most as long as the batches.
-    pub fn config(&self) -> Config {
-        Config {
-            embedding: self.embedding,
-            hidden: self.hidden,
-            attention: self.hidden,
-            readout: Readout::None,
-            max_length: self.steps,
-            ..Config::new(self.vocabularies[0], self.vocabularies[1])
-        }
+    /// The model; texts are at most as long as the batches.
+    ///
+    /// # Errors
+    /// As [`Kind::make`].
+    pub fn network(&self) -> Result<Network> {
+        let Self { embedding, hidden, steps: max_length, .. } = *self;
+        let options = ModelOptions { embedding, hidden, max_length, readout: Readout::None, ..ModelOptions::default() };
+        Kind::DEFAULT.make(&options, self.vocabularies)
     }
 
     /// First values of all parameters, on a device.
     pub(super) fn parameters(&self, gpu: &Gpu) -> Result<Parameters> {
-        let config = self.config();
-        let parameters = Parameters::new(gpu, config.parameters())?;
-        for (name, shape) in config.parameters() {
-            if let Some(tensor) = parameters.tensor(&name) {
-                gpu.write(&tensor, &initial(&config, &name, &shape, SEED))?;
-            }
-        }
-        Ok(parameters)
+        first_values(gpu, &self.network()?.parameters(), SEED)
     }
 
     /// The same for the reference.
-    pub(super) fn host_parameters(&self) -> seq2seq::Named {
-        let config = self.config();
-        let values = |name: &str, shape| widen(&initial(&config, name, shape, SEED));
-        config.parameters().iter().map(|(name, shape)| (name.clone(), values(name, shape))).collect()
+    pub(super) fn host_parameters(&self) -> Result<seq2seq::Named> {
+        let parameters = self.network()?.parameters();
+        Ok(parameters.into_iter().map(|one| (one.name.clone(), widen(&one.values(SEED)))).collect())
+    }
+
+    /// The shape of a batch.
+    pub fn shape(&self) -> BatchShape {
+        BatchShape { rows: self.batch, source: self.steps, target: self.steps }
     }
 
     /// The reference of some rows.
@@ -108,26 +103,14 @@ impl ModelSize {
     /// A batch of full lengths.
     pub(super) fn batch(&self) -> Batch {
         let mut random = ChaCha8Rng::seed_from_u64(SEED + 1);
-        let (rows, steps, end) = (self.batch, self.steps, self.vocabularies[1] as u32);
-        let (mut target_in, mut target_out) = (Vec::new(), Vec::new());
-        for _ in 0..rows {
-            let words: Vec<u32> = (1..steps).map(|_| random.random_range(4..end)).collect();
-            target_in.extend([&[BOS], &*words].concat());
-            target_out.extend([&*words, &[EOS]].concat());
+        let end = self.vocabularies[1] as u32;
+        let mut batch = Batch::filler(self.shape(), Specials::FIRST);
+        for (row, source) in self.sources(self.batch).iter().enumerate() {
+            let words: Vec<u32> = (1..self.steps).map(|_| random.random_range(4..end)).collect();
+            batch.put_source(row, source);
+            batch.put_target(row, &words);
         }
-        Batch {
-            rows,
-            source_steps: steps,
-            target_steps: steps,
-            source: self.sources(rows).concat(),
-            lengths: vec![steps as u32; rows],
-            target_in,
-            target_out,
-            indices: (0..rows).map(Some).collect(),
-            target_tokens: rows * steps,
-            alignment: Vec::new(),
-            aligned_tokens: 0,
-        }
+        batch
     }
 
     /// The batch with no target but in some rows: gradients come from these alone.
@@ -144,8 +127,7 @@ impl ModelSize {
 
     /// A trainer before its first step, with activations of `precision`; it clips at a norm of 1.
     pub(super) fn trainer(&self, gpu: &Gpu, precision: Dtype) -> Result<Trainer> {
-        let network = Seq2Seq::new(self.config())?;
         let optimizer = Optimizer { clip_norm: Some(1.0), precision, ..Optimizer::default() };
-        Trainer::new(gpu, &network, &self.parameters(gpu)?, optimizer, Regularisation::default())
+        Trainer::new(gpu, self.network()?, &self.parameters(gpu)?, optimizer, Regularisation::default())
     }
 }

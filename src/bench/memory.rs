@@ -1,7 +1,7 @@
 //! What a training step keeps in memory, by class of tensor.
 
 use super::ModelSize;
-use crate::{Error, Gpu, Result, Tensor, gpu::Dtype, graph::Parameters};
+use crate::{Gpu, Result, Tensor, gpu::Dtype, graph::Parameters};
 
 /// Bytes of a model in training, as planned and as allocated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +22,8 @@ impl TrainingMemory {
     pub fn of(gpu: &Gpu, size: &ModelSize) -> Result<Self> {
         let before = gpu.counters().bytes;
         let mut trainer = size.trainer(gpu, Dtype::F32)?;
-        let shape = [size.batch, size.steps, size.steps];
-        trainer.prepare(shape)?;
+        let memory = trainer.prepare(size.shape())?.memory();
         let allocated = gpu.counters().bytes - before;
-        let memory = trainer.program(shape).map(crate::graph::Program::memory);
-        let memory = memory.ok_or_else(|| Error::data("bench", "the training step was not kept"))?;
         let blocks = |parameters: &Parameters| parameters.blocks().iter().map(bytes).sum::<u64>();
         let state = &trainer.state;
         let classes = vec![

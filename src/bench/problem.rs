@@ -97,7 +97,7 @@ impl Problem {
         let options = ProgramOptions { label: "bench".into(), outputs, ..ProgramOptions::default() };
         let mut program = Program::compile(&self.gpu, &self.graph, &options)?;
         // What is upstream of a backward that is not asked for is not used.
-        let used = program.inputs();
+        let used: Vec<_> = program.inputs().map(str::to_owned).collect();
         for (name, values) in self.inputs.iter().filter(|(name, _)| used.contains(name)) {
             program.write(name, values)?;
         }

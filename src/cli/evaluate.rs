@@ -41,10 +41,11 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let scores = evaluation.scores;
     output::print(&format!("sources              {}", scores.count))?;
     let intervals = evaluation.intervals.as_ref();
+    let tokens = if evaluation.wer.is_some() { "word error rate" } else { "token error rate" };
     let rows: [(&str, f64, &str, Option<Interval>); 7] = [
         ("exact match", scores.exact_match, " %", intervals.map(|found| found.exact_match)),
-        ("token error rate", scores.per, " %", intervals.map(|found| found.per)),
-        ("word error rate", scores.wer, " %", intervals.map(|found| found.wer)),
+        (tokens, scores.token_error_rate, " %", intervals.map(|found| found.token_error_rate)),
+        ("sentence error rate", scores.sentence_error_rate, " %", intervals.map(|found| found.sentence_error_rate)),
         ("BLEU", scores.bleu, "", intervals.map(|found| found.bleu)),
         ("chrF2", scores.chrf, "", intervals.map(|found| found.chrf)),
         ("perplexity", evaluation.perplexity, "", intervals.map(|found| found.perplexity)),

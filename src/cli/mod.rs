@@ -8,6 +8,7 @@ mod accuracy;
 mod bench;
 mod devices;
 mod evaluate;
+mod flags;
 mod generate;
 mod golden;
 mod grid;
@@ -122,7 +123,7 @@ pub fn main() -> ExitCode {
         // Whoever read our output has seen enough.
         Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         error => {
-            output::note(&format!("error: {error}"));
+            output::note(&flags::named(&format!("error: {error}")));
             match error {
                 Error::NoAdapter { .. } => ExitCode::from(EXIT_UNUSABLE),
                 _ => ExitCode::FAILURE,
@@ -136,12 +137,13 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// As [`Gpu::open`].
 pub fn open(global: &Global) -> Result<Gpu> {
+    let environment = GpuOptions::from_env();
     let gpu = Gpu::open(&GpuOptions {
-        adapter: global.adapter.clone(),
-        checked: global.checked,
+        adapter: global.adapter.clone().or(environment.adapter),
+        checked: global.checked || environment.checked,
+        portable: environment.portable,
         trace: global.trace,
         check_finite: global.check_finite,
-        ..GpuOptions::default()
     })?;
     if !global.quiet {
         output::note(&format!("adapter: {}", adapter::describe(gpu.info())));

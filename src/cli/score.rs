@@ -29,7 +29,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     let pairs = read_tsv(&args.file)?;
     let gpu = open(global)?;
     let model = Model::load(&gpu, &args.model)?;
-    let longest = model.network.config().max_length;
+    let longest = model.network.limits().max_length;
     let name = args.file.display().to_string();
     let examples = encode_pairs(&name, &pairs, &model.source, &model.target, longest)?;
     let mut scores = Vec::with_capacity(examples.len());

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, sync::atomic::Ordering};
 
 use softalign::{
     Error, Result,
-    model::Readout,
+    model::{ARCHITECTURES, Readout},
     text::{Task, TokenUnit},
     train::{Budget, Data, Decay, Event, GuidedAlignment, Metric, Precision, Preset, TrainOptions, Validated, train},
 };
@@ -115,6 +115,13 @@ pub struct Args {
     /// Weight of the coverage loss: attention costs where it has been before (See et al. 2017) [default: 0].
     #[arg(long, value_name = "X")]
     coverage_weight: Option<f32>,
+    /// The kind of model [default: bahdanau].
+    #[arg(long, value_name = "NAME", value_parser = architectures())]
+    architecture: Option<String>,
+    /// A setting of the model by its name in config.json, such as attention=64; may be given several times, and has precedence
+    /// over the options below.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    model: Vec<(String, String)>,
     /// Size of an embedded word [default: 64 for a task, 128 for files].
     #[arg(long, value_name = "N")]
     embedding: Option<usize>,
@@ -136,14 +143,24 @@ pub struct Args {
     /// Steps between validations [default: once per epoch].
     #[arg(long, value_name = "STEPS")]
     validate_every: Option<u64>,
-    /// What decides which model is the best, for --patience and --decay plateau too: exact (match), per (token error rate), wer,
-    /// bleu, chrf or loss (cross-entropy of the right answers); of equals the one with fewer token errors [default: exact].
+    /// What decides which model is the best, for --patience and --decay plateau too: exact (match), per (token error
+    /// rate), ser (sentence error rate), bleu, chrf or loss (cross-entropy of the right answers); of equals the one with fewer
+    /// token errors [default: exact].
     #[arg(long, value_name = "METRIC")]
     metric: Option<Metric>,
     /// Keep the N best models of the run too, each a model folder in best/ of the run's folder. At the end their average is
     /// validated, and becomes the run's model if it is better than all of them.
     #[arg(long, value_name = "N")]
     keep_best: Option<usize>,
+}
+
+fn architectures() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(ARCHITECTURES.iter().map(|kind| kind.name))
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("give it as KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn readout(text: &str) -> Result<Readout, String> {
@@ -179,14 +196,13 @@ fn replace<T>(place: &mut T, given: Option<T>) {
 
 impl Args {
     fn options(&mut self) -> Result<(TrainOptions, Budget, PathBuf)> {
-        let data = match (self.task, self.train.take(), self.valid.take()) {
-            (Some(task), _, _) => Data::Task(task),
-            (None, Some(train), Some(valid)) => Data::Files { train, valid },
+        let (data, name) = match (self.task, self.train.take(), self.valid.take()) {
+            (Some(task), _, _) => (Data::Task(task), task.to_string()),
+            (None, Some(train), Some(valid)) => {
+                let name = train.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                (Data::Files { train, valid }, name)
+            }
             _ => return Err(Error::data("train", "name a built-in task, or give --train and --valid")),
-        };
-        let name = match &data {
-            Data::Task(task) => task.to_string(),
-            Data::Files { train, .. } => train.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         };
         let task = self.task.is_some();
         let (mut options, limits) = match self.preset {
@@ -215,6 +231,8 @@ impl Args {
         let weight = self.guided_alignment_weight.unwrap_or(GuidedAlignment::WEIGHT);
         options.guided_alignment = self.guided_alignment.take().map(|file| GuidedAlignment { file, weight });
         replace(&mut options.coverage_weight, self.coverage_weight);
+        replace(&mut options.architecture, self.architecture.take());
+        options.model.extend(self.model.drain(..));
         replace(&mut options.embedding, self.embedding);
         replace(&mut options.hidden, self.hidden);
         replace(&mut options.layers, self.layers);
@@ -280,7 +298,7 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let example = match options.data {
         Data::Task(Task::Numbers) => "1987",
         Data::Task(Task::Dates) => "\"9 May 1998\"",
-        Data::Files { .. } => "TEXT",
+        _ => "TEXT",
     };
     // As it was called, so that the line can be copied whether the command is installed or built by cargo.
     let command = std::env::args().next().unwrap_or_else(|| "softalign".into());
@@ -318,6 +336,7 @@ fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
                 bar.println(&format!("    {} {mark} {}{reference}", pair.source, pair.target));
             }
         }
+        _ => {}
     }
 }
 
@@ -325,7 +344,7 @@ fn figures(found: &Validated) -> String {
     let scores = &found.scores;
     format!(
         "exact match {:.2} %, token error rate {:.2} %, BLEU {:.2}, loss {:.4} on {}",
-        scores.exact_match, scores.per, scores.bleu, found.loss, scores.count
+        scores.exact_match, scores.token_error_rate, scores.bleu, found.loss, scores.count
     )
 }
 

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use softalign::gpu::adapter;
-use softalign::validate::{self, Check, Direction, OfClass, Row, ShapeClass};
+use softalign::validate::{self, Cases, Check, Direction, OfClass, Row, ShapeClass};
 use softalign::{Error, Gpu, Result, files};
 
 use super::{Global, accuracy, golden, open, output, progress::Bar, table};
@@ -18,8 +19,11 @@ pub struct Args {
     /// Random cases of each kernel and direction.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     cases: u32,
+    /// Time for each kernel and direction, in seconds: further cases are begun until it is over.
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = seconds)]
+    seconds: f64,
     /// Number of the first case; the same number draws the same case on every machine.
-    // The last case's number is this plus `cases`, and must not overflow.
+    // The last case's number is this plus how many there are, and must not overflow.
     #[arg(long, value_name = "S", default_value_t = 1,
         value_parser = clap::value_parser!(u64).range(..=u64::MAX - u64::from(u32::MAX)))]
     seed: u64,
@@ -39,6 +43,12 @@ pub struct Args {
     /// Check the engine against a folder of cases that your own PyTorch wrote, instead.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "dtype", "json", "report"])]
     golden: Option<PathBuf>,
+}
+
+/// A time of at most a day.
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
+    seconds.ok_or_else(|| "a number of seconds from 0 to 86400 is wanted".to_owned())
 }
 
 /// The kernels of the table, each once, in its order.
@@ -71,7 +81,7 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     if let Some(path) = &args.report {
         accuracy::update(path, &gpu, &rows)?;
     }
-    let printed = print(&gpu, &rows, &problems, left_out, global);
+    let printed = print(&gpu, args.seed, &rows, &problems, left_out, global);
     if let Some(lost) = lost {
         return Err(lost);
     }
@@ -103,11 +113,12 @@ struct Run {
 /// there is nothing left to run on.
 fn run_checks(gpu: &Gpu, checks: &[Check], args: &Args, global: &Global) -> Run {
     let mut run = Run { rows: Vec::new(), problems: Vec::new(), lost: None };
+    let cases = Cases { least: args.cases as usize, time: Duration::from_secs_f64(args.seconds) };
     let mut bar = Bar::new(global, Some(checks.len() as u64), "checks");
     for (done, check) in (0..).zip(checks) {
         let name = title(check.kernel, check.direction, check.dtype.name());
         bar.update(done, &name);
-        let row = match validate::run(gpu, check, args.cases as usize, args.seed) {
+        let row = match validate::run(gpu, check, cases, args.seed) {
             Ok(row) => row,
             Err(lost @ Error::DeviceLost { .. }) => {
                 run.lost = Some(lost);
@@ -140,9 +151,13 @@ fn unfinished(check: &Check, seed: u64) -> Row {
     }
 }
 
-fn print(gpu: &Gpu, rows: &[Row], problems: &[String], left_out: usize, global: &Global) -> Result<()> {
+fn print(gpu: &Gpu, first: u64, rows: &[Row], problems: &[String], left_out: usize, global: &Global) -> Result<()> {
     let info = gpu.info();
-    output::print(&format!("adapter  {} ({:?})\ndriver   {}", info.name, info.backend, driver(gpu)))?;
+    let (adapter, driver) = (&info.name, driver(gpu));
+    output::print(&format!(
+        "adapter  {adapter} ({:?})\ndriver   {driver}\ncases    from number {first} on",
+        info.backend
+    ))?;
     let mut table = table::table(["kernel", "direction", "dtype", "cases", "worst error", "tolerance", "result"]);
     for row in rows {
         table.add_row([

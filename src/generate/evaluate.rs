@@ -25,10 +25,14 @@ pub struct Resampling {
 
 /// Everything that [`evaluate_in_full`] finds.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Evaluation {
     /// Scores of the generated texts.
     #[serde(flatten)]
     pub scores: Scores,
+    /// Word error rate: the token error rate where what is scored is words; none where it is characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wer: Option<f64>,
     /// Of the references, every one of them, under the model alone even where an ensemble wrote the texts: the exponential
     /// of the mean loss per token, each `<eos>` included.
     pub perplexity: f64,
@@ -49,14 +53,41 @@ pub struct Evaluation {
 /// 95 % intervals of the scores by their names.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "named as the scores are")]
+#[non_exhaustive]
 pub struct Intervals {
     pub exact_match: Interval,
-    pub per: Interval,
-    pub wer: Interval,
+    #[serde(rename = "per")]
+    pub token_error_rate: Interval,
+    pub sentence_error_rate: Interval,
     pub bleu: Interval,
     pub chrf: Interval,
     pub perplexity: Interval,
     pub bits_per_token: Interval,
+}
+
+/// Pairs to evaluate on, encoded for every model of the same tokenizers.
+#[derive(Clone, Debug)]
+pub struct EvaluationSet {
+    /// The distinct sources.
+    sources: Vec<String>,
+    /// Their tokens, each with its `<eos>`.
+    tokens: Vec<Vec<u32>>,
+    references: metrics::References,
+}
+
+impl EvaluationSet {
+    /// Encodes the distinct sources of `pairs`, and takes their targets as references.
+    ///
+    /// # Errors
+    /// As [`Model::encode`] and [`crate::text::Tokenizer::units_of`].
+    pub fn new(model: &Model, pairs: &[Pair]) -> Result<Self> {
+        let mut seen = HashSet::new();
+        let sources = pairs.iter().map(|pair| &pair.source).filter(|source| seen.insert(*source));
+        let sources: Vec<String> = sources.cloned().collect();
+        let tokens = sources.iter().map(|source| model.encode(source)).collect::<Result<_>>()?;
+        let references = metrics::references(pairs, |target| model.target.units_of(target))?;
+        Ok(Self { sources, tokens, references })
+    }
 }
 
 /// What a source adds to all scores.
@@ -79,20 +110,20 @@ impl AddAssign for Item {
 /// # Errors
 /// As [`Generator::generate`] and [`crate::text::score`].
 pub fn evaluate(model: &Model, pairs: &[Pair], options: &SearchOptions) -> Result<(Scores, Vec<Pair>)> {
-    evaluate_with(&mut Generator::new(model), model, pairs, options)
+    evaluate_with(&mut Generator::new(model), model, &EvaluationSet::new(model, pairs)?, options)
 }
 
-/// As [`evaluate`], with a generator that has its Programs already.
+/// As [`evaluate`], with a generator that has its Programs already, on pairs that are encoded already.
 ///
 /// # Errors
 /// As [`evaluate`].
 pub fn evaluate_with(
     generator: &mut Generator,
     model: &Model,
-    pairs: &[Pair],
+    set: &EvaluationSet,
     options: &SearchOptions,
 ) -> Result<(Scores, Vec<Pair>)> {
-    let (statistics, texts) = statistics(generator, model, pairs, options)?;
+    let (statistics, texts) = statistics(generator, model, set, options)?;
     let mut sum = metrics::Statistics::default();
     statistics.into_iter().for_each(|statistics| sum += statistics);
     Ok((sum.scores(), texts))
@@ -109,7 +140,7 @@ pub fn evaluate_in_full(
     options: &SearchOptions,
     resampling: Resampling,
 ) -> Result<Evaluation> {
-    let (statistics, texts) = statistics(generator, model, pairs, options)?;
+    let (statistics, texts) = statistics(generator, model, &EvaluationSet::new(model, pairs)?, options)?;
     // Sources are short enough already, and a reference may be as long as it likes.
     let examples = encode_pairs("evaluate", pairs, &model.source, &model.target, usize::MAX)?;
     let likelihoods = Scorer::new(model).score(&examples)?;
@@ -128,8 +159,10 @@ pub fn evaluate_in_full(
     let resampled = if resamples > 0 { format!("bs:{resamples}|seed:{seed}|") } else { String::new() };
     let start = format!("nrefs:{}|{resampled}case:mixed", references(pairs, texts.len()));
     let version = concat!("version:softalign ", env!("CARGO_PKG_VERSION"));
+    let scores = sum.statistics.scores();
     Ok(Evaluation {
-        scores: sum.statistics.scores(),
+        wer: model.target.scores_words().then_some(scores.token_error_rate),
+        scores,
         perplexity: sum.likelihood.perplexity(),
         bits_per_token: sum.likelihood.bits_per_token(),
         intervals,
@@ -143,16 +176,12 @@ pub fn evaluate_in_full(
 fn statistics(
     generator: &mut Generator,
     model: &Model,
-    pairs: &[Pair],
+    set: &EvaluationSet,
     options: &SearchOptions,
 ) -> Result<(Vec<metrics::Statistics>, Vec<Pair>)> {
-    let mut seen = HashSet::new();
-    let sources: Vec<&str> =
-        pairs.iter().map(|pair| pair.source.as_str()).filter(|source| seen.insert(*source)).collect();
-    let tokens = sources.iter().map(|source| model.encode(source)).collect::<Result<Vec<_>>>()?;
-    let found = generator.generate(&tokens, options)?;
+    let found = generator.generate(&set.tokens, options)?;
     let (mut items, mut texts) = (Vec::new(), Vec::new());
-    for (source, hypotheses) in sources.iter().zip(found) {
+    for (source, hypotheses) in set.sources.iter().zip(found) {
         let best = hypotheses.into_iter().next().unwrap_or_default();
         let (text, units) = match options.attended {
             true => {
@@ -162,20 +191,27 @@ fn statistics(
             }
             false => (model.target.decode(&best.tokens), model.target.units(&best.tokens)),
         };
-        texts.push(Pair::new(*source, text));
-        items.push(((*source).to_owned(), units));
+        texts.push(Pair::new(source, text));
+        items.push((source.clone(), units));
     }
-    let references = metrics::references(pairs, |target| model.target.units_of(target))?;
-    Ok((metrics::statistics(&items, &references)?, texts))
+    Ok((metrics::statistics(&items, &set.references)?, texts))
 }
 
 fn intervals(items: &[Item], resamples: usize, seed: u64) -> Intervals {
     let found = bootstrap(items, resamples, seed, |Item { statistics, likelihood }| {
-        let Scores { exact_match, per, wer, bleu, chrf, .. } = statistics.scores();
-        [exact_match, per, wer, bleu, chrf, likelihood.perplexity(), likelihood.bits_per_token()]
+        let Scores { exact_match, token_error_rate, sentence_error_rate, bleu, chrf, .. } = statistics.scores();
+        [
+            exact_match,
+            token_error_rate,
+            sentence_error_rate,
+            bleu,
+            chrf,
+            likelihood.perplexity(),
+            likelihood.bits_per_token(),
+        ]
     });
-    let [exact_match, per, wer, bleu, chrf, perplexity, bits_per_token] = found;
-    Intervals { exact_match, per, wer, bleu, chrf, perplexity, bits_per_token }
+    let [exact_match, token_error_rate, sentence_error_rate, bleu, chrf, perplexity, bits_per_token] = found;
+    Intervals { exact_match, token_error_rate, sentence_error_rate, bleu, chrf, perplexity, bits_per_token }
 }
 
 /// How many references each of `sources` sources has, for a signature.

@@ -3,8 +3,8 @@
 use super::{Hypothesis, SearchOptions};
 use crate::{
     Tensor,
+    batch::Specials,
     kernels::beam_search::{BeamSearch, BeamState, length_penalty},
-    text::{EOS, PAD},
 };
 
 /// A score below this marks what is absent: beams may be wider than there are texts.
@@ -44,7 +44,8 @@ impl<'a> Found<'a> {
     fn own(&self, row: usize, options: &SearchOptions) -> Option<Hypothesis> {
         let log_probability = f32::from_bits(self.at(&self.state.scores, row));
         let (mut tokens, mut attended) = self.follow(row, self.steps);
-        let length = tokens.iter().position(|token| matches!(*token, EOS | PAD)).unwrap_or(tokens.len());
+        let Specials { pad, eos, .. } = self.search.specials;
+        let length = tokens.iter().position(|token| [pad, eos].contains(token)).unwrap_or(tokens.len());
         tokens.truncate(length);
         attended.truncate(length);
         let finished = self.at(&self.state.finished, row) != 0;
@@ -66,7 +67,7 @@ impl<'a> Found<'a> {
             at(&self.state.ended_tokens),
         );
         let (mut tokens, mut attended) = self.follow(parent, step);
-        let finished = token == EOS;
+        let finished = token == self.search.specials.eos;
         if !finished {
             tokens.push(token);
             attended.extend(self.attended(step, parent));

@@ -1,7 +1,5 @@
 //! Texts for sources, searched for or sampled on the device, by one model or an ensemble.
 
-use std::collections::HashMap;
-
 use super::{
     SearchOptions,
     decoder::{Decoder, Plan, Request},
@@ -9,10 +7,10 @@ use super::{
 use crate::{
     Error, Gpu, Result,
     gpu::ELEMENT,
-    graph::{Parameters, Pool, Program, ProgramOptions, Value},
+    graph::{Parameters, Pool, Program, ProgramOptions, Programs, Value},
     kernels::{Step, beam_search::MOST_MEMBERS},
-    model::{Model, Seq2Seq},
-    text::{BOS, Tokenizer},
+    model::{BatchShape, Layers, Limits, Model, Network},
+    text::{Batch, Tokenizer},
 };
 
 /// Numbers of sentences decoded at once: few, so that few Programs are made.
@@ -32,28 +30,32 @@ pub struct Hypothesis {
 }
 
 /// A model as a search needs it.
-pub(super) struct Network {
-    pub network: Seq2Seq,
+pub(super) struct Member {
+    pub network: Network,
     pub parameters: Parameters,
 }
 
-/// The most tokens that every one of `networks` was made for.
-pub(super) fn longest(networks: &[Network]) -> usize {
-    networks.iter().map(|member| member.network.config().max_length).min().unwrap_or(0)
+impl Member {
+    fn of(model: &Model) -> Self {
+        Self { network: model.network.clone(), parameters: model.parameters.clone() }
+    }
 }
 
 /// Decodes with the parameters of its models as they are at the time of the call.
 pub struct Generator {
     gpu: Gpu,
-    networks: Vec<Network>,
+    members: Vec<Member>,
+    /// What all members were made for: vocabularies are the same, and texts as long as the one for the shortest takes.
+    limits: Limits,
     pool: Pool,
-    decoders: Vec<Decoder>,
-    aligners: HashMap<[usize; 3], (Program, Value)>,
+    decoders: Programs<Plan, Decoder>,
+    /// By member and shape.
+    aligners: Programs<(usize, BatchShape), (Program, Value)>,
 }
 
 impl std::fmt::Debug for Generator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generator").field("members", &self.networks.len()).finish_non_exhaustive()
+        f.debug_struct("Generator").field("members", &self.members.len()).finish_non_exhaustive()
     }
 }
 
@@ -62,15 +64,16 @@ impl Generator {
     pub fn new(model: &Model) -> Self {
         Self {
             gpu: model.gpu.clone(),
-            networks: vec![Network { network: model.network.clone(), parameters: model.parameters.clone() }],
+            members: vec![Member::of(model)],
+            limits: model.network.limits(),
             pool: Pool::default(),
-            decoders: Vec::new(),
-            aligners: HashMap::new(),
+            decoders: Programs::default(),
+            aligners: Programs::default(),
         }
     }
 
     /// A generator for `model` and `others` together: one search over the arithmetic mean of their probabilities, each with an
-    /// encoder, states and attention of its own.
+    /// encoder, states and attention of its own. They may be of different architectures and sizes.
     ///
     /// # Errors
     /// [`Error::Data`] for models of different vocabularies, and for more than 16.
@@ -91,7 +94,14 @@ impl Generator {
                     return Err(Error::data(format!("model {number} of the ensemble"), message));
                 }
             }
-            generator.networks.push(Network { network: other.network.clone(), parameters: other.parameters.clone() });
+            let its = other.network.limits();
+            if its.specials != generator.limits.specials {
+                let message =
+                    "its special tokens are not those of the first model; train both with the same tokenizers";
+                return Err(Error::data(format!("model {number} of the ensemble"), message));
+            }
+            generator.limits.max_length = generator.limits.max_length.min(its.max_length);
+            generator.members.push(Member::of(other));
         }
         Ok(generator)
     }
@@ -99,7 +109,7 @@ impl Generator {
     /// The most tokens that a source may have, and that a text has unless [`SearchOptions::max_length`] says otherwise; their
     /// `<eos>` counted. That of the model that takes least.
     pub fn longest(&self) -> usize {
-        longest(&self.networks)
+        self.limits.max_length
     }
 
     /// The best texts for each source (tokens that end in `<eos>`), best first, or samples, in the order of the sources.
@@ -122,7 +132,7 @@ impl Generator {
         prefixes: &[Vec<u32>],
         options: &SearchOptions,
     ) -> Result<Vec<Vec<Hypothesis>>> {
-        options.check(longest(&self.networks))?;
+        options.check(self.limits.max_length)?;
         self.check(sources, prefixes, options)?;
         let prefixed = prefixes.iter().any(|prefix| !prefix.is_empty());
         // Sorted by length, so that sentences decoded together need about the same number of steps.
@@ -146,9 +156,8 @@ impl Generator {
         Ok(results)
     }
 
-    fn check(&self, sources: &[Vec<u32>], prefixes: &[Vec<u32>], options: &SearchOptions) -> Result<()> {
-        let Some(Network { network, .. }) = self.networks.first() else { return Ok(()) };
-        let (config, longest) = (network.config(), longest(&self.networks));
+    pub(super) fn check(&self, sources: &[Vec<u32>], prefixes: &[Vec<u32>], options: &SearchOptions) -> Result<()> {
+        let Limits { source_vocabulary, target_vocabulary, max_length: longest, specials } = self.limits;
         let refuse = |message: String| Err(Error::data("generate", message));
         let stranger =
             |tokens: &[u32], vocabulary: usize| tokens.iter().copied().find(|token| *token as usize >= vocabulary);
@@ -160,9 +169,8 @@ impl Generator {
                     source.len()
                 ));
             }
-            if let Some(token) = stranger(source, config.source_vocabulary) {
-                let vocabulary = config.source_vocabulary;
-                return refuse(format!("source {number} holds token {token}; this model has {vocabulary}"));
+            if let Some(token) = stranger(source, source_vocabulary) {
+                return refuse(format!("source {number} holds token {token}; this model has {source_vocabulary}"));
             }
         }
         if !prefixes.is_empty() && prefixes.len() != sources.len() {
@@ -176,8 +184,8 @@ impl Generator {
                     "prefix {number} has {length} tokens, and texts at most {room} with their <eos>"
                 ));
             }
-            let vocabulary = config.target_vocabulary;
-            if let Some(token) = stranger(prefix, vocabulary).or(prefix.iter().copied().find(|token| *token < 3)) {
+            let special = |token: &u32| [specials.pad, specials.bos, specials.eos].contains(token);
+            if let Some(token) = stranger(prefix, target_vocabulary).or(prefix.iter().copied().find(special)) {
                 return refuse(format!("prefix {number} holds token {token}, which no text of this model has"));
             }
         }
@@ -186,36 +194,34 @@ impl Generator {
 
     /// The most sentences whose logits, those of all rows and models, fit into a binding.
     fn room(&self, options: &SearchOptions) -> usize {
-        let classes = self.networks.first().map_or(0, |first| first.network.config().target_vocabulary);
-        let bytes = (self.networks.len() * options.rows() * classes) as u64 * ELEMENT;
+        let logits = self.members.len() * options.rows() * self.limits.target_vocabulary;
+        let bytes = logits as u64 * ELEMENT;
         let binding = self.gpu.limits().max_storage_buffer_binding_size;
         SENTENCES.into_iter().find(|sentences| *sentences as u64 * bytes <= binding).unwrap_or(1)
     }
 
-    fn decoder(&mut self, requests: &[Request<'_>], prefixed: bool, options: &SearchOptions) -> Result<&mut Decoder> {
+    pub(super) fn decoder(
+        &mut self,
+        requests: &[Request<'_>],
+        prefixed: bool,
+        options: &SearchOptions,
+    ) -> Result<&mut Decoder> {
         let longest = requests.iter().map(|request| request.source.len()).max().unwrap_or(1);
         // Few shapes: a handful of row counts, lengths in steps of four.
         let sentences = SENTENCES.into_iter().rev().find(|rows| requests.len() <= *rows).unwrap_or(SENTENCES[0]);
         let plan = Plan { sentences, keys: longest.next_multiple_of(4), prefixed, options: options.shape() };
-        let index = match self.decoders.iter().position(|decoder| decoder.serves(&plan)) {
-            Some(index) => index,
-            None => {
-                self.decoders.push(Decoder::new(&self.gpu, &self.networks, &self.pool, plan)?);
-                self.decoders.len() - 1
-            }
-        };
-        let Some(decoder) = self.decoders.get_mut(index) else { unreachable!("it was just found or made") };
-        Ok(decoder)
+        let Self { gpu, members, limits, pool, decoders, .. } = self;
+        decoders.get_or_compile(plan, |plan| Decoder::new(gpu, members, limits, pool, plan))
     }
 
     /// The alignment weights `[T, S]` of one source and target under teacher forcing, `T` counting the final `<eos>`; the mean
     /// over the models of an ensemble.
     ///
     /// # Errors
-    /// What compiling or the device reports.
+    /// [`Error::Data`] for a model without attention; what compiling or the device reports.
     pub fn alignment(&mut self, source: &[u32], target: &[u32]) -> Result<Vec<f32>> {
         let mut sum = vec![0.0; source.len() * (target.len() + 1)];
-        let members = self.networks.len();
+        let members = self.members.len();
         for member in 0..members {
             let weights = self.alignment_of(member, source, target)?;
             sum.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight / members as f32);
@@ -224,28 +230,34 @@ impl Generator {
     }
 
     fn alignment_of(&mut self, member: usize, source: &[u32], target: &[u32]) -> Result<Vec<f32>> {
-        let key = [member, source.len(), target.len() + 1];
-        if !self.aligners.contains_key(&key) {
-            let Some(Network { network, parameters }) = self.networks.get(member) else {
-                return Err(Error::data("generate", format!("there is no model {member}")));
-            };
-            let aligner = network.alignment_graph(key[1], key[2])?;
+        let shape = BatchShape { rows: 1, source: source.len(), target: target.len() + 1 };
+        let Self { gpu, members, limits, pool, aligners, .. } = self;
+        let Some(Member { network, parameters }) = members.get(member) else {
+            return Err(Error::data("generate", format!("there is no model {member}")));
+        };
+        let (program, weights) = aligners.get_or_compile((member, shape), |_| {
+            let mut layers = Layers::new();
+            let weights = network.forward(&mut layers, shape)?.attention_for("an alignment")?;
             let options = ProgramOptions {
                 label: "align".into(),
                 parameters: Some(parameters),
-                outputs: &[aligner.1],
-                pool: self.pool.clone(),
+                outputs: &[weights],
+                pool: pool.clone(),
                 ..ProgramOptions::default()
             };
-            self.aligners.insert(key, (Program::compile(&self.gpu, &aligner.0, &options)?, aligner.1));
-        }
-        let Some((program, weights)) = self.aligners.get_mut(&key) else { unreachable!("it was just made") };
-        program.write("source", source)?;
-        program.write("lengths", &[source.len() as u32])?;
-        let target_in: Vec<u32> = std::iter::once(BOS).chain(target.iter().copied()).collect();
-        program.write("target_in", &target_in)?;
+            Ok((Program::compile(gpu, &layers.graph, &options)?, weights))
+        })?;
+        let mut batch = Batch::filler(shape, limits.specials);
+        batch.put_source(0, source);
+        batch.put_target(0, target);
+        program.stage(&batch)?;
         program.run(Step::default())?;
         program.read(*weights)
+    }
+
+    /// How many Programs are kept for searches, and how many for alignments: at most [`Programs::MOST`] of each.
+    pub fn programs(&self) -> [usize; 2] {
+        [self.decoders.len(), self.aligners.len()]
     }
 }
 

@@ -1,23 +1,29 @@
 //! From a source to text: greedy and beam search and sampling on the device, by one model or several, alignment weights, scores
-//! on data.
+//! on data. Feature `text`.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod decoder;
 mod evaluate;
+#[cfg(feature = "report")]
 mod fonts;
 mod found;
 mod generator;
-mod member;
 mod options;
+#[cfg(feature = "report")]
 mod picture;
 mod scorer;
+mod text;
+mod tokens;
 mod unknown;
 
 pub use crate::kernels::beam_search::Sampling;
-pub use evaluate::{Evaluation, Intervals, Resampling, evaluate, evaluate_in_full, evaluate_with};
+pub use evaluate::{Evaluation, EvaluationSet, Intervals, Resampling, evaluate, evaluate_in_full, evaluate_with};
+#[cfg(feature = "cli")]
 pub(crate) use fonts::Face;
 pub use generator::{Generator, Hypothesis};
 pub use options::SearchOptions;
+#[cfg(feature = "report")]
 pub use picture::draw_alignment;
-pub use scorer::{Likelihood, Scorer};
+pub use scorer::{Likelihood, Scorer, ScoringBatches};
+pub use tokens::Tokens;
 pub use unknown::replace_unknown;

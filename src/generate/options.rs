@@ -3,12 +3,13 @@
 use crate::{
     Error, Result,
     kernels::beam_search::{BeamSearch, Rule, Sampling, WIDEST},
+    model::Limits,
 };
 
 /// The most tokens that a text may be given room for.
 const LONGEST: usize = 10_000;
 
-/// How texts are searched for; the default is greedy.
+/// How texts are searched for; the default is greedy. Fields will be added: end a literal with `..SearchOptions::default()`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchOptions {
     /// Hypotheses kept at each step, 1 to 16; 1 is greedy.
@@ -81,14 +82,22 @@ impl SearchOptions {
         Self { seed: 0, first: 0, ..self.clone() }
     }
 
-    /// The search itself, for models with texts of up to `longest` tokens.
-    pub(super) fn search(&self, sentences: usize, classes: usize, longest: usize, normalised: bool) -> BeamSearch {
+    /// The search itself, with models of these limits.
+    pub(super) fn search(&self, sentences: usize, limits: &Limits, normalised: bool) -> BeamSearch {
         let rule = match self.sampling {
             Some(sampling) => Rule::Sample(sampling),
             None => Rule::Best { length_penalty: self.length_penalty, asked: self.n_best },
         };
-        let capacity = self.max_length.unwrap_or(longest);
-        BeamSearch { sentences, beam: self.rows(), classes, capacity, rule, normalised, positions: self.attended }
+        BeamSearch {
+            sentences,
+            beam: self.rows(),
+            classes: limits.target_vocabulary,
+            capacity: self.max_length.unwrap_or(limits.max_length),
+            rule,
+            normalised,
+            positions: self.attended,
+            specials: limits.specials,
+        }
     }
 
     /// Checks that the options can be followed by models with texts of up to `longest` tokens.

@@ -56,7 +56,7 @@ const SHADES: [[u8; 3]; 9] = [
 /// source token, and in each cell the share of the source token in making the target token, from white (0) to dark blue (1).
 ///
 /// `weights` holds a row of source weights for each target token. A picture of pixels draws characters that the built-in
-/// font lacks with a font of the system; SVG leaves fonts to the viewer.
+/// font lacks with a font of the system; SVG leaves fonts to the viewer. Feature `report`.
 ///
 /// # Errors
 /// [`Error::Data`] for another file extension, no tokens, weights of another number than the tokens ask for or that are not

@@ -1,14 +1,14 @@
 //! Log-probabilities of given targets, by teacher forcing on the device.
 
-use std::{collections::HashMap, ops::AddAssign};
+use std::ops::AddAssign;
 
 use serde::Serialize;
 
 use crate::{
     Error, Gpu, Result,
-    graph::{Parameters, Pool, Program, ProgramOptions, Value},
+    graph::{Parameters, Pool, Program, ProgramOptions, Programs, Targets, Value},
     kernels::Step,
-    model::{Model, Seq2Seq},
+    model::{BatchShape, Layers, Model, Network},
     text::{Batch, BatchSize, Buckets, Example},
 };
 
@@ -50,10 +50,24 @@ impl AddAssign for Likelihood {
 /// Scores pairs with a model's parameters as they are at the time of the call.
 pub struct Scorer {
     gpu: Gpu,
-    network: Seq2Seq,
+    network: Network,
     parameters: Parameters,
     pool: Pool,
-    programs: HashMap<[usize; 3], (Program, Value)>,
+    programs: Programs<BatchShape, (Program, Value)>,
+}
+
+/// Examples in batches, which can be scored again and again.
+#[derive(Clone, Debug)]
+pub struct ScoringBatches {
+    windows: Vec<Window>,
+}
+
+/// Examples whose results come together, in their order.
+#[derive(Clone, Debug)]
+struct Window {
+    batches: Vec<Batch>,
+    /// Target tokens of each example, its `<eos>` included.
+    tokens: Vec<usize>,
 }
 
 impl std::fmt::Debug for Scorer {
@@ -70,7 +84,7 @@ impl Scorer {
             network: model.network.clone(),
             parameters: model.parameters.clone(),
             pool: Pool::default(),
-            programs: HashMap::new(),
+            programs: Programs::default(),
         }
     }
 
@@ -99,11 +113,40 @@ impl Scorer {
         examples: &[Example],
         mut receive: impl FnMut(&[Likelihood]) -> Result<()>,
     ) -> Result<()> {
-        let config = self.network.config();
+        let Some(buckets) = self.buckets(examples)? else { return Ok(()) };
+        for window in examples.chunks(WINDOW) {
+            let found = self.window(&Window::new(&buckets, window)?)?;
+            receive(&found)?;
+        }
+        Ok(())
+    }
+
+    /// Batches of examples for [`Scorer::score_batches`], in the order and the shapes of [`Scorer::score`].
+    ///
+    /// # Errors
+    /// [`Error::Data`] as [`Scorer::score`].
+    pub fn batches(&self, examples: &[Example]) -> Result<ScoringBatches> {
+        let Some(buckets) = self.buckets(examples)? else { return Ok(ScoringBatches { windows: Vec::new() }) };
+        let windows = examples.chunks(WINDOW).map(|window| Window::new(&buckets, window));
+        Ok(ScoringBatches { windows: windows.collect::<Result<_>>()? })
+    }
+
+    /// As [`Scorer::score`], for examples that are in batches already.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn score_batches(&mut self, batches: &ScoringBatches) -> Result<Vec<Likelihood>> {
+        let windows = batches.windows.iter().map(|window| self.window(window));
+        Ok(windows.collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    /// Checks the examples and chooses the shapes of their batches; none without examples.
+    fn buckets(&self, examples: &[Example]) -> Result<Option<Buckets>> {
+        let limits = self.network.limits();
         for (example, number) in examples.iter().zip(1..) {
             let known = |tokens: &[u32], size| tokens.iter().all(|token| (*token as usize) < size);
-            let fits = known(&example.source, config.source_vocabulary)
-                && known(&example.target, config.target_vocabulary)
+            let fits = known(&example.source, limits.source_vocabulary)
+                && known(&example.target, limits.target_vocabulary)
                 && !example.source.is_empty();
             if !fits {
                 let message = format!(
@@ -112,50 +155,52 @@ impl Scorer {
                 return Err(Error::data("score", message));
             }
         }
-        let Some(longest) = examples.iter().map(|example| example.target.len() + 1).max() else { return Ok(()) };
-        let rows = (LOGITS / (longest * config.target_vocabulary)).clamp(1, ROWS);
-        let buckets = Buckets::new(examples, BatchSize::Sentences(rows), 2)?;
-        let shapes = buckets.shapes();
-        self.programs.retain(|[_, source, target], _| shapes.contains(&(*source, *target)));
-        for window in examples.chunks(WINDOW) {
-            let part = Buckets::like(&buckets, window, 2)?;
-            let mut found = vec![Likelihood::default(); window.len()];
-            for plan in part.in_order() {
-                let batch = part.batch(&plan);
-                let losses = self.losses(&batch)?;
-                for (index, losses) in batch.indices.iter().zip(losses.chunks(batch.target_steps)) {
-                    let place = index.and_then(|index| window.get(index).zip(found.get_mut(index)));
-                    let Some((example, found)) = place else { continue };
-                    let tokens = example.target.len() + 1;
-                    let loss: f64 = losses.iter().take(tokens).map(|loss| f64::from(*loss)).sum();
-                    *found = Likelihood { log_probability: -loss, tokens };
-                }
+        let Some(longest) = examples.iter().map(|example| example.target.len() + 1).max() else { return Ok(None) };
+        let rows = (LOGITS / (longest * limits.target_vocabulary)).clamp(1, ROWS);
+        Buckets::new(examples, BatchSize::Sentences(rows), 2).map(Some)
+    }
+
+    fn window(&mut self, window: &Window) -> Result<Vec<Likelihood>> {
+        let mut found = vec![Likelihood::default(); window.tokens.len()];
+        for batch in &window.batches {
+            let losses = self.losses(batch)?;
+            for (index, losses) in batch.indices.iter().zip(losses.chunks(batch.shape.target)) {
+                let place = index.and_then(|index| window.tokens.get(index).zip(found.get_mut(index)));
+                let Some((&tokens, found)) = place else { continue };
+                let loss: f64 = losses.iter().take(tokens).map(|loss| f64::from(*loss)).sum();
+                *found = Likelihood { log_probability: -loss, tokens };
             }
-            receive(&found)?;
         }
-        Ok(())
+        Ok(found)
     }
 
     /// -log p of each token of a batch, `[B, T]`; 0 for padding.
     fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        let shape = [batch.rows, batch.source_steps, batch.target_steps];
-        if !self.programs.contains_key(&shape) {
-            let (graph, losses) = self.network.scoring_graph(shape)?;
+        let Self { gpu, network, parameters, pool, programs } = self;
+        let (program, losses) = programs.get_or_compile(batch.shape, |shape| {
+            let mut layers = Layers::new();
+            let forward = network.forward(&mut layers, *shape)?;
+            let targets = Targets { tokens: forward.targets, padding: network.limits().specials.pad };
+            let losses = layers.graph.token_losses(forward.logits, targets)?;
             let options = ProgramOptions {
-                label: format!("score {shape:?}"),
-                parameters: Some(&self.parameters),
+                label: format!("score {shape}"),
+                parameters: Some(parameters),
                 outputs: &[losses],
-                pool: self.pool.clone(),
+                pool: pool.clone(),
                 ..ProgramOptions::default()
             };
-            self.programs.insert(shape, (Program::compile(&self.gpu, &graph, &options)?, losses));
-        }
-        let Some((program, losses)) = self.programs.get_mut(&shape) else { unreachable!("it was just made") };
-        program.write("source", &batch.source)?;
-        program.write("lengths", &batch.lengths)?;
-        program.write("target_in", &batch.target_in)?;
-        program.write("target_out", &batch.target_out)?;
+            Ok((Program::compile(gpu, &layers.graph, &options)?, losses))
+        })?;
+        program.stage(batch)?;
         program.run(Step::default())?;
         program.read(*losses)
+    }
+}
+
+impl Window {
+    fn new(buckets: &Buckets, examples: &[Example]) -> Result<Self> {
+        let part = Buckets::like(buckets, examples, 2)?;
+        let batches = part.in_order().iter().map(|plan| part.batch(plan)).collect();
+        Ok(Self { batches, tokens: examples.iter().map(|example| example.target.len() + 1).collect() })
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{Error, Result};
 
-/// The environment variable that names an adapter, like `--adapter`.
+/// The environment variable that names an adapter to [`super::GpuOptions::from_env`].
 pub const ADAPTER_VARIABLE: &str = "SOFTALIGN_ADAPTER";
 
 /// How fast an adapter is expected to be, which decides tile configurations and how long one submit may get.
@@ -41,8 +41,14 @@ impl AdapterClass {
 }
 
 /// Every adapter of every backend, best first: discrete, integrated, CPU; within a class GL last.
+#[cfg(not(target_family = "wasm"))]
 pub fn list() -> Vec<wgpu::Adapter> {
-    let mut adapters = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
+    pollster::block_on(list_async())
+}
+
+/// As [`list`], in a browser too.
+pub async fn list_async() -> Vec<wgpu::Adapter> {
+    let mut adapters = instance().enumerate_adapters(wgpu::Backends::all()).await;
     adapters.sort_by_key(|adapter| {
         let info = adapter.get_info();
         (AdapterClass::of(&info), info.backend == wgpu::Backend::Gl)
@@ -61,15 +67,21 @@ pub fn describe(info: &wgpu::AdapterInfo) -> String {
     text + ")"
 }
 
-/// The adapter that `wanted` names by index or part of its name (case-insensitive), else the one that
-/// `SOFTALIGN_ADAPTER` names, else the best.
+/// The adapter that `wanted` names by index or part of its name (case-insensitive), else the best.
 ///
 /// # Errors
 /// [`Error::NoAdapter`] with what each backend showed.
+#[cfg(not(target_family = "wasm"))]
 pub fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
-    let from_environment = std::env::var(ADAPTER_VARIABLE).ok().filter(|name| !name.is_empty());
-    let wanted = wanted.map(str::to_owned).or(from_environment);
-    let adapters = list();
+    pollster::block_on(choose_async(wanted))
+}
+
+/// As [`choose`], in a browser too.
+///
+/// # Errors
+/// As [`choose`].
+pub async fn choose_async(wanted: Option<&str>) -> Result<wgpu::Adapter> {
+    let adapters = list_async().await;
     let seen = seen(&adapters);
     let missing = |message: String| Error::NoAdapter { seen: message };
     match wanted {

@@ -1,8 +1,11 @@
 //! What drivers report out of band, turned into [`Error`]s.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
-use super::Gpu;
+use super::{Gpu, signal::Signal};
 use crate::{Error, Result};
 
 /// What the device-lost and uncaptured-error callbacks have left, and what was last submitted.
@@ -24,11 +27,52 @@ fn get(slot: &Mutex<Option<String>>) -> Option<String> {
 
 impl Faults {
     /// Registers the callbacks on a device that is this crate's own.
-    pub(super) fn watch(self: &Arc<Self>, device: &wgpu::Device) {
+    pub(super) fn watch(device: &wgpu::Device) -> Arc<Self> {
+        let faults = Arc::<Self>::default();
+        faults.watch_loss(device);
+        let uncaptured = faults.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| set(&uncaptured.uncaptured, error.to_string())));
+        faults
+    }
+
+    /// A loss alone. In a browser it is a promise, and has room for many callbacks.
+    pub(super) fn watch_loss(self: &Arc<Self>, device: &wgpu::Device) {
         let faults = self.clone();
         device.set_device_lost_callback(move |reason, message| set(&faults.lost, format!("{reason:?}: {message}")));
-        let faults = self.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| set(&faults.uncaptured, error.to_string())));
+    }
+}
+
+/// What tells that a device is lost whose callbacks are left to its owner: wgpu keeps one of each. A lost device refuses at
+/// once to map a buffer, where any other answers later.
+#[derive(Debug)]
+pub(super) struct Probe {
+    buffer: Mutex<wgpu::Buffer>,
+}
+
+impl Probe {
+    pub(super) fn new(device: &wgpu::Device) -> Self {
+        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("probe"),
+            size: wgpu::COPY_BUFFER_ALIGNMENT,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Self { buffer: Mutex::new(buffer) }
+    }
+
+    fn look(&self, faults: &Faults) {
+        let buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        if get(&faults.lost).is_some() {
+            return;
+        }
+        let refused = Arc::new(AtomicBool::new(false));
+        let told = refused.clone();
+        buffer.map_async(wgpu::MapMode::Read, .., move |result| told.store(result.is_err(), Ordering::Relaxed));
+        if refused.load(Ordering::Relaxed) {
+            set(&faults.lost, "it takes no more work; what its owner's callback was told says why".into());
+        } else {
+            buffer.unmap();
+        }
     }
 }
 
@@ -53,7 +97,8 @@ impl ErrorScopes {
             first = first.or(error);
         }
         match first {
-            None => Ok(()),
+            // A lost device makes nothing, and no scope is told.
+            None => self.gpu.check(),
             // A device that is gone refuses everything, and its own callback says why.
             Some(error) => {
                 let _ = self.gpu.device().poll(wgpu::PollType::Poll);
@@ -64,9 +109,14 @@ impl ErrorScopes {
 }
 
 impl Gpu {
+    /// None in a browser: there a scope answers after the call that it is about, and what is wrong shows in [`Gpu::check`].
     pub(super) fn error_scopes(&self) -> ErrorScopes {
-        let filters = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal];
-        let scopes = filters.into_iter().map(|filter| self.device().push_error_scope(filter)).collect();
+        let filters: &[_] = if cfg!(target_family = "wasm") {
+            &[]
+        } else {
+            &[wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal]
+        };
+        let scopes = filters.iter().map(|filter| self.device().push_error_scope(*filter)).collect();
         ErrorScopes { gpu: self.clone(), scopes }
     }
 
@@ -85,6 +135,9 @@ impl Gpu {
     /// [`Error::DeviceLost`] or [`Error::Gpu`], naming the Program and step last submitted.
     pub fn check(&self) -> Result<()> {
         let faults = &self.inner.faults;
+        if let Some(probe) = &self.inner.probe {
+            probe.look(faults);
+        }
         let (program, step) = faults.submitted.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(message) = get(&faults.lost) {
             return Err(Error::DeviceLost { program, step, message });
@@ -120,11 +173,36 @@ impl Gpu {
     /// Waits until `submission`, or everything submitted so far, is done.
     ///
     /// # Errors
-    /// As [`Gpu::check`].
+    /// As [`Gpu::check`]; [`Error::Gpu`] in a browser, which lets nothing wait: use [`Gpu::wait_async`].
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        if cfg!(target_family = "wasm") {
+            let message = "a browser lets nothing wait; use the functions whose names end in `_async`".into();
+            return Err(Error::Gpu { kernel: self.submitted(), message });
+        }
         self.count(|counters| counters.waits += 1);
         let polled = self.device().poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
         self.check()?;
         polled.map(|_| ()).map_err(|error| self.explain(error.to_string()))
+    }
+
+    /// Waits until everything submitted so far is done, without blocking the thread: other tasks go on meanwhile.
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub async fn wait_async(&self) -> Result<()> {
+        self.count(|counters| counters.waits += 1);
+        let done = Signal::default();
+        let signal = done.clone();
+        self.queue().on_submitted_work_done(move || signal.set(()));
+        self.hear(&done).await?;
+        self.check()
+    }
+
+    /// As [`Gpu::wait`], so that work does not pile up; in a browser, whose own queue sees to that, only [`Gpu::check`].
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub(crate) fn pace(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        if cfg!(target_family = "wasm") { self.check() } else { self.wait(submission) }
     }
 }

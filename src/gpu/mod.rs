@@ -10,13 +10,17 @@ mod pipelines;
 mod recorder;
 mod ring;
 pub mod shader;
+mod signal;
+mod stopwatch;
 mod tensor;
 pub mod tiles;
 mod timer;
 mod transfer;
+#[cfg(feature = "translate")]
 pub mod translate;
 mod trusted;
 pub mod tuner;
+mod warm_up;
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -29,6 +33,8 @@ pub use pipelines::Pipeline;
 pub use recorder::{Cost, Recorder, Recording};
 pub use ring::Ring;
 pub use shader::{Shader, Shared, Specialisation};
+#[cfg(feature = "text")]
+pub(crate) use signal::Signal;
 pub(crate) use tensor::product;
 pub use tensor::{Dtype, ELEMENT, Shape, Tensor};
 pub use tiles::Tiles;
@@ -37,19 +43,33 @@ pub use tuner::TileTable;
 
 use crate::{Error, Result};
 
-/// How a [`Gpu`] is opened.
+/// How a [`Gpu`] is opened. Fields will be added: end a literal with `..GpuOptions::default()`.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
-    /// Index or part of the name of the adapter; else `SOFTALIGN_ADAPTER`; else the best.
+    /// Index or part of the name of the adapter; else the best.
     pub adapter: Option<String>,
-    /// Keep every bounds, loop and initialisation check of wgpu in the shaders (also: `SOFTALIGN_CHECKED=1`).
+    /// Keep every bounds, loop and initialisation check of wgpu in the shaders.
     pub checked: bool,
-    /// Use only what every adapter has: no subgroups, no f16 (also: `SOFTALIGN_PORTABLE=1`).
+    /// Use only what every adapter has: no subgroups, no f16.
     pub portable: bool,
     /// One submit per dispatch, waited for, so that a fault names its kernel.
     pub trace: bool,
     /// As `trace`, and the first value that a kernel makes infinite or NaN is an error.
     pub check_finite: bool,
+}
+
+impl GpuOptions {
+    /// What `SOFTALIGN_ADAPTER` names, and whether `SOFTALIGN_CHECKED` and `SOFTALIGN_PORTABLE` are set and not `0`. Nothing
+    /// else of this crate reads them.
+    pub fn from_env() -> Self {
+        let switched_on = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty() && value != "0");
+        Self {
+            adapter: std::env::var(adapter::ADAPTER_VARIABLE).ok().filter(|name| !name.is_empty()),
+            checked: switched_on("SOFTALIGN_CHECKED"),
+            portable: switched_on("SOFTALIGN_PORTABLE"),
+            ..Self::default()
+        }
+    }
 }
 
 /// How often things were made and submitted. Replaying a Program makes nothing.
@@ -94,16 +114,27 @@ struct Inner {
     check_finite: bool,
     pipelines: pipelines::Pipelines,
     faults: Arc<fault::Faults>,
+    probe: Option<fault::Probe>,
     counters: Mutex<Counters>,
 }
 
 impl Gpu {
-    /// Opens an adapter with its real limits, and with f16, 64-bit integers, subgroups and timestamps where present.
+    /// Opens an adapter with its real limits, and with f16, 64-bit integers, subgroups and timestamps where present. A browser
+    /// has [`Gpu::open_async`] alone.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] if none matches, [`Error::Gpu`] if the driver refuses a device.
+    #[cfg(not(target_family = "wasm"))]
     pub fn open(options: &GpuOptions) -> Result<Self> {
-        let adapter = adapter::choose(options.adapter.as_deref())?;
+        pollster::block_on(Self::open_async(options))
+    }
+
+    /// As [`Gpu::open`], in a browser too.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub async fn open_async(options: &GpuOptions) -> Result<Self> {
+        let adapter = adapter::choose_async(options.adapter.as_deref()).await?;
         let wanted = wgpu::Features::SHADER_F16
             | wgpu::Features::SHADER_INT64
             | wgpu::Features::SUBGROUP
@@ -111,47 +142,59 @@ impl Gpu {
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
             | wgpu::Features::IMMEDIATES;
         let info = adapter.get_info();
-        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        let descriptor = wgpu::DeviceDescriptor {
             label: Some("softalign"),
             required_features: adapter.features() & wanted,
             required_limits: adapter.limits(),
             experimental_features: wgpu::ExperimentalFeatures::disabled(),
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,
-        }))
-        .map_err(|error| Error::Gpu { kernel: adapter::describe(&info), message: error.to_string() })?;
-        let faults = Arc::new(fault::Faults::default());
-        faults.watch(&device);
-        Ok(Self::assemble(device, queue, faults, options))
+        };
+        let opened = adapter.request_device(&descriptor).await;
+        let (device, queue) =
+            opened.map_err(|error| Error::Gpu { kernel: adapter::describe(&info), message: error.to_string() })?;
+        let faults = fault::Faults::watch(&device);
+        Ok(Self::assemble(device, queue, faults, None, options))
     }
 
-    /// Uses the caller's own device and queue. Its callbacks stay the caller's: a lost device and uncaptured errors are
-    /// reported there.
+    /// Uses the caller's own device and queue; of the options, `adapter` has no effect. The device's callbacks stay the
+    /// caller's: uncaptured errors are reported there alone, and a lost device there and as [`Error::DeviceLost`] here.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue, options: &GpuOptions) -> Self {
-        Self::assemble(device, queue, Arc::default(), options)
+        let faults = Arc::<fault::Faults>::default();
+        if cfg!(target_family = "wasm") {
+            faults.watch_loss(&device);
+            return Self::assemble(device, queue, faults, None, options);
+        }
+        let probe = fault::Probe::new(&device);
+        Self::assemble(device, queue, faults, Some(probe), options)
     }
 
-    fn assemble(device: wgpu::Device, queue: wgpu::Queue, faults: Arc<fault::Faults>, options: &GpuOptions) -> Self {
+    fn assemble(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        faults: Arc<fault::Faults>,
+        probe: Option<fault::Probe>,
+        options: &GpuOptions,
+    ) -> Self {
         static OPENED: AtomicU64 = AtomicU64::new(0);
-        let switched_on = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty() && value != "0");
         let info = device.adapter_info();
         let class = AdapterClass::of(&info);
         let has = |feature| device.features().contains(feature);
         let fixed_subgroups = has(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
-        let portable = options.portable || switched_on("SOFTALIGN_PORTABLE");
-        let subgroup = (fixed_subgroups && !portable).then_some(info.subgroup_min_size);
-        let f16 = has(wgpu::Features::SHADER_F16) && !portable;
+        let subgroup = (fixed_subgroups && !options.portable).then_some(info.subgroup_min_size);
+        let f16 = has(wgpu::Features::SHADER_F16) && !options.portable;
         Self {
             inner: Arc::new(Inner {
                 id: OPENED.fetch_add(1, Ordering::Relaxed),
                 limits: device.limits(),
                 class,
                 tiles: Tiles::for_adapter(class, subgroup, has(wgpu::Features::SHADER_INT64), f16),
-                checked: options.checked || switched_on("SOFTALIGN_CHECKED"),
+                checked: options.checked,
                 trace: options.trace,
                 check_finite: options.check_finite,
                 pipelines: pipelines::Pipelines::default(),
                 faults,
+                probe,
                 counters: Mutex::default(),
                 device,
                 queue,

@@ -1,11 +1,13 @@
 //! Dispatches recorded once and replayed: pipelines, bind groups and parameters are made beforehand.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     AdapterClass, Gpu, Launch, Pipeline, Tensor,
     finite::Watch,
     launch::{Guard, PARAMETER_STRIDE},
+    stopwatch::Stopwatch,
+    warm_up::WarmUp,
 };
 use crate::{Error, Result};
 
@@ -97,6 +99,29 @@ impl Recorder {
     /// # Errors
     /// [`Error::Gpu`] if the driver refuses a binding, [`Error::Limit`] if the parameters do not fit.
     pub fn finish(self) -> Result<Recording> {
+        let recording = self.bind()?;
+        let mut warm_up = WarmUp::new(&recording.gpu, &recording.dispatches);
+        while warm_up.submit_next() {
+            recording.gpu.pace(None)?;
+        }
+        Ok(recording)
+    }
+
+    /// As [`Recorder::finish`], and lets other tasks of the thread go on while the driver compiles.
+    ///
+    /// # Errors
+    /// As [`Recorder::finish`].
+    pub async fn finish_async(self) -> Result<Recording> {
+        let recording = self.bind()?;
+        let mut warm_up = WarmUp::new(&recording.gpu, &recording.dispatches);
+        while warm_up.submit_next() {
+            recording.gpu.wait_async().await?;
+        }
+        Ok(recording)
+    }
+
+    /// Makes the parameter buffer and the bind groups.
+    fn bind(self) -> Result<Recording> {
         let Self { gpu, label, params, pending } = self;
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let uniform = gpu.raw_buffer("parameters", params.len() as u64, usage)?;
@@ -112,7 +137,6 @@ impl Recorder {
             }
             dispatches.push(Dispatch { pipeline, bind_group, tensors, workgroups, cost });
         }
-        warm_up(&gpu, &dispatches)?;
         let splits = splits(gpu.class(), &dispatches);
         Ok(Recording { gpu, label, dispatches, splits, settings: uniform.size() })
     }
@@ -148,33 +172,9 @@ fn bind_group(
     Ok(bind_group)
 }
 
-/// Dispatches each pipeline that the driver has not run yet, with no workgroups. Drivers such as lavapipe compile at the
-/// first dispatch; here it shows as progress instead of a stall in the first step. No invocation runs, so nothing is read or
-/// written, whatever the tensors hold by now.
-fn warm_up(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<()> {
-    let cold: Vec<_> = dispatches.iter().filter(|dispatch| dispatch.pipeline.claim_warm_up()).collect();
-    let (start, mut reported) = (Instant::now(), Instant::now());
-    let total = cold.len();
-    for (done, dispatch) in cold.into_iter().enumerate() {
-        gpu.note_submission(&format!("compiling {}", dispatch.pipeline.label), 0);
-        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encode(&mut encoder, "warm-up", None, [(dispatch, [0, 0, 0])]);
-        gpu.queue().submit([encoder.finish()]);
-        gpu.wait(None)?;
-        if done + 1 < total && reported.elapsed().as_secs_f32() > 1.0 {
-            reported = Instant::now();
-            tracing::info!("the driver is compiling kernels: {} of {total}", done + 1);
-        }
-    }
-    if total > 0 {
-        tracing::debug!("{total} kernels compiled by the driver in {:.2} s", start.elapsed().as_secs_f32());
-    }
-    Ok(())
-}
-
 #[derive(Debug)]
-struct Dispatch {
-    pipeline: Arc<Pipeline>,
+pub(super) struct Dispatch {
+    pub(super) pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
     /// What is bound behind the parameters, where it is to be looked at.
     tensors: Vec<Tensor>,
@@ -186,7 +186,7 @@ fn whole(dispatches: &[Dispatch]) -> impl Iterator<Item = (&Dispatch, [u32; 3])>
     dispatches.iter().map(|dispatch| (dispatch, dispatch.workgroups))
 }
 
-fn encode<'a>(
+pub(super) fn encode<'a>(
     encoder: &mut wgpu::CommandEncoder,
     label: &str,
     timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
@@ -329,7 +329,7 @@ impl Recording {
             let label = format!("{}, dispatch {index}, {}", self.label, dispatch.pipeline.label);
             gpu.note_submission(&label, step);
             let watch = Watch::before(gpu, &dispatch.pipeline, &dispatch.tensors)?;
-            let start = Instant::now();
+            let start = Stopwatch::start();
             let mut encoder =
                 gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&label) });
             encode(&mut encoder, &label, None, [(dispatch, dispatch.workgroups)]);

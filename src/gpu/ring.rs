@@ -1,6 +1,6 @@
 //! A ring of mapped buffers through which small uploads reach the device, in the same submit as what needs them.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Gpu, Tensor};
 use crate::{Error, Result};
@@ -11,7 +11,7 @@ pub struct Ring {
     gpu: Gpu,
     bytes: u64,
     idle: Vec<wgpu::Buffer>,
-    back: (Sender<wgpu::Buffer>, Receiver<wgpu::Buffer>),
+    back: Arc<Mutex<Vec<wgpu::Buffer>>>,
 }
 
 impl Ring {
@@ -21,7 +21,7 @@ impl Ring {
     /// [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn new(gpu: &Gpu, bytes: u64) -> Result<Self> {
         let idle = (0..3).map(|_| gpu.staging_buffer(bytes)).collect::<Result<_>>()?;
-        Ok(Self { gpu: gpu.clone(), bytes, idle, back: channel() })
+        Ok(Self { gpu: gpu.clone(), bytes, idle, back: Arc::default() })
     }
 
     /// Bytes of the buffers that it was made with.
@@ -43,7 +43,7 @@ impl Ring {
                 return Err(Error::Shape { operation: "upload", argument: "bytes", wanted, got });
             }
         }
-        self.idle.extend(self.back.1.try_iter());
+        self.idle.append(&mut self.back.lock().unwrap_or_else(PoisonError::into_inner));
         let needed: u64 = writes.iter().map(|(tensor, _)| tensor.copied_bytes()).sum();
         self.bytes = self.bytes.max(needed);
         self.idle.retain(|buffer| buffer.size() >= needed);
@@ -62,11 +62,10 @@ impl Ring {
         }
         drop(mapped);
         buffer.unmap();
-        let (sender, returned) = (self.back.0.clone(), buffer.clone());
+        let (back, returned) = (self.back.clone(), buffer.clone());
         encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Write, .., move |result| {
             if result.is_ok() {
-                // The receiver lives as long as the ring; after it nobody needs the buffer.
-                let _ = sender.send(returned);
+                back.lock().unwrap_or_else(PoisonError::into_inner).push(returned);
             }
         });
         Ok(())

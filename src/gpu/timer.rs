@@ -1,8 +1,8 @@
 //! How long the device takes: by its own clock, where it has one, and by the wall's.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Gpu, Recording};
+use super::{Gpu, Recording, stopwatch::Stopwatch};
 use crate::{Error, Result};
 
 /// Bytes of a timestamp.
@@ -10,6 +10,7 @@ const TIMESTAMP: u64 = 8;
 
 /// How long one run took.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Timed {
     /// From submit to the end of waiting.
     pub wall: Duration,
@@ -61,12 +62,12 @@ impl Timer {
     pub fn run(&self, recording: &Recording) -> Result<Timed> {
         let gpu = &self.gpu;
         let Some(clock) = self.clock.as_ref().filter(|_| recording.submits() == 1) else {
-            let start = Instant::now();
+            let start = Stopwatch::start();
             let submission = recording.submit(0)?;
             gpu.wait(Some(submission))?;
             return Ok(Timed { wall: start.elapsed(), device: None });
         };
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("timer") });
         let writes = wgpu::ComputePassTimestampWrites {
             query_set: &clock.queries,

@@ -2,7 +2,7 @@
 
 use bytemuck::Pod;
 
-use super::{Dtype, ELEMENT, Gpu, Shape, Tensor};
+use super::{Dtype, ELEMENT, Gpu, Shape, Tensor, signal::Signal};
 use crate::{Error, Result};
 
 impl Gpu {
@@ -158,11 +158,42 @@ impl Gpu {
         Ok(tensor.dtype().decode(&self.read::<u8>(tensor)?))
     }
 
+    /// As [`Gpu::read`], without blocking the thread: other tasks go on meanwhile. Outside a browser the future polls the
+    /// device whenever its executor lets it.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub async fn read_async<T: Pod>(&self, tensor: &Tensor) -> Result<Vec<T>> {
+        let staging = self.readback_buffer("readback", tensor.bytes())?;
+        let (_, mapped) = self.copy_back::<T>(&staging, tensor)?;
+        self.hear(&mapped).await?;
+        self.take_back(&staging, tensor)
+    }
+
+    /// As [`Gpu::read_async`], of a tensor of `f32` or f16.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub async fn read_floats_async(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        Ok(tensor.dtype().decode(&self.read_async::<u8>(tensor).await?))
+    }
+
     /// As [`Gpu::read`], through a [`Gpu::readback_buffer`] that is kept, so that none is made.
     ///
     /// # Errors
     /// As [`Gpu::read`]; [`Error::Shape`] if the buffer is smaller than the tensor.
     pub fn read_through<T: Pod>(&self, staging: &wgpu::Buffer, tensor: &Tensor) -> Result<Vec<T>> {
+        let (submission, _) = self.copy_back::<T>(staging, tensor)?;
+        self.wait(Some(submission))?;
+        self.take_back(staging, tensor)
+    }
+
+    /// Submits the copy of a tensor to `staging`, and asks for that to be mapped, which the signal tells.
+    pub(crate) fn copy_back<T: Pod>(
+        &self,
+        staging: &wgpu::Buffer,
+        tensor: &Tensor,
+    ) -> Result<(wgpu::SubmissionIndex, Signal<()>)> {
         self.check_device("read", tensor)?;
         if staging.size() < tensor.copied_bytes() {
             return Err(Error::Shape {
@@ -185,8 +216,15 @@ impl Gpu {
         encoder.copy_buffer_to_buffer(tensor.buffer(), tensor.offset(), staging, 0, tensor.copied_bytes());
         let submission = self.queue().submit([encoder.finish()]);
         self.count_readback();
-        staging.slice(..).map_async(wgpu::MapMode::Read, |_| {});
-        self.wait(Some(submission))?;
+        let signal = Signal::default();
+        let mapped = signal.clone();
+        // What went wrong shows when the range is taken.
+        staging.slice(..).map_async(wgpu::MapMode::Read, move |_| mapped.set(()));
+        Ok((submission, signal))
+    }
+
+    /// The values in `staging`, which is mapped, or else why it is not.
+    pub(crate) fn take_back<T: Pod>(&self, staging: &wgpu::Buffer, tensor: &Tensor) -> Result<Vec<T>> {
         let mapped = staging.slice(..tensor.copied_bytes()).get_mapped_range();
         let mapped = mapped.map_err(|error| self.explain(error.to_string()))?;
         let values = bytemuck::pod_collect_to_vec(&mapped[..tensor.bytes() as usize]);

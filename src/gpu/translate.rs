@@ -1,4 +1,4 @@
-//! What wgpu makes of a shader for each backend, for other compilers than this machine's drivers to judge.
+//! What wgpu makes of a shader for each backend, for other compilers than this machine's drivers to judge. Feature `translate`.
 
 use std::fmt;
 

@@ -104,7 +104,8 @@ pub fn path(gpu: &Gpu, folder: &Path) -> PathBuf {
     folder.join(Subject::of(gpu).file_name())
 }
 
-/// This user's folder for such files, where the system has one.
+/// This user's folder for such files, where the system has one. Feature `validate`.
+#[cfg(feature = "validate")]
 pub fn folder() -> Option<PathBuf> {
     dirs::cache_dir().map(|folder| folder.join("softalign"))
 }
@@ -126,10 +127,11 @@ pub fn read(gpu: &Gpu, path: &Path) -> Result<TileTable> {
     Ok(tiles)
 }
 
-/// Writes a table, whole or not at all; its folder is made if it does not exist.
+/// Writes a table, whole or not at all; its folder is made if it does not exist. Feature `validate`.
 ///
 /// # Errors
 /// [`Error::Io`].
+#[cfg(feature = "validate")]
 pub fn write(gpu: &Gpu, path: &Path, tiles: &TileTable) -> Result<()> {
     let cache = Cache { measured_on: Subject::of(gpu), tiles: tiles.clone() };
     let text = serde_json::to_vec_pretty(&cache)

@@ -1,6 +1,6 @@
 //! The coverage loss: [`crate::kernels::coverage_loss`] as nodes.
 
-use super::{Context, Graph, Operation, Value, operands::operands};
+use super::{Context, Graph, Operation, Targets, Value, operands::operands};
 use crate::{
     Result,
     gpu::{Dtype, Recorder},
@@ -19,14 +19,15 @@ struct Backward(CoverageLoss);
 
 impl Graph {
     /// `weight` times the coverage loss of the attention's `weights` `[B, T, S]` (See et al. 2017, section 2.3) over the steps
-    /// whose `targets` `[B, T]` are not 0, scaled by the step's `loss_scale`: `[1]`.
+    /// whose `targets` `[B, T]` are not padding, scaled by the step's `loss_scale`: `[1]`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
-    pub fn coverage_loss(&mut self, weights: Value, targets: Value, weight: f32) -> Result<Value> {
+    pub fn coverage_loss(&mut self, weights: Value, targets: impl Into<Targets>, weight: f32) -> Result<Value> {
+        let Targets { tokens: targets, padding } = targets.into();
         let [batch, steps, keys] = self.expect("coverage_loss", "weights", weights, Dtype::F32, [None; 3])?;
         self.expect("coverage_loss", "targets", targets, Dtype::U32, [Some(batch), Some(steps)])?;
-        let operation = CoverageLoss { batch, steps, keys, weight };
+        let operation = CoverageLoss { batch, steps, keys, weight, padding };
         let made = [[1].into(), [operation.scratch()].into()].map(|shape| (shape, Dtype::F32));
         Ok(self.push_as(Forward(operation), &ForwardInputs { weights, targets }.list(), made)[0])
     }

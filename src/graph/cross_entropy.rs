@@ -3,6 +3,7 @@
 use super::{Context, Graph, Operation, Value, operands::operands};
 use crate::{
     Error, Result,
+    batch::Specials,
     gpu::{Dtype, Recorder},
     kernels::cross_entropy::CrossEntropy,
 };
@@ -18,25 +19,40 @@ struct Forward(CrossEntropy);
 #[derive(Debug)]
 struct Backward(CrossEntropy);
 
+/// The tokens that a loss compares with. A [`Value`] alone has padding of 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Targets {
+    /// u32, as many as there are rows.
+    pub tokens: Value,
+    /// The token that is padding, and ignored.
+    pub padding: u32,
+}
+
+impl From<Value> for Targets {
+    fn from(tokens: Value) -> Self {
+        Self { tokens, padding: Specials::default().pad }
+    }
+}
+
 impl Graph {
-    /// Cross-entropy of `logits` `[.., V]` against `targets` (as many tokens as rows; 0 is padding and ignored), with label
-    /// smoothing over all classes (Szegedy et al. 2016, section 7), summed and scaled by the step's `loss_scale`: `[1]`.
+    /// Cross-entropy of `logits` `[.., V]` against `targets` (as many tokens as rows), with label smoothing over all classes (Szegedy et al. 2016, section 7), summed and scaled by the step's `loss_scale`: `[1]`.
     ///
     /// # Errors
     /// [`Error::Shape`].
-    pub fn cross_entropy(&mut self, logits: Value, targets: Value, smoothing: f32) -> Result<Value> {
-        Ok(self.losses(logits, targets, smoothing)?.loss)
+    pub fn cross_entropy(&mut self, logits: Value, targets: impl Into<Targets>, smoothing: f32) -> Result<Value> {
+        Ok(self.losses(logits, targets.into(), smoothing)?.loss)
     }
 
     /// -log p of each target token under `logits` `[.., V]`, `[N]`; 0 for padding. It has no gradient.
     ///
     /// # Errors
     /// [`Error::Shape`].
-    pub fn token_losses(&mut self, logits: Value, targets: Value) -> Result<Value> {
-        Ok(self.losses(logits, targets, 0.0)?.row_loss)
+    pub fn token_losses(&mut self, logits: Value, targets: impl Into<Targets>) -> Result<Value> {
+        Ok(self.losses(logits, targets.into(), 0.0)?.row_loss)
     }
 
-    fn losses(&mut self, logits: Value, targets: Value, smoothing: f32) -> Result<ForwardOutputs<Value>> {
+    fn losses(&mut self, logits: Value, targets: Targets, smoothing: f32) -> Result<ForwardOutputs<Value>> {
+        let Targets { tokens: targets, padding } = targets;
         self.elements("cross_entropy", "logits", logits)?;
         let (rows, classes) = (self.shape(logits).rows(), self.shape(logits).last());
         if self.shape(targets).elements() != rows || self.values[targets.0].dtype != Dtype::U32 {
@@ -47,7 +63,7 @@ impl Graph {
                 got: format!("{} {}", self.values[targets.0].dtype, self.shape(targets)),
             });
         }
-        let operation = Forward(CrossEntropy { rows, classes, smoothing });
+        let operation = Forward(CrossEntropy { rows, classes, smoothing, padding });
         let outputs = [1, rows, rows].map(|elements| ([elements].into(), Dtype::F32));
         let made = self.push_as(operation, &ForwardInputs { logits, targets }.list(), outputs);
         Ok(ForwardOutputs::of(&made)?.map(|value| *value))

@@ -8,8 +8,11 @@
 //! and whatever else a sum has made are f32 in either. A value that is made of activations alone has their type.
 
 mod additive_attention;
+mod additive_score;
 mod alignment_loss;
 mod attentional_decoder;
+mod batched_matmul;
+mod concatenate;
 mod coverage_loss;
 mod cross_entropy;
 mod dot_product_attention;
@@ -17,12 +20,14 @@ mod dropout;
 mod embedding;
 mod gradient;
 mod gru;
+mod local_attention;
 mod matmul;
 mod operands;
 mod parameters;
 mod plan;
 mod pointwise;
 mod program;
+mod programs;
 mod reduction;
 mod reshape;
 mod select;
@@ -31,11 +36,14 @@ mod softmax;
 use std::fmt;
 
 pub use attentional_decoder::{DecoderInputs, DecoderOutputs};
+pub use cross_entropy::Targets;
 pub use gru::{GruInput, GruWeights};
+pub use local_attention::Alignment;
 pub use matmul::Epilogue;
 pub use parameters::Parameters;
 pub use plan::MemoryReport;
 pub use program::{Finish, Pool, Program, ProgramOptions};
+pub use programs::Programs;
 
 use crate::{
     Error, Result,
@@ -163,6 +171,12 @@ impl Graph {
         self.filled_as(shape, dtype, 0.0)
     }
 
+    /// A constant tensor of one whole number, such as lengths that are all the same.
+    pub fn counts(&mut self, shape: impl Into<Shape>, value: u32) -> Value {
+        self.filled_as(shape, Dtype::U32, f32::from_bits(value))
+    }
+
+    /// Of whole numbers `value` has the bits.
     fn filled_as(&mut self, shape: impl Into<Shape>, dtype: Dtype, value: f32) -> Value {
         self.value(shape.into(), dtype, Source::Filled(value))
     }

@@ -30,6 +30,7 @@ pub(super) struct Plan {
 
 /// Bytes of a Program's buffers by class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemoryReport {
     /// Inputs and constants.
     pub inputs: u64,

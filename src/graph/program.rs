@@ -10,6 +10,7 @@ use bytemuck::Pod;
 use super::{Context, Graph, MemoryReport, Parameters, Source, Value, plan::Place, select::copy};
 use crate::{
     Error, Result,
+    batch::{Batch, Column},
     gpu::{Gpu, Recorder, Recording, Ring, Tensor},
     kernels::Step,
 };
@@ -53,7 +54,7 @@ impl Pool {
     }
 }
 
-/// What a graph is compiled with.
+/// What a graph is compiled with. Fields will be added: end a literal with `..ProgramOptions::default()`.
 #[derive(Debug, Default)]
 pub struct ProgramOptions<'a> {
     /// The Program's name in errors and debuggers.
@@ -135,6 +136,131 @@ impl Program {
         options: &ProgramOptions<'_>,
         finish: impl FnOnce(&mut Recorder, &Finish<'_>) -> Result<()>,
     ) -> Result<Self> {
+        let (recorder, draft) = Draft::record(gpu, graph, options, finish)?;
+        draft.complete(recorder.finish()?)
+    }
+
+    /// As [`Program::compile`], and lets other tasks of the thread go on while the driver compiles.
+    ///
+    /// # Errors
+    /// As [`Program::compile`].
+    pub async fn compile_async(gpu: &Gpu, graph: &Graph, options: &ProgramOptions<'_>) -> Result<Self> {
+        let (recorder, draft) = Draft::record(gpu, graph, options, |_, _| Ok(()))?;
+        draft.complete(recorder.finish_async().await?)
+    }
+
+    /// Stages values for an input (`f32`, `u32` or the bits of an f16, by its type); they arrive with the next run.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for an unknown input or a wrong number of values.
+    pub fn write<T: Pod>(&mut self, input: &str, values: &[T]) -> Result<()> {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let tensor = self.inputs.get(input).filter(|tensor| tensor.bytes() == bytes.len() as u64);
+        let Some(tensor) = tensor.cloned() else {
+            return Err(Error::Shape {
+                operation: "write",
+                argument: "input",
+                wanted: match self.inputs.get(input) {
+                    Some(tensor) => format!("`{input}` {} {}", tensor.dtype(), tensor.shape()),
+                    None => format!("one of {:?}", self.inputs.keys()),
+                },
+                got: format!("`{input}` with {} values of {} bytes", values.len(), size_of::<T>()),
+            });
+        };
+        self.staged.push((tensor, bytes.to_vec()));
+        Ok(())
+    }
+
+    /// Stages every input that this Program has, each from the column of its name.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for an input that is no column; [`Error::Shape`] for a batch of another shape.
+    pub fn stage(&mut self, batch: &Batch) -> Result<()> {
+        for input in self.inputs().map(str::to_owned).collect::<Vec<_>>() {
+            match batch.column(&input) {
+                Some(Column::Tokens(values)) => self.write(&input, values)?,
+                Some(Column::Weights(values)) => self.write(&input, values)?,
+                None => return Err(Error::data("batch", format!("has no column `{input}`, which the graph reads"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs once: one submit, nothing made. Returns without waiting, unless two runs are still under way.
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub fn run(&mut self, step: Step) -> Result<()> {
+        if self.in_flight.len() == 2 {
+            self.gpu.pace(self.in_flight.pop_front())?;
+        }
+        self.staged.push((self.step.clone(), bytemuck::bytes_of(&step).to_vec()));
+        let (ring, staged) = (&mut self.ring, &mut self.staged);
+        let submission = self.recording.submit_after(u64::from(step.step), |encoder| {
+            ring.upload(encoder, staged)?;
+            staged.clear();
+            Ok(())
+        })?;
+        self.in_flight.push_back(submission);
+        Ok(())
+    }
+
+    /// The tensor of a kept value, an input or a parameter.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the value was not kept.
+    pub fn tensor(&self, value: Value) -> Result<&Tensor> {
+        kept(&self.outputs, value)
+    }
+
+    /// Reads a kept value, waiting for the runs before.
+    ///
+    /// # Errors
+    /// As [`Program::tensor`] and [`Gpu::read`].
+    pub fn read<T: Pod>(&self, value: Value) -> Result<Vec<T>> {
+        self.gpu.read(self.tensor(value)?)
+    }
+
+    /// As [`Program::read`], without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Program::read`].
+    pub async fn read_async<T: Pod>(&self, value: Value) -> Result<Vec<T>> {
+        self.gpu.read_async(self.tensor(value)?).await
+    }
+
+    /// The names of the inputs to write before a run: all that the graph uses, but for those whose tensors were given.
+    pub fn inputs(&self) -> impl Iterator<Item = &str> {
+        self.inputs.keys().map(String::as_str)
+    }
+
+    /// The recorded dispatches.
+    pub fn recording(&self) -> &Recording {
+        &self.recording
+    }
+
+    /// Bytes by class. Parameters and gradients belong to whoever made them.
+    pub fn memory(&self) -> MemoryReport {
+        self.memory
+    }
+}
+
+/// A Program whose dispatches are recorded and not yet compiled.
+struct Draft {
+    gpu: Gpu,
+    inputs: HashMap<String, Tensor>,
+    outputs: HashMap<Value, Tensor>,
+    step: Tensor,
+    memory: MemoryReport,
+}
+
+impl Draft {
+    fn record(
+        gpu: &Gpu,
+        graph: &Graph,
+        options: &ProgramOptions<'_>,
+        finish: impl FnOnce(&mut Recorder, &Finish<'_>) -> Result<()>,
+    ) -> Result<(Recorder, Self)> {
         let gradients: &[(String, Value)] = options.gradients.map_or(&[], |(_, gradients)| gradients);
         let mut kept = options.outputs.to_vec();
         kept.extend(gradients.iter().map(|(_, value)| *value));
@@ -189,7 +315,7 @@ impl Program {
                     Some(gpu.zeros("output", info.shape.clone(), info.dtype)?)
                 }
             };
-            if let (Some(tensor), Source::Input(name)) = (&tensor, &info.source) {
+            if let (Some(tensor), Source::Input(name), false) = (&tensor, &info.source, given.contains_key(&value)) {
                 inputs.insert(name.clone(), tensor.clone());
             }
             if let Some(tensor) = tensor.as_ref().filter(|_| *place == Place::Own) {
@@ -214,13 +340,17 @@ impl Program {
             copy(&mut recorder, (&outputs[value], 0), (to, 0), to.elements())?;
         }
         finish(&mut recorder, &Finish { outputs: &outputs, step: &step })?;
-        let recording = recorder.finish()?;
+        Ok((recorder, Self { gpu: gpu.clone(), inputs, outputs, step, memory }))
+    }
+
+    fn complete(self, recording: Recording) -> Result<Program> {
+        let Self { gpu, inputs, outputs, step, mut memory } = self;
         let upload = step.bytes() + inputs.values().map(Tensor::copied_bytes).sum::<u64>();
-        let ring = Ring::new(gpu, upload)?;
+        let ring = Ring::new(&gpu, upload)?;
         memory.staging = ring.bytes();
         memory.settings = recording.settings() + step.buffer().size();
-        Ok(Self {
-            gpu: gpu.clone(),
+        Ok(Program {
+            gpu,
             recording,
             inputs,
             outputs,
@@ -230,78 +360,6 @@ impl Program {
             in_flight: VecDeque::new(),
             memory,
         })
-    }
-
-    /// Stages values for an input (`f32`, `u32` or the bits of an f16, by its type); they arrive with the next run.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for an unknown input or a wrong number of values.
-    pub fn write<T: Pod>(&mut self, input: &str, values: &[T]) -> Result<()> {
-        let bytes: &[u8] = bytemuck::cast_slice(values);
-        let tensor = self.inputs.get(input).filter(|tensor| tensor.bytes() == bytes.len() as u64);
-        let Some(tensor) = tensor.cloned() else {
-            return Err(Error::Shape {
-                operation: "write",
-                argument: "input",
-                wanted: match self.inputs.get(input) {
-                    Some(tensor) => format!("`{input}` {} {}", tensor.dtype(), tensor.shape()),
-                    None => format!("one of {:?}", self.inputs.keys()),
-                },
-                got: format!("`{input}` with {} values of {} bytes", values.len(), size_of::<T>()),
-            });
-        };
-        self.staged.push((tensor, bytes.to_vec()));
-        Ok(())
-    }
-
-    /// Runs once: one submit, nothing made. Returns without waiting, unless two runs are still under way.
-    ///
-    /// # Errors
-    /// As [`Gpu::check`].
-    pub fn run(&mut self, step: Step) -> Result<()> {
-        if self.in_flight.len() == 2 {
-            self.gpu.wait(self.in_flight.pop_front())?;
-        }
-        self.staged.push((self.step.clone(), bytemuck::bytes_of(&step).to_vec()));
-        let (ring, staged) = (&mut self.ring, &mut self.staged);
-        let submission = self.recording.submit_after(u64::from(step.step), |encoder| {
-            ring.upload(encoder, staged)?;
-            staged.clear();
-            Ok(())
-        })?;
-        self.in_flight.push_back(submission);
-        Ok(())
-    }
-
-    /// The tensor of a kept value, an input or a parameter.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if the value was not kept.
-    pub fn tensor(&self, value: Value) -> Result<&Tensor> {
-        kept(&self.outputs, value)
-    }
-
-    /// Reads a kept value, waiting for the runs before.
-    ///
-    /// # Errors
-    /// As [`Program::tensor`] and [`Gpu::read`].
-    pub fn read<T: Pod>(&self, value: Value) -> Result<Vec<T>> {
-        self.gpu.read(self.tensor(value)?)
-    }
-
-    /// The names of the inputs that the graph uses.
-    pub fn inputs(&self) -> Vec<String> {
-        self.inputs.keys().cloned().collect()
-    }
-
-    /// The recorded dispatches.
-    pub fn recording(&self) -> &Recording {
-        &self.recording
-    }
-
-    /// Bytes by class. Parameters and gradients belong to whoever made them.
-    pub fn memory(&self) -> MemoryReport {
-        self.memory
     }
 }
 

@@ -65,9 +65,34 @@ pub struct Buffers<'a> {
     pub average: Option<&'a Tensor>,
 }
 
+/// What a step of [`Adam`] reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct StepReport {
+    /// The global norm of the gradients before clipping.
+    pub norm: f32,
+    /// 1 if the step has changed the parameters, else 0.
+    pub updated: f32,
+    /// Steps so far whose loss or norm was not finite; their update was skipped.
+    pub skipped: u32,
+    /// The last such step.
+    pub last_skipped: u32,
+    /// The loss, over all batches of the step.
+    pub loss: f32,
+    /// What the gradients were multiplied with; 0 where there is no loss scale.
+    pub loss_scale: f32,
+}
+
+impl StepReport {
+    /// The report that the bytes of its tensor hold.
+    pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        bytemuck::try_pod_read_unaligned(bytes.get(..size_of::<Self>())?).ok()
+    }
+}
+
 impl Adam {
-    /// Elements of the tensor that a step reports in.
-    pub const REPORT: usize = 6;
+    /// Elements of the tensor that a step reports in, a [`StepReport`].
+    pub const REPORT: usize = size_of::<StepReport>() / ELEMENT as usize;
 
     /// What the tensor of the loss scale holds at the start: the scale, a power of two, and how many finite steps it is since it
     /// changed.

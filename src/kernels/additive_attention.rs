@@ -17,8 +17,10 @@
 //! One query, 128 rows of 12 keys, A = 256, V = 512: lanes that share out elements instead of keys leave none idle: 1.25 to 0.92
 //! forward. No gain seen: four elements to a division, the energy vector spread over the lanes. Lost: 64 rows, 7 times slower.
 
+mod behind_scores;
 mod tile;
 
+pub(super) use behind_scores::{KeyGradients, Scored};
 pub use tile::Tile;
 use tile::{backwards, both_backwards, energy_backwards, forwards, score_backwards};
 
@@ -81,10 +83,15 @@ pub struct Inputs<'a> {
     pub lengths: &'a Tensor,
 }
 
-impl Inputs<'_> {
+impl<'a> Inputs<'a> {
     /// The type of query, key and value.
     fn dtype(&self) -> Dtype {
         self.value.dtype().activation()
+    }
+
+    fn scored(&self) -> Scored<'a> {
+        let Self { query, key, energy, lengths, .. } = *self;
+        Scored { query, key, energy, lengths }
     }
 }
 
@@ -187,7 +194,7 @@ impl AdditiveAttention {
     /// Checks that there is a form for the tile, and that the driver goes through its rounds: the scores' and the context's loops,
     /// doubled for a tile that is done again outside the factored tanh's domain, and doubled again for staging, and the two loops
     /// of the backward's means; checked modules keep the loops over rows and keys.
-    fn check_tile(&self, gpu: &Gpu, tile: Tile) -> Result<()> {
+    pub(super) fn check_tile(&self, gpu: &Gpu, tile: Tile) -> Result<()> {
         expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.queries, self.keys))?;
         let (lanes, keys) = (tile.lanes as usize, tile.keys as usize);
         let scores = match tile.rows {
@@ -351,25 +358,6 @@ impl AdditiveAttention {
         self.record_d_value(recorder, weights, d_context, d_value)
     }
 
-    /// d_energy_vector from its parts in `scratch`.
-    fn record_energy_backward(
-        &self,
-        recorder: &mut Recorder,
-        tile: Tile,
-        parts: usize,
-        scratch: &Tensor,
-        d_energy_vector: &Tensor,
-    ) -> Result<()> {
-        recorder.launch(&Launch {
-            kernel: &ADDITIVE_ATTENTION_ENERGY_BACKWARD,
-            specialisation: tile.energy_backward(),
-            params: &[word(parts), word(self.size)],
-            tensors: &[scratch, d_energy_vector],
-            workgroups: [word(self.size).div_ceil(tile.lanes), 1, 1],
-            cost: Cost::default(),
-        })
-    }
-
     fn record_d_value(
         &self,
         recorder: &mut Recorder,
@@ -477,30 +465,7 @@ impl AdditiveAttention {
             d_energy,
             self.cost_backward_query(dtype),
         )?;
-        let [batch, rows] = [self.batch, self.queries.div_ceil(tile.rows as usize)].map(word);
-        let vector = inputs.query.aligned() && d_query.aligned() && self.size.is_multiple_of(4);
-        let mut params = [self.queries, self.keys, self.size].map(word).to_vec();
-        params.extend(words(&inputs.query));
-        params.extend([0, word(self.size), word(self.keys * self.size)]);
-        let [offset, stride, batch_stride] = words(&d_energy);
-        params.extend([offset, stride, 1, batch_stride]);
-        params.extend(words(&d_query));
-        recorder.launch(&Launch {
-            kernel: &ADDITIVE_ATTENTION_BACKWARD,
-            specialisation: tile.query_backward(vector, dtype),
-            params: &params,
-            tensors: &[
-                inputs.query.tensor,
-                inputs.key,
-                inputs.energy,
-                inputs.lengths,
-                d_energy.tensor,
-                d_query.tensor,
-                d_query.tensor,
-            ],
-            workgroups: [word(self.size).div_ceil(4 * tile.lanes), rows, batch],
-            cost: Cost::default(),
-        })
+        self.record_query_side(recorder, tile, &inputs.scored(), d_energy, d_query)
     }
 
     /// Records the second half of the backward, once for all queries: from what the first half has left in `d_energy` to
@@ -523,7 +488,7 @@ impl AdditiveAttention {
         d_energy_vector: &Tensor,
         d_value: &Tensor,
     ) -> Result<()> {
-        let Self { batch, queries, keys, size, value_size } = *self;
+        let Self { keys, value_size, .. } = *self;
         self.check_inputs(inputs)?;
         self.check_tile(recorder.gpu(), tile)?;
         let dtype = inputs.dtype();
@@ -531,25 +496,8 @@ impl AdditiveAttention {
         self.check_matrix("d_context", &d_context, value_size, dtype)?;
         self.check_matrix("d_energy", &d_energy, keys, Dtype::F32)?;
         self.check_key_gradients(dtype, scratch, d_key, d_energy_vector, d_value)?;
-        let tile = tile.for_keys();
-        let vector = inputs.query.aligned() && size.is_multiple_of(4);
-        let tiles = keys.div_ceil(tile.rows as usize);
-        let key_words = [0, word(size), word(keys * size)];
-        let mut params = [keys, queries, size].map(word).to_vec();
-        params.extend(key_words);
-        params.extend(words(&inputs.query));
-        let [offset, stride, batch_stride] = words(&d_energy);
-        params.extend([offset, 1, stride, batch_stride]);
-        params.extend(key_words);
-        recorder.launch(&Launch {
-            kernel: &ADDITIVE_ATTENTION_BACKWARD,
-            specialisation: tile.key_backward(vector, dtype),
-            params: &params,
-            tensors: &[inputs.key, inputs.query.tensor, inputs.energy, inputs.lengths, d_energy.tensor, d_key, scratch],
-            workgroups: [size.div_ceil(4 * tile.lanes as usize), tiles, batch].map(word),
-            cost: self.cost_backward_key(dtype),
-        })?;
-        self.record_energy_backward(recorder, tile, batch * tiles, scratch, d_energy_vector)?;
+        let of_keys = KeyGradients { key: d_key, energy: d_energy_vector, scratch };
+        self.record_key_side(recorder, tile, &inputs.scored(), d_energy, &of_keys)?;
         self.record_d_value(recorder, weights, d_context, d_value)
     }
 }

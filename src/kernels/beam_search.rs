@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    batch::Specials,
     gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Shape, Specialisation, Tensor, Tiles, grid, product},
 };
 
@@ -39,7 +40,7 @@ const PART: usize = 64;
 /// The widest beam, and the most samples.
 pub const WIDEST: usize = 16;
 
-/// What happens to the rows of a sentence at a step. Tokens 0 and 1 are never chosen, 2 ends a text.
+/// What happens to the rows of a sentence at a step. Padding and what a text begins with are never chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     /// The best `beam` continuations that do not end become the sentence's hypotheses; of equal ones the smaller (parent,
@@ -90,12 +91,15 @@ pub struct BeamSearch {
     pub normalised: bool,
     /// Whether the source positions that rows attend to most are kept, by [`Attend`].
     pub positions: bool,
+    /// Tokens that stand for no word: which begins a text, which ends it, and which follows the end.
+    pub specials: Specials,
 }
 
 impl Default for BeamSearch {
     fn default() -> Self {
         let rule = Rule::Best { length_penalty: 0.0, asked: 1 };
-        Self { sentences: 1, beam: 1, classes: 3, capacity: 1, rule, normalised: false, positions: false }
+        let specials = Specials::default();
+        Self { sentences: 1, beam: 1, classes: 3, capacity: 1, rule, normalised: false, positions: false, specials }
     }
 }
 
@@ -257,7 +261,8 @@ impl BeamSearch {
         let (beam, classes) = (self.beam as f64, self.classes as f64);
         expect_extents(NAME, &[("rows", self.rows()), ("capacity", self.capacity), ("classes", self.classes)])?;
         expect_setting(NAME, "beam", (1..=WIDEST).contains(&self.beam), "a beam from 1 to 16", beam)?;
-        expect_setting(NAME, "classes", self.classes >= 3, "at least 3 classes, <eos> among them", classes)?;
+        let ends = self.classes >= 3 && (self.specials.eos as usize) < self.classes;
+        expect_setting(NAME, "classes", ends, "at least 3 classes, <eos> among them", classes)?;
         let (valid, wanted, got) = self.rule.check(self.beam);
         expect_setting(NAME, "rule", valid, wanted, got)?;
         expect(NAME, "state", &state.all, &[self.state()])?;
@@ -287,7 +292,7 @@ impl BeamSearch {
         let [words_table, word_rows, gates, gate_rows] = feed.tensors();
         let apart = if self.apart() { 1 } else { self.beam };
         let sizes = [self.rows(), self.capacity, self.classes, self.beam, apart];
-        let params = [&sizes[..], &feed.params(), &[feed.hidden]].concat();
+        let params = [&sizes[..], &feed.params(), &[feed.hidden, self.specials.bos as usize]].concat();
         let bytes = self.rows() as f64 * (feed.bytes() + feed.state_bytes());
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_START,
@@ -335,7 +340,9 @@ impl BeamSearch {
     /// What a step of rows that go their own ways begins its parameters with.
     fn row_params(&self, step: usize, feed: &Feed<'_>) -> Vec<u32> {
         let [word, word_offset, word_stride, gates] = feed.params();
-        words([self.rows(), self.capacity, self.classes, step, word, word_offset, word_stride, gates]).to_vec()
+        let Specials { pad, bos, eos, .. } = self.specials;
+        let sizes = words([self.rows(), self.capacity, self.classes, step, word, word_offset, word_stride, gates]);
+        [&sizes[..], &[pad, bos, eos]].concat()
     }
 
     fn row_cost(&self, passes: f64, feed: &Feed<'_>) -> Cost {
@@ -419,10 +426,11 @@ impl BeamSearch {
         scratch: &Tensor,
     ) -> Result<()> {
         self.check_rounds(recorder.gpu(), self.choices() + 1, 0)?;
+        let sizes = [self.rows(), self.capacity, self.classes, self.choices()];
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH,
             specialisation: candidate(recorder.gpu().tiles(), self.vector(), self.normalised),
-            params: &words([self.rows(), self.capacity, self.classes, self.choices()]),
+            params: &[&words(sizes)[..], &[self.specials.pad, self.specials.bos]].concat(),
             tensors: &[logits, &state.all, scratch],
             workgroups: grid(self.rows()),
             cost: self.candidates_cost(),
@@ -459,6 +467,8 @@ impl BeamSearch {
             feed.hidden,
             from,
             0,
+            self.specials.pad as usize,
+            self.specials.eos as usize,
             ranking.asked,
         ];
         let longest = 1.0 / length_penalty(ranking.length_penalty, capacity);

@@ -20,7 +20,7 @@ const NAME: &str = "coverage_loss";
 /// loss = weight * loss_scale * sum over t, s of min(w[t, s], c[t, s]),   c[t, s] = sum of w[u, s] over u < t
 /// ```
 ///
-/// Steps t with target 0, which is padding, do not count. `loss_scale` comes from [`super::Step`]: with it the loss is a mean over
+/// Steps t whose target is padding do not count. `loss_scale` comes from [`super::Step`]: with it the loss is a mean over
 /// target tokens, as the cross-entropy is. Positions past a source's length have weights of 0 and add nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CoverageLoss {
@@ -32,6 +32,8 @@ pub struct CoverageLoss {
     pub keys: usize,
     /// What the loss is multiplied with.
     pub weight: f32,
+    /// The target that is padding.
+    pub padding: u32,
 }
 
 impl CoverageLoss {
@@ -58,8 +60,8 @@ impl CoverageLoss {
         Cost { operations: 8.0 * self.elements(), read: 2.0 * forward.read, written, ..forward }
     }
 
-    fn params(&self) -> [u32; 4] {
-        [self.batch as u32, self.steps as u32, self.keys as u32, self.weight.to_bits()]
+    fn params(&self) -> [u32; 5] {
+        [self.batch as u32, self.steps as u32, self.keys as u32, self.weight.to_bits(), self.padding]
     }
 
     fn check(&self, weights: &Tensor, targets: &Tensor) -> Result<()> {

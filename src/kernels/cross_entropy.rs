@@ -16,11 +16,11 @@ pub(super) static CROSS_ENTROPY_BACKWARD: Shader = shader!("cross_entropy_backwa
 pub(super) static CROSS_ENTROPY_TOTAL: Shader = shader!("cross_entropy/total", totals);
 
 /// ```text
-/// loss = loss_scale * sum over rows with target != 0 of
+/// loss = loss_scale * sum over rows with target != padding of
 ///        - sum over c of ((1 - smoothing) * [c = target] + smoothing / C) * log_softmax(logits)[c]
 /// ```
 ///
-/// Target 0 is padding: such a row adds nothing and gets no gradient, whatever its logits are. A target past the classes
+/// A row of padding adds nothing and gets no gradient, whatever its logits are. A target past the classes
 /// counts as the last one. `loss_scale` comes from [`super::Step`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CrossEntropy {
@@ -30,6 +30,8 @@ pub struct CrossEntropy {
     pub classes: usize,
     /// Share of the target distribution that is spread evenly over all classes, in `[0, 1]`.
     pub smoothing: f32,
+    /// The target that is padding.
+    pub padding: u32,
 }
 
 impl CrossEntropy {
@@ -66,13 +68,13 @@ impl CrossEntropy {
         }
     }
 
-    /// The words of both shaders' parameters: weights of the target's class and of every class.
-    fn params(&self) -> Result<[u32; 4]> {
+    /// The words of both shaders' parameters: weights of the target's class and of every class among them.
+    fn params(&self) -> Result<[u32; 5]> {
         let valid = (0.0..=1.0).contains(&self.smoothing);
         expect_setting("cross_entropy", "smoothing", valid, "a share in [0, 1]", f64::from(self.smoothing))?;
         let smoothing = f64::from(self.smoothing);
         let (hit, spread) = ((1.0 - smoothing) as f32, (smoothing / self.classes.max(1) as f64) as f32);
-        Ok([self.rows as u32, self.classes as u32, hit.to_bits(), spread.to_bits()])
+        Ok([self.rows as u32, self.classes as u32, hit.to_bits(), spread.to_bits(), self.padding])
     }
 
     fn is_vector(&self) -> bool {

@@ -39,6 +39,8 @@ shared![
     "random",
     "reduce",
     "search",
+    "specials",
     "step",
-    "transpose"
+    "transpose",
+    "window"
 ];

@@ -189,11 +189,11 @@ pub type Types = [Dtype; 3];
 const SINGLE: Types = [Dtype::F32; 3];
 /// A layer, and the gradient of what it reads: B is its weight.
 const LAYER: Types = [Dtype::F16, Dtype::F32, Dtype::F16];
-/// The gradient of a layer's weight.
+/// The gradient of a layer's weight; scores of activations by activations.
 const WEIGHT: Types = [Dtype::F16, Dtype::F16, Dtype::F32];
 /// A product of activations.
 const ACTIVATIONS: Types = [Dtype::F16; 3];
-/// The gradient of what an attention's weights weight: they are f32.
+/// What an attention's weights weight, and its gradient, and those of what made scores: weights and scores are f32.
 const WEIGHTED: Types = [Dtype::F32, Dtype::F16, Dtype::F16];
 
 /// Columns that a workgroup of the single row's kernel computes.
@@ -211,14 +211,14 @@ fn longest(gpu: &Gpu, tile: &Tile) -> usize {
 
 impl Matmul {
     /// Whether there is a form for such types: all f32; with f16 those that a layer `x W^T` or `x W` takes, forward and backward,
-    /// and products of activations alone.
+    /// those that an attention's scores and weights take, and products of activations alone.
     pub fn takes(&self, types: Types) -> bool {
         let plain = self.activation == Activation::None;
         match types {
             SINGLE => true,
             LAYER => !self.transpose_a,
-            WEIGHT => self.transpose_a && !self.transpose_b && plain,
-            WEIGHTED => self.transpose_a && !self.transpose_b && !self.accumulate && plain,
+            WEIGHT => self.transpose_a != self.transpose_b && plain,
+            WEIGHTED => !self.transpose_b && !self.accumulate && plain,
             ACTIVATIONS => plain,
             _ => false,
         }

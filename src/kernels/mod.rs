@@ -2,6 +2,7 @@
 
 pub mod adam;
 pub mod additive_attention;
+pub mod additive_score;
 pub mod alignment_loss;
 pub mod attentional_decoder;
 pub mod beam_search;
@@ -17,6 +18,7 @@ mod forms;
 mod gate_input;
 pub mod gru;
 mod library;
+pub mod local_attention;
 pub mod matmul;
 mod matrix;
 pub mod pointwise;

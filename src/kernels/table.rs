@@ -2,8 +2,9 @@
 //! [`Shader::kernel`].
 
 use super::{
-    adam, additive_attention, alignment_loss, beam_search, ceiling, copy, coverage_loss, cross_entropy,
-    dot_product_attention, dropout, embedding, gru, matmul, pointwise, reduction, softmax, tunable::TunableKernel,
+    adam, additive_attention, additive_score, alignment_loss, beam_search, ceiling, copy, coverage_loss, cross_entropy,
+    dot_product_attention, dropout, embedding, gru, local_attention, matmul, pointwise, reduction, softmax,
+    tunable::TunableKernel,
 };
 use crate::gpu::{Gpu, Shader, TileTable};
 
@@ -17,6 +18,7 @@ pub static SHADERS: &[&Shader] = &[
     &additive_attention::ADDITIVE_ATTENTION_BOTH_BACKWARD,
     &additive_attention::ADDITIVE_ATTENTION_ENERGY_BACKWARD,
     &additive_attention::ADDITIVE_ATTENTION_SCORE_BACKWARD,
+    &additive_score::ADDITIVE_SCORE,
     &alignment_loss::ALIGNMENT_LOSS,
     &alignment_loss::ALIGNMENT_LOSS_BACKWARD,
     &beam_search::BEAM_SEARCH,
@@ -46,6 +48,8 @@ pub static SHADERS: &[&Shader] = &[
     &embedding::EMBEDDING_SORT,
     &gru::GRU,
     &gru::GRU_BACKWARD,
+    &local_attention::LOCAL_ATTENTION,
+    &local_attention::LOCAL_ATTENTION_BACKWARD,
     &matmul::MATMUL,
     &matmul::MATMUL_ROW,
     &pointwise::POINTWISE,

@@ -2,20 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, Metadata, Seq2Seq, StoredTensor, initial, load_tensors, whole, write_tensors};
-use crate::{
-    Error, Gpu, Result, files,
-    graph::Parameters,
-    text::{EOS, Tokenizer},
-};
+use super::{Kind, Metadata, Network, StoredTensor, first_values, load_tensors, whole, write_tensors, zeros};
+use crate::{Error, Gpu, Result, files, graph::Parameters, text::Tokenizer};
 
-/// A model with its parameters on a device and its tokenizers.
-#[derive(Debug)]
+/// A model with its parameters on a device and its tokenizers. Feature `text`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Model {
     /// The device that holds the parameters.
     pub gpu: Gpu,
-    /// The sizes, and how its graphs are built.
-    pub network: Seq2Seq,
+    /// The architecture at its sizes.
+    pub network: Network,
     /// The parameters, named as in PyTorch.
     pub parameters: Parameters,
     /// Cuts sources into tokens.
@@ -24,7 +21,7 @@ pub struct Model {
     pub target: Tokenizer,
 }
 
-/// The file of the parameters in a model folder.
+/// The file of the parameters in a model folder. Feature `text`.
 pub const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 /// The file of the tokenizer that cuts sources.
@@ -35,27 +32,16 @@ pub(crate) const TARGET: &str = "target.tokenizer.json";
 /// What stands beside the parameters in a model folder.
 const OTHERS: [&str; 3] = [CONFIG, SOURCE, TARGET];
 /// Every file of a model folder.
+#[cfg(feature = "train")]
 pub(crate) const FILES: [&str; 4] = [WEIGHTS, CONFIG, SOURCE, TARGET];
 
 impl Model {
     /// A new model with first values drawn from `seed`.
     ///
     /// # Errors
-    /// As [`Config::check`] and [`Parameters::new`].
-    pub fn new(gpu: &Gpu, config: Config, source: Tokenizer, target: Tokenizer, seed: u64) -> Result<Self> {
-        let model = Self::zeros(gpu, config, source, target)?;
-        for name in model.parameters.names() {
-            if let Some(tensor) = model.parameters.tensor(name) {
-                gpu.write(&tensor, &initial(model.network.config(), name, tensor.shape(), seed))?;
-            }
-        }
-        Ok(model)
-    }
-
-    fn zeros(gpu: &Gpu, config: Config, source: Tokenizer, target: Tokenizer) -> Result<Self> {
-        // Checks the sizes, which the parameters' shapes are products of.
-        let network = Seq2Seq::new(config)?;
-        let parameters = Parameters::new(gpu, network.config().parameters())?;
+    /// As [`first_values`].
+    pub fn new(gpu: &Gpu, network: Network, source: Tokenizer, target: Tokenizer, seed: u64) -> Result<Self> {
+        let parameters = first_values(gpu, &network.parameters(), seed)?;
         Ok(Self { gpu: gpu.clone(), network, parameters, source, target })
     }
 
@@ -72,15 +58,15 @@ impl Model {
         }
         check_files(folder)?;
         let name = path.display().to_string();
-        let config: Config = serde_json::from_slice(&files::read(&path)?)
-            .map_err(|error| Error::data(&name, format!("not a model's configuration: {error}")))?;
-        config.check(&name)?;
-        let source = tokenizer(folder.join(SOURCE), config.source_vocabulary)?;
-        let target = tokenizer(folder.join(TARGET), config.target_vocabulary)?;
-        let model = Self::zeros(gpu, config, source, target)?;
-        let config = model.network.config();
-        let tied = config.tie_embeddings.then(|| ("output.weight", config.output_weight()));
-        load_tensors(gpu, &model.parameters, &folder.join(WEIGHTS), tied)?;
+        let text = String::from_utf8_lossy(&files::read(&path)?).into_owned();
+        let network = Kind::read(&text, &name)?;
+        let limits = network.limits();
+        let source = tokenizer(folder.join(SOURCE), limits.source_vocabulary)?;
+        let target = tokenizer(folder.join(TARGET), limits.target_vocabulary)?;
+        let declared = network.parameters();
+        let parameters = zeros(gpu, &declared)?;
+        let model = Self { gpu: gpu.clone(), network, parameters, source, target };
+        load_tensors(gpu, &model.parameters, &folder.join(WEIGHTS), &declared)?;
         Ok(model)
     }
 
@@ -90,8 +76,9 @@ impl Model {
     /// As [`Tokenizer::encode`]; [`Error::Data`] for a text that is longer than the model's `max_length`.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let mut tokens = self.source.encode(text)?;
-        tokens.push(EOS);
-        let (length, longest) = (tokens.len(), self.network.config().max_length);
+        let limits = self.network.limits();
+        tokens.push(limits.specials.eos);
+        let (length, longest) = (tokens.len(), limits.max_length);
         if length > longest {
             let start: String = text.chars().take(40).collect();
             let message = format!(
@@ -110,9 +97,7 @@ impl Model {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let config =
-            serde_json::to_vec_pretty(self.network.config()).map_err(|error| Error::data(CONFIG, error.to_string()))?;
-        files::write_atomically(&folder.join(CONFIG), &config)?;
+        files::write_atomically(&folder.join(CONFIG), self.network.config()?.as_bytes())?;
         self.source.save(folder.join(SOURCE))?;
         self.target.save(folder.join(TARGET))?;
         let sums = OTHERS.iter().map(|name| Ok(((*name).to_owned(), checksum(&folder.join(name))?)));

@@ -1,18 +1,39 @@
 //! Models: parameters with names, built as graphs, kept in folders.
+//!
+//! A model is one folder here, which implements [`Architecture`], and a row of [`ARCHITECTURES`]; what trains models, searches
+//! with them and scores them knows them by that trait alone.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
-mod config;
+mod architecture;
+pub mod bahdanau;
+#[cfg(feature = "text")]
 mod folder;
-mod parameters;
+mod gru_encoder;
+mod layers;
+pub mod luong;
+mod options;
+mod parameter;
 mod regularisation;
-mod seq2seq;
+mod stepper;
+mod table;
 mod tensors;
 
-pub use config::{Config, Readout};
+pub use crate::batch::{BatchShape, Specials};
+pub use architecture::{Architecture, Forward, Limits, Network};
+pub use bahdanau::Readout;
+#[cfg(feature = "train")]
 pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};
+#[cfg(feature = "text")]
 pub use folder::{Model, WEIGHTS};
-pub use parameters::initial;
+pub use gru_encoder::{Encoded, GruEncoder};
+pub use layers::{Embedding, GruCell, GruTensors, Layers, Linear, LinearTensors};
+pub use options::ModelOptions;
+pub use parameter::{Initial, Parameter, first_values, zeros};
 pub use regularisation::Regularisation;
-pub use seq2seq::{DecoderParameters, EncodingGraph, Linear, Seq2Seq, TrainingGraph};
+pub use stepper::{Encoder, SearchRoom, StepOutputs, Stepper};
+pub use table::{ARCHITECTURES, Kind};
+#[cfg(feature = "text")]
 pub(crate) use tensors::whole;
-pub use tensors::{Metadata, StoredTensor, TensorsByName, load_tensors, read_tensors, write_tensors};
+#[cfg(feature = "text")]
+pub use tensors::write_tensors;
+pub use tensors::{Metadata, StoredTensor, TensorsByName, load_tensors, read_tensors};

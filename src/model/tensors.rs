@@ -8,6 +8,7 @@ use std::{
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
+use super::Parameter;
 use crate::{Error, Gpu, Result, files, graph::Parameters};
 
 /// Shape and values of each tensor of a file.
@@ -94,20 +95,21 @@ fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
     }
 }
 
-/// Fills `parameters` from a safetensors file that holds exactly these tensors. `tied`: a second name that the file may have for
-/// one of them, and that one's name; PyTorch's `state_dict` lists a tied tensor under both.
+/// Fills `parameters` from a safetensors file that holds exactly these tensors, which `declared` describes; it may have those with
+/// a second name under both.
 ///
 /// # Errors
 /// [`Error::Data`] naming the tensor that is missing, unknown or of another shape, or that differs between its two names.
-pub fn load_tensors(gpu: &Gpu, parameters: &Parameters, path: &Path, tied: Option<(&str, &str)>) -> Result<()> {
+pub fn load_tensors(gpu: &Gpu, parameters: &Parameters, path: &Path, declared: &[Parameter]) -> Result<()> {
     let mut tensors = read_tensors(path)?;
     let file = path.display().to_string();
-    if let Some((second, name)) = tied
-        && let Some(values) = tensors.remove(second)
-        && tensors.get(name).is_some_and(|first| *first != values)
-    {
-        let message = format!("tensors `{second}` and `{name}` differ, and config.json says that they are tied");
-        return Err(Error::data(&file, message));
+    for (name, second) in declared.iter().filter_map(|one| Some((&one.name, one.alias.as_ref()?))) {
+        if let Some(values) = tensors.remove(second)
+            && tensors.get(name).is_some_and(|first| *first != values)
+        {
+            let message = format!("tensors `{second}` and `{name}` differ, and config.json says that they are tied");
+            return Err(Error::data(&file, message));
+        }
     }
     let mut loaded = Vec::new();
     for name in parameters.names() {
@@ -157,10 +159,11 @@ impl StoredTensor {
     }
 }
 
-/// Writes a safetensors file, whole or not at all, with a checksum in its metadata.
+/// Writes a safetensors file, whole or not at all, with a checksum in its metadata. Feature `text`.
 ///
 /// # Errors
 /// [`Error::Io`].
+#[cfg(feature = "text")]
 pub fn write_tensors(path: &Path, tensors: &[StoredTensor], metadata: Metadata) -> Result<()> {
     let fail = |error: safetensors::SafeTensorError| Error::data(path.display().to_string(), error.to_string());
     let views = tensors.iter().map(|StoredTensor { name, shape, bytes }| {

@@ -3,7 +3,7 @@
 use super::expect_shape;
 
 /// `loss = scale * sum over b, t, s of min(w[b, t, s], c[b, t, s])`, where the coverage c is the sum of the weights that position
-/// s had before t. Steps whose target is 0, which is padding, do not count.
+/// s had before t. Steps whose target is padding do not count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CoverageLoss {
     /// Rows, B.
@@ -14,12 +14,14 @@ pub struct CoverageLoss {
     pub keys: usize,
     /// What the sum is multiplied with.
     pub scale: f64,
+    /// The target that is padding.
+    pub padding: u32,
 }
 
 impl CoverageLoss {
     /// For one row and source position the indices of the weights that count, in time.
     fn column(&self, b: usize, s: usize, targets: &[u32]) -> Vec<usize> {
-        let rows = (b * self.steps..(b + 1) * self.steps).filter(|row| targets[*row] != 0);
+        let rows = (b * self.steps..(b + 1) * self.steps).filter(|row| targets[*row] != self.padding);
         rows.map(|row| row * self.keys + s).collect()
     }
 

@@ -4,11 +4,8 @@
 use super::expect_shape;
 use super::softmax::{log_sum_exp, softmax};
 
-/// The target that marks padding: such a row adds nothing to the loss and has no gradient.
-const PADDING: u32 = 0;
-
 /// ```text
-/// loss = scale * sum over rows with target != 0 of
+/// loss = scale * sum over rows with target != padding of
 ///        - sum over c of ((1 - smoothing) * [c = target] + smoothing / C) * log_softmax(logits)[c]
 /// ```
 ///
@@ -24,6 +21,8 @@ pub struct CrossEntropy {
     pub smoothing: f64,
     /// Factor of the whole loss.
     pub scale: f64,
+    /// The target that is padding: such a row adds nothing to the loss and has no gradient.
+    pub padding: u32,
 }
 
 impl CrossEntropy {
@@ -45,7 +44,7 @@ impl CrossEntropy {
         self.check(logits, targets);
         let mut loss = 0.0;
         for row in 0..self.rows {
-            if targets[row] == PADDING {
+            if targets[row] == self.padding {
                 continue;
             }
             let logits = &logits[row * self.classes..][..self.classes];
@@ -62,7 +61,7 @@ impl CrossEntropy {
         self.check(logits, targets);
         let mut d_logits = vec![0.0; logits.len()];
         for row in 0..self.rows {
-            if targets[row] == PADDING {
+            if targets[row] == self.padding {
                 continue;
             }
             let range = row * self.classes..(row + 1) * self.classes;

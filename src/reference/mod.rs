@@ -13,6 +13,7 @@
 
 pub mod adam;
 pub mod additive_attention;
+pub mod additive_score;
 pub mod alignment_loss;
 pub mod attentional_decoder;
 pub mod beam_search;
@@ -23,6 +24,8 @@ pub mod dot_product_attention;
 pub mod dropout;
 pub mod embedding;
 pub mod gru;
+pub mod local_attention;
+pub mod luong;
 pub mod matmul;
 pub mod pointwise;
 mod real;

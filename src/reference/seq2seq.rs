@@ -160,7 +160,13 @@ impl Seq2Seq {
         let forward = self.run(parameters, source, target_in);
         let get = |name: &str| parameters[name].as_slice();
         let rows = self.batch * self.target_steps;
-        let loss = CrossEntropy { rows, classes: self.target_vocabulary, smoothing: 0.0, scale: 1.0 / rows as f64 };
+        let loss = CrossEntropy {
+            rows,
+            classes: self.target_vocabulary,
+            smoothing: 0.0,
+            scale: 1.0 / rows as f64,
+            padding: 0,
+        };
         let mut gradients = Named::new();
         let d_logits = loss.backward(&forward.logits, target_out, 1.0);
         let mut put = |name: &str, values: Vec<f64>| gradients.insert(name.to_owned(), values);

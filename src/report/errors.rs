@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::examples::Answer;
 use crate::text::{
     Edit, edits,
-    metrics::{Segment, token_error_rate, word_error_rate},
+    metrics::{Segment, sentence_error_rate, token_error_rate},
 };
 
 /// Entries of each list.
@@ -42,7 +42,7 @@ pub struct LengthErrors {
     /// Token error rate in percent.
     pub per: f64,
     /// The share of texts that are not wholly right, in percent.
-    pub wer: f64,
+    pub sentence_error_rate: f64,
 }
 
 pub(super) fn count(answers: &[Answer]) -> Errors {
@@ -92,7 +92,7 @@ fn by_length(answers: &[Answer]) -> Vec<LengthErrors> {
                 tokens: [first, last],
                 sources: segments.len(),
                 per: token_error_rate(&segments),
-                wer: word_error_rate(&segments),
+                sentence_error_rate: sentence_error_rate(&segments),
             })
         })
         .collect()
@@ -135,7 +135,8 @@ mod tests {
         let segments: Vec<Segment> = answers.iter().map(|a| (a.written.as_slice(), a.references.as_slice())).collect();
         let rate = 100.0 * errors.totals.iter().sum::<usize>() as f64 / errors.wanted as f64;
         assert!((rate - token_error_rate(&segments)).abs() < 1e-9);
-        let classes: Vec<_> = errors.by_length.iter().map(|class| (class.tokens, class.sources, class.wer)).collect();
+        let classes: Vec<_> =
+            errors.by_length.iter().map(|class| (class.tokens, class.sources, class.sentence_error_rate)).collect();
         assert_eq!(classes, [([2, 5], 3, 200.0 / 3.0), ([38, 40], 1, 100.0)]);
         assert_eq!(count(&[]), Errors::default());
     }

@@ -1,4 +1,4 @@
-//! A run on one page of HTML: what it was told, its curves, what the model does and where it errs.
+//! A run on one page of HTML: what it was told, its curves, what the model does and where it errs. Feature `report`.
 //!
 //! The page needs no network and no other file. What is shown lies in it as JSON; its script makes every text of that a text
 //! node, so that nothing in data or in a model becomes part of the page's own code.

@@ -28,7 +28,7 @@ function time(seconds) {
 
 // Words for the names that scores have in the run's files; others are shown as they are.
 const SCORES = {
-  exact_match: ["exact match", "%"], per: ["token error rate", "%"], wer: ["word error rate", "%"],
+  exact_match: ["exact match", "%"], per: ["token error rate", "%"], sentence_error_rate: ["sentence error rate", "%"],
   bleu: ["BLEU", ""], chrf: ["chrF2", ""], perplexity: ["perplexity", ""], bits_per_token: ["bits per token", ""],
 };
 
@@ -346,9 +346,9 @@ function errors() {
   list("Written, and not wanted", ["token"], errors.insertions, (text) => [text]);
   list("Wanted, and not written", ["token"], errors.deletions, (text) => [text]);
   const most = Math.max(1e-9, ...errors.by_length.map((entry) => entry.per));
-  const rows = errors.by_length.map(({ tokens: [least, largest], sources, per, wer }) => [
+  const rows = errors.by_length.map(({ tokens: [least, largest], sources, per, sentence_error_rate: whole }) => [
     number(least === largest ? String(least) : least + " to " + largest), number(whole(sources)),
-    number(percent(wer)), number(percent(per)), bar(per / most),
+    number(percent(whole)), number(percent(per)), bar(per / most),
   ]);
   const heads = ["tokens", "sources", "texts wrong", "token errors"].map(number);
   columns.append(put(table("By length of the source", [...heads, ""], rows), { class: "card wide" }));

@@ -5,35 +5,11 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::shapes::{BatchSize, Bucket, Grid, Shape};
-use super::{Alignment, BOS, EOS, Example, PAD};
-use crate::{Error, Result};
-
-/// Token ids of one batch, row-major, padded with [`PAD`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
-    /// B: rows, filler included.
-    pub rows: usize,
-    /// S: steps of the source, its `<eos>` included.
-    pub source_steps: usize,
-    /// T: steps of the target, its `<eos>` included.
-    pub target_steps: usize,
-    /// `[B, S]` sources, each ending in [`EOS`].
-    pub source: Vec<u32>,
-    /// `[B]` source lengths with `<eos>`; 0 for filler.
-    pub lengths: Vec<u32>,
-    /// `[B, T]` what the decoder reads: `<bos>` y1 … yn.
-    pub target_in: Vec<u32>,
-    /// `[B, T]` what the decoder should answer: y1 … yn `<eos>`.
-    pub target_out: Vec<u32>,
-    /// `[B]` the example of each row; `None` for filler.
-    pub indices: Vec<Option<usize>>,
-    /// How many tokens of `target_out` are not padding.
-    pub target_tokens: usize,
-    /// `[B, T, S]` where the attention should look, if the corpus is aligned; else empty. Rows add up to 1, or are 0.
-    pub alignment: Vec<f32>,
-    /// How many target tokens have links there.
-    pub aligned_tokens: usize,
-}
+use super::{Alignment, Example};
+use crate::{
+    Error, Result,
+    batch::{Batch, BatchShape, Specials},
+};
 
 /// Which examples form a batch, and its shape; made by [`Buckets::epoch`] and [`Buckets::in_order`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,16 +19,6 @@ pub struct BatchPlan {
 }
 
 impl BatchPlan {
-    /// S of the batch.
-    pub fn source_steps(&self) -> usize {
-        self.shape.source
-    }
-
-    /// T of the batch.
-    pub fn target_steps(&self) -> usize {
-        self.shape.target
-    }
-
     /// The examples of the batch, at most as many as its rows.
     pub fn examples(&self) -> &[usize] {
         &self.examples
@@ -61,6 +27,7 @@ impl BatchPlan {
 
 /// How much of the batches is padding.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Waste {
     /// The share of source positions that hold padding, filler rows included, in percent.
     pub source: f64,
@@ -187,56 +154,34 @@ impl Buckets {
         );
     }
 
-    /// `[B, S, T]` of the batch of a plan.
-    pub fn shape(&self, plan: &BatchPlan) -> [usize; 3] {
-        [self.size.rows(plan.shape), plan.shape.source, plan.shape.target]
+    /// The shape of the batch of a plan.
+    pub fn shape(&self, plan: &BatchPlan) -> BatchShape {
+        let Shape { source, target } = plan.shape;
+        BatchShape { rows: self.size.rows(plan.shape), source, target }
     }
 
     /// The token ids of a plan. It has as many rows as every batch of its shape; those without an example are all [`PAD`] and have
     /// length 0. A row of a plan that other buckets made, and that does not fit here, is left as filler.
     pub fn batch(&self, plan: &BatchPlan) -> Batch {
-        let [rows, source_steps, target_steps] = self.shape(plan);
-        let mut batch = Batch {
-            rows,
-            source_steps,
-            target_steps,
-            source: Vec::with_capacity(rows * source_steps),
-            lengths: Vec::with_capacity(rows),
-            target_in: Vec::with_capacity(rows * target_steps),
-            target_out: Vec::with_capacity(rows * target_steps),
-            indices: Vec::with_capacity(rows),
-            target_tokens: 0,
-            alignment: vec![0.0; self.alignment.as_ref().map_or(0, |_| rows * target_steps * source_steps)],
-            aligned_tokens: 0,
-        };
-        for row in 0..rows {
-            let placed = plan.examples.get(row).and_then(|&index| {
-                let example = self.examples.get(index)?;
-                let shape = Shape::of(example);
-                shape.fits(plan.shape).then_some((index, example, shape))
-            });
-            if let Some((_, example, shape)) = placed {
-                batch.source.extend(&example.source);
-                batch.target_in.push(BOS);
-                batch.target_in.extend(&example.target);
-                batch.target_out.extend(&example.target);
-                batch.target_out.push(EOS);
-                // Never the maximum: `check` has kept the positions of a batch within u32.
-                batch.lengths.push(u32::try_from(shape.source).unwrap_or(u32::MAX));
-                batch.target_tokens += shape.target;
-            } else {
-                batch.lengths.push(0);
+        let mut batch = Batch::filler(self.shape(plan), Specials::FIRST);
+        let BatchShape { rows, source, target } = batch.shape;
+        if self.alignment.is_some() {
+            batch.alignment = vec![0.0; rows * target * source];
+        }
+        for (row, &index) in plan.examples.iter().enumerate().take(rows) {
+            let fits = |example: &&Example| Shape::of(example).fits(plan.shape);
+            let Some(example) = self.examples.get(index).filter(fits) else { continue };
+            batch.put_source(row, &example.source);
+            batch.put_target(row, &example.target);
+            if let Some(place) = batch.indices.get_mut(row) {
+                *place = Some(index);
             }
-            let each = target_steps * source_steps;
-            if let (Some(alignment), Some((index, ..))) = (&self.alignment, placed)
+            let each = target * source;
+            if let Some(alignment) = &self.alignment
                 && let Some(expected) = batch.alignment.get_mut(row * each..(row + 1) * each)
             {
-                batch.aligned_tokens += alignment.fill(index, source_steps, expected);
+                batch.aligned_tokens += alignment.fill(index, source, expected);
             }
-            batch.indices.push(placed.map(|(index, ..)| index));
-            batch.source.resize((row + 1) * source_steps, PAD);
-            batch.target_in.resize((row + 1) * target_steps, PAD);
-            batch.target_out.resize((row + 1) * target_steps, PAD);
         }
         batch
     }

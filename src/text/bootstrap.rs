@@ -12,6 +12,7 @@ const PAST: f64 = 0.025;
 
 /// From the lowest to the highest score, of the middle 95 % of the resamples.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Interval {
     /// The lower end.
     pub low: f64,

@@ -107,7 +107,7 @@ pub fn encode_pairs(
         if length > max_length {
             let message = format!(
                 "line {line}: the {side} has {length} tokens with its <eos>, more than the {max_length} allowed; \
-                 raise --max-length or drop the line"
+                 raise `max_length` or drop the line"
             );
             return Err(Error::data(name, message));
         }

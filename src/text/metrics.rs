@@ -17,13 +17,17 @@ pub type Segment<'a> = (&'a [String], &'a [Vec<String>]);
 
 /// What [`score`] finds. All but `count` are percentages.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Scores {
     /// The share of distinct sources whose hypothesis equals one of its references.
     pub exact_match: f64,
-    /// Edits to the nearest references per token of those (phoneme error rate on g2p). Can pass 100.
-    pub per: f64,
-    /// The share of distinct sources whose hypothesis equals none of its references (word error rate on g2p).
-    pub wer: f64,
+    /// Edits to the nearest references per token of those: the field's word error rate where tokens are words, and its phoneme
+    /// error rate (the key of its column in files) where they are phones. Can pass 100.
+    #[serde(rename = "per")]
+    pub token_error_rate: f64,
+    /// The share of distinct sources whose hypothesis equals none of its references. Papers on graphemes to phonemes, whose
+    /// sources are single words, call it word error rate.
+    pub sentence_error_rate: f64,
     /// Corpus BLEU over the same sources.
     pub bleu: f64,
     /// Corpus chrF2 over the same sources.
@@ -71,11 +75,11 @@ impl Statistics {
 
     /// The scores of the segments that were added; those of none are 0, except that all of them match exactly.
     pub fn scores(&self) -> Scores {
-        let wer = percent(self.wrong, self.segments);
+        let sentence_error_rate = percent(self.wrong, self.segments);
         Scores {
-            exact_match: 100.0 - wer,
-            per: if self.length == 0 && self.edits > 0 { 100.0 } else { percent(self.edits, self.length) },
-            wer,
+            exact_match: 100.0 - sentence_error_rate,
+            token_error_rate: if self.length == 0 && self.edits > 0 { 100.0 } else { percent(self.edits, self.length) },
+            sentence_error_rate,
             bleu: self.bleu.score(),
             chrf: self.chrf.score(),
             count: self.segments,
@@ -159,15 +163,15 @@ pub fn edit_distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
 }
 
 /// The share of segments whose hypothesis equals none of its references, in percent; 0 without segments.
-pub fn word_error_rate(segments: &[Segment]) -> f64 {
-    Statistics::sum(segments).scores().wer
+pub fn sentence_error_rate(segments: &[Segment]) -> f64 {
+    Statistics::sum(segments).scores().sentence_error_rate
 }
 
 /// The sum of edits to each nearest reference (fewest edits; of equals the longer) over the sum of those references'
 /// lengths, in percent. Segments without references do not count; without any reference token it is 0 or, where there
 /// are edits, 100.
 pub fn token_error_rate(segments: &[Segment]) -> f64 {
-    Statistics::sum(segments).scores().per
+    Statistics::sum(segments).scores().token_error_rate
 }
 
 /// Corpus BLEU in percent (Papineni et al., 2002) on the given tokens: up to 4-grams, counts clipped by the most that

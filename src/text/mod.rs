@@ -1,4 +1,4 @@
-//! From characters to token batches and back.
+//! From characters to token batches and back. Feature `text`.
 //!
 //! - [`tokenizer`] and [`vocabulary`]: text to token ids (characters, words or subwords) and back, kept as a Hugging
 //!   Face `tokenizer.json`;
@@ -26,8 +26,9 @@ pub mod tasks;
 pub mod tokenizer;
 pub mod vocabulary;
 
+pub use crate::batch::{Batch, BatchShape, Column, Specials};
 pub use alignment::{Alignment, read_alignment};
-pub use batch::{Batch, BatchPlan, Buckets};
+pub use batch::{BatchPlan, Buckets};
 pub use bootstrap::{Interval, bootstrap};
 pub use corpus::{Example, Pair, encode_pairs, read_tsv, spread};
 pub use edits::{Edit, edits, nearest};
@@ -38,13 +39,13 @@ pub use tokenizer::Tokenizer;
 pub use vocabulary::TokenUnit;
 
 /// The id of `<pad>`, which fills rows after their end and never counts.
-pub const PAD: u32 = 0;
+pub const PAD: u32 = Specials::FIRST.pad;
 /// The id of `<bos>`, the decoder's first input.
-pub const BOS: u32 = 1;
+pub const BOS: u32 = Specials::FIRST.bos;
 /// The id of `<eos>`, which ends every source and every target.
-pub const EOS: u32 = 2;
+pub const EOS: u32 = Specials::FIRST.eos;
 /// The id of `<unk>`, which stands for every token outside the vocabulary.
-pub const UNK: u32 = 3;
+pub const UNK: u32 = Specials::FIRST.unk;
 /// How the four special tokens are written; a token's place here is its id.
 pub const SPECIALS: [&str; 4] = ["<pad>", "<bos>", "<eos>", "<unk>"];
 /// How [`UNK`] is written.

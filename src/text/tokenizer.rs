@@ -126,8 +126,13 @@ impl Tokenizer {
 
     /// What metrics compare, as a signature names it: `none` is what the text has between its spaces.
     pub fn scored_unit(&self) -> &'static str {
+        if self.scores_words() { "none" } else { "chars" }
+    }
+
+    /// Whether metrics compare words, or else characters.
+    pub fn scores_words(&self) -> bool {
         let by_character = matches!(self.inner.get_pre_tokenizer(), Some(PreTokenizerWrapper::Split(_)));
-        if by_character && !self.cuts_words() { "chars" } else { "none" }
+        !by_character || self.cuts_words()
     }
 
     /// Whether tokens are parts of words, so that nobody but this vocabulary has the same.

@@ -18,6 +18,7 @@ pub const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// How far a run is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Progress {
     /// Steps done: updates of the parameters.
     pub step: u64,

@@ -7,6 +7,7 @@ use crate::text::{Pair, Scores};
 
 /// What a validation found, on (at most four thousand sources of) the pairs to check with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Validated {
     /// How good the generated texts are.
     #[serde(flatten)]
@@ -17,6 +18,7 @@ pub struct Validated {
 
 /// What happens in a run, for whoever shows it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// The data is read and the model made or restored.
     Started {
@@ -64,6 +66,7 @@ pub enum Event<'a> {
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Outcome {
     /// How far it is.
     pub progress: Progress,

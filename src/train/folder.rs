@@ -70,9 +70,11 @@ fn difference(found: &TrainOptions, wanted: &TrainOptions) -> String {
     let (Ok(serde_json::Value::Object(found)), Ok(serde_json::Value::Object(wanted))) = (found, wanted) else {
         return "other options".into();
     };
-    let differing = found.iter().find(|(name, value)| wanted.get(*name) != Some(value));
+    // What has its default may not be said at all.
+    let show = |value: Option<&serde_json::Value>| value.map_or_else(|| "the default".to_owned(), ToString::to_string);
+    let differing = found.keys().chain(wanted.keys()).find(|name| found.get(*name) != wanted.get(*name));
     differing.map_or_else(
         || "other options".into(),
-        |(name, value)| format!("{name} is {value} there and {} here", wanted.get(name).unwrap_or_default()),
+        |name| format!("{name} is {} there and {} here", show(found.get(name)), show(wanted.get(name))),
     )
 }

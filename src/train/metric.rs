@@ -14,10 +14,11 @@ pub enum Metric {
     /// The share of sources that are answered exactly right.
     #[default]
     Exact,
-    /// Token error rate (phoneme error rate on g2p).
+    /// Token error rate: word error rate where tokens are words, phoneme error rate where they are phones.
     Per,
-    /// Word error rate: the share of sources that are answered wrong.
-    Wer,
+    /// Sentence error rate: the share of sources that are not answered exactly right. Runs of 0.1.0 call it `wer`.
+    #[serde(alias = "wer")]
+    Ser,
     /// Corpus BLEU.
     Bleu,
     /// Corpus chrF2.
@@ -31,21 +32,21 @@ pub type Place = (f64, f64);
 
 impl Metric {
     /// Every metric, in the order that messages list them.
-    pub const ALL: [Self; 6] = [Self::Exact, Self::Per, Self::Wer, Self::Bleu, Self::Chrf, Self::Loss];
+    pub const ALL: [Self; 6] = [Self::Exact, Self::Per, Self::Ser, Self::Bleu, Self::Chrf, Self::Loss];
 
     /// What a validation came to.
     pub fn place(self, validated: &Validated) -> Place {
         let scores = &validated.scores;
         let value = match self {
             Self::Exact => scores.exact_match,
-            Self::Per => scores.per,
-            Self::Wer => scores.wer,
+            Self::Per => scores.token_error_rate,
+            Self::Ser => scores.sentence_error_rate,
             Self::Bleu => scores.bleu,
             Self::Chrf => scores.chrf,
             // A checkpoint holds no infinities: they are no JSON.
             Self::Loss => validated.loss.clamp(0.0, f64::MAX),
         };
-        (value, scores.per)
+        (value, scores.token_error_rate)
     }
 
     /// Whether `one` is better than `other`.
@@ -56,7 +57,7 @@ impl Metric {
 
     /// Whether less is better.
     fn is_error(self) -> bool {
-        matches!(self, Self::Per | Self::Wer | Self::Loss)
+        matches!(self, Self::Per | Self::Ser | Self::Loss)
     }
 
     /// A value with its name and unit, for people.
@@ -64,7 +65,7 @@ impl Metric {
         match self {
             Self::Exact => format!("exact match {value:.2} %"),
             Self::Per => format!("token error rate {value:.2} %"),
-            Self::Wer => format!("word error rate {value:.2} %"),
+            Self::Ser => format!("sentence error rate {value:.2} %"),
             Self::Bleu => format!("BLEU {value:.2}"),
             Self::Chrf => format!("chrF {value:.2}"),
             Self::Loss => format!("loss {value:.4}"),
@@ -77,7 +78,7 @@ impl fmt::Display for Metric {
         f.write_str(match self {
             Self::Exact => "exact",
             Self::Per => "per",
-            Self::Wer => "wer",
+            Self::Ser => "ser",
             Self::Bleu => "bleu",
             Self::Chrf => "chrf",
             Self::Loss => "loss",

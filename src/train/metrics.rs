@@ -17,6 +17,10 @@ pub(super) const METRICS: &str = "metrics.jsonl";
 /// The picture of their curves.
 pub(super) const CURVES: &str = "curves.svg";
 
+/// The tag of the sentence error rate, and the one that runs of 0.1.0 have in its place.
+pub(super) const SENTENCE_ERROR_RATE: &str = "valid/sentence_error_rate";
+const OLD_SENTENCE_ERROR_RATE: &str = "valid/wer";
+
 /// Writes what a run measures.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -123,6 +127,7 @@ impl History {
                 history.best = Some(step);
             }
             for (tag, value) in scalars(&line) {
+                let tag = if tag == OLD_SENTENCE_ERROR_RATE { SENTENCE_ERROR_RATE.to_owned() } else { tag };
                 history.series.entry(tag).or_default().push((step, value));
             }
         }

@@ -1,4 +1,4 @@
-//! Training: the step on the device, the loop over data, checkpoints and exact resumption.
+//! Training: the step on the device, the loop over data, checkpoints and exact resumption. Feature `train`.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod checkpoint;
@@ -10,8 +10,10 @@ mod kept;
 mod metric;
 mod metrics;
 mod monitor;
+mod objective;
 mod optimizer;
 mod options;
+mod pairs;
 mod panels;
 mod precision;
 mod preset;
@@ -28,8 +30,10 @@ pub use kept::{BEST, Kept};
 pub use metric::{Metric, Place};
 pub use metrics::History;
 pub use monitor::Reading;
+pub use objective::TrainingGraph;
 pub use optimizer::{Optimizer, State};
 pub use options::{Budget, Data, GuidedAlignment, TrainOptions};
+pub use pairs::Pairs;
 pub use panels::{Line, Panel, panels};
 pub use precision::Precision;
 pub use preset::Preset;

@@ -2,10 +2,11 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::{Error, Gpu, Result, Tensor};
+use crate::{Error, Gpu, Result, Tensor, kernels::adam::StepReport};
 
 /// What a step reported.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Reading {
     /// The step.
     pub step: u64,
@@ -68,14 +69,13 @@ impl Monitor {
         while let Ok((step, buffer, result)) = self.arrived.1.try_recv() {
             let failed = |message: String| Error::Gpu { kernel: "monitor".into(), message };
             result.map_err(|error| failed(error.to_string()))?;
-            let words: Vec<u32> = {
+            let report = {
                 let mapped = buffer.slice(..).get_mapped_range().map_err(|error| failed(error.to_string()))?;
-                bytemuck::pod_collect_to_vec(&mapped)
+                StepReport::of_bytes(&mapped)
             };
             buffer.unmap();
-            if let [norm, _, skipped, last_skipped, loss, scale, ..] = words[..] {
-                let (loss, norm) = (f32::from_bits(loss), f32::from_bits(norm));
-                let loss_scale = Some(f32::from_bits(scale)).filter(|scale| *scale > 0.0);
+            if let Some(StepReport { norm, skipped, last_skipped, loss, loss_scale, .. }) = report {
+                let loss_scale = Some(loss_scale).filter(|scale| *scale > 0.0);
                 readings.push(Reading { step, loss, norm, skipped, last_skipped, loss_scale });
             }
             self.idle.push(buffer);

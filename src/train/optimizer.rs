@@ -4,7 +4,7 @@ use crate::{
     Result, Tensor,
     gpu::{Dtype, Recorder},
     graph::Parameters,
-    kernels::adam::{Adam, Buffers},
+    kernels::adam::{Adam, Buffers, StepReport},
 };
 
 /// Adam's settings, as PyTorch's defaults are.
@@ -60,7 +60,7 @@ pub struct State {
     pub average: Option<Parameters>,
     /// The loss scale, and how many finite steps it is since it changed: [`Adam::SCALING`].
     pub scaling: Option<Tensor>,
-    /// What the last step reported, as [`Adam::record`] says.
+    /// What the last step reported, a [`StepReport`].
     pub report: Tensor,
 }
 
@@ -80,6 +80,14 @@ impl State {
             report: gpu.zeros("report", [Adam::REPORT], Dtype::F32)?,
             parameters: parameters.clone(),
         })
+    }
+
+    /// What the last step reported, waiting for it.
+    ///
+    /// # Errors
+    /// As [`crate::Gpu::read`].
+    pub fn read_report(&self, gpu: &crate::Gpu) -> Result<StepReport> {
+        Ok(StepReport::of_bytes(&gpu.read(&self.report)?).unwrap_or_default())
     }
 }
 

@@ -1,19 +1,20 @@
 //! What a training run is told.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decay, Metric, Precision, Progress, Schedule};
+use super::{Decay, Metric, Pairs, Precision, Progress, Schedule};
 use crate::{
     Error, Result,
-    model::{Metadata, Readout, Regularisation, checksum},
+    model::{Kind, Metadata, ModelOptions, Readout, Regularisation, checksum},
     text::{BatchSize, Pair, Task, TokenUnit, read_tsv},
 };
 
 /// Where sentence pairs come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Data {
     /// A built-in task.
     Task(Task),
@@ -24,6 +25,8 @@ pub enum Data {
         /// Pairs to check with.
         valid: PathBuf,
     },
+    /// Pairs in memory.
+    Pairs(Pairs),
 }
 
 /// What guides the attention of a run.
@@ -79,6 +82,7 @@ impl Budget {
 }
 
 /// Everything that decides what a run computes. Two runs with equal options give the same parameters on the same adapter.
+/// Fields will be added: end a literal with `..TrainOptions::new(data)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainOptions {
@@ -146,6 +150,13 @@ pub struct TrainOptions {
     pub tie_embeddings: bool,
     /// Layers of the encoder.
     pub layers: usize,
+    /// The model's architecture, by its name in [`crate::model::ARCHITECTURES`]. A run of the default one does not say it, so
+    /// that version 0.1.0 can read it.
+    #[serde(default = "default_architecture", skip_serializing_if = "is_default_architecture")]
+    pub architecture: String,
+    /// Settings of that architecture, by the names in its `config.json`; they have precedence.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub model: BTreeMap<String, String>,
     /// Decides first values, order of the data and dropout.
     pub seed: u64,
     /// Steps between validations; `None`: once per epoch.
@@ -161,6 +172,14 @@ pub struct TrainOptions {
 /// Batches that make a step, unless more are asked for.
 fn alone() -> usize {
     1
+}
+
+fn default_architecture() -> String {
+    Kind::DEFAULT.name.to_owned()
+}
+
+fn is_default_architecture(name: &String) -> bool {
+    name == Kind::DEFAULT.name
 }
 
 impl TrainOptions {
@@ -195,6 +214,8 @@ impl TrainOptions {
             readout: Readout::Tanh,
             tie_embeddings: false,
             layers: 1,
+            architecture: default_architecture(),
+            model: BTreeMap::new(),
             seed: 1,
             validate_every: None,
             metric: Metric::default(),
@@ -241,6 +262,8 @@ impl TrainOptions {
             let message = "needs --readout tanh: without a readout the output layer reads more than a word has";
             return wrong("--tie-embeddings", message.into());
         }
+        // Any vocabularies will do; the run's own are not known yet.
+        Kind::named(&self.architecture)?.make(&self.model(), [1_000; 2])?;
         if matches!(self.schedule.decay, Decay::Linear { epochs: 0 } | Decay::Cosine { epochs: 0 }) {
             return wrong("--decay", "ends after no epoch at all; it takes at least 1".into());
         }
@@ -262,6 +285,13 @@ impl TrainOptions {
         self.batch_tokens.map_or(BatchSize::Sentences(self.batch), BatchSize::Tokens)
     }
 
+    /// What the run says of its model.
+    pub fn model(&self) -> ModelOptions {
+        let Self { embedding, hidden, layers, dropout, readout, tie_embeddings, max_length, .. } = *self;
+        let settings = self.model.clone();
+        ModelOptions { embedding, hidden, layers, dropout, readout, tie_embeddings, max_length, settings }
+    }
+
     /// What training does besides fitting the targets.
     pub fn regularisation(&self) -> Regularisation {
         let Self { label_smoothing, dropout_state, dropout_words, variational, coverage_weight: coverage, .. } = *self;
@@ -274,6 +304,7 @@ impl TrainOptions {
         match &self.data {
             Data::Task(task) => task.to_string(),
             Data::Files { train, .. } => train.display().to_string(),
+            Data::Pairs(_) => "pairs".to_owned(),
         }
     }
 
@@ -282,13 +313,14 @@ impl TrainOptions {
         match &self.data {
             Data::Task(task) => format!("{task}, unseen"),
             Data::Files { valid, .. } => valid.display().to_string(),
+            Data::Pairs(_) => "pairs to check with".to_owned(),
         }
     }
 
     /// Reads or makes the pairs: those to learn from and those to check with.
     ///
     /// # Errors
-    /// As [`read_tsv`].
+    /// As [`read_tsv`]; [`Error::Data`] for pairs that were in memory, in the options that a run's folder keeps.
     pub fn pairs(&self) -> Result<(Vec<Pair>, Vec<Pair>)> {
         match &self.data {
             Data::Task(task) => {
@@ -296,6 +328,7 @@ impl TrainOptions {
                 Ok((data.train, data.valid))
             }
             Data::Files { train, valid } => Ok((read_tsv(train)?, read_tsv(valid)?)),
+            Data::Pairs(pairs) => pairs.get(),
         }
     }
 

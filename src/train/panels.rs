@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::History;
+use super::{History, metrics::SENTENCE_ERROR_RATE};
 
 /// A curve has at most this many points on each of its two lines: as many as a screen shows.
 const POINTS: usize = 800;
@@ -60,7 +60,7 @@ const PLANS: [Plan; 6] = [
         "percent",
         Axis::Wide,
         false,
-        &[("valid/per", "of tokens"), ("valid/wer", "of whole texts")],
+        &[("valid/per", "of tokens"), (SENTENCE_ERROR_RATE, "of whole texts")],
     ),
     (
         "Scores on validation data",

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Error, Gpu, Result,
     kernels::unusable,
-    model::{Config, Metadata, Model, SOURCE, TARGET},
+    model::{Kind, Metadata, Model, SOURCE, TARGET},
     text::{Buckets, Pair, TokenUnit, Tokenizer, encode_pairs, read_alignment},
 };
 
@@ -115,9 +115,9 @@ impl<'a> Run<'a> {
         let source = tokenizer(SOURCE, &options.source_unit, sources)?;
         let target = tokenizer(TARGET, &options.target_unit, targets)?;
         let examples = encode_pairs(&options.data_name(), &train, &source, &target, options.max_length)?;
-        if let Data::Files { valid: path, .. } = &options.data {
+        if !matches!(options.data, Data::Task(_)) {
             // Found out now rather than at the first validation.
-            encode_pairs(&path.display().to_string(), &valid, &source, &target, options.max_length)?;
+            encode_pairs(&options.valid_name(), &valid, &source, &target, options.max_length)?;
         }
         // Multiples of two cost little padding and keep the kernels' 16-byte paths in most shapes.
         let guide = options.guided_alignment.as_ref();
@@ -126,19 +126,8 @@ impl<'a> Run<'a> {
         if let Some(alignment) = alignment {
             buckets = buckets.aligned(alignment);
         }
-        let config = Config {
-            embedding: options.embedding,
-            hidden: options.hidden,
-            attention: options.hidden,
-            readout: options.readout,
-            readout_size: if options.tie_embeddings { options.embedding } else { options.hidden },
-            tie_embeddings: options.tie_embeddings,
-            encoder_layers: options.layers,
-            dropout: options.dropout,
-            max_length: options.max_length,
-            ..Config::new(source.size(), target.size())
-        };
-        let mut model = Model::new(gpu, config, source, target, options.seed)?;
+        let network = Kind::named(&options.architecture)?.make(&options.model(), [source.size(), target.size()])?;
+        let mut model = Model::new(gpu, network, source, target, options.seed)?;
         let optimizer = Optimizer {
             clip_norm: Some(options.clip_norm),
             weight_decay: options.weight_decay,
@@ -147,7 +136,7 @@ impl<'a> Run<'a> {
             precision: options.precision.dtype(),
             ..Optimizer::default()
         };
-        let trainer = Trainer::new(gpu, &model.network, &model.parameters, optimizer, options.regularisation())?;
+        let trainer = Trainer::new(gpu, model.network.clone(), &model.parameters, optimizer, options.regularisation())?;
         if let Some(average) = &trainer.state.average {
             model.parameters = average.clone();
         }
@@ -204,7 +193,7 @@ impl<'a> Run<'a> {
             }
             let plans = plans.iter().skip(self.progress.batch as usize).take(self.options.accumulate);
             // First of all: a batch that the device cannot hold may be more than the host can hold.
-            plans.clone().try_for_each(|plan| self.trainer.prepare(self.buckets.shape(plan)))?;
+            plans.clone().try_for_each(|plan| self.trainer.prepare(self.buckets.shape(plan)).map(|_| ()))?;
             let batches: Vec<_> = plans.map(|plan| self.buckets.batch(plan)).collect();
             let step = self.progress.step + 1;
             let all = Part::of(&batches);
@@ -349,15 +338,9 @@ impl<'a> Run<'a> {
         if kept.len() < 2 {
             return Ok(None);
         }
-        let Model { gpu, network, parameters, source, target } = &self.model;
-        let model = Model {
-            gpu: gpu.clone(),
-            network: network.clone(),
-            parameters: kept::average(gpu, &self.folder, kept, parameters)?,
-            source: source.clone(),
-            target: target.clone(),
-        };
-        let (found, _) = Validation::new(&model, self.validation.pairs().to_vec())?.run(&model)?;
+        let parameters = kept::average(&self.model.gpu, &self.folder, kept, &self.model.parameters)?;
+        let model = Model { parameters, ..self.model.clone() };
+        let (found, _) = self.validation.of(&model).run(&model)?;
         let place = self.options.metric.place(&found);
         let best = self.progress.best.is_none_or(|best| self.options.metric.is_better(place, best));
         if best {

@@ -1,19 +1,14 @@
 //! One training step after another on the device.
 
-use std::collections::{HashMap, VecDeque};
-
-use super::{Optimizer, optimizer::State};
+use super::{Optimizer, TrainingGraph, optimizer::State};
 use crate::{
     Gpu, Result, Tensor,
     gpu::{Dtype, ELEMENT},
-    graph::{Parameters, Pool, Program, ProgramOptions},
+    graph::{Parameters, Pool, Program, ProgramOptions, Programs},
     kernels::Step,
-    model::{Regularisation, Seq2Seq},
+    model::{BatchShape, Network, Regularisation},
     text::Batch,
 };
-
-/// Programs kept at a time; the one that was not used for longest makes room.
-const PROGRAMS: usize = 32;
 
 /// Which of the batches that make one update together a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +40,7 @@ impl Part {
 #[derive(Debug)]
 pub struct Trainer {
     gpu: Gpu,
-    network: Seq2Seq,
+    network: Network,
     /// Parameters, gradients and moments.
     pub state: State,
     /// The loss of the last batch, `[1]`.
@@ -53,8 +48,7 @@ pub struct Trainer {
     optimizer: Optimizer,
     regularisation: Regularisation,
     pool: Pool,
-    programs: HashMap<[usize; 3], Program>,
-    recent: VecDeque<[usize; 3]>,
+    programs: Programs<BatchShape>,
 }
 
 impl Trainer {
@@ -64,20 +58,19 @@ impl Trainer {
     /// [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn new(
         gpu: &Gpu,
-        network: &Seq2Seq,
+        network: Network,
         parameters: &Parameters,
         optimizer: Optimizer,
         regularisation: Regularisation,
     ) -> Result<Self> {
         Ok(Self {
-            network: network.clone(),
+            network,
             state: optimizer.state(gpu, parameters)?,
             loss: gpu.zeros("loss", [1], Dtype::F32)?,
             optimizer,
             regularisation,
             pool: Pool::default(),
-            programs: HashMap::new(),
-            recent: VecDeque::new(),
+            programs: Programs::default(),
             gpu: gpu.clone(),
         })
     }
@@ -98,16 +91,8 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub fn part(&mut self, batch: &Batch, part: Part, step: u32, seed: u32, learning_rate: f32) -> Result<()> {
         debug_assert!(part.count == 1 || self.optimizer.accumulate, "the gradients of earlier batches would be lost");
-        let shape = [batch.rows, batch.source_steps, batch.target_steps];
-        self.prepare(shape)?;
-        let Some(program) = self.programs.get_mut(&shape) else { unreachable!("it was just prepared") };
-        program.write("source", &batch.source)?;
-        program.write("lengths", &batch.lengths)?;
-        program.write("target_in", &batch.target_in)?;
-        program.write("target_out", &batch.target_out)?;
-        if self.regularisation.guided_alignment > 0.0 {
-            program.write("alignment", &batch.alignment)?;
-        }
+        let program = self.prepare(batch.shape)?;
+        program.stage(batch)?;
         let scale = |tokens: usize| 1.0 / tokens.max(1) as f32;
         let (loss_scale, alignment_scale) = (scale(part.target_tokens), scale(part.aligned_tokens));
         // Odd, so that no two batches of an update have the same.
@@ -116,47 +101,33 @@ impl Trainer {
         program.run(Step { step, seed, learning_rate, loss_scale, batch, batches, alignment_scale })
     }
 
-    /// Compiles the Program for batches of a shape `[B, S, T]`, if there is none yet.
+    /// The Program for batches of a shape, compiled now unless it is there.
     ///
     /// # Errors
     /// What compiling reports.
-    pub fn prepare(&mut self, shape: [usize; 3]) -> Result<()> {
-        self.recent.retain(|used| *used != shape);
-        self.recent.push_back(shape);
-        if self.programs.contains_key(&shape) {
-            return Ok(());
-        }
-        if self.programs.len() == PROGRAMS
-            && let Some(oldest) = self.recent.pop_front()
-        {
-            self.programs.remove(&oldest);
-        }
-        let training = self.network.training_graph(shape, &self.regularisation, self.optimizer.precision)?;
-        let mut given = vec![(training.loss, self.loss.clone())];
-        let scale = self.state.scaling.as_ref().map(|scaling| scaling.window([1])).transpose()?;
-        given.extend(training.loss_scale.zip(scale));
-        let options = ProgramOptions {
-            label: format!("training step {shape:?}"),
-            parameters: Some(&self.state.parameters),
-            gradients: Some((&self.state.gradients, &training.gradients)),
-            given: &given,
-            pool: self.pool.clone(),
-            ..ProgramOptions::default()
-        };
-        let program = Program::compile_with(&self.gpu, &training.graph, &options, |recorder, finish| {
-            self.optimizer.record(recorder, &self.state, finish.step, Some(&self.loss))
-        })?;
-        self.programs.insert(shape, program);
-        Ok(())
+    pub fn prepare(&mut self, shape: BatchShape) -> Result<&mut Program> {
+        let Self { gpu, network, state, loss, optimizer, regularisation, pool, programs } = self;
+        programs.get_or_compile(shape, |shape| {
+            let training = TrainingGraph::new(network.as_ref(), *shape, regularisation, optimizer.precision)?;
+            let mut given = vec![(training.loss, loss.clone())];
+            let scale = state.scaling.as_ref().map(|scaling| scaling.window([1])).transpose()?;
+            given.extend(training.loss_scale.zip(scale));
+            let options = ProgramOptions {
+                label: format!("training step {shape}"),
+                parameters: Some(&state.parameters),
+                gradients: Some((&state.gradients, &training.gradients)),
+                given: &given,
+                pool: pool.clone(),
+                ..ProgramOptions::default()
+            };
+            Program::compile_with(gpu, &training.graph, &options, |recorder, finish| {
+                optimizer.record(recorder, state, finish.step, Some(loss))
+            })
+        })
     }
 
     /// Bytes of scratch that each Program has for the optimiser.
     pub fn optimizer_scratch(&self) -> u64 {
         (self.optimizer.scratch(&self.state) as u64 * ELEMENT).next_multiple_of(256)
-    }
-
-    /// The Program for a shape, once prepared.
-    pub fn program(&self, shape: [usize; 3]) -> Option<&Program> {
-        self.programs.get(&shape)
     }
 }

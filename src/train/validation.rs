@@ -3,9 +3,9 @@
 use super::Validated;
 use crate::{
     Result,
-    generate::{Generator, Likelihood, Scorer, SearchOptions, evaluate_with},
+    generate::{EvaluationSet, Generator, Likelihood, Scorer, ScoringBatches, SearchOptions, evaluate_with},
     model::Model,
-    text::{Example, Pair, encode_pairs, spread},
+    text::{Pair, encode_pairs, spread},
 };
 
 /// Sources that a validation during training looks at, at most. Of a thousand, chance decides between models half a point
@@ -14,24 +14,34 @@ const VALIDATED: usize = 4_000;
 /// Samples shown at a validation.
 const SAMPLES: usize = 3;
 
-/// The pairs that a run checks with, and what decodes and scores them.
+/// The pairs that a run checks with, encoded once, and what decodes and scores them.
 #[derive(Debug)]
 pub(super) struct Validation {
     generator: Generator,
     scorer: Scorer,
     pairs: Vec<Pair>,
-    examples: Vec<Example>,
+    set: EvaluationSet,
+    batches: ScoringBatches,
 }
 
 impl Validation {
     /// Of `valid` at most [`VALIDATED`] sources with all their targets. The parameters are `model`'s at the time of each run.
     ///
     /// # Errors
-    /// As [`encode_pairs`].
+    /// As [`encode_pairs`] and [`EvaluationSet::new`].
     pub fn new(model: &Model, valid: Vec<Pair>) -> Result<Self> {
         let pairs = spread(valid, VALIDATED);
         let examples = encode_pairs("validation", &pairs, &model.source, &model.target, usize::MAX)?;
-        Ok(Self { generator: Generator::new(model), scorer: Scorer::new(model), pairs, examples })
+        let (generator, scorer) = (Generator::new(model), Scorer::new(model));
+        let (set, batches) = (EvaluationSet::new(model, &pairs)?, scorer.batches(&examples)?);
+        Ok(Self { generator, scorer, pairs, set, batches })
+    }
+
+    /// The same validation of another model of the run.
+    pub fn of(&self, model: &Model) -> Self {
+        let Self { pairs, set, batches, .. } = self;
+        let (pairs, set, batches) = (pairs.clone(), set.clone(), batches.clone());
+        Self { generator: Generator::new(model), scorer: Scorer::new(model), pairs, set, batches }
     }
 
     /// The pairs looked at.
@@ -44,9 +54,9 @@ impl Validation {
     /// # Errors
     /// As [`evaluate_with`] and [`Scorer::score`].
     pub fn run(&mut self, model: &Model) -> Result<(Validated, Vec<Pair>)> {
-        let (scores, texts) = evaluate_with(&mut self.generator, model, &self.pairs, &SearchOptions::default())?;
+        let (scores, texts) = evaluate_with(&mut self.generator, model, &self.set, &SearchOptions::default())?;
         let mut all = Likelihood::default();
-        self.scorer.score(&self.examples)?.into_iter().for_each(|one| all += one);
+        self.scorer.score_batches(&self.batches)?.into_iter().for_each(|one| all += one);
         let loss = -all.log_probability / all.tokens.max(1) as f64;
         Ok((Validated { scores, loss }, texts))
     }

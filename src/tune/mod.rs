@@ -1,5 +1,5 @@
 //! Measures which tiles are fast on an adapter: what `softalign tune` runs. Each candidate is proved against the CPU reference
-//! before it is timed, and one that is wrong is never chosen.
+//! before it is timed, and one that is wrong is never chosen. Feature `validate`.
 
 mod additive_attention;
 mod dot_product_attention;
@@ -20,7 +20,7 @@ use crate::{
     gpu::{TileTable, tuner},
     graph,
     kernels::{TUNABLE, TunableKernel, unusable},
-    validate,
+    validate::{self, Cases},
 };
 use problem::Problem;
 
@@ -208,8 +208,9 @@ pub fn prove(gpu: &Gpu, kernel: &TunableKernel, tile: &Value) -> Result<()> {
         table.set(kernel.name, class, Some(tile.clone()));
     }
     let gpu = gpu.with_tile_table(table);
-    for check in validate::checks().iter().filter(|check| check.kernel.starts_with(kernel.name)) {
-        let row = validate::run(&gpu, check, CASES, 1)?;
+    for check in validate::checks().iter().filter(|check| check.kernel.starts_with(kernel.name) && check.runs_on(&gpu))
+    {
+        let row = validate::run(&gpu, check, Cases::exactly(CASES), 1)?;
         if !row.passed {
             let message =
                 format!("wrong by {:.1e}, where {:.1e} is tolerated: not chosen", row.worst_error, row.tolerance);

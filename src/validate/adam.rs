@@ -1,7 +1,7 @@
 //! Checks of [`crate::kernels::adam`]. The optimiser has no gradient of its own: its forward row checks the parameters, its
 //! backward row the state that the next step starts from.
 
-use super::{Case, Check, Direction, Dtype, largest, relative_error, widen};
+use super::{Case, KernelChecks, largest, relative_error, widen};
 use crate::{
     Result, Tensor,
     kernels::{
@@ -14,10 +14,8 @@ use crate::{
 /// One step; the norm is a sum of up to 17,000 squares.
 const TOLERANCE: f64 = 1e-6;
 
-pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "adam", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: parameters },
-    Check { kernel: "adam", direction: Direction::Backward, dtype: Dtype::F32, tolerance: TOLERANCE, run: state },
-];
+pub(super) const KERNELS: &[KernelChecks] =
+    &[KernelChecks { kernel: "adam", forward: parameters, backward: Some(state), f32: [TOLERANCE; 2], f16: None }];
 
 /// Parameters, first and second moments, average.
 struct Stepped {

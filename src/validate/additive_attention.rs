@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::additive_attention`].
 
-use super::{Case, Check, Direction, Dtype, ROUNDING, largest, widen};
+use super::{Case, Dtype, KernelChecks, ROUNDING, largest, widen};
 use crate::{
     Result, Tensor,
     kernels::{
@@ -19,62 +19,20 @@ const TOLERANCE_EXTREME: f64 = 1e-5;
 /// One store; of the context a second, where there are more keys than one block. What is between stays f32.
 const HALF: f64 = TOLERANCE_EXTREME + 2.0 * ROUNDING;
 
-pub(super) const CHECKS: &[Check] = &[
-    Check {
+pub(super) const KERNELS: &[KernelChecks] = &[
+    KernelChecks {
         kernel: "additive_attention",
-        direction: Direction::Forward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE,
-        run: forward,
+        forward,
+        backward: Some(backward),
+        f32: [TOLERANCE; 2],
+        f16: Some([HALF; 2]),
     },
-    Check {
-        kernel: "additive_attention",
-        direction: Direction::Backward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE,
-        run: backward,
-    },
-    Check {
+    KernelChecks {
         kernel: "additive_attention_extreme",
-        direction: Direction::Forward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE_EXTREME,
-        run: forward_extreme,
-    },
-    Check {
-        kernel: "additive_attention_extreme",
-        direction: Direction::Backward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE_EXTREME,
-        run: backward_extreme,
-    },
-    Check {
-        kernel: "additive_attention",
-        direction: Direction::Forward,
-        dtype: Dtype::F16,
-        tolerance: HALF,
-        run: forward,
-    },
-    Check {
-        kernel: "additive_attention_extreme",
-        direction: Direction::Forward,
-        dtype: Dtype::F16,
-        tolerance: HALF,
-        run: forward_extreme,
-    },
-    Check {
-        kernel: "additive_attention",
-        direction: Direction::Backward,
-        dtype: Dtype::F16,
-        tolerance: HALF,
-        run: backward,
-    },
-    Check {
-        kernel: "additive_attention_extreme",
-        direction: Direction::Backward,
-        dtype: Dtype::F16,
-        tolerance: HALF,
-        run: backward_extreme,
+        forward: forward_extreme,
+        backward: Some(backward_extreme),
+        f32: [TOLERANCE_EXTREME; 2],
+        f16: Some([HALF; 2]),
     },
 ];
 

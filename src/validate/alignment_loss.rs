@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::alignment_loss`].
 
-use super::{Case, Check, Direction, Dtype, widen};
+use super::{Case, KernelChecks, widen};
 use crate::{
     Result, Tensor,
     kernels::{Step, alignment_loss::AlignmentLoss},
@@ -12,22 +12,13 @@ const FORWARD: f64 = 2e-6;
 /// One division.
 const BACKWARD: f64 = 5e-7;
 
-pub(super) const CHECKS: &[Check] = &[
-    Check {
-        kernel: "alignment_loss",
-        direction: Direction::Forward,
-        dtype: Dtype::F32,
-        tolerance: FORWARD,
-        run: forward,
-    },
-    Check {
-        kernel: "alignment_loss",
-        direction: Direction::Backward,
-        dtype: Dtype::F32,
-        tolerance: BACKWARD,
-        run: backward,
-    },
-];
+pub(super) const KERNELS: &[KernelChecks] = &[KernelChecks {
+    kernel: "alignment_loss",
+    forward,
+    backward: Some(backward),
+    f32: [FORWARD, BACKWARD],
+    f16: None,
+}];
 
 struct Drawn {
     operation: AlignmentLoss,

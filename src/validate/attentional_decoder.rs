@@ -1,7 +1,7 @@
 //! Checks of [`crate::kernels::attentional_decoder`].
 
 use super::{
-    Case, Check, Direction, Dtype, ROUNDING,
+    Case, KernelChecks, ROUNDING,
     gru::{Mask, Named, as_weights, cell_error, cell_values, exact_cell, poisoned_cell, upload_cell},
     largest,
     rounded::{Rounded, exact},
@@ -21,36 +21,13 @@ const BACKWARD: f64 = 1e-5;
 /// The worst of 3,000 cases on lavapipe are 1.2e-3 and 9.5e-3.
 const HALF: [f64; 2] = [FORWARD + 4.0 * ROUNDING, BACKWARD + 16.0 * ROUNDING];
 
-pub(super) const CHECKS: &[Check] = &[
-    Check {
-        kernel: "attentional_decoder",
-        direction: Direction::Forward,
-        dtype: Dtype::F32,
-        tolerance: FORWARD,
-        run: forward,
-    },
-    Check {
-        kernel: "attentional_decoder",
-        direction: Direction::Backward,
-        dtype: Dtype::F32,
-        tolerance: BACKWARD,
-        run: backward,
-    },
-    Check {
-        kernel: "attentional_decoder",
-        direction: Direction::Forward,
-        dtype: Dtype::F16,
-        tolerance: HALF[0],
-        run: forward,
-    },
-    Check {
-        kernel: "attentional_decoder",
-        direction: Direction::Backward,
-        dtype: Dtype::F16,
-        tolerance: HALF[1],
-        run: backward,
-    },
-];
+pub(super) const KERNELS: &[KernelChecks] = &[KernelChecks {
+    kernel: "attentional_decoder",
+    forward,
+    backward: Some(backward),
+    f32: [FORWARD, BACKWARD],
+    f16: Some(HALF),
+}];
 
 /// A drawn case: values for the reference, tensors for the kernel.
 struct Drawn {

@@ -8,7 +8,7 @@ mod sample;
 
 use fed::Fed;
 
-use super::{Case, Check, Direction, widen};
+use super::{Case, KernelChecks, widen};
 use crate::{
     Gpu, Result,
     gpu::Dtype,
@@ -20,35 +20,28 @@ use crate::{
 /// otherwise than the reference errs by what the choice is worse, and infinitely if a tie was resolved otherwise.
 const TOLERANCE: f64 = 2e-6;
 
-pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "beam_search", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: one },
-    Check {
-        kernel: "beam_search",
-        direction: Direction::Backward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE,
-        run: several,
-    },
-    Check {
+pub(super) const KERNELS: &[KernelChecks] = &[
+    KernelChecks { kernel: "beam_search", forward: one, backward: Some(several), f32: [TOLERANCE; 2], f16: None },
+    KernelChecks {
         kernel: "beam_search_adjust",
-        direction: Direction::Forward,
-        dtype: Dtype::F32,
-        tolerance: adjust::TOLERANCE,
-        run: adjust::adjust,
+        forward: adjust::adjust,
+        backward: None,
+        f32: [adjust::TOLERANCE; 2],
+        f16: None,
     },
-    Check {
+    KernelChecks {
         kernel: "beam_search_attend",
-        direction: Direction::Forward,
-        dtype: Dtype::F32,
-        tolerance: attend::TOLERANCE,
-        run: attend::attend,
+        forward: attend::attend,
+        backward: None,
+        f32: [attend::TOLERANCE; 2],
+        f16: None,
     },
-    Check {
+    KernelChecks {
         kernel: "beam_search_sample",
-        direction: Direction::Forward,
-        dtype: Dtype::F32,
-        tolerance: sample::TOLERANCE,
-        run: sample::sample,
+        forward: sample::sample,
+        backward: None,
+        f32: [sample::TOLERANCE; 2],
+        f16: None,
     },
 ];
 
@@ -75,6 +68,7 @@ fn search(case: &mut Case<'_>, steps: usize) -> Result<f64> {
         rule: Rule::Best { length_penalty, asked: 1 + case.below(beam) },
         normalised: case.coin(),
         positions: case.coin(),
+        ..BeamSearch::default()
     };
     let mut run = Run::new(case, search)?;
     let mut worst = 0.0_f64;

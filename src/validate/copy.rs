@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::copy`].
 
-use super::{Case, Check, Direction, Dtype, widen};
+use super::{Case, KernelChecks, widen};
 use crate::{
     Result,
     kernels::{copy::Copy, matmul::Matrix},
@@ -10,12 +10,13 @@ use crate::{
 /// Copies are exact.
 const TOLERANCE: f64 = 0.0;
 
-pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "copy", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "copy", direction: Direction::Backward, dtype: Dtype::F32, tolerance: TOLERANCE, run: backward },
-    Check { kernel: "copy", direction: Direction::Forward, dtype: Dtype::F16, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "copy", direction: Direction::Backward, dtype: Dtype::F16, tolerance: TOLERANCE, run: backward },
-];
+pub(super) const KERNELS: &[KernelChecks] = &[KernelChecks {
+    kernel: "copy",
+    forward,
+    backward: Some(backward),
+    f32: [TOLERANCE; 2],
+    f16: Some([TOLERANCE; 2]),
+}];
 
 fn forward(case: &mut Case<'_>) -> Result<f64> {
     check(case, false)

@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::coverage_loss`].
 
-use super::{Case, Check, Direction, Dtype, widen};
+use super::{Case, KernelChecks, widen};
 use crate::{
     Result, Tensor,
     kernels::{Step, coverage_loss::CoverageLoss},
@@ -13,22 +13,8 @@ const FORWARD: f64 = 2e-6;
 /// would be an error of the order of 1.
 const BACKWARD: f64 = 3e-7;
 
-pub(super) const CHECKS: &[Check] = &[
-    Check {
-        kernel: "coverage_loss",
-        direction: Direction::Forward,
-        dtype: Dtype::F32,
-        tolerance: FORWARD,
-        run: forward,
-    },
-    Check {
-        kernel: "coverage_loss",
-        direction: Direction::Backward,
-        dtype: Dtype::F32,
-        tolerance: BACKWARD,
-        run: backward,
-    },
-];
+pub(super) const KERNELS: &[KernelChecks] =
+    &[KernelChecks { kernel: "coverage_loss", forward, backward: Some(backward), f32: [FORWARD, BACKWARD], f16: None }];
 
 struct Drawn {
     operation: CoverageLoss,
@@ -46,14 +32,15 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     let (weight, loss_scale) = ([0.1, 1.0][case.below(2)], 1.0 / (batch * steps) as f32);
     let weights: Vec<f32> = (0..batch * steps * keys).map(|_| case.below(65) as f32 / 64.0).collect();
     let targets: Vec<u32> = (0..batch * steps).map(|_| case.below(4) as u32).collect();
+    let padding = case.below(4) as u32;
     let poisoned = weights.iter().enumerate();
-    let poisoned = poisoned.map(|(at, weight)| if targets[at / keys] == 0 { f32::NAN } else { *weight });
+    let poisoned = poisoned.map(|(at, weight)| if targets[at / keys] == padding { f32::NAN } else { *weight });
     let step = Step::buffer(case.gpu)?;
     case.gpu.write(&step, &Step { loss_scale, ..Step::default() }.words())?;
     let scale = f64::from(weight) * f64::from(loss_scale);
     Ok(Drawn {
-        operation: CoverageLoss { batch, steps, keys, weight },
-        reference: reference::coverage_loss::CoverageLoss { batch, steps, keys, scale },
+        operation: CoverageLoss { batch, steps, keys, weight, padding },
+        reference: reference::coverage_loss::CoverageLoss { batch, steps, keys, scale, padding },
         weights_gpu: case.upload([batch, steps, keys], &poisoned.collect::<Vec<_>>())?,
         targets_gpu: case.upload_u32([batch, steps], &targets)?,
         weights,

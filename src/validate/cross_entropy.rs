@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::cross_entropy`].
 
-use super::{Case, Check, Direction, Dtype, ROUNDING, widen};
+use super::{Case, KernelChecks, ROUNDING, widen};
 use crate::{
     Result, Tensor,
     gpu::Recorder,
@@ -14,36 +14,13 @@ const TOLERANCE: f64 = 5e-6;
 /// The loss is f32, the gradient is stored.
 const HALF: [f64; 2] = [TOLERANCE, TOLERANCE + ROUNDING];
 
-pub(super) const CHECKS: &[Check] = &[
-    Check {
-        kernel: "cross_entropy",
-        direction: Direction::Forward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE,
-        run: forward,
-    },
-    Check {
-        kernel: "cross_entropy",
-        direction: Direction::Backward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE,
-        run: backward,
-    },
-    Check {
-        kernel: "cross_entropy",
-        direction: Direction::Forward,
-        dtype: Dtype::F16,
-        tolerance: HALF[0],
-        run: forward,
-    },
-    Check {
-        kernel: "cross_entropy",
-        direction: Direction::Backward,
-        dtype: Dtype::F16,
-        tolerance: HALF[1],
-        run: backward,
-    },
-];
+pub(super) const KERNELS: &[KernelChecks] = &[KernelChecks {
+    kernel: "cross_entropy",
+    forward,
+    backward: Some(backward),
+    f32: [TOLERANCE; 2],
+    f16: Some(HALF),
+}];
 
 struct Inputs {
     operation: CrossEntropy,
@@ -62,13 +39,17 @@ struct Inputs {
 fn inputs(case: &mut Case<'_>) -> Result<Inputs> {
     let (rows, classes) = (case.size(129), case.size(300));
     let smoothing = [0.0, 0.1, 1.0][case.below(3)];
-    let operation = CrossEntropy { rows, classes, smoothing };
+    let padding = case.below(classes) as u32;
+    let operation = CrossEntropy { rows, classes, smoothing, padding };
     let scale = 1.0 / rows as f32;
     let logits = case.values(rows * classes, 2.0);
     let targets: Vec<u32> =
-        (0..rows).map(|_| if case.below(4) == 0 { 0 } else { case.below(classes) as u32 }).collect();
-    let poisoned: Vec<f32> =
-        logits.iter().enumerate().map(|(i, logit)| if targets[i / classes] == 0 { f32::NAN } else { *logit }).collect();
+        (0..rows).map(|_| if case.below(4) == 0 { padding } else { case.below(classes) as u32 }).collect();
+    let poisoned: Vec<f32> = logits
+        .iter()
+        .enumerate()
+        .map(|(i, logit)| if targets[i / classes] == padding { f32::NAN } else { *logit })
+        .collect();
     let step = Step::buffer(case.gpu)?;
     case.gpu.write(&step, &Step { loss_scale: scale, ..Step::default() }.words())?;
     Ok(Inputs {
@@ -78,6 +59,7 @@ fn inputs(case: &mut Case<'_>) -> Result<Inputs> {
             classes,
             smoothing: f64::from(smoothing),
             scale: f64::from(scale),
+            padding,
         },
         logits_gpu: case.upload_activation([rows, classes], &poisoned)?,
         targets_gpu: case.upload_u32([rows], &targets)?,

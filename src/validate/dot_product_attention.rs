@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::dot_product_attention`].
 
-use super::{Case, Check, Direction, Dtype, ROUNDING, largest, widen};
+use super::{Case, KernelChecks, ROUNDING, largest, widen};
 use crate::{
     Result, Tensor,
     kernels::dot_product_attention::{DotProductAttention, Gradients, Inputs, Saved, Tile},
@@ -14,36 +14,13 @@ const LARGE_SCORE: f64 = 100.0;
 /// One store; backward, the context has been stored, and what it is off by is in the mean that comes off a score's gradient.
 const HALF: [f64; 2] = [TOLERANCE + ROUNDING, TOLERANCE + 2.0 * ROUNDING];
 
-pub(super) const CHECKS: &[Check] = &[
-    Check {
-        kernel: "dot_product_attention",
-        direction: Direction::Forward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE,
-        run: forward,
-    },
-    Check {
-        kernel: "dot_product_attention",
-        direction: Direction::Backward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE,
-        run: backward,
-    },
-    Check {
-        kernel: "dot_product_attention",
-        direction: Direction::Forward,
-        dtype: Dtype::F16,
-        tolerance: HALF[0],
-        run: forward,
-    },
-    Check {
-        kernel: "dot_product_attention",
-        direction: Direction::Backward,
-        dtype: Dtype::F16,
-        tolerance: HALF[1],
-        run: backward,
-    },
-];
+pub(super) const KERNELS: &[KernelChecks] = &[KernelChecks {
+    kernel: "dot_product_attention",
+    forward,
+    backward: Some(backward),
+    f32: [TOLERANCE; 2],
+    f16: Some(HALF),
+}];
 
 struct Drawn {
     attention: DotProductAttention,

@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::dropout`].
 
-use super::{Case, Check, Direction, Dtype, ROUNDING, widen};
+use super::{Case, KernelChecks, ROUNDING, widen};
 use crate::{
     Result,
     kernels::{
@@ -14,12 +14,8 @@ use crate::{
 const TOLERANCE: f64 = 3e-7;
 const HALF: f64 = TOLERANCE + ROUNDING;
 
-pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "dropout", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "dropout", direction: Direction::Backward, dtype: Dtype::F32, tolerance: TOLERANCE, run: backward },
-    Check { kernel: "dropout", direction: Direction::Forward, dtype: Dtype::F16, tolerance: HALF, run: forward },
-    Check { kernel: "dropout", direction: Direction::Backward, dtype: Dtype::F16, tolerance: HALF, run: backward },
-];
+pub(super) const KERNELS: &[KernelChecks] =
+    &[KernelChecks { kernel: "dropout", forward, backward: Some(backward), f32: [TOLERANCE; 2], f16: Some([HALF; 2]) }];
 
 fn run(case: &mut Case<'_>, expected: fn(&reference::dropout::Dropout, &[f64]) -> Vec<f64>) -> Result<f64> {
     let (width, steps) = (case.size(129), case.size(9));

@@ -1,29 +1,18 @@
 //! Checks of [`crate::kernels::embedding`].
 
-use super::{Case, Check, Direction, Dtype, largest, widen};
+use super::{Case, KernelChecks, largest, widen};
 use crate::{Result, kernels::embedding::Embedding, reference};
 
 /// Sums of up to 300 rows, relative to the sums of absolute values.
 const TOLERANCE: f64 = 1e-6;
 
-pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "embedding", direction: Direction::Forward, dtype: Dtype::F32, tolerance: 0.0, run: forward },
-    Check {
-        kernel: "embedding",
-        direction: Direction::Backward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE,
-        run: backward,
-    },
-    Check { kernel: "embedding", direction: Direction::Forward, dtype: Dtype::F16, tolerance: 0.0, run: forward },
-    Check {
-        kernel: "embedding",
-        direction: Direction::Backward,
-        dtype: Dtype::F16,
-        tolerance: TOLERANCE,
-        run: backward,
-    },
-];
+pub(super) const KERNELS: &[KernelChecks] = &[KernelChecks {
+    kernel: "embedding",
+    forward,
+    backward: Some(backward),
+    f32: [0.0, TOLERANCE],
+    f16: Some([0.0, TOLERANCE]),
+}];
 
 /// Half of the cases have one token, such as padding, in a third of all places.
 fn sizes(case: &mut Case<'_>) -> (Embedding, Vec<u32>) {

@@ -4,22 +4,25 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
+mod luong;
+mod model;
+
 use std::{collections::HashMap, path::Path};
 
 use safetensors::SafeTensors;
+use serde::de::DeserializeOwned;
 
 use super::relative_error;
 use crate::{
     Error, Gpu, Result, files,
-    gpu::{Dtype, Recorder, Shape, Tensor},
-    graph::{Epilogue, Graph, GruWeights, Parameters, Program, ProgramOptions, Value},
+    gpu::Dtype,
+    graph::{Epilogue, Graph, GruWeights, Program, ProgramOptions, Value},
     kernels::Step,
-    model::{Config, Readout, Regularisation, Seq2Seq},
-    text::Batch,
-    train::{Optimizer, State, Trainer},
+    model::bahdanau::{Bahdanau, Config, Readout},
 };
+use model::training_step;
 
-/// How one tensor of a file compares.
+/// How one tensor of a file compares. With feature `train` as well.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GoldenRow {
     /// The file's stem.
@@ -42,10 +45,7 @@ const TOLERANCE: f64 = 1e-5;
 /// hundredth of its terms (a bias common to all scores changes nothing), so rounding weighs as much more.
 const KEY_BIAS_TOLERANCE: f64 = 5e-5;
 
-/// Below this clipped gradient the first step of Adam turns rounding into a full step.
-const LEAST_GRADIENT: f64 = 1e-6;
-
-/// Runs every `*.safetensors` file of a folder, in the order of names.
+/// Runs every `*.safetensors` file of a folder, in the order of names. With feature `train` as well.
 ///
 /// # Errors
 /// [`Error::Data`] for a folder without cases, or a file that is damaged, incomplete or of an unknown operation; a wrong
@@ -64,10 +64,11 @@ pub fn golden(gpu: &Gpu, folder: &Path) -> Result<Vec<GoldenRow>> {
     let mut rows = Vec::new();
     for path in paths {
         let file = File::read(&path)?;
-        let operations: [(&str, Operation); 5] = [
+        let operations: [(&str, Operation); 6] = [
             ("additive_attention", additive_attention),
             ("dot_product_attention", dot_product_attention),
             ("gru", gru),
+            ("luong", luong::luong),
             ("matmul", matmul),
             ("seq2seq_step", seq2seq_step),
         ];
@@ -149,6 +150,12 @@ impl File {
         text.to_lowercase().parse().map_err(|_| self.wrong(&format!("setting `{name}` is `{text}`")))
     }
 
+    /// A setting that is one of an enumeration's names.
+    fn named<T: DeserializeOwned>(&self, name: &str, default: T) -> Result<T> {
+        let Some(text) = self.metadata.get(name) else { return Ok(default) };
+        serde_json::from_value(text.as_str().into()).map_err(|_| self.wrong(&format!("setting `{name}` is `{text}`")))
+    }
+
     fn row(&self, tensor: &str, values: &[f32], reference: &[f64]) -> GoldenRow {
         let error =
             if values.len() == reference.len() { relative_error(values, reference, 0.0) } else { f64::INFINITY };
@@ -185,7 +192,7 @@ impl File {
         let values: Vec<_> = kept.iter().map(|(_, value)| *value).collect();
         let options = ProgramOptions { label: self.stem.clone(), outputs: &values, ..ProgramOptions::default() };
         let mut program = Program::compile(gpu, &graph, &options)?;
-        for name in program.inputs() {
+        for name in program.inputs().map(str::to_owned).collect::<Vec<_>>() {
             match self.integers.get(&name) {
                 Some((_, values)) => program.write(&name, values)?,
                 None => program.write(&name, &narrow(&self.float(&name)?.1))?,
@@ -309,11 +316,8 @@ fn dot_product_attention(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     file.compare(gpu, graph, &[("out.context", context)], &upstream, &inputs)
 }
 
-/// A whole training step: loss, logits, weights, every gradient, the norm, and the parameters after Adam; then Adam alone,
-/// from the file's own gradients.
+/// The model of 2015 with its readout, or without.
 fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
-    let [rows, source_steps] = file.shape("in.source")?;
-    let [_, target_steps] = file.shape("in.target_out")?;
     let [source_vocabulary, embedding] = file.shape("param.encoder.embedding.weight")?;
     let [target_vocabulary, output_input] = file.shape("param.output.weight")?;
     let [attention, hidden] = file.shape("param.attention.query.weight")?;
@@ -321,7 +325,7 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
         "none" => Readout::None,
         _ => Readout::Tanh,
     };
-    let network = Seq2Seq::new(Config {
+    let network = Bahdanau::new(Config {
         embedding,
         hidden,
         attention,
@@ -330,87 +334,5 @@ fn seq2seq_step(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
         encoder_layers: file.setting("encoder_layers", 1)?,
         ..Config::new(source_vocabulary, target_vocabulary)
     })?;
-    let parameters = Parameters::new(gpu, network.config().parameters())?;
-    let fill = |parameters: &Parameters, prefix: &str| -> Result<()> {
-        for name in parameters.names() {
-            let (shape, values) = file.float(&format!("{prefix}.{name}"))?;
-            let tensor = parameters.tensor(name).filter(|tensor| tensor.shape() == &Shape::from(shape.as_slice()));
-            let tensor = tensor.ok_or_else(|| file.wrong(&format!("`{prefix}.{name}` has shape {shape:?}")))?;
-            gpu.write(&tensor, &narrow(values))?;
-        }
-        Ok(())
-    };
-    fill(&parameters, "param")?;
-    let target_out = &file.integer("in.target_out")?.1;
-    let batch = Batch {
-        rows,
-        source_steps,
-        target_steps,
-        source: file.integer("in.source")?.1.clone(),
-        lengths: file.integer("in.lengths")?.1.clone(),
-        target_in: file.integer("in.target_in")?.1.clone(),
-        target_out: target_out.clone(),
-        indices: vec![None; rows],
-        target_tokens: target_out.iter().filter(|token| **token != 0).count(),
-        alignment: Vec::new(),
-        aligned_tokens: 0,
-    };
-    let label_smoothing = file.setting("label_smoothing", 0.0)?;
-    let regularisation = Regularisation { label_smoothing, ..Regularisation::default() };
-    let clip_norm: f32 = file.setting("clip_norm", 1.0)?;
-    let learning_rate = file.setting("adam_lr", 1e-3)?;
-    let training = network.training_graph([rows, source_steps, target_steps], &regularisation, Dtype::F32)?;
-    let options = ProgramOptions {
-        label: file.stem.clone(),
-        parameters: Some(&parameters),
-        outputs: &[training.logits, training.weights],
-        ..ProgramOptions::default()
-    };
-    let mut forward = Program::compile(gpu, &training.graph, &options)?;
-    for (name, values) in [("source", &batch.source), ("lengths", &batch.lengths), ("target_in", &batch.target_in)] {
-        forward.write(name, values)?;
-    }
-    forward.run(Step::default())?;
-    let mut found = Vec::new();
-    for (name, value) in [("out.logits", training.logits), ("out.weights", training.weights)] {
-        // They mean something only where the target is not padding.
-        let values: Vec<f32> = forward.read(value)?;
-        let width = values.len() / target_out.len();
-        let kept = target_out.iter().flat_map(|token| std::iter::repeat_n(*token != 0, width));
-        let (values, reference) = among(values, &file.float(name)?.1, kept);
-        found.push(file.row(name, &values, &reference));
-    }
-    let optimizer = Optimizer { clip_norm: Some(clip_norm), ..Optimizer::default() };
-    let mut trainer = Trainer::new(gpu, &network, &parameters, optimizer, regularisation)?;
-    trainer.step(&batch, 1, 0, learning_rate)?;
-    let read =
-        |tensor: Option<Tensor>| -> Result<Vec<f32>> { tensor.map_or(Ok(Vec::new()), |tensor| gpu.read(&tensor)) };
-    let norm = file.float("out.grad_norm")?.1.first().copied().unwrap_or(1.0);
-    let coefficient = (f64::from(clip_norm) / (norm + 1e-6)).min(1.0);
-    found.push(file.row("out.loss", &read(Some(trainer.loss.clone()))?, &file.float("out.loss")?.1));
-    let norms = read(Some(trainer.state.report.clone()))?;
-    found.push(file.row("out.grad_norm", norms.get(..1).unwrap_or(&[]), &file.float("out.grad_norm")?.1));
-    for name in parameters.names() {
-        let gradient = &file.float(&format!("grad.{name}"))?.1;
-        found.push(file.row(&format!("grad.{name}"), &read(trainer.state.gradients.tensor(name))?, gradient));
-        let after = &file.float(&format!("after.{name}"))?.1;
-        let values = read(parameters.tensor(name))?;
-        let kept = gradient.iter().map(|gradient| (gradient * coefficient).abs() >= LEAST_GRADIENT);
-        let (values, after) = among(values, after, kept);
-        found.push(file.row(&format!("after.{name}"), &values, &after));
-    }
-    // Adam by itself, from the file's gradients: no element is left out.
-    fill(&parameters, "param")?;
-    let state = State::new(gpu, &parameters)?;
-    fill(&state.gradients, "grad")?;
-    let step = Step::buffer(gpu)?;
-    gpu.write(&step, &Step { step: 1, learning_rate, ..Step::default() }.words())?;
-    let mut recorder = Recorder::new(gpu, "adam");
-    optimizer.record(&mut recorder, &state, &step, None)?;
-    recorder.finish()?.submit(1)?;
-    for name in parameters.names() {
-        let after = &file.float(&format!("after.{name}"))?.1;
-        found.push(file.row(&format!("adam.{name}"), &read(parameters.tensor(name))?, after));
-    }
-    Ok(found)
+    training_step(file, gpu, network)
 }

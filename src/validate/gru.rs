@@ -1,7 +1,7 @@
 //! Checks of [`crate::kernels::gru`].
 
 use super::{
-    Case, Check, Direction, Dtype, ROUNDING, largest,
+    Case, KernelChecks, ROUNDING, largest,
     rounded::{Rounded, exact},
 };
 use crate::{
@@ -18,12 +18,8 @@ const BACKWARD: f64 = 5e-6;
 /// round the gates is stored once more in each of up to 9 steps, and the gates, the states and the result are besides.
 const HALF: [f64; 2] = [FORWARD + 4.0 * ROUNDING, BACKWARD + 12.0 * ROUNDING];
 
-pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "gru", direction: Direction::Forward, dtype: Dtype::F32, tolerance: FORWARD, run: forward },
-    Check { kernel: "gru", direction: Direction::Backward, dtype: Dtype::F32, tolerance: BACKWARD, run: backward },
-    Check { kernel: "gru", direction: Direction::Forward, dtype: Dtype::F16, tolerance: HALF[0], run: forward },
-    Check { kernel: "gru", direction: Direction::Backward, dtype: Dtype::F16, tolerance: HALF[1], run: backward },
-];
+pub(super) const KERNELS: &[KernelChecks] =
+    &[KernelChecks { kernel: "gru", forward, backward: Some(backward), f32: [FORWARD, BACKWARD], f16: Some(HALF) }];
 
 /// A drawn case: values for the reference, tensors for the kernel.
 struct Drawn {

@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::matmul`].
 
-use super::{Case, Check, Direction, Dtype, ROUNDING, largest, widen};
+use super::{Case, Dtype, KernelChecks, ROUNDING, largest, widen};
 use crate::{
     Result,
     kernels::matmul::{Activation, Matmul, Matrix, Tile, Types},
@@ -11,12 +11,8 @@ use crate::{
 const TOLERANCE: f64 = 1e-6;
 const HALF: f64 = TOLERANCE + ROUNDING;
 
-pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "matmul", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "matmul", direction: Direction::Backward, dtype: Dtype::F32, tolerance: TOLERANCE, run: backward },
-    Check { kernel: "matmul", direction: Direction::Forward, dtype: Dtype::F16, tolerance: HALF, run: forward },
-    Check { kernel: "matmul", direction: Direction::Backward, dtype: Dtype::F16, tolerance: HALF, run: backward },
-];
+pub(super) const KERNELS: &[KernelChecks] =
+    &[KernelChecks { kernel: "matmul", forward, backward: Some(backward), f32: [TOLERANCE; 2], f16: Some([HALF; 2]) }];
 
 fn sizes(case: &mut Case<'_>) -> Matmul {
     // Activations are drawn for one form only, the one that layers use: a driver takes up to a second for each form.

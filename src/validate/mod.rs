@@ -1,5 +1,5 @@
 //! Every kernel, forward and backward, against the CPU reference on random shapes: what `softalign validate` runs on an
-//! adapter that nobody has tried yet, and what the crate's own tests run.
+//! adapter that nobody has tried yet, and what the crate's own tests run. Feature `validate`.
 //!
 //! Errors are relative to the reference tensor's largest value, or to what that would be without cancellation. A kernel sums
 //! in f32 in an order of its own, so its error grows about with the square root of the length of its sums times 6e-8; each
@@ -14,6 +14,7 @@
 
 mod adam;
 mod additive_attention;
+mod additive_score;
 mod alignment_loss;
 mod attentional_decoder;
 mod beam_search;
@@ -23,8 +24,10 @@ mod cross_entropy;
 mod dot_product_attention;
 mod dropout;
 mod embedding;
+#[cfg(feature = "train")]
 mod golden;
 mod gru;
+mod local_attention;
 mod matmul;
 mod pointwise;
 mod reduction;
@@ -32,6 +35,9 @@ mod rounded;
 mod shapes;
 mod softmax;
 
+use std::time::{Duration, Instant};
+
+#[cfg(feature = "train")]
 pub use golden::{GoldenRow, golden};
 use half::f16;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
@@ -82,6 +88,34 @@ impl Check {
     }
 }
 
+/// The checks of one kernel, as its file states them.
+struct KernelChecks {
+    /// As [`Check::kernel`].
+    kernel: &'static str,
+    /// Runs a random case of the outputs.
+    forward: fn(&mut Case<'_>) -> Result<f64>,
+    /// Runs a random case of the gradients, where there are any.
+    backward: Option<fn(&mut Case<'_>) -> Result<f64>>,
+    /// Tolerances of forward and backward in f32.
+    f32: [f64; 2],
+    /// And in f16, where the kernel has a form for it.
+    f16: Option<[f64; 2]>,
+}
+
+impl KernelChecks {
+    fn each(&self) -> Vec<Check> {
+        let mut checks = Vec::new();
+        for (dtype, tolerances) in [(Dtype::F32, Some(self.f32)), (Dtype::F16, self.f16)] {
+            let directions = [(Direction::Forward, Some(self.forward)), (Direction::Backward, self.backward)];
+            for ((direction, run), tolerance) in directions.into_iter().zip(tolerances.into_iter().flatten()) {
+                let check = |run| Check { kernel: self.kernel, direction, dtype, tolerance, run };
+                checks.extend(run.map(check));
+            }
+        }
+        checks
+    }
+}
+
 /// What a check did.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
@@ -110,37 +144,60 @@ pub struct Row {
 /// Every check, in the order of the table.
 pub fn checks() -> Vec<Check> {
     [
-        adam::CHECKS,
-        additive_attention::CHECKS,
-        alignment_loss::CHECKS,
-        attentional_decoder::CHECKS,
-        beam_search::CHECKS,
-        copy::CHECKS,
-        coverage_loss::CHECKS,
-        cross_entropy::CHECKS,
-        dot_product_attention::CHECKS,
-        dropout::CHECKS,
-        embedding::CHECKS,
-        gru::CHECKS,
-        matmul::CHECKS,
-        pointwise::CHECKS,
-        reduction::CHECKS,
-        softmax::CHECKS,
+        adam::KERNELS,
+        additive_attention::KERNELS,
+        additive_score::KERNELS,
+        alignment_loss::KERNELS,
+        attentional_decoder::KERNELS,
+        beam_search::KERNELS,
+        copy::KERNELS,
+        coverage_loss::KERNELS,
+        cross_entropy::KERNELS,
+        dot_product_attention::KERNELS,
+        dropout::KERNELS,
+        embedding::KERNELS,
+        gru::KERNELS,
+        local_attention::KERNELS,
+        matmul::KERNELS,
+        pointwise::KERNELS,
+        reduction::KERNELS,
+        softmax::KERNELS,
     ]
     .into_iter()
     .flatten()
-    .map(|check| Check { ..*check })
+    .flat_map(KernelChecks::each)
     .collect()
 }
 
-/// Runs `cases` random cases of a check. Case number `n` depends on `seed + n` alone.
+/// How many random cases a check runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cases {
+    /// The least number of cases, however long they take.
+    pub least: usize,
+    /// Time in which further cases are begun: a fast machine tries more of them than a slow one.
+    pub time: Duration,
+}
+
+impl Cases {
+    /// So many cases, whatever time they take.
+    pub fn exactly(count: usize) -> Self {
+        Self { least: count, time: Duration::ZERO }
+    }
+}
+
+/// Runs random cases of a check. Case number `n` depends on `seed + n` alone.
 ///
 /// # Errors
 /// What the device reports; a wrong result is a [`Row`] that has not passed.
-pub fn run(gpu: &Gpu, check: &Check, cases: usize, seed: u64) -> Result<Row> {
+pub fn run(gpu: &Gpu, check: &Check, cases: Cases, seed: u64) -> Result<Row> {
     let mut worst = (0.0, seed);
     let mut classes = [OfClass::default(); ShapeClass::ALL.len()];
-    for seed in (seed..).take(cases) {
+    let (began, mut done) = (Instant::now(), 0);
+    for seed in seed.. {
+        if done >= cases.least && began.elapsed() >= cases.time {
+            break;
+        }
+        done += 1;
         let mut case = Case { gpu, dtype: check.dtype, random: ChaCha8Rng::seed_from_u64(seed), seen: Seen::default() };
         let error = Some((check.run)(&mut case)?).filter(|error| !error.is_nan()).unwrap_or(f64::INFINITY);
         if error > worst.0 {
@@ -155,7 +212,7 @@ pub fn run(gpu: &Gpu, check: &Check, cases: usize, seed: u64) -> Result<Row> {
         kernel: check.kernel.to_owned(),
         direction: check.direction,
         dtype: check.dtype.name(),
-        cases,
+        cases: done,
         worst_error: worst.0,
         tolerance: check.tolerance,
         passed: worst.0 <= check.tolerance,

@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::pointwise`].
 
-use super::{Case, Check, Direction, Dtype, ROUNDING, widen};
+use super::{Case, KernelChecks, ROUNDING, widen};
 use crate::{Result, kernels::pointwise::Pointwise, reference};
 
 /// No sums; tanh errs by 3.4e-7, and its derivative cancels near 1.
@@ -8,18 +8,8 @@ const TOLERANCE: f64 = 1e-6;
 /// Backward, tanh and the logistic function are stored before, and an error of tanh counts twice in 1 - tanh^2.
 const HALF: [f64; 2] = [TOLERANCE + ROUNDING, TOLERANCE + 3.0 * ROUNDING];
 
-pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "pointwise", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
-    Check {
-        kernel: "pointwise",
-        direction: Direction::Backward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE,
-        run: backward,
-    },
-    Check { kernel: "pointwise", direction: Direction::Forward, dtype: Dtype::F16, tolerance: HALF[0], run: forward },
-    Check { kernel: "pointwise", direction: Direction::Backward, dtype: Dtype::F16, tolerance: HALF[1], run: backward },
-];
+pub(super) const KERNELS: &[KernelChecks] =
+    &[KernelChecks { kernel: "pointwise", forward, backward: Some(backward), f32: [TOLERANCE; 2], f16: Some(HALF) }];
 
 struct Operands {
     operation: Pointwise,

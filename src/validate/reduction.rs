@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::reduction`].
 
-use super::{Case, Check, Direction, Dtype, ROUNDING, largest, widen};
+use super::{Case, KernelChecks, ROUNDING, largest, widen};
 use crate::{
     Result,
     kernels::reduction::{ColumnSum, Sum, SumOfSquares},
@@ -12,18 +12,8 @@ const TOLERANCE: f64 = 1e-6;
 /// Sums are f32; their gradients are stored.
 const HALF: [f64; 2] = [TOLERANCE, TOLERANCE + ROUNDING];
 
-pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "reduction", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
-    Check {
-        kernel: "reduction",
-        direction: Direction::Backward,
-        dtype: Dtype::F32,
-        tolerance: TOLERANCE,
-        run: backward,
-    },
-    Check { kernel: "reduction", direction: Direction::Forward, dtype: Dtype::F16, tolerance: HALF[0], run: forward },
-    Check { kernel: "reduction", direction: Direction::Backward, dtype: Dtype::F16, tolerance: HALF[1], run: backward },
-];
+pub(super) const KERNELS: &[KernelChecks] =
+    &[KernelChecks { kernel: "reduction", forward, backward: Some(backward), f32: [TOLERANCE; 2], f16: Some(HALF) }];
 
 fn forward(case: &mut Case<'_>) -> Result<f64> {
     let (rows, columns) = (case.size(300), case.size(129));

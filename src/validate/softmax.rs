@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::softmax`].
 
-use super::{Case, Check, Direction, Dtype, ROUNDING, largest, widen};
+use super::{Case, KernelChecks, ROUNDING, largest, widen};
 use crate::{Result, kernels::softmax::Softmax, reference};
 
 /// Sums of up to 1,100 exponentials of differences up to 100, whose rounding error exp multiplies.
@@ -8,12 +8,8 @@ const TOLERANCE: f64 = 3e-6;
 /// One store.
 const HALF: f64 = TOLERANCE + ROUNDING;
 
-pub(super) const CHECKS: &[Check] = &[
-    Check { kernel: "softmax", direction: Direction::Forward, dtype: Dtype::F32, tolerance: TOLERANCE, run: forward },
-    Check { kernel: "softmax", direction: Direction::Backward, dtype: Dtype::F32, tolerance: TOLERANCE, run: backward },
-    Check { kernel: "softmax", direction: Direction::Forward, dtype: Dtype::F16, tolerance: HALF, run: forward },
-    Check { kernel: "softmax", direction: Direction::Backward, dtype: Dtype::F16, tolerance: HALF, run: backward },
-];
+pub(super) const KERNELS: &[KernelChecks] =
+    &[KernelChecks { kernel: "softmax", forward, backward: Some(backward), f32: [TOLERANCE; 2], f16: Some([HALF; 2]) }];
 
 fn sizes(case: &mut Case<'_>) -> (Softmax, reference::softmax::Softmax) {
     let (rows, columns) = (case.size(65), if case.coin() { case.size(129) } else { 1 + case.below(1100) });

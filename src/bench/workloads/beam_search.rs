@@ -3,7 +3,7 @@
 
 use super::{
     super::{Subject, Workload, problem::Problem, sample},
-    others::recorded,
+    small_model::recorded,
 };
 use crate::{
     Gpu, Result, Tensor,

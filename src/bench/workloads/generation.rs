@@ -10,7 +10,7 @@ use crate::{
     Gpu, Result,
     generate::{Generator, Hypothesis, SearchOptions},
     gpu::{Cost, Dtype, ELEMENT},
-    model::{Model, Seq2Seq},
+    model::Model,
     text::{BOS, EOS, TokenUnit, Tokenizer},
 };
 
@@ -29,7 +29,7 @@ fn model(gpu: &Gpu, size: &ModelSize) -> Result<Model> {
     let tokenizer = || Tokenizer::train(&TokenUnit::Chars, ["a"].into_iter(), None);
     let model = Model {
         gpu: gpu.clone(),
-        network: Seq2Seq::new(size.config())?,
+        network: size.network()?,
         parameters: size.parameters(gpu)?,
         source: tokenizer()?,
         target: tokenizer()?,
@@ -87,7 +87,7 @@ fn error(size: &ModelSize, sources: &[Vec<u32>], found: &[Vec<Hypothesis>], rows
     if found.len() != sources.len() || !found.iter().all(|found| found.len() == 1 && complete(&found[0])) {
         return f64::INFINITY;
     }
-    let mut parameters = size.host_parameters();
+    let Ok(mut parameters) = size.host_parameters() else { return f64::INFINITY };
     if let Some(bias) = parameters.get_mut("output.bias") {
         bias[EOS as usize] = f64::from(NEVER);
     }

@@ -1,14 +1,25 @@
 //! The workloads with names. W1 to W7 are those for which figures of other systems are known; the other kernels come at the
 //! shapes that the default model gives them.
 
+mod adam;
 mod additive_attention;
+mod additive_score;
+mod alignment_loss;
 mod attentional_decoder;
 mod beam_search;
+mod copy;
+mod coverage_loss;
+mod cross_entropy;
 mod dot_product_attention;
+mod dropout;
+mod embedding;
 mod generation;
 mod gru;
+mod local_attention;
 mod matmul;
-mod others;
+mod pointwise;
+mod reduction;
+mod small_model;
 mod softmax;
 mod training;
 
@@ -38,7 +49,17 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(generation::workloads());
     all.extend(dot_product_attention::workloads());
     all.extend(attentional_decoder::workloads());
-    all.extend(others::workloads());
+    all.extend(additive_score::workloads());
+    all.extend(local_attention::workloads());
+    all.extend(cross_entropy::workloads());
+    all.extend(embedding::workloads());
+    all.extend(dropout::workloads());
+    all.extend(alignment_loss::workloads());
+    all.extend(coverage_loss::workloads());
+    all.extend(pointwise::workloads());
+    all.extend(reduction::workloads());
+    all.extend(adam::workloads());
+    all.extend(copy::workloads());
     all.extend(beam_search::workloads());
     all
 }

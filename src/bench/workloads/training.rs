@@ -37,25 +37,22 @@ fn sampled_rows(size: &ModelSize) -> Vec<usize> {
 }
 
 /// Loss and gradients of some rows of a batch.
-fn expected(size: &ModelSize, batch: &Batch, rows: &[usize]) -> (f64, reference::seq2seq::Named) {
+fn expected(size: &ModelSize, batch: &Batch, rows: &[usize]) -> Result<(f64, reference::seq2seq::Named)> {
     let pick = |values: &[u32]| sample::rows(values, size.steps, rows);
-    size.reference(rows.len()).loss_and_gradients(
-        &size.host_parameters(),
+    Ok(size.reference(rows.len()).loss_and_gradients(
+        &size.host_parameters()?,
         &pick(&batch.source),
         &pick(&batch.target_in),
         &pick(&batch.target_out),
-    )
+    ))
 }
 
 /// What is compared is a first step of the very Program that is timed, on the same batch but with the targets of some rows
 /// alone: all gradients come from these rows then, and so does the loss.
 fn training(gpu: &Gpu, dtype: Dtype, size: ModelSize) -> Result<Subject> {
     let mut trainer = size.trainer(gpu, dtype)?;
-    let shape = [size.batch, size.steps, size.steps];
-    trainer.prepare(shape)?;
-    let program = trainer.program(shape);
-    let cost = program.map_or_else(Cost::default, |program| program.recording().cost());
-    let scratch = program.map_or(0, |program| program.memory().slots);
+    let program = trainer.prepare(size.shape())?;
+    let (cost, scratch) = (program.recording().cost(), program.memory().slots);
     let (trainer, number) = (Rc::new(RefCell::new(trainer)), Rc::new(RefCell::new(1)));
     let batch = size.batch();
     let (running, counting, gpu_of_steps) = (trainer.clone(), number.clone(), gpu.clone());
@@ -70,7 +67,7 @@ fn training(gpu: &Gpu, dtype: Dtype, size: ModelSize) -> Result<Subject> {
         let batch = size.sparse_batch(&rows);
         let mut trainer = trainer.borrow_mut();
         let scale = first_update(&gpu, &mut trainer, &batch)?;
-        let (loss, gradients) = expected(&size, &batch, &rows);
+        let (loss, gradients) = expected(&size, &batch, &rows)?;
         sample_errors(&gpu, &size, &trainer, scale, loss, &gradients)
     };
     Ok(Subject {
@@ -88,9 +85,9 @@ fn training(gpu: &Gpu, dtype: Dtype, size: ModelSize) -> Result<Subject> {
 fn first_update(gpu: &Gpu, trainer: &mut Trainer, batch: &Batch) -> Result<f32> {
     for _ in 0..16 {
         trainer.step(batch, 1, 1, LEARNING_RATE)?;
-        let report: Vec<f32> = gpu.read(&trainer.state.report)?;
-        if report[1] == 1.0 {
-            return Ok(if trainer.state.scaling.is_some() { report[5] } else { 1.0 });
+        let report = trainer.state.read_report(gpu)?;
+        if report.updated == 1.0 {
+            return Ok(if trainer.state.scaling.is_some() { report.loss_scale } else { 1.0 });
         }
     }
     Ok(f32::NAN)
@@ -108,7 +105,7 @@ fn sample_errors(
     let mut errors = vec![sample::whole(&gpu.read(&trainer.loss)?, &[loss])];
     // Some gradients cancel to nothing; what rounding leaves of them is small against the others.
     let least = 1e-2 * gradients.values().map(|values| largest(values)).fold(0.0, f64::max);
-    let before = size.host_parameters();
+    let before = size.host_parameters()?;
     let Optimizer { beta1, beta2, epsilon, .. } = Optimizer::default();
     let adam = reference::adam::Adam {
         learning_rate: f64::from(LEARNING_RATE),
@@ -140,7 +137,7 @@ fn sample_errors(
     let (mut first, mut second) = (vec![0.0; parameters.len()], vec![0.0; parameters.len()]);
     adam.update(1, &mut parameters, &found_gradients, &mut first, &mut second);
     errors.push(sample::whole(&found_parameters, &parameters));
-    let complete = gradients.len() == size.config().parameters().len();
+    let complete = gradients.len() == before.len();
     Ok(if complete { sample::worst(errors) } else { f64::INFINITY })
 }
 
@@ -185,7 +182,7 @@ fn starting(gpu: &Gpu, child: Rc<dyn Fn() -> Command>, warm: bool) -> Result<Sub
             run()?;
         }
         let rows = sampled_rows(&ModelSize::S);
-        let (loss, _) = expected(&ModelSize::S, &ModelSize::S.batch(), &rows);
+        let (loss, _) = expected(&ModelSize::S, &ModelSize::S.batch(), &rows)?;
         Ok(sample::whole(&[*last.borrow()], &[loss]))
     };
     let driver = format!("{} {}", gpu.info().driver, gpu.info().driver_info).to_lowercase();

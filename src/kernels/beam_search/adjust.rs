@@ -105,7 +105,7 @@ impl Adjust {
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_ADJUST,
             specialisation: candidate(recorder.gpu().tiles(), classes.is_multiple_of(4), false),
-            params: &words(sizes),
+            params: &[&words(sizes)[..], &[self.search.specials.eos]].concat(),
             tensors: &[logits, &state.all, &adjusted.prefixes, &adjusted.texts, &adjusted.values],
             workgroups: grid(rows),
             cost: self.cost(),

@@ -1,4 +1,4 @@
-//! What hypotheses go on with.
+//! Inputs of the next step, gathered for the tokens and parents that a search has chosen.
 
 use super::{BeamSearch, NAME};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// What hypotheses go on with, beside the search's own memory.
+/// Tables and states of a recurrent model, from which the search copies what each row's next step reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Feed<'a> {
     /// Size of a word, E.
@@ -19,8 +19,8 @@ pub struct Feed<'a> {
     pub words: &'a Tensor,
     /// `[rows, E]`, receives the words of the tokens chosen.
     pub word_rows: Matrix<'a>,
-    /// What each word contributes to the gates of the next step, `[classes, 3H]`, and where that of the tokens chosen goes,
-    /// `[rows, 3H]`.
+    /// What each word contributes to the next step besides, such as the products of a GRU's gates, `[classes, G]`, and where that
+    /// of the tokens chosen goes, `[rows, G]`.
     pub gates: Option<(&'a Tensor, &'a Tensor)>,
     /// Size of a state, H.
     pub hidden: usize,
@@ -34,8 +34,8 @@ impl Feed<'_> {
         expect(NAME, "words", self.words, &[search.classes, self.word])?;
         expect_matrix(NAME, "word_rows", &self.word_rows, [1, search.rows(), self.word])?;
         if let Some((table, rows)) = self.gates {
-            expect(NAME, "gates", table, &[search.classes, 3 * self.hidden])?;
-            expect(NAME, "gate_rows", rows, &[search.rows(), 3 * self.hidden])?;
+            expect(NAME, "gates", table, &[search.classes, table.shape().last()])?;
+            expect(NAME, "gate_rows", rows, &[search.rows(), table.shape().last()])?;
             expect_apart(NAME, &[("word_rows", self.word_rows.tensor), ("gate_rows", rows)])?;
         }
         Ok(())
@@ -53,8 +53,12 @@ impl Feed<'_> {
     }
 
     pub(super) fn params(&self) -> [usize; 4] {
-        let gates = if self.gates.is_some() { 3 * self.hidden } else { 0 };
-        [self.word, self.word_rows.offset, self.word_rows.stride, gates]
+        [self.word, self.word_rows.offset, self.word_rows.stride, self.gates_size()]
+    }
+
+    /// G, if there is such a table.
+    fn gates_size(&self) -> usize {
+        self.gates.map_or(0, |(table, _)| table.shape().last())
     }
 
     /// The tables and where their rows go. A table that is not there has no elements to copy, and any other stands for it.
@@ -64,7 +68,8 @@ impl Feed<'_> {
     }
 
     pub(super) fn wide(&self) -> bool {
-        self.word_rows.aligned() && self.word.is_multiple_of(4) && self.hidden.is_multiple_of(4)
+        let sizes = [self.word, self.hidden, self.gates_size()];
+        self.word_rows.aligned() && sizes.iter().all(|size| size.is_multiple_of(4))
     }
 
     /// Bytes that are read, and written, for each row.

@@ -28,7 +28,7 @@ pub(super) fn sample(case: &mut Case<'_>) -> Result<f64> {
         capacity: 5,
         rule: Rule::Sample(sampling),
         normalised: case.coin(),
-        positions: false,
+        ..BeamSearch::default()
     };
     let (rows, gpu) = (search.rows(), case.gpu);
     let state = BeamState::new(gpu, &search)?;

@@ -1,0 +1,33 @@
+// Which source positions a step of local attention sees, and how much (Luong, Pham and Manning 2015, section 3.2).
+// WINDOW: those at most half_width away from the centre. PREDICTED: less, the farther away they are.
+// A centre that is not a number sees everything, so that nothing hides it.
+#import math
+
+fn sees(position: u32, centre: f32, half_width: f32) -> bool {
+#ifdef WINDOW
+    return abs(f32(position) - centre) <= half_width || !is_finite(centre);
+#else
+    return true;
+#endif
+}
+
+// Of the first `end` positions the one to begin with, and the one to stop at: all that are seen lie between.
+fn window(centre: f32, half_width: f32, end: u32) -> vec2u {
+#ifdef WINDOW
+    let first = u32(clamp(centre - half_width, 0.0, f32(end)));
+    let last = u32(clamp(centre + half_width, 0.0, f32(end)));
+    return select(vec2u(0u, end), vec2u(first, min(last + 1u, end)), is_finite(centre));
+#else
+    return vec2u(0u, end);
+#endif
+}
+
+// What the softmax is multiplied with: a Gaussian with half of half_width as its standard deviation (equation 10).
+fn prominence(position: u32, centre: f32, half_width: f32) -> f32 {
+#ifdef PREDICTED
+    let deviations = 2.0 * (f32(position) - centre) / half_width;
+    return select(centre, exp(-0.5 * deviations * deviations), is_finite(centre));
+#else
+    return 1.0;
+#endif
+}

@@ -1,0 +1,137 @@
+//! What models read: token ids of sources and targets side by side.
+
+use std::fmt;
+
+/// The ids of the tokens that loss and search know of: settings of their kernels, which a model gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Specials {
+    /// Fills what is shorter than its batch; no target, and never chosen.
+    pub pad: u32,
+    /// What a target begins with; never chosen.
+    pub bos: u32,
+    /// What ends a text.
+    pub eos: u32,
+    /// Stands for what the vocabulary lacks.
+    pub unk: u32,
+}
+
+impl Specials {
+    /// Those of this crate's tokenizers: 0 to 3.
+    pub const FIRST: Self = Self { pad: 0, bos: 1, eos: 2, unk: 3 };
+}
+
+impl Default for Specials {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
+/// Extents of a batch, `[B, S, T]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BatchShape {
+    /// B: rows, filler included.
+    pub rows: usize,
+    /// S: steps of the source, its end token included.
+    pub source: usize,
+    /// T: steps of the target, its end token included.
+    pub target: usize,
+}
+
+impl BatchShape {
+    /// A shape of B rows, S source steps and T target steps.
+    pub fn new(rows: usize, source: usize, target: usize) -> Self {
+        Self { rows, source, target }
+    }
+}
+
+impl fmt::Display for BatchShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}, {}, {}]", self.rows, self.source, self.target)
+    }
+}
+
+/// Token ids of one batch, row-major, padded; what a model's graph calls an input is a column of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    /// B rows, filler included; S and T with the `<eos>` of each side.
+    pub shape: BatchShape,
+    /// The ids of what is no word.
+    pub specials: Specials,
+    /// `[B, S]` sources, each ending in `<eos>`.
+    pub source: Vec<u32>,
+    /// `[B]` source lengths with `<eos>`; 0 for filler.
+    pub lengths: Vec<u32>,
+    /// `[B, T]` what the decoder reads: `<bos>` y1 … yn.
+    pub target_in: Vec<u32>,
+    /// `[B, T]` what the decoder should answer: y1 … yn `<eos>`.
+    pub target_out: Vec<u32>,
+    /// `[B]` the example of each row; `None` for filler.
+    pub indices: Vec<Option<usize>>,
+    /// How many tokens of `target_out` are not padding.
+    pub target_tokens: usize,
+    /// `[B, T, S]` where the attention should look, if the corpus is aligned; else empty. Rows add up to 1, or are 0.
+    pub alignment: Vec<f32>,
+    /// How many target tokens have links there.
+    pub aligned_tokens: usize,
+}
+
+/// One column of a [`Batch`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Column<'a> {
+    /// Token ids or lengths.
+    Tokens(&'a [u32]),
+    /// Weights.
+    Weights(&'a [f32]),
+}
+
+impl Batch {
+    /// A batch of filler alone.
+    pub fn filler(shape: BatchShape, specials: Specials) -> Self {
+        let BatchShape { rows, source, target } = shape;
+        Self {
+            shape,
+            specials,
+            source: vec![specials.pad; rows * source],
+            lengths: vec![0; rows],
+            target_in: vec![specials.pad; rows * target],
+            target_out: vec![specials.pad; rows * target],
+            indices: vec![None; rows],
+            ..Self::default()
+        }
+    }
+
+    /// Puts a source, which ends in `<eos>`, into a row of filler. What there is no room for is left out.
+    pub fn put_source(&mut self, row: usize, source: &[u32]) {
+        fill(&mut self.source, self.shape.source, row, source.iter().copied());
+        if let Some(length) = self.lengths.get_mut(row) {
+            // Never the maximum: a batch's positions are within u32.
+            *length = u32::try_from(source.len()).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Puts a target, without specials, into a row of filler. What there is no room for is left out.
+    pub fn put_target(&mut self, row: usize, target: &[u32]) {
+        let (tokens, Specials { bos, eos, .. }) = (target.iter().copied(), self.specials);
+        fill(&mut self.target_in, self.shape.target, row, [bos].into_iter().chain(tokens.clone()));
+        fill(&mut self.target_out, self.shape.target, row, tokens.chain([eos]));
+        self.target_tokens += target.len() + 1;
+    }
+
+    /// The column that a graph calls `name`.
+    pub fn column(&self, name: &str) -> Option<Column<'_>> {
+        match name {
+            "source" => Some(Column::Tokens(&self.source)),
+            "lengths" => Some(Column::Tokens(&self.lengths)),
+            "target_in" => Some(Column::Tokens(&self.target_in)),
+            "target_out" => Some(Column::Tokens(&self.target_out)),
+            "alignment" => Some(Column::Weights(&self.alignment)),
+            _ => None,
+        }
+    }
+}
+
+/// Writes `tokens` from the start of a row of `width`.
+fn fill(column: &mut [u32], width: usize, row: usize, tokens: impl Iterator<Item = u32>) {
+    let places = column.get_mut(row * width..(row + 1) * width).unwrap_or_default();
+    places.iter_mut().zip(tokens).for_each(|(place, token)| *place = token);
+}

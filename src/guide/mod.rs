@@ -1,0 +1,16 @@
+//! The guide: what the options mean that `--help` lists, how to measure and check, what was reached, and how the house is built.
+
+#[doc = include_str!("training.md")]
+pub mod training {}
+
+#[doc = include_str!("generation.md")]
+pub mod generation {}
+
+#[doc = include_str!("measuring.md")]
+pub mod measuring {}
+
+#[doc = include_str!("results.md")]
+pub mod results {}
+
+#[doc = include_str!("house.md")]
+pub mod house {}

@@ -1,0 +1,80 @@
+//! The seam between a model and everything that trains it, searches with it and keeps it.
+
+use std::{fmt, sync::Arc};
+
+use super::{Layers, Parameter, SearchRoom, Stepper};
+use crate::{
+    Error, Result,
+    batch::{BatchShape, Specials},
+    graph::{Parameters, Value},
+};
+
+/// A kind of model at given sizes: which parameters it has, how its graphs are built and how a search goes on with it. It holds
+/// no values, so that many may share it.
+pub trait Architecture: fmt::Debug + Send + Sync {
+    /// The name in the table of architectures.
+    fn name(&self) -> &'static str;
+
+    /// The settings, as `config.json` holds them.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for settings that JSON does not have.
+    fn config(&self) -> Result<String>;
+
+    /// What the model was made for.
+    fn limits(&self) -> Limits;
+
+    /// Every parameter once, in the order of PyTorch's `state_dict`.
+    fn parameters(&self) -> Vec<Parameter>;
+
+    /// The graph's nodes from tokens to logits, under teacher forcing. Its inputs are columns of [`crate::batch::Batch`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    fn forward(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward>;
+
+    /// The model's part in a search, with memory for it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for parameters that are not this model's; [`Error::OutOfMemory`] when memory runs out.
+    fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>>;
+}
+
+/// An architecture at its sizes, shared by whoever works with it.
+pub type Network = Arc<dyn Architecture>;
+
+/// What a model was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Source tokens, specials included.
+    pub source_vocabulary: usize,
+    /// Target tokens, specials included.
+    pub target_vocabulary: usize,
+    /// The longest source or target, its end token included.
+    pub max_length: usize,
+    /// Tokens that stand for no word.
+    pub specials: Specials,
+}
+
+/// What a model's forward ends in.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward {
+    /// `[B, T, W]`, one for each target token.
+    pub logits: Value,
+    /// `[B, T]`, the input of the tokens that the logits should answer with.
+    pub targets: Value,
+    /// The alignment weights `[B, T, S]`, if the model has any.
+    pub attention: Option<Value>,
+}
+
+impl Forward {
+    /// The alignment weights, which `what` needs.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming `what`, if the model has none.
+    pub fn attention_for(&self, what: &str) -> Result<Value> {
+        self.attention.ok_or_else(|| {
+            Error::data(what, "needs alignment weights, and this architecture has none; use one with attention")
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! What the model is made of: `config.json` of its folder.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The layer between the decoder's features and the output layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Readout {
+    /// `tanh(W [state; context; word] + b)`.
+    Tanh,
+    /// The output layer stands straight on `[state; context; word]`.
+    None,
+}
+
+/// What files call the architecture: version 0.1.0, which knew no other, wrote the first name and reads no other.
+pub(super) const IN_FILES: &[&str] = &["seq2seq", "bahdanau"];
+
+/// Sizes and kind of a [`super::Bahdanau`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The name in files, `seq2seq` or `bahdanau`.
+    pub architecture: String,
+    /// Source tokens, specials included.
+    pub source_vocabulary: usize,
+    /// Target tokens, specials included.
+    pub target_vocabulary: usize,
+    /// Size of an embedded word, E.
+    pub embedding: usize,
+    /// Size of a hidden state, H.
+    pub hidden: usize,
+    /// Size of the alignment layer, A.
+    pub attention: usize,
+    /// The kind of readout.
+    pub readout: Readout,
+    /// Size of the readout, R (ignored without one).
+    pub readout_size: usize,
+    /// Whether the output layer's weight is the table of embedded target words (Press and Wolf 2017, section 3): one parameter,
+    /// `decoder.embedding.weight`, also in the file. It needs an output layer that reads `embedding` values.
+    #[serde(default)]
+    pub tie_embeddings: bool,
+    /// Bidirectional GRU layers of the encoder.
+    pub encoder_layers: usize,
+    /// Dropout on embedded words and on what the output layer reads, in training.
+    pub dropout: f32,
+    /// The longest source or target, its end token included.
+    pub max_length: usize,
+}
+
+impl Config {
+    /// The default model for two vocabularies: E = H = A = R = 256, one layer, no dropout, up to 100 tokens.
+    pub fn new(source_vocabulary: usize, target_vocabulary: usize) -> Self {
+        Self {
+            architecture: IN_FILES.first().copied().unwrap_or_default().into(),
+            source_vocabulary,
+            target_vocabulary,
+            embedding: 256,
+            hidden: 256,
+            attention: 256,
+            readout: Readout::Tanh,
+            readout_size: 256,
+            tie_embeddings: false,
+            encoder_layers: 1,
+            dropout: 0.0,
+            max_length: 100,
+        }
+    }
+
+    /// Checks that the sizes make a model. `path` names the file or option in errors.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the field.
+    pub fn check(&self, path: &str) -> Result<()> {
+        if !IN_FILES.contains(&self.architecture.as_str()) {
+            let message = format!("architecture is `{}`; here it is {}", self.architecture, IN_FILES.join(" or "));
+            return Err(Error::data(path, message));
+        }
+        let sizes = [
+            ("source_vocabulary", self.source_vocabulary),
+            ("target_vocabulary", self.target_vocabulary),
+            ("embedding", self.embedding),
+            ("hidden", self.hidden),
+            ("attention", self.attention),
+            ("max_length", self.max_length),
+            ("readout_size", if self.readout == Readout::Tanh { self.readout_size } else { 1 }),
+        ];
+        // Far past any adapter, and small enough that products of two sizes cannot overflow.
+        const LARGEST: usize = 1 << 24;
+        // Every layer is several parameters, which are listed before any of them is made.
+        const MOST_LAYERS: usize = 64;
+        for (name, size) in sizes {
+            if !(1..=LARGEST).contains(&size) {
+                return Err(Error::data(path, format!("{name} is {size}; it must be from 1 to {LARGEST}")));
+            }
+        }
+        if !(1..=MOST_LAYERS).contains(&self.encoder_layers) {
+            let message = format!("encoder_layers is {}; it must be from 1 to {MOST_LAYERS}", self.encoder_layers);
+            return Err(Error::data(path, message));
+        }
+        if self.source_vocabulary < 4 || self.target_vocabulary < 4 {
+            return Err(Error::data(path, "a vocabulary holds at least the four special tokens"));
+        }
+        if self.tie_embeddings && self.output_input() != self.embedding {
+            let message = format!(
+                "tie_embeddings makes the table of embedded words the output layer's weight, so the output layer must read as \
+                 many values as a word has: {} and {} here; set readout to tanh, and readout_size to embedding",
+                self.output_input(),
+                self.embedding
+            );
+            return Err(Error::data(path, message));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::data(path, format!("dropout is {}; it must be from 0 to less than 1", self.dropout)));
+        }
+        Ok(())
+    }
+
+    /// What the output layer reads.
+    pub fn output_input(&self) -> usize {
+        match self.readout {
+            Readout::Tanh => self.readout_size,
+            Readout::None => self.features(),
+        }
+    }
+
+    /// Size of `[state; context; word]`.
+    pub fn features(&self) -> usize {
+        3 * self.hidden + self.embedding
+    }
+}

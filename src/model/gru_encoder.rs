@@ -1,0 +1,97 @@
+//! An encoder of GRU layers over a source's own words.
+
+use super::{BatchShape, Embedding, GruCell, Layers, Parameter};
+use crate::{
+    Result,
+    gpu::Dtype,
+    graph::{GruInput, Value},
+};
+
+/// The end of the parameters' names of each direction.
+const DIRECTIONS: [&str; 2] = ["", "_reverse"];
+
+/// Embedded source words and layers of one GRU or, read from both ends, of two.
+#[derive(Clone, Debug)]
+pub struct GruEncoder {
+    embedding: Embedding,
+    first: GruLayer,
+    upper: Vec<GruLayer>,
+}
+
+/// The cells of a layer, one for each direction.
+#[derive(Clone, Debug)]
+struct GruLayer {
+    cells: Vec<GruCell>,
+    hidden: usize,
+}
+
+/// What an encoder makes of the sources.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded {
+    /// The states of the top layer, `[B, S, D H]`.
+    pub annotation: Value,
+    /// The last state of the top layer's last direction, `[B, H]`: of two directions it is the backward one's, which has read
+    /// the first word last.
+    pub last: Value,
+    /// Source lengths, `[B]`.
+    pub lengths: Value,
+}
+
+impl GruLayer {
+    /// Returns the states `[B, S, D H]`, and the last one of each direction `[D, B, H]`.
+    fn forward(&self, layers: &mut Layers, x: GruInput, rows: usize, lengths: Value) -> Result<(Value, Value)> {
+        let weights: Vec<_> = self.cells.iter().map(|cell| cell.values(layers)).collect();
+        let states = [self.cells.len(), rows, self.hidden];
+        let (h0, mask) = (layers.graph.filled(states, 0.0), layers.state_mask(states)?);
+        layers.graph.gru(x, h0, lengths, &weights, mask)
+    }
+}
+
+impl GruEncoder {
+    /// An encoder of `layers` layers, at least one, in one direction or two, named as a PyTorch module `encoder` with an
+    /// `embedding` and a `gru`. Sizes are those of the vocabulary, a word and a state.
+    pub fn new([vocabulary, word, hidden]: [usize; 3], layers: usize, bidirectional: bool) -> Self {
+        let directions = if bidirectional { &DIRECTIONS[..] } else { &DIRECTIONS[..1] };
+        let layer = |number: usize, input: usize| {
+            let cell = |way: &&str| GruCell::new("encoder.gru", &format!("_l{number}{way}"), input, hidden);
+            GruLayer { cells: directions.iter().map(cell).collect(), hidden }
+        };
+        Self {
+            embedding: Embedding::new("encoder.embedding", vocabulary, word),
+            first: layer(0, word),
+            upper: (1..layers).map(|number| layer(number, directions.len() * hidden)).collect(),
+        }
+    }
+
+    /// The table, then the cells from below.
+    pub fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        let layers = [&self.first].into_iter().chain(&self.upper);
+        let cells = layers.flat_map(|layer| &layer.cells).flat_map(GruCell::parameters);
+        [&self.embedding.weight].into_iter().chain(cells)
+    }
+
+    /// Reads the inputs `source` `[B, S]` and `lengths` `[B]`, with `dropout` on words and between layers. With `by_token` words
+    /// reach the first layer through the table's products, where no dropout forbids it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn forward(&self, layers: &mut Layers, shape: BatchShape, dropout: f32, by_token: bool) -> Result<Encoded> {
+        let BatchShape { rows, source: steps, .. } = shape;
+        let source = layers.graph.input("source", [rows, steps], Dtype::U32);
+        let lengths = layers.graph.input("lengths", [rows], Dtype::U32);
+        let table = layers.parameter(&self.embedding.weight);
+        let words = if by_token && layers.keeps_words(dropout) {
+            GruInput::Tokens { table, tokens: source }
+        } else {
+            let words = layers.graph.embedding(table, source)?;
+            GruInput::Rows(layers.drop_words(words, dropout)?)
+        };
+        let (mut annotation, mut last) = self.first.forward(layers, words, rows, lengths)?;
+        for layer in &self.upper {
+            let below = layers.drop(annotation, dropout)?;
+            (annotation, last) = layer.forward(layers, below.into(), rows, lengths)?;
+        }
+        let last = layers.graph.select(last, self.first.cells.len() - 1)?;
+        Ok(Encoded { annotation, last, lengths })
+    }
+}

@@ -1,0 +1,90 @@
+//! Parameters as layers declare them. Names and layouts are those of PyTorch's modules, so that `load_state_dict` takes them, and
+//! first values are drawn as PyTorch draws them.
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, StandardNormal};
+
+use crate::{Error, Gpu, Result, Tensor, gpu::Shape, graph::Parameters};
+
+/// What first values are drawn from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Initial {
+    /// The standard normal distribution.
+    Normal,
+    /// Evenly from within this distance of 0.
+    Uniform(f32),
+}
+
+impl Initial {
+    /// Evenly within one over the root of a layer's input size.
+    pub fn of_inputs(inputs: usize) -> Self {
+        Self::Uniform(1.0 / (inputs as f32).sqrt())
+    }
+}
+
+/// A trainable tensor, as its layer declares it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// The name in files.
+    pub name: String,
+    /// The extents.
+    pub shape: Shape,
+    /// What first values are drawn from.
+    pub initial: Initial,
+    /// A second name that files may have for it: PyTorch's `state_dict` lists a tensor that two layers share under both.
+    pub alias: Option<String>,
+}
+
+impl Parameter {
+    /// A parameter without a second name.
+    pub fn new(name: impl Into<String>, shape: impl Into<Shape>, initial: Initial) -> Self {
+        Self { name: name.into(), shape: shape.into(), initial, alias: None }
+    }
+
+    /// First values. They depend on the seed and the name alone.
+    pub fn values(&self, seed: u64) -> Vec<f32> {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        // Every parameter has its own stream, so that none depends on the sizes of the others.
+        let hash = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        random.set_stream(self.name.bytes().fold(0xcbf2_9ce4_8422_2325, hash));
+        (0..self.shape.elements())
+            .map(|_| match self.initial {
+                Initial::Normal => StandardNormal.sample(&mut random),
+                Initial::Uniform(range) => random.random_range(-range..range),
+            })
+            .collect()
+    }
+
+    /// This parameter's tensor among the values of a model.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there is none of its name and shape.
+    pub fn tensor(&self, parameters: &Parameters) -> Result<Tensor> {
+        let tensor = parameters.tensor(&self.name).filter(|tensor| *tensor.shape() == self.shape);
+        tensor.ok_or_else(|| Error::Shape {
+            operation: "model",
+            argument: "parameters",
+            wanted: format!("`{}` {} among them", self.name, self.shape),
+            got: "none of that name and shape".into(),
+        })
+    }
+}
+
+/// Tensors of zeros for some parameters.
+///
+/// # Errors
+/// As [`Parameters::new`].
+pub fn zeros(gpu: &Gpu, parameters: &[Parameter]) -> Result<Parameters> {
+    Parameters::new(gpu, parameters.iter().map(|Parameter { name, shape, .. }| (name.clone(), shape.clone())))
+}
+
+/// Tensors of some parameters with first values drawn from `seed`.
+///
+/// # Errors
+/// As [`zeros`] and [`Gpu::write`].
+pub fn first_values(gpu: &Gpu, parameters: &[Parameter], seed: u64) -> Result<Parameters> {
+    let tensors = zeros(gpu, parameters)?;
+    parameters.iter().try_for_each(|one| gpu.write(&one.tensor(&tensors)?, &one.values(seed)))?;
+    Ok(tensors)
+}

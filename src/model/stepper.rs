@@ -1,0 +1,94 @@
+//! A model's part in a search.
+
+use std::fmt;
+
+use crate::{
+    Gpu, Result, Tensor,
+    gpu::Recorder,
+    graph::{Graph, Value},
+    kernels::{
+        beam_search::{BeamSearch, BeamState, Feed},
+        matmul::Matrix,
+    },
+};
+
+/// How large a search is.
+#[derive(Clone, Copy, Debug)]
+pub struct SearchRoom<'a> {
+    /// The device.
+    pub gpu: &'a Gpu,
+    /// Sentences, rows and classes.
+    pub search: BeamSearch,
+    /// Tokens of the longest source that there is room for, S.
+    pub keys: usize,
+    /// Steps between two looks at the results.
+    pub steps: usize,
+}
+
+/// The graph that reads the sources, once in a search. Its inputs are columns of [`crate::batch::Batch`].
+#[derive(Debug)]
+pub struct Encoder {
+    /// From tokens to what the steps read.
+    pub graph: Graph,
+    /// The source lengths, `[sentences]`.
+    pub lengths: Value,
+    /// The state before the first step, `[sentences, H]`.
+    pub state: Value,
+    /// What the steps read besides, and the stepper's tensors that it goes to.
+    pub kept: Vec<(Value, Tensor)>,
+}
+
+/// A model's memory in a search, and how its steps are recorded there. The search calls in this order: the encoder;
+/// [`Stepper::record_start`]; the first tokens, fed by its own kernels, and [`Stepper::record_fed`]; then for each step
+/// [`Stepper::record_step`], the choice of tokens with what they feed, and [`Stepper::record_fed`] again.
+pub trait Stepper: fmt::Debug + Send + Sync {
+    /// What reads the sources.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    fn encoder(&self) -> Result<Encoder>;
+
+    /// Records what all steps of a search share.
+    ///
+    /// # Errors
+    /// What the kernels report.
+    fn record_start(&self, recorder: &mut Recorder) -> Result<()> {
+        let _ = recorder;
+        Ok(())
+    }
+
+    /// Records the `step`-th step since the last look as far as its logits `[R, W]` and, where they are asked for, its alignment
+    /// weights `[R, S]`.
+    ///
+    /// # Errors
+    /// What the kernels report; [`crate::Error::Data`] where weights are asked for that the model does not have.
+    fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()>;
+
+    /// What the search's kernels copy for each row as they choose its token.
+    fn feed(&self) -> Feed<'_>;
+
+    /// The first element of the states after a step, among [`Feed::states`]; hypotheses that compete choose from these.
+    fn states_after(&self, step: usize) -> usize;
+
+    /// Records what follows the choice of tokens and parents, beside what the search itself feeds.
+    ///
+    /// # Errors
+    /// What the kernels report.
+    fn record_fed(&self, recorder: &mut Recorder, state: &BeamState) -> Result<()> {
+        let _ = (recorder, state);
+        Ok(())
+    }
+}
+
+/// What a step reads of its search, and where its results go.
+#[derive(Clone, Copy, Debug)]
+pub struct StepOutputs<'a> {
+    /// Source lengths, `[sentences]`.
+    pub lengths: &'a Tensor,
+    /// Steps made before this look, u32 `[1]`.
+    pub counter: &'a Tensor,
+    /// `[R, W]`
+    pub logits: Matrix<'a>,
+    /// `[R, S]`, where they are asked for.
+    pub weights: Option<Matrix<'a>>,
+}

@@ -1,0 +1,69 @@
+//! The table of architectures.
+
+use serde::Deserialize;
+
+use super::{ModelOptions, Network, bahdanau, luong};
+use crate::{Error, Result};
+
+/// Every architecture.
+pub const ARCHITECTURES: &[Kind] = &[bahdanau::KIND, luong::KIND];
+
+/// A row of the table of architectures.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// The name.
+    pub name: &'static str,
+    /// What `config.json` may call it.
+    pub(super) in_files: &'static [&'static str],
+    /// Reads the text of `config.json`; the second argument names the file in errors.
+    pub(super) read: fn(&str, &str) -> Result<Network>,
+    /// Makes a model for a source and a target vocabulary.
+    pub(super) make: fn(&ModelOptions, [usize; 2]) -> Result<Network>,
+}
+
+/// What every `config.json` says.
+#[derive(Deserialize)]
+struct Named {
+    architecture: String,
+}
+
+impl Kind {
+    /// The default architecture.
+    pub const DEFAULT: Self = bahdanau::KIND;
+
+    /// The architecture of a name.
+    ///
+    /// # Errors
+    /// [`Error::Data`] that lists the names there are.
+    pub fn named(name: &str) -> Result<&'static Self> {
+        let found = ARCHITECTURES.iter().find(|kind| kind.name == name);
+        found.ok_or_else(|| Error::data("--architecture", format!("`{name}` is not known here; {} is", known())))
+    }
+
+    /// A model of this architecture for a source and a target vocabulary of these sizes.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for sizes or settings that make no model.
+    pub fn make(&self, options: &ModelOptions, vocabularies: [usize; 2]) -> Result<Network> {
+        (self.make)(options, vocabularies)
+    }
+
+    /// The model that the text of a `config.json` describes. `path` names the file in errors.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the file.
+    pub fn read(text: &str, path: &str) -> Result<Network> {
+        let Named { architecture } = serde_json::from_str(text)
+            .map_err(|error| Error::data(path, format!("not a model's configuration: {error}")))?;
+        let found = ARCHITECTURES.iter().find(|kind| kind.in_files.contains(&architecture.as_str()));
+        let kind = found.ok_or_else(|| {
+            Error::data(path, format!("architecture `{architecture}` is not known here; {} is", known()))
+        })?;
+        (kind.read)(text, path)
+    }
+}
+
+/// The names, for errors.
+fn known() -> String {
+    ARCHITECTURES.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,65 @@
+//! What training minimises, over the forward of any model.
+
+use crate::{
+    Result,
+    gpu::Dtype,
+    graph::{Graph, Targets, Value},
+    model::{Architecture, BatchShape, Layers, Regularisation},
+};
+
+/// The graph of a training step. Its inputs are columns of [`crate::batch::Batch`], and the loss scale.
+#[derive(Debug)]
+pub struct TrainingGraph {
+    /// Forward, loss and backward.
+    pub graph: Graph,
+    /// The loss, `[1]`, with what guided alignment and coverage add to it.
+    pub loss: Value,
+    /// The logits, `[B, T, W]`.
+    pub logits: Value,
+    /// The alignment weights, `[B, T, S]`, if the model has any.
+    pub attention: Option<Value>,
+    /// The gradient of each parameter, by name.
+    pub gradients: Vec<(String, Value)>,
+    /// In f16 what the gradients are multiplied with, an input `[1]`.
+    pub loss_scale: Option<Value>,
+}
+
+impl TrainingGraph {
+    /// Forward, loss and every gradient for batches of a shape, with the model's own dropout and what else is asked for, with
+    /// activations of `precision`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`]; [`crate::Error::Data`] where guided alignment or coverage is asked of a model without attention.
+    pub fn new(
+        network: &dyn Architecture,
+        shape: BatchShape,
+        regularisation: &Regularisation,
+        precision: Dtype,
+    ) -> Result<Self> {
+        let Regularisation { label_smoothing, guided_alignment, coverage, .. } = *regularisation;
+        let mut layers = Layers::training(regularisation, precision);
+        let forward = network.forward(&mut layers, shape)?;
+        let (names, values): (Vec<_>, Vec<_>) = layers.used().iter().cloned().unzip();
+        let mut graph = layers.graph;
+        let targets = Targets { tokens: forward.targets, padding: network.limits().specials.pad };
+        let mut loss = graph.cross_entropy(forward.logits, targets, label_smoothing)?;
+        if guided_alignment > 0.0 {
+            let weights = forward.attention_for("guided alignment")?;
+            let wanted = graph.input("alignment", [shape.rows, shape.target, shape.source], Dtype::F32);
+            let more = graph.alignment_loss(weights, wanted, guided_alignment)?;
+            loss = graph.add(loss, more)?;
+        }
+        if coverage > 0.0 {
+            let weights = forward.attention_for("the coverage loss")?;
+            let more = graph.coverage_loss(weights, targets, coverage)?;
+            loss = graph.add(loss, more)?;
+        }
+        let loss_scale = (precision == Dtype::F16).then(|| graph.input("loss_scale", [1], Dtype::F32));
+        let gradients = match loss_scale {
+            Some(scale) => graph.gradients_from(&[(loss, scale)], &values)?,
+            None => graph.gradients(loss, &values)?,
+        };
+        let gradients = names.into_iter().zip(gradients).collect();
+        Ok(Self { graph, loss, logits: forward.logits, attention: forward.attention, gradients, loss_scale })
+    }
+}

@@ -1,0 +1,71 @@
+//! Memory that runs out: an error that says how much was wanted and what there is, and a smaller batch goes on.
+
+use std::{fs, process::Command};
+
+use crate::common::{
+    self, bits,
+    training::{Setting, Tiny, tiny},
+};
+use softalign::{Error, gpu::AdapterClass, model::BatchShape, train::Trainer};
+
+/// Lets this process have `bytes` of addresses; `None`: as many as it likes. A CPU driver's device memory is among them.
+fn limit(bytes: Option<u64>) {
+    let most = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+    let pid = std::process::id().to_string();
+    let status = Command::new("prlimit").args(["--pid", &pid, &format!("--as={most}:")]).status().unwrap();
+    assert!(status.success());
+}
+
+/// Bytes of addresses that this process has.
+fn addresses() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() * 1024
+}
+
+/// The bits of the parameters after a few steps.
+fn trained(Tiny { model, buckets }: &Tiny, trainer: &mut Trainer) -> Vec<u32> {
+    for (step, plan) in (1..).zip(buckets.in_order()) {
+        trainer.step(&buckets.batch(&plan), step, 7, 1e-2).unwrap();
+    }
+    bits(&model.gpu, &model.parameters.blocks()[0])
+}
+
+#[test]
+fn memory_that_runs_out_is_an_error_and_a_smaller_batch_goes_on() {
+    let _process = crate::alone();
+    let gpu = common::gpu();
+    if gpu.class() != AdapterClass::Cpu {
+        eprintln!("not tested: a limit on this process is none on this adapter's memory");
+        return;
+    }
+    let setting = Setting::new();
+    let undisturbed = tiny(gpu, &setting, 16);
+    let expected = trained(&undisturbed, &mut undisturbed.trainer());
+
+    let small = tiny(gpu, &setting, 16);
+    let mut trainer = small.trainer();
+    limit(Some(addresses() + (384 << 20)));
+    // As large as bindings may be, so that only memory can refuse it.
+    let shape = |halvings: usize| BatchShape::new(131_072 >> halvings, 6, 6);
+    let refused = (0..=6).rev().find_map(|halvings| trainer.prepare(shape(halvings)).err());
+    let held = gpu.allocated();
+    let error = refused.expect("there was memory for all of them");
+    match &error {
+        Error::OutOfMemory { what, need, held, free, .. } => {
+            assert!(what.contains("training step") && what.contains("`"), "{what}");
+            assert!(*need > 1 << 20, "{need}");
+            assert!(held.is_some_and(|bytes| bytes > 0) && free.is_some_and(|bytes| bytes > 0), "{error}");
+        }
+        other => panic!("{other}"),
+    }
+    let said = error.to_string();
+    for part in ["training step [", "needs ", "memory does not hold them", "free", "smaller batch"] {
+        assert!(said.contains(part), "{part} is missing from: {said}");
+    }
+    assert!(trained(&small, &mut trainer) == expected, "other bits than without the large batch");
+    let after = gpu.allocated();
+    limit(None);
+    // What was made for the batch that did not fit has gone again, but for what the smaller one took over.
+    assert!(after <= held, "{after:?} bytes, {held:?} before");
+}

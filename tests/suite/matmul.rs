@@ -1,0 +1,86 @@
+//! The matrix product against its reference.
+
+use crate::common;
+use softalign::{
+    Gpu,
+    kernels::matmul::{Matmul, Matrix, Tile},
+};
+
+#[test]
+fn agrees_with_the_reference() {
+    common::validate("matmul");
+}
+
+/// A loop this long is cut short by some drivers without a word; the product takes several dispatches.
+#[test]
+fn sums_of_any_length_are_whole() {
+    let (m, n, k) = (3, 5, 140_003);
+    for gpu in [common::gpu(), common::portable()] {
+        for (transpose_a, transpose_b) in [(false, true), (true, false)] {
+            let a: Vec<f32> = (0..m * k).map(|i| (i % 7) as f32 - 3.0).collect();
+            let b: Vec<f32> = (0..k * n).map(|i| (i % 5) as f32).collect();
+            let (a_gpu, b_gpu) = (common::upload(gpu, [a.len()], &a), common::upload(gpu, [b.len()], &b));
+            let (bias, c) = (common::upload(gpu, [n], &[0.5; 5]), common::poisoned(gpu, m * n));
+            let matmul = Matmul { m, n, k, batch: 1, transpose_a, transpose_b, ..Matmul::default() };
+            common::run(gpu, |recorder| {
+                let tile = Tile::choose(recorder.gpu(), m);
+                let a = Matrix::rows(&a_gpu).stride(if transpose_a { m } else { k });
+                let b = Matrix::rows(&b_gpu).stride(if transpose_b { k } else { n });
+                matmul.record(recorder, tile, a, b, Some(&bias), Matrix::rows(&c).stride(n))
+            });
+            let found: Vec<f32> = gpu.read(&c).unwrap();
+            for (index, found) in found.into_iter().enumerate() {
+                let (row, column) = (index / n, index % n);
+                let at = |i: usize| {
+                    let a = a[if transpose_a { i * m + row } else { row * k + i }];
+                    let b = b[if transpose_b { column * k + i } else { i * n + column }];
+                    f64::from(a) * f64::from(b)
+                };
+                // Whole numbers and a half, which f32 holds exactly.
+                assert_eq!(f64::from(found), (0..k).map(at).sum::<f64>() + 0.5);
+            }
+        }
+    }
+}
+
+/// Each form of loads: whole vectors, odd C, odd A, all odd, and sums whose last steps are fewer than four; and tiles that the
+/// edges cut, in each direction.
+#[test]
+fn odd_sizes_take_every_form() {
+    let sizes =
+        [(40, 72, 36), (40, 75, 36), (40, 72, 35), (75, 72, 36), (41, 70, 33), (36, 68, 7), (9, 132, 20), (70, 3, 1)];
+    for gpu in [common::gpu(), common::portable()] {
+        for (m, n, k) in sizes {
+            for bits in 0..8 {
+                let [transpose_a, transpose_b, accumulate] = [1, 2, 4].map(|bit| bits & bit != 0);
+                let matmul = Matmul { m, n, k, batch: 1, transpose_a, transpose_b, accumulate, ..Matmul::default() };
+                whole_numbers(gpu, matmul);
+            }
+        }
+    }
+}
+
+/// Whole numbers, whose products and sums f32 holds exactly: every element of C must be right to the last bit.
+fn whole_numbers(gpu: &Gpu, matmul: Matmul) {
+    let Matmul { m, n, k, transpose_a, transpose_b, accumulate, .. } = matmul;
+    let a: Vec<f32> = (0..m * k).map(|i| (i % 7) as f32 - 3.0).collect();
+    let b: Vec<f32> = (0..k * n).map(|i| (i % 5) as f32 - 1.0).collect();
+    let before = if accumulate { 2.0 } else { f32::NAN };
+    let (a_gpu, b_gpu) = (common::upload(gpu, [a.len()], &a), common::upload(gpu, [b.len()], &b));
+    let c = common::upload(gpu, [m * n], &vec![before; m * n]);
+    common::run(gpu, |recorder| {
+        let tile = Tile::choose(recorder.gpu(), m);
+        let a = Matrix::rows(&a_gpu).stride(if transpose_a { m } else { k });
+        let b = Matrix::rows(&b_gpu).stride(if transpose_b { k } else { n });
+        matmul.record(recorder, tile, a, b, None, Matrix::rows(&c).stride(n))
+    });
+    for (index, found) in gpu.read::<f32>(&c).unwrap().into_iter().enumerate() {
+        let (row, column) = (index / n, index % n);
+        let at = |i: usize| {
+            a[if transpose_a { i * m + row } else { row * k + i }]
+                * b[if transpose_b { column * k + i } else { i * n + column }]
+        };
+        let expected = (0..k).map(at).sum::<f32>() + if accumulate { 2.0 } else { 0.0 };
+        assert_eq!(found, expected, "{matmul:?} at ({row}, {column})");
+    }
+}
