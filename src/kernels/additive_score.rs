@@ -94,7 +94,7 @@ impl AdditiveScore {
     /// Records the scores `[B, T, S]`.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] if an argument does not have its shape, and what [`Recorder::launch`] reports.
+    /// [`crate::Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
     pub fn record(&self, recorder: &mut Recorder, inputs: &Inputs<'_>, scores: &Tensor) -> Result<()> {
         let Self { batch, queries, keys, size } = *self;
         self.check(inputs)?;

@@ -179,7 +179,7 @@ impl LocalAttention {
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor is missing, superfluous or not as stated, or if half a window is not above 0, and what
-    /// [`Recorder::launch`] reports.
+    /// [`Recorder::dispatch`] reports.
     pub fn record(&self, recorder: &mut Recorder, inputs: &Inputs<'_>, outputs: &Outputs<'_>) -> Result<()> {
         let Inputs { scores, shares, counter, lengths } = *inputs;
         let Outputs { weights, centres } = *outputs;

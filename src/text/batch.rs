@@ -160,7 +160,7 @@ impl Buckets {
         BatchShape { rows: self.size.rows(plan.shape), source, target }
     }
 
-    /// The token ids of a plan. It has as many rows as every batch of its shape; those without an example are all [`PAD`] and have
+    /// The token ids of a plan. It has as many rows as every batch of its shape; those without an example are all padding and have
     /// length 0. A row of a plan that other buckets made, and that does not fit here, is left as filler.
     pub fn batch(&self, plan: &BatchPlan) -> Batch {
         let mut batch = Batch::filler(self.shape(plan), Specials::FIRST);
