@@ -33,6 +33,7 @@ pub mod graph;
 pub mod guide;
 pub mod kernels;
 pub mod model;
+pub mod random;
 pub mod reference;
 #[cfg(feature = "report")]
 pub mod report;

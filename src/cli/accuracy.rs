@@ -9,8 +9,6 @@ use softalign::{
     validate::{self, OfClass, Row, ShapeClass},
 };
 
-use super::validate::name;
-
 const TITLE: &str = "# How far the kernels are from f64
 
 Written by `softalign validate --report`; run it on your adapter, and your driver gets a column. A figure is the worst error of so
@@ -79,7 +77,7 @@ impl Table {
         }
         for row in rows {
             for (class, of_class) in ShapeClass::ALL.into_iter().zip(row.classes) {
-                let of_key = self.figures.entry(key(&row.kernel, name(row.direction), row.dtype, class)).or_default();
+                let of_key = self.figures.entry(key(&row.kernel, row.direction.name(), row.dtype, class)).or_default();
                 match figure(of_class, row.tolerance) {
                     Some(figure) => of_key.insert(driver.to_owned(), figure),
                     None => of_key.remove(driver),
@@ -94,7 +92,7 @@ impl Table {
         let mut lines = vec![line(fixed.iter().chain(&self.drivers)), "|---".repeat(5 + self.drivers.len()) + "|"];
         for check in validate::checks() {
             for class in ShapeClass::ALL {
-                let key = key(check.kernel, name(check.direction), check.dtype.name(), class);
+                let key = key(check.kernel, check.direction.name(), check.dtype.name(), class);
                 let Some(figures) = self.figures.get(&key).filter(|figures| !figures.is_empty()) else { continue };
                 let tolerance = format!("{:.1e}", check.tolerance);
                 let found = self.drivers.iter().map(|driver| figures.get(driver).cloned().unwrap_or_default());

@@ -1,17 +1,20 @@
 //! Writing to standard output (results) and standard error (everything else) without ever panicking.
 
 use std::io::{self, Write};
+use std::sync::LazyLock;
 
+use indicatif::MultiProgress;
 use softalign::{Error, Result};
 
-use super::progress;
+/// Every bar on the screen, so that other output can step aside for them.
+pub static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Prints a line, or several, of results on standard output.
 ///
 /// # Errors
 /// [`Error::Io`], of kind `BrokenPipe` where the reader is gone: the caller stops, and that is no failure.
 pub fn print(text: &str) -> Result<()> {
-    progress::suspended(|| {
+    BARS.suspend(|| {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{text}").and_then(|()| stdout.flush())
     })
@@ -28,7 +31,7 @@ pub struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        progress::suspended(|| io::stderr().write(bytes))
+        BARS.suspend(|| io::stderr().write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,23 +1,17 @@
 //! Progress on standard error: a bar on a terminal, a plain line now and then elsewhere, nothing with `-q`.
 
 use std::io::{IsTerminal as _, stderr};
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
-use super::{Global, output};
+use super::{
+    Global,
+    output::{self, BARS},
+};
 
 /// Where there is no terminal, the least time between two lines.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
-
-/// Every bar on the screen, so that other output can step aside for them.
-static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
-
-/// Runs `action`, which writes to the terminal, while no bar is drawn.
-pub fn suspended<T>(action: impl FnOnce() -> T) -> T {
-    BARS.suspend(action)
-}
 
 /// How far a long task is. Dropping it takes the bar off the screen.
 pub struct Bar {

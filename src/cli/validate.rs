@@ -162,7 +162,7 @@ fn print(gpu: &Gpu, first: u64, rows: &[Row], problems: &[String], left_out: usi
     for row in rows {
         table.add_row([
             row.kernel.as_str().into(),
-            name(row.direction).into(),
+            row.direction.name().into(),
             row.dtype.into(),
             row.cases.into(),
             table::error(row.worst_error),
@@ -206,15 +206,7 @@ fn repeat(row: &Row, global: &Global) -> String {
 
 fn title(kernel: &str, direction: Direction, dtype: &str) -> String {
     let dtype = if dtype == "f32" { String::new() } else { format!(", {dtype}") };
-    format!("{kernel} {}{dtype}", name(direction))
-}
-
-/// As it stands in tables.
-pub fn name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Forward => "forward",
-        Direction::Backward => "backward",
-    }
+    format!("{kernel} {}{dtype}", direction.name())
 }
 
 fn driver(gpu: &Gpu) -> String {

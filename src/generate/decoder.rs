@@ -1,7 +1,7 @@
 //! The search of one group of sentences, recorded kernel by kernel: encoder and first steps in one submit, each further look's
 //! worth of steps in another. The host reads what there is after each.
 
-use super::{Hypothesis, SearchOptions, found::Found, generator::Member};
+use super::{Hypothesis, SearchOptions, found::Found, member::Member};
 use crate::{
     Error, Gpu, Result, Tensor,
     batch::{Batch, BatchShape},
@@ -13,7 +13,7 @@ use crate::{
         matmul::Matrix,
     },
     model::{Limits, SearchRoom, StepOutputs, Stepper},
-    reference::dropout::random_bits,
+    random::random_bits,
 };
 
 /// Steps between two looks at whether all rows have finished.

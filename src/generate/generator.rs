@@ -1,45 +1,21 @@
 //! Texts for sources, searched for or sampled on the device, by one model or an ensemble.
 
 use super::{
-    SearchOptions,
+    Hypothesis, SearchOptions,
     decoder::{Decoder, Plan, Request},
+    member::Member,
 };
 use crate::{
     Error, Gpu, Result,
     gpu::ELEMENT,
-    graph::{Parameters, Pool, Program, ProgramOptions, Programs, Value},
+    graph::{Pool, Program, ProgramOptions, Programs, Value},
     kernels::{Step, beam_search::MOST_MEMBERS},
-    model::{BatchShape, Layers, Limits, Model, Network},
+    model::{BatchShape, Layers, Limits, Model},
     text::{Batch, Tokenizer},
 };
 
 /// Numbers of sentences decoded at once: few, so that few Programs are made.
 const SENTENCES: [usize; 3] = [64, 8, 1];
-
-/// One text that the search found.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Hypothesis {
-    /// Target tokens, without `<bos>` and `<eos>`.
-    pub tokens: Vec<u32>,
-    /// The sum of the tokens' log-probabilities, `<eos>` included, over the length penalty, plus the coverage penalty.
-    pub score: f32,
-    /// Whether it ended with `<eos>` rather than at the longest length.
-    pub finished: bool,
-    /// The source position that each token attended to most, where [`SearchOptions::attended`] asks for them; else empty.
-    pub attended: Vec<u32>,
-}
-
-/// A model as a search needs it.
-pub(super) struct Member {
-    pub network: Network,
-    pub parameters: Parameters,
-}
-
-impl Member {
-    fn of(model: &Model) -> Self {
-        Self { network: model.network.clone(), parameters: model.parameters.clone() }
-    }
-}
 
 /// Decodes with the parameters of its models as they are at the time of the call.
 pub struct Generator {

@@ -8,6 +8,8 @@ mod evaluate;
 mod fonts;
 mod found;
 mod generator;
+mod hypothesis;
+mod member;
 mod options;
 #[cfg(feature = "report")]
 mod picture;
@@ -20,7 +22,8 @@ pub use crate::kernels::beam_search::Sampling;
 pub use evaluate::{Evaluation, EvaluationSet, Intervals, Resampling, evaluate, evaluate_in_full, evaluate_with};
 #[cfg(feature = "cli")]
 pub(crate) use fonts::Face;
-pub use generator::{Generator, Hypothesis};
+pub use generator::Generator;
+pub use hypothesis::Hypothesis;
 pub use options::SearchOptions;
 #[cfg(feature = "report")]
 pub use picture::draw_alignment;

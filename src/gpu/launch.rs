@@ -3,12 +3,9 @@
 use super::{
     Cost, Gpu, Pipeline, Shader, Specialisation, Tensor,
     binding::{Access, Binding},
+    guard::Guard,
 };
 use crate::{Error, Result};
-
-/// Bytes of a dispatch's parameters at most, which lie at multiples of it in their uniform buffer: the largest alignment that
-/// an adapter may ask for.
-pub(super) const PARAMETER_STRIDE: u64 = 256;
 
 /// One dispatch of a shader.
 #[derive(Debug)]
@@ -25,15 +22,6 @@ pub struct Launch<'a> {
     pub workgroups: [u32; 3],
     /// What it costs.
     pub cost: Cost,
-}
-
-/// Who sees to it that a shader stays inside its tensors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Guard {
-    /// The kernel of this crate that launches it, with the sizes that it has checked.
-    Kernel,
-    /// wgpu, with a check at each access.
-    Driver,
 }
 
 /// Splits `workgroups` over two dimensions where one does not reach: the shader's linear index is

@@ -2,8 +2,11 @@
 
 pub mod adapter;
 mod binding;
+mod cost;
+mod dispatch;
 mod fault;
 mod finite;
+mod guard;
 mod launch;
 mod memory;
 mod pipelines;
@@ -28,9 +31,10 @@ use std::sync::{
 };
 
 pub use adapter::AdapterClass;
+pub use cost::Cost;
 pub use launch::{Launch, grid};
 pub use pipelines::Pipeline;
-pub use recorder::{Cost, Recorder, Recording};
+pub use recorder::{Recorder, Recording};
 pub use ring::Ring;
 pub use shader::{Shader, Shared, Specialisation};
 #[cfg(feature = "text")]

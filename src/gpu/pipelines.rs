@@ -11,7 +11,7 @@ use std::{
 use super::{
     Gpu, Shader, Specialisation,
     binding::{Access, Binding},
-    launch::{Guard, PARAMETER_STRIDE},
+    guard::{Guard, PARAMETER_STRIDE},
     shader,
 };
 use crate::{Error, Result};

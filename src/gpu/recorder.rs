@@ -3,35 +3,14 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    AdapterClass, Gpu, Launch, Pipeline, Tensor,
+    AdapterClass, Cost, Gpu, Launch, Pipeline, Tensor,
+    dispatch::{Dispatch, encode, whole},
     finite::Watch,
-    launch::{Guard, PARAMETER_STRIDE},
+    guard::{Guard, PARAMETER_STRIDE},
     stopwatch::Stopwatch,
     warm_up::WarmUp,
 };
 use crate::{Error, Result};
-
-/// What a dispatch costs, independent of the adapter.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cost {
-    /// Additions and multiplications (a fused multiply-add counts two).
-    pub operations: f64,
-    /// Exponentials, logarithms, divisions and square roots.
-    pub transcendental: f64,
-    /// Bytes that must at least be read.
-    pub read: f64,
-    /// Bytes that must at least be written.
-    pub written: f64,
-}
-
-impl std::ops::AddAssign for Cost {
-    fn add_assign(&mut self, other: Self) {
-        self.operations += other.operations;
-        self.transcendental += other.transcendental;
-        self.read += other.read;
-        self.written += other.written;
-    }
-}
 
 struct Pending {
     pipeline: Arc<Pipeline>,
@@ -170,38 +149,6 @@ fn bind_group(
     scopes.finish(&pending.pipeline.label)?;
     gpu.count(|counters| counters.bind_groups += 1);
     Ok(bind_group)
-}
-
-#[derive(Debug)]
-pub(super) struct Dispatch {
-    pub(super) pipeline: Arc<Pipeline>,
-    bind_group: wgpu::BindGroup,
-    /// What is bound behind the parameters, where it is to be looked at.
-    tensors: Vec<Tensor>,
-    workgroups: [u32; 3],
-    cost: Cost,
-}
-
-fn whole(dispatches: &[Dispatch]) -> impl Iterator<Item = (&Dispatch, [u32; 3])> {
-    dispatches.iter().map(|dispatch| (dispatch, dispatch.workgroups))
-}
-
-pub(super) fn encode<'a>(
-    encoder: &mut wgpu::CommandEncoder,
-    label: &str,
-    timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
-    dispatches: impl IntoIterator<Item = (&'a Dispatch, [u32; 3])>,
-) {
-    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes });
-    let mut current: Option<&Arc<Pipeline>> = None;
-    for (dispatch, [x, y, z]) in dispatches {
-        if !current.is_some_and(|pipeline| Arc::ptr_eq(pipeline, &dispatch.pipeline)) {
-            pass.set_pipeline(&dispatch.pipeline.pipeline);
-            current = Some(&dispatch.pipeline);
-        }
-        pass.set_bind_group(0, &dispatch.bind_group, &[]);
-        pass.dispatch_workgroups(x, y, z);
-    }
 }
 
 /// Where a recording is cut into several submits, so that none runs past half a second on a slow GPU: watchdogs reset

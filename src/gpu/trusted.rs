@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::{Gpu, launch::Guard};
+use super::{Gpu, guard::Guard};
 
 impl Gpu {
     /// A shader module, without wgpu's checks if a kernel of this crate guards it and this is not [`Gpu::checked`].

@@ -2,7 +2,7 @@
 
 use super::{
     Gpu,
-    recorder::{Dispatch, encode},
+    dispatch::{Dispatch, encode},
     stopwatch::Stopwatch,
 };
 

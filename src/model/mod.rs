@@ -9,10 +9,12 @@ pub mod bahdanau;
 #[cfg(feature = "text")]
 mod folder;
 mod gru_encoder;
+mod kind;
 mod layers;
 pub mod luong;
 mod options;
 mod parameter;
+mod readout;
 mod regularisation;
 mod stepper;
 mod table;
@@ -20,18 +22,19 @@ mod tensors;
 
 pub use crate::batch::{BatchShape, Specials};
 pub use architecture::{Architecture, Forward, Limits, Network};
-pub use bahdanau::Readout;
 #[cfg(feature = "train")]
 pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};
 #[cfg(feature = "text")]
 pub use folder::{Model, WEIGHTS};
 pub use gru_encoder::{Encoded, GruEncoder};
+pub use kind::Kind;
 pub use layers::{Embedding, GruCell, GruTensors, Layers, Linear, LinearTensors};
 pub use options::ModelOptions;
 pub use parameter::{Initial, Parameter, first_values, zeros};
+pub use readout::Readout;
 pub use regularisation::Regularisation;
 pub use stepper::{Encoder, SearchRoom, StepOutputs, Stepper};
-pub use table::{ARCHITECTURES, Kind};
+pub use table::ARCHITECTURES;
 #[cfg(feature = "text")]
 pub(crate) use tensors::whole;
 #[cfg(feature = "text")]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::AddAssign;
 
-use super::metrics::{Segment, ngrams};
+use super::segment::{Segment, ngrams};
 
 /// The longest n-gram that counts.
 const MAX_ORDER: usize = 4;

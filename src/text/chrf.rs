@@ -2,7 +2,7 @@
 
 use std::ops::AddAssign;
 
-use super::metrics::{Segment, ngrams};
+use super::segment::{Segment, ngrams};
 
 /// The longest run of characters that counts.
 const CHARACTERS: usize = 6;

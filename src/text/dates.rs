@@ -5,7 +5,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::Pair;
-use super::tasks::{TRAIN_PAIRS, VALID_PAIRS};
+use super::sizes::{TRAIN_PAIRS, VALID_PAIRS};
 
 /// The first and the last year that the task knows.
 pub const YEARS: std::ops::RangeInclusive<u32> = 1800..=2099;

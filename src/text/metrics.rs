@@ -1,19 +1,16 @@
 //! How good hypotheses are, against one or several references each. All rates are in percent.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    hash::Hash,
+    collections::{BTreeMap, HashSet},
     ops::AddAssign,
 };
 
+pub use super::segment::Segment;
 use super::{Pair, bleu::Bleu, chrf::Chrf};
 use crate::{Error, Result};
 
 /// The references of every distinct source, as tokens.
 pub type References = BTreeMap<String, Vec<Vec<String>>>;
-
-/// A hypothesis and its references.
-pub type Segment<'a> = (&'a [String], &'a [Vec<String>]);
 
 /// What [`score`] finds. All but `count` are percentages.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -188,15 +185,6 @@ pub fn bleu(segments: &[Segment]) -> f64 {
 /// sacreBLEU, orders that the hypothesis or the reference is too short for do not count.
 pub fn chrf(segments: &[Segment]) -> f64 {
     Statistics::sum(segments).scores().chrf
-}
-
-/// How often each run of `order` tokens occurs.
-pub(super) fn ngrams<T: Eq + Hash>(tokens: &[T], order: usize) -> HashMap<&[T], usize> {
-    let mut counts = HashMap::new();
-    for gram in tokens.windows(order) {
-        *counts.entry(gram).or_default() += 1;
-    }
-    counts
 }
 
 /// `part` of `whole` in percent; of nothing it is 0.

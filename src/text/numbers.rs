@@ -4,7 +4,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::Pair;
-use super::tasks::{TRAIN_PAIRS, VALID_PAIRS};
+use super::sizes::{TRAIN_PAIRS, VALID_PAIRS};
 
 /// Names of 0 to 19.
 const SMALL: [&str; 20] = [

@@ -6,13 +6,9 @@ use std::str::FromStr;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+pub use super::sizes::{TRAIN_PAIRS, VALID_PAIRS};
 use super::{Pair, TokenUnit, dates, numbers};
 use crate::{Error, Result};
-
-/// How many pairs a task gives to learn from.
-pub const TRAIN_PAIRS: usize = 60_000;
-/// How many pairs a task gives to check with; none of their sources occurs among those to learn from.
-pub const VALID_PAIRS: usize = 1_000;
 
 /// A built-in task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

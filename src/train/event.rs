@@ -1,20 +1,7 @@
 //! What a run tells whoever shows it, and how it ends.
 
-use serde::Serialize;
-
-use super::{Progress, Reading};
-use crate::text::{Pair, Scores};
-
-/// What a validation found, on (at most four thousand sources of) the pairs to check with.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Validated {
-    /// How good the generated texts are.
-    #[serde(flatten)]
-    pub scores: Scores,
-    /// The cross-entropy per token of the right answers, each `<eos>` included, without label smoothing.
-    pub loss: f64,
-}
+use super::{Progress, Reading, Validated};
+use crate::text::Pair;
 
 /// What happens in a run, for whoever shows it.
 #[derive(Debug)]

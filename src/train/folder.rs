@@ -5,8 +5,10 @@ use std::path::Path;
 use super::{
     Budget, TrainOptions,
     checkpoint::{self, CHECKPOINT, Saved},
-    events, kept,
-    metrics::{CURVES, METRICS},
+    events,
+    history::METRICS,
+    kept,
+    metrics::CURVES,
 };
 use crate::{Error, Result, files, model::FILES};
 

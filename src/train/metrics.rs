@@ -1,7 +1,6 @@
-//! A run's metrics, as they are written (lines of JSON, TensorBoard's events, curves) and read again.
+//! A run's metrics as they are written: lines of JSON, TensorBoard's events, curves.
 
 use std::{
-    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::Write as _,
     path::{Path, PathBuf},
@@ -9,17 +8,15 @@ use std::{
 
 use serde_json::Value;
 
-use super::{curves, events::Events};
+use super::{
+    History, curves,
+    events::Events,
+    history::{METRICS, scalars},
+};
 use crate::{Error, Result, files};
 
-/// The file that metrics go to, a JSON object a line.
-pub(super) const METRICS: &str = "metrics.jsonl";
 /// The picture of their curves.
 pub(super) const CURVES: &str = "curves.svg";
-
-/// The tag of the sentence error rate, and the one that runs of 0.1.0 have in its place.
-pub(super) const SENTENCE_ERROR_RATE: &str = "valid/sentence_error_rate";
-const OLD_SENTENCE_ERROR_RATE: &str = "valid/wer";
 
 /// Writes what a run measures.
 #[derive(Debug)]
@@ -69,73 +66,5 @@ impl Metrics {
             }
         }
         Ok(())
-    }
-}
-
-/// The numbers of a line that make curves, each with its tag: `train/NAME`, or `valid/NAME` for those of a validation.
-fn scalars(line: &Value) -> Vec<(String, f64)> {
-    // Where a run is, and what it was checked with.
-    const NO_CURVES: [&str; 5] = ["step", "epoch", "seconds", "total", "count"];
-    let numbers = |value: &Value, group: &str| -> Vec<(String, f64)> {
-        let fields = value.as_object().into_iter().flatten();
-        fields
-            .filter(|(name, _)| !NO_CURVES.contains(&name.as_str()))
-            .filter_map(|(name, value)| Some((format!("{group}/{name}"), value.as_f64()?)))
-            .collect()
-    };
-    [numbers(line, "train"), line.get("valid").map_or_else(Vec::new, |valid| numbers(valid, "valid"))].concat()
-}
-
-/// What a run has measured so far.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct History {
-    /// Steps and values by tag, such as `train/loss` and `valid/per`.
-    pub series: BTreeMap<String, Vec<(u64, f64)>>,
-    /// Steps done.
-    pub step: u64,
-    /// The epoch under way, from 0.
-    pub epoch: u64,
-    /// Seconds of training, over all sessions.
-    pub seconds: f64,
-    /// Steps of the whole run, as far as it could tell.
-    pub total: Option<u64>,
-    /// The step of the best validation.
-    pub best: Option<u64>,
-}
-
-impl History {
-    /// Reads the metrics in a run's folder, which may be under way. A folder without metrics has an empty history.
-    ///
-    /// # Errors
-    /// [`Error::Io`] naming the file.
-    pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(METRICS);
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let text = String::from_utf8_lossy(&files::read(&path)?).into_owned();
-        let mut history = Self::default();
-        // The last line may be under way.
-        for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-            let field = |name| line.get(name);
-            let Some(step) = field("step").and_then(Value::as_u64) else { continue };
-            history.step = step.max(history.step);
-            history.epoch = field("epoch").and_then(Value::as_u64).unwrap_or(history.epoch);
-            history.seconds = field("seconds").and_then(Value::as_f64).unwrap_or(history.seconds);
-            history.total = field("total").and_then(Value::as_u64).or(history.total);
-            if field("best").and_then(Value::as_bool) == Some(true) {
-                history.best = Some(step);
-            }
-            for (tag, value) in scalars(&line) {
-                let tag = if tag == OLD_SENTENCE_ERROR_RATE { SENTENCE_ERROR_RATE.to_owned() } else { tag };
-                history.series.entry(tag).or_default().push((step, value));
-            }
-        }
-        Ok(history)
-    }
-
-    /// The last value of a series.
-    pub fn last(&self, tag: &str) -> Option<f64> {
-        self.series.get(tag)?.last().map(|(_, value)| *value)
     }
 }

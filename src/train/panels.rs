@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{History, metrics::SENTENCE_ERROR_RATE};
+use super::{History, history::SENTENCE_ERROR_RATE};
 
 /// A curve has at most this many points on each of its two lines: as many as a screen shows.
 const POINTS: usize = 800;

@@ -63,6 +63,16 @@ pub enum Direction {
     Backward,
 }
 
+impl Direction {
+    /// As it stands in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Backward => "backward",
+        }
+    }
+}
+
 /// The error of an f16 relative to what it was rounded from. It has 11 bits; WGSL leaves it to the driver which of the two
 /// neighbours a number is rounded to.
 pub const ROUNDING: f64 = 9.765625e-4;

@@ -1,4 +1,5 @@
-//! The house is built in floors, and each imports from those below it alone: read from the sources themselves.
+//! The house is built in floors, and each imports from those below it alone; on a floor no two rooms import from one another. Read
+//! from the sources themselves.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +11,7 @@ use syn::{UseTree, visit::Visit};
 
 /// The floors from the lowest up. What stands on one line shares a floor, and does not import from one another.
 const FLOORS: &[&[&str]] = &[
-    &["error"],
+    &["error", "random"],
     &["files", "drawing", "batch"],
     &["reference", "text"],
     &["gpu"],
@@ -116,6 +117,105 @@ fn floors_import_from_below_alone() {
         }
     }
     assert!(upward.is_empty(), "{}", upward.join("\n"));
+}
+
+/// Paths of a `use`, each a list of names.
+fn paths(tree: &UseTree, before: &[String], found: &mut Vec<Vec<String>>) {
+    let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
+    match tree {
+        UseTree::Path(path) => paths(&path.tree, &with(&path.ident), found),
+        UseTree::Name(name) => found.push(with(&name.ident)),
+        UseTree::Rename(rename) => found.push(with(&rename.ident)),
+        UseTree::Group(group) => group.items.iter().for_each(|item| paths(item, before, found)),
+        UseTree::Glob(_) => found.push(before.to_vec()),
+    }
+}
+
+/// Names that a module gives on with `pub use`, and the paths that it imports for itself, from the crate's root on.
+#[derive(Default)]
+struct Module {
+    given_on: BTreeMap<String, Vec<String>>,
+    imported: Vec<Vec<String>>,
+}
+
+/// Every module by its path from the crate's root.
+fn modules() -> BTreeMap<Vec<String>, Module> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut modules: BTreeMap<Vec<String>, Module> = BTreeMap::new();
+    for file in files {
+        let mut name: Vec<String> = file
+            .strip_prefix(&root)
+            .unwrap()
+            .with_extension("")
+            .iter()
+            .map(|part| part.to_str().unwrap().to_owned())
+            .collect();
+        name.retain(|part| part != "mod");
+        let parsed = syn::parse_file(&fs::read_to_string(&file).unwrap()).unwrap();
+        let module = modules.entry(name.clone()).or_default();
+        for item in &parsed.items {
+            let syn::Item::Use(item) = item else { continue };
+            let mut found = Vec::new();
+            paths(&item.tree, &[], &mut found);
+            for path in found {
+                let up = path.iter().take_while(|part| *part == "super").count();
+                let path = match path[0].as_str() {
+                    "crate" => path[1..].to_vec(),
+                    "super" => [&name[..name.len() - up], &path[up..]].concat(),
+                    _ => [&name[..], &path].concat(),
+                };
+                let last = path.last().unwrap().clone();
+                match item.vis {
+                    syn::Visibility::Inherited => module.imported.push(path),
+                    _ => drop(module.given_on.insert(last, path)),
+                }
+            }
+        }
+    }
+    modules
+}
+
+/// The room of a module: its file on a floor, or the folder with the file's parts.
+fn room(module: &[String]) -> Vec<String> {
+    module.iter().take(2).cloned().collect()
+}
+
+/// The module that a path leads to, whoever gives it on.
+fn home(modules: &BTreeMap<Vec<String>, Module>, path: &[String]) -> Option<Vec<String>> {
+    let length = (1..=path.len()).rev().find(|length| modules.contains_key(&path[..*length]))?;
+    let (module, rest) = path.split_at(length);
+    match rest.first().and_then(|name| modules[module].given_on.get(name)) {
+        Some(further) if further != path => home(modules, &[further, &rest[1..]].concat()),
+        _ => Some(module.to_vec()),
+    }
+}
+
+#[test]
+fn no_two_rooms_import_from_one_another() {
+    let modules = modules();
+    let mut imports: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
+    for (name, module) in &modules {
+        let from = module.imported.iter().filter_map(|path| home(&modules, path)).map(|home| room(&home));
+        imports.entry(room(name)).or_default().extend(from.filter(|other| *other != room(name)));
+    }
+    assert!(imports.len() > 100 && imports.values().any(|rooms| rooms.len() > 5), "the sources were not found");
+    // Rooms that import from none that is left, and those that none imports from, are taken away until only circles remain.
+    loop {
+        let imported: BTreeSet<_> = imports.values().flatten().cloned().collect();
+        let before = imports.len();
+        imports.retain(|room, from| !from.is_empty() && imported.contains(room));
+        let left: BTreeSet<_> = imports.keys().cloned().collect();
+        imports.values_mut().for_each(|from| from.retain(|other| left.contains(other)));
+        if imports.len() == before {
+            break;
+        }
+    }
+    let lines = imports.iter().flat_map(|(room, from)| from.iter().map(move |other| (room, other)));
+    let circles: Vec<_> =
+        lines.map(|(room, other)| format!("{} imports {}", room.join("::"), other.join("::"))).collect();
+    assert!(circles.is_empty(), "in a circle:\n{}", circles.join("\n"));
 }
 
 #[test]

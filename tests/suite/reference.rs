@@ -12,7 +12,7 @@ use softalign::reference::beam_search::{BeamStep, Ended, Selection};
 use softalign::reference::coverage_loss::CoverageLoss;
 use softalign::reference::cross_entropy::CrossEntropy;
 use softalign::reference::dot_product_attention::{DotProductAttention, DotProductInputs};
-use softalign::reference::dropout::{Draw, Dropout, pcg};
+use softalign::reference::dropout::{Draw, Dropout};
 use softalign::reference::embedding::Embedding;
 use softalign::reference::gru::{Gru, GruWeights};
 use softalign::reference::local_attention::{LocalAttention, Window};
@@ -525,7 +525,10 @@ fn pointwise_gradients() {
 #[test]
 fn dropout_gradients_and_statistics() {
     // Of the published formula, computed elsewhere: a kernel's bits must be these.
-    assert_eq!([pcg(0), pcg(1), pcg(u32::MAX)], [129_708_002, 2_831_084_092, 3_861_530_882]);
+    assert_eq!(
+        [softalign::random::pcg(0), softalign::random::pcg(1), softalign::random::pcg(u32::MAX)],
+        [129_708_002, 2_831_084_092, 3_861_530_882]
+    );
 
     let mut random = Random::new(13);
     let dropout = Dropout { rate: 0.3, seed: 1, step: 2, operation: 3, draw: Draw::Element };

@@ -2,17 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
-
-/// The layer between the decoder's features and the output layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Readout {
-    /// `tanh(W [state; context; word] + b)`.
-    Tanh,
-    /// The output layer stands straight on `[state; context; word]`.
-    None,
-}
+use crate::{Error, Result, model::Readout};
 
 /// What files call the architecture: version 0.1.0, which knew no other, wrote the first name and reads no other.
 pub(super) const IN_FILES: &[&str] = &["seq2seq", "bahdanau"];

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{Error, Result, batch::Specials, graph::Parameters};
 
-pub use config::{Config, Readout};
+pub use super::Readout;
+pub use config::Config;
 use step::BahdanauStepper;
 
 /// The row of the table of architectures.

@@ -1,7 +1,8 @@
 //! Sampling with a temperature, the likeliest k (Fan et al. 2018, section 5.1) and the nucleus (Holtzman et al. 2020, section
 //! 3.1). A draw is the largest of logit plus Gumbel noise (Maddison et al. 2014, section 2).
 
-use super::{super::dropout::random_bits, ABSENT, FIRST_CHOICE};
+use super::{ABSENT, FIRST_CHOICE};
+use crate::random::random_bits;
 
 /// softmax(logits / temperature), cut to the `top_k` likeliest, and then to the fewest that hold `top_p` of what is left.
 #[derive(Clone, Copy, Debug, PartialEq)]
