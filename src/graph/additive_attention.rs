@@ -5,7 +5,7 @@ use crate::{
     Result,
     gpu::{Dtype, Recorder, Tensor},
     kernels::{
-        additive_attention::{AdditiveAttention, Gradients, Inputs, Tile},
+        additive_attention::{self, AdditiveAttention, Gradients, Inputs, KeyGradients, Tile},
         matmul::Matrix,
     },
 };
@@ -120,18 +120,15 @@ impl Operation for Backward {
         let BackwardOutputs { d_query, d_key, d_energy_vector, d_value, d_energy, scratch } =
             BackwardOutputs::of(context.outputs)?;
         let tile = Tile::choose(recorder.gpu(), &self.0);
-        let query = Matrix::batch(d_query);
-        let gradients = Gradients { query, key: d_key, energy: d_energy_vector, value: d_value };
-        self.0.record_backward(
-            recorder,
-            tile,
-            &inputs(forward),
-            Matrix::batch(weights),
-            Matrix::batch(d_context),
-            d_weights.first().map(Matrix::batch),
-            Matrix::batch(d_energy),
-            scratch,
-            &gradients,
-        )
+        let backward = additive_attention::Backward {
+            inputs: inputs(forward),
+            weights: Matrix::batch(weights),
+            d_context: Matrix::batch(d_context),
+            d_weights: d_weights.first().map(Matrix::batch),
+            d_energy: Matrix::batch(d_energy),
+        };
+        let of_keys = KeyGradients { key: d_key, energy: d_energy_vector, value: d_value };
+        let gradients = Gradients { query: Matrix::batch(d_query), of_keys };
+        self.0.record_backward(recorder, tile, &backward, scratch, &gradients)
     }
 }

@@ -20,7 +20,7 @@
 mod behind_scores;
 mod tile;
 
-pub(super) use behind_scores::{KeyGradients, Scored};
+pub(super) use behind_scores::{Scored, ScoredGradients};
 pub use tile::Tile;
 use tile::{backwards, both_backwards, energy_backwards, forwards, score_backwards};
 
@@ -95,11 +95,33 @@ impl<'a> Inputs<'a> {
     }
 }
 
+/// What the backward reads, and the gradient of the scores, which its first half leaves to the second.
+#[derive(Clone, Copy, Debug)]
+pub struct Backward<'a> {
+    /// The forward's.
+    pub inputs: Inputs<'a>,
+    /// The forward's, `[B, T, S]`.
+    pub weights: Matrix<'a>,
+    /// `[B, T, V]`.
+    pub d_context: Matrix<'a>,
+    /// `[B, T, S]`, if the weights themselves are used; what it holds at masked keys has no effect. The second half does without.
+    pub d_weights: Option<Matrix<'a>>,
+    /// `[B, T, S]`, the gradient of the scores, 0 where masked: written by the first half.
+    pub d_energy: Matrix<'a>,
+}
+
 /// What [`AdditiveAttention::record_backward`] writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradients<'a> {
     /// `[B, T, A]`.
     pub query: Matrix<'a>,
+    /// What [`AdditiveAttention::record_backward_key`] writes.
+    pub of_keys: KeyGradients<'a>,
+}
+
+/// What [`AdditiveAttention::record_backward_key`] writes.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyGradients<'a> {
     /// `[B, S, A]`.
     pub key: &'a Tensor,
     /// `[A]`, of the paper's vector v.
@@ -272,64 +294,40 @@ impl AdditiveAttention {
         })
     }
 
-    /// Records the whole backward, for all queries at once: from the forward's `weights` and `d_context` (and `d_weights`) to
-    /// what [`AdditiveAttention::record_backward_query`] and [`AdditiveAttention::record_backward_key`] leave between them,
-    /// which it takes the place of. Where one evaluation of tanh can serve both sides, it does.
+    /// Records the whole backward, for all queries at once: what [`AdditiveAttention::record_backward_query`] and
+    /// [`AdditiveAttention::record_backward_key`] leave between them, which it takes the place of. Where one evaluation of tanh
+    /// can serve both sides, it does.
     ///
     /// # Errors
     /// As these.
-    #[allow(clippy::too_many_arguments, reason = "a gradient for each tensor")]
     pub fn record_backward(
         &self,
         recorder: &mut Recorder,
         tile: Tile,
-        inputs: &Inputs<'_>,
-        weights: Matrix<'_>,
-        d_context: Matrix<'_>,
-        d_weights: Option<Matrix<'_>>,
-        d_energy: Matrix<'_>,
+        backward: &Backward<'_>,
         scratch: &Tensor,
         gradients: &Gradients<'_>,
     ) -> Result<()> {
-        let Gradients { query: d_query, key: d_key, energy: d_energy_vector, value: d_value } = *gradients;
+        let Backward { inputs, d_energy, .. } = *backward;
+        let Gradients { query: d_query, of_keys } = *gradients;
         let vector = inputs.query.aligned()
             && d_query.aligned()
             && d_energy.aligned()
             && self.size.is_multiple_of(4)
             && self.keys.is_multiple_of(4);
         let Some(specialisation) = tile.both_backward(vector, inputs.dtype()) else {
-            self.record_backward_query(recorder, tile, inputs, weights, d_context, d_weights, d_energy, d_query)?;
-            return self.record_backward_key(
-                recorder,
-                tile,
-                inputs,
-                weights,
-                d_context,
-                d_energy,
-                scratch,
-                d_key,
-                d_energy_vector,
-                d_value,
-            );
+            self.record_backward_query(recorder, tile, backward, d_query)?;
+            return self.record_backward_key(recorder, tile, backward, scratch, &of_keys);
         };
         let dtype = inputs.dtype();
-        self.check_inputs(inputs)?;
+        self.check_inputs(&inputs)?;
         self.check_tile(recorder.gpu(), tile)?;
         self.check_matrix("d_query", &d_query, self.size, dtype)?;
-        self.check_key_gradients(dtype, scratch, d_key, d_energy_vector, d_value)?;
-        expect_apart(OPERATION, &[("d_query", d_query.tensor), ("d_key", d_key), ("scratch", scratch)])?;
+        self.check_key_gradients(dtype, scratch, &of_keys)?;
+        expect_apart(OPERATION, &[("d_query", d_query.tensor), ("d_key", of_keys.key), ("scratch", scratch)])?;
         let at_once = self.keys_of_a_dispatch(recorder.gpu(), tile)?;
         let parts = self.keys.div_ceil(at_once);
-        self.record_score_backward(
-            recorder,
-            tile,
-            inputs,
-            weights,
-            d_context,
-            d_weights,
-            d_energy,
-            self.cost_backward(dtype),
-        )?;
+        self.record_score_backward(recorder, tile, backward, self.cost_backward(dtype))?;
         for part in 0..parts {
             let mut params = [self.queries, self.keys, self.size].map(word).to_vec();
             for matrix in [&inputs.query, &d_energy, &d_query] {
@@ -347,60 +345,43 @@ impl AdditiveAttention {
                     inputs.lengths,
                     d_energy.tensor,
                     d_query.tensor,
-                    d_key,
+                    of_keys.key,
                     scratch,
                 ],
                 workgroups: [self.size.div_ceil(4 * tile.lanes as usize), 1, self.batch].map(word),
                 cost: Cost::default(),
             })?;
         }
-        self.record_energy_backward(recorder, tile, self.batch * parts, scratch, d_energy_vector)?;
-        self.record_d_value(recorder, weights, d_context, d_value)
+        self.record_energy_backward(recorder, tile, self.batch * parts, scratch, of_keys.energy)?;
+        self.record_d_value(recorder, backward, of_keys.value)
     }
 
-    fn record_d_value(
-        &self,
-        recorder: &mut Recorder,
-        weights: Matrix<'_>,
-        d_context: Matrix<'_>,
-        d_value: &Tensor,
-    ) -> Result<()> {
+    fn record_d_value(&self, recorder: &mut Recorder, backward: &Backward<'_>, d_value: &Tensor) -> Result<()> {
         let Self { batch, queries, keys, value_size, .. } = *self;
         let product = Matmul { m: keys, n: value_size, k: queries, batch, transpose_a: true, ..Matmul::default() };
         let d_value = d_value.reshape([batch, keys, value_size])?;
         let tile = matmul::Tile::choose(recorder.gpu(), keys);
-        product.record(recorder, tile, weights, d_context, None, Matrix::batch(&d_value))
+        product.record(recorder, tile, backward.weights, backward.d_context, None, Matrix::batch(&d_value))
     }
 
-    fn check_key_gradients(
-        &self,
-        dtype: Dtype,
-        scratch: &Tensor,
-        d_key: &Tensor,
-        d_energy_vector: &Tensor,
-        d_value: &Tensor,
-    ) -> Result<()> {
+    fn check_key_gradients(&self, dtype: Dtype, scratch: &Tensor, of_keys: &KeyGradients<'_>) -> Result<()> {
         let Self { batch, keys, size, value_size, .. } = *self;
-        expect_of(dtype, OPERATION, "d_key", d_key, &[batch, keys, size])?;
-        expect_of(Dtype::F32, OPERATION, "d_energy_vector", d_energy_vector, &[size])?;
-        expect_of(dtype, OPERATION, "d_value", d_value, &[batch, keys, value_size])?;
+        expect_of(dtype, OPERATION, "d_key", of_keys.key, &[batch, keys, size])?;
+        expect_of(Dtype::F32, OPERATION, "d_energy_vector", of_keys.energy, &[size])?;
+        expect_of(dtype, OPERATION, "d_value", of_keys.value, &[batch, keys, value_size])?;
         expect_scratch(OPERATION, scratch, self.scratch())?;
-        expect_apart(OPERATION, &[("d_key", d_key), ("scratch", scratch)])
+        expect_apart(OPERATION, &[("d_key", of_keys.key), ("scratch", scratch)])
     }
 
     /// The gradient of the scores, where both ways of the backward begin.
-    #[allow(clippy::too_many_arguments, reason = "a gradient for each tensor")]
     fn record_score_backward(
         &self,
         recorder: &mut Recorder,
         tile: Tile,
-        inputs: &Inputs<'_>,
-        weights: Matrix<'_>,
-        d_context: Matrix<'_>,
-        d_weights: Option<Matrix<'_>>,
-        d_energy: Matrix<'_>,
+        backward: &Backward<'_>,
         cost: Cost,
     ) -> Result<()> {
+        let Backward { inputs, weights, d_context, d_weights, d_energy } = *backward;
         let dtype = inputs.dtype();
         self.check_matrix("weights", &weights, self.keys, Dtype::F32)?;
         self.check_matrix("d_context", &d_context, self.value_size, dtype)?;
@@ -433,71 +414,52 @@ impl AdditiveAttention {
         })
     }
 
-    /// Records the first half of the backward, row by row of the queries: from the forward's `weights` and `d_context`
-    /// `[B, T, V]` (and `d_weights` `[B, T, S]`, if the weights themselves are used; what it holds at masked keys has no
-    /// effect) to `d_energy` `[B, T, S]`, the gradient of the scores, 0 where masked, and `d_query` `[B, T, A]`.
+    /// Records the first half of the backward, row by row of the queries: from the forward's weights and the gradients of what
+    /// it has written to that of the scores and `d_query` `[B, T, A]`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
-    #[allow(clippy::too_many_arguments, reason = "a gradient for each tensor")]
     pub fn record_backward_query(
         &self,
         recorder: &mut Recorder,
         tile: Tile,
-        inputs: &Inputs<'_>,
-        weights: Matrix<'_>,
-        d_context: Matrix<'_>,
-        d_weights: Option<Matrix<'_>>,
-        d_energy: Matrix<'_>,
+        backward: &Backward<'_>,
         d_query: Matrix<'_>,
     ) -> Result<()> {
-        self.check_inputs(inputs)?;
+        let Backward { inputs, d_energy, .. } = *backward;
+        self.check_inputs(&inputs)?;
         self.check_tile(recorder.gpu(), tile)?;
         let dtype = inputs.dtype();
         self.check_matrix("d_query", &d_query, self.size, dtype)?;
-        self.record_score_backward(
-            recorder,
-            tile,
-            inputs,
-            weights,
-            d_context,
-            d_weights,
-            d_energy,
-            self.cost_backward_query(dtype),
-        )?;
+        self.record_score_backward(recorder, tile, backward, self.cost_backward_query(dtype))?;
         self.record_query_side(recorder, tile, &inputs.scored(), d_energy, d_query)
     }
 
-    /// Records the second half of the backward, once for all queries: from what the first half has left in `d_energy` to
-    /// `d_key` `[B, S, A]`, `d_energy_vector` `[A]` and `d_value` `[B, S, V]`. `scratch` has [`AdditiveAttention::scratch`]
+    /// Records the second half of the backward, once for all queries: from what the first half has left in
+    /// [`Backward::d_energy`] to the gradients of keys, energy vector and values. `scratch` has [`AdditiveAttention::scratch`]
     /// elements; what it holds does not matter.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if an argument does not have its shape, and what [`Recorder::dispatch`] reports.
-    #[allow(clippy::too_many_arguments, reason = "a gradient for each tensor")]
     pub fn record_backward_key(
         &self,
         recorder: &mut Recorder,
         tile: Tile,
-        inputs: &Inputs<'_>,
-        weights: Matrix<'_>,
-        d_context: Matrix<'_>,
-        d_energy: Matrix<'_>,
+        backward: &Backward<'_>,
         scratch: &Tensor,
-        d_key: &Tensor,
-        d_energy_vector: &Tensor,
-        d_value: &Tensor,
+        gradients: &KeyGradients<'_>,
     ) -> Result<()> {
         let Self { keys, value_size, .. } = *self;
-        self.check_inputs(inputs)?;
+        let Backward { inputs, weights, d_context, d_energy, .. } = *backward;
+        self.check_inputs(&inputs)?;
         self.check_tile(recorder.gpu(), tile)?;
         let dtype = inputs.dtype();
         self.check_matrix("weights", &weights, keys, Dtype::F32)?;
         self.check_matrix("d_context", &d_context, value_size, dtype)?;
         self.check_matrix("d_energy", &d_energy, keys, Dtype::F32)?;
-        self.check_key_gradients(dtype, scratch, d_key, d_energy_vector, d_value)?;
-        let of_keys = KeyGradients { key: d_key, energy: d_energy_vector, scratch };
-        self.record_key_side(recorder, tile, &inputs.scored(), d_energy, &of_keys)?;
-        self.record_d_value(recorder, weights, d_context, d_value)
+        self.check_key_gradients(dtype, scratch, gradients)?;
+        let scored = ScoredGradients { key: gradients.key, energy: gradients.energy, scratch };
+        self.record_key_side(recorder, tile, &inputs.scored(), d_energy, &scored)?;
+        self.record_d_value(recorder, backward, gradients.value)
     }
 }

@@ -3,7 +3,7 @@
 //! attended to, [`super::additive_attention`] does all in one. The backward is its own, behind its scores.
 
 use super::{
-    additive_attention::{AdditiveAttention, KeyGradients, Scored, Tile},
+    additive_attention::{AdditiveAttention, Scored, ScoredGradients, Tile},
     expect::{expect_apart, expect_of, expect_scratch},
     forms,
     library::shader,
@@ -142,7 +142,7 @@ impl AdditiveScore {
         attention.check_tile(recorder.gpu(), tile)?;
         let rows = |tensor, size| Matrix { tensor, offset: 0, stride: size, batch_stride: queries * size };
         let scored = Scored { query: rows(query, size), key, energy, lengths };
-        let of_keys = KeyGradients { key: gradients.key, energy: gradients.energy, scratch };
+        let of_keys = ScoredGradients { key: gradients.key, energy: gradients.energy, scratch };
         let (d_scores, d_query) = (rows(d_scores, keys), rows(gradients.query, size));
         attention.record_query_side(recorder, tile, &scored, d_scores, d_query)?;
         attention.record_key_side(recorder, tile, &scored, d_scores, &of_keys)

@@ -9,7 +9,7 @@ mod step;
 pub use step::{DecoderStep, StepInputs, StepTensors};
 
 use super::{
-    additive_attention::{self, AdditiveAttention},
+    additive_attention::{self, AdditiveAttention, KeyGradients},
     copy::Copy,
     expect::{expect, expect_extents, expect_of, expect_scratch_of, expect_setting},
     gate_input::{GateInput, InputGradients},
@@ -380,16 +380,15 @@ impl AttentionalDecoder {
             let own_context = self.step(d_context, annotation, 0, t);
             into_context.record(recorder, tiles.all(batch), by_input, weight_ic, None, own_context)?;
             let query = view(saved.queries, t * batch * size, size, size);
-            self.attention(1).record_backward_query(
-                recorder,
-                tiles.step_attention,
-                &self.attention_inputs(inputs, query),
-                self.step_batch(weights, keys, 0, t),
-                self.step_batch(d_context, annotation, 0, t),
-                d_weights.map(|d_weights| self.step_batch(d_weights, keys, 0, t)),
-                self.step_batch(d_energy, keys, 0, t),
-                view(d_recurrent, own + gates, products, products),
-            )?;
+            let attention = additive_attention::Backward {
+                inputs: self.attention_inputs(inputs, query),
+                weights: self.step_batch(weights, keys, 0, t),
+                d_context: self.step_batch(d_context, annotation, 0, t),
+                d_weights: d_weights.map(|d_weights| self.step_batch(d_weights, keys, 0, t)),
+                d_energy: self.step_batch(d_energy, keys, 0, t),
+            };
+            let d_query = view(d_recurrent, own + gates, products, products);
+            self.attention(1).record_backward_query(recorder, tiles.step_attention, &attention, d_query)?;
         }
         let product = |m, n, k| Matmul { m, n, k, batch: 1, ..Matmul::default() };
         let mut matmul = |matmul: Matmul, a, b, c| matmul.record(recorder, tiles.all(matmul.m), a, b, None, c);
@@ -424,18 +423,15 @@ impl AttentionalDecoder {
         self.recurrent_sum().record(recorder, &d_recurrent.scratch([rows, products])?, sums, &column_sums)?;
         copy(recorder, 1, gates, view(&column_sums, 0, gates, 0), view(gradients.cell.bias_hh, 0, gates, 0))?;
         let queries = view(saved.queries, 0, batch * size, size);
-        self.attention(steps).record_backward_key(
-            recorder,
-            tiles.attention,
-            &self.attention_inputs(inputs, queries),
-            view(weights, 0, keys, steps * keys),
-            view(d_context, 0, annotation, steps * annotation),
-            view(d_energy, 0, keys, steps * keys),
-            attention_scratch,
-            gradients.key,
-            gradients.energy,
-            gradients.annotation,
-        )
+        let attention = additive_attention::Backward {
+            inputs: self.attention_inputs(inputs, queries),
+            weights: view(weights, 0, keys, steps * keys),
+            d_context: view(d_context, 0, annotation, steps * annotation),
+            d_weights: None,
+            d_energy: view(d_energy, 0, keys, steps * keys),
+        };
+        let of_keys = KeyGradients { key: gradients.key, energy: gradients.energy, value: gradients.annotation };
+        self.attention(steps).record_backward_key(recorder, tiles.attention, &attention, attention_scratch, &of_keys)
     }
 }
 

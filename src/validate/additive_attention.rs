@@ -4,7 +4,7 @@ use super::{Case, Dtype, KernelChecks, ROUNDING, largest, widen};
 use crate::{
     Result, Tensor,
     kernels::{
-        additive_attention::{AdditiveAttention, Gradients, Inputs, Tile},
+        additive_attention::{AdditiveAttention, Backward, Gradients, Inputs, KeyGradients, Tile},
         matmul::Matrix,
     },
     reference::additive_attention as reference,
@@ -228,28 +228,16 @@ impl Problem {
             let inputs = Inputs { query: query.view(), key: &key, energy: &energy, value: &value, lengths: &lengths };
             let tile = Tile::choose(recorder.gpu(), &shape);
             let (weights, d_context, d_energy) = (weights.view(), d_context_gpu.view(), d_energy.view());
-            let d_weights = d_weights_gpu.as_ref().map(Wide::view);
             shape.record(recorder, tile, &inputs, context.view(), Some(weights))?;
-            let d_query = d_query.view();
+            let d_weights = d_weights_gpu.as_ref().map(Wide::view);
+            let backward = Backward { inputs, weights, d_context, d_weights, d_energy };
+            let of_keys = KeyGradients { key: &d_key, energy: &d_energy_vector, value: &d_value };
             if !in_halves {
-                let gradients = Gradients { query: d_query, key: &d_key, energy: &d_energy_vector, value: &d_value };
-                return shape.record_backward(
-                    recorder, tile, &inputs, weights, d_context, d_weights, d_energy, &scratch, &gradients,
-                );
+                let gradients = Gradients { query: d_query.view(), of_keys };
+                return shape.record_backward(recorder, tile, &backward, &scratch, &gradients);
             }
-            shape.record_backward_query(recorder, tile, &inputs, weights, d_context, d_weights, d_energy, d_query)?;
-            shape.record_backward_key(
-                recorder,
-                tile,
-                &inputs,
-                weights,
-                d_context,
-                d_energy,
-                &scratch,
-                &d_key,
-                &d_energy_vector,
-                &d_value,
-            )
+            shape.record_backward_query(recorder, tile, &backward, d_query.view())?;
+            shape.record_backward_key(recorder, tile, &backward, &scratch, &of_keys)
         })?;
         let d_weights = d_weights.as_deref().map(widen);
         let wanted = self

@@ -5,7 +5,7 @@ use softalign::{
     Error, Gpu, Tensor,
     gpu::{Dtype, Recorder},
     kernels::{
-        additive_attention::{AdditiveAttention, Inputs, Tile},
+        additive_attention::{AdditiveAttention, Backward, Inputs, KeyGradients, Tile},
         matmul::Matrix,
     },
 };
@@ -60,13 +60,20 @@ fn outputs(gpu: &Gpu, dtype: Dtype, shape: &AdditiveAttention, tensors: &Tensors
     let [d_key, d_energy_vector] = [poisoned([batch, keys, size]), of_f32([1, 1, size])];
     let [d_value, scratch] = [poisoned([batch, keys, value_size]), of_f32([1, 1, shape.scratch()])];
     let (inputs, tile) = (tensors.inputs(), Tile::choose(gpu, shape));
-    let (w, d_c, d_e) = (Matrix::batch(&weights), Matrix::batch(&context), Matrix::batch(&d_energy));
     let mut recorder = Recorder::new(gpu, "test");
     let r = &mut recorder;
-    shape.record(r, tile, &inputs, d_c, Some(w)).unwrap();
+    shape.record(r, tile, &inputs, Matrix::batch(&context), Some(Matrix::batch(&weights))).unwrap();
     // The context serves as its own gradient.
-    shape.record_backward_query(r, tile, &inputs, w, d_c, None, d_e, Matrix::batch(&d_query)).unwrap();
-    shape.record_backward_key(r, tile, &inputs, w, d_c, d_e, &scratch, &d_key, &d_energy_vector, &d_value).unwrap();
+    let backward = Backward {
+        inputs,
+        weights: Matrix::batch(&weights),
+        d_context: Matrix::batch(&context),
+        d_weights: None,
+        d_energy: Matrix::batch(&d_energy),
+    };
+    let of_keys = KeyGradients { key: &d_key, energy: &d_energy_vector, value: &d_value };
+    shape.record_backward_query(r, tile, &backward, Matrix::batch(&d_query)).unwrap();
+    shape.record_backward_key(r, tile, &backward, &scratch, &of_keys).unwrap();
     let submission = recorder.finish().unwrap().submit(0).unwrap();
     gpu.wait(Some(submission)).unwrap();
     [context, weights, d_energy, d_query, d_key, d_energy_vector, d_value]

@@ -25,7 +25,7 @@ impl Scored<'_> {
 
 /// The gradients of keys `[B, S, A]` and energy vector `[A]`, and scratch for the latter.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::kernels) struct KeyGradients<'a> {
+pub(in crate::kernels) struct ScoredGradients<'a> {
     pub key: &'a Tensor,
     pub energy: &'a Tensor,
     pub scratch: &'a Tensor,
@@ -74,10 +74,10 @@ impl AdditiveAttention {
         tile: Tile,
         scored: &Scored<'_>,
         d_energy: Matrix<'_>,
-        of_keys: &KeyGradients<'_>,
+        of_keys: &ScoredGradients<'_>,
     ) -> Result<()> {
         let Self { batch, queries, keys, size, .. } = *self;
-        let KeyGradients { key: d_key, energy: d_energy_vector, scratch } = *of_keys;
+        let ScoredGradients { key: d_key, energy: d_energy_vector, scratch } = *of_keys;
         let dtype = scored.dtype();
         let tile = tile.for_keys();
         let vector = scored.query.aligned() && size.is_multiple_of(4);
