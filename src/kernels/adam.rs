@@ -65,6 +65,21 @@ pub struct Buffers<'a> {
     pub average: Option<&'a Tensor>,
 }
 
+/// The tensors that all buffers of parameters share in a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared<'a> {
+    /// The buffer of [`super::Step`].
+    pub step: &'a Tensor,
+    /// `[1]`, the loss of a batch, if a step depends on whether it is finite.
+    pub loss: Option<&'a Tensor>,
+    /// `[2]`, the scale of the loss, which starts as [`Adam::SCALING`].
+    pub scaling: Option<&'a Tensor>,
+    /// Settings and partial sums, [`Adam::scratch`] elements for each buffer.
+    pub scratch: &'a Tensor,
+    /// `[6]`, a [`StepReport`].
+    pub norm: &'a Tensor,
+}
+
 /// What a step of [`Adam`] reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -152,33 +167,23 @@ impl Adam {
         expect_setting("adam", "clip_norm", clip > 0.0 && clip.is_finite(), "a positive number", clip)
     }
 
-    /// Records a whole step on one buffer. norm `[6]` gets the norm before clipping, and 1 if the step is made or 0 if it is not:
-    /// because batches are still to come, the norm, or the loss `[1]` if there is one, is not finite, or a squared gradient would
+    /// Records a whole step on one buffer. [`Shared::norm`] gets the norm before clipping, and 1 if the step is made or 0 if it is not:
+    /// because batches are still to come, the norm, or the loss if there is one, is not finite, or a squared gradient would
     /// leave f32. Its next two elements, as u32, count the steps that were skipped for such a reason and name the last of them;
     /// the fifth is the loss of all batches of the update.
     ///
-    /// With `scaling` `[2]`, which starts as [`Adam::SCALING`], the gradients are those of the loss times its first element, and
+    /// With [`Shared::scaling`] the gradients are those of the loss times its first element, and
     /// norm and update those of the loss itself. After a step that is not finite the scale is halved, down to 1, and only at 1
     /// does such a step count as skipped; after 2,000 finite ones it is doubled. norm's last element is the scale of the step.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor has another number of elements or a setting is out of its range, and what
     /// [`Recorder::dispatch`] reports.
-    #[expect(clippy::too_many_arguments, reason = "what decides on a step and what it reports")]
-    pub fn record(
-        &self,
-        recorder: &mut Recorder,
-        buffers: &Buffers<'_>,
-        step: &Tensor,
-        loss: Option<&Tensor>,
-        scaling: Option<&Tensor>,
-        scratch: &Tensor,
-        norm: &Tensor,
-    ) -> Result<()> {
+    pub fn record(&self, recorder: &mut Recorder, buffers: &Buffers<'_>, shared: &Shared<'_>) -> Result<()> {
         let partials = self.partials(recorder.gpu());
-        self.record_norm(recorder, buffers, step, scratch, 0)?;
-        self.record_settings(recorder, partials, buffers.gradients, step, loss, scaling, scratch, norm)?;
-        self.record_update(recorder, buffers, scratch)
+        self.record_norm(recorder, buffers, shared, 0)?;
+        self.record_settings(recorder, partials, buffers.gradients, shared)?;
+        self.record_update(recorder, buffers, shared)
     }
 
     /// Records the partial sums of this buffer's norm, from number `partial` on, after adding its gradients to their total where
@@ -190,11 +195,11 @@ impl Adam {
         &self,
         recorder: &mut Recorder,
         buffers: &Buffers<'_>,
-        step: &Tensor,
-        scratch: &Tensor,
+        shared: &Shared<'_>,
         partial: usize,
     ) -> Result<()> {
         let Buffers { gradients, total, .. } = *buffers;
+        let Shared { step, scratch, .. } = *shared;
         expect("adam", "gradients", gradients, &[self.elements])?;
         expect("adam", "total", total.unwrap_or(gradients), &[self.elements])?;
         let (span, groups) = split(recorder.gpu(), self.elements);
@@ -213,18 +218,14 @@ impl Adam {
     ///
     /// # Errors
     /// As [`Adam::record`].
-    #[expect(clippy::too_many_arguments, reason = "what decides on a step and what it reports")]
     pub fn record_settings(
         &self,
         recorder: &mut Recorder,
         partials: usize,
         gradients: &Tensor,
-        step: &Tensor,
-        loss: Option<&Tensor>,
-        scaling: Option<&Tensor>,
-        scratch: &Tensor,
-        norm: &Tensor,
+        shared: &Shared<'_>,
     ) -> Result<()> {
+        let Shared { step, loss, scaling, scratch, norm } = *shared;
         self.check()?;
         expect("adam", "norm", norm, &[Self::REPORT])?;
         if let Some(loss) = loss {
@@ -268,7 +269,8 @@ impl Adam {
     ///
     /// # Errors
     /// As [`Adam::record`].
-    pub fn record_update(&self, recorder: &mut Recorder, buffers: &Buffers<'_>, scratch: &Tensor) -> Result<()> {
+    pub fn record_update(&self, recorder: &mut Recorder, buffers: &Buffers<'_>, shared: &Shared<'_>) -> Result<()> {
+        let Shared { scratch, .. } = *shared;
         self.check()?;
         let Buffers { parameters, gradients, total, first, second, average } = *buffers;
         let decays = average.is_none() || self.average_decay.is_some();

@@ -4,7 +4,7 @@ use crate::{
     Result, Tensor,
     gpu::{Dtype, Recorder},
     graph::Parameters,
-    kernels::adam::{Adam, Buffers, StepReport},
+    kernels::adam::{Adam, Buffers, Shared, StepReport},
 };
 
 /// Adam's settings, as PyTorch's defaults are.
@@ -147,13 +147,13 @@ impl Optimizer {
         let gpu = recorder.gpu().clone();
         let scratch = gpu.zeros("optimizer scratch", [self.scratch(state)], Dtype::F32)?;
         let adam = |buffers: &Buffers<'_>| self.adam(buffers.parameters.elements());
+        let shared = Shared { step, loss, scaling: scaling.as_ref(), scratch: &scratch, norm: report };
         let mut partials = 0;
         for buffers in &blocks {
-            adam(buffers).record_norm(recorder, buffers, step, &scratch, partials)?;
+            adam(buffers).record_norm(recorder, buffers, &shared, partials)?;
             partials += adam(buffers).partials(&gpu);
         }
-        let scaling = scaling.as_ref();
-        self.adam(any.elements()).record_settings(recorder, partials, any, step, loss, scaling, &scratch, report)?;
-        blocks.iter().try_for_each(|buffers| adam(buffers).record_update(recorder, buffers, &scratch))
+        self.adam(any.elements()).record_settings(recorder, partials, any, &shared)?;
+        blocks.iter().try_for_each(|buffers| adam(buffers).record_update(recorder, buffers, &shared))
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     Result, Tensor,
     kernels::{
         Step,
-        adam::{Adam, Buffers},
+        adam::{Adam, Buffers, Shared},
     },
     reference::{self, adam::next_scaling},
 };
@@ -61,6 +61,8 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
     let total = case.poisoned([elements])?;
     let (scratch, found_norm) = (case.poisoned([adam.scratch()])?, case.poisoned([Adam::REPORT])?);
     let step = Step::buffer(case.gpu)?;
+    let scaling_tensor = found_scaling.as_ref();
+    let shared = Shared { step: &step, loss: None, scaling: scaling_tensor, scratch: &scratch, norm: &found_norm };
     let (mut sum, mut absolute) = (vec![0.0; elements], vec![0.0; elements]);
     for (batch, gradients) in gradients.iter().enumerate() {
         let (batch, batches) = (batch as u32, batches as u32);
@@ -74,9 +76,7 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
             second,
             average: average_decay.map(|_| average),
         };
-        case.run(|recorder| {
-            adam.record(recorder, &buffers, &step, None, found_scaling.as_ref(), &scratch, &found_norm)
-        })?;
+        case.run(|recorder| adam.record(recorder, &buffers, &shared))?;
         sum.iter_mut().zip(gradients).for_each(|(sum, gradient)| *sum += f64::from(*gradient));
         absolute.iter_mut().zip(gradients).for_each(|(sum, gradient)| *sum += f64::from(gradient.abs()));
     }

@@ -6,7 +6,7 @@ use softalign::{
     gpu::{Dtype, Recorder},
     kernels::{
         Step,
-        adam::{Adam, Buffers},
+        adam::{Adam, Buffers, Shared},
     },
     reference::adam::average,
 };
@@ -45,9 +45,8 @@ fn a_loss_scale_leaves_no_trace_in_the_update_and_follows_what_is_finite() {
             let gradients = common::upload(gpu, [1001], gradients);
             let (scratch, report) = (common::poisoned(gpu, adam(1001).scratch()), common::upload(gpu, [6], &[0.0; 6]));
             let step = step(gpu, 3);
-            common::run(gpu, |recorder| {
-                adam(1001).record(recorder, &plain(&gradients, &state), &step, None, scaling, &scratch, &report)
-            });
+            let shared = Shared { step: &step, loss: None, scaling, scratch: &scratch, norm: &report };
+            common::run(gpu, |recorder| adam(1001).record(recorder, &plain(&gradients, &state), &shared));
             (state.map(|tensor| common::bits(gpu, &tensor)), gpu.read::<f32>(&report).unwrap())
         };
         let (expected, report) = run(&gradients, None);
@@ -88,9 +87,8 @@ fn update(gpu: &Gpu, adam: Adam, gradients: &[f32], loss: Option<f32>) -> (Vec<V
     let (scratch, norm) = (common::poisoned(gpu, adam.scratch()), common::poisoned(gpu, Adam::REPORT));
     let loss = loss.map(|loss| common::upload(gpu, [1], &[loss]));
     let step = step(gpu, 3);
-    common::run(gpu, |recorder| {
-        adam.record(recorder, &plain(&gradients, &state), &step, loss.as_ref(), None, &scratch, &norm)
-    });
+    let shared = Shared { step: &step, loss: loss.as_ref(), scaling: None, scratch: &scratch, norm: &norm };
+    common::run(gpu, |recorder| adam.record(recorder, &plain(&gradients, &state), &shared));
     (state.iter().map(|tensor| gpu.read(tensor).unwrap()).collect(), gpu.read(&norm).unwrap())
 }
 
@@ -146,8 +144,9 @@ fn bias_corrections_are_exact_at_every_step() {
         let buffer = step(gpu, 1);
         let mut recorder = Recorder::new(gpu, "test");
         let state = [(); 3].map(|()| gradients.clone());
-        adam.record_norm(&mut recorder, &plain(&gradients, &state), &buffer, &scratch, 0).unwrap();
-        adam.record_settings(&mut recorder, 1, &gradients, &buffer, None, None, &scratch, &norm).unwrap();
+        let shared = Shared { step: &buffer, loss: None, scaling: None, scratch: &scratch, norm: &norm };
+        adam.record_norm(&mut recorder, &plain(&gradients, &state), &shared, 0).unwrap();
+        adam.record_settings(&mut recorder, 1, &gradients, &shared).unwrap();
         let recording = recorder.finish().unwrap();
         for number in steps {
             gpu.write(&buffer, &Step { step: number, learning_rate: 1.0, ..Step::default() }.words()).unwrap();
@@ -180,15 +179,16 @@ fn several_buffers_share_a_norm() {
             (common::upload(gpu, [adam.elements], gradients), [half(), half(), half()])
         })
         .collect();
+    let shared = Shared { step: &step, loss: None, scaling: None, scratch: &scratch, norm: &found_norm };
     common::run(gpu, |recorder| {
         let mut partials = 0;
         for ((adam, _), (gradients, state)) in parts.iter().zip(&tensors) {
-            adam.record_norm(recorder, &plain(gradients, state), &step, &scratch, partials)?;
+            adam.record_norm(recorder, &plain(gradients, state), &shared, partials)?;
             partials += adam.partials(gpu);
         }
-        adam(3000).record_settings(recorder, partials, &tensors[0].0, &step, None, None, &scratch, &found_norm)?;
+        adam(3000).record_settings(recorder, partials, &tensors[0].0, &shared)?;
         for ((adam, _), (gradients, state)) in parts.iter().zip(&tensors) {
-            adam.record_update(recorder, &plain(gradients, state), &scratch)?;
+            adam.record_update(recorder, &plain(gradients, state), &shared)?;
         }
         Ok(())
     });
@@ -217,6 +217,7 @@ fn refuses_wrong_shapes_and_settings() {
     let (four, two, step) = (common::poisoned(gpu, 4), common::poisoned(gpu, 2), step(gpu, 1));
     let (scratch, report) = (common::poisoned(gpu, adam(4).scratch()), common::poisoned(gpu, Adam::REPORT));
     let state = [(); 3].map(|()| four.clone());
+    let shared = Shared { step: &step, loss: None, scaling: None, scratch: &scratch, norm: &report };
     let mut recorder = Recorder::new(gpu, "test");
     for (adam, second) in [
         (adam(4), &two),
@@ -227,13 +228,13 @@ fn refuses_wrong_shapes_and_settings() {
         (Adam { average_decay: Some(1.0), ..adam(4) }, &four),
     ] {
         let buffers = Buffers { second, ..plain(&four, &state) };
-        let result = adam.record(&mut recorder, &buffers, &step, None, None, &scratch, &report);
+        let result = adam.record(&mut recorder, &buffers, &shared);
         assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
     }
     // An average needs its decay, and what is accumulated the shape of the gradients.
     let whole = plain(&four, &state);
     for buffers in [Buffers { average: Some(&four), ..whole }, Buffers { total: Some(&two), ..whole }] {
-        let result = adam(4).record(&mut recorder, &buffers, &step, None, None, &scratch, &report);
+        let result = adam(4).record(&mut recorder, &buffers, &shared);
         assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
     }
 }
@@ -254,7 +255,8 @@ fn accumulated(gpu: &Gpu, batches: &[(f32, f32); 3]) -> Vec<[Vec<f32>; 5]> {
             let [parameters, first, second, average] = &tensors;
             let (total, average) = (Some(&total), Some(average));
             let buffers = Buffers { parameters, gradients: &gradients, total, first, second, average };
-            adam.record(recorder, &buffers, &buffer, Some(&loss), None, &scratch, &report)
+            let shared = Shared { step: &buffer, loss: Some(&loss), scaling: None, scratch: &scratch, norm: &report };
+            adam.record(recorder, &buffers, &shared)
         });
         let [parameters, first, second, average] = tensors.each_ref().map(|tensor| gpu.read(tensor).unwrap());
         [parameters, first, second, average, gpu.read(&report).unwrap()]

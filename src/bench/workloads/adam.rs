@@ -9,7 +9,7 @@ use crate::{
     gpu::{Dtype, Recorder},
     kernels::{
         Step,
-        adam::{Adam, Buffers},
+        adam::{Adam, Buffers, Shared},
     },
     reference,
 };
@@ -50,7 +50,8 @@ fn adam(gpu: &Gpu, elements: usize) -> Result<Subject> {
             second: &second,
             average: None,
         };
-        adam.record(recorder, &buffers, &step, None, None, &scratch, &report)
+        let shared = Shared { step: &step, loss: None, scaling: None, scratch: &scratch, norm: &report };
+        adam.record(recorder, &buffers, &shared)
     };
     let found = parameters.clone();
     recorded(gpu, record, scratch.bytes(), move |gpu| {
