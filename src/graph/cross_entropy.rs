@@ -5,7 +5,7 @@ use crate::{
     Error, Result,
     batch::Specials,
     gpu::{Dtype, Recorder},
-    kernels::cross_entropy::CrossEntropy,
+    kernels::cross_entropy::{self, CrossEntropy, Inputs, Outputs},
 };
 
 operands! { ForwardInputs { logits, targets } }
@@ -78,7 +78,8 @@ impl Operation for Forward {
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let ForwardInputs { logits, targets } = ForwardInputs::of(context.inputs)?;
         let ForwardOutputs { loss, log_sum_exp, row_loss } = ForwardOutputs::of(context.outputs)?;
-        self.0.record(recorder, logits, targets, context.step, log_sum_exp, row_loss, loss)
+        let inputs = Inputs { logits, targets, step: context.step };
+        self.0.record(recorder, &inputs, &Outputs { log_sum_exp, row_loss, loss })
     }
 
     fn gradient(
@@ -113,7 +114,8 @@ impl Operation for Backward {
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let BackwardInputs { targets, log_sum_exp, d_loss, .. } = BackwardInputs::of(context.inputs)?;
-        self.0.record_backward(recorder, targets, log_sum_exp, context.step, d_loss, &context.outputs[0])
+        let backward = cross_entropy::Backward { targets, log_sum_exp, step: context.step, d_loss };
+        self.0.record_backward(recorder, &backward, &context.outputs[0])
     }
 
     fn in_place(&self) -> Option<usize> {

@@ -34,6 +34,41 @@ pub struct CrossEntropy {
     pub padding: u32,
 }
 
+/// What [`CrossEntropy::record`] reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// `[N, C]`.
+    pub logits: &'a Tensor,
+    /// `[N]`, u32.
+    pub targets: &'a Tensor,
+    /// The buffer of [`super::Step`].
+    pub step: &'a Tensor,
+}
+
+/// What [`CrossEntropy::record`] writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Outputs<'a> {
+    /// `[N]`, of the logits of each row, for the backward pass.
+    pub log_sum_exp: &'a Tensor,
+    /// `[N]`, the loss of each row without its scale.
+    pub row_loss: &'a Tensor,
+    /// `[1]`.
+    pub loss: &'a Tensor,
+}
+
+/// What [`CrossEntropy::record_backward`] reads, besides the logits.
+#[derive(Clone, Copy, Debug)]
+pub struct Backward<'a> {
+    /// `[N]`, u32.
+    pub targets: &'a Tensor,
+    /// `[N]`, what the forward pass has saved.
+    pub log_sum_exp: &'a Tensor,
+    /// The buffer of [`super::Step`].
+    pub step: &'a Tensor,
+    /// `[1]`.
+    pub d_loss: &'a Tensor,
+}
+
 impl CrossEntropy {
     /// Operations and bytes of the forward pass, with logits of `dtype`.
     pub fn cost(&self, dtype: Dtype) -> Cost {
@@ -81,23 +116,14 @@ impl CrossEntropy {
         self.classes.is_multiple_of(4)
     }
 
-    /// Records the loss `[1]` and, for the backward pass, log_sum_exp `[N]`, from logits `[N, C]`, targets `[N]` and the
-    /// step's buffer. row_loss `[N]` is scratch.
+    /// Records the loss, and what the backward pass needs.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor has another number of elements or the smoothing is no share, and what
     /// [`Recorder::dispatch`] reports.
-    #[expect(clippy::too_many_arguments, reason = "inputs, saved values, scratch and output")]
-    pub fn record(
-        &self,
-        recorder: &mut Recorder,
-        logits: &Tensor,
-        targets: &Tensor,
-        step: &Tensor,
-        log_sum_exp: &Tensor,
-        row_loss: &Tensor,
-        loss: &Tensor,
-    ) -> Result<()> {
+    pub fn record(&self, recorder: &mut Recorder, inputs: &Inputs<'_>, outputs: &Outputs<'_>) -> Result<()> {
+        let Inputs { logits, targets, step } = *inputs;
+        let Outputs { log_sum_exp, row_loss, loss } = *outputs;
         expect_of(logits.dtype(), "cross_entropy", "logits", logits, &[self.rows, self.classes])?;
         for (argument, tensor) in [("targets", targets), ("log_sum_exp", log_sum_exp), ("row_loss", row_loss)] {
             expect("cross_entropy", argument, tensor, &[self.rows])?;
@@ -107,7 +133,7 @@ impl CrossEntropy {
         let tiles = *recorder.gpu().tiles();
         recorder.launch(&Launch {
             kernel: &CROSS_ENTROPY,
-            specialisation: forward(&tiles, logits.dtype(), self.is_vector()),
+            specialisation: forward_form(&tiles, logits.dtype(), self.is_vector()),
             params: &self.params()?,
             tensors: &[logits, targets, log_sum_exp, row_loss],
             workgroups: grid(self.rows),
@@ -123,20 +149,17 @@ impl CrossEntropy {
         })
     }
 
-    /// Records the gradient in place: `logits_and_gradient` `[N, C]` holds the logits before and their gradient after, from
-    /// d_loss `[1]` and what the forward pass saved.
+    /// Records the gradient in place: `logits_and_gradient` `[N, C]` holds the logits before and their gradient after.
     ///
     /// # Errors
     /// As [`CrossEntropy::record`].
     pub fn record_backward(
         &self,
         recorder: &mut Recorder,
-        targets: &Tensor,
-        log_sum_exp: &Tensor,
-        step: &Tensor,
-        d_loss: &Tensor,
+        backward: &Backward<'_>,
         logits_and_gradient: &Tensor,
     ) -> Result<()> {
+        let Backward { targets, log_sum_exp, step, d_loss } = *backward;
         let (dtype, shape) = (logits_and_gradient.dtype(), [self.rows, self.classes]);
         expect_of(dtype, "cross_entropy", "logits_and_gradient", logits_and_gradient, &shape)?;
         expect("cross_entropy", "targets", targets, &[self.rows])?;
@@ -144,7 +167,7 @@ impl CrossEntropy {
         expect("cross_entropy", "d_loss", d_loss, &[1])?;
         recorder.launch(&Launch {
             kernel: &CROSS_ENTROPY_BACKWARD,
-            specialisation: backward(recorder.gpu().tiles(), dtype, self.is_vector()),
+            specialisation: backward_form(recorder.gpu().tiles(), dtype, self.is_vector()),
             params: &self.params()?,
             tensors: &[step, targets, log_sum_exp, d_loss, logits_and_gradient],
             workgroups: grid(self.rows),
@@ -153,16 +176,16 @@ impl CrossEntropy {
     }
 }
 
-fn forward(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
+fn forward_form(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
     forms::row_reduction(tiles).define_if(vector, "VECTOR").element(dtype)
 }
 
-fn backward(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
+fn backward_form(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
     forms::row(tiles).define_if(vector, "VECTOR").element(dtype)
 }
 
 fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::each_element(tiles, |dtype| forms::either(|vector| forward(tiles, dtype, vector))).concat()
+    forms::each_element(tiles, |dtype| forms::either(|vector| forward_form(tiles, dtype, vector))).concat()
 }
 
 fn totals(tiles: &Tiles) -> Vec<Specialisation> {
@@ -170,5 +193,5 @@ fn totals(tiles: &Tiles) -> Vec<Specialisation> {
 }
 
 fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::each_element(tiles, |dtype| forms::either(|vector| backward(tiles, dtype, vector))).concat()
+    forms::each_element(tiles, |dtype| forms::either(|vector| backward_form(tiles, dtype, vector))).concat()
 }

@@ -4,7 +4,10 @@ use super::{Case, KernelChecks, ROUNDING, widen};
 use crate::{
     Result, Tensor,
     gpu::Recorder,
-    kernels::{Step, cross_entropy::CrossEntropy},
+    kernels::{
+        Step,
+        cross_entropy::{self, Backward, CrossEntropy, Outputs},
+    },
     reference,
 };
 
@@ -75,7 +78,8 @@ fn inputs(case: &mut Case<'_>) -> Result<Inputs> {
 impl Inputs {
     fn record(&self, recorder: &mut Recorder) -> Result<()> {
         let Self { logits_gpu, targets_gpu, step, log_sum_exp, row_loss, loss, .. } = self;
-        self.operation.record(recorder, logits_gpu, targets_gpu, step, log_sum_exp, row_loss, loss)
+        let inputs = cross_entropy::Inputs { logits: logits_gpu, targets: targets_gpu, step };
+        self.operation.record(recorder, &inputs, &Outputs { log_sum_exp, row_loss, loss })
     }
 }
 
@@ -94,7 +98,8 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     case.run(|recorder| {
         inputs.record(recorder)?;
         let Inputs { operation, targets_gpu, log_sum_exp, step, logits_gpu, .. } = &inputs;
-        operation.record_backward(recorder, targets_gpu, log_sum_exp, step, &d_loss_gpu, logits_gpu)
+        let backward = Backward { targets: targets_gpu, log_sum_exp, step, d_loss: &d_loss_gpu };
+        operation.record_backward(recorder, &backward, logits_gpu)
     })?;
     let d_loss = f64::from(d_loss[0]);
     let gradient = inputs.reference.backward(&widen(&inputs.logits), &inputs.targets, d_loss);

@@ -4,7 +4,10 @@ use crate::common;
 use softalign::{
     Error, Gpu,
     gpu::Recorder,
-    kernels::{Step, cross_entropy::CrossEntropy},
+    kernels::{
+        Step,
+        cross_entropy::{Backward, CrossEntropy, Inputs, Outputs},
+    },
     reference,
 };
 
@@ -22,9 +25,12 @@ fn both(gpu: &Gpu, operation: CrossEntropy, logits: &[f32], targets: &[u32]) -> 
     gpu.write(&step, &Step { loss_scale: 0.5, ..Step::default() }.words()).unwrap();
     let [log_sum_exp, row_loss] = [common::poisoned(gpu, rows), common::poisoned(gpu, rows)];
     let (loss, d_loss) = (common::poisoned(gpu, 1), common::upload(gpu, [1], &[1.0]));
+    let inputs = Inputs { logits: &logits, targets: &targets, step: &step };
+    let outputs = Outputs { log_sum_exp: &log_sum_exp, row_loss: &row_loss, loss: &loss };
+    let backward = Backward { targets: &targets, log_sum_exp: &log_sum_exp, step: &step, d_loss: &d_loss };
     common::run(gpu, |recorder| {
-        operation.record(recorder, &logits, &targets, &step, &log_sum_exp, &row_loss, &loss)?;
-        operation.record_backward(recorder, &targets, &log_sum_exp, &step, &d_loss, &logits)
+        operation.record(recorder, &inputs, &outputs)?;
+        operation.record_backward(recorder, &backward, &logits)
     });
     (gpu.read(&loss).unwrap()[0], gpu.read(&logits).unwrap())
 }
@@ -97,11 +103,13 @@ fn refuses_wrong_shapes_and_smoothing() {
     let gpu = common::gpu();
     let (four, one) = (common::poisoned(gpu, 4), common::poisoned(gpu, 1));
     let step = Step::buffer(gpu).unwrap();
+    let inputs = Inputs { logits: &four, targets: &four, step: &step };
+    let outputs = Outputs { log_sum_exp: &four, row_loss: &four, loss: &one };
     let mut recorder = Recorder::new(gpu, "test");
     let operation = CrossEntropy { rows: 2, classes: 2, smoothing: 0.0, padding: 0 };
-    let result = operation.record(&mut recorder, &four, &four, &step, &four, &four, &one);
+    let result = operation.record(&mut recorder, &inputs, &outputs);
     assert!(matches!(result, Err(Error::Shape { argument: "targets", .. })), "{result:?}");
     let operation = CrossEntropy { rows: 4, classes: 1, smoothing: 1.5, padding: 0 };
-    let result = operation.record(&mut recorder, &four, &four, &step, &four, &four, &one);
+    let result = operation.record(&mut recorder, &inputs, &outputs);
     assert!(matches!(result, Err(Error::Shape { argument: "smoothing", .. })), "{result:?}");
 }
