@@ -4,7 +4,7 @@ use super::{Context, Graph, Operation, Targets, Value, operands::operands};
 use crate::{
     Result,
     gpu::{Dtype, Recorder},
-    kernels::coverage_loss::CoverageLoss,
+    kernels::coverage_loss::{CoverageLoss, Inputs},
 };
 
 operands! { ForwardInputs { weights, targets } }
@@ -41,7 +41,7 @@ impl Operation for Forward {
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let ForwardInputs { weights, targets } = ForwardInputs::of(context.inputs)?;
         let ForwardOutputs { loss, scratch } = ForwardOutputs::of(context.outputs)?;
-        self.0.record(recorder, weights, targets, context.step, scratch, loss)
+        self.0.record(recorder, &Inputs { weights, targets, step: context.step }, scratch, loss)
     }
 
     fn gradient(
@@ -67,6 +67,7 @@ impl Operation for Backward {
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let BackwardInputs { weights, targets, d_loss } = BackwardInputs::of(context.inputs)?;
-        self.0.record_backward(recorder, weights, targets, context.step, d_loss, &context.outputs[0])
+        let inputs = Inputs { weights, targets, step: context.step };
+        self.0.record_backward(recorder, &inputs, d_loss, &context.outputs[0])
     }
 }

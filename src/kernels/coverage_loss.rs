@@ -36,6 +36,17 @@ pub struct CoverageLoss {
     pub padding: u32,
 }
 
+/// What [`CoverageLoss`] reads in both directions.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// Of the attention, `[B, T, S]`.
+    pub weights: &'a Tensor,
+    /// `[B, T]`, u32.
+    pub targets: &'a Tensor,
+    /// The buffer of [`super::Step`].
+    pub step: &'a Tensor,
+}
+
 impl CoverageLoss {
     /// Elements of scratch that suffice on every adapter.
     pub fn scratch(&self) -> usize {
@@ -71,19 +82,12 @@ impl CoverageLoss {
         expect_setting(NAME, "weight", weight >= 0.0 && weight.is_finite(), "a number from 0 on", f64::from(weight))
     }
 
-    /// Records the loss `[1]` from weights `[B, T, S]`, targets `[B, T]` and the step's buffer.
+    /// Records the loss `[1]`. `scratch` has [`CoverageLoss::scratch`] elements.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor has another number of elements, and what [`Recorder::dispatch`] reports.
-    pub fn record(
-        &self,
-        recorder: &mut Recorder,
-        weights: &Tensor,
-        targets: &Tensor,
-        step: &Tensor,
-        scratch: &Tensor,
-        loss: &Tensor,
-    ) -> Result<()> {
+    pub fn record(&self, recorder: &mut Recorder, inputs: &Inputs<'_>, scratch: &Tensor, loss: &Tensor) -> Result<()> {
+        let Inputs { weights, targets, step } = *inputs;
         self.check(weights, targets)?;
         expect(NAME, "loss", loss, &[1])?;
         expect_scratch(NAME, scratch, self.scratch())?;
@@ -107,12 +111,11 @@ impl CoverageLoss {
     pub fn record_backward(
         &self,
         recorder: &mut Recorder,
-        weights: &Tensor,
-        targets: &Tensor,
-        step: &Tensor,
+        inputs: &Inputs<'_>,
         d_loss: &Tensor,
         d_weights: &Tensor,
     ) -> Result<()> {
+        let Inputs { weights, targets, step } = *inputs;
         self.check(weights, targets)?;
         expect(NAME, "d_loss", d_loss, &[1])?;
         expect(NAME, "d_weights", d_weights, &[self.batch, self.steps, self.keys])?;

@@ -3,7 +3,10 @@
 use super::{Case, KernelChecks, widen};
 use crate::{
     Result, Tensor,
-    kernels::{Step, coverage_loss::CoverageLoss},
+    kernels::{
+        Step,
+        coverage_loss::{CoverageLoss, Inputs},
+    },
     reference,
 };
 
@@ -24,6 +27,12 @@ struct Drawn {
     weights_gpu: Tensor,
     targets_gpu: Tensor,
     step: Tensor,
+}
+
+impl Drawn {
+    fn inputs(&self) -> Inputs<'_> {
+        Inputs { weights: &self.weights_gpu, targets: &self.targets_gpu, step: &self.step }
+    }
 }
 
 /// Multiples of 1/64, so that sums are exact and a weight may equal its coverage; a row in four is padding, NaN on the device.
@@ -52,10 +61,7 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
 fn forward(case: &mut Case<'_>) -> Result<f64> {
     let drawn = draw(case)?;
     let (scratch, loss) = (case.poisoned([drawn.operation.scratch()])?, case.poisoned([1])?);
-    case.run(|recorder| {
-        let Drawn { operation, weights_gpu, targets_gpu, step, .. } = &drawn;
-        operation.record(recorder, weights_gpu, targets_gpu, step, &scratch, &loss)
-    })?;
+    case.run(|recorder| drawn.operation.record(recorder, &drawn.inputs(), &scratch, &loss))?;
     case.error(&loss, &[drawn.reference.forward(&widen(&drawn.weights), &drawn.targets)], 0.0)
 }
 
@@ -63,10 +69,7 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let drawn = draw(case)?;
     let d_loss = case.values(1, 1.0);
     let (d_loss_gpu, d_weights) = (case.upload([1], &d_loss)?, case.poisoned([drawn.weights.len()])?);
-    case.run(|recorder| {
-        let Drawn { operation, weights_gpu, targets_gpu, step, .. } = &drawn;
-        operation.record_backward(recorder, weights_gpu, targets_gpu, step, &d_loss_gpu, &d_weights)
-    })?;
+    case.run(|recorder| drawn.operation.record_backward(recorder, &drawn.inputs(), &d_loss_gpu, &d_weights))?;
     let expected = drawn.reference.backward(&widen(&drawn.weights), &drawn.targets, f64::from(d_loss[0]));
     case.error(&d_weights, &expected, 0.0)
 }

@@ -4,7 +4,10 @@ use crate::common;
 use softalign::{
     Error, Gpu,
     gpu::Recorder,
-    kernels::{Step, coverage_loss::CoverageLoss},
+    kernels::{
+        Step,
+        coverage_loss::{CoverageLoss, Inputs},
+    },
 };
 
 #[test]
@@ -20,9 +23,10 @@ fn both(gpu: &Gpu, [steps, keys]: [usize; 2], weights: &[f32], targets: &[u32]) 
     gpu.write(&step, &Step { loss_scale: 1.0, ..Step::default() }.words()).unwrap();
     let (scratch, loss) = (common::poisoned(gpu, operation.scratch()), common::poisoned(gpu, 1));
     let (d_loss, gradient) = (common::upload(gpu, [1], &[1.0]), common::poisoned(gpu, steps * keys));
+    let inputs = Inputs { weights: &weights, targets: &targets, step: &step };
     common::run(gpu, |recorder| {
-        operation.record(recorder, &weights, &targets, &step, &scratch, &loss)?;
-        operation.record_backward(recorder, &weights, &targets, &step, &d_loss, &gradient)
+        operation.record(recorder, &inputs, &scratch, &loss)?;
+        operation.record_backward(recorder, &inputs, &d_loss, &gradient)
     });
     (gpu.read(&loss).unwrap()[0], gpu.read(&gradient).unwrap())
 }
@@ -55,18 +59,19 @@ fn refuses_wrong_shapes_and_weights() {
     let gpu = common::gpu();
     let (four, one) = (common::poisoned(gpu, 4), common::poisoned(gpu, 1));
     let step = Step::buffer(gpu).unwrap();
+    let inputs = Inputs { weights: &four, targets: &four, step: &step };
     let mut recorder = Recorder::new(gpu, "test");
     for (argument, keys, weight) in [("weights", 3, 1.0), ("targets", 2, 1.0), ("targets", 2, f32::INFINITY)] {
         let operation = CoverageLoss { batch: 1, steps: 2, keys, weight, padding: 0 };
         for result in [
-            operation.record(&mut recorder, &four, &four, &step, &four, &one),
-            operation.record_backward(&mut recorder, &four, &four, &step, &one, &four),
+            operation.record(&mut recorder, &inputs, &four, &one),
+            operation.record_backward(&mut recorder, &inputs, &one, &four),
         ] {
             assert!(matches!(result, Err(Error::Shape { argument: found, .. }) if found == argument), "{result:?}");
         }
     }
     let operation = CoverageLoss { batch: 2, steps: 1, keys: 2, weight: -1.0, padding: 0 };
     let two = common::poisoned(gpu, 2);
-    let result = operation.record(&mut recorder, &four, &two, &step, &four, &one);
+    let result = operation.record(&mut recorder, &Inputs { targets: &two, ..inputs }, &four, &one);
     assert!(matches!(result, Err(Error::Shape { argument: "weight", .. })), "{result:?}");
 }
