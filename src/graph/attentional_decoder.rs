@@ -9,7 +9,7 @@ use crate::{
     Result,
     gpu::{Dtype, Recorder, Shape, Tensor},
     kernels::{
-        attentional_decoder::{AttentionalDecoder, Gradients, Inputs, Saved, Tiles},
+        attentional_decoder::{self, AttentionalDecoder, Gradients, Inputs, Outputs, Tiles},
         gru::Tokens,
     },
 };
@@ -206,9 +206,8 @@ impl Operation for Forward {
         let ForwardOutputs { features, weights, states, gates, queries, scratch } = outputs;
         let decoder = self.0.decoder;
         let tiles = Tiles::choose(recorder.gpu(), &decoder);
-        let saved = Saved { states, gates, queries };
-        let inputs = operands.inputs(more);
-        decoder.record(recorder, &tiles, &inputs, features, weights, &saved, scratch)
+        let outputs = Outputs { features, weights, states, gates, queries };
+        decoder.record(recorder, &tiles, &operands.inputs(more), &outputs, scratch)
     }
 
     fn gradient(
@@ -263,20 +262,14 @@ impl Operation for Backward {
         let (scratch, more) = rest.split_first_chunk().ok_or_else(|| missing(&["scratch"], rest.len()))?;
         let (table, cell) = (table.first(), cell.weights());
         let gradients = Gradients { words, table, state0, key, annotation, query_weight, energy, cell };
-        let saved = Saved { states, gates, queries };
+        let backward = attentional_decoder::Backward {
+            inputs: operands.inputs(more),
+            outputs: Outputs { features, weights, states, gates, queries },
+            d_features,
+            d_weights: d_weights.first(),
+        };
         let decoder = self.0.decoder;
         let tiles = Tiles::choose(recorder.gpu(), &decoder);
-        decoder.record_backward(
-            recorder,
-            &tiles,
-            &operands.inputs(more),
-            &saved,
-            features,
-            weights,
-            d_features,
-            d_weights.first(),
-            scratch,
-            &gradients,
-        )
+        decoder.record_backward(recorder, &tiles, &backward, scratch, &gradients)
     }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Error, Result, Tensor,
     gpu::Recorder,
-    kernels::attentional_decoder::{AttentionalDecoder, Gradients, Inputs, Saved, Tiles},
+    kernels::attentional_decoder::{AttentionalDecoder, Backward, Gradients, Inputs, Outputs, Tiles},
     reference::attentional_decoder as reference,
 };
 
@@ -117,14 +117,13 @@ impl Drawn {
         Inputs { words, tokens, state0, key, annotation, lengths, query_weight, energy, cell, mask }
     }
 
-    fn saved(&self) -> Saved<'_> {
-        let [states, gates, queries] = &self.saved;
-        Saved { states, gates, queries }
+    fn outputs(&self) -> Outputs<'_> {
+        let Self { features, weights, saved: [states, gates, queries], .. } = self;
+        Outputs { features, weights, states, gates, queries }
     }
 
     fn record(&self, recorder: &mut Recorder, tiles: &Tiles) -> Result<()> {
-        let (inputs, saved) = (self.inputs(), self.saved());
-        self.decoder.record(recorder, tiles, &inputs, &self.features, &self.weights, &saved, &self.scratch)
+        self.decoder.record(recorder, tiles, &self.inputs(), &self.outputs(), &self.scratch)
     }
 
     /// Runs the reference on the same values.
@@ -192,18 +191,15 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
         let [words, state0, key, annotation, query_weight, energy] = &into;
         let (table, cell) = (d_table.as_ref(), as_weights(&cell));
         let gradients = Gradients { words, table, state0, key, annotation, query_weight, energy, cell };
-        drawn.decoder.record_backward(
-            recorder,
-            &tiles,
-            &drawn.inputs(),
-            &drawn.saved(),
-            &drawn.features,
-            &drawn.weights,
-            &d_features_gpu,
-            d_weights_gpu.as_ref(),
-            scratch.first_chunk().ok_or_else(|| Error::data("validate", "less scratch than was asked for"))?,
-            &gradients,
-        )
+        let backward = Backward {
+            inputs: drawn.inputs(),
+            outputs: drawn.outputs(),
+            d_features: &d_features_gpu,
+            d_weights: d_weights_gpu.as_ref(),
+        };
+        let scratch = scratch.first_chunk();
+        let scratch = scratch.ok_or_else(|| Error::data("validate", "less scratch than was asked for"))?;
+        drawn.decoder.record_backward(recorder, &tiles, &backward, scratch, &gradients)
     })?;
     let (d_features, d_weights) = (exact(&d_features), d_weights.map(|values| exact(&values)));
     let mut expected =

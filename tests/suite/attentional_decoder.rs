@@ -6,7 +6,7 @@ use softalign::{
     gpu::{Dtype, Recorder},
     kernels::{
         attentional_decoder::{
-            AttentionalDecoder, DecoderStep, Gradients, Inputs, Saved, StepInputs, StepTensors, Tiles,
+            AttentionalDecoder, Backward, DecoderStep, Gradients, Inputs, Outputs, StepInputs, StepTensors, Tiles,
         },
         gru::Weights,
         matmul::Matrix,
@@ -64,9 +64,14 @@ fn steps_with_a_beam_lead_where_the_loop_leads() {
                     cell,
                     mask: None,
                 };
-                let saved = Saved { states: &states, gates: &gates, queries: &queries };
-                let tiles = Tiles::choose(gpu, &decoder);
-                decoder.record(recorder, &tiles, &inputs, &features, &weights, &saved, &scratch)
+                let outputs = Outputs {
+                    features: &features,
+                    weights: &weights,
+                    states: &states,
+                    gates: &gates,
+                    queries: &queries,
+                };
+                decoder.record(recorder, &Tiles::choose(gpu, &decoder), &inputs, &outputs, &scratch)
             });
             gpu.read::<f32>(&features).unwrap()
         };
@@ -197,15 +202,14 @@ impl Tensors {
         }
     }
 
-    fn saved(&self) -> Saved<'_> {
-        let [states, gates, queries] = &self.saved;
-        Saved { states, gates, queries }
+    fn written(&self) -> Outputs<'_> {
+        let Self { features, weights, saved: [states, gates, queries], .. } = self;
+        Outputs { features, weights, states, gates, queries }
     }
 
     fn forward(&self, recorder: &mut Recorder, decoder: &AttentionalDecoder) -> Result<()> {
         let tiles = Tiles::choose(recorder.gpu(), decoder);
-        let (inputs, saved) = (self.inputs(), self.saved());
-        decoder.record(recorder, &tiles, &inputs, &self.features, &self.weights, &saved, &self.scratch)
+        decoder.record(recorder, &tiles, &self.inputs(), &self.written(), &self.scratch)
     }
 
     /// Features and weights serve as their own gradients.
@@ -214,18 +218,14 @@ impl Tensors {
             &self.gradients;
         let cell = Weights { weight_ih, weight_hh, bias_ih, bias_hh };
         let gradients = Gradients { words, table: None, state0, key, annotation, query_weight, energy, cell };
-        decoder.record_backward(
-            recorder,
-            &Tiles::choose(recorder.gpu(), decoder),
-            &self.inputs(),
-            &self.saved(),
-            &self.features,
-            &self.weights,
-            &self.features,
-            Some(&self.weights),
-            &self.backward_scratch,
-            &gradients,
-        )
+        let backward = Backward {
+            inputs: self.inputs(),
+            outputs: self.written(),
+            d_features: &self.features,
+            d_weights: Some(&self.weights),
+        };
+        let tiles = Tiles::choose(recorder.gpu(), decoder);
+        decoder.record_backward(recorder, &tiles, &backward, &self.backward_scratch, &gradients)
     }
 
     fn outputs(&self, gpu: &Gpu) -> Vec<Vec<u32>> {

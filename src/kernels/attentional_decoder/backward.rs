@@ -1,0 +1,320 @@
+//! The backward pass of the loop: the steps from the last to the first, then one product for each weight, over all of them.
+
+use super::{AttentionalDecoder, Inputs, NAME, Outputs, Tiles, view};
+use crate::{
+    Result,
+    gpu::{Dtype, Recorder, Tensor, product},
+    kernels::{
+        additive_attention::{self, KeyGradients},
+        copy::Copy,
+        expect::{expect, expect_of, expect_scratch_of, expect_setting},
+        gate_input::InputGradients,
+        gru::{CellBackward, Masking, WeightGradients},
+        matmul::{Matmul, Matrix},
+    },
+};
+
+/// What [`AttentionalDecoder::record_backward`] reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Backward<'a> {
+    /// The forward pass's.
+    pub inputs: Inputs<'a>,
+    /// What the forward pass has written.
+    pub outputs: Outputs<'a>,
+    /// `[B, T, H + V + E]`.
+    pub d_features: &'a Tensor,
+    /// `[B, T, S]`, if the weights themselves are used.
+    pub d_weights: Option<&'a Tensor>,
+}
+
+/// Where the gradients of [`Inputs`] go; each is overwritten.
+#[derive(Clone, Copy, Debug)]
+pub struct Gradients<'a> {
+    /// `[B, T, E]`; without what goes to `table`.
+    pub words: &'a Tensor,
+    /// `[V, E]`, where there are tokens: through the cell's products with the table.
+    pub table: Option<&'a Tensor>,
+    /// `[B, H]`.
+    pub state0: &'a Tensor,
+    /// `[B, S, A]`.
+    pub key: &'a Tensor,
+    /// `[B, S, V]`.
+    pub annotation: &'a Tensor,
+    /// `[A, H]`.
+    pub query_weight: &'a Tensor,
+    /// `[A]`.
+    pub energy: &'a Tensor,
+    /// The cell's.
+    pub cell: WeightGradients<'a>,
+}
+
+/// Tensors of the backward pass that hold nothing before or after it.
+pub const BACKWARD_SCRATCH: usize = 8;
+
+/// The scratch tensors by name, in the order of [`AttentionalDecoder::backward_scratch`].
+#[derive(Clone, Copy, Debug)]
+struct Scratch<'a> {
+    /// `[K, H]`, the recurrent weights over the query's.
+    stacked: &'a Tensor,
+    /// `[T, B, K]`, of what either was multiplied into.
+    d_recurrent: &'a Tensor,
+    /// `[B, T, 3H]`.
+    d_gi: &'a Tensor,
+    /// `[B, T, V]`.
+    d_context: &'a Tensor,
+    /// `[B, T, S]`, of the scores.
+    d_energy: &'a Tensor,
+    attention: &'a Tensor,
+    sums: &'a Tensor,
+    /// `[K]`.
+    column_sums: &'a Tensor,
+}
+
+impl<'a> Scratch<'a> {
+    fn of(tensors: &'a [Tensor; BACKWARD_SCRATCH]) -> Self {
+        let [stacked, d_recurrent, d_gi, d_context, d_energy, attention, sums, column_sums] = tensors;
+        Self { stacked, d_recurrent, d_gi, d_context, d_energy, attention, sums, column_sums }
+    }
+}
+
+/// A backward pass that is being recorded.
+struct Pass<'a> {
+    decoder: AttentionalDecoder,
+    tiles: &'a Tiles,
+    backward: Backward<'a>,
+    scratch: Scratch<'a>,
+    gradients: Gradients<'a>,
+    /// [`Scratch::stacked`] as the cell takes it.
+    stacked_weight: Tensor,
+}
+
+impl AttentionalDecoder {
+    /// Elements and types of the backward pass's scratch tensors, each in a buffer of its own.
+    pub fn backward_scratch(&self, dtype: Dtype) -> [(usize, Dtype); BACKWARD_SCRATCH] {
+        let rows = product(&[self.batch, self.steps]);
+        let sums = self.gates_sum().scratch().max(self.recurrent_sum().scratch());
+        let one_more = if self.masked { self.batch } else { 0 };
+        [
+            (product(&[self.products(), self.hidden]), Dtype::F32),
+            (product(&[rows.saturating_add(one_more), self.products()]), dtype),
+            (product(&[rows, 3, self.hidden]), dtype),
+            (product(&[rows, self.annotation]), dtype),
+            (product(&[rows, self.keys]), Dtype::F32),
+            (self.attention(self.steps).scratch(), Dtype::F32),
+            (sums, Dtype::F32),
+            (self.products(), Dtype::F32),
+        ]
+    }
+
+    fn check_backward(
+        &self,
+        backward: &Backward<'_>,
+        scratch: &[Tensor; BACKWARD_SCRATCH],
+        gradients: &Gradients<'_>,
+    ) -> Result<()> {
+        let Self { batch, steps, keys, word, hidden, size, annotation, .. } = *self;
+        let Backward { inputs, outputs, d_features, d_weights } = backward;
+        self.check(inputs, outputs)?;
+        let dtype = inputs.dtype();
+        expect_of(dtype, NAME, "d_features", d_features, &[batch, steps, self.features()])?;
+        expect_of(dtype, NAME, "d_state0", gradients.state0, &[batch, hidden])?;
+        expect_of(dtype, NAME, "d_words", gradients.words, &[batch, steps, word])?;
+        expect(NAME, "d_query_weight", gradients.query_weight, &[size, hidden])?;
+        gradients.cell.expect(NAME, word + annotation, hidden)?;
+        let tables = (inputs.tokens.map(|tokens| tokens.table.elements()), gradients.table.map(Tensor::elements));
+        expect_setting(NAME, "d_table", tables.0 == tables.1, "as large as the table", tables.1.unwrap_or(0) as f64)?;
+        if let Some(d_weights) = d_weights {
+            expect_of(Dtype::F32, NAME, "d_weights", d_weights, &[batch, steps, keys])?;
+        }
+        for (scratch, (elements, dtype)) in scratch.iter().zip(self.backward_scratch(dtype)) {
+            expect_scratch_of(dtype, NAME, scratch, elements)?;
+        }
+        Ok(())
+    }
+
+    /// Records the gradients. `scratch` are tensors of [`AttentionalDecoder::backward_scratch`] elements, in different buffers.
+    ///
+    /// # Errors
+    /// As [`AttentionalDecoder::record`].
+    pub fn record_backward(
+        &self,
+        recorder: &mut Recorder,
+        tiles: &Tiles,
+        backward: &Backward<'_>,
+        scratch: &[Tensor; BACKWARD_SCRATCH],
+        gradients: &Gradients<'_>,
+    ) -> Result<()> {
+        self.check_backward(backward, scratch, gradients)?;
+        let scratch = Scratch::of(scratch);
+        let stacked_weight = scratch.stacked.scratch([self.products(), self.hidden])?;
+        let pass = Pass { decoder: *self, tiles, backward: *backward, scratch, gradients: *gradients, stacked_weight };
+        pass.record_start(recorder)?;
+        (0..self.steps).rev().try_for_each(|t| pass.record_step(recorder, t))?;
+        pass.record_weights(recorder)?;
+        pass.record_words(recorder)?;
+        pass.record_recurrent_bias(recorder)?;
+        pass.record_keys(recorder)
+    }
+}
+
+fn record_copy(recorder: &mut Recorder, [rows, columns]: [usize; 2], from: Matrix<'_>, to: Matrix<'_>) -> Result<()> {
+    Copy { rows, columns, batch: 1 }.record(recorder, from, None, to)
+}
+
+impl Pass<'_> {
+    /// Columns of the gates, rows of all steps.
+    fn sizes(&self) -> (usize, usize) {
+        (3 * self.decoder.hidden, self.decoder.batch * self.decoder.steps)
+    }
+
+    fn masking(&self) -> Option<Masking> {
+        self.decoder.dropout().map(|dropout| dropout.masking(0))
+    }
+
+    fn record_matmul(
+        &self,
+        recorder: &mut Recorder,
+        product: Matmul,
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        c: Matrix<'_>,
+    ) -> Result<()> {
+        product.record(recorder, self.tiles.all(product.m), a, b, None, c)
+    }
+
+    /// What the steps read: the weights that a state is multiplied with, and the contexts' own gradients.
+    fn record_start(&self, recorder: &mut Recorder) -> Result<()> {
+        let AttentionalDecoder { hidden, size, annotation, .. } = self.decoder;
+        let Backward { inputs, d_features, .. } = self.backward;
+        let Scratch { stacked, d_context, .. } = self.scratch;
+        let (gates, rows) = self.sizes();
+        let (weight_hh, query_weight) =
+            (view(inputs.cell.weight_hh, 0, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
+        record_copy(recorder, [gates, hidden], weight_hh, view(stacked, 0, hidden, 0))?;
+        record_copy(recorder, [size, hidden], query_weight, view(stacked, gates * hidden, hidden, 0))?;
+        let contexts = view(d_features, hidden, self.decoder.features(), 0);
+        record_copy(recorder, [rows, annotation], contexts, view(d_context, 0, annotation, 0))
+    }
+
+    fn cell_step(&self, t: usize) -> CellBackward<'_> {
+        let Self { decoder, backward, scratch, gradients, .. } = self;
+        let (state, products) = (decoder.batch * decoder.hidden, decoder.products());
+        let (own, more) = (t * decoder.batch * products, t + 1 < decoder.steps);
+        CellBackward {
+            weight: &self.stacked_weight,
+            d_recurrent: scratch.d_recurrent,
+            next: more.then_some(own + decoder.batch * products),
+            own,
+            d_gi: decoder.step(scratch.d_gi, 3 * decoder.hidden, 0, t),
+            d_y: decoder.step(backward.d_features, decoder.features(), 0, t),
+            states: backward.outputs.states,
+            from: t * state,
+            gates: backward.outputs.gates,
+            gates_offset: t * 4 * state,
+            carry: gradients.state0,
+            carry_offset: 0,
+            has_carry: more,
+            masking: self.masking(),
+            valid: None,
+        }
+    }
+
+    /// The cell, then the context that it has read, then the attention as far as it goes to the query.
+    fn record_step(&self, recorder: &mut Recorder, t: usize) -> Result<()> {
+        let Self { decoder, tiles, backward, scratch, .. } = self;
+        let AttentionalDecoder { batch, keys, word, size, annotation, .. } = *decoder;
+        let Backward { inputs, outputs, d_weights, .. } = backward;
+        let (products, (gates, _)) = (decoder.products(), self.sizes());
+        decoder.cell().record_backward(recorder, tiles.cell, &self.cell_step(t))?;
+        let into_context =
+            Matmul { m: batch, n: annotation, k: gates, batch: 1, accumulate: true, ..Matmul::default() };
+        let by_input = decoder.step(scratch.d_gi, gates, 0, t);
+        let weight_ic = view(inputs.cell.weight_ih, word, word + annotation, 0);
+        let d_context = decoder.step(scratch.d_context, annotation, 0, t);
+        self.record_matmul(recorder, into_context, by_input, weight_ic, d_context)?;
+        let attention = additive_attention::Backward {
+            inputs: decoder.attention_inputs(inputs, view(outputs.queries, t * batch * size, size, size)),
+            weights: decoder.step_batch(outputs.weights, keys, 0, t),
+            d_context: decoder.step_batch(scratch.d_context, annotation, 0, t),
+            d_weights: d_weights.map(|d_weights| decoder.step_batch(d_weights, keys, 0, t)),
+            d_energy: decoder.step_batch(scratch.d_energy, keys, 0, t),
+        };
+        let d_query = view(scratch.d_recurrent, t * batch * products + gates, products, products);
+        decoder.attention(1).record_backward_query(recorder, tiles.step_attention, &attention, d_query)
+    }
+
+    /// The weights that states and contexts were multiplied with, and without a mask the state before the first step.
+    fn record_weights(&self, recorder: &mut Recorder) -> Result<()> {
+        let Self { backward: Backward { outputs, .. }, scratch, gradients, .. } = self;
+        let AttentionalDecoder { batch, word, hidden, size, annotation, .. } = self.decoder;
+        let (products, (gates, rows)) = (self.decoder.products(), self.sizes());
+        let product = |m, n, k| Matmul { m, n, k, batch: 1, ..Matmul::default() };
+        let masking = self.masking();
+        let by_state = view(scratch.d_recurrent, 0, products, 0);
+        if masking.is_none() {
+            let into_state0 = Matmul { accumulate: true, ..product(batch, hidden, products) };
+            let (weight, d_state0) = (view(scratch.stacked, 0, hidden, 0), view(gradients.state0, 0, hidden, 0));
+            self.record_matmul(recorder, into_state0, by_state, weight, d_state0)?;
+        }
+        let transposed = |m, n| Matmul { transpose_a: true, ..product(m, n, rows) };
+        let states = view(outputs.states, masking.map_or(0, |masking| masking.distance), hidden, 0);
+        let d_weight_hh = view(gradients.cell.weight_hh, 0, hidden, 0);
+        self.record_matmul(recorder, transposed(gates, hidden), by_state, states, d_weight_hh)?;
+        let (by_query, d_query_weight) = (by_state.offset(gates), view(gradients.query_weight, 0, hidden, 0));
+        self.record_matmul(recorder, transposed(size, hidden), by_query, states, d_query_weight)?;
+        let (by_input, contexts) =
+            (view(scratch.d_gi, 0, gates, 0), view(outputs.features, hidden, self.decoder.features(), 0));
+        let d_weight_ic = view(gradients.cell.weight_ih, word, word + annotation, 0);
+        self.record_matmul(recorder, transposed(gates, annotation), by_input, contexts, d_weight_ic)
+    }
+
+    /// The words and what they were multiplied with, and with a mask the state before the first step.
+    fn record_words(&self, recorder: &mut Recorder) -> Result<()> {
+        let Self { decoder, tiles, backward: Backward { inputs, d_features, .. }, scratch, gradients, .. } = self;
+        let AttentionalDecoder { word, hidden, annotation, .. } = *decoder;
+        let (input, (_, rows)) = (word + annotation, self.sizes());
+        let d_words = view(gradients.words, 0, word, 0);
+        let of_features = view(d_features, hidden + annotation, decoder.features(), 0);
+        record_copy(recorder, [rows, word], of_features, d_words)?;
+        let of_input = InputGradients {
+            weight: view(gradients.cell.weight_ih, 0, input, 0),
+            bias: gradients.cell.bias_ih,
+            input: gradients.table.map_or(d_words, |table| view(table, 0, word, 0)),
+            accumulate: gradients.table.is_none(),
+        };
+        let weight_iw = view(inputs.cell.weight_ih, 0, input, 0);
+        let gate_input = decoder.gate_input();
+        gate_input.record_backward(recorder, &inputs.input(), weight_iw, scratch.d_gi, scratch.sums, &of_input)?;
+        if self.masking().is_some() {
+            let into_state0 = self.cell_step(0).before(rows * decoder.products(), inputs.lengths);
+            decoder.cell().record_backward(recorder, tiles.cell, &into_state0)?;
+        }
+        Ok(())
+    }
+
+    fn record_recurrent_bias(&self, recorder: &mut Recorder) -> Result<()> {
+        let Scratch { d_recurrent, sums, column_sums, .. } = self.scratch;
+        let (products, (gates, rows)) = (self.decoder.products(), self.sizes());
+        let column_sums = column_sums.scratch([products])?;
+        let d_recurrent = d_recurrent.scratch([rows, products])?;
+        self.decoder.recurrent_sum().record(recorder, &d_recurrent, sums, &column_sums)?;
+        let d_bias_hh = view(self.gradients.cell.bias_hh, 0, gates, 0);
+        record_copy(recorder, [1, gates], view(&column_sums, 0, gates, 0), d_bias_hh)
+    }
+
+    /// Keys, annotations and the energy vector, from the attention of all steps.
+    fn record_keys(&self, recorder: &mut Recorder) -> Result<()> {
+        let Self { decoder, tiles, backward: Backward { inputs, outputs, .. }, scratch, gradients, .. } = self;
+        let AttentionalDecoder { batch, steps, keys, size, annotation, .. } = *decoder;
+        let attention = additive_attention::Backward {
+            inputs: decoder.attention_inputs(inputs, view(outputs.queries, 0, batch * size, size)),
+            weights: view(outputs.weights, 0, keys, steps * keys),
+            d_context: view(scratch.d_context, 0, annotation, steps * annotation),
+            d_weights: None,
+            d_energy: view(scratch.d_energy, 0, keys, steps * keys),
+        };
+        let of_keys = KeyGradients { key: gradients.key, energy: gradients.energy, value: gradients.annotation };
+        let of_all = decoder.attention(steps);
+        of_all.record_backward_key(recorder, tiles.attention, &attention, scratch.attention, &of_keys)
+    }
+}
