@@ -9,7 +9,7 @@ use crate::{
     graph::{Pool, Program, ProgramOptions},
     kernels::{
         Step,
-        beam_search::{Adjust, Adjusted, Attend, BeamSearch, BeamState, FREE},
+        beam_search::{Adjust, Adjusted, Attend, Attended, BeamSearch, BeamState, FREE, SearchStep},
         matmul::Matrix,
     },
     model::{Limits, SearchRoom, StepOutputs, Stepper},
@@ -148,7 +148,7 @@ impl Memory {
             )?;
         }
         if let Some(Attention { attend, weights, coverage }) = &self.attend {
-            attend.record(recorder, weights, &self.state, lengths, coverage, step)?;
+            attend.record(recorder, &Attended { weights, lengths, coverage }, &self.state, step)?;
         }
         let mut choices = &self.logits;
         if let Some((adjust, adjusted)) = &self.adjust {
@@ -158,7 +158,10 @@ impl Memory {
         for (number, stepper) in self.steppers.iter().enumerate() {
             let (feed, from) = (stepper.feed(), stepper.states_after(step));
             match number {
-                0 => self.search.record(recorder, choices, &self.state, &self.candidates, step, &feed, from)?,
+                0 => {
+                    let step = SearchStep { logits: choices, scratch: &self.candidates, number: step, from };
+                    self.search.record(recorder, &step, &self.state, &feed)?;
+                }
                 _ => self.search.record_follow(recorder, &self.state, &feed, from)?,
             }
             stepper.record_fed(recorder, &self.state)?;

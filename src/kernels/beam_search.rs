@@ -8,8 +8,8 @@ mod feed;
 
 pub(super) use adjust::BEAM_SEARCH_ADJUST;
 pub use adjust::{Adjust, Adjusted, FREE, MOST_MEMBERS};
-pub use attend::Attend;
 pub(super) use attend::BEAM_SEARCH_ATTEND;
+pub use attend::{Attend, Attended};
 pub use feed::Feed;
 
 use super::{
@@ -194,6 +194,19 @@ fn words<const N: usize>(values: [usize; N]) -> [u32; N] {
     values.map(|value| value as u32)
 }
 
+/// One step of a [`BeamSearch`].
+#[derive(Clone, Copy, Debug)]
+pub struct SearchStep<'a> {
+    /// `[sentences * beam, classes]`.
+    pub logits: &'a Tensor,
+    /// [`BeamSearch::scratch`] elements where rows compete; else it is not looked at.
+    pub scratch: &'a Tensor,
+    /// Steps since the last count, before this one.
+    pub number: usize,
+    /// Where in [`Feed::states`] the step has left its states, if rows compete.
+    pub from: usize,
+}
+
 impl BeamSearch {
     /// Hypotheses of all sentences.
     pub fn rows(&self) -> usize {
@@ -304,35 +317,30 @@ impl BeamSearch {
         })
     }
 
-    /// Records one step from logits `[sentences * beam, classes]`: the `step`-th since the last count. Where rows compete the
-    /// states of the hypotheses are chosen from those at `from` of [`Feed::states`] and go to its first ones.
+    /// Records one step. Where rows compete the states of the hypotheses are chosen from those at [`SearchStep::from`] and go to
+    /// the first ones of [`Feed::states`].
     ///
     /// # Errors
     /// [`Error::Shape`] if a tensor has another number of elements or a setting is out of its range, and what
     /// [`Recorder::dispatch`] reports.
-    #[expect(clippy::too_many_arguments, reason = "input, memory, scratch, outputs and where the step stands")]
     pub fn record(
         &self,
         recorder: &mut Recorder,
-        logits: &Tensor,
+        step: &SearchStep<'_>,
         state: &BeamState,
-        scratch: &Tensor,
-        step: usize,
         feed: &Feed<'_>,
-        from: usize,
     ) -> Result<()> {
         self.check(state)?;
         feed.check(self)?;
-        expect(NAME, "logits", logits, &[self.rows(), self.classes])?;
+        expect(NAME, "logits", step.logits, &[self.rows(), self.classes])?;
         match self.rule {
-            Rule::Sample(sampling) => self.record_sample(recorder, sampling, logits, state, step, feed),
-            Rule::Best { .. } if self.beam == 1 => self.record_greedy(recorder, logits, state, step, feed),
+            Rule::Sample(sampling) => self.record_sample(recorder, sampling, step, state, feed),
+            Rule::Best { .. } if self.beam == 1 => self.record_greedy(recorder, step, state, feed),
             Rule::Best { length_penalty, asked } => {
-                expect_scratch(NAME, scratch, self.scratch())?;
-                feed.check_choice(self, from)?;
-                self.record_candidates(recorder, logits, state, scratch)?;
-                let ranking = Ranking { asked, length_penalty };
-                self.record_merge(recorder, ranking, state, scratch, step, feed, from)
+                expect_scratch(NAME, step.scratch, self.scratch())?;
+                feed.check_choice(self, step.from)?;
+                self.record_candidates(recorder, step, state)?;
+                self.record_merge(recorder, Ranking { asked, length_penalty }, step, state, feed)
             }
         }
     }
@@ -359,9 +367,8 @@ impl BeamSearch {
     fn record_greedy(
         &self,
         recorder: &mut Recorder,
-        logits: &Tensor,
+        step: &SearchStep<'_>,
         state: &BeamState,
-        step: usize,
         feed: &Feed<'_>,
     ) -> Result<()> {
         let tiles = *recorder.gpu().tiles();
@@ -370,8 +377,8 @@ impl BeamSearch {
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_GREEDY,
             specialisation: choice(&tiles, self.vector(), self.normalised, feed.wide()),
-            params: &self.row_params(step, feed),
-            tensors: &[logits, &state.all, words_table, word_rows, gates, gate_rows],
+            params: &self.row_params(step.number, feed),
+            tensors: &[step.logits, &state.all, words_table, word_rows, gates, gate_rows],
             workgroups: grid(self.rows()),
             cost: self.row_cost(1.0, feed),
         })
@@ -381,9 +388,8 @@ impl BeamSearch {
         &self,
         recorder: &mut Recorder,
         sampling: Sampling,
-        logits: &Tensor,
+        step: &SearchStep<'_>,
         state: &BeamState,
-        step: usize,
         feed: &Feed<'_>,
     ) -> Result<()> {
         let Some(streams) = &state.streams else {
@@ -400,8 +406,8 @@ impl BeamSearch {
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_SAMPLE,
             specialisation: choice(&tiles, self.vector(), self.normalised, feed.wide()),
-            params: &[&self.row_params(step, feed)[..], &own, &[coldness]].concat(),
-            tensors: &[logits, &state.all, words_table, word_rows, gates, gate_rows, streams],
+            params: &[&self.row_params(step.number, feed)[..], &own, &[coldness]].concat(),
+            tensors: &[step.logits, &state.all, words_table, word_rows, gates, gate_rows, streams],
             workgroups: grid(self.rows()),
             cost: self.row_cost(passes as f64, feed),
         })
@@ -418,35 +424,26 @@ impl BeamSearch {
         self.classes.is_multiple_of(4)
     }
 
-    fn record_candidates(
-        &self,
-        recorder: &mut Recorder,
-        logits: &Tensor,
-        state: &BeamState,
-        scratch: &Tensor,
-    ) -> Result<()> {
+    fn record_candidates(&self, recorder: &mut Recorder, step: &SearchStep<'_>, state: &BeamState) -> Result<()> {
         self.check_rounds(recorder.gpu(), self.choices() + 1, 0)?;
         let sizes = [self.rows(), self.capacity, self.classes, self.choices()];
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH,
             specialisation: candidate(recorder.gpu().tiles(), self.vector(), self.normalised),
             params: &[&words(sizes)[..], &[self.specials.pad, self.specials.bos]].concat(),
-            tensors: &[logits, &state.all, scratch],
+            tensors: &[step.logits, &state.all, step.scratch],
             workgroups: grid(self.rows()),
             cost: self.candidates_cost(),
         })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "as `record`")]
     fn record_merge(
         &self,
         recorder: &mut Recorder,
         ranking: Ranking,
+        step: &SearchStep<'_>,
         state: &BeamState,
-        scratch: &Tensor,
-        step: usize,
         feed: &Feed<'_>,
-        from: usize,
     ) -> Result<()> {
         let (rows, capacity, beam) = (self.rows(), self.capacity, self.beam);
         let [words_table, word_rows, gates, gate_rows] = feed.tensors();
@@ -459,13 +456,13 @@ impl BeamSearch {
             capacity,
             self.classes,
             beam,
-            step,
+            step.number,
             word,
             word_offset,
             word_stride,
             gates_size,
             feed.hidden,
-            from,
+            step.from,
             0,
             self.specials.pad as usize,
             self.specials.eos as usize,
@@ -474,15 +471,15 @@ impl BeamSearch {
         let longest = 1.0 / length_penalty(ranking.length_penalty, capacity);
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_MERGE,
-            specialisation: copying(recorder.gpu().tiles(), feed.wide() && from.is_multiple_of(4)),
+            specialisation: copying(recorder.gpu().tiles(), feed.wide() && step.from.is_multiple_of(4)),
             params: &[&words(sizes)[..], &[ranking.length_penalty.to_bits(), longest.to_bits()]].concat(),
-            tensors: &[scratch, &state.all, words_table, word_rows, gates, gate_rows, feed.states],
+            tensors: &[step.scratch, &state.all, words_table, word_rows, gates, gate_rows, feed.states],
             workgroups: [self.sentences as u32, 1, 1],
             cost,
         })
     }
 
-    /// Records what the step just recorded feeds to one more member of an ensemble; `from` as in [`BeamSearch::record`].
+    /// Records what the step just recorded feeds to one more member of an ensemble; `from` as [`SearchStep::from`].
     ///
     /// # Errors
     /// As [`BeamSearch::record`].

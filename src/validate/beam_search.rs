@@ -12,7 +12,7 @@ use super::{Case, KernelChecks, widen};
 use crate::{
     Gpu, Result,
     gpu::Dtype,
-    kernels::beam_search::{BeamSearch, BeamState, Rule},
+    kernels::beam_search::{BeamSearch, BeamState, Rule, SearchStep},
     reference::beam_search as reference,
 };
 
@@ -184,7 +184,9 @@ impl Run {
         let uncounted = number % 2;
         let counted = uncounted == 1 || last;
         case.run(|recorder| {
-            search.record(recorder, &logits_gpu, state, &scratch, uncounted, &fed.feed(), rows * fed.hidden)?;
+            let from = rows * fed.hidden;
+            let step = SearchStep { logits: &logits_gpu, scratch: &scratch, number: uncounted, from };
+            search.record(recorder, &step, state, &fed.feed())?;
             search.record_follow(recorder, state, &second.feed(), rows * second.hidden)?;
             if counted { search.record_count(recorder, state, uncounted + 1) } else { Ok(()) }
         })?;
@@ -238,7 +240,7 @@ impl Run {
                 continue;
             }
             for (place, wanted) in expected.iter().enumerate() {
-                worst = worst.max(self.open_error(found, logits, &before, rows.start, place, wanted));
+                worst = worst.max(self.open_error(found, logits, &before, rows.start + place, wanted));
             }
             worst = worst.max(self.ended_error(found, logits, &before, number, sentence));
             for row in rows {
@@ -253,12 +255,11 @@ impl Run {
         found: &Found,
         logits: &[f64],
         before: &reference::BeamState,
-        first: usize,
-        place: usize,
+        row: usize,
         wanted: &reference::Selection,
     ) -> f64 {
         let BeamSearch { beam, classes, normalised, .. } = self.search;
-        let row = first + place;
+        let first = row - row % beam;
         let (parent, token, score) = (found.parents[row] as usize, found.tokens[row], f64::from(found.scores[row]));
         if !(first..first + beam).contains(&parent) {
             return f64::INFINITY;

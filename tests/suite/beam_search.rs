@@ -6,7 +6,7 @@ use softalign::{
     batch::Specials,
     gpu::{AdapterClass, Recorder},
     kernels::{
-        beam_search::{BeamSearch, BeamState, Feed, Rule, Sampling},
+        beam_search::{BeamSearch, BeamState, Feed, Rule, Sampling, SearchStep},
         matmul::Matrix,
     },
 };
@@ -46,7 +46,8 @@ impl Search {
     }
 
     fn record(&self, recorder: &mut Recorder, logits: &Tensor, scratch: &Tensor) -> softalign::Result<()> {
-        self.search.record(recorder, logits, &self.state, scratch, 0, &self.feed(), self.search.rows())?;
+        let step = SearchStep { logits, scratch, number: 0, from: self.search.rows() };
+        self.search.record(recorder, &step, &self.state, &self.feed())?;
         self.search.record_count(recorder, &self.state, 1)
     }
 

@@ -10,7 +10,7 @@ use softalign::{
     kernels::{
         Step,
         additive_attention::{self, AdditiveAttention},
-        beam_search::{Adjust, Adjusted, Attend, BeamSearch, BeamState, Feed, Rule},
+        beam_search::{Adjust, Adjusted, Attend, Attended, BeamSearch, BeamState, Feed, Rule, SearchStep},
         copy::Copy,
         dot_product_attention::{self, DotProductAttention},
         dropout::{Draw, Dropout},
@@ -461,12 +461,14 @@ fn a_search_whose_memory_holds_nonsense_stays_inside_its_tensors() {
             let attend = Attend { search, keys: KEYS, members: 1, coverage_penalty: 0.5 };
             let adjust = Adjust { search, members: 1, shortest: 0, ngram: 1 };
             let longest = Adjust { ngram: usize::MAX, ..adjust };
+            let attended = Attended { weights: &weights, lengths: &lengths, coverage: &coverage.own };
+            let step = SearchStep { logits: &logits, scratch: &scratch, number: 0, from: rows * HIDDEN };
             run(gpu, |recorder| {
                 longest.record(recorder, &logits, &state, &adjusted, 0)?;
-                attend.record(recorder, &weights, &state, &lengths, &coverage.own, 0)?;
+                attend.record(recorder, &attended, &state, 0)?;
                 adjust.record(recorder, &logits, &state, &adjusted, 0)?;
                 search.record_follow(recorder, &state, &feed, rows * HIDDEN)?;
-                search.record(recorder, &logits, &state, &scratch, 0, &feed, rows * HIDDEN)
+                search.record(recorder, &step, &state, &feed)
             });
             for guarded in [&words, &word_rows, &states, &coverage, &values] {
                 guarded.check(gpu, &format!("{nonsense}"));

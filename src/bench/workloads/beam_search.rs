@@ -9,7 +9,7 @@ use crate::{
     Gpu, Result, Tensor,
     gpu::{Dtype, Recorder},
     kernels::{
-        beam_search::{Adjust, Adjusted, Attend, BeamSearch, BeamState, Feed, Rule, Sampling},
+        beam_search::{Adjust, Adjusted, Attend, Attended, BeamSearch, BeamState, Feed, Rule, Sampling, SearchStep},
         matmul::Matrix,
     },
     reference::beam_search as reference,
@@ -90,7 +90,8 @@ impl Started {
 
     fn record(&self, recorder: &mut Recorder) -> Result<()> {
         let from = self.search.rows() * SIZE;
-        self.search.record(recorder, &self.logits_gpu, &self.state, &self.scratch, 0, &self.feed(), from)
+        let step = SearchStep { logits: &self.logits_gpu, scratch: &self.scratch, number: 0, from };
+        self.search.record(recorder, &step, &self.state, &self.feed())
     }
 }
 
@@ -175,9 +176,13 @@ fn attention(gpu: &Gpu) -> Result<Subject> {
     let weights_gpu = gpu.tensor("bench", [rows, KEYS], Dtype::F32, &weights)?;
     let lengths = gpu.tensor("bench", [SENTENCES], Dtype::U32, &[KEYS as u32; SENTENCES])?;
     let coverage = gpu.zeros("bench", [attend.coverage()], Dtype::F32)?;
-    let record = |recorder: &mut Recorder| attend.record(recorder, &weights_gpu, &state, &lengths, &coverage, 0);
+    let bytes = coverage.bytes();
+    let record = |recorder: &mut Recorder| {
+        let attended = Attended { weights: &weights_gpu, lengths: &lengths, coverage: &coverage };
+        attend.record(recorder, &attended, &state, 0)
+    };
     let penalties = state.penalties.clone();
-    recorded(gpu, record, coverage.bytes(), move |gpu| {
+    recorded(gpu, record, bytes, move |gpu| {
         let settings = reference::Attend { coverage_penalty: f64::from(0.2_f32) };
         let wanted: Vec<f64> = weights.chunks(KEYS).map(|weights| settings.penalty(&[widen(weights)])).collect();
         Ok(sample::whole(&gpu.read(&penalties)?, &wanted))

@@ -27,6 +27,17 @@ pub struct Attend {
     pub coverage_penalty: f32,
 }
 
+/// The tensors of an [`Attend`].
+#[derive(Clone, Copy, Debug)]
+pub struct Attended<'a> {
+    /// `[members, sentences * beam, S]`, of the step.
+    pub weights: &'a Tensor,
+    /// Of the sources, u32 `[sentences]`.
+    pub lengths: &'a Tensor,
+    /// [`Attend::coverage`] elements, kept from step to step.
+    pub coverage: &'a Tensor,
+}
+
 impl Attend {
     /// Operations and bytes of a step with full sources and no row finished.
     pub fn cost(&self) -> Cost {
@@ -44,20 +55,18 @@ impl Attend {
         2 * self.search.rows() * self.keys
     }
 
-    /// Records what the `weights` `[members, sentences * beam, S]` of the `step`-th step since the last count add. `lengths`,
-    /// u32 `[sentences]`, are those of the sources. It stands before the choice of the step.
+    /// Records what the weights of the `step`-th step since the last count add. It stands before the choice of the step.
     ///
     /// # Errors
     /// As [`BeamSearch::record`].
     pub fn record(
         &self,
         recorder: &mut Recorder,
-        weights: &Tensor,
+        attended: &Attended<'_>,
         state: &BeamState,
-        lengths: &Tensor,
-        coverage: &Tensor,
         step: usize,
     ) -> Result<()> {
+        let Attended { weights, lengths, coverage } = *attended;
         let Self { search, keys, members, coverage_penalty } = *self;
         let rows = search.rows();
         search.check(state)?;

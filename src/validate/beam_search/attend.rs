@@ -3,7 +3,7 @@
 use super::super::{Case, widen};
 use crate::{
     Result,
-    kernels::beam_search::{Attend, BeamSearch, BeamState},
+    kernels::beam_search::{Attend, Attended, BeamSearch, BeamState},
     reference::beam_search as reference,
 };
 
@@ -36,7 +36,8 @@ pub(super) fn attend(case: &mut Case<'_>) -> Result<f64> {
         // Weights are shares of about one; many are next to nothing.
         let weights: Vec<f32> = case.values(members * rows * keys, 1.0).iter().map(|x| (x * 2.0 - 3.0).exp()).collect();
         let weights_gpu = case.upload([members, rows, keys], &weights)?;
-        case.run(|recorder| attend.record(recorder, &weights_gpu, &state, &lengths_gpu, &coverage, step))?;
+        let attended = Attended { weights: &weights_gpu, lengths: &lengths_gpu, coverage: &coverage };
+        case.run(|recorder| attend.record(recorder, &attended, &state, step))?;
         let penalties: Vec<f32> = gpu.read(&state.penalties)?;
         let positions: Vec<u32> = if search.positions { gpu.read(&state.positions)? } else { Vec::new() };
         let weights = widen(&weights);
