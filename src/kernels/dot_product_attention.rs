@@ -199,6 +199,15 @@ impl Tunable for Tile {
     }
 }
 
+/// One dispatch whose workgroups own tiles of queries, or of keys.
+struct Pass<'a> {
+    kernel: &'static Shader,
+    of_keys: bool,
+    /// In the order of the kernel's bindings; the first is of the inputs' type.
+    tensors: &'a [&'a Tensor],
+    cost: Cost,
+}
+
 impl DotProductAttention {
     /// What the forward costs. Masked scores count: what is masked is known only on the device.
     pub fn cost(&self, dtype: Dtype) -> Cost {
@@ -267,7 +276,9 @@ impl DotProductAttention {
         self.check("log_sum_exp", log_sum_exp, &self.query_shape()[..3], Dtype::F32)?;
         expect_apart(NAME, &[("context", context), ("log_sum_exp", log_sum_exp)])?;
         let tensors = [inputs.query, inputs.key, inputs.value, inputs.lengths, context, log_sum_exp];
-        self.pass(recorder, tile, &DOT_PRODUCT_ATTENTION, false, &tensors, self.cost(context.dtype()))
+        let cost = self.cost(context.dtype());
+        let forward = Pass { kernel: &DOT_PRODUCT_ATTENTION, of_keys: false, tensors: &tensors, cost };
+        self.record_pass(recorder, tile, &forward)
     }
 
     /// Records the backward: the statistics of each query, then a pass that owns queries, then one that owns keys. No sum
@@ -309,21 +320,14 @@ impl DotProductAttention {
             let Inputs { query, key, value, lengths } = *inputs;
             let tensors = [query, key, value, saved.d_context, saved.statistics, lengths, first, second];
             let cost = self.cost_pass(of_keys, dtype);
-            self.pass(recorder, tile, &DOT_PRODUCT_ATTENTION_BACKWARD, of_keys, &tensors, cost)?;
+            let pass = Pass { kernel: &DOT_PRODUCT_ATTENTION_BACKWARD, of_keys, tensors: &tensors, cost };
+            self.record_pass(recorder, tile, &pass)?;
         }
         Ok(())
     }
 
-    /// One dispatch whose workgroups own tiles of queries, or of keys.
-    fn pass(
-        &self,
-        recorder: &mut Recorder,
-        tile: Tile,
-        kernel: &'static Shader,
-        of_keys: bool,
-        tensors: &[&Tensor],
-        cost: Cost,
-    ) -> Result<()> {
+    fn record_pass(&self, recorder: &mut Recorder, tile: Tile, pass: &Pass<'_>) -> Result<()> {
+        let Pass { kernel, of_keys, tensors, cost } = *pass;
         let (rows, columns) = if of_keys { (self.keys, self.queries) } else { (self.queries, self.keys) };
         self.check_tile(recorder.gpu(), tile, columns)?;
         let word = |value: usize| value as u32;
