@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Error, Result,
     gpu::{Dtype, Recorder, Shape, Tensor},
-    kernels::gru::{Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, Weights},
+    kernels::gru::{self, Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, Weights},
 };
 
 /// The parameters of one direction of a GRU layer, gates in the order r, z, n.
@@ -232,7 +232,7 @@ impl Operation for Forward {
         let gru = self.0.gru;
         let tile = Tile::choose(recorder.gpu(), gru.batch);
         let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
-        gru.record(recorder, tile, &inputs, &Outputs { y, hn }, &Saved { states, gates }, scratch)
+        gru.record(recorder, tile, &inputs, &Outputs { y, hn, saved: Saved { states, gates } }, scratch)
     }
 
     fn gradient(
@@ -277,8 +277,8 @@ impl Operation for Backward {
         let gru = self.0.gru;
         let tile = Tile::choose(recorder.gpu(), gru.batch);
         let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
-        let gradients = Gradients { y: d_y, hn: d_hn, x: d_x, h0: d_h0, weights: &directions(d_cells)? };
-        let scratch = [first, second, third, fourth];
-        gru.record_backward(recorder, tile, &inputs, &Saved { states, gates }, scratch, &gradients)
+        let backward = gru::Backward { inputs, saved: Saved { states, gates }, d_y, d_hn };
+        let gradients = Gradients { x: d_x, h0: d_h0, weights: &directions(d_cells)? };
+        gru.record_backward(recorder, tile, &backward, [first, second, third, fourth], &gradients)
     }
 }

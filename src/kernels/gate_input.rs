@@ -100,6 +100,16 @@ pub(super) struct InputGradients<'a> {
     pub accumulate: bool,
 }
 
+/// What [`GateInput::record_backward`] reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InputBackward<'a> {
+    pub input: Input<'a>,
+    /// `[3H, I]`.
+    pub weight: Matrix<'a>,
+    /// `[N, 3H]`.
+    pub d_gi: &'a Tensor,
+}
+
 fn rows(tensor: &Tensor, size: usize) -> Matrix<'_> {
     Matrix { tensor, offset: 0, stride: size, batch_stride: 0 }
 }
@@ -145,21 +155,20 @@ impl GateInput {
         }
     }
 
-    /// Records the gradients from `d_gi` `[N, 3H]`; `sums` is scratch of the sum of its rows.
+    /// Records the gradients; `sums` is scratch of the sum of [`InputBackward::d_gi`]'s rows.
     pub(super) fn record_backward(
         &self,
         recorder: &mut Recorder,
-        input: &Input<'_>,
-        weight: Matrix<'_>,
-        d_gi: &Tensor,
+        backward: &InputBackward<'_>,
         sums: &Tensor,
         gradients: &InputGradients<'_>,
     ) -> Result<()> {
+        let InputBackward { input, weight, d_gi } = *backward;
         let gates = self.gates();
         let (x, d_products, count, sums) = match input {
-            Input::Rows(x) => (*x, d_gi.scratch([self.inputs, gates])?, self.inputs, sums),
+            Input::Rows(x) => (x, d_gi.scratch([self.inputs, gates])?, self.inputs, sums),
             Input::Tokens(tokens) => {
-                let products = self.products(tokens)?;
+                let products = self.products(&tokens)?;
                 let [of_table, lists, sums] = tokens.scratch;
                 let of_table = of_table.scratch([products.vocabulary, gates])?;
                 let d_gi = d_gi.scratch([self.inputs, gates])?;

@@ -30,7 +30,7 @@ pub use super::gate_input::{Input, Tokens, WeightGradients, Weights};
 use super::{
     copy::Copy,
     expect::{expect, expect_extents, expect_of, expect_scratch_of, expect_setting},
-    gate_input::{GateInput, InputGradients},
+    gate_input::{GateInput, InputBackward, InputGradients},
     matmul::{self, Matmul, Matrix},
     reduction::ColumnSum,
 };
@@ -72,13 +72,15 @@ pub struct Inputs<'a> {
     pub mask: Option<&'a Tensor>,
 }
 
-/// What [`Gru::record`] computes.
+/// What [`Gru::record`] writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs<'a> {
     /// `[B, S, D*H]`, the hidden states, directions side by side; 0 beyond a row's length.
     pub y: &'a Tensor,
     /// `[D, B, H]`, the state after the last valid step.
     pub hn: &'a Tensor,
+    /// For the backward pass.
+    pub saved: Saved<'a>,
 }
 
 /// What the forward pass leaves to the backward pass, in the order in which each direction visits the steps.
@@ -97,13 +99,22 @@ impl Saved<'_> {
     }
 }
 
-/// Gradients: y and hn come in, the others go out, overwritten.
+/// What [`Gru::record_backward`] reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Backward<'a> {
+    /// The forward pass's.
+    pub inputs: Inputs<'a>,
+    /// What the forward pass has left.
+    pub saved: Saved<'a>,
+    /// `[B, S, D*H]`. What lies beyond a row's length has no effect.
+    pub d_y: &'a Tensor,
+    /// `[D, B, H]`.
+    pub d_hn: &'a Tensor,
+}
+
+/// Where the gradients of [`Inputs`] go; each is overwritten.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradients<'a> {
-    /// `[B, S, D*H]`, read. What lies beyond a row's length has no effect.
-    pub y: &'a Tensor,
-    /// `[D, B, H]`, read.
-    pub hn: &'a Tensor,
     /// `[B, S, I]`, or of the table `[V, I]`.
     pub x: &'a Tensor,
     /// `[D, B, H]`.
@@ -202,7 +213,7 @@ impl Gru {
         inputs.weights.iter().try_for_each(|weights| weights.expect("gru", self.input, self.hidden))
     }
 
-    /// Records y and hn, and what the backward pass needs. `scratch` has [`Gru::scratch`] elements.
+    /// Records the layer. `scratch` has [`Gru::scratch`] elements.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor is not as documented, and what [`Recorder::dispatch`] reports.
@@ -212,10 +223,10 @@ impl Gru {
         tile: Tile,
         inputs: &Inputs<'_>,
         outputs: &Outputs<'_>,
-        saved: &Saved<'_>,
         scratch: &Tensor,
     ) -> Result<()> {
         let Self { batch, steps, input, hidden, directions, .. } = *self;
+        let Outputs { saved, .. } = outputs;
         self.check(inputs, saved)?;
         let dtype = saved.dtype();
         expect_of(dtype, "gru", "h0", inputs.h0, &[directions, batch, hidden])?;
@@ -256,24 +267,13 @@ impl Gru {
         copy.record(recorder, states.offset(steps * state), None, ends(outputs.hn, state))
     }
 
-    /// Records the gradients. `scratch` are tensors of [`Gru::backward_scratch`] elements, in different buffers.
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`] if a tensor is not as documented, and what [`Recorder::dispatch`] reports.
-    pub fn record_backward(
-        &self,
-        recorder: &mut Recorder,
-        tile: Tile,
-        inputs: &Inputs<'_>,
-        saved: &Saved<'_>,
-        scratch: [&Tensor; 4],
-        gradients: &Gradients<'_>,
-    ) -> Result<()> {
+    fn check_backward(&self, backward: &Backward<'_>, scratch: [&Tensor; 4], gradients: &Gradients<'_>) -> Result<()> {
         let Self { batch, steps, input, hidden, directions, .. } = *self;
+        let Backward { inputs, saved, d_y, d_hn } = backward;
         self.check(inputs, saved)?;
         let dtype = saved.dtype();
-        expect_of(dtype, "gru", "d_y", gradients.y, &[batch, steps, directions * hidden])?;
-        expect_of(dtype, "gru", "d_hn", gradients.hn, &[directions, batch, hidden])?;
+        expect_of(dtype, "gru", "d_y", d_y, &[batch, steps, directions * hidden])?;
+        expect_of(dtype, "gru", "d_hn", d_hn, &[directions, batch, hidden])?;
         let (of_x, x_shape) = match &inputs.x {
             Input::Rows(_) => (dtype, vec![batch, steps, input]),
             Input::Tokens(tokens) => (Dtype::F32, vec![tokens.table.elements() / input.max(1), input]),
@@ -286,6 +286,24 @@ impl Gru {
         for (scratch, (elements, dtype)) in scratch.into_iter().zip(self.backward_scratch(dtype)) {
             expect_scratch_of(dtype, "gru", scratch, elements)?;
         }
+        Ok(())
+    }
+
+    /// Records the gradients. `scratch` are tensors of [`Gru::backward_scratch`] elements, in different buffers.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if a tensor is not as documented, and what [`Recorder::dispatch`] reports.
+    pub fn record_backward(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        backward: &Backward<'_>,
+        scratch: [&Tensor; 4],
+        gradients: &Gradients<'_>,
+    ) -> Result<()> {
+        let Self { batch, steps, input, hidden, directions, .. } = *self;
+        let Backward { inputs, saved, d_y, d_hn } = *backward;
+        self.check_backward(backward, scratch, gradients)?;
         let [d_gh, d_gi, valid_x, sums] = scratch;
         let gpu = recorder.gpu().clone();
         let (state, rows) = (batch * hidden, batch * steps);
@@ -293,7 +311,7 @@ impl Gru {
 
         // The gradient of the state goes from step to step in d_h0.
         let copy = Copy { rows: directions * batch, columns: hidden, batch: 1 };
-        copy.record(recorder, run(gradients.hn, 0, hidden), None, run(gradients.h0, 0, hidden))?;
+        copy.record(recorder, run(d_hn, 0, hidden), None, run(gradients.h0, 0, hidden))?;
         let mut x = inputs.x;
         if let Input::Rows(rows) = inputs.x {
             // A NaN in the padding of x must not meet the zeros in d_gi.
@@ -313,7 +331,7 @@ impl Gru {
                     next: (i + 1 < steps).then_some((i + 1) * 3 * state),
                     own: i * 3 * state,
                     d_gi: self.of_gi(d_gi, time),
-                    d_y: self.of_y(gradients.y, d, time),
+                    d_y: self.of_y(d_y, d, time),
                     states: saved.states,
                     from: self.states_of(d) + i * state,
                     gates: saved.gates,
@@ -352,8 +370,8 @@ impl Gru {
                 input: run(gradients.x, 0, input),
                 accumulate: d > 0,
             };
-            let weight_ih = run(weights.weight_ih, 0, input);
-            self.gate_input().record_backward(recorder, &x, weight_ih, d_gi, sums, &of_input)?;
+            let of_gates = InputBackward { input: x, weight: run(weights.weight_ih, 0, input), d_gi };
+            self.gate_input().record_backward(recorder, &of_gates, sums, &of_input)?;
             if masking.is_some() {
                 let into_h0 = step(0).before(steps * 3 * state, inputs.lengths);
                 self.cell().record_backward(recorder, tile, &into_h0)?;

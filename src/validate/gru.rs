@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Result, Tensor,
-    kernels::gru::{Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, WeightGradients, Weights},
+    kernels::gru::{Backward, Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, WeightGradients, Weights},
     reference,
 };
 
@@ -238,8 +238,9 @@ impl Drawn {
         Inputs { x, h0: &self.h0_gpu, lengths: &self.lengths_gpu, weights, mask }
     }
 
-    fn saved(&self) -> Saved<'_> {
-        Saved { states: &self.states, gates: &self.gates }
+    fn outputs(&self) -> Outputs<'_> {
+        let saved = Saved { states: &self.states, gates: &self.gates };
+        Outputs { y: &self.y_gpu, hn: &self.hn_gpu, saved }
     }
 }
 
@@ -248,8 +249,7 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     let weights: Vec<_> = drawn.weights_gpu.iter().map(as_weights).collect();
     case.run(|recorder| {
         let tile = Tile::choose(recorder.gpu(), drawn.gru.batch);
-        let outputs = Outputs { y: &drawn.y_gpu, hn: &drawn.hn_gpu };
-        drawn.gru.record(recorder, tile, &drawn.inputs(&weights), &outputs, &drawn.saved(), &drawn.scratch)
+        drawn.gru.record(recorder, tile, &drawn.inputs(&weights), &drawn.outputs(), &drawn.scratch)
     })?;
     let (x, h0) = (exact(&drawn.x), exact(&drawn.h0));
     let mask = Mask::exact(drawn.mask.as_ref());
@@ -285,11 +285,11 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let into: Vec<WeightGradients<'_>> = d_weights.iter().map(as_weights).collect();
     case.run(|recorder| {
         let tile = Tile::choose(recorder.gpu(), batch);
-        let (inputs, saved) = (drawn.inputs(&weights), drawn.saved());
-        let outputs = Outputs { y: &drawn.y_gpu, hn: &drawn.hn_gpu };
-        drawn.gru.record(recorder, tile, &inputs, &outputs, &saved, &drawn.scratch)?;
-        let gradients = Gradients { y: &d_y_gpu, hn: &d_hn_gpu, x: &d_x, h0: &d_h0, weights: &into };
-        drawn.gru.record_backward(recorder, tile, &inputs, &saved, scratch.each_ref(), &gradients)
+        let (inputs, outputs) = (drawn.inputs(&weights), drawn.outputs());
+        drawn.gru.record(recorder, tile, &inputs, &outputs, &drawn.scratch)?;
+        let backward = Backward { inputs, saved: outputs.saved, d_y: &d_y_gpu, d_hn: &d_hn_gpu };
+        let gradients = Gradients { x: &d_x, h0: &d_h0, weights: &into };
+        drawn.gru.record_backward(recorder, tile, &backward, scratch.each_ref(), &gradients)
     })?;
     let (x, h0) = (exact(&drawn.x), exact(&drawn.h0));
     let (mask, d_y, d_hn) = (Mask::exact(drawn.mask.as_ref()), exact(&d_y), exact(&d_hn));

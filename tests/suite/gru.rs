@@ -35,7 +35,7 @@ fn run(gpu: &Gpu, dtype: Dtype, gru: Gru, weight: f32, value: f32, lengths: &[u3
         let tile = Tile::choose(gpu, batch);
         let inputs = Inputs { x: Input::Rows(&x), h0: &h0, lengths: &lengths, weights: &weights, mask: mask.as_ref() };
         let saved = Saved { states: &states, gates: &gates };
-        gru.record(recorder, tile, &inputs, &Outputs { y: &y, hn: &hn }, &saved, &scratch)
+        gru.record(recorder, tile, &inputs, &Outputs { y: &y, hn: &hn, saved }, &scratch)
     });
     [y, hn].map(|tensor| gpu.read_floats(&tensor).unwrap().into_iter().map(f32::to_bits).collect())
 }
@@ -90,10 +90,10 @@ fn refuses_wrong_shapes() {
     for (batch, directions) in [(1, 1), (0, 1), (3, 0), (3, 3)] {
         let gru = Gru { batch, steps: 2, input: 1, hidden: 1, directions, masked: false };
         let inputs = Inputs { x: Input::Rows(&small), h0: &small, lengths: &small, weights: &weights, mask: None };
-        let outputs = Outputs { y: &small, hn: &small };
         let saved = Saved { states: &small, gates: &small };
+        let outputs = Outputs { y: &small, hn: &small, saved };
         let tile = Tile::choose(gpu, 1);
-        let result = gru.record(&mut recorder, tile, &inputs, &outputs, &saved, &small);
+        let result = gru.record(&mut recorder, tile, &inputs, &outputs, &small);
         assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
     }
 }
@@ -109,10 +109,10 @@ fn refuses_activations_of_two_types() {
     let weights = [Weights { weight_ih: &three, weight_hh: &three, bias_ih: &three, bias_hh: &three }];
     let record = |x: &Tensor, y: &Tensor, states: &Tensor| {
         let inputs = Inputs { x: Input::Rows(x), h0: &one, lengths: &lengths, weights: &weights, mask: None };
-        let outputs = Outputs { y, hn: &common::poisoned(gpu, 1) };
         let saved = Saved { states, gates: &four };
+        let outputs = Outputs { y, hn: &common::poisoned(gpu, 1), saved };
         let scratch = common::poisoned(gpu, 3);
-        gru.record(&mut Recorder::new(gpu, "test"), Tile::choose(gpu, 1), &inputs, &outputs, &saved, &scratch)
+        gru.record(&mut Recorder::new(gpu, "test"), Tile::choose(gpu, 1), &inputs, &outputs, &scratch)
     };
     let y = common::poisoned(gpu, 1);
     record(&one, &y, &two).unwrap();

@@ -8,7 +8,7 @@ use crate::{
         additive_attention::{self, KeyGradients},
         copy::Copy,
         expect::{expect, expect_of, expect_scratch_of, expect_setting},
-        gate_input::InputGradients,
+        gate_input::{InputBackward, InputGradients},
         gru::{CellBackward, Masking, WeightGradients},
         matmul::{Matmul, Matrix},
     },
@@ -282,9 +282,9 @@ impl Pass<'_> {
             input: gradients.table.map_or(d_words, |table| view(table, 0, word, 0)),
             accumulate: gradients.table.is_none(),
         };
-        let weight_iw = view(inputs.cell.weight_ih, 0, input, 0);
-        let gate_input = decoder.gate_input();
-        gate_input.record_backward(recorder, &inputs.input(), weight_iw, scratch.d_gi, scratch.sums, &of_input)?;
+        let weight = view(inputs.cell.weight_ih, 0, input, 0);
+        let of_gates = InputBackward { input: inputs.input(), weight, d_gi: scratch.d_gi };
+        decoder.gate_input().record_backward(recorder, &of_gates, scratch.sums, &of_input)?;
         if self.masking().is_some() {
             let into_state0 = self.cell_step(0).before(rows * decoder.products(), inputs.lengths);
             decoder.cell().record_backward(recorder, tiles.cell, &into_state0)?;
