@@ -5,7 +5,7 @@
 use softalign::{
     Gpu, GpuOptions, Result,
     gpu::{Dtype, Recorder, adapter},
-    kernels::matmul::{Activation, Matmul, Matrix, Tile},
+    kernels::matmul::{Activation, Matmul, Matrix, Operands, Tile},
     wgpu,
 };
 
@@ -25,7 +25,11 @@ fn main() -> Result<()> {
     let mut recorder = Recorder::new(&gpu, "my layer");
     let layer = Matmul { m, n, k, batch: 1, transpose_b: true, activation: Activation::Tanh, ..Default::default() };
     let tile = Tile::choose(&gpu, m);
-    layer.record(&mut recorder, tile, Matrix::rows(&x), Matrix::rows(&weight), None, Matrix::rows(&y))?;
+    layer.record(
+        &mut recorder,
+        tile,
+        &Operands { a: Matrix::rows(&x), b: Matrix::rows(&weight), bias: None, c: Matrix::rows(&y) },
+    )?;
     let recording = recorder.finish()?;
 
     // Replayed wherever the application's frame wants it.

@@ -4,7 +4,7 @@ use super::{Context, Graph, Operation, Value};
 use crate::{
     Error, Result,
     gpu::{Dtype, Recorder},
-    kernels::matmul::{Matmul, Matrix, Tile},
+    kernels::matmul::{Matmul, Matrix, Operands, Tile},
 };
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Operation for Product {
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let tile = Tile::choose(recorder.gpu(), self.0.m);
         let [a, b, c] = [&context.inputs[0], &context.inputs[1], &context.outputs[0]].map(Matrix::batch);
-        self.0.record(recorder, tile, a, b, None, c)
+        self.0.record(recorder, tile, &Operands { a, b, bias: None, c })
     }
 
     fn gradient(

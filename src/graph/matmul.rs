@@ -4,7 +4,7 @@ use super::{Context, Graph, Operation, Value};
 use crate::{
     Error, Result,
     gpu::{Dtype, Recorder},
-    kernels::matmul::{Activation, Matmul, Matrix, Tile},
+    kernels::matmul::{Activation, Matmul, Matrix, Operands, Tile},
 };
 
 /// What follows a product, in the same kernel.
@@ -87,7 +87,8 @@ impl Operation for Product {
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let tile = Tile::choose(recorder.gpu(), self.0.m);
         let (inputs, c) = (context.inputs, Matrix::rows(&context.outputs[0]));
-        self.0.record(recorder, tile, Matrix::rows(&inputs[0]), Matrix::rows(&inputs[1]), inputs.get(2), c)
+        let [a, b] = [&inputs[0], &inputs[1]].map(Matrix::rows);
+        self.0.record(recorder, tile, &Operands { a, b, bias: inputs.get(2), c })
     }
 
     fn gradient(

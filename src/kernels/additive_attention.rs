@@ -27,7 +27,7 @@ use tile::{backwards, both_backwards, energy_backwards, forwards, score_backward
 use super::{
     expect::{expect_apart, expect_dtype, expect_extents, expect_matrix, expect_of, expect_scratch, expect_tile},
     library::shader,
-    matmul::{self, Matmul, Matrix},
+    matmul::{self, Matmul, Matrix, Operands},
     rounds::{MOST_ROUNDS, expect_rounds},
 };
 use crate::{
@@ -361,7 +361,11 @@ impl AdditiveAttention {
         let product = Matmul { m: keys, n: value_size, k: queries, batch, transpose_a: true, ..Matmul::default() };
         let d_value = d_value.reshape([batch, keys, value_size])?;
         let tile = matmul::Tile::choose(recorder.gpu(), keys);
-        product.record(recorder, tile, backward.weights, backward.d_context, None, Matrix::batch(&d_value))
+        product.record(
+            recorder,
+            tile,
+            &Operands { a: backward.weights, b: backward.d_context, bias: None, c: Matrix::batch(&d_value) },
+        )
     }
 
     fn check_key_gradients(&self, dtype: Dtype, scratch: &Tensor, of_keys: &KeyGradients<'_>) -> Result<()> {

@@ -7,7 +7,7 @@
 use super::{
     embedding::Embedding,
     expect::{expect, expect_of, expect_scratch},
-    matmul::{self, Matmul, Matrix},
+    matmul::{self, Matmul, Matrix, Operands},
     reduction::ColumnSum,
 };
 use crate::{
@@ -142,7 +142,11 @@ impl GateInput {
         let mut product = |x: &Tensor, m: usize, into: &Tensor| {
             let product = Matmul { m, n: gates, k: self.size, batch: 1, transpose_b: true, ..Matmul::default() };
             let tile = matmul::Tile::choose(recorder.gpu(), m);
-            product.record(recorder, tile, rows(x, self.size), weight, Some(bias), rows(into, gates))
+            product.record(
+                recorder,
+                tile,
+                &Operands { a: rows(x, self.size), b: weight, bias: Some(bias), c: rows(into, gates) },
+            )
         };
         match input {
             Input::Rows(x) => product(x, self.inputs, gi),
@@ -180,11 +184,15 @@ impl GateInput {
         let choose = |recorder: &Recorder, m| matmul::Tile::choose(recorder.gpu(), m);
         let into_weight = Matmul { m: gates, n: self.size, k: count, batch: 1, transpose_a: true, ..Matmul::default() };
         let tile = choose(recorder, gates);
-        into_weight.record(recorder, tile, by_input, rows(x, self.size), None, gradients.weight)?;
+        into_weight.record(
+            recorder,
+            tile,
+            &Operands { a: by_input, b: rows(x, self.size), bias: None, c: gradients.weight },
+        )?;
         let accumulate = gradients.accumulate;
         let into_input = Matmul { m: count, n: self.size, k: gates, batch: 1, accumulate, ..Matmul::default() };
         let tile = choose(recorder, count);
-        into_input.record(recorder, tile, by_input, weight, None, gradients.input)?;
+        into_input.record(recorder, tile, &Operands { a: by_input, b: weight, bias: None, c: gradients.input })?;
         ColumnSum { rows: count, columns: gates }.record(recorder, &d_products, sums, gradients.bias)
     }
 }

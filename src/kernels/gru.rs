@@ -31,7 +31,7 @@ use super::{
     copy::Copy,
     expect::{expect, expect_extents, expect_of, expect_scratch_of, expect_setting},
     gate_input::{GateInput, InputBackward, InputGradients},
-    matmul::{self, Matmul, Matrix},
+    matmul::{self, Matmul, Matrix, Operands},
     reduction::ColumnSum,
 };
 use crate::{
@@ -354,14 +354,22 @@ impl Gru {
                 let into_h0 = Matmul { accumulate: true, ..product(batch, hidden, gates) };
                 let weight_hh = run(weights.weight_hh, 0, hidden);
                 let d_h0 = run(gradients.h0, d * state, hidden);
-                into_h0.record(recorder, choose(batch), by_state, weight_hh, None, d_h0)?;
+                into_h0.record(
+                    recorder,
+                    choose(batch),
+                    &Operands { a: by_state, b: weight_hh, bias: None, c: d_h0 },
+                )?;
             }
 
             let into_weight_hh = Matmul { transpose_a: true, ..product(gates, hidden, rows) };
             let entered = self.states_of(d) + masking.map_or(0, |masking| masking.distance);
             let states = run(saved.states, entered, hidden);
             let d_weight_hh = run(d_weights.weight_hh, 0, hidden);
-            into_weight_hh.record(recorder, choose(gates), by_state, states, None, d_weight_hh)?;
+            into_weight_hh.record(
+                recorder,
+                choose(gates),
+                &Operands { a: by_state, b: states, bias: None, c: d_weight_hh },
+            )?;
 
             self.bias_sum().record(recorder, &d_gh.scratch([rows, gates])?, sums, d_weights.bias_hh)?;
             let of_input = InputGradients {

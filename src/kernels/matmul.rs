@@ -65,6 +65,19 @@ pub struct Matmul {
     pub accumulate: bool,
 }
 
+/// What a [`Matmul`] reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands<'a> {
+    /// `[batch, M, K]`, or `[batch, K, M]` with [`Matmul::transpose_a`].
+    pub a: Matrix<'a>,
+    /// `[batch, K, N]`, or `[batch, N, K]` with [`Matmul::transpose_b`].
+    pub b: Matrix<'a>,
+    /// `[N]`, f32, added to each row of C.
+    pub bias: Option<&'a Tensor>,
+    /// `[batch, M, N]`, written; with [`Matmul::accumulate`] read as well.
+    pub c: Matrix<'a>,
+}
+
 /// What one workgroup computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tile {
@@ -265,20 +278,13 @@ impl Matmul {
         if tile.subgroups { form } else { form.constant("SLICES", slices) }
     }
 
-    /// Records the product; the bias is f32.
+    /// Records the product.
     ///
     /// # Errors
     /// [`Error::Shape`] if a matrix reaches past its tensor, or there is no form for their types ([`Matmul::takes`]) or the tile,
     /// and what [`Recorder::dispatch`] reports.
-    pub fn record(
-        &self,
-        recorder: &mut Recorder,
-        tile: Tile,
-        a: Matrix<'_>,
-        b: Matrix<'_>,
-        bias: Option<&Tensor>,
-        c: Matrix<'_>,
-    ) -> Result<()> {
+    pub fn record(&self, recorder: &mut Recorder, tile: Tile, operands: &Operands<'_>) -> Result<()> {
+        let Operands { a, b, bias, c } = *operands;
         expect_tile(recorder.gpu(), tile, Tile::of(recorder.gpu().tiles(), self.m))?;
         let (a_rows, a_columns) = if self.transpose_a { (self.k, self.m) } else { (self.m, self.k) };
         let (b_rows, b_columns) = if self.transpose_b { (self.n, self.k) } else { (self.k, self.n) };
@@ -314,10 +320,10 @@ impl Matmul {
             tail: !self.k.is_multiple_of(4),
         };
         if self.is_row(types) {
-            return self.record_row(recorder, a, b, bias, c);
+            return self.record_row(recorder, operands);
         }
         if self.k > longest(recorder.gpu(), &tile) {
-            return self.record_in_parts(recorder, tile, a, b, bias, c);
+            return self.record_in_parts(recorder, tile, operands);
         }
         let word = |value: usize| value as u32;
         let matrix = |m: &Matrix<'_>| [word(m.offset), word(m.stride), word(m.batch_stride)];
@@ -349,14 +355,8 @@ impl Matmul {
         types == SINGLE && self.m == 1 && self.batch == 1 && self.transpose_b && !self.transpose_a && !self.accumulate
     }
 
-    fn record_row(
-        &self,
-        recorder: &mut Recorder,
-        a: Matrix<'_>,
-        b: Matrix<'_>,
-        bias: Option<&Tensor>,
-        c: Matrix<'_>,
-    ) -> Result<()> {
+    fn record_row(&self, recorder: &mut Recorder, operands: &Operands<'_>) -> Result<()> {
+        let Operands { a, b, bias, c } = *operands;
         let tiles = *recorder.gpu().tiles();
         let multiple = |of: usize| [a.offset, b.offset, b.stride, self.k].iter().all(|value| value.is_multiple_of(of));
         let params = [self.n, self.k, a.offset, b.offset, b.stride, c.offset, usize::from(bias.is_some())];
@@ -371,15 +371,8 @@ impl Matmul {
     }
 
     /// Each part but the first adds to what the one before has left; the bias comes with the first, the activation last.
-    fn record_in_parts(
-        &self,
-        recorder: &mut Recorder,
-        tile: Tile,
-        a: Matrix<'_>,
-        b: Matrix<'_>,
-        bias: Option<&Tensor>,
-        c: Matrix<'_>,
-    ) -> Result<()> {
+    fn record_in_parts(&self, recorder: &mut Recorder, tile: Tile, operands: &Operands<'_>) -> Result<()> {
+        let Operands { a, b, bias, c } = *operands;
         let longest = longest(recorder.gpu(), &tile);
         for start in (0..self.k).step_by(longest) {
             let k = longest.min(self.k - start);
@@ -387,7 +380,7 @@ impl Matmul {
             let part = Self { k, activation, accumulate: self.accumulate || start > 0, ..*self };
             let from = |matrix: Matrix<'_>, along_rows: bool| start * if along_rows { matrix.stride } else { 1 };
             let (a, b) = (a.offset(from(a, self.transpose_a)), b.offset(from(b, !self.transpose_b)));
-            part.record(recorder, tile, a, b, bias.filter(|_| start == 0), c)?;
+            part.record(recorder, tile, &Operands { a, b, bias: bias.filter(|_| start == 0), c })?;
         }
         Ok(())
     }

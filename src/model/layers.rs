@@ -7,7 +7,7 @@ use crate::{
     graph::{Epilogue, Graph, GruWeights, Parameters, Value},
     kernels::{
         gru::Weights,
-        matmul::{Activation, Matmul, Matrix, Tile},
+        matmul::{Activation, Matmul, Matrix, Operands, Tile},
     },
 };
 
@@ -161,7 +161,7 @@ impl LinearTensors {
         let product = Matmul { m: rows, n, k, batch: 1, transpose_b: true, activation, ..Matmul::default() };
         let tile = Tile::choose(recorder.gpu(), rows);
         let [x, weight] = [x, &self.weight].map(Matrix::rows);
-        product.record(recorder, tile, x, weight, self.bias.as_ref(), y)
+        product.record(recorder, tile, &Operands { a: x, b: weight, bias: self.bias.as_ref(), c: y })
     }
 }
 

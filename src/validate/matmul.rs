@@ -3,7 +3,7 @@
 use super::{Case, Dtype, KernelChecks, ROUNDING, largest, widen};
 use crate::{
     Result,
-    kernels::matmul::{Activation, Matmul, Matrix, Tile, Types},
+    kernels::matmul::{Activation, Matmul, Matrix, Operands, Tile, Types},
     reference,
 };
 
@@ -70,7 +70,7 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     case.run(|recorder| {
         let tile = Tile::choose(recorder.gpu(), m);
         let (a, b, c) = (Matrix::batch(&a_gpu), Matrix::batch(&b_gpu), Matrix::batch(&c));
-        matmul.record(recorder, tile, a, b, bias_gpu.as_ref(), c)
+        matmul.record(recorder, tile, &Operands { a, b, bias: bias_gpu.as_ref(), c })
     })?;
     let bias = bias.map(|bias| widen(&bias));
     let reference = as_reference(&matmul);
@@ -92,9 +92,17 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
         let gpu = recorder.gpu().clone();
         let by_a = Matmul { m, n: k, k: n, batch: 1, transpose_b: true, ..Matmul::default() };
         let rows = Matrix::rows;
-        by_a.record(recorder, Tile::choose(&gpu, m), rows(&d_c_gpu), rows(&b_gpu), None, rows(&d_a))?;
+        by_a.record(
+            recorder,
+            Tile::choose(&gpu, m),
+            &Operands { a: rows(&d_c_gpu), b: rows(&b_gpu), bias: None, c: rows(&d_a) },
+        )?;
         let by_b = Matmul { m: k, n, k: m, batch: 1, transpose_a: true, accumulate: true, ..Matmul::default() };
-        by_b.record(recorder, Tile::choose(&gpu, k), rows(&a_gpu), rows(&d_c_gpu), None, rows(&d_b))
+        by_b.record(
+            recorder,
+            Tile::choose(&gpu, k),
+            &Operands { a: rows(&a_gpu), b: rows(&d_c_gpu), bias: None, c: rows(&d_b) },
+        )
     })?;
     let reference = as_reference(&Matmul { m, n, k, batch: 1, ..Matmul::default() });
     let mut gradients = reference.backward(&widen(&a), &widen(&b), None, &widen(&d_c));

@@ -3,7 +3,7 @@
 use crate::common;
 use softalign::{
     Gpu,
-    kernels::matmul::{Matmul, Matrix, Tile},
+    kernels::matmul::{Matmul, Matrix, Operands, Tile},
 };
 
 #[test]
@@ -26,7 +26,7 @@ fn sums_of_any_length_are_whole() {
                 let tile = Tile::choose(recorder.gpu(), m);
                 let a = Matrix::rows(&a_gpu).stride(if transpose_a { m } else { k });
                 let b = Matrix::rows(&b_gpu).stride(if transpose_b { k } else { n });
-                matmul.record(recorder, tile, a, b, Some(&bias), Matrix::rows(&c).stride(n))
+                matmul.record(recorder, tile, &Operands { a, b, bias: Some(&bias), c: Matrix::rows(&c).stride(n) })
             });
             let found: Vec<f32> = gpu.read(&c).unwrap();
             for (index, found) in found.into_iter().enumerate() {
@@ -72,7 +72,7 @@ fn whole_numbers(gpu: &Gpu, matmul: Matmul) {
         let tile = Tile::choose(recorder.gpu(), m);
         let a = Matrix::rows(&a_gpu).stride(if transpose_a { m } else { k });
         let b = Matrix::rows(&b_gpu).stride(if transpose_b { k } else { n });
-        matmul.record(recorder, tile, a, b, None, Matrix::rows(&c).stride(n))
+        matmul.record(recorder, tile, &Operands { a, b, bias: None, c: Matrix::rows(&c).stride(n) })
     });
     for (index, found) in gpu.read::<f32>(&c).unwrap().into_iter().enumerate() {
         let (row, column) = (index / n, index % n);

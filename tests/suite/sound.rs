@@ -16,7 +16,7 @@ use softalign::{
         dropout::{Draw, Dropout},
         embedding::Embedding,
         gru::{self, Cell, CellStep},
-        matmul::{self, Matmul, Matrix},
+        matmul::{self, Matmul, Matrix, Operands},
         pointwise::Pointwise,
         softmax::Softmax,
     },
@@ -220,7 +220,13 @@ fn shaders_of_one_name_do_not_share_a_pipeline() {
     let product = Matmul { m: 2, n: 2, k: 2, batch: 1, ..Matmul::default() };
     let [a, b, c] = [1.0, 2.0, 0.0].map(|value| upload(gpu, [2, 2], &[value; 4]));
     let tile = matmul::Tile::choose(gpu, 2);
-    run(gpu, |recorder| product.record(recorder, tile, Matrix::rows(&a), Matrix::rows(&b), None, Matrix::rows(&c)));
+    run(gpu, |recorder| {
+        product.record(
+            recorder,
+            tile,
+            &Operands { a: Matrix::rows(&a), b: Matrix::rows(&b), bias: None, c: Matrix::rows(&c) },
+        )
+    });
     assert_eq!(gpu.read::<f32>(&c).unwrap(), [4.0; 4]);
 }
 
@@ -250,7 +256,11 @@ fn a_tile_without_a_form_is_refused() {
             matmul::Tile { subgroups: !tile.subgroups, ..tile },
         ] {
             refused(gpu, "tile", |recorder| {
-                product.record(recorder, wrong, matrix(&square), matrix(&square), None, matrix(&out))
+                product.record(
+                    recorder,
+                    wrong,
+                    &Operands { a: matrix(&square), b: matrix(&square), bias: None, c: matrix(&out) },
+                )
             });
         }
 
@@ -316,7 +326,15 @@ fn sizes_that_overflow_are_refused() {
         refused(gpu, "source", |recorder| copy.record(recorder, still(&x), None, still(&y)));
         let product = Matmul { m: rows, n: columns, k: 1, batch, ..Matmul::default() };
         let tile = matmul::Tile::choose(gpu, rows);
-        assert!(product.record(&mut Recorder::new(gpu, "m"), tile, still(&x), still(&x), None, still(&y)).is_err());
+        assert!(
+            product
+                .record(
+                    &mut Recorder::new(gpu, "m"),
+                    tile,
+                    &Operands { a: still(&x), b: still(&x), bias: None, c: still(&y) }
+                )
+                .is_err()
+        );
     }
     let far = Matrix { tensor: &x, offset: usize::MAX, stride: 8, batch_stride: 0 };
     refused(gpu, "source", |recorder| Copy { rows: 2, columns: 2, batch: 1 }.record(recorder, far, None, still(&y)));
@@ -393,7 +411,11 @@ fn random_arguments_leave_the_neighbours_alone() {
             let result = match case % 6 {
                 0 => {
                     let tile = matmul::Tile::choose(gpu, m);
-                    Matmul { m, n, k, batch: 1, ..Matmul::default() }.record(&mut recorder, tile, a, b, None, c)
+                    Matmul { m, n, k, batch: 1, ..Matmul::default() }.record(
+                        &mut recorder,
+                        tile,
+                        &Operands { a, b, bias: None, c },
+                    )
                 }
                 1 => Copy { rows: m, columns: n, batch: k.min(3) }.record(&mut recorder, a, None, b),
                 2 => Softmax { rows: size, columns: n }.record(&mut recorder, x, Some(&indices.own), y),

@@ -10,7 +10,7 @@ use crate::{
         expect::{expect, expect_of, expect_scratch_of, expect_setting},
         gate_input::{InputBackward, InputGradients},
         gru::{CellBackward, Masking, WeightGradients},
-        matmul::{Matmul, Matrix},
+        matmul::{Matmul, Matrix, Operands},
     },
 };
 
@@ -179,7 +179,7 @@ impl Pass<'_> {
         b: Matrix<'_>,
         c: Matrix<'_>,
     ) -> Result<()> {
-        product.record(recorder, self.tiles.all(product.m), a, b, None, c)
+        product.record(recorder, self.tiles.all(product.m), &Operands { a, b, bias: None, c })
     }
 
     /// What the steps read: the weights that a state is multiplied with, and the contexts' own gradients.

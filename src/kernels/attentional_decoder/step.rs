@@ -8,7 +8,7 @@ use crate::{
         additive_attention::{self, AdditiveAttention},
         expect::{expect, expect_extents, expect_matrix},
         gru::{Cell, CellStep, Context, Masking, Weights},
-        matmul::{self, Matmul, Matrix},
+        matmul::{self, Matmul, Matrix, Operands},
     },
 };
 
@@ -140,7 +140,11 @@ impl DecoderStep {
         cell.expect(NAME, self.word + self.annotation, self.hidden)?;
         let tile = matmul::Tile::choose(recorder.gpu(), rows);
         let weight = view(cell.weight_ih, 0, self.word + self.annotation, 0);
-        self.words_product(rows).record(recorder, tile, words, weight, Some(cell.bias_ih), gi)
+        self.words_product(rows).record(
+            recorder,
+            tile,
+            &Operands { a: words, b: weight, bias: Some(cell.bias_ih), c: gi },
+        )
     }
 
     /// Records the step.
@@ -174,7 +178,11 @@ impl DecoderStep {
         let small = matmul::Tile::choose(recorder.gpu(), rows);
         let entering = from.saturating_add(masking.map_or(0, |masking| masking.distance));
         let (state, query_weight) = (view(states, entering, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
-        self.query_product().record(recorder, small, state, query_weight, None, queries)?;
+        self.query_product().record(
+            recorder,
+            small,
+            &Operands { a: state, b: query_weight, bias: None, c: queries },
+        )?;
 
         let attention = self.attention_inputs(inputs, queries);
         let context = features.offset(hidden);

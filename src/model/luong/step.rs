@@ -12,7 +12,7 @@ use crate::{
         copy::Copy,
         gru::{self, Cell, CellStep, Context},
         local_attention::{Inputs, LocalAttention, Outputs},
-        matmul::{Activation, Matmul, Matrix, Tile},
+        matmul::{Activation, Matmul, Matrix, Operands, Tile},
     },
     model::{BatchShape, Encoder, GruTensors, Layers, LinearTensors, SearchRoom, StepOutputs, Stepper},
 };
@@ -119,7 +119,7 @@ impl Product<'_> {
         let (m, n, k) = (rows, outputs, inputs);
         let product = Matmul { m, n, k, batch: 1, transpose_b: true, activation, ..Matmul::default() };
         let tile = Tile::choose(recorder.gpu(), rows);
-        product.record(recorder, tile, x, Matrix::rows(weight), bias, y)
+        product.record(recorder, tile, &Operands { a: x, b: Matrix::rows(weight), bias, c: y })
     }
 }
 
@@ -271,7 +271,11 @@ impl LuongStepper {
                 let (m, n, k, batch) = (beam, keys, hidden, sentences);
                 let product = Matmul { m, n, k, batch, transpose_b: true, ..Matmul::default() };
                 let (a, c) = (self.by_sentence(state), self.by_sentence(Matrix::rows(scores)));
-                product.record(recorder, Tile::choose(recorder.gpu(), beam), a, Matrix::batch(key), None, c)
+                product.record(
+                    recorder,
+                    Tile::choose(recorder.gpu(), beam),
+                    &Operands { a, b: Matrix::batch(key), bias: None, c },
+                )
             }
         }
     }
@@ -301,7 +305,11 @@ impl LuongStepper {
         attention.record(recorder, &inputs, &Outputs { weights, centres: window.has_centres().then_some(centres) })?;
         let sum = Matmul { m: beam, n: config.annotation(), k: keys, batch: sentences, ..Matmul::default() };
         let (a, c) = (self.by_sentence(Matrix::rows(weights)), self.by_sentence(context));
-        sum.record(recorder, Tile::choose(recorder.gpu(), beam), a, Matrix::batch(&self.annotation), None, c)?;
+        sum.record(
+            recorder,
+            Tile::choose(recorder.gpu(), beam),
+            &Operands { a, b: Matrix::batch(&self.annotation), bias: None, c },
+        )?;
         match outputs.weights {
             Some(wanted) => self.copy(recorder, keys, Matrix::rows(weights), wanted),
             None => Ok(()),
