@@ -4,7 +4,7 @@ use super::{Context, Graph, Operation, Value};
 use crate::{
     Error, Result,
     gpu::{Dtype, Recorder},
-    kernels::pointwise::Pointwise,
+    kernels::pointwise::{self, Gradients, Pointwise},
 };
 
 #[derive(Debug)]
@@ -123,6 +123,7 @@ impl Operation for Backward {
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let (y, d_y) = (&context.inputs[0], &context.inputs[1]);
-        self.0.record_backward(recorder, y, None, y, d_y, &context.outputs[0], None)
+        let backward = pointwise::Backward { a: y, b: None, y, d_y };
+        self.0.record_backward(recorder, &backward, &Gradients { a: &context.outputs[0], b: None })
     }
 }

@@ -22,6 +22,28 @@ pub enum Pointwise {
     Sigmoid,
 }
 
+/// What [`Pointwise::record_backward`] reads: all of the same number of elements and one type.
+#[derive(Clone, Copy, Debug)]
+pub struct Backward<'a> {
+    /// The first operand.
+    pub a: &'a Tensor,
+    /// The second one, of a binary operation.
+    pub b: Option<&'a Tensor>,
+    /// What the forward pass gave.
+    pub y: &'a Tensor,
+    /// Its gradient.
+    pub d_y: &'a Tensor,
+}
+
+/// Where the gradients go.
+#[derive(Clone, Copy, Debug)]
+pub struct Gradients<'a> {
+    /// Of the first operand.
+    pub a: &'a Tensor,
+    /// Of the second one, of a binary operation.
+    pub b: Option<&'a Tensor>,
+}
+
 impl Pointwise {
     /// Whether there is a second operand.
     pub fn is_binary(self) -> bool {
@@ -106,21 +128,18 @@ impl Pointwise {
         self.dispatch(recorder, &POINTWISE, &[a, b, y], self.cost(y.elements(), y.dtype()))
     }
 
-    /// Records the gradients of a and, for the binary operations, of b, from d_y. `y` is what the forward pass gave.
+    /// Records the gradients.
     ///
     /// # Errors
     /// As [`Pointwise::record`].
-    #[expect(clippy::too_many_arguments, reason = "operands, result and their gradients")]
     pub fn record_backward(
         self,
         recorder: &mut Recorder,
-        a: &Tensor,
-        b: Option<&Tensor>,
-        y: &Tensor,
-        d_y: &Tensor,
-        d_a: &Tensor,
-        d_b: Option<&Tensor>,
+        backward: &Backward<'_>,
+        gradients: &Gradients<'_>,
     ) -> Result<()> {
+        let Backward { a, b, y, d_y } = *backward;
+        let Gradients { a: d_a, b: d_b } = *gradients;
         self.check_operands(b.is_some())?;
         self.check_operands(d_b.is_some())?;
         let (b, cost) = (b.unwrap_or(a), self.backward_cost(y.elements(), y.dtype()));

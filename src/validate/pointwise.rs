@@ -1,7 +1,11 @@
 //! Checks of [`crate::kernels::pointwise`].
 
 use super::{Case, KernelChecks, ROUNDING, widen};
-use crate::{Result, kernels::pointwise::Pointwise, reference};
+use crate::{
+    Result,
+    kernels::pointwise::{Backward, Gradients, Pointwise},
+    reference,
+};
 
 /// No sums; tanh errs by 3.4e-7, and its derivative cancels near 1.
 const TOLERANCE: f64 = 1e-6;
@@ -54,7 +58,8 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let d_b = b.as_ref().map(|_| case.poisoned_activation(shape)).transpose()?;
     case.run(|recorder| {
         operation.record(recorder, &a_gpu, b_gpu.as_ref(), &y)?;
-        operation.record_backward(recorder, &a_gpu, b_gpu.as_ref(), &y, &d_y_gpu, &d_a, d_b.as_ref())
+        let backward = Backward { a: &a_gpu, b: b_gpu.as_ref(), y: &y, d_y: &d_y_gpu };
+        operation.record_backward(recorder, &backward, &Gradients { a: &d_a, b: d_b.as_ref() })
     })?;
     let b = b.map(|b| widen(&b));
     let (a, d_y) = (widen(&a), widen(&d_y));

@@ -4,7 +4,7 @@ use crate::common;
 use softalign::{
     Error,
     gpu::{Dtype, Recorder},
-    kernels::pointwise::Pointwise,
+    kernels::pointwise::{Backward, Gradients, Pointwise},
 };
 
 #[test]
@@ -55,12 +55,13 @@ fn sizes_around_a_workgroup_and_past_one_row_of_the_grid() {
 fn refuses_wrong_operands() {
     let gpu = common::gpu();
     let (a, b) = (common::poisoned(gpu, 4), common::poisoned(gpu, 5));
+    let backward = Backward { a: &a, b: None, y: &a, d_y: &a };
     let mut recorder = Recorder::new(gpu, "test");
     for result in [
         Pointwise::Add.record(&mut recorder, &a, Some(&b), &a),
         Pointwise::Add.record(&mut recorder, &a, None, &a),
         Pointwise::Tanh.record(&mut recorder, &a, Some(&a), &a),
-        Pointwise::Tanh.record_backward(&mut recorder, &a, None, &a, &a, &b, None),
+        Pointwise::Tanh.record_backward(&mut recorder, &backward, &Gradients { a: &b, b: None }),
     ] {
         assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
     }
