@@ -250,27 +250,28 @@ impl<'a> Picture<'a> {
         // Where cells are lower than text, only every so many tokens have a label.
         let stride = (self.label_size as i32 + self.cell - 1) / self.cell.max(1);
         let stride = if self.cell < LEGIBLE_CELL { stride.max(1) } else { 1 };
+        let of_labels = |anchor| Style::new(self.label_size, INK, anchor);
         for (row, label) in self.rows.iter().enumerate().step_by(stride as usize) {
             let at = (left - GAP, top + row as i32 * self.cell + self.cell / 2);
-            self.text(area, label, self.label_size, INK, at, (HPos::Right, FontTransform::None))?;
+            self.text(area, label, at, of_labels(HPos::Right))?;
         }
         for (column, label) in self.columns.iter().enumerate().step_by(stride as usize) {
             let x = left + column as i32 * self.cell + self.cell / 2;
             if self.sideways {
-                let turned = (HPos::Left, FontTransform::Rotate270);
-                self.text(area, label, self.label_size, INK, (x, top - GAP), turned)?;
+                self.text(area, label, (x, top - GAP), of_labels(HPos::Left).sideways())?;
             } else {
                 let y = top - GAP - (self.label_size * 0.4) as i32;
-                self.text(area, label, self.label_size, INK, (x, y), (HPos::Center, FontTransform::None))?;
+                self.text(area, label, (x, y), of_labels(HPos::Center))?;
             }
         }
         let half_title = (TITLE / 2.0) as i32;
         let source = Label::title("source", self.is_svg);
         let above = ((left + right) / 2, MARGIN + half_title);
-        self.text(area, &source, TITLE, FAINT_INK, above, (HPos::Center, FontTransform::None))?;
+        let of_titles = Style::new(TITLE, FAINT_INK, HPos::Center);
+        self.text(area, &source, above, of_titles)?;
         let target = Label::title("target", self.is_svg);
         let beside = (MARGIN + half_title, (top + bottom) / 2);
-        self.text(area, &target, TITLE, FAINT_INK, beside, (HPos::Center, FontTransform::Rotate270))
+        self.text(area, &target, beside, of_titles.sideways())
     }
 
     fn draw_legend<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn<B> {
@@ -284,15 +285,14 @@ impl<'a> Picture<'a> {
             area.draw(&Rectangle::new(corners, color.filled()))?;
         }
         area.draw(&Rectangle::new([(left, top), (left + LEGEND_WIDTH, top + height)], LINES.stroke_width(2)))?;
-        let straight = |anchor| (anchor, FontTransform::None);
         for (text, y) in [("1", top), ("0.5", top + height / 2), ("0", top + height)] {
             let label = Label::title(text, self.is_svg);
             let at = (left + LEGEND_WIDTH + GAP, y);
-            self.text(area, &label, TITLE * 0.85, FAINT_INK, at, straight(HPos::Left))?;
+            self.text(area, &label, at, Style::new(TITLE * 0.85, FAINT_INK, HPos::Left))?;
         }
         let title = Label::title("weight", self.is_svg);
         let above = (left, MARGIN + (TITLE / 2.0) as i32);
-        self.text(area, &title, TITLE, FAINT_INK, above, straight(HPos::Left))
+        self.text(area, &title, above, Style::new(TITLE, FAINT_INK, HPos::Left))
     }
 
     /// Draws text whose middle line, between the foot and the head of its letters, goes through `at`.
@@ -300,16 +300,15 @@ impl<'a> Picture<'a> {
         &self,
         area: &DrawingArea<B, Shift>,
         label: &Label,
-        size: f64,
-        color: RGBColor,
         at: (i32, i32),
-        (anchor, transform): (HPos, FontTransform),
+        style: Style,
     ) -> Drawn<B> {
+        let Style { size, color, anchor, sideways } = style;
         // The backends put the middle at different heights, both too high.
         let nudge = (size * if self.is_svg { 0.04 } else { 0.17 }).round() as i32;
-        let at = match transform {
-            FontTransform::None => (at.0, at.1 + nudge),
-            _ => (at.0 + nudge, at.1),
+        let (at, transform) = match sideways {
+            false => ((at.0, at.1 + nudge), FontTransform::None),
+            true => ((at.0 + nudge, at.1), FontTransform::Rotate270),
         };
         let font = FontDesc::new(FontFamily::Name(label.family), size, FontStyle::Normal).transform(transform);
         let style = TextStyle::from(font.into_font()).color(&color).pos(Pos::new(anchor, VPos::Center));
@@ -320,6 +319,26 @@ impl<'a> Picture<'a> {
     fn corner(&self) -> (i32, i32) {
         let (left, top) = self.origin;
         (left + self.cell * self.columns.len() as i32, top + self.cell * self.rows.len() as i32)
+    }
+}
+
+/// How text is drawn, and on which side of its place.
+#[derive(Clone, Copy)]
+struct Style {
+    size: f64,
+    color: RGBColor,
+    anchor: HPos,
+    /// Read from below.
+    sideways: bool,
+}
+
+impl Style {
+    fn new(size: f64, color: RGBColor, anchor: HPos) -> Self {
+        Self { size, color, anchor, sideways: false }
+    }
+
+    fn sideways(self) -> Self {
+        Self { sideways: true, ..self }
     }
 }
 
