@@ -34,6 +34,17 @@ struct Stepped {
     scaling: Option<(Tensor, [f64; 2])>,
 }
 
+fn reference_of(adam: &Adam, learning_rate: f32) -> reference::adam::Adam {
+    reference::adam::Adam {
+        learning_rate: f64::from(learning_rate),
+        beta1: adam.beta1,
+        beta2: adam.beta2,
+        epsilon: f64::from(adam.epsilon),
+        clip_norm: adam.clip_norm.map(f64::from),
+        weight_decay: f64::from(adam.weight_decay),
+    }
+}
+
 /// One update, from one batch or from several whose gradients are accumulated.
 fn step(case: &mut Case<'_>) -> Result<Stepped> {
     let elements = case.size(129) * case.size(129);
@@ -63,7 +74,10 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
     let step = Step::buffer(case.gpu)?;
     let scaling_tensor = found_scaling.as_ref();
     let shared = Shared { step: &step, loss: None, scaling: scaling_tensor, scratch: &scratch, norm: &found_norm };
-    let (mut sum, mut absolute) = (vec![0.0; elements], vec![0.0; elements]);
+    let total_of = |of: fn(f64) -> f64| {
+        (0..elements).map(|i| gradients.iter().map(|gradients| of(f64::from(gradients[i]))).sum()).collect::<Vec<f64>>()
+    };
+    let (sum, absolute) = (total_of(|x| x), total_of(f64::abs));
     for (batch, gradients) in gradients.iter().enumerate() {
         let (batch, batches) = (batch as u32, batches as u32);
         case.gpu.write(&step, &Step { step: number, learning_rate, batch, batches, ..Step::default() }.words())?;
@@ -77,17 +91,8 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
             average: average_decay.map(|_| average),
         };
         case.run(|recorder| adam.record(recorder, &buffers, &shared))?;
-        sum.iter_mut().zip(gradients).for_each(|(sum, gradient)| *sum += f64::from(*gradient));
-        absolute.iter_mut().zip(gradients).for_each(|(sum, gradient)| *sum += f64::from(gradient.abs()));
     }
-    let reference = reference::adam::Adam {
-        learning_rate: f64::from(learning_rate),
-        beta1: adam.beta1,
-        beta2: adam.beta2,
-        epsilon: f64::from(adam.epsilon),
-        clip_norm: clip_norm.map(f64::from),
-        weight_decay: f64::from(weight_decay),
-    };
+    let reference = reference_of(&adam, learning_rate);
     let (before, first_before) = (widen(&parameters), first.clone());
     let [mut parameters, mut first, mut second, mut average] =
         [before.clone(), widen(&first), widen(&second), widen(&average)];
