@@ -48,10 +48,10 @@ pub fn train(
     options.precision.check(gpu)?;
     budget.check()?;
     let earlier = examine(folder, options, budget, overwrite)?;
-    let (train, valid) = options.pairs()?;
+    let pairs = options.pairs()?;
     let gpu = &with_tiles(gpu, earlier.as_ref());
     let earlier = earlier.map(|saved| saved.progress);
-    let mut run = Run::new(gpu, options, budget, folder, train, valid, earlier)?;
+    let mut run = Run::new(gpu, options, budget, folder, pairs, earlier)?;
     let (train, valid) = (run.buckets.examples().len(), run.validation.pairs().len());
     let parameters = run.model.parameters.elements();
     Session::new(gpu, parameters, train, valid).write(folder)?;
@@ -100,8 +100,7 @@ impl<'a> Run<'a> {
         options: &'a TrainOptions,
         budget: Budget,
         folder: &Path,
-        train: Vec<Pair>,
-        valid: Vec<Pair>,
+        (train, valid): (Vec<Pair>, Vec<Pair>),
         earlier: Option<Progress>,
     ) -> Result<Self> {
         let data = options.checksums()?;
