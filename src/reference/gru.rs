@@ -158,8 +158,24 @@ pub(super) fn masked<R: Real>(h: &[R], mask: Option<&[R]>) -> Vec<R> {
     mask.map_or_else(|| h.to_vec(), |mask| h.iter().zip(mask).map(|(h, mask)| *h * *mask).collect())
 }
 
+/// What [`Gru`] reads.
+#[derive(Clone, Copy, Debug)]
+pub struct GruInputs<'a, R = f64> {
+    /// `[B, S, I]`.
+    pub x: &'a [R],
+    /// `[D, B, H]`.
+    pub h0: &'a [R],
+    /// `[B]`, how many steps of each row are valid.
+    pub lengths: &'a [u32],
+    /// The parameters of each direction.
+    pub weights: &'a [GruWeights<R>],
+    /// `[D, B, H]`, what the state is multiplied with where it enters the recurrent product.
+    pub mask: Option<&'a [R]>,
+}
+
 impl Gru {
-    fn check<R: Real>(&self, x: &[R], h0: &[R], lengths: &[u32], weights: &[GruWeights<R>], mask: Option<&[R]>) {
+    fn check<R: Real>(&self, inputs: &GruInputs<'_, R>) {
+        let GruInputs { x, h0, lengths, weights, mask } = *inputs;
         assert!(matches!(self.directions, 1 | 2), "a GRU has 1 or 2 directions, not {}", self.directions);
         assert_eq!(
             weights.len(),
@@ -200,16 +216,10 @@ impl Gru {
         start..start + self.hidden
     }
 
-    /// Outputs from x `[B, S, I]`, h0 `[D, B, H]`, lengths `[B]`, the parameters of each direction, and a mask `[D, B, H]`.
-    pub fn forward<R: Real>(
-        &self,
-        x: &[R],
-        h0: &[R],
-        lengths: &[u32],
-        weights: &[GruWeights<R>],
-        mask: Option<&[R]>,
-    ) -> GruOutputs<R> {
-        self.check(x, h0, lengths, weights, mask);
+    /// The states of all steps and the last ones.
+    pub fn forward<R: Real>(&self, inputs: &GruInputs<'_, R>) -> GruOutputs<R> {
+        let GruInputs { x, h0, lengths, weights, mask } = *inputs;
+        self.check(inputs);
         let mut y = vec![R::from(0.0); self.batch * self.steps * self.directions * self.hidden];
         let mut hn = h0.to_vec();
         for d in 0..self.directions {
@@ -227,20 +237,11 @@ impl Gru {
     }
 
     /// Gradients from `d_y` `[B, S, D*H]` and `d_hn` `[D, B, H]`. What `d_y` holds beyond a row's length has no effect.
-    #[expect(clippy::too_many_arguments, reason = "the forward pass's inputs and the gradients of its outputs")]
-    pub fn backward<R: Real>(
-        &self,
-        x: &[R],
-        h0: &[R],
-        lengths: &[u32],
-        weights: &[GruWeights<R>],
-        mask: Option<&[R]>,
-        d_y: &[R],
-        d_hn: &[R],
-    ) -> GruGradients<R> {
+    pub fn backward<R: Real>(&self, inputs: &GruInputs<'_, R>, d_y: &[R], d_hn: &[R]) -> GruGradients<R> {
+        let GruInputs { x, h0, lengths, weights, mask } = *inputs;
         expect_shape("d_y", d_y, &[self.batch, self.steps, self.directions, self.hidden]);
         expect_shape("d_hn", d_hn, &[self.directions, self.batch, self.hidden]);
-        let GruOutputs { y, .. } = self.forward(x, h0, lengths, weights, mask);
+        let GruOutputs { y, .. } = self.forward(inputs);
         let mut gradients = GruGradients {
             x: vec![R::from(0.0); x.len()],
             h0: d_hn.to_vec(),

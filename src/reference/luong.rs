@@ -2,7 +2,7 @@
 //! LSTMs, sentence by sentence and step by step.
 
 use super::additive_score::{AdditiveScore, ScoreInputs};
-use super::gru::{Gru, GruWeights};
+use super::gru::{Gru, GruInputs, GruWeights};
 use super::local_attention::{LocalAttention, Window};
 use super::seq2seq::Named;
 use super::{dot, sigmoid};
@@ -120,7 +120,13 @@ impl Luong {
                 ways.iter().map(|way| cell(parameters, "encoder.gru", &format!("_l{layer}{way}"))).collect();
             let gru = Gru { batch: 1, steps, input, hidden, directions };
             let h0 = vec![0.0; directions * hidden];
-            let outputs = gru.forward(&annotations, &h0, &[steps as u32], &weights, None);
+            let outputs = gru.forward(&GruInputs {
+                x: &annotations,
+                h0: &h0,
+                lengths: &[steps as u32],
+                weights: &weights,
+                mask: None,
+            });
             annotations = outputs.y;
             last = outputs.hn[(directions - 1) * hidden..].to_vec();
         }

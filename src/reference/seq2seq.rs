@@ -6,7 +6,7 @@ use super::add_scaled;
 use super::attentional_decoder::{AttentionalDecoder, DecoderInputs};
 use super::cross_entropy::CrossEntropy;
 use super::embedding::Embedding;
-use super::gru::{Gru, GruWeights};
+use super::gru::{Gru, GruInputs, GruWeights};
 use super::matmul::{Activation, Matmul};
 
 /// Parameters, or their gradients, by the names that a model folder has.
@@ -121,7 +121,8 @@ impl Seq2Seq {
         let embedded = self.source_embedding().forward(get("encoder.embedding.weight"), source);
         let weights = DIRECTIONS.map(|way| cell(parameters, "encoder.gru", &format!("_l0{way}")));
         let h0 = vec![0.0; 2 * self.batch * self.hidden];
-        let encoded = self.encoder().forward(&embedded, &h0, &lengths, &weights, None);
+        let inputs = GruInputs { x: &embedded, h0: &h0, lengths: &lengths, weights: &weights, mask: None };
+        let encoded = self.encoder().forward(&inputs);
         let last = encoded.hn[self.batch * self.hidden..].to_vec();
         let state0 = self.bridge().forward(&last, get("bridge.weight"), Some(get("bridge.bias")));
         let key = self.key().forward(&encoded.y, get("attention.key.weight"), Some(get("attention.key.bias")));
@@ -208,7 +209,8 @@ impl Seq2Seq {
         let weights = DIRECTIONS.map(|way| cell(parameters, "encoder.gru", &format!("_l0{way}")));
         let h0 = vec![0.0; 2 * self.batch * self.hidden];
         let d_hn = [vec![0.0; self.batch * self.hidden], bridge.a].concat();
-        let encoder = self.encoder().backward(&forward.embedded, &h0, &lengths, &weights, None, &d_annotation, &d_hn);
+        let inputs = GruInputs { x: &forward.embedded, h0: &h0, lengths: &lengths, weights: &weights, mask: None };
+        let encoder = self.encoder().backward(&inputs, &d_annotation, &d_hn);
         put("encoder.embedding.weight", self.source_embedding().backward(source, &encoder.x));
         for (way, weights) in DIRECTIONS.into_iter().zip(encoder.weights) {
             put_cell(&mut gradients, "encoder.gru", &format!("_l0{way}"), weights);

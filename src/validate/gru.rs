@@ -227,9 +227,16 @@ pub(super) fn cell_error(
 }
 
 impl Drawn {
-    fn reference(&self) -> reference::gru::Gru {
+    /// Runs the reference on the same values.
+    fn with_reference<T>(
+        &self,
+        run: impl FnOnce(&reference::gru::Gru, &reference::gru::GruInputs<'_, Rounded>) -> T,
+    ) -> T {
         let Gru { batch, steps, input, hidden, directions, .. } = self.gru;
-        reference::gru::Gru { batch, steps, input, hidden, directions }
+        let gru = reference::gru::Gru { batch, steps, input, hidden, directions };
+        let (x, h0, mask) = (exact(&self.x), exact(&self.h0), Mask::exact(self.mask.as_ref()));
+        let (lengths, weights, mask) = (&self.lengths, &self.weights, mask.as_deref());
+        run(&gru, &reference::gru::GruInputs { x: &x, h0: &h0, lengths, weights, mask })
     }
 
     fn inputs<'a>(&'a self, weights: &'a [Weights<'a>]) -> Inputs<'a> {
@@ -251,9 +258,7 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
         let tile = Tile::choose(recorder.gpu(), drawn.gru.batch);
         drawn.gru.record(recorder, tile, &drawn.inputs(&weights), &drawn.outputs(), &drawn.scratch)
     })?;
-    let (x, h0) = (exact(&drawn.x), exact(&drawn.h0));
-    let mask = Mask::exact(drawn.mask.as_ref());
-    let expected = drawn.reference().forward(&x, &h0, &drawn.lengths, &drawn.weights, mask.as_deref());
+    let expected = drawn.with_reference(|gru, inputs| gru.forward(inputs));
     let of_y = case.rounded_error(&drawn.y_gpu, &expected.y, 1.0, FORWARD)?;
     Ok(of_y.max(case.rounded_error(&drawn.hn_gpu, &expected.hn, 1.0, FORWARD)?))
 }
@@ -291,10 +296,7 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
         let gradients = Gradients { x: &d_x, h0: &d_h0, weights: &into };
         drawn.gru.record_backward(recorder, tile, &backward, scratch.each_ref(), &gradients)
     })?;
-    let (x, h0) = (exact(&drawn.x), exact(&drawn.h0));
-    let (mask, d_y, d_hn) = (Mask::exact(drawn.mask.as_ref()), exact(&d_y), exact(&d_hn));
-    let reference = drawn.reference();
-    let expected = reference.backward(&x, &h0, &drawn.lengths, &drawn.weights, mask.as_deref(), &d_y, &d_hn);
+    let expected = drawn.with_reference(|gru, inputs| gru.backward(inputs, &exact(&d_y), &exact(&d_hn)));
     let expected_x = drawn.named.as_ref().map_or_else(|| expected.x.clone(), |named| named.of_table(&expected.x));
     let mut errors = vec![
         case.rounded_error(&d_x, &expected_x, 0.0, BACKWARD)?,

@@ -22,7 +22,7 @@ fn a_beam_of_one_is_a_greedy_search() {
         (portable, Readout::None, 1, 5),
         (portable, Readout::Tanh, 1, 6),
     ] {
-        let model = model_on(gpu, 14, 9, 21, readout, layers, seed);
+        let model = model_on(gpu, [14, 9], 21, readout, layers, seed);
         let reference = Reference::new(&model);
         let space = Space::new([&reference], SearchOptions::default());
         let mut generator = Generator::new(&model);
@@ -290,7 +290,7 @@ fn results_come_in_the_order_of_the_sources() {
 fn a_search_looks_once_in_16_steps_and_makes_nothing() {
     // A device of its own, for its counters.
     let gpu = &Gpu::open(&GpuOptions::default()).unwrap();
-    let models = [7, 8].map(|seed| model_on(gpu, 14, 9, 40, Readout::Tanh, 1, seed));
+    let models = [7, 8].map(|seed| model_on(gpu, [14, 9], 40, Readout::Tanh, 1, seed));
     let sources = sources(12, 14, 21);
     let sampling = Some(Sampling { temperature: 1.0, top_k: 5, top_p: 0.9 });
     let plain = SearchOptions::default;

@@ -14,7 +14,7 @@ use softalign::reference::cross_entropy::CrossEntropy;
 use softalign::reference::dot_product_attention::{DotProductAttention, DotProductInputs};
 use softalign::reference::dropout::{Draw, Dropout};
 use softalign::reference::embedding::Embedding;
-use softalign::reference::gru::{Gru, GruWeights};
+use softalign::reference::gru::{Gru, GruInputs, GruWeights};
 use softalign::reference::local_attention::{LocalAttention, Window};
 use softalign::reference::matmul::{Activation, Matmul};
 use softalign::reference::pointwise::Pointwise;
@@ -273,9 +273,11 @@ fn gru_gradients() {
             let up_hn = random.tensor(&[directions, batch, hidden]);
             let mask = masked.then(|| random.tensor(&[directions, batch, hidden]));
             let (mask, weights) = (mask.as_deref(), gru_weights(&inputs[2..]));
-            let found = gru.backward(&inputs[0], &inputs[1], lengths, &weights, mask, &up_y, &up_hn);
+            let given = GruInputs { x: &inputs[0], h0: &inputs[1], lengths, weights: &weights, mask };
+            let found = gru.backward(&given, &up_y, &up_hn);
             let objective = |x: &[Vec<f64>]| {
-                let outputs = gru.forward(&x[0], &x[1], lengths, &gru_weights(&x[2..]), mask);
+                let weights = &gru_weights(&x[2..]);
+                let outputs = gru.forward(&GruInputs { x: &x[0], h0: &x[1], lengths, weights, mask });
                 dot(&outputs.y, &up_y) + dot(&outputs.hn, &up_hn)
             };
             let mut gradients = vec![("x", found.x.as_slice()), ("h0", &found.h0)];
@@ -313,12 +315,14 @@ fn gru_rows_are_packed() {
     let gru = Gru { batch: 2, steps: 5, input, hidden, directions: 2 };
     let weights = [random.gru(input, hidden), random.gru(input, hidden)];
     let (x, h0) = (random.tensor(&[2, 5, input]), random.tensor(&[2, 2, hidden]));
-    let padded = gru.forward(&x, &h0, &[length as u32, 0], &weights, None);
+    let inputs = GruInputs { x: &x, h0: &h0, lengths: &[length as u32, 0], weights: &weights, mask: None };
+    let padded = gru.forward(&inputs);
 
     // The first row alone, cut to its length, must not differ.
     let cut = Gru { batch: 1, steps: length, ..gru };
     let h0_cut = [&h0[..hidden], &h0[2 * hidden..3 * hidden]].concat();
-    let alone = cut.forward(&x[..length * input], &h0_cut, &[length as u32], &weights, None);
+    let first = GruInputs { x: &x[..length * input], h0: &h0_cut, lengths: &[length as u32], ..inputs };
+    let alone = cut.forward(&first);
     assert_eq!(padded.y[..length * 2 * hidden], alone.y);
     assert!(padded.y[length * 2 * hidden..].iter().all(|&y| y == 0.0));
     assert_eq!(padded.hn[..hidden], alone.hn[..hidden]);
@@ -329,7 +333,7 @@ fn gru_rows_are_packed() {
     // The second direction is the first one on the reversed row.
     let reversed: Vec<f64> = (0..length).rev().flat_map(|s| x[s * input..][..input].to_vec()).collect();
     let one = Gru { directions: 1, ..cut };
-    let mirrored = one.forward(&reversed, &h0_cut[hidden..], &[length as u32], &weights[1..], None);
+    let mirrored = one.forward(&GruInputs { x: &reversed, h0: &h0_cut[hidden..], weights: &weights[1..], ..first });
     for s in 0..length {
         let found = &alone.y[(2 * s + 1) * hidden..][..hidden];
         assert_eq!(found, &mirrored.y[(length - 1 - s) * hidden..][..hidden]);
@@ -345,7 +349,7 @@ fn a_mask_is_on_what_enters_the_recurrent_product_alone() {
     let weights = random.gru(input, hidden);
     let (x, h0) = (random.tensor(&[2, 4, input]), random.tensor(&[1, 2, hidden]));
     let run = |weights: &GruWeights, mask: Option<&[f64]>| {
-        gru.forward(&x, &h0, &[4, 3], std::slice::from_ref(weights), mask).y
+        gru.forward(&GruInputs { x: &x, h0: &h0, lengths: &[4, 3], weights: std::slice::from_ref(weights), mask }).y
     };
     assert_eq!(run(&weights, None), run(&weights, Some(&[1.0; 4])));
     let without = GruWeights { weight_hh: vec![0.0; 3 * hidden * hidden], ..weights.clone() };

@@ -72,12 +72,13 @@ fn layer(gpu: &Gpu, dtype: Dtype, [batch, steps, input, hidden]: [usize; 4], pas
         let (row_x, row_y) = (steps * input, steps * hidden);
         let (x, h0) = (sample::rows(&x.host, row_x, &rows), sample::rows(&h0.host, hidden, &rows));
         let (weights, lengths) = ([reference_weights(weights)], vec![steps as u32; rows.len()]);
-        let expected = layer.forward(&x, &h0, &lengths, &weights, None);
+        let inputs = reference::GruInputs { x: &x, h0: &h0, lengths: &lengths, weights: &weights, mask: None };
+        let expected = layer.forward(&inputs);
         let y = sample::some(&outputs[0], row_y, &rows, &expected.y);
         let hn = sample::some(&outputs[1], hidden, &rows, &expected.hn);
         let [_, _, d_x, d_h0, d_weights @ ..] = outputs else { return sample::worst([y, hn]) };
         let d_y: Vec<f64> = sample::rows(&upstream, row_y, &rows).into_iter().map(f64::from).collect();
-        let expected = layer.backward(&x, &h0, &lengths, &weights, None, &d_y, &vec![0.0; rows.len() * hidden]);
+        let expected = layer.backward(&inputs, &d_y, &vec![0.0; rows.len() * hidden]);
         let reference::GruWeights { weight_ih, weight_hh, bias_ih, bias_hh } = &expected.weights[0];
         let of_weights = d_weights.iter().zip([weight_ih, weight_hh, bias_ih, bias_hh]);
         sample::worst(of_weights.map(|(found, expected)| sample::whole(found, expected)).chain([

@@ -13,7 +13,7 @@ use softalign::{
         attentional_decoder::{AttentionalDecoder, DecoderInputs},
         beam_search::{Adjust, Attend, length_penalty},
         embedding::Embedding,
-        gru::{Gru, GruWeights},
+        gru::{Gru, GruInputs, GruWeights},
         matmul::{Activation, Matmul},
     },
     text::{BOS, EOS, TokenUnit, Tokenizer},
@@ -25,13 +25,12 @@ pub fn tokenizer(size: usize) -> Tokenizer {
 }
 
 pub fn model(source: usize, target: usize, max_length: usize, readout: Readout, layers: usize, seed: u64) -> Model {
-    model_on(super::gpu(), source, target, max_length, readout, layers, seed)
+    model_on(super::gpu(), [source, target], max_length, readout, layers, seed)
 }
 
 pub fn model_on(
     gpu: &Gpu,
-    source: usize,
-    target: usize,
+    [source, target]: [usize; 2],
     max_length: usize,
     readout: Readout,
     layers: usize,
@@ -113,7 +112,13 @@ impl Reference {
             let input = x.len() / length;
             let gru = Gru { batch: 1, steps: length, input, hidden, directions: 2 };
             let weights = ["", "_reverse"].map(|way| self.cell("encoder.gru", &format!("_l{layer}{way}")));
-            let outputs = gru.forward(&x, &vec![0.0; 2 * hidden], &[length as u32], &weights, None);
+            let outputs = gru.forward(&GruInputs {
+                x: &x,
+                h0: &vec![0.0; 2 * hidden],
+                lengths: &[length as u32],
+                weights: &weights,
+                mask: None,
+            });
             (x, last) = (outputs.y, outputs.hn);
         }
         let state = self.linear("bridge", &last[hidden..], hidden, Activation::Tanh);
