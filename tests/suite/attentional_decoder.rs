@@ -28,6 +28,21 @@ fn plain(tensor: &Tensor, stride: usize) -> Matrix<'_> {
     Matrix { tensor, offset: 0, stride, batch_stride: 0 }
 }
 
+fn features_of_loop(gpu: &Gpu, decoder: &AttentionalDecoder, inputs: &Inputs<'_>) -> Vec<f32> {
+    let poisoned = |shape: &[usize]| common::poisoned(gpu, shape.iter().product());
+    let AttentionalDecoder { batch, steps, keys, .. } = *decoder;
+    let outputs = Outputs {
+        features: &poisoned(&[batch, steps, decoder.features()]),
+        weights: &poisoned(&[batch, steps, keys]),
+        states: &poisoned(&decoder.states_shape()),
+        gates: &poisoned(&decoder.gates_shape()),
+        queries: &poisoned(&decoder.queries_shape()),
+    };
+    let scratch = poisoned(&[decoder.scratch()]);
+    common::run(gpu, |recorder| decoder.record(recorder, &Tiles::choose(gpu, decoder), inputs, &outputs, &scratch));
+    gpu.read::<f32>(outputs.features).unwrap()
+}
+
 /// Two steps of three rows per sentence, all alike, lead where the loop leads; and twice to the same bits.
 #[test]
 fn steps_with_a_beam_lead_where_the_loop_leads() {
@@ -44,40 +59,21 @@ fn steps_with_a_beam_lead_where_the_loop_leads() {
         let weight_hh = numbers(gpu, 3 * hidden * hidden, 8);
         let (bias_ih, bias_hh) = (numbers(gpu, 3 * hidden, 9), numbers(gpu, 3 * hidden, 10));
         let cell = Weights { weight_ih: &weight_ih, weight_hh: &weight_hh, bias_ih: &bias_ih, bias_hh: &bias_hh };
-        let run_loop = || {
-            let (features, weights) = (batch * steps * width, batch * steps * keys);
-            let (features, weights) = (common::poisoned(gpu, features), common::poisoned(gpu, weights));
-            let states = common::poisoned(gpu, decoder.states_shape().iter().product());
-            let gates = common::poisoned(gpu, decoder.gates_shape().iter().product());
-            let queries = common::poisoned(gpu, decoder.queries_shape().iter().product());
-            let scratch = common::poisoned(gpu, decoder.scratch());
-            common::run(gpu, |recorder| {
-                let inputs = Inputs {
-                    words: &words,
-                    tokens: None,
-                    state0: &state0,
-                    key: &key,
-                    annotation: &values,
-                    lengths: &lengths,
-                    query_weight: &query_weight,
-                    energy: &energy,
-                    cell,
-                    mask: None,
-                };
-                let outputs = Outputs {
-                    features: &features,
-                    weights: &weights,
-                    states: &states,
-                    gates: &gates,
-                    queries: &queries,
-                };
-                decoder.record(recorder, &Tiles::choose(gpu, &decoder), &inputs, &outputs, &scratch)
-            });
-            gpu.read::<f32>(&features).unwrap()
+        let inputs = Inputs {
+            words: &words,
+            tokens: None,
+            state0: &state0,
+            key: &key,
+            annotation: &values,
+            lengths: &lengths,
+            query_weight: &query_weight,
+            energy: &energy,
+            cell,
+            mask: None,
         };
-        let expected = run_loop();
+        let expected = features_of_loop(gpu, &decoder, &inputs);
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&expected), bits(&run_loop()));
+        assert_eq!(bits(&expected), bits(&features_of_loop(gpu, &decoder, &inputs)));
 
         let step = DecoderStep { batch, beam, keys, word, hidden, size, annotation };
         let rows = batch * beam;
