@@ -11,7 +11,7 @@ use softalign::{
     generate::{Generator, SearchOptions},
     model::Model,
     text::Task,
-    train::{Budget, Data, TrainOptions, train},
+    train::{Budget, Data, Destination, TrainOptions, train},
 };
 
 fn main() -> Result<()> {
@@ -34,6 +34,6 @@ fn small_model() -> Result<PathBuf> {
     let gpu = Gpu::open(&GpuOptions::default())?;
     let options = TrainOptions { embedding: 16, hidden: 32, batch: 32, ..TrainOptions::new(Data::Task(Task::Numbers)) };
     let budget = Budget { steps: Some(50), ..Budget::default() };
-    train(&gpu, &options, budget, Path::new(&folder), true, &|| false, &mut |_| {})?;
+    train(&gpu, &options, budget, Destination { folder: Path::new(&folder), overwrite: true }, &|| false, &mut |_| {})?;
     Ok(folder)
 }

@@ -6,7 +6,10 @@ use softalign::{
     Error, Result,
     model::{ARCHITECTURES, Readout},
     text::{Task, TokenUnit},
-    train::{Budget, Data, Decay, Event, GuidedAlignment, Metric, Precision, Preset, TrainOptions, Validated, train},
+    train::{
+        Budget, Data, Decay, Destination, Event, GuidedAlignment, Metric, Precision, Preset, TrainOptions, Validated,
+        train,
+    },
 };
 
 use super::{Global, interrupt, open, output, progress::Bar};
@@ -276,10 +279,14 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let gpu = open(global)?;
     let stop = interrupt::flag();
     let mut bar = Bar::new(global, None, "steps");
-    let outcome =
-        train(&gpu, &options, budget, &folder, args.overwrite, &|| stop.load(Ordering::Relaxed), &mut |event| {
-            show(event, global, &mut bar)
-        })?;
+    let outcome = train(
+        &gpu,
+        &options,
+        budget,
+        Destination { folder: &folder, overwrite: args.overwrite },
+        &|| stop.load(Ordering::Relaxed),
+        &mut |event| show(event, global, &mut bar),
+    )?;
     drop(bar);
     let shown = folder.display();
     let step = outcome.progress.step;

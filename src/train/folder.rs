@@ -17,8 +17,18 @@ const OPTIONS: &str = "run.json";
 /// The page about a run, where nobody wants it elsewhere.
 pub const PAGE: &str = "report.html";
 
+/// Where a run goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// Its folder: absent, empty, or the one where it goes on.
+    pub folder: &'a Path,
+    /// Whether what another run has left there makes way, and the same run starts anew.
+    pub overwrite: bool,
+}
+
 /// What an earlier session of this run has left in the folder. Changes nothing.
-pub(super) fn examine(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: bool) -> Result<Option<Saved>> {
+pub(super) fn examine(destination: Destination<'_>, options: &TrainOptions, budget: Budget) -> Result<Option<Saved>> {
+    let Destination { folder, overwrite } = destination;
     let show = folder.display().to_string();
     let file = folder.join(OPTIONS);
     if overwrite || !folder.exists() {

@@ -27,7 +27,7 @@ mod validation;
 
 pub use checkpoint::Progress;
 pub use event::{Event, Outcome};
-pub use folder::PAGE;
+pub use folder::{Destination, PAGE};
 pub use history::History;
 pub use kept::{BEST, Kept};
 pub use metric::{Metric, Place};

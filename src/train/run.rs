@@ -8,7 +8,8 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Budget, Data, Decay, Event, Kept, Optimizer, Outcome, Part, Place, Progress, Session, TrainOptions, Trainer,
+    Budget, Data, Decay, Destination, Event, Kept, Optimizer, Outcome, Part, Place, Progress, Session, TrainOptions,
+    Trainer,
     checkpoint::{self, Saved},
     folder::{claim, examine},
     kept,
@@ -28,9 +29,9 @@ const READ_EVERY: u64 = 10;
 /// The longest time, in seconds, that a kill can cost.
 const CHECKPOINT_EVERY: f64 = 120.0;
 
-/// Trains a model into `folder` until the budget is used up or `stop` says so (asked after every batch), then saves.
+/// Trains a model into a folder until the budget is used up or `stop` says so (asked after every batch), then saves.
 ///
-/// A folder that holds the same run is resumed, bit for bit; `overwrite` starts anew.
+/// A folder that holds the same run is resumed, bit for bit; [`Destination::overwrite`] starts anew.
 ///
 /// # Errors
 /// [`Error::Data`] for wrong options or data, a folder that holds another run or a finished one;
@@ -39,15 +40,15 @@ pub fn train(
     gpu: &Gpu,
     options: &TrainOptions,
     budget: Budget,
-    folder: &Path,
-    overwrite: bool,
+    destination: Destination<'_>,
     stop: &dyn Fn() -> bool,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
     options.check()?;
     options.precision.check(gpu)?;
     budget.check()?;
-    let earlier = examine(folder, options, budget, overwrite)?;
+    let folder = destination.folder;
+    let earlier = examine(destination, options, budget)?;
     let pairs = options.pairs()?;
     let gpu = &with_tiles(gpu, earlier.as_ref());
     let earlier = earlier.map(|saved| saved.progress);

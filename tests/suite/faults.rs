@@ -11,7 +11,7 @@ use softalign::{
     gpu::{Dtype, Launch, Recorder, Shader, Specialisation},
     graph::{Graph, Program, ProgramOptions},
     kernels::{SHARED, Step},
-    train::{TrainOptions, train},
+    train::{Destination, TrainOptions, train},
 };
 
 /// A device of its own, since the tests destroy it.
@@ -142,7 +142,15 @@ fn a_run_whose_device_is_lost_in_a_step_goes_on_from_its_last_checkpoint() {
                 }
                 false
             };
-            train(&gpu, &options, training::steps(STEPS), &out, false, &stop, &mut |_| {}).unwrap_err()
+            train(
+                &gpu,
+                &options,
+                training::steps(STEPS),
+                Destination { folder: &out, overwrite: false },
+                &stop,
+                &mut |_| {},
+            )
+            .unwrap_err()
         });
         match &error {
             Error::DeviceLost { program, step, .. } => {

@@ -10,7 +10,7 @@ use std::{
 use crate::common;
 use softalign::{
     text::{TokenUnit, numbers::number_words},
-    train::{Budget, Data, History, Metric, Session, TrainOptions, train},
+    train::{Budget, Data, Destination, History, Metric, Session, TrainOptions, train},
 };
 use tempfile::TempDir;
 
@@ -43,7 +43,7 @@ fn run(options: &TrainOptions, out: &Path, overwrite: bool, stop_after: Option<u
         Some(asked.get()) == stop_after
     };
     let budget = Budget { steps: Some(40), ..Budget::default() };
-    train(common::gpu(), options, budget, out, overwrite, &stop, &mut |_| {}).unwrap();
+    train(common::gpu(), options, budget, Destination { folder: out, overwrite }, &stop, &mut |_| {}).unwrap();
 }
 
 /// CRC-32C bit by bit, masked as in TFRecord files.

@@ -10,7 +10,7 @@ use crate::common::{
 use softalign::{
     gpu::Dtype,
     model::Regularisation,
-    train::{Data, History, Optimizer, Precision, Schedule, TrainOptions, Trainer},
+    train::{Data, Destination, History, Optimizer, Precision, Schedule, TrainOptions, Trainer},
 };
 
 /// Steps after which numbers that were not seen come out right.
@@ -30,7 +30,14 @@ fn an_adapter_without_f16_refuses_before_anything_is_written() {
     let setting = Setting::new();
     let out = setting.out("run");
     let (options, budget) = (in_f16(&setting.options), common::training::steps(1));
-    let result = softalign::train::train(common::portable(), &options, budget, &out, false, &|| false, &mut |_| {});
+    let result = softalign::train::train(
+        common::portable(),
+        &options,
+        budget,
+        Destination { folder: &out, overwrite: false },
+        &|| false,
+        &mut |_| {},
+    );
     let message = refusal(result);
     assert!(message.contains("`precision`") && message.contains("f32") && !out.exists(), "{message}");
 }

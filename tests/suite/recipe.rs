@@ -19,7 +19,7 @@ use softalign::{
     },
     reference::adam::average,
     text::{Batch, BatchPlan, encode_pairs, read_tsv},
-    train::{BEST, Budget, Data, Event, Kept, Metric, Optimizer, Part, TrainOptions, Trainer, train},
+    train::{BEST, Budget, Data, Destination, Event, Kept, Metric, Optimizer, Part, TrainOptions, Trainer, train},
 };
 
 fn values(gpu: &Gpu, parameters: &Parameters, name: &str) -> Vec<f64> {
@@ -289,8 +289,23 @@ fn batches_by_tokens_have_a_size_for_each_shape() {
     let by_sentences = TrainOptions { batch: 64, ..setting.options.clone() };
     // Of lengths up to 8 at least 8 rows: 60 pairs are a few steps an epoch, and more than one.
     let out = setting.out("by tokens");
-    let outcome = train(common::gpu(), &options, epochs(1), &out, false, &|| false, &mut |_| {}).unwrap();
-    let other = train(common::gpu(), &by_sentences, epochs(1), &setting.out("by pairs"), false, &|| false, &mut |_| {});
+    let outcome = train(
+        common::gpu(),
+        &options,
+        epochs(1),
+        Destination { folder: &out, overwrite: false },
+        &|| false,
+        &mut |_| {},
+    )
+    .unwrap();
+    let other = train(
+        common::gpu(),
+        &by_sentences,
+        epochs(1),
+        Destination { folder: &setting.out("by pairs"), overwrite: false },
+        &|| false,
+        &mut |_| {},
+    );
     let other = other.unwrap();
     assert_eq!(outcome.progress.tokens, other.progress.tokens, "every pair once");
     assert!((3..=8).contains(&outcome.progress.step) && outcome.progress.step > other.progress.step);
@@ -317,26 +332,33 @@ fn the_best_models_are_kept_and_averaged() {
         ..setting.options.clone()
     };
     let (mut found, mut average, mut until_now) = (Vec::<Kept>::new(), None, Vec::new());
-    let outcome = train(common::gpu(), &options, steps(24), &out, false, &|| false, &mut |event| match event {
-        Event::Validated { step, found: validated, best, .. } => {
-            let place = Metric::Chrf.place(&validated);
-            assert_eq!(place.0, validated.scores.chrf);
-            assert_eq!(best, found.iter().all(|other| Metric::Chrf.is_better(place, other.place)), "step {step}");
-            found.push(Kept { step, place });
-            // Stable: of equals the earlier one stays in front.
-            found.sort_by(|a, b| match [(a, b), (b, a)].map(|(a, b)| Metric::Chrf.is_better(a.place, b.place)) {
-                [true, _] => Ordering::Less,
-                [_, true] => Ordering::Greater,
-                _ => Ordering::Equal,
-            });
-            until_now = found.iter().take(3).map(|kept| kept.step).collect();
-            let mut expected: Vec<_> = until_now.clone();
-            expected.sort_unstable();
-            assert_eq!(kept(&out), expected, "after step {step}");
-        }
-        Event::Averaged { models, found, best } => average = Some((models, Metric::Chrf.place(&found), best)),
-        _ => {}
-    })
+    let outcome = train(
+        common::gpu(),
+        &options,
+        steps(24),
+        Destination { folder: &out, overwrite: false },
+        &|| false,
+        &mut |event| match event {
+            Event::Validated { step, found: validated, best, .. } => {
+                let place = Metric::Chrf.place(&validated);
+                assert_eq!(place.0, validated.scores.chrf);
+                assert_eq!(best, found.iter().all(|other| Metric::Chrf.is_better(place, other.place)), "step {step}");
+                found.push(Kept { step, place });
+                // Stable: of equals the earlier one stays in front.
+                found.sort_by(|a, b| match [(a, b), (b, a)].map(|(a, b)| Metric::Chrf.is_better(a.place, b.place)) {
+                    [true, _] => Ordering::Less,
+                    [_, true] => Ordering::Greater,
+                    _ => Ordering::Equal,
+                });
+                until_now = found.iter().take(3).map(|kept| kept.step).collect();
+                let mut expected: Vec<_> = until_now.clone();
+                expected.sort_unstable();
+                assert_eq!(kept(&out), expected, "after step {step}");
+            }
+            Event::Averaged { models, found, best } => average = Some((models, Metric::Chrf.place(&found), best)),
+            _ => {}
+        },
+    )
     .unwrap();
     let (models, place, better) = average.expect("an average of three");
     assert_eq!((models, outcome.progress.kept.as_slice()), (3, &found[..3]));
@@ -366,7 +388,8 @@ fn the_best_models_are_kept_and_averaged() {
     fs::create_dir(&photographs).unwrap();
     fs::write(photographs.join("cat.png"), "meow").unwrap();
     let other = TrainOptions { keep_best: 0, ..options };
-    train(common::gpu(), &other, steps(1), &out, true, &|| false, &mut |_| {}).unwrap();
+    train(common::gpu(), &other, steps(1), Destination { folder: &out, overwrite: true }, &|| false, &mut |_| {})
+        .unwrap();
     assert_eq!(kept(&out), [1998]);
     assert_eq!(fs::read_to_string(photographs.join("cat.png")).unwrap(), "meow");
 }
@@ -397,12 +420,19 @@ fn the_loss_is_that_of_the_right_answers_and_ends_a_run() {
     // So large a rate that the loss falls and rises again; its best model is kept.
     let options = TrainOptions { learning_rate: 5e-2, label_smoothing: 0.0, ..options };
     let budget = Budget { steps: Some(500), patience: Some(4), ..Budget::default() };
-    let outcome = train(common::gpu(), &options, budget, &out, false, &|| false, &mut |event| {
-        if let Event::Validated { found, best: is_best, .. } = event {
-            losses.push(found.loss);
-            best.push(is_best);
-        }
-    })
+    let outcome = train(
+        common::gpu(),
+        &options,
+        budget,
+        Destination { folder: &out, overwrite: false },
+        &|| false,
+        &mut |event| {
+            if let Event::Validated { found, best: is_best, .. } = event {
+                losses.push(found.loss);
+                best.push(is_best);
+            }
+        },
+    )
     .unwrap();
     let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
     assert!(losses[0] > least, "{losses:?}");

@@ -12,7 +12,7 @@ use crate::common;
 use serde_json::Value;
 use softalign::{
     text::{TokenUnit, numbers::number_words},
-    train::{Budget, Data, TrainOptions, train},
+    train::{Budget, Data, Destination, TrainOptions, train},
 };
 use tempfile::TempDir;
 
@@ -39,7 +39,15 @@ fn trained() -> &'static Path {
             ..TrainOptions::new(Data::Files { train: train_file, valid })
         };
         let budget = Budget { steps: Some(60), ..Budget::default() };
-        train(common::gpu(), &options, budget, &folder.path().join("run"), false, &|| false, &mut |_| {}).unwrap();
+        train(
+            common::gpu(),
+            &options,
+            budget,
+            Destination { folder: &folder.path().join("run"), overwrite: false },
+            &|| false,
+            &mut |_| {},
+        )
+        .unwrap();
         folder
     })
     .path()

@@ -11,7 +11,7 @@ use crate::common::{
     self,
     training::{Setting, Tensors, bits, state, steps},
 };
-use softalign::train::{BEST, Decay, Metric, Outcome, Schedule, TrainOptions, train};
+use softalign::train::{BEST, Decay, Destination, Metric, Outcome, Schedule, TrainOptions, train};
 
 const STEPS: u64 = 9;
 
@@ -39,7 +39,8 @@ fn session(options: &TrainOptions, out: &Path, after: &dyn Fn(u64) -> bool) -> O
         batches.set(batches.get() + 1);
         after(batches.get())
     };
-    train(common::gpu(), options, steps(STEPS), out, false, &stop, &mut |_| {}).unwrap()
+    train(common::gpu(), options, steps(STEPS), Destination { folder: out, overwrite: false }, &stop, &mut |_| {})
+        .unwrap()
 }
 
 fn copy(from: &Path, to: &Path) {

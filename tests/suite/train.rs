@@ -15,7 +15,7 @@ use softalign::{
     kernels::{Tunable as _, additive_attention},
     model::{BatchShape, Model, Readout},
     text::numbers::number_words,
-    train::{Budget, Data, Decay, Event, PAGE, Schedule, TrainOptions, Trainer, train},
+    train::{Budget, Data, Decay, Destination, Event, PAGE, Schedule, TrainOptions, Trainer, train},
 };
 
 #[test]
@@ -55,7 +55,8 @@ fn a_resumed_run_keeps_the_tiles_that_it_began_with() {
             asked.set(asked.get() + 1);
             asked.get() == after
         };
-        train(gpu, &setting.options, steps(6), out, false, &stop, &mut |_| {}).unwrap()
+        train(gpu, &setting.options, steps(6), Destination { folder: out, overwrite: false }, &stop, &mut |_| {})
+            .unwrap()
     };
     let mut table = TileTable::default();
     let tile = additive_attention::Tile::candidates(common::gpu().tiles()).into_iter().next_back().unwrap();
@@ -96,7 +97,9 @@ fn the_schedule_is_followed_and_patience_ends_a_run() {
     let options = TrainOptions { learning_rate: 1e-30, validate_every: Some(2), ..setting.options.clone() };
     let patient = Budget { steps: Some(100), patience: Some(3), ..Budget::default() };
     let out = setting.out("patient");
-    let again = || train(common::gpu(), &options, patient, &out, false, &|| false, &mut |_| {});
+    let again = || {
+        train(common::gpu(), &options, patient, Destination { folder: &out, overwrite: false }, &|| false, &mut |_| {})
+    };
     let outcome = again().unwrap();
     assert_eq!((outcome.progress.step, outcome.progress.unimproved, outcome.progress.finished), (8, 3, true));
     assert!(refusal(again()).contains("finished, after 8 steps"));
@@ -134,7 +137,9 @@ fn a_folder_says_what_it_holds_and_keeps_it() {
     assert!(state(&out) == before, "a refused run changed the folder");
 
     // A run that cannot start leaves what it would have replaced.
-    let replace = |options: &TrainOptions| train(common::gpu(), options, steps(1), &out, true, &|| false, &mut |_| {});
+    let replace = |options: &TrainOptions| {
+        train(common::gpu(), options, steps(1), Destination { folder: &out, overwrite: true }, &|| false, &mut |_| {})
+    };
     let missing = Data::Files { train: "no such file.tsv".into(), valid: "no such file.tsv".into() };
     assert!(refusal(replace(&TrainOptions { data: missing, ..options.clone() })).contains("no such file.tsv"));
     assert!(refusal(replace(&TrainOptions { max_length: 3, ..options.clone() })).contains("`max_length`"));
@@ -231,10 +236,24 @@ fn options_that_make_no_run_are_named() {
         assert!(message.contains(option), "{option}: {message}");
     }
     let budget = Budget { minutes: Some(f64::NAN), ..Budget::default() };
-    let result = train(common::gpu(), &base(), budget, &setting.out("none"), false, &|| false, &mut |_| {});
+    let result = train(
+        common::gpu(),
+        &base(),
+        budget,
+        Destination { folder: &setting.out("none"), overwrite: false },
+        &|| false,
+        &mut |_| {},
+    );
     assert!(refusal(result).contains("`minutes`"));
     let budget = Budget { patience: Some(0), ..Budget::default() };
-    let result = train(common::gpu(), &base(), budget, &setting.out("none"), false, &|| false, &mut |_| {});
+    let result = train(
+        common::gpu(),
+        &base(),
+        budget,
+        Destination { folder: &setting.out("none"), overwrite: false },
+        &|| false,
+        &mut |_| {},
+    );
     assert!(refusal(result).contains("`patience`"));
     // Larger than any adapter: the message says limit, need and remedy.
     let error = run(&TrainOptions { hidden: 1 << 20, ..base() }, 1, &setting.out("none")).unwrap_err();
@@ -285,10 +304,12 @@ fn a_validation_looks_at_whole_sources() {
     let (mut count, mut pairs) = (0, 0);
     let options = TrainOptions { data, max_length: 8, ..setting.options.clone() };
     let out = setting.out("run");
-    train(common::gpu(), &options, steps(1), &out, false, &|| false, &mut |event| match event {
-        Event::Started { valid, .. } => pairs = valid,
-        Event::Validated { found, .. } => count = found.scores.count,
-        _ => {}
+    train(common::gpu(), &options, steps(1), Destination { folder: &out, overwrite: false }, &|| false, &mut |event| {
+        match event {
+            Event::Started { valid, .. } => pairs = valid,
+            Event::Validated { found, .. } => count = found.scores.count,
+            _ => {}
+        }
     })
     .unwrap();
     assert_eq!((pairs, count), (1200, 600));
@@ -408,11 +429,18 @@ fn a_run_that_is_lost_says_so() {
     let setting = Setting::new();
     let options = TrainOptions { learning_rate: 3e38, validate_every: Some(1000), ..setting.options.clone() };
     let mut skipped = 0;
-    let result = train(common::gpu(), &options, steps(200), &setting.out("run"), false, &|| false, &mut |event| {
-        if let Event::Step { reading, .. } = event {
-            skipped = reading.skipped;
-        }
-    });
+    let result = train(
+        common::gpu(),
+        &options,
+        steps(200),
+        Destination { folder: &setting.out("run"), overwrite: false },
+        &|| false,
+        &mut |event| {
+            if let Event::Step { reading, .. } = event {
+                skipped = reading.skipped;
+            }
+        },
+    );
     assert!(matches!(result, Err(Error::NonFinite { .. })), "{result:?}");
     assert!(skipped > 50, "{skipped} skipped steps were shown");
     let message = result.unwrap_err().to_string();

@@ -15,7 +15,7 @@ use softalign::{
         read_tensors,
     },
     text::{Batch, BatchSize, Buckets, TokenUnit, Tokenizer, encode_pairs, numbers::number_words, read_tsv},
-    train::{Budget, Data, Optimizer, Outcome, TrainOptions, Trainer, train},
+    train::{Budget, Data, Destination, Optimizer, Outcome, TrainOptions, Trainer, train},
 };
 use tempfile::TempDir;
 
@@ -66,7 +66,14 @@ pub fn epochs(epochs: u64) -> Budget {
 
 /// Trains to its end.
 pub fn run(options: &TrainOptions, steps_wanted: u64, out: &Path) -> Result<Outcome> {
-    train(super::gpu(), options, steps(steps_wanted), out, false, &|| false, &mut |_| {})
+    train(
+        super::gpu(),
+        options,
+        steps(steps_wanted),
+        Destination { folder: out, overwrite: false },
+        &|| false,
+        &mut |_| {},
+    )
 }
 
 /// As [`run`], but told to stop after `after` steps.
@@ -76,7 +83,8 @@ pub fn stopped(options: &TrainOptions, steps_wanted: u64, out: &Path, after: u64
         asked.set(asked.get() + 1);
         asked.get() == after
     };
-    train(super::gpu(), options, steps(steps_wanted), out, false, &stop, &mut |_| {}).unwrap()
+    train(super::gpu(), options, steps(steps_wanted), Destination { folder: out, overwrite: false }, &stop, &mut |_| {})
+        .unwrap()
 }
 
 /// Shape and bits of each tensor by name.
