@@ -167,13 +167,13 @@ impl Adam {
         expect_setting("adam", "clip_norm", clip > 0.0 && clip.is_finite(), "a positive number", clip)
     }
 
-    /// Records a whole step on one buffer. [`Shared::norm`] gets the norm before clipping, and 1 if the step is made or 0 if it is not:
-    /// because batches are still to come, the norm, or the loss if there is one, is not finite, or a squared gradient would
+    /// Records a whole step on one buffer. [`Shared::norm`] gets the norm before clipping, and 1 if the step is made or 0 if it is
+    /// not: because batches are still to come, the norm, or the loss if there is one, is not finite, or a squared gradient would
     /// leave f32. Its next two elements, as u32, count the steps that were skipped for such a reason and name the last of them;
     /// the fifth is the loss of all batches of the update.
     ///
-    /// With [`Shared::scaling`] the gradients are those of the loss times its first element, and
-    /// norm and update those of the loss itself. After a step that is not finite the scale is halved, down to 1, and only at 1
+    /// With [`Shared::scaling`] the gradients are those of the loss times its first element, and norm and update those of the
+    /// loss itself. After a step that is not finite the scale is halved, down to 1, and only at 1
     /// does such a step count as skipped; after 2,000 finite ones it is doubled. norm's last element is the scale of the step.
     ///
     /// # Errors
