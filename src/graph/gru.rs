@@ -39,7 +39,7 @@ impl<'a> Cell<&'a Tensor> {
     }
 }
 
-/// What a GRU layer reads.
+/// The input sequence of a GRU layer.
 #[derive(Clone, Copy, Debug)]
 pub enum GruInput {
     /// `[B, S, I]`
@@ -60,9 +60,9 @@ impl From<Value> for GruInput {
     }
 }
 
-/// What follows the inputs that every layer has.
+/// Operands after the inputs that every layer has.
 struct Rest<'a, T> {
-    /// Those of each direction one after the other.
+    /// The weights of the cells, one direction after the other.
     cells: &'a [T],
     mask: Option<&'a T>,
     tokens: Option<&'a T>,
@@ -116,11 +116,11 @@ operands! {
     ForwardOutputs { y, hn, states, gates, scratch }
 }
 operands! {
-    /// They follow [`ForwardInputs`], and [`Rest`] follows them.
+    /// Operands of the backward after [`ForwardInputs`]; [`Rest`] follows.
     BackwardInputs { states, gates, d_y, d_hn }
 }
 operands! {
-    /// The gradients of [`Rest::cells`] follow, then [`BackwardScratch`].
+    /// Gradients of the inputs; those of [`Rest::cells`] follow, then [`BackwardScratch`].
     BackwardOutputs { d_x, d_h0 }
 }
 operands! {
