@@ -21,7 +21,7 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// [`Error::Data`] for settings that JSON does not have.
     fn config(&self) -> Result<String>;
 
-    /// What the model was made for.
+    /// The vocabularies and lengths that the model was made for.
     fn limits(&self) -> Limits;
 
     /// Every parameter once, in the order of PyTorch's `state_dict`.
@@ -43,7 +43,7 @@ pub trait Architecture: fmt::Debug + Send + Sync {
 /// An architecture at its sizes, shared by whoever works with it.
 pub type Network = Arc<dyn Architecture>;
 
-/// What a model was made for.
+/// The vocabularies, the longest text and the special tokens that a model was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Source tokens, specials included.
@@ -56,7 +56,7 @@ pub struct Limits {
     pub specials: Specials,
 }
 
-/// What a model's forward ends in.
+/// The outputs of a model's forward pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward {
     /// `[B, T, W]`, one for each target token.
