@@ -19,7 +19,7 @@ use crate::{
 /// Steps between two looks at whether all rows have finished.
 const STEPS_PER_LOOK: usize = 16;
 
-/// What searches have in common that one [`Decoder`] serves.
+/// Sizes and options common to all searches that one [`Decoder`] serves.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Plan {
     /// Sentences that there is room for.
@@ -28,7 +28,7 @@ pub(super) struct Plan {
     pub keys: usize,
     /// Whether texts have prefixes.
     pub prefixed: bool,
-    /// As [`SearchOptions::shape`] gives them.
+    /// The options without seed and first number ([`SearchOptions::shape`]).
     pub options: SearchOptions,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Decoder {
     done: usize,
 }
 
-/// What a group of sentences asks for.
+/// A source and the settings of its search.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
     /// Tokens that end in `<eos>`.
@@ -60,7 +60,7 @@ pub(super) struct Request<'a> {
     pub number: u64,
 }
 
-/// What the members of a search share.
+/// Memory that the members of a search share.
 struct Memory {
     search: BeamSearch,
     steppers: Vec<Box<dyn Stepper>>,

@@ -93,7 +93,7 @@ impl<'a> Found<'a> {
         (text, attended)
     }
 
-    /// What a row attended to at a step, where that was kept.
+    /// The source position that a row attended to most at a step, if it was kept.
     fn attended(&self, step: usize, row: usize) -> Option<u32> {
         self.part(&self.state.positions).get(step * self.search.rows() + row).copied()
     }

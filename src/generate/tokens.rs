@@ -25,7 +25,7 @@ pub struct Tokens<'a> {
     found: usize,
     /// Set once the text has ended, or the device has failed.
     over: bool,
-    /// What tells that the search has been copied to the host, where that is under way.
+    /// Signals that the search's state has been copied to the host, where a copy is under way.
     copied: Option<Signal<()>>,
 }
 
@@ -40,7 +40,8 @@ impl Generator {
     /// Greedy or sampled, for a beam may take tokens back until its end.
     ///
     /// # Errors
-    /// As [`Generator::generate`]; [`Error::Shape`] for more than one text.
+    /// [`Error::Data`] for a source that the model cannot take ([`Generator::generate`]); [`Error::Shape`] for options out of
+    /// their range or for more than one text; the errors of the device.
     pub fn tokens(&mut self, source: &[u32], options: &SearchOptions) -> Result<Tokens<'_>> {
         options.check(self.longest())?;
         if options.rows() != 1 {

@@ -61,7 +61,7 @@ pub struct Limits {
 pub struct Forward {
     /// `[B, T, W]`, one for each target token.
     pub logits: Value,
-    /// `[B, T]`, the input of the tokens that the logits should answer with.
+    /// `[B, T]`, the input of the tokens that the logits should predict.
     pub targets: Value,
     /// The alignment weights `[B, T, S]`, if the model has any.
     pub attention: Option<Value>,

@@ -19,7 +19,7 @@ use crate::{
 pub struct TeacherForced {
     /// `[B, T, W]`
     pub logits: Value,
-    /// `[B, T]`, the input of the tokens that the logits should answer with.
+    /// `[B, T]`, the input of the tokens that the logits should predict.
     pub targets: Value,
     /// The weights `[B, T, S]`, and the centres of the windows `[B, T]` where there are any.
     pub alignment: Alignment,
