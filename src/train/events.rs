@@ -13,7 +13,7 @@ use prost::Message as _;
 
 use crate::{Error, Result, files};
 
-/// How the names of events files begin: TensorBoard looks for it.
+/// The prefix of the names of events files: TensorBoard looks for it.
 const PREFIX: &str = "events.out.tfevents.";
 /// The first event of a file says this.
 const VERSION: &str = "brain.Event:2";

@@ -17,7 +17,7 @@ const OPTIONS: &str = "run.json";
 /// The page about a run, where nobody wants it elsewhere.
 pub const PAGE: &str = "report.html";
 
-/// What an earlier session of this run has left in the folder. Changes nothing.
+/// The state that an earlier session of this run has left in the folder. Changes nothing.
 pub(super) fn examine(folder: &Path, options: &TrainOptions, budget: Budget, overwrite: bool) -> Result<Option<Saved>> {
     let show = folder.display().to_string();
     let file = folder.join(OPTIONS);
@@ -74,7 +74,7 @@ fn difference(found: &TrainOptions, wanted: &TrainOptions) -> String {
     let (Ok(serde_json::Value::Object(found)), Ok(serde_json::Value::Object(wanted))) = (found, wanted) else {
         return "other options".into();
     };
-    // What has its default may not be said at all.
+    // An option with its default value may be missing from the file.
     let show = |value: Option<&serde_json::Value>| value.map_or_else(|| "the default".to_owned(), ToString::to_string);
     let differing = found.keys().chain(wanted.keys()).find(|name| found.get(*name) != wanted.get(*name));
     differing.map_or_else(

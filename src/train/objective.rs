@@ -1,4 +1,4 @@
-//! What training minimises, over the forward of any model.
+//! The objective of training: losses over the forward pass of any model.
 
 use crate::{
     Result,
@@ -29,7 +29,8 @@ impl TrainingGraph {
     /// activations of `precision`.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`]; [`crate::Error::Data`] where guided alignment or coverage is asked of a model without attention.
+    /// [`crate::Error::Shape`]; [`crate::Error::Data`] where guided alignment or coverage is asked of a model without
+    /// attention.
     pub fn new(
         network: &dyn Architecture,
         shape: BatchShape,

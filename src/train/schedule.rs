@@ -1,4 +1,4 @@
-//! How the learning rate goes from step to step.
+//! Schedules of the learning rate, from step to step.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,7 @@ pub enum Decay {
 pub struct Schedule {
     /// Steps over which the rate rises in a straight line to its largest.
     pub warmup: u64,
-    /// What it does then.
+    /// Its decay after the warm-up.
     pub decay: Decay,
 }
 

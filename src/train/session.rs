@@ -1,4 +1,4 @@
-//! What a run's last session ran on.
+//! The adapter and sizes of a run's last session.
 
 use std::path::Path;
 

@@ -25,10 +25,11 @@ pub(super) struct Validation {
 }
 
 impl Validation {
-    /// Of `valid` at most [`VALIDATED`] sources with all their targets. The parameters are `model`'s at the time of each run.
+    /// A validation on at most [`VALIDATED`] sources of `valid` with all their targets. Each run uses the parameters that
+    /// `model` has then.
     ///
     /// # Errors
-    /// As [`encode_pairs`] and [`EvaluationSet::new`].
+    /// [`crate::Error::Data`] for a pair that cannot be encoded, or whose source is longer than the model's `max_length`.
     pub fn new(model: &Model, valid: Vec<Pair>) -> Result<Self> {
         let pairs = spread(valid, VALIDATED);
         let examples = encode_pairs("validation", &pairs, &model.source, &model.target, usize::MAX)?;
@@ -49,10 +50,10 @@ impl Validation {
         &self.pairs
     }
 
-    /// How good the model is, and its text for each distinct source.
+    /// The scores of the model, and its text for each distinct source.
     ///
     /// # Errors
-    /// As [`evaluate_with`] and [`Scorer::score`].
+    /// The errors of kernels and of the device.
     pub fn run(&mut self, model: &Model) -> Result<(Validated, Vec<Pair>)> {
         let (scores, texts) = evaluate_with(&mut self.generator, model, &self.set, &SearchOptions::default())?;
         let mut all = Likelihood::default();
