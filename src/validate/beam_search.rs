@@ -110,11 +110,11 @@ struct Run {
     /// Another member of an ensemble, that follows.
     second: Fed,
     reference: reference::BeamState,
-    /// What the device held after the last step.
+    /// The device's state after the last step.
     before: Found,
 }
 
-/// What the device holds.
+/// The state of a search on the device.
 #[derive(Clone, Default)]
 struct Found {
     scores: Vec<f32>,
@@ -297,7 +297,7 @@ impl Run {
         let logits = &logits[rows.start * classes..rows.end * classes];
         let candidates = step.candidates(logits, &before.scores[rows.clone()]);
         let is_near = |a: f64, b: f64| (a - b).abs() <= TOLERANCE * a.abs().max(1.0);
-        // Who competes is not certain where two candidates change places.
+        // The competitors are not certain where rounding may swap two candidates.
         let last = candidates.get(beam - 1).map_or(ABSENT, |last| last.score);
         let uncertain = candidates.get(beam).is_some_and(|next| is_near(next.score, last));
         let competes = |place: usize, score: f64| place < beam || is_near(score, last);
