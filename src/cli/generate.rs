@@ -221,7 +221,7 @@ fn source(model: &Model, text: &str) -> Result<Vec<u32>> {
     Ok(tokens)
 }
 
-/// The tokens of a prefix, likewise.
+/// The tokens of a prefix; says which pieces the model has not seen.
 fn target(model: &Model, text: &str) -> Result<Vec<u32>> {
     let tokens = model.target.encode(text)?;
     warn_of_unknown(&model.target, text, &tokens)?;

@@ -19,7 +19,7 @@ use softalign::{
 
 use super::{Global, interrupt, open, output, search::Search};
 
-/// Sources that are looked at again whenever a run that is watched has a better model: few, so as not to slow it down.
+/// Sources examined again whenever a run that is watched has a better model: few, so as not to slow it down.
 const WATCHED: usize = 64;
 /// Corpora drawn for the intervals of scores.
 const RESAMPLES: usize = 1_000;

@@ -1,4 +1,4 @@
-//! The texts in what a search has brought to the host.
+//! Reading of texts from a search's state on the host.
 
 use super::{Hypothesis, SearchOptions};
 use crate::{
@@ -40,7 +40,7 @@ impl<'a> Found<'a> {
         (0..sentences).map(|sentence| of_sentence(sentence * beam)).collect()
     }
 
-    /// The text of a row that has gone its own way.
+    /// The text of a row that has continued by itself.
     fn own(&self, row: usize, options: &SearchOptions) -> Option<Hypothesis> {
         let log_probability = f32::from_bits(self.at(&self.state.scores, row));
         let (mut tokens, mut attended) = self.follow(row, self.steps);

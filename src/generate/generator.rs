@@ -83,7 +83,7 @@ impl Generator {
     }
 
     /// The most tokens that a source may have, and that a text has unless [`SearchOptions::max_length`] says otherwise; their
-    /// `<eos>` counted. That of the model that takes least.
+    /// `<eos>` counted. In an ensemble the smallest of its models.
     pub fn longest(&self) -> usize {
         self.limits.max_length
     }

@@ -1,4 +1,4 @@
-//! Finding an adapter: every backend is looked at, and what was seen is kept for the error message.
+//! Choice of an adapter among those of every backend; the adapters found are listed in the error message.
 
 use std::fmt::Write as _;
 

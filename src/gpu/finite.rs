@@ -16,7 +16,7 @@ struct Seen<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Reads `tensors`, which stand at the bindings behind the parameters.
+    /// Reads `tensors`, which are bound after the parameters.
     ///
     /// # Errors
     /// [`crate::Error::Gpu`] or [`crate::Error::DeviceLost`] if the device fails.

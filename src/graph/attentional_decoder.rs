@@ -55,7 +55,7 @@ struct Loop {
 }
 
 impl Loop {
-    /// Elements of what tokens need besides.
+    /// Scratch for words given as tokens.
     fn scratch(&self) -> Vec<(Shape, Dtype)> {
         let AttentionalDecoder { batch, steps, hidden, .. } = self.decoder;
         self.vocabulary.map_or(vec![], |vocabulary| gru::token_scratch(batch * steps, vocabulary, hidden))

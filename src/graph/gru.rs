@@ -76,7 +76,7 @@ struct Layer {
 }
 
 impl Layer {
-    /// Elements of what tokens need besides.
+    /// Scratch for an input given as tokens.
     fn scratch(&self) -> Vec<(Shape, Dtype)> {
         let Gru { batch, steps, hidden, .. } = self.gru;
         self.vocabulary.map_or(vec![], |vocabulary| token_scratch(batch * steps, vocabulary, hidden))
@@ -139,8 +139,8 @@ impl Graph {
     /// product) in one or two directions: `x` `[B, S, I]` or tokens, `h0` `[D, B, H]`, `lengths` `[B]`. Returns the states
     /// `[B, S, D·H]`, 0 past a row's length, and the last state of each direction `[D, B, H]`.
     ///
-    /// `mask` `[D, B, H]` multiplies the state where it enters the recurrent product, at every step the same, and has no gradient:
-    /// [`Graph::dropout`] of ones makes it variational dropout ([`crate::kernels::gru::Masking`]).
+    /// `mask` `[D, B, H]` multiplies the state where it enters the recurrent product, at every step the same, and has no
+    /// gradient: [`Graph::dropout`] of ones makes it variational dropout ([`crate::kernels::gru::Masking`]).
     ///
     /// # Errors
     /// [`Error::Shape`].

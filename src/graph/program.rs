@@ -239,7 +239,7 @@ impl Program {
         &self.recording
     }
 
-    /// Bytes by class. Parameters and gradients belong to whoever made them.
+    /// Bytes by class, without parameters and gradients, which the caller owns.
     pub fn memory(&self) -> MemoryReport {
         self.memory
     }

@@ -9,8 +9,8 @@ use crate::{
     graph::{Parameters, Value},
 };
 
-/// A kind of model at given sizes: which parameters it has, how its graphs are built and how a search goes on with it. It holds
-/// no values, so that many may share it.
+/// A kind of model at given sizes: its parameters, its graph and its steps in a search. It holds no values, so that many may
+/// share it.
 pub trait Architecture: fmt::Debug + Send + Sync {
     /// The name in the table of architectures.
     fn name(&self) -> &'static str;
@@ -33,14 +33,14 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// [`Error::Shape`].
     fn forward(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward>;
 
-    /// The model's part in a search, with memory for it.
+    /// The model's encoder and steps in a search, with memory for them.
     ///
     /// # Errors
     /// [`Error::Shape`] for parameters that are not this model's; [`Error::OutOfMemory`] when memory runs out.
     fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>>;
 }
 
-/// An architecture at its sizes, shared by whoever works with it.
+/// An architecture at its sizes, shared.
 pub type Network = Arc<dyn Architecture>;
 
 /// The vocabularies, the longest text and the special tokens that a model was made for.
@@ -52,14 +52,14 @@ pub struct Limits {
     pub target_vocabulary: usize,
     /// The longest source or target, its end token included.
     pub max_length: usize,
-    /// Tokens that stand for no word.
+    /// The special tokens.
     pub specials: Specials,
 }
 
 /// The outputs of a model's forward pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward {
-    /// `[B, T, W]`, one for each target token.
+    /// `[B, T, W]`, a row for each target position.
     pub logits: Value,
     /// `[B, T]`, the input of the tokens that the logits should predict.
     pub targets: Value,

@@ -19,7 +19,7 @@ pub struct SearchRoom<'a> {
     pub gpu: &'a Gpu,
     /// Sentences, rows and classes.
     pub search: BeamSearch,
-    /// Tokens of the longest source that there is room for, S.
+    /// The most tokens of a source, S.
     pub keys: usize,
     /// Steps between two looks at the results.
     pub steps: usize,
@@ -57,8 +57,8 @@ pub trait Stepper: fmt::Debug {
         Ok(())
     }
 
-    /// Records the `step`-th step since the last look as far as its logits `[R, W]` and, where they are asked for, its alignment
-    /// weights `[R, S]`.
+    /// Records the `step`-th step since the last look as far as its logits `[R, W]` and, where they are asked for, its
+    /// alignment weights `[R, S]`.
     ///
     /// # Errors
     /// The errors of the kernels; [`crate::Error::Data`] where weights are asked for that the model does not have.

@@ -23,9 +23,9 @@ pub enum Task {
 /// The data of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskData {
-    /// [`TRAIN_PAIRS`] pairs to learn from.
+    /// [`TRAIN_PAIRS`] training pairs.
     pub train: Vec<Pair>,
-    /// [`VALID_PAIRS`] pairs with distinct sources to check with.
+    /// [`VALID_PAIRS`] validation pairs with distinct sources.
     pub valid: Vec<Pair>,
     /// The unit of source tokens.
     pub source_unit: TokenUnit,

@@ -79,7 +79,7 @@ fn groups(trainer: &Trainer) -> Vec<(&'static str, &Parameters)> {
 /// Writes a checkpoint of a run on data with these checksums.
 ///
 /// # Errors
-/// [`Error::Io`], or what reading back reports.
+/// [`Error::Io`] if the file cannot be written; the errors of the device.
 pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progress, data: &Metadata) -> Result<()> {
     let path = folder.join(CHECKPOINT);
     let mut tensors = Vec::new();

@@ -9,9 +9,9 @@ use crate::text::Pair;
 pub enum Event<'a> {
     /// The data is read and the model made or restored.
     Started {
-        /// Pairs to learn from.
+        /// Training pairs.
         train: usize,
-        /// Pairs to check with.
+        /// Validation pairs.
         valid: usize,
         /// Values of all parameters.
         parameters: usize,

@@ -23,7 +23,7 @@ pub enum Metric {
     Bleu,
     /// Corpus chrF2.
     Chrf,
-    /// Cross-entropy per token of the right answers.
+    /// Cross-entropy per token of the references.
     Loss,
 }
 

@@ -12,7 +12,7 @@ use crate::{
 pub struct TrainingGraph {
     /// Forward, loss and backward.
     pub graph: Graph,
-    /// The loss, `[1]`, with what guided alignment and coverage add to it.
+    /// The loss, `[1]`, with the losses of guided alignment and coverage.
     pub loss: Value,
     /// The logits, `[B, T, W]`.
     pub logits: Value,
@@ -20,12 +20,12 @@ pub struct TrainingGraph {
     pub attention: Option<Value>,
     /// The gradient of each parameter, by name.
     pub gradients: Vec<(String, Value)>,
-    /// In f16 what the gradients are multiplied with, an input `[1]`.
+    /// In f16 the factor on the gradients, an input `[1]`.
     pub loss_scale: Option<Value>,
 }
 
 impl TrainingGraph {
-    /// Forward, loss and every gradient for batches of a shape, with the model's own dropout and what else is asked for, with
+    /// Forward, loss and every gradient for batches of a shape, with the model's own dropout and `regularisation`, and with
     /// activations of `precision`.
     ///
     /// # Errors

@@ -20,9 +20,9 @@ pub enum Data {
     Task(Task),
     /// Tab-separated files.
     Files {
-        /// Pairs to learn from.
+        /// Training pairs.
         train: PathBuf,
-        /// Pairs to check with.
+        /// Validation pairs.
         valid: PathBuf,
     },
     /// Pairs in memory.
@@ -33,7 +33,7 @@ pub enum Data {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuidedAlignment {
-    /// The alignments of the pairs to learn from: [`crate::text::read_alignment`].
+    /// The file with the alignments of the training pairs: [`crate::text::read_alignment`].
     pub file: PathBuf,
     /// The weight of the loss of guided alignment.
     pub weight: f32,
@@ -114,7 +114,7 @@ pub struct TrainOptions {
     /// Decoupled weight decay (AdamW), as a share of the learning rate.
     #[serde(default)]
     pub weight_decay: f32,
-    /// Decay of a moving average of the parameters, if one is kept: it is then what is validated and saved.
+    /// Decay of a moving average of the parameters, if one is kept: the average is then validated and saved.
     #[serde(default)]
     pub ema: Option<f64>,
     /// The type in which activations are stored.
@@ -157,7 +157,7 @@ pub struct TrainOptions {
     /// Settings of that architecture, by the names in its `config.json`; they have precedence.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub model: BTreeMap<String, String>,
-    /// Decides first values, order of the data and dropout.
+    /// Seed of the first values, the order of the data and dropout.
     pub seed: u64,
     /// Steps between validations; `None`: once per epoch.
     pub validate_every: Option<u64>,
@@ -308,7 +308,7 @@ impl TrainOptions {
         }
     }
 
-    /// The name of the data that the run checks with.
+    /// The name of the validation data.
     pub fn valid_name(&self) -> String {
         match &self.data {
             Data::Task(task) => format!("{task}, unseen"),
@@ -317,7 +317,7 @@ impl TrainOptions {
         }
     }
 
-    /// Reads or makes the pairs: those to learn from and those to check with.
+    /// Reads or makes the training and the validation pairs.
     ///
     /// # Errors
     /// [`Error::Io`] for a file that cannot be read, [`Error::Data`] for a line that is no pair ([`read_tsv`]), or for pairs

@@ -11,6 +11,6 @@ pub struct Validated {
     /// The scores of the generated texts.
     #[serde(flatten)]
     pub scores: Scores,
-    /// The cross-entropy per token of the right answers, each `<eos>` included, without label smoothing.
+    /// The cross-entropy per token of the references, each `<eos>` included, without label smoothing.
     pub loss: f64,
 }

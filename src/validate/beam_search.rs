@@ -218,8 +218,8 @@ impl Run {
         worst
     }
 
-    /// The error of a step in which hypotheses compete; the reference goes on from what the device found, so that rounding
-    /// does not add up to another choice.
+    /// The error of a step in which hypotheses compete; the reference continues from the device's state, so that rounding does
+    /// not add up to another choice.
     fn beam(&mut self, found: &Found, logits: &[f64], number: usize) -> f64 {
         let BeamSearch { beam, .. } = self.search;
         let before = self.reference.clone();

@@ -1,12 +1,12 @@
-//! Every kernel, forward and backward, against the CPU reference on random shapes: what `softalign validate` runs on an
-//! adapter that nobody has tried yet, and what the crate's own tests run. Feature `validate`.
+//! Checks of every kernel, forward and backward, against the CPU reference on random shapes: `softalign validate` runs them on
+//! an adapter that nobody has tried yet, and so do the crate's own tests. Feature `validate`.
 //!
 //! Errors are relative to the reference tensor's largest value, or to what that would be without cancellation. A kernel sums
 //! in f32 in an order of its own, so its error grows about with the square root of the length of its sums times 6e-8; each
 //! check states its tolerance once, for the longest sums that it draws.
 //!
 //! Under f16 the inputs are rounded to f16 first, so that the reference sees what the kernel sees, and the tolerance grows by
-//! [`ROUNDING`] for each time that the kernel stores what it goes on with or gives back.
+//! [`ROUNDING`] for each time that the kernel stores an intermediate value or a result.
 //!
 //! Recurrent kernels draw cases now and then that no f32 arithmetic solves that well: units that saturate, whose gradients are
 //! differences from 1, and outliers that the next step's gates receive with their errors. There the largest value is not
@@ -334,7 +334,7 @@ impl Case<'_> {
         self.gpu.floats("poisoned", shape, dtype, &poison)
     }
 
-    /// Scratch of so many elements of a type, full of NaN.
+    /// Scratch of a number of elements of a type, full of NaN.
     ///
     /// # Errors
     /// [`Error::Limit`] or [`Error::OutOfMemory`] if it does not fit; [`Error::Shape`] for another number of values.

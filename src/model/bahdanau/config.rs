@@ -33,7 +33,7 @@ pub struct Config {
     pub tie_embeddings: bool,
     /// Bidirectional GRU layers of the encoder.
     pub encoder_layers: usize,
-    /// Dropout on embedded words and on what the output layer reads, in training.
+    /// Dropout on embedded words and on the input of the output layer, in training.
     pub dropout: f32,
     /// The longest source or target, its end token included.
     pub max_length: usize,
