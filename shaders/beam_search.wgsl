@@ -1,5 +1,5 @@
 // The candidates of each row: its `choices` best tokens in order of logit, then token, with the score that each would give.
-// A row that has finished or is absent has none, and nothing that is blocked is one. One workgroup a row.
+// A row that has finished or is absent has none, and blocked tokens are none. One workgroup a row.
 #import linear
 #import reduce
 #import logits
@@ -26,7 +26,7 @@ fn main(
     let idle = score < ABSENT || search[finished_at(row)] != 0u;
     let classes = select(params.classes, 0u, idle);
     let by = normaliser(start, classes, lane);
-    // Each round finds the best token behind the last one, so that nothing but that one is kept.
+    // Each round finds the best token after the last one found, so that only that one need be kept.
     var last_value = CEILING;
     var last_token = 0u;
     for (var choice = 0u; choice < params.choices; choice++) {
@@ -37,7 +37,7 @@ fn main(
             let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
             let behind = (x < vec4f(last_value)) | ((x == vec4f(last_value)) & (at > vec4u(last_token)));
             let open = behind & choosable(at) & (at < vec4u(classes));
-            // Tokens ascend, so that only a larger value replaces the one at hand.
+            // Tokens ascend, so only a larger value replaces the best so far.
             if (open.x && x.x > value) { value = x.x; token = at.x; }
             if (open.y && x.y > value) { value = x.y; token = at.y; }
             if (open.z && x.z > value) { value = x.z; token = at.z; }

@@ -1,5 +1,6 @@
-// How much attention goes where it was before: each invocation goes through the target steps of one source position and adds
-// min(weights, what the position had before); workgroup g puts its sum into partials[g]. Steps whose target is padding do not count.
+// The coverage loss, attention to positions attended to before: each invocation goes through the target steps of one source
+// position and adds min(weights, what the position had before); workgroup g puts its sum into partials[g]. Steps whose target
+// is padding do not count.
 #import linear
 #import math
 #import reduce
@@ -33,7 +34,7 @@ fn main(
             covered += weight;
         }
     }
-    // What is not finite is in what is covered, whatever min has made of it.
+    // A weight that is not finite is in `covered`, even where min has lost it.
     let shown = select(covered, sum, is_finite(covered));
     let total = reduce_sum(select(0.0, shown, i < count), lane);
     if (lane == 0u && workgroup * LANES < count) { partials[workgroup] = params.weight * step.loss_scale * total; }

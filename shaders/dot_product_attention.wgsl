@@ -107,7 +107,7 @@ fn main(
             for (var j = 0u; j < FEATURES; j++) { sums[r][j] *= factor; }
             for (var j = 0u; j < BLOCKS; j++) {
                 let score = weights[r][j];
-                // Some drivers' exp ends at the smallest normal number: what is masked is exactly 0 all the same.
+                // Some drivers' exp ends at the smallest normal number: masked weights are exactly 0 all the same.
                 let weight = select(vec4f(), exp(score - largest[r]), score > vec4f(FLOOR));
                 total[r] += (weight.x + weight.y) + (weight.z + weight.w);
                 weights[r][j] = weight;

@@ -10,8 +10,9 @@
 // ATTENDED: the input has a second part, the context, that differs from step to step: gi gains W_ic context, where W_ic are
 // the last columns of weight_ih. The context lies beside the output, in the same tensor. Every row runs on.
 // SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of the state, and the subgroup
-// passes it round. ONE_ROW: it computes one row, where a weight serves a single product, and loads are all that counts: lanes share
-// out k, so that they read rows of weights in one run (WIDE: in 64-bit words). Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
+// passes it round. ONE_ROW: it computes one row, where a weight serves a single product, and loads are all that counts: lanes
+// share out k, so that they read rows of weights in one run (WIDE: in 64-bit words). Otherwise LANES x GROUPS invocations
+// compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
 // VECTOR: all sizes, offsets and strides are multiples of 4.
 #import element
 #import four
@@ -59,7 +60,7 @@ alias Weight = Parameter;
 @group(0) @binding(6) var<storage, read_write> y: array<Element>;        // [B, H], rows y_stride apart
 @group(0) @binding(7) var<storage, read_write> gates: array<Element>;    // [B, 4H]: r, z, n, W_hn h + b_hn
 
-// Four elements from `at` on, of a run that ends at `end`; what lies at its end and past it counts as 0.
+// Four elements from `at` on, of a run that ends at `end`; elements at its end and past it count as 0.
 #ifdef VECTOR
 fn load_gi(at: u32, end: u32) -> vec4f { return vec4f(gi[at / 4u]); }
 #ifdef WIDE

@@ -46,7 +46,7 @@ alias Parameter = f32;
 @group(0) @binding(7) var<storage, read_write> d_gi: array<Element>;         // [B, 3H], rows gi_stride apart
 @group(0) @binding(8) var<storage, read_write> carry: array<Element>;        // [B, H]
 
-// Four elements from `at` on, of a run that ends at `end`; what lies at its end and past it counts as 0.
+// Four elements from `at` on, of a run that ends at `end`; elements at its end and past it count as 0.
 #ifdef VECTOR
 fn load_weight(at: u32, end: u32) -> vec4f { return weight[min(at, end - 4u) / 4u]; }
 fn load_recurrent(at: u32, end: u32) -> vec4f { return select(vec4f(), vec4f(d_recurrent[min(at, end - 4u) / 4u]), at < end); }
@@ -133,7 +133,7 @@ fn stage(row: u32, column: u32, sum: vec4f) {
 #endif
 }
 
-// The gates' gradients for four columns of one row, from what is staged.
+// The gates' gradients for four columns of one row, from the staged tiles.
 fn finish(row: u32, column: u32) {
     if (row >= params.rows || column >= params.hidden) { return; }
     let h = params.hidden;

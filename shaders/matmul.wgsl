@@ -102,7 +102,7 @@ fn b_across(at: u32, n: u32) -> vec4f {
 #endif
 }
 
-// The first of four rows or columns, kept inside the matrix: what is loaded past its end is never stored.
+// The first of four rows or columns, kept inside the matrix: elements loaded past its end are never stored.
 #ifdef VECTOR_A
 fn inside_m(m: u32) -> u32 { return min(m, params.m - 4u); }
 #else
@@ -193,7 +193,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
             }
         }
     }
-    // Where this lane's next loads lie.
+    // The offsets of this lane's next loads.
     var a_at: array<u32, PARTS>;
     for (var p = 0u; p < PARTS; p++) {
         let i = p * LANES + lane;
@@ -304,7 +304,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     let column0 = group.y * TILE_N * 4u;
     let a_tile = local.z * DEPTH * (TILE_M + TILE_N);
     let b_tile = a_tile + DEPTH * TILE_M;
-    // Where this invocation's next loads lie.
+    // The offsets of this invocation's next loads.
     let a_base = params.a_offset + group.z * params.a_batch;
     let b_base = params.b_offset + group.z * params.b_batch;
     var a_at: array<array<u32, 4>, MOVES_M>;
@@ -402,7 +402,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         }
         workgroupBarrier();
         for (var k = 0u; k < DEPTH; k += 4u) {
-            // What is constant is added last: it becomes part of the instruction.
+            // Constants are added last: they become part of the instruction.
             let x_at = a_tile + k * TILE_M + local.y * (ROWS / 4u);
             let y_at = b_tile + k * TILE_N + local.x;
             for (var i = 0u; i < 4u; i++) {

@@ -16,7 +16,7 @@ fn load_y(start: u32, c: u32) -> Piece { return unpack(y[(start + c) / PIECE]); 
 fn load_d_y(start: u32, c: u32) -> Piece { return unpack(d_y[(start + c) / PIECE]); }
 fn store(start: u32, c: u32, value: Piece) { d_x[(start + c) / PIECE] = pack(value); }
 #else
-// What lies behind the row counts as 0.
+// Elements past the row count as 0.
 fn load_y(start: u32, c: u32) -> Piece {
     let columns = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
     let i = vec4u(start) + min(columns, vec4u(params.columns - 1u));

@@ -1,4 +1,4 @@
-//! What models read: token ids of sources and targets side by side.
+//! Batches: token ids of sources and targets, padded and side by side.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use std::fmt;
 pub struct Specials {
     /// Fills what is shorter than its batch; no target, and never chosen.
     pub pad: u32,
-    /// What a target begins with; never chosen.
+    /// The token that begins a target; never chosen.
     pub bos: u32,
-    /// What ends a text.
+    /// The token that ends a text.
     pub eos: u32,
-    /// Stands for what the vocabulary lacks.
+    /// The token for words that the vocabulary lacks.
     pub unk: u32,
 }
 
 impl Specials {
-    /// Those of this crate's tokenizers: 0 to 3.
+    /// The ids of this crate's tokenizers: 0 to 3.
     pub const FIRST: Self = Self { pad: 0, bos: 1, eos: 2, unk: 3 };
 }
 
@@ -50,28 +50,29 @@ impl fmt::Display for BatchShape {
     }
 }
 
-/// Token ids of one batch, row-major, padded; what a model's graph calls an input is a column of it.
+/// Token ids of one batch, row-major, padded; the inputs of a model's graph are its columns, by name.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
     /// B rows, filler included; S and T with the `<eos>` of each side.
     pub shape: BatchShape,
-    /// The ids of what is no word.
+    /// The ids of the special tokens.
     pub specials: Specials,
     /// `[B, S]` sources, each ending in `<eos>`.
     pub source: Vec<u32>,
     /// `[B]` source lengths with `<eos>`; 0 for filler.
     pub lengths: Vec<u32>,
-    /// `[B, T]` what the decoder reads: `<bos>` y1 … yn.
+    /// `[B, T]` decoder inputs: `<bos>` y1 … yn.
     pub target_in: Vec<u32>,
-    /// `[B, T]` what the decoder should answer: y1 … yn `<eos>`.
+    /// `[B, T]` tokens that the decoder should predict: y1 … yn `<eos>`.
     pub target_out: Vec<u32>,
     /// `[B]` the example of each row; `None` for filler.
     pub indices: Vec<Option<usize>>,
-    /// How many tokens of `target_out` are not padding.
+    /// The number of tokens of `target_out` that are not padding.
     pub target_tokens: usize,
-    /// `[B, T, S]` where the attention should look, if the corpus is aligned; else empty. Rows add up to 1, or are 0.
+    /// `[B, T, S]` alignment weights that the attention should have, if the corpus is aligned; else empty. Rows add up to 1, or
+    /// are 0.
     pub alignment: Vec<f32>,
-    /// How many target tokens have links there.
+    /// The number of target tokens with links in `alignment`.
     pub aligned_tokens: usize,
 }
 
@@ -100,7 +101,7 @@ impl Batch {
         }
     }
 
-    /// Puts a source, which ends in `<eos>`, into a row of filler. What there is no room for is left out.
+    /// Puts a source, which ends in `<eos>`, into a row of filler. Tokens past the row's end are left out.
     pub fn put_source(&mut self, row: usize, source: &[u32]) {
         fill(&mut self.source, self.shape.source, row, source.iter().copied());
         if let Some(length) = self.lengths.get_mut(row) {
@@ -109,7 +110,7 @@ impl Batch {
         }
     }
 
-    /// Puts a target, without specials, into a row of filler. What there is no room for is left out.
+    /// Puts a target, without specials, into a row of filler. Tokens past the row's end are left out.
     pub fn put_target(&mut self, row: usize, target: &[u32]) {
         let (tokens, Specials { bos, eos, .. }) = (target.iter().copied(), self.specials);
         fill(&mut self.target_in, self.shape.target, row, [bos].into_iter().chain(tokens.clone()));

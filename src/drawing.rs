@@ -1,4 +1,4 @@
-//! What the project's diagrams share: lines and text in SVG, and colours.
+//! Parts shared by the project's diagrams: lines and text in SVG, and colours.
 
 use plotters::backend::{DrawingBackend, SVGBackend};
 use plotters::coord::Shift;

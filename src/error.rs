@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, path::PathBuf};
 
-/// What every fallible function of this crate returns.
+/// The result of every fallible function of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong, in words a user can act on.
@@ -14,7 +14,7 @@ pub enum Error {
         "no usable GPU adapter.\n{seen}\nInstall a Vulkan driver (Debian without a GPU: apt-get install mesa-vulkan-drivers), or name one of those adapters."
     )]
     NoAdapter {
-        /// One line per backend that was looked at.
+        /// One line per backend.
         seen: String,
     },
     /// The driver refused a device, a pipeline or a command.
@@ -42,21 +42,21 @@ pub enum Error {
     Shader {
         /// The shader's name and specialisation.
         shader: String,
-        /// What is wrong, with the line in the original file.
+        /// The fault, with the line in the original file.
         message: String,
     },
     /// The adapter cannot hold or run something this large.
     #[error("{what} needs {need}, and this adapter's {limit} is {have}. {remedy}")]
     Limit {
-        /// What was asked for.
+        /// The thing asked for.
         what: String,
-        /// How much it needs.
+        /// The amount that it needs.
         need: u64,
         /// The name of the limit.
         limit: &'static str,
         /// The limit's value.
         have: u64,
-        /// What to do about it.
+        /// A remedy.
         remedy: String,
     },
     /// The driver has no memory left for a buffer. What was made before is unharmed.
@@ -65,7 +65,7 @@ pub enum Error {
         bytes(.held), bytes(.free)
     )]
     OutOfMemory {
-        /// What the buffer is for.
+        /// The purpose of the buffer.
         what: String,
         /// Its bytes.
         need: u64,
@@ -83,17 +83,18 @@ pub enum Error {
         operation: &'static str,
         /// The argument's name.
         argument: &'static str,
-        /// What the operation takes.
+        /// The shape or type that the operation takes.
         wanted: String,
-        /// What it was given.
+        /// The shape or type given.
         got: String,
     },
-    /// Data, a model folder or a setting that cannot be used. Settings are called as the fields of the options are, in backticks.
+    /// Data, a model folder or a setting that cannot be used. Settings are called as the fields of the options are, in
+    /// backticks.
     #[error("{path}: {message}")]
     Data {
         /// The file, folder or setting.
         path: String,
-        /// What is wrong (with the line where there is one) and what to do.
+        /// The fault (with the line where there is one) and a remedy.
         message: String,
     },
     /// Reading or writing failed.
@@ -135,7 +136,7 @@ fn bytes(count: &Option<u64>) -> String {
     count.map_or_else(|| "an unknown number of bytes".into(), |count| format!("{count} bytes"))
 }
 
-/// What to do about a failure, where the system's own words do not say it.
+/// A remedy for a failure, where the system's own words do not give one.
 fn way_out(source: &std::io::Error) -> &'static str {
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {

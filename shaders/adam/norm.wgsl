@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     for (var i = start + lane; i < end; i += LANES) {
         var gradient = inside4(i, params.elements, gradients[i]);
 #ifdef ACCUMULATE
-        // The first batch replaces what the update before has left.
+        // The first batch replaces the total of the update before.
         gradient += select(vec4f(), inside4(i, params.elements, total[i]), step.batch > 0u);
         total[i] = gradient;
 #endif

@@ -133,7 +133,7 @@ fn four_scores(place: Place, t: u32, s: u32) -> vec4f {
     return select(vec4f(), load_d_score(start + min(s, params.keys - WIDTH), start + params.keys), s < params.keys);
 }
 
-// Sums over what a workgroup has seen.
+// Sums over all tiles that a workgroup has walked over.
 struct Energy {
     weighted: vec4f,                    // of d_score / (1 + p)
     score: vec4f,                       // of d_score, each lane its own part
@@ -146,7 +146,7 @@ fn reciprocal_of(p: vec4f) -> vec4f {
     return denominator.yxwz * both.xxyy;
 }
 
-// What the tile of keys from row0 on adds to all gradients; the first tile sets d_query.
+// Adds the contribution of the tile of keys from row0 on to all gradients; the first tile sets d_query.
 fn walk(place: Place, row0: u32, scale: vec4f) -> Energy {
     var x: array<vec4f, ROWS>;
     var rows: array<vec4f, ROWS>;

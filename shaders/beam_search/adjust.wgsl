@@ -1,6 +1,6 @@
-// The log-probabilities that a search chooses from: the logarithm of the mean of what the members of an ensemble give each
-// token, and FLOOR for what a row may not go on with. That is everything but the token of its prefix while it has one; behind
-// it the end before the text is long enough, and what would repeat an n-gram of the text. Rows that are absent or have
+// The log-probabilities that a search chooses from: the logarithm of the mean of the ensemble members' probabilities of each
+// token, and FLOOR for tokens that a row may not take: all but the token of its prefix while it has one; after the prefix,
+// the end before the text is long enough, and tokens that would repeat an n-gram of the text. Rows that are absent or have
 // finished are left alone. An `ngram` of 0 forbids none. One workgroup a row.
 #import linear
 #import reduce
@@ -40,7 +40,7 @@ fn main(
     let all = params.rows * params.classes;
     let start = row * params.classes;
     let forced = prefixes[row / params.beam * params.capacity + min(step, params.capacity - 1u)];
-    // Each invocation reads of the sum so far what it has written itself.
+    // Each invocation reads only the parts of the sum that it has written itself.
     for (var member = 0u; member < params.members; member++) {
         let last = member + 1u == params.members;
         let by = normaliser(member * all + start, classes, lane);

@@ -1,4 +1,4 @@
-// What the attention of a step leaves with each hypothesis: the sum so far of its weights on each source position, the penalty
+// The alignment of each hypothesis after a step: the sum so far of its weights on each source position, the coverage penalty
 // on positions that had less than one step's worth (Wu et al. 2016, section 7), and the position that had most of this step.
 // Rows that have finished are left alone. One workgroup a row.
 #import linear
@@ -16,7 +16,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;                // [sentences]
 @group(0) @binding(4) var<storage, read_write> coverage: array<f32>;         // [2, rows, S], of odd and of even steps
 
-const LEAST = 1e-10;                    // what no attention at all counts as
+const LEAST = 1e-10;                    // the coverage of a position without attention
 
 @compute @workgroup_size(LANES)
 fn main(

@@ -1,11 +1,11 @@
-// What a search has chosen, for one more member of an ensemble: each row is fed with its token, and goes on from the state of
-// its parent where `hidden` is not 0. One workgroup a row.
+// Decoder inputs gathered for the chosen tokens, for one more member of an ensemble; each row also gets the state of its parent
+// where `hidden` is not 0. One workgroup a row.
 #import linear
 #import fed
 
 struct Params {
     rows: u32, classes: u32, word: u32, word_offset: u32, word_stride: u32, gates: u32,
-    hidden: u32, from_offset: u32, to_offset: u32,      // of the states to choose from, and of those to go on from
+    hidden: u32, from_offset: u32, to_offset: u32,      // of the states to choose from, and of the chosen ones
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -1,5 +1,5 @@
-// One step of a beam of one: each row goes on with its likeliest token, of equal ones the smallest, and feeds it to the next
-// step. A finished row goes on with <pad> and its score. Past the capacity nothing is changed. NORMALISED: logits are
+// One step of a beam of one: each row takes its likeliest token, of equal ones the smallest, whose inputs it gathers for the
+// next step. A finished row takes <pad> and keeps its score. Past the capacity nothing is changed. NORMALISED: logits are
 // log-probabilities. One workgroup a row.
 #import linear
 #import reduce
@@ -43,7 +43,7 @@ fn main(
         sum = fma(sum, vec4f(exp(before - largest)), select(vec4f(), exp(x - largest), inside));
 #endif
         let open = inside & choosable(at);
-        // Tokens ascend, so that only a larger value replaces the one at hand.
+        // Tokens ascend, so only a larger value replaces the best so far.
         if (open.x && x.x > value) { value = x.x; token = at.x; }
         if (open.y && x.y > value) { value = x.y; token = at.y; }
         if (open.z && x.z > value) { value = x.z; token = at.z; }

@@ -1,18 +1,18 @@
-// The best candidates of each sentence become its hypotheses: the best `beam` of those that go on. Of those that end, the ones
-// among the best `beam` of all compete for a place among the best `beam` texts of the sentence, by what they are worth under
-// the length penalty (Wu et al. 2016, section 7) and the coverage penalty of their row; the last step ends all. A sentence is
-// done when no hypothesis can become better than the `asked` best of its texts. A place is the number of better ones, those of
-// the same score that stand before it included. Each hypothesis goes on from the state of its parent, fed with its token. One
-// workgroup a sentence. Past the capacity, and for a sentence that is done, nothing is changed.
+// The best candidates of each sentence become its hypotheses: the best `beam` of those that do not end. Of those that end, the
+// ones among the best `beam` of all compete for a place among the best `beam` texts of the sentence, by their scores under the
+// length penalty (Wu et al. 2016, section 7) and the coverage penalty of their row; the last step ends all. A sentence is done
+// when no hypothesis can become better than the `asked` best of its texts. A place is the number of better ones, those of the
+// same score that stand before it included. Each hypothesis gets its parent's state and the inputs of its token. One workgroup
+// a sentence. Past the capacity, and for a sentence that is done, nothing is changed.
 #import search
 #import fed
 
 struct Params {
     rows: u32, capacity: u32, classes: u32, beam: u32, step: u32,
     word: u32, word_offset: u32, word_stride: u32, gates: u32,
-    hidden: u32, from_offset: u32, to_offset: u32,      // of the states to choose from, and of those to go on from
+    hidden: u32, from_offset: u32, to_offset: u32,      // of the states to choose from, and of the chosen ones
     pad: u32, eos: u32,
-    asked: u32, length_penalty: f32, longest: f32,      // `longest`: what a score at the capacity is multiplied with
+    asked: u32, length_penalty: f32, longest: f32,      // `longest`: the factor on a score at the capacity
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -81,7 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
             search[ended_token_at(first + place)] = text.w;
         }
         if (place + 1u == params.asked) {
-            // Scores only fall, and none is worth more than at the greatest length.
+            // Scores only fall, and no text scores more than at the greatest length.
             let best = bitcast<f32>(chosen[0].z);
             let settled = score > ABSENT && score >= best * params.longest;
             done = select(0u, 1u, last || best < ABSENT || settled);

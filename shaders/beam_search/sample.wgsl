@@ -1,8 +1,8 @@
-// One step of samples: each row goes on with a token drawn from softmax(logits / temperature), cut to the `top_k` likeliest
-// (0: all) and then to the fewest that hold `top_p` of what is left (Holtzman et al. 2020, section 3.1); tokens as likely as
+// One step of samples: each row takes a token drawn from softmax(logits / temperature), cut to the `top_k` likeliest
+// (0: all) and then to the fewest that hold `top_p` of the rest (Holtzman et al. 2020, section 3.1); tokens as likely as
 // the last that is kept are kept too. The largest of logit / temperature plus Gumbel noise is such a draw, and the noise is a
-// hash of stream, step, sample and token. Scores are those of the model, whatever the temperature. A finished row goes on
-// with <pad> and its score. Past the capacity nothing is changed. One workgroup a row.
+// hash of stream, step, sample and token. Scores are those of the model, whatever the temperature. A finished row
+// takes <pad> and keeps its score. Past the capacity nothing is changed. One workgroup a row.
 #import linear
 #import reduce
 #import logits
@@ -123,7 +123,7 @@ fn main(
     let found = reduce_min(select(NONE, token, value == best), lane);
     let likely = reduce_max(select(2.0 * FLOOR, logit, token == found), lane);
     if (workgroup >= params.rows || step >= params.capacity) { return; }
-    // Where all is blocked the text ends, worth nothing.
+    // If all tokens are blocked, the text ends with the lowest score.
     let nowhere = found == NONE;
     let chosen = select(select(found, params.eos, nowhere), params.pad, ended);
     if (lane == 0u) {

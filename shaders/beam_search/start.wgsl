@@ -1,5 +1,5 @@
 // A search before its first step: empty hypotheses fed with <bos>, on their sentence's first state: one for each sentence,
-// or one in each row where rows go their own ways. Sentences of length 0 have finished. One workgroup a row.
+// or one in each row where rows continue by themselves. Sentences of length 0 have finished. One workgroup a row.
 #import linear
 #import search
 #import fed

@@ -1,6 +1,6 @@
-// How fast the adapter computes: twelve independent chains an invocation, each step of which needs the one before it, so that
-// nothing can be left out, and none has the same values as another, so that nothing can be shared. MULTIPLY_ADD, RECIPROCAL,
-// EXPONENTIAL or TANH says which step.
+// The adapter's rate of arithmetic: twelve independent chains an invocation, each step of which needs the one before it, so
+// that nothing can be left out, and none has the same values as another, so that nothing can be shared. MULTIPLY_ADD,
+// RECIPROCAL, EXPONENTIAL or TANH says which step.
 #import math
 
 struct Params { rounds: u32, scale: f32, shift: f32 }

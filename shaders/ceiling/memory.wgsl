@@ -1,4 +1,5 @@
-// How fast the adapter reads storage, or with COPY reads and writes it: EACH vec4s an invocation, neighbours side by side.
+// The adapter's rate of reading storage, or with COPY of reading and writing it: EACH vec4s an invocation, neighbours side by
+// side.
 struct Params { invocations: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -1,4 +1,4 @@
-// What the backward of each query needs besides the inputs: its log_sum_exp, and delta = d_context · context, which is the
+// Statistics of each query for the backward: its log_sum_exp, and delta = d_context · context, which is the
 // softmax's own term in d_score = weight * (d_weight - delta) (Dao et al. 2022, appendix B.2). Side by side, so that one
 // binding and one load fetch both.
 #import element

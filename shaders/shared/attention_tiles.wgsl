@@ -19,7 +19,7 @@ alias Scores = array<array<vec4f, BLOCKS>, ROWS>;
 alias Sums = array<array<vec4f, FEATURES>, ROWS>;
 alias PerRow = array<f32, ROWS>;
 
-// Where an invocation works; indices past the last row or column are clamped to it, and what they give is masked.
+// The place of an invocation; indices past the last row or column are clamped to it, and their results are masked.
 struct Place {
     row: u32,               // the workgroup's first row
     last_row: u32,
@@ -118,7 +118,7 @@ fn sum_of_lanes(place: Place, values: PerRow) -> PerRow {
 const DEPTH = 16u;                      // features between barriers
 const STEP = 8u;                        // columns between barriers
 
-// One array for what is never needed at the same time: [DEPTH, ROW_TILE] and behind it [DEPTH, COLUMN_TILE]; or weights
+// One array for tiles that are never needed at the same time: [DEPTH, ROW_TILE] and behind it [DEPTH, COLUMN_TILE]; or weights
 // [ROW_TILE, COLUMN_TILE] and behind them [STEP, SPAN * 4]; or a value per row and lane, [ROW_TILE / 4, LANES, 4].
 const COLUMNS_AT = DEPTH * ROW_TILE / 4u;
 const FEATURES_AT = ROW_TILE * COLUMN_TILE / 4u;

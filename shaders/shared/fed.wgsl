@@ -1,4 +1,4 @@
-// What a token feeds to the next step: its word's row and what the word contributes to the gates, from tables of all words.
+// Decoder inputs gathered for the chosen tokens: each word's row, and its contribution to the gates, from tables of all words.
 // WIDE: all sizes, strides and offsets are multiples of 4.
 #ifdef WIDE
 alias Element = vec4f;

@@ -10,7 +10,7 @@ fn load(start: u32, c: u32) -> vec4f {
 }
 #endif
 
-const FLOOR = -1e30;                    // what a logit counts as that is less or is no number
+const FLOOR = -1e30;                    // the value of a logit that is less or is NaN
 const CEILING = 1e30;
 
 // Four logits; NaN fails both comparisons.

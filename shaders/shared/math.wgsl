@@ -28,8 +28,8 @@ fn sigmoid1(value: f32) -> f32 { return sigmoid4(vec4f(value)).x; }
 // NaN by its bits: a compiler may assume that x != x is false.
 fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
 
-// `value` where it is not finite, else `result`. Of NaN most drivers' clamp, and some drivers' exp, makes a number: what is
-// computed with a wrong number would look like a right one, and the training step's finite flag would miss it.
+// `value` where it is not finite, else `result`. Most drivers' clamp, and some drivers' exp, turn NaN into a number: results
+// computed from it would look right, and the training step's finite flag would miss them.
 fn unless_finite(value: vec4f, result: vec4f) -> vec4f {
     return select(result, value, (bitcast<vec4u>(value) & vec4u(0x7f800000u)) == vec4u(0x7f800000u));
 }

@@ -1,6 +1,6 @@
-// Rows by the piece, which is what one load brings: four elements under VECTOR, where rows are a multiple of that many; eight
+// Rows by the piece, the elements of one load: four elements under VECTOR, where rows are a multiple of that many; eight
 // under WIDE besides, in 64-bit words, because llvmpipe loads and stores lane after lane at a cost that the bytes hardly change.
-// Otherwise four loads bring four elements. A Word is what buffers hold.
+// Otherwise four loads bring four elements. A Word is an element of the buffers.
 #import element
 #ifdef WIDE
 alias Word = vec4<u64>;

@@ -1,4 +1,4 @@
-// What changes from step to step of a replayed Program.
+// Settings that change from step to step of a replayed Program.
 struct Step {
     step: u32,              // from 1
     seed: u32,

@@ -1,5 +1,5 @@
-// Which source positions a step of local attention sees, and how much (Luong, Pham and Manning 2015, section 3.2).
-// WINDOW: those at most half_width away from the centre. PREDICTED: less, the farther away they are.
+// The source positions that a step of local attention sees, and their weights (Luong, Pham and Manning 2015, section 3.2).
+// WINDOW: positions at most half_width away from the centre. PREDICTED: weighted less, the farther away they are.
 // A centre that is not a number sees everything, so that nothing hides it.
 #import math
 
@@ -11,7 +11,7 @@ fn sees(position: u32, centre: f32, half_width: f32) -> bool {
 #endif
 }
 
-// Of the first `end` positions the one to begin with, and the one to stop at: all that are seen lie between.
+// The range of visible positions among the first `end`: its first one, and the one after its last.
 fn window(centre: f32, half_width: f32, end: u32) -> vec2u {
 #ifdef WINDOW
     let first = u32(clamp(centre - half_width, 0.0, f32(end)));
@@ -22,7 +22,7 @@ fn window(centre: f32, half_width: f32, end: u32) -> vec2u {
 #endif
 }
 
-// What the softmax is multiplied with: a Gaussian with half of half_width as its standard deviation (equation 10).
+// The factor on the softmax: a Gaussian with half of half_width as its standard deviation (equation 10).
 fn prominence(position: u32, centre: f32, half_width: f32) -> f32 {
 #ifdef PREDICTED
     let deviations = 2.0 * (f32(position) - centre) / half_width;

@@ -1,4 +1,4 @@
-//! What the adapter can do at best: every other figure is set against these.
+//! Ceilings: the best rates of the adapter, against which every other figure is set.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::{
     validate::relative_error,
 };
 
-/// How long a microkernel should run: long against a submit, short for whoever waits.
+/// The time that a microkernel should run, in seconds: long against a submit, short for the user.
 const AIM: f64 = 0.03;
 
-/// How long each is repeated.
+/// The time for which each is repeated.
 const BUDGET: Duration = Duration::from_millis(300);
 
 /// Rounds of an arithmetic microkernel.
@@ -54,7 +54,7 @@ impl Ceilings {
     /// Runs the microkernels, each checked first.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if a microkernel computes something else than it should, and what the device reports.
+    /// [`Error::Gpu`] if a microkernel computes something else than it should; the errors of the device.
     pub fn measure(gpu: &Gpu) -> Result<Self> {
         let timer = Timer::new(gpu)?;
         let submit = submit_seconds(gpu)?;
@@ -90,8 +90,8 @@ fn record(gpu: &Gpu, record: impl FnOnce(&mut Recorder) -> Result<()>) -> Result
     recorder.finish()
 }
 
-/// As little as can be dispatched: a few vec4s copied. Not a loop of no rounds: lavapipe 22.3 compiles a shader anew at each
-/// dispatch whose loop bounds and conditions, taken as constants, make half of it vanish.
+/// Dispatches that do almost nothing: they copy a few vec4s. Not a loop of no rounds: lavapipe 22.3 compiles a shader anew at
+/// each dispatch whose loop bounds and conditions, taken as constants, make half of it vanish.
 fn nothing(gpu: &Gpu, dispatches: usize) -> Result<Recording> {
     const VECTORS: usize = 64;
     let [x, y] = [gpu.zeros("ceiling", [VECTORS, 4], Dtype::F32)?, gpu.zeros("ceiling", [VECTORS, 4], Dtype::F32)?];

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use super::Report;
 
-/// How the rows of a report changed since an older one.
+/// The changes of a report's rows since an older one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Comparison {
-    /// By workload, how many times as fast it is now. Only what both reports have a time for.
+    /// The speedup of each workload. Only workloads that have a time in both reports.
     pub speedups: HashMap<String, f64>,
-    /// How the adapter's multiply-add rate changed: of the same adapter, it says how quiet the machine was.
+    /// The new multiply-add rate of the adapter over the old one: on the same adapter, it says how quiet the machine was.
     pub ceiling: f64,
-    /// What the older report was measured on, if it was another adapter or driver.
+    /// The adapter and driver of the older report, if they are others.
     pub other_adapter: Option<String>,
 }
 

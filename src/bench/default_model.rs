@@ -44,7 +44,7 @@ impl ModelSize {
     /// The model; texts are at most as long as the batches.
     ///
     /// # Errors
-    /// As [`Kind::make`].
+    /// [`crate::Error::Data`] for sizes that make no model.
     pub fn network(&self) -> Result<Network> {
         let Self { embedding, hidden, steps: max_length, .. } = *self;
         let options = ModelOptions { embedding, hidden, max_length, readout: Readout::None, ..ModelOptions::default() };

@@ -97,8 +97,8 @@ pub(super) fn recording(timer: &Timer, recording: &Recording, overhead: f64, bud
     let wall: Vec<_> = times.iter().map(|timed| timed.wall.as_secs_f64()).collect();
     let wall = Timing::of(Clock::Wall, wall, f64::NAN);
     let device = device_seconds(&times).map(|device| Timing::of(Clock::Device, device, wall.median));
-    // What the host adds is a submit, and the driver's scheduling on a machine that does other things too: a time that is
-    // much shorter is none of this work, a longer one is none at all.
+    // The host adds a submit, and the driver's scheduling on a machine that does other things too: a device time that is
+    // much shorter than the wall's is not of this work, and a longer one is no time at all.
     let plausible = |device: &Timing| {
         let rest = wall.fastest - device.fastest;
         rest > -0.02 * wall.fastest && rest < 3.0 * overhead + 0.15 * wall.fastest

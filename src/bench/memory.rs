@@ -1,4 +1,4 @@
-//! What a training step keeps in memory, by class of tensor.
+//! The memory of a training step, by class of tensor.
 
 use super::ModelSize;
 use crate::{Gpu, Result, Tensor, gpu::Dtype, graph::Parameters};
@@ -8,17 +8,17 @@ use crate::{Gpu, Result, Tensor, gpu::Dtype, graph::Parameters};
 pub struct TrainingMemory {
     /// Each class, and its bytes.
     pub classes: Vec<(&'static str, u64)>,
-    /// What the activations would take if each had memory of its own.
+    /// Bytes that the activations would take if each had memory of its own.
     pub unshared: u64,
-    /// What the device was asked for, by its own count.
+    /// Bytes of all buffers made on the device, by its own count.
     pub allocated: u64,
 }
 
 impl TrainingMemory {
-    /// Makes the Program of a training step of W5, and says where its memory is.
+    /// Makes the Program of a training step of W5, and lists its memory.
     ///
     /// # Errors
-    /// What compiling reports.
+    /// The errors of kernels, and [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn of(gpu: &Gpu, size: &ModelSize) -> Result<Self> {
         let before = gpu.counters().bytes;
         let mut trainer = size.trainer(gpu, Dtype::F32)?;

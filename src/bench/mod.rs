@@ -1,5 +1,5 @@
-//! How near each kernel comes to what an adapter can do: what `softalign bench` runs, for those who embed the crate as well.
-//! Feature `cli`.
+//! Benchmarks of every kernel against the adapter's ceilings, as `softalign bench` runs them, for programs that embed the
+//! crate too. Feature `cli`.
 //!
 //! [`Ceilings::measure`] reads the adapter's own limits with microkernels. A [`Workload`] is measured by [`Workload::measure`],
 //! which first compares the very output that it is going to time with the CPU reference: a wrong output gives a row that says

@@ -20,7 +20,7 @@ use crate::{
 const SIZE: (i32, i32) = (1640, 1080);
 /// Left, right, top and bottom of the plot.
 const PLOT: [i32; 4] = [90, 1060, 70, 1000];
-/// Where the list of numbers starts.
+/// The top left corner of the list of numbers.
 const LIST: (i32, i32) = (1100, 70);
 const TEXT: f64 = 17.0;
 const NUMBER: f64 = 14.0;

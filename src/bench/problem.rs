@@ -21,7 +21,7 @@ pub(super) struct Operand {
 /// A graph under construction, and what its inputs hold.
 pub(super) struct Problem {
     gpu: Gpu,
-    /// What activations and their gradients are.
+    /// The type of activations and their gradients.
     dtype: Dtype,
     pub graph: Graph,
     inputs: Vec<(String, Vec<u8>)>,
@@ -33,7 +33,7 @@ impl Problem {
         Self::of(gpu, Dtype::F32)
     }
 
-    /// One whose activations are of `dtype`.
+    /// A problem whose activations are of `dtype`.
     pub fn of(gpu: &Gpu, dtype: Dtype) -> Self {
         let random = ChaCha8Rng::seed_from_u64(1);
         Self { gpu: gpu.clone(), dtype, graph: Graph::new(), inputs: Vec::new(), random }
@@ -96,7 +96,7 @@ impl Problem {
     ) -> Result<Subject> {
         let options = ProgramOptions { label: "bench".into(), outputs, ..ProgramOptions::default() };
         let mut program = Program::compile(&self.gpu, &self.graph, &options)?;
-        // What is upstream of a backward that is not asked for is not used.
+        // Upstream gradients of a backward that is not asked for are not used.
         let used: Vec<_> = program.inputs().map(str::to_owned).collect();
         for (name, values) in self.inputs.iter().filter(|(name, _)| used.contains(name)) {
             program.write(name, values)?;

@@ -1,4 +1,4 @@
-//! What was measured, as it is kept in a file.
+//! The report of a benchmark, as a file keeps it.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ pub struct Report {
     pub adapter: String,
     /// The adapter's limits.
     pub ceilings: Ceilings,
-    /// What was measured.
+    /// The rows, one for each workload.
     #[serde(default)]
     pub rows: Vec<Row>,
 }
@@ -56,7 +56,7 @@ pub struct Row {
     pub tokens_per_s: Option<f64>,
     /// The least time that the ceilings allow, in percent of `ms`. Over 100 where data stays in caches.
     pub ceiling_percent: Option<f64>,
-    /// What sets the least time.
+    /// The ceiling that sets the least time: arithmetic or memory.
     pub bound: Option<Bound>,
     /// Operations as the kernels count them, for each byte.
     pub operations_per_byte: Option<f64>,
@@ -72,9 +72,9 @@ pub struct Row {
     pub scratch_bytes: u64,
     /// The output's worst error against the reference, relative to its largest value.
     pub error: Option<f64>,
-    /// What should be known about the figures.
+    /// A remark about the figures.
     pub label: Option<String>,
-    /// Why there are none.
+    /// The reason why there are no figures.
     pub failure: Option<String>,
 }
 

@@ -10,7 +10,7 @@ pub(super) fn spread(n: usize, count: usize) -> Vec<usize> {
     (0..count.max(2)).map(|i| i * (n - 1) / (count.max(2) - 1)).collect()
 }
 
-/// How many of `n` the reference has time for, where each takes it so many multiplications (or tanh, times twenty).
+/// The number out of `n` that the reference has time for, where each takes so many multiplications (a tanh counts as twenty).
 pub(super) fn affordable(n: usize, each: usize) -> usize {
     const MULTIPLICATIONS: usize = 100_000_000;
     (MULTIPLICATIONS / each.max(1)).clamp(2, n.max(2)).min(n)

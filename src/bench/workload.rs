@@ -23,9 +23,9 @@ pub type Check = Box<dyn FnOnce(&mut Work) -> Result<f64>>;
 
 /// A prepared workload.
 pub struct Subject {
-    /// What is timed.
+    /// The work that is timed.
     pub work: Work,
-    /// How far from right the output is.
+    /// Computes the error of the output.
     pub check: Check,
     /// The largest error that is no mistake.
     pub tolerance: f64,
@@ -35,11 +35,11 @@ pub struct Subject {
     pub tokens: Option<f64>,
     /// Bytes of what the work keeps beside its inputs and outputs.
     pub scratch: u64,
-    /// What should be known about the figures.
+    /// A remark about the figures.
     pub label: Option<String>,
 }
 
-/// What is timed.
+/// The work that is timed.
 pub enum Work {
     /// The dispatches of a graph, its inputs in place.
     Program(Box<Program>),
@@ -58,7 +58,7 @@ impl Work {
         }
     }
 
-    /// What one run costs.
+    /// The operations and bytes of one run.
     pub fn cost(&self) -> Cost {
         match self {
             Self::Steps(_, cost) => *cost,
@@ -70,7 +70,7 @@ impl Work {
     /// Runs once, and waits.
     ///
     /// # Errors
-    /// What the device reports.
+    /// The errors of the device.
     pub fn run(&mut self, gpu: &Gpu) -> Result<()> {
         if let Self::Steps(run, _) = self {
             return run();
@@ -98,7 +98,7 @@ impl Workload {
         Self { key: key.into(), dtype: Dtype::F32, prepare: Box::new(prepare) }
     }
 
-    /// As [`Workload::new`], with activations of `dtype`; in f16 its name says so at its end.
+    /// A workload with activations of `dtype`; in f16 its name says so at its end.
     pub(super) fn of(dtype: Dtype, key: String, prepare: impl Fn(&Gpu) -> Result<Subject> + 'static) -> Self {
         let key = if dtype == Dtype::F16 { format!("{key}/{dtype}") } else { key };
         Self { dtype, ..Self::new(key, prepare) }
@@ -109,10 +109,10 @@ impl Workload {
         self.dtype != Dtype::F16 || gpu.tiles().f16
     }
 
-    /// Makes its inputs and whatever it runs.
+    /// Makes its inputs and its Program.
     ///
     /// # Errors
-    /// What compiling reports.
+    /// The errors of kernels and of the device.
     pub fn prepare(&self, gpu: &Gpu) -> Result<Subject> {
         (self.prepare)(gpu)
     }
@@ -148,7 +148,7 @@ impl Workload {
         let timing = work.time(&timer, ceilings, budget)?;
         let after = gpu.counters();
         let each = |after: u64, before: u64| (after - before) / timing.repetitions as u64;
-        // Where there is nothing to count there is no rate.
+        // Without operations or bytes there is no rate.
         let some = |figure: f64| (figure.is_finite() && figure > 0.0).then_some(figure);
         let (cost, seconds) = (work.cost(), timing.median);
         let (arithmetic, memory) = ceilings.least(&cost);

@@ -12,7 +12,7 @@ use softalign::{Error, Gpu, Result};
 
 use super::{Global, open, output, progress::Bar, table};
 
-/// How long one row is repeated. Slow adapters take longer, since every row is repeated a few times.
+/// The time for which one row is repeated. Slow adapters take longer, since every row is repeated a few times.
 const BUDGET: Duration = Duration::from_millis(700);
 
 /// Options of `softalign bench`.
@@ -24,16 +24,16 @@ pub struct Args {
     /// Write the figures as JSON too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Say how many times as fast each workload is now as in a file that `--json` wrote.
+    /// Show the speedup of each workload over a file that `--json` wrote.
     #[arg(long, value_name = "OLD.json")]
     compare: Option<PathBuf>,
-    /// Draw a roofline: each workload as a point under the lines of what the adapter can do.
+    /// Draw a roofline: each workload as a point under the ceilings of the adapter.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
-    /// Say what a training step keeps in memory, by class of tensor, and measure nothing.
+    /// Show the memory of a training step, by class of tensor, and measure nothing.
     #[arg(long, conflicts_with_all = ["only", "json", "compare", "plot"])]
     memory: bool,
-    /// What a process that is timed from its start does.
+    /// Make a first training step: the work of a process that is timed from its start.
     #[arg(long, hide = true)]
     first_step: bool,
 }
@@ -127,7 +127,7 @@ fn memory(gpu: &Gpu) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What was measured, and why the rest was not.
+/// The report of the workloads measured, and the error that stopped the rest.
 fn measure(gpu: &Gpu, workloads: &[Workload], global: &Global) -> Result<(Report, Option<Error>)> {
     let mut bar = Bar::new(global, Some(workloads.len() as u64), "workloads");
     bar.update(0, "ceilings");

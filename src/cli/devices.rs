@@ -42,7 +42,7 @@ fn names(adapters: &[Adapter]) -> Table {
     table
 }
 
-/// A row for each limit and feature that kernels depend on, a column for each adapter: so many adapters fit side by side.
+/// A table with a row for each limit and feature that kernels depend on and a column for each adapter, side by side.
 fn limits_and_features(adapters: &[Adapter]) -> Table {
     let mut table = table(["adapter".to_owned()].into_iter().chain((0..adapters.len()).map(|index| index.to_string())));
     let mut row = |name: &str, value: &dyn Fn(&Adapter) -> String| {

@@ -10,7 +10,7 @@ use softalign::{
 
 use super::{Global, open, output, search::Search};
 
-/// Of the resamples, so that the same texts have the same intervals.
+/// The seed of the resamples: the same texts have the same intervals.
 const SEED: u64 = 1;
 
 /// Arguments of `evaluate`.
@@ -18,7 +18,7 @@ const SEED: u64 = 1;
 pub struct Args {
     /// Model folder, as `softalign train` writes it.
     model: PathBuf,
-    /// Pairs to score on: a line each, source<TAB>target; several lines with one source are several right answers.
+    /// Pairs to score on: a line each, source<TAB>target; several lines with one source are several references.
     file: PathBuf,
     /// Resamples for the 95 % interval beside each score (Koehn 2004); 0 for none.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]

@@ -4,8 +4,7 @@ use clap::{Arg, Command, CommandFactory as _};
 
 use super::Cli;
 
-/// A text of the library, which calls a setting as its field, in backticks, with the option's name on the command line instead:
-/// --max-length.
+/// A text of the library with the command line's names of options, such as --max-length, for fields in backticks.
 pub fn named(text: &str) -> String {
     let command = Cli::command();
     let options = command.get_subcommands().chain([&command]).flat_map(Command::get_arguments);

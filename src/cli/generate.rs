@@ -22,7 +22,7 @@ use super::{
 /// those of about one length meet.
 const LINES: [usize; 2] = [64, 2048];
 
-/// What is read of standard input at once, where so much is there already.
+/// The most bytes that are read of standard input at once.
 const BUFFER: usize = 1 << 20;
 
 /// The file name that stands for the terminal.
@@ -33,15 +33,17 @@ const TERMINAL: &str = "-";
 pub struct Args {
     /// Model folder, as `softalign train` writes it.
     model: PathBuf,
-    /// Sources; without any, lines of standard input, each answered by a line. What stands behind a tab is a prefix of its own.
+    /// Sources; without any, lines of standard input, each answered by a line. Text after a tab in a line is the prefix of its
+    /// answer.
     text: Vec<String>,
-    /// Print this many texts for each source, best first, or samples, each behind its score and a tab.
+    /// Print this many texts for each source, best first, or samples, each after its score and a tab.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     n_best: Option<u8>,
-    /// Begin every text like this.
+    /// Begin every text with this prefix.
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
-    /// Draw what each target token attended to (of one source) as PNG or SVG; without a file, as a grid in the terminal.
+    /// Draw the alignment of one source, the attention of each target token, as PNG or SVG; without a file, as a grid in the
+    /// terminal.
     #[arg(long, value_name = "FILE.png", num_args = 0..=1, default_missing_value = TERMINAL)]
     attention: Option<PathBuf>,
     #[command(flatten)]
@@ -50,14 +52,14 @@ pub struct Args {
     sample: Sample,
 }
 
-/// How texts are drawn at random.
+/// Options of sampling.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Sampling")]
 struct Sample {
     /// Draw texts at random instead of searching for the likeliest.
     #[arg(long, conflicts_with = "beam")]
     sample: bool,
-    /// Divide logits by this before a draw: less than 1 keeps to the likely, more is bolder.
+    /// Temperature, which divides the logits before a draw: less than 1 favours likely tokens, more than 1 unlikely ones.
     #[arg(long, value_name = "T", default_value_t = 1.0, requires = "sample", value_parser = temperature, allow_negative_numbers = true)]
     temperature: f32,
     /// Draw from the K likeliest tokens [default: from all].
@@ -66,7 +68,7 @@ struct Sample {
     /// Draw from the fewest tokens that hold this share of the probability.
     #[arg(long, value_name = "P", default_value_t = 1.0, requires = "sample", value_parser = share, allow_negative_numbers = true)]
     top_p: f32,
-    /// What samples depend on: the same seed, source and place draw the same text.
+    /// Seed of the samples: the same seed, source and place of the source draw the same text.
     #[arg(long, value_name = "SEED", default_value_t = 1, requires = "sample")]
     seed: u64,
 }
@@ -114,7 +116,7 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What answers sources.
+/// The generator of answers to sources.
 struct Writer<'a> {
     args: &'a Args,
     model: &'a Model,
@@ -134,7 +136,7 @@ impl Writer<'_> {
                 let ending = line.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
                 lines.push(ending.unwrap_or(&line).to_owned());
             }
-            // Whoever waits for an answer before the next line gets it, and lines before a bad one are not lost.
+            // A reader that waits for an answer before the next line gets it, and lines before a bad one are not lost.
             if !more || lines.len() == most || input.buffer().is_empty() {
                 self.answer(&lines)?;
                 lines.clear();
@@ -219,7 +221,7 @@ fn source(model: &Model, text: &str) -> Result<Vec<u32>> {
     Ok(tokens)
 }
 
-/// The tokens of a prefix, likewise.
+/// The tokens of a prefix; says which pieces the model has not seen.
 fn target(model: &Model, text: &str) -> Result<Vec<u32>> {
     let tokens = model.target.encode(text)?;
     warn_of_unknown(&model.target, text, &tokens)?;

@@ -9,7 +9,7 @@ use super::{output, table};
 /// Runs every file of a folder and prints the table. True if every tensor is within its tolerance.
 ///
 /// # Errors
-/// A folder or file that cannot be used, what the device reports, or output that cannot be printed.
+/// A folder or file that cannot be used, an error of the device, or output that cannot be printed.
 pub fn run(gpu: &Gpu, folder: &Path) -> Result<bool> {
     let rows = softalign::validate::golden(gpu, folder)?;
     let mut table = table::table(["file", "tensor", "worst error", "tolerance", "result"]);

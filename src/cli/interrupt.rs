@@ -11,7 +11,7 @@ pub fn flag() -> Arc<AtomicBool> {
     let flag = stop.clone();
     let set = ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
-            // Whoever cannot wait loses what came after the last save.
+            // A second Ctrl-C ends at once: all work since the last save is lost.
             std::process::exit(130);
         }
     });

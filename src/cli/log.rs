@@ -13,7 +13,7 @@ use tracing_subscriber::{Layer as _, fmt::layer};
 
 use super::{Global, output};
 
-/// Starts the log as `-q` and `-v` ask for it.
+/// Starts the log at the level of `-q` and `-v`.
 pub fn start(global: &Global) {
     let own = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::WARN,
@@ -29,7 +29,7 @@ pub fn start(global: &Global) {
     tracing_subscriber::registry().with(layer.with_filter(filter)).init();
 }
 
-/// The message alone; what is no mere information says so first.
+/// The message alone; warnings and errors begin with their level.
 struct Plain;
 
 impl<S, N> FormatEvent<S, N> for Plain

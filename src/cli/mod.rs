@@ -59,16 +59,16 @@ pub struct Global {
     /// Submit and wait for one kernel at a time, so that a fault names its kernel (much slower).
     #[arg(long, global = true)]
     pub trace: bool,
-    /// As --trace, and stop at the first kernel that makes a value infinite or NaN: it says which, and where.
+    /// Stop at the first kernel that writes an infinite or NaN value, and name the kernel and the place (as slow as --trace).
     #[arg(long, global = true)]
     pub check_finite: bool,
-    /// Ignore what `softalign tune` found on this adapter.
+    /// Use the default tiles, not those that `softalign tune` found on this adapter.
     #[arg(long, global = true)]
     pub untuned: bool,
     /// Print results, warnings and errors only.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say more on standard error; twice: the log of the GPU layers too.
+    /// Log more on standard error; twice: the log of the GPU layers too.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
@@ -81,7 +81,7 @@ enum Command {
     Generate(Box<generate::Args>),
     /// Score a trained model on a file.
     Evaluate(evaluate::Args),
-    /// Print how likely a trained model finds given targets: a log-probability for each pair.
+    /// Print the log-probability of each given target under a trained model.
     Score(score::Args),
     /// Write a page about a run: settings, curves, examples with their alignments, errors.
     Report(report::Args),
@@ -120,7 +120,7 @@ pub fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     log::start(&global);
     command.run(&global).unwrap_or_else(|error| match error {
-        // Whoever read our output has seen enough.
+        // The reader of the output has closed it: no failure.
         Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         error => {
             output::note(&flags::named(&format!("error: {error}")));
@@ -132,10 +132,10 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Opens the adapter that the options name, with the tiles that `softalign tune` found on it, and says on standard error which one it is.
+/// Opens the adapter that the options name, with the tiles that `softalign tune` found on it, and names it on standard error.
 ///
 /// # Errors
-/// As [`Gpu::open`].
+/// [`Error::NoAdapter`] if none matches, [`Error::Gpu`] if the driver refuses a device.
 pub fn open(global: &Global) -> Result<Gpu> {
     let environment = GpuOptions::from_env();
     let gpu = Gpu::open(&GpuOptions {

@@ -10,13 +10,13 @@ use super::{
     output::{self, BARS},
 };
 
-/// Where there is no terminal, the least time between two lines.
+/// The least time between two lines where there is no terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
-/// How far a long task is. Dropping it takes the bar off the screen.
+/// A progress bar of a long task. Dropping it takes the bar off the screen.
 pub struct Bar {
     form: Form,
-    /// Where the work of this process began, which is not 0 in a resumed run.
+    /// The position at which the work of this process began, which is not 0 in a resumed run.
     pub(super) first: Option<u64>,
 }
 

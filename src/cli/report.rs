@@ -19,7 +19,7 @@ use softalign::{
 
 use super::{Global, interrupt, open, output, search::Search};
 
-/// Sources that are looked at again whenever a run that is watched has a better model: few, so as not to slow it down.
+/// Sources examined again whenever a run that is watched has a better model: few, so as not to slow it down.
 const WATCHED: usize = 64;
 /// Corpora drawn for the intervals of scores.
 const RESAMPLES: usize = 1_000;
@@ -33,13 +33,13 @@ const NAP: Duration = Duration::from_millis(200);
 pub struct Args {
     /// Folder of a run or a model, as `softalign train` writes it.
     folder: PathBuf,
-    /// Pairs to examine the model on: a line each, source<TAB>target [default: those that the run checks with].
+    /// Pairs to examine the model on: a line each, source<TAB>target [default: the run's validation pairs].
     file: Option<PathBuf>,
-    /// Where the page goes [default: report.html in the folder].
+    /// File for the page [default: report.html in the folder].
     #[arg(long, value_name = "FILE.html")]
     out: Option<PathBuf>,
-    /// Look at few of the pairs, and write the page again whenever the run has something new, until Ctrl-C. The page loads
-    /// itself again.
+    /// Examine few of the pairs, and write the page again whenever the run has something new, until Ctrl-C. The page reloads
+    /// itself.
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
@@ -89,7 +89,7 @@ fn watch(args: &Args, global: &Global, data: Option<&Data>, out: &Path) -> Resul
             }
         }
         if nap(&stop) {
-            // What stays does not load itself again.
+            // The last page does not reload itself.
             Report::of_folder(&args.folder)?.with(examined).write(out)?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -105,13 +105,13 @@ fn nap(stop: &AtomicBool) -> bool {
     })
 }
 
-/// What changes when a file is replaced or grows; nothing where there is none.
+/// The time and size of a file, which change when it is replaced or grows; none if there is no file.
 fn state(path: &Path) -> Option<(SystemTime, u64)> {
     let metadata = path.metadata().ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-/// What the model is to answer.
+/// The pairs that the model answers.
 struct Data {
     name: String,
     pairs: Vec<Pair>,
@@ -129,7 +129,7 @@ impl Data {
     }
 }
 
-/// The pairs that were named, or those that the run checks with; nothing where these are gone.
+/// The pairs that were named, or the run's validation pairs; none if these are gone.
 fn data(args: &Args) -> Result<Option<Data>> {
     let (name, pairs) = match &args.file {
         Some(file) => (file.display().to_string(), read_tsv(file)?),

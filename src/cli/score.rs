@@ -17,7 +17,7 @@ use super::{Global, open, output};
 pub struct Args {
     /// Model folder, as `softalign train` writes it.
     model: PathBuf,
-    /// Pairs to score: a line each, source<TAB>target. What the target vocabulary lacks counts as <unk>.
+    /// Pairs to score: a line each, source<TAB>target. Tokens that the target vocabulary lacks count as <unk>.
     file: PathBuf,
     /// Also write the log-probabilities and their totals as JSON.
     #[arg(long, value_name = "FILE")]

@@ -8,22 +8,23 @@ use softalign::{
     model::Model,
 };
 
-/// How texts are searched for.
+/// Search options of the commands that write texts.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Search")]
 pub struct Search {
-    /// Further models, whose probabilities are averaged with the first one's at each step. They must have its vocabularies.
+    /// Further models of an ensemble: at each step their probabilities are averaged with the first one's. They must have its
+    /// vocabularies.
     #[arg(long, value_name = "DIR", num_args = 1..=15)]
     ensemble: Vec<PathBuf>,
     /// Hypotheses kept at each step; 1 is greedy.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub beam: u8,
-    /// Rank texts by log-probability / ((5 + length) / 6)^ALPHA (Wu et al. 2016): 0 favours short texts, 1 ranks about by the
-    /// mean of each token. Chooses among texts of a beam.
+    /// Length penalty: rank the texts of a beam by log-probability / ((5 + length) / 6)^ALPHA (Wu et al. 2016). 0 favours short
+    /// texts, 1 ranks about by the mean log-probability of a token.
     #[arg(long, value_name = "ALPHA", default_value_t = 0.0, value_parser = penalty, allow_negative_numbers = true)]
     length_penalty: f32,
-    /// Rank texts lower that leave parts of the source unread: adds BETA times the sum over source tokens of log(min(attention,
-    /// 1)). Try 0.2. Chooses among texts of a beam.
+    /// Coverage penalty: rank texts of a beam lower that leave parts of the source unread, by BETA times the sum over source
+    /// tokens of log(min(attention, 1)). Try 0.2.
     #[arg(long, value_name = "BETA", default_value_t = 0.0, value_parser = penalty, allow_negative_numbers = true)]
     coverage_penalty: f32,
     /// Write no sequence of N tokens twice in a text; 0 allows all.
@@ -51,7 +52,7 @@ pub fn number(text: &str, valid: impl Fn(f32) -> bool, wanted: &str) -> Result<f
 }
 
 impl Search {
-    /// As the library takes them.
+    /// The library's search options.
     pub fn options(&self) -> SearchOptions {
         SearchOptions {
             beam: self.beam.into(),
@@ -68,7 +69,8 @@ impl Search {
     /// The model of `folder`, and a generator for it and the rest of its ensemble, that will search by `options`.
     ///
     /// # Errors
-    /// As [`Model::load`] and [`Generator::ensemble`]; [`Error::Data`] for lengths that leave no text.
+    /// [`Error::Data`] for a folder that is no model, a member of the ensemble with other vocabularies, or lengths that leave
+    /// no text; [`Error::Io`].
     pub fn load(&self, gpu: &Gpu, folder: &Path, options: &SearchOptions) -> Result<(Model, Generator)> {
         let model = Model::load(gpu, folder)?;
         let others = self.ensemble.iter().map(|folder| Model::load(gpu, folder)).collect::<Result<Vec<_>>>()?;

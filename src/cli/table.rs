@@ -28,7 +28,7 @@ pub fn verdict(passed: bool) -> Cell {
     styled(Cell::new(text), |cell| cell.fg(color))
 }
 
-/// How many times as fast: green where it is faster, red where it is slower, by more than a machine's usual noise.
+/// A speedup: green where it is faster, red where it is slower, by more than a machine's usual noise.
 pub fn speedup(ratio: Option<f64>) -> Cell {
     const NOISE: f64 = 0.05;
     let Some(ratio) = ratio else { return number("new") };

@@ -20,14 +20,14 @@ pub struct Args {
     /// A built-in task: numbers (digits to English words) or dates (written dates to ISO 8601 and back).
     #[arg(value_name = "TASK", required_unless_present = "train", conflicts_with_all = ["train", "valid"])]
     task: Option<Task>,
-    /// Pairs to learn from: a line each, source<TAB>target.
+    /// Training pairs: a line each, source<TAB>target.
     #[arg(long, value_name = "FILE.tsv", requires = "valid")]
     train: Option<PathBuf>,
-    /// Pairs to check with, in the same form.
+    /// Validation pairs, in the same form.
     #[arg(long, value_name = "FILE.tsv", requires = "train")]
     valid: Option<PathBuf>,
     /// A recipe: g2p (letters to phones, for a hundred thousand words or so) or translate-small (a language to another one, for
-    /// some ten thousand sentences with spaces between words). What is given besides has precedence.
+    /// some ten thousand sentences with spaces between words). Other options have precedence over it.
     #[arg(long, value_name = "NAME", conflicts_with = "task")]
     preset: Option<Preset>,
     /// Folder for the model and the run's state [default: runs/TASK, or runs/ and the training file's name].
@@ -36,10 +36,11 @@ pub struct Args {
     /// Replace what the folder holds instead of going on with it.
     #[arg(long)]
     overwrite: bool,
-    /// What a source token is: chars, words, bpe:N or unigram:N (subwords from the corpus), or a tokenizer.json [default: chars].
+    /// Unit of source tokens: chars, words, bpe:N or unigram:N (N subwords from the corpus), or a tokenizer.json [default:
+    /// chars].
     #[arg(long, value_name = "UNIT")]
     source_tokens: Option<TokenUnit>,
-    /// What a target token is, likewise [default: chars; words for numbers].
+    /// Unit of target tokens, in the same form [default: chars; words for numbers].
     #[arg(long, value_name = "UNIT")]
     target_tokens: Option<TokenUnit>,
     /// Largest vocabulary of chars or words; rarer ones become <unk>.
@@ -63,10 +64,10 @@ pub struct Args {
     /// Sentence pairs per batch [default: 128].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Fill a batch by tokens instead: at most so many on either side, padding included.
+    /// Fill a batch by tokens instead: at most this many on either side, padding included.
     #[arg(long, value_name = "N", conflicts_with = "batch")]
     batch_tokens: Option<usize>,
-    /// Batches whose gradients are added up for one step: as one batch of so many times the size, in the memory of one
+    /// Batches whose gradients are added up for one step: the effect of a batch N times the size, in the memory of one
     /// [default: 1].
     #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
@@ -76,8 +77,8 @@ pub struct Args {
     /// Let the learning rate rise from 0 over this many steps first [default: 0].
     #[arg(long, value_name = "STEPS")]
     warmup: Option<u64>,
-    /// How the learning rate falls: constant, inverse-sqrt, linear or cosine (to 0 at the end of --epochs), or plateau:N
-    /// (halved after every N validations in a row without an improvement) [default: constant].
+    /// Decay of the learning rate: constant, inverse-sqrt, linear or cosine (to 0 at the end of --epochs), or plateau:N (halved
+    /// after every N validations in a row without an improvement) [default: constant].
     #[arg(long, value_name = "KIND", value_parser = decay)]
     decay: Option<Decay>,
     /// Scale gradients down to this global norm [default: 1].
@@ -87,10 +88,10 @@ pub struct Args {
     #[arg(long, value_name = "X")]
     weight_decay: Option<f32>,
     /// Keep an exponential moving average of the parameters with this decay, such as 0.999, less in the first steps (step t at
-    /// most t/(t+9)). It is what is validated and saved; training goes on with the parameters themselves.
+    /// most t/(t+9)). The average is validated and saved; training goes on with the parameters themselves.
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
-    /// What activations are stored in: f32, or f16 with a dynamic loss scale, half the memory for them, where the adapter has it
+    /// Type of activations: f32, or f16 with a dynamic loss scale, half the memory for them, where the adapter has it
     /// [default: f32].
     #[arg(long, value_name = "TYPE")]
     precision: Option<Precision>,
@@ -106,19 +107,20 @@ pub struct Args {
     /// Dropout on states where they enter the recurrent products, one mask for all steps of a sentence [default: 0].
     #[arg(long, value_name = "X")]
     dropout_state: Option<f32>,
-    /// Probability that a whole word, source or target, is not seen [default: 0].
+    /// Probability that a whole embedded word, source or target, is dropped [default: 0].
     #[arg(long, value_name = "X")]
     dropout_words: Option<f32>,
-    /// Word alignments that guide the attention: for each training pair a line of source-target positions of tokens, 0-0 1-2.
+    /// Word alignments that guide the attention: for each training pair a line of links between token positions, source-target:
+    /// 0-0 1-2.
     #[arg(long, value_name = "FILE")]
     guided_alignment: Option<PathBuf>,
-    /// Weight of the attention's cross-entropy against these alignments [default: 0.1].
+    /// Weight of the loss of guided alignment: the attention's cross-entropy against these alignments [default: 0.1].
     #[arg(long, value_name = "X", requires = "guided_alignment")]
     guided_alignment_weight: Option<f32>,
-    /// Weight of the coverage loss: attention costs where it has been before (See et al. 2017) [default: 0].
+    /// Weight of the coverage loss, which penalises attention to positions attended to before (See et al. 2017) [default: 0].
     #[arg(long, value_name = "X")]
     coverage_weight: Option<f32>,
-    /// The kind of model [default: bahdanau].
+    /// Architecture of the model [default: bahdanau].
     #[arg(long, value_name = "NAME", value_parser = architectures())]
     architecture: Option<String>,
     /// A setting of the model by its name in config.json, such as attention=64; may be given several times, and has precedence
@@ -140,14 +142,14 @@ pub struct Args {
     /// Use the table of embedded target words as the output layer's weight too; the readout then has the size of a word.
     #[arg(long)]
     tie_embeddings: bool,
-    /// Decides first values, the order of the data and dropout [default: 1].
+    /// Seed of the first values, the order of the data and dropout [default: 1].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Steps between validations [default: once per epoch].
     #[arg(long, value_name = "STEPS")]
     validate_every: Option<u64>,
-    /// What decides which model is the best, for --patience and --decay plateau too: exact (match), per (token error
-    /// rate), ser (sentence error rate), bleu, chrf or loss (cross-entropy of the right answers); of equals the one with fewer
+    /// Metric that decides which model is the best, also for --patience and --decay plateau: exact (match), per (token error
+    /// rate), ser (sentence error rate), bleu, chrf or loss (cross-entropy of the references); of equals the one with fewer
     /// token errors [default: exact].
     #[arg(long, value_name = "METRIC")]
     metric: Option<Metric>,
@@ -307,7 +309,7 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
         Data::Task(Task::Dates) => "\"9 May 1998\"",
         _ => "TEXT",
     };
-    // As it was called, so that the line can be copied whether the command is installed or built by cargo.
+    // The command as it was called, so that the line can be copied whether it is installed or built by cargo.
     let command = std::env::args().next().unwrap_or_else(|| "softalign".into());
     output::print(&format!("{command} generate {shown} {example}"))?;
     Ok(ExitCode::SUCCESS)

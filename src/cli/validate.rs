@@ -36,11 +36,11 @@ pub struct Args {
     /// Write the table as JSON too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Keep a table for readers too: the worst errors by class of shapes, in Markdown, with a column for each driver that it
-    /// was ever made on.
+    /// Also keep a table in Markdown: the worst errors by class of shapes, with a column for each driver that it was ever made
+    /// on.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "accuracy.md")]
     report: Option<PathBuf>,
-    /// Check the engine against a folder of cases that your own PyTorch wrote, instead.
+    /// Instead compare the engine with the cases in a folder, which your own PyTorch wrote.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "dtype", "json", "report"])]
     golden: Option<PathBuf>,
 }
@@ -91,7 +91,7 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     printed.map(|()| ExitCode::SUCCESS)
 }
 
-/// Every check of the type that was asked for needs what is not there.
+/// The error if the adapter cannot run any check of the type that was asked for.
 fn nothing_to_run(gpu: &Gpu, checks: &[Check]) -> Error {
     let why = match checks.is_empty() {
         true => "no kernel that was asked for has activations of this type".to_owned(),
@@ -100,12 +100,12 @@ fn nothing_to_run(gpu: &Gpu, checks: &[Check]) -> Error {
     Error::data("--dtype", why)
 }
 
-/// What came of the checks.
+/// The results of the checks.
 struct Run {
     rows: Vec<Row>,
-    /// What a check that could not be run to its end has to say.
+    /// The errors of checks that could not be run to their end.
     problems: Vec<String>,
-    /// Why the remaining checks were not run.
+    /// The error after which the remaining checks were not run.
     lost: Option<Error>,
 }
 

@@ -1,5 +1,5 @@
-//! The search of one group of sentences, recorded kernel by kernel: encoder and first steps in one submit, each further look's
-//! worth of steps in another. The host reads what there is after each.
+//! The search of one group of sentences, recorded kernel by kernel: encoder and first steps in one submit, the steps up to each
+//! further look in another. The host reads the search's state after each.
 
 use super::{Hypothesis, SearchOptions, found::Found, member::Member};
 use crate::{
@@ -19,16 +19,16 @@ use crate::{
 /// Steps between two looks at whether all rows have finished.
 const STEPS_PER_LOOK: usize = 16;
 
-/// What searches have in common that one [`Decoder`] serves.
+/// Sizes and options common to all searches that one [`Decoder`] serves.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Plan {
-    /// Sentences that there is room for.
+    /// The most sentences.
     pub sentences: usize,
-    /// Tokens of the longest source that there is room for.
+    /// The most tokens of a source.
     pub keys: usize,
     /// Whether texts have prefixes.
     pub prefixed: bool,
-    /// As [`SearchOptions::shape`] gives them.
+    /// The options without seed and first number ([`SearchOptions::shape`]).
     pub options: SearchOptions,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Decoder {
     done: usize,
 }
 
-/// What a group of sentences asks for.
+/// A source and the settings of its search.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
     /// Tokens that end in `<eos>`.
@@ -60,7 +60,7 @@ pub(super) struct Request<'a> {
     pub number: u64,
 }
 
-/// What the members of a search share.
+/// Memory that the members of a search share.
 struct Memory {
     search: BeamSearch,
     steppers: Vec<Box<dyn Stepper>>,
@@ -72,7 +72,7 @@ struct Memory {
     attend: Option<Attention>,
 }
 
-/// The alignment weights of a step, `[members, R, S]`, and what they add up to.
+/// The alignment weights of a step, `[members, R, S]`, and the coverage, their sum over steps.
 struct Attention {
     attend: Attend,
     weights: Tensor,
@@ -114,7 +114,7 @@ impl Memory {
         })
     }
 
-    /// Records what comes before the first step of a member whose encoder has left `state0`.
+    /// Records the work before the first step of a member whose encoder has left `state0`.
     fn record_start(
         &self,
         recorder: &mut Recorder,

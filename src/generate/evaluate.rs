@@ -14,12 +14,12 @@ use crate::{
     text::{Interval, Pair, Scores, bootstrap, encode_pairs, metrics},
 };
 
-/// How the intervals of an [`Evaluation`] are found.
+/// Settings of the bootstrap that gives the intervals of an [`Evaluation`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resampling {
-    /// How many corpora are drawn; 0 for no intervals.
+    /// The number of corpora drawn; 0 for no intervals.
     pub resamples: usize,
-    /// Decides which sources they hold.
+    /// The seed of the draws of their sources.
     pub seed: u64,
 }
 
@@ -40,10 +40,9 @@ pub struct Evaluation {
     pub bits_per_token: f64,
     /// 95 % intervals over the sources, where they were asked for.
     pub intervals: Option<Intervals>,
-    /// How BLEU was computed, in the form of sacreBLEU's signatures (Post, "A call for clarity in reporting BLEU scores",
-    /// 2018).
+    /// The settings of BLEU, in the form of sacreBLEU's signatures (Post, "A call for clarity in reporting BLEU scores", 2018).
     pub bleu_signature: String,
-    /// How chrF was computed.
+    /// The settings of chrF, in the same form.
     pub chrf_signature: String,
     /// The generated text of each distinct source.
     #[serde(skip)]
@@ -79,7 +78,7 @@ impl EvaluationSet {
     /// Encodes the distinct sources of `pairs`, and takes their targets as references.
     ///
     /// # Errors
-    /// As [`Model::encode`] and [`crate::text::Tokenizer::units_of`].
+    /// [`crate::Error::Data`] for a text that the tokenizer refuses, or a source longer than the model's `max_length`.
     pub fn new(model: &Model, pairs: &[Pair]) -> Result<Self> {
         let mut seen = HashSet::new();
         let sources = pairs.iter().map(|pair| &pair.source).filter(|source| seen.insert(*source));
@@ -90,7 +89,7 @@ impl EvaluationSet {
     }
 }
 
-/// What a source adds to all scores.
+/// The contribution of one source to all scores.
 #[derive(Clone, Copy, Default)]
 struct Item {
     statistics: metrics::Statistics,
@@ -108,15 +107,17 @@ impl AddAssign for Item {
 /// [`SearchOptions::attended`] with unknown tokens replaced.
 ///
 /// # Errors
-/// As [`Generator::generate`] and [`crate::text::score`].
+/// [`crate::Error::Data`] for pairs that cannot be encoded or scored, [`crate::Error::Shape`] for options out of their range;
+/// the errors of the device.
 pub fn evaluate(model: &Model, pairs: &[Pair], options: &SearchOptions) -> Result<(Scores, Vec<Pair>)> {
     evaluate_with(&mut Generator::new(model), model, &EvaluationSet::new(model, pairs)?, options)
 }
 
-/// As [`evaluate`], with a generator that has its Programs already, on pairs that are encoded already.
+/// Generates and scores like [`evaluate`], with a generator that keeps its Programs and pairs that are encoded already.
 ///
 /// # Errors
-/// As [`evaluate`].
+/// [`crate::Error::Shape`] for options out of their range; [`crate::Error::Data`] for texts that cannot be scored; the errors
+/// of the device.
 pub fn evaluate_with(
     generator: &mut Generator,
     model: &Model,
@@ -129,10 +130,11 @@ pub fn evaluate_with(
     Ok((sum.scores(), texts))
 }
 
-/// As [`evaluate`], with how likely the references are and how far every score may be off by chance.
+/// Generates and scores like [`evaluate`], and adds the likelihood of the references and an interval for every score.
 ///
 /// # Errors
-/// As [`evaluate`] and [`Scorer::score`].
+/// [`crate::Error::Data`] for pairs that cannot be encoded or scored, [`crate::Error::Shape`] for options out of their range;
+/// the errors of the device.
 pub fn evaluate_in_full(
     generator: &mut Generator,
     model: &Model,
@@ -214,7 +216,7 @@ fn intervals(items: &[Item], resamples: usize, seed: u64) -> Intervals {
     Intervals { exact_match, token_error_rate, sentence_error_rate, bleu, chrf, perplexity, bits_per_token }
 }
 
-/// How many references each of `sources` sources has, for a signature.
+/// The number of references per source, or `var` where it varies, for a signature.
 fn references(pairs: &[Pair], sources: usize) -> String {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     pairs.iter().for_each(|pair| *counts.entry(&pair.source).or_default() += 1);

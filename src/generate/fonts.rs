@@ -7,7 +7,7 @@ use plotters::style::{FontStyle, register_font};
 
 /// A font that plotters knows by the name `family`.
 pub struct Face {
-    /// What to call it in a text style.
+    /// Its family name in a text style.
     pub family: &'static str,
     font: FontRef<'static>,
 }
@@ -45,7 +45,7 @@ impl Face {
         Ok(face)
     }
 
-    /// How wide `text` gets, in pixels. A character that the font lacks counts as wide as the font is high.
+    /// The width of `text` in pixels. A character that the font lacks counts as wide as the font is high.
     pub fn width(&self, text: &str, size: f64) -> f64 {
         let font = self.font.as_scaled(size as f32);
         let advance = |character| match font.glyph_id(character) {

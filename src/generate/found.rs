@@ -1,4 +1,4 @@
-//! The texts in what a search has brought to the host.
+//! Reading of texts from a search's state on the host.
 
 use super::{Hypothesis, SearchOptions};
 use crate::{
@@ -40,7 +40,7 @@ impl<'a> Found<'a> {
         (0..sentences).map(|sentence| of_sentence(sentence * beam)).collect()
     }
 
-    /// The text of a row that has gone its own way.
+    /// The text of a row that has continued by itself.
     fn own(&self, row: usize, options: &SearchOptions) -> Option<Hypothesis> {
         let log_probability = f32::from_bits(self.at(&self.state.scores, row));
         let (mut tokens, mut attended) = self.follow(row, self.steps);
@@ -93,7 +93,7 @@ impl<'a> Found<'a> {
         (text, attended)
     }
 
-    /// What a row attended to at a step, where that was kept.
+    /// The source position that a row attended to most at a step, if it was kept.
     fn attended(&self, step: usize, row: usize) -> Option<u32> {
         self.part(&self.state.positions).get(step * self.search.rows() + row).copied()
     }

@@ -21,7 +21,7 @@ const SENTENCES: [usize; 3] = [64, 8, 1];
 pub struct Generator {
     gpu: Gpu,
     members: Vec<Member>,
-    /// What all members were made for: vocabularies are the same, and texts as long as the one for the shortest takes.
+    /// The limits that all members share: the same vocabularies, and the smallest `max_length` of them.
     limits: Limits,
     pool: Pool,
     decoders: Programs<Plan, Decoder>,
@@ -83,7 +83,7 @@ impl Generator {
     }
 
     /// The most tokens that a source may have, and that a text has unless [`SearchOptions::max_length`] says otherwise; their
-    /// `<eos>` counted. That of the model that takes least.
+    /// `<eos>` counted. In an ensemble the smallest of its models.
     pub fn longest(&self) -> usize {
         self.limits.max_length
     }
@@ -91,17 +91,18 @@ impl Generator {
     /// The best texts for each source (tokens that end in `<eos>`), best first, or samples, in the order of the sources.
     ///
     /// # Errors
-    /// [`Error::Data`] for a source that is empty, longer than the model's `max_length` or not of its vocabulary; [`Error::Shape`] for
-    /// options out of their range; what the device reports.
+    /// [`Error::Data`] for a source that is empty, longer than the model's `max_length` or not of its vocabulary;
+    /// [`Error::Shape`] for options out of their range; the errors of the device.
     pub fn generate(&mut self, sources: &[Vec<u32>], options: &SearchOptions) -> Result<Vec<Vec<Hypothesis>>> {
         self.generate_behind(sources, &[], options)
     }
 
-    /// As [`Generator::generate`], each text behind its prefix: one for each source, without `<eos>`, or none at all. Texts hold
-    /// their prefix, and scores count it.
+    /// Continues prefixes: the texts of [`Generator::generate`], each of which begins with the prefix of its source. `prefixes`
+    /// has one for each source, without `<eos>`, or none at all. Texts hold their prefix, and scores count it.
     ///
     /// # Errors
-    /// As [`Generator::generate`]; [`Error::Data`] for a prefix that leaves a text no room or is not of the vocabulary.
+    /// [`Error::Data`] for a source that the model cannot take ([`Generator::generate`]), or a prefix that leaves a text no
+    /// room or is not of the vocabulary; [`Error::Shape`] for options out of their range; the errors of the device.
     pub fn generate_behind(
         &mut self,
         sources: &[Vec<u32>],
@@ -194,7 +195,7 @@ impl Generator {
     /// over the models of an ensemble.
     ///
     /// # Errors
-    /// [`Error::Data`] for a model without attention; what compiling or the device reports.
+    /// [`Error::Data`] for a model without attention; the errors of kernels and of the device.
     pub fn alignment(&mut self, source: &[u32], target: &[u32]) -> Result<Vec<f32>> {
         let mut sum = vec![0.0; source.len() * (target.len() + 1)];
         let members = self.members.len();
@@ -231,7 +232,7 @@ impl Generator {
         program.read(*weights)
     }
 
-    /// How many Programs are kept for searches, and how many for alignments: at most [`Programs::MOST`] of each.
+    /// The numbers of Programs kept for searches and for alignments: at most [`Programs::MOST`] of each.
     pub fn programs(&self) -> [usize; 2] {
         [self.decoders.len(), self.aligners.len()]
     }

@@ -1,4 +1,4 @@
-//! What a search finds.
+//! Hypotheses: the results of a search.
 
 /// One text that the search found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -9,6 +9,7 @@ pub struct Hypothesis {
     pub score: f32,
     /// Whether it ended with `<eos>` rather than at the longest length.
     pub finished: bool,
-    /// The source position that each token attended to most, where [`super::SearchOptions::attended`] asks for them; else empty.
+    /// The source position that each token attended to most, where [`super::SearchOptions::attended`] asks for them; else
+    /// empty.
     pub attended: Vec<u32>,
 }

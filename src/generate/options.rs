@@ -1,4 +1,4 @@
-//! How a search goes.
+//! Options of a search.
 
 use crate::{
     Error, Result,
@@ -9,7 +9,7 @@ use crate::{
 /// The most tokens that a text may be given room for.
 const LONGEST: usize = 10_000;
 
-/// How texts are searched for; the default is greedy. Fields will be added: end a literal with `..SearchOptions::default()`.
+/// Options of a search; the default is greedy. Fields will be added: end a literal with `..SearchOptions::default()`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchOptions {
     /// Hypotheses kept at each step, 1 to 16; 1 is greedy.
@@ -19,12 +19,12 @@ pub struct SearchOptions {
     /// Alpha of Wu et al. (2016), section 7: texts that have ended compete by log-probability / ((5 + length) / 6)^alpha, their
     /// `<eos>` counted. 0 favours short texts, 1 about the mean of the tokens' log-probabilities.
     pub length_penalty: f32,
-    /// Beta of Wu et al. (2016), section 7: what is added to a text's score is beta times the sum over the source of
-    /// log(min(attention, 1)).
+    /// Beta of Wu et al. (2016), section 7: beta times the sum over the source of log(min(attention, 1)) is added to a text's
+    /// score.
     pub coverage_penalty: f32,
     /// Draws texts at random instead of searching for the best; `beam` must be 1.
     pub sampling: Option<Sampling>,
-    /// What random numbers are a hash of.
+    /// The seed of random numbers, which are a hash of it.
     pub seed: u64,
     /// The number of the first source, for random numbers: parts of a file are sampled as the whole would be.
     pub first: u64,
@@ -67,12 +67,12 @@ impl SearchOptions {
         if self.sampling.is_some() { self.n_best } else { self.beam }
     }
 
-    /// Whether logits are not chosen from as one model gives them.
+    /// Whether the logits are adjusted before tokens are chosen.
     pub(super) fn adjusts(&self) -> bool {
         self.no_repeat_ngram > 0 || self.min_length > 0
     }
 
-    /// Whether the alignment is kept.
+    /// Whether the search keeps the alignment.
     pub(super) fn attends(&self) -> bool {
         self.attended || self.coverage_penalty > 0.0
     }

@@ -148,7 +148,7 @@ fn visible(character: char) -> char {
     }
 }
 
-/// Where everything goes.
+/// The layout of a picture.
 struct Picture<'a> {
     columns: Vec<Label>,
     rows: Vec<Label>,
@@ -247,7 +247,7 @@ impl<'a> Picture<'a> {
     fn draw_labels<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn<B> {
         let (left, top) = self.origin;
         let (right, bottom) = self.corner();
-        // Where cells are lower than text, only every so many tokens have a label.
+        // If cells are lower than text, only every `stride`-th token has a label.
         let stride = (self.label_size as i32 + self.cell - 1) / self.cell.max(1);
         let stride = if self.cell < LEGIBLE_CELL { stride.max(1) } else { 1 };
         let of_labels = |anchor| Style::new(self.label_size, INK, anchor);

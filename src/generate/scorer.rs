@@ -19,7 +19,7 @@ const LOGITS: usize = 1 << 24;
 /// Pairs whose results are kept back, so that they are scored by length and come in their order.
 const WINDOW: usize = 1_024;
 
-/// How likely a model finds one target, or several.
+/// The likelihood of one target, or several, under a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Likelihood {
     /// The natural logarithm of the probability of all tokens.
@@ -88,13 +88,12 @@ impl Scorer {
         }
     }
 
-    /// How likely the target of each example is, given its source; without dropout and label smoothing.
+    /// The likelihood of each example's target, given its source; without dropout and label smoothing.
     ///
     /// The same examples again need no new Programs.
     ///
     /// # Errors
-    /// [`Error::Data`] for an example without a source, or with a token that the model does not have; what the device
-    /// reports.
+    /// [`Error::Data`] for an example without a source, or with a token that the model does not have; the errors of the device.
     pub fn score(&mut self, examples: &[Example]) -> Result<Vec<Likelihood>> {
         let mut all = Vec::with_capacity(examples.len());
         self.score_in_parts(examples, |part| {
@@ -104,10 +103,10 @@ impl Scorer {
         Ok(all)
     }
 
-    /// As [`Scorer::score`], but hands over the results part by part, in the order of the examples.
+    /// Scores like [`Scorer::score`], and hands over the results part by part, in the order of the examples.
     ///
     /// # Errors
-    /// As [`Scorer::score`], and the first error of `receive`.
+    /// [`Error::Data`] for an example that cannot be scored; the errors of the device; the first error of `receive`.
     pub fn score_in_parts(
         &mut self,
         examples: &[Example],
@@ -131,10 +130,10 @@ impl Scorer {
         Ok(ScoringBatches { windows: windows.collect::<Result<_>>()? })
     }
 
-    /// As [`Scorer::score`], for examples that are in batches already.
+    /// The likelihood of each example's target, for examples that are in batches already.
     ///
     /// # Errors
-    /// What the device reports.
+    /// The errors of the device.
     pub fn score_batches(&mut self, batches: &ScoringBatches) -> Result<Vec<Likelihood>> {
         let windows = batches.windows.iter().map(|window| self.window(window));
         Ok(windows.collect::<Result<Vec<_>>>()?.concat())

@@ -4,11 +4,11 @@ use super::{Generator, SearchOptions};
 use crate::{Result, model::Model};
 
 impl Model {
-    /// The text that the model writes for a source, by greedy search. Whoever has more sources, or other options, makes a
-    /// [`Generator`], which keeps what it compiles.
+    /// The text that the model writes for a source, by greedy search. For more sources or other options make a [`Generator`],
+    /// which keeps its compiled Programs.
     ///
     /// # Errors
-    /// As [`Model::encode`] and [`Generator::generate`].
+    /// [`crate::Error::Data`] for a source that cannot be encoded or is too long; the errors of the device.
     pub fn generate_text(&self, source: &str) -> Result<String> {
         let source = self.encode(source)?;
         let found = Generator::new(self).generate(&[source], &SearchOptions::default())?;

@@ -15,8 +15,8 @@ use super::{
 use crate::{Error, Result, gpu::Signal};
 
 /// The tokens of a text in the order in which they are read, without `<bos>` and `<eos>`: an iterator, which waits for the
-/// device, and a stream, which does not block. The device works a few steps ahead, so tokens come in groups; what is dropped
-/// before its end is worked on no further.
+/// device, and a stream, which does not block. The device works a few steps ahead, so tokens come in groups; dropping it before
+/// its end stops the search.
 pub struct Tokens<'a> {
     decoder: &'a mut Decoder,
     /// Tokens that nobody has asked for yet.
@@ -25,7 +25,7 @@ pub struct Tokens<'a> {
     found: usize,
     /// Set once the text has ended, or the device has failed.
     over: bool,
-    /// What tells that the search has been copied to the host, where that is under way.
+    /// Signals that the search's state has been copied to the host, where a copy is under way.
     copied: Option<Signal<()>>,
 }
 
@@ -40,7 +40,8 @@ impl Generator {
     /// Greedy or sampled, for a beam may take tokens back until its end.
     ///
     /// # Errors
-    /// As [`Generator::generate`]; [`Error::Shape`] for more than one text.
+    /// [`Error::Data`] for a source that the model cannot take ([`Generator::generate`]); [`Error::Shape`] for options out of
+    /// their range or for more than one text; the errors of the device.
     pub fn tokens(&mut self, source: &[u32], options: &SearchOptions) -> Result<Tokens<'_>> {
         options.check(self.longest())?;
         if options.rows() != 1 {
@@ -60,7 +61,7 @@ impl Generator {
 }
 
 impl Tokens<'_> {
-    /// Takes what a look has found, read back as `words`, and goes on.
+    /// Takes the tokens of a look from `words`, the state read back, and continues the search.
     fn take(&mut self, words: &[u32]) -> Result<()> {
         let text = self.decoder.found(words, 1).into_iter().flatten().next().unwrap_or_default();
         self.ready.extend(text.tokens.iter().skip(self.found));
@@ -78,7 +79,7 @@ impl Tokens<'_> {
         }
     }
 
-    /// Leaves the buffer of the copy to whoever reads next.
+    /// Frees the buffer of the copy for the next reader.
     fn forget_copy(&mut self) {
         if self.copied.take().is_some() {
             self.decoder.readback.unmap();

@@ -8,7 +8,7 @@ use crate::{Result, model::Model, text::UNKNOWN};
 /// token of `source` that it attended to most, or the word that this is a part of. One that attended to the source's end stays.
 ///
 /// # Errors
-/// As [`crate::text::Tokenizer::copies`].
+/// [`crate::Error::Data`] for a source that the tokenizer refuses.
 pub fn replace_unknown(model: &Model, source: &str, hypothesis: &Hypothesis) -> Result<String> {
     let text = model.target.decode(&hypothesis.tokens);
     let words = model.source.copies(source)?;

@@ -1,4 +1,4 @@
-//! Finding an adapter: every backend is looked at, and what was seen is kept for the error message.
+//! Choice of an adapter among those of every backend; the adapters found are listed in the error message.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::{Error, Result};
 /// The environment variable that names an adapter to [`super::GpuOptions::from_env`].
 pub const ADAPTER_VARIABLE: &str = "SOFTALIGN_ADAPTER";
 
-/// How fast an adapter is expected to be, which decides tile configurations and how long one submit may get.
+/// Expected speed of an adapter: it decides the tile configuration and how much work one submit may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AdapterClass {
     /// A card with memory of its own.
@@ -19,7 +19,7 @@ pub enum AdapterClass {
 }
 
 impl AdapterClass {
-    /// As it stands in tables and file names.
+    /// The name in tables and file names.
     pub fn name(self) -> &'static str {
         match self {
             Self::Discrete => "discrete",
@@ -46,7 +46,7 @@ pub fn list() -> Vec<wgpu::Adapter> {
     pollster::block_on(list_async())
 }
 
-/// As [`list`], in a browser too.
+/// All adapters, in the order of [`list`]; works in a browser too.
 pub async fn list_async() -> Vec<wgpu::Adapter> {
     let mut adapters = instance().enumerate_adapters(wgpu::Backends::all()).await;
     adapters.sort_by_key(|adapter| {
@@ -76,10 +76,10 @@ pub fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     pollster::block_on(choose_async(wanted))
 }
 
-/// As [`choose`], in a browser too.
+/// The adapter named by `wanted`, else the best, as [`choose`] picks it; works in a browser too.
 ///
 /// # Errors
-/// As [`choose`].
+/// [`Error::NoAdapter`] if none is there or none matches, with what each backend showed.
 pub async fn choose_async(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     let adapters = list_async().await;
     let seen = seen(&adapters);

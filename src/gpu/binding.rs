@@ -1,4 +1,4 @@
-//! What a parsed shader says of its bindings: what stands at each, whether it is used, and how large its elements are.
+//! The bindings of a parsed shader: the kind of each, whether it is used, and the size of its elements.
 
 use wgpu::naga::{
     self, AddressSpace, Handle, Module, Scalar, ScalarKind, StorageAccess, Type, TypeInner,
@@ -8,7 +8,7 @@ use wgpu::naga::{
 use super::Dtype;
 use crate::{Error, Result};
 
-/// What stands at a binding of a shader.
+/// The kind of a binding: its address space and access mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Access {
     /// `var<uniform>`.

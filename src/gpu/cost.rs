@@ -1,6 +1,6 @@
-//! What a dispatch costs on any adapter.
+//! The cost of a dispatch: operations and bytes, the same on any adapter.
 
-/// What a dispatch costs, independent of the adapter.
+/// Operations and bytes of a dispatch, independent of the adapter.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Additions and multiplications (a fused multiply-add counts two).

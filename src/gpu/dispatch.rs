@@ -9,7 +9,7 @@ use super::{Cost, Pipeline, Tensor};
 pub(super) struct Dispatch {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) bind_group: wgpu::BindGroup,
-    /// What is bound behind the parameters, where it is to be looked at.
+    /// The tensors bound after the parameters, kept only where they are to be inspected.
     pub(super) tensors: Vec<Tensor>,
     pub(super) workgroups: [u32; 3],
     pub(super) cost: Cost,

@@ -1,4 +1,4 @@
-//! What drivers report out of band, turned into [`Error`]s.
+//! Faults that drivers report out of band, turned into [`Error`]s.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -8,7 +8,7 @@ use std::sync::{
 use super::{Gpu, signal::Signal};
 use crate::{Error, Result};
 
-/// What the device-lost and uncaptured-error callbacks have left, and what was last submitted.
+/// Messages of the device-lost and uncaptured-error callbacks, and the Program and step last submitted.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     lost: Mutex<Option<String>>,
@@ -42,8 +42,8 @@ impl Faults {
     }
 }
 
-/// What tells that a device is lost whose callbacks are left to its owner: wgpu keeps one of each. A lost device refuses at
-/// once to map a buffer, where any other answers later.
+/// Detects the loss of a device whose callbacks belong to its owner (wgpu keeps one of each): a lost device refuses at once to
+/// map a buffer, where any other answers later.
 #[derive(Debug)]
 pub(super) struct Probe {
     buffer: Mutex<wgpu::Buffer>,
@@ -89,7 +89,7 @@ impl ErrorScopes {
         self.finish_as(|error| Error::Gpu { kernel: kernel.to_owned(), message: error.to_string() })
     }
 
-    /// As [`ErrorScopes::finish`], with words for what the driver says of a device that is not lost.
+    /// Closes the scopes; `explain` turns the driver's first error, on a device that is not lost, into this crate's.
     pub(super) fn finish_as(self, explain: impl FnOnce(wgpu::Error) -> Error) -> Result<()> {
         let mut first = None;
         for scope in self.scopes.into_iter().rev() {
@@ -148,10 +148,10 @@ impl Gpu {
         }
     }
 
-    /// Lets the driver say what has happened meanwhile, without waiting; then as [`Gpu::check`].
+    /// Polls the device without waiting, then reports any fault ([`Gpu::check`]).
     ///
     /// # Errors
-    /// As [`Gpu::check`].
+    /// [`Error::DeviceLost`] or [`Error::Gpu`] if the device failed.
     pub fn poll(&self) -> Result<()> {
         let polled = self.device().poll(wgpu::PollType::Poll);
         self.check()?;
@@ -173,7 +173,8 @@ impl Gpu {
     /// Waits until `submission`, or everything submitted so far, is done.
     ///
     /// # Errors
-    /// As [`Gpu::check`]; [`Error::Gpu`] in a browser, which lets nothing wait: use [`Gpu::wait_async`].
+    /// [`Error::DeviceLost`] or [`Error::Gpu`] if the device failed; [`Error::Gpu`] in a browser, which lets nothing wait: use
+    /// [`Gpu::wait_async`].
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
         if cfg!(target_family = "wasm") {
             let message = "a browser lets nothing wait; use the functions whose names end in `_async`".into();
@@ -188,7 +189,7 @@ impl Gpu {
     /// Waits until everything submitted so far is done, without blocking the thread: other tasks go on meanwhile.
     ///
     /// # Errors
-    /// As [`Gpu::check`].
+    /// [`Error::DeviceLost`] or [`Error::Gpu`] if the device failed.
     pub async fn wait_async(&self) -> Result<()> {
         self.count(|counters| counters.waits += 1);
         let done = Signal::default();
@@ -198,10 +199,10 @@ impl Gpu {
         self.check()
     }
 
-    /// As [`Gpu::wait`], so that work does not pile up; in a browser, whose own queue sees to that, only [`Gpu::check`].
+    /// Waits ([`Gpu::wait`]), so that work does not pile up; in a browser, whose queue sees to that, only checks for faults.
     ///
     /// # Errors
-    /// As [`Gpu::check`].
+    /// [`Error::DeviceLost`] or [`Error::Gpu`] if the device failed.
     pub(crate) fn pace(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
         if cfg!(target_family = "wasm") { self.check() } else { self.wait(submission) }
     }

@@ -1,9 +1,9 @@
-//! Where a value becomes infinite or NaN: what a dispatch is bound to is read before and after it.
+//! The search for the first infinite or NaN value: the tensors of a dispatch are read before and after it.
 
 use super::{Dtype, Gpu, Pipeline, Tensor, binding::Access};
 use crate::Result;
 
-/// The floats that a dispatch is bound to, as they were before it.
+/// The float tensors bound to a dispatch, with their values before it.
 pub(super) struct Watch<'a> {
     seen: Vec<Seen<'a>>,
 }
@@ -16,10 +16,10 @@ struct Seen<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Reads `tensors`, which stand at the bindings behind the parameters.
+    /// Reads `tensors`, which are bound after the parameters.
     ///
     /// # Errors
-    /// As [`Gpu::read`].
+    /// [`crate::Error::Gpu`] or [`crate::Error::DeviceLost`] if the device fails.
     pub(super) fn before(gpu: &Gpu, pipeline: &'a Pipeline, tensors: &'a [Tensor]) -> Result<Self> {
         let bound = pipeline.bindings.iter().skip(1).zip(tensors);
         let floats = bound.filter(|(_, tensor)| tensor.dtype() != Dtype::U32);
@@ -33,7 +33,7 @@ impl<'a> Watch<'a> {
     /// The first value that the dispatch has made infinite or NaN, and what it may have made it from.
     ///
     /// # Errors
-    /// As [`Gpu::read`].
+    /// [`crate::Error::Gpu`] or [`crate::Error::DeviceLost`] if the device fails.
     pub(super) fn after(&self, gpu: &Gpu) -> Result<Option<[String; 2]>> {
         for Seen { name, tensor, before, .. } in self.seen.iter().filter(|seen| seen.written) {
             let after = gpu.read_floats(tensor)?;

@@ -1,10 +1,10 @@
-//! What a pipeline and its launches agree on.
+//! Conventions shared by a pipeline and its launches: who checks accesses, and how parameters are aligned.
 
 /// Bytes of a dispatch's parameters at most, which lie at multiples of it in their uniform buffer: the largest alignment that
 /// an adapter may ask for.
 pub(super) const PARAMETER_STRIDE: u64 = 256;
 
-/// Who sees to it that a shader stays inside its tensors.
+/// The party that keeps a shader inside its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Guard {
     /// The kernel of this crate that launches it, with the sizes that it has checked.

@@ -1,4 +1,4 @@
-//! What is asked of a launch before it is recorded, whoever asks for it.
+//! The checks of a launch before it is recorded.
 
 use super::{
     Cost, Gpu, Pipeline, Shader, Specialisation, Tensor,
@@ -12,15 +12,15 @@ use crate::{Error, Result};
 pub struct Launch<'a> {
     /// The shader.
     pub kernel: &'static Shader,
-    /// How it is specialised.
+    /// The shader's specialisation.
     pub specialisation: Specialisation,
     /// The words of its parameters, binding 0, in order; floats by their bits.
     pub params: &'a [u32],
-    /// What is bound behind the parameters, in order.
+    /// The tensors bound after the parameters, in the order of the bindings.
     pub tensors: &'a [&'a Tensor],
     /// The number of workgroups.
     pub workgroups: [u32; 3],
-    /// What it costs.
+    /// The operations and bytes of the dispatch.
     pub cost: Cost,
 }
 

@@ -1,4 +1,4 @@
-//! What can be said of an adapter's memory when it runs out.
+//! Figures of an adapter's memory, for the error when it runs out.
 
 use super::{AdapterClass, Gpu};
 use crate::Error;

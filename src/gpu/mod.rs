@@ -47,7 +47,7 @@ pub use tuner::TileTable;
 
 use crate::{Error, Result};
 
-/// How a [`Gpu`] is opened. Fields will be added: end a literal with `..GpuOptions::default()`.
+/// Options for opening a [`Gpu`]. Fields will be added: end a literal with `..GpuOptions::default()`.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
     /// Index or part of the name of the adapter; else the best.
@@ -58,13 +58,13 @@ pub struct GpuOptions {
     pub portable: bool,
     /// One submit per dispatch, waited for, so that a fault names its kernel.
     pub trace: bool,
-    /// As `trace`, and the first value that a kernel makes infinite or NaN is an error.
+    /// Like `trace`; in addition the first infinite or NaN value that a kernel writes is an error.
     pub check_finite: bool,
 }
 
 impl GpuOptions {
-    /// What `SOFTALIGN_ADAPTER` names, and whether `SOFTALIGN_CHECKED` and `SOFTALIGN_PORTABLE` are set and not `0`. Nothing
-    /// else of this crate reads them.
+    /// Options from the environment: the adapter from `SOFTALIGN_ADAPTER`; `checked` and `portable` where `SOFTALIGN_CHECKED`
+    /// and `SOFTALIGN_PORTABLE` are set and not `0`. Nothing else of this crate reads them.
     pub fn from_env() -> Self {
         let switched_on = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty() && value != "0");
         Self {
@@ -76,7 +76,7 @@ impl GpuOptions {
     }
 }
 
-/// How often things were made and submitted. Replaying a Program makes nothing.
+/// Counts of the objects made and the submits. Replaying a Program makes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Buffers made.
@@ -133,10 +133,10 @@ impl Gpu {
         pollster::block_on(Self::open_async(options))
     }
 
-    /// As [`Gpu::open`], in a browser too.
+    /// Opens an adapter with the features of [`Gpu::open`]; works in a browser too.
     ///
     /// # Errors
-    /// As [`Gpu::open`].
+    /// [`Error::NoAdapter`] if none matches, [`Error::Gpu`] if the driver refuses a device.
     pub async fn open_async(options: &GpuOptions) -> Result<Self> {
         let adapter = adapter::choose_async(options.adapter.as_deref()).await?;
         let wanted = wgpu::Features::SHADER_F16
@@ -208,7 +208,7 @@ impl Gpu {
         }
     }
 
-    /// What tells its tensors from those of others: two handles may belong to instances of wgpu that number alike.
+    /// A number that tells this device's tensors from others': two wgpu instances may number their handles alike.
     fn id(&self) -> u64 {
         self.inner.id
     }
@@ -258,7 +258,7 @@ impl Gpu {
         self.inner.checked
     }
 
-    /// What was made and submitted so far.
+    /// The counts of objects made and submits so far.
     pub fn counters(&self) -> Counters {
         *self.inner.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,7 +23,7 @@ pub struct Pipeline {
     pub label: String,
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
-    /// What stands at each binding.
+    /// The bindings of group 0, in order.
     pub(super) bindings: Vec<Binding>,
     pub(super) warm: AtomicBool,
 }
@@ -55,7 +55,7 @@ impl Gpu {
         self.guarded_pipeline(kernel, specialisation, Guard::Driver)
     }
 
-    /// As [`Gpu::pipeline`], with wgpu's checks unless a kernel of this crate stands in for them.
+    /// The pipeline, with wgpu's checks unless `guard` says that a kernel of this crate stands in for them.
     pub(super) fn guarded_pipeline(
         &self,
         kernel: &'static Shader,

@@ -43,9 +43,10 @@ impl Recorder {
     /// whatever it does. This is the door for a kernel of one's own.
     ///
     /// # Errors
-    /// As [`Gpu::pipeline`]; [`Error::Shape`] if the parameters or a tensor are not what the shader declares, are of another
-    /// [`Gpu`], or one buffer is both read and written, or written twice in one place; [`Error::Limit`] past the adapter's
-    /// number of workgroups in a dimension.
+    /// [`Error::Shader`], [`Error::Limit`] or [`Error::Gpu`] if the shader does not compile ([`Gpu::pipeline`]);
+    /// [`Error::Shape`] if the parameters or a tensor are not what the shader declares, are of another [`Gpu`], or one buffer
+    /// is both read and written, or written twice in one place; [`Error::Limit`] past the adapter's number of workgroups in a
+    /// dimension.
     pub fn dispatch(&mut self, launch: &Launch<'_>) -> Result<()> {
         self.push(launch, Guard::Driver)
     }
@@ -53,7 +54,7 @@ impl Recorder {
     /// Appends a dispatch of one of this crate's kernels, which has checked that the shader stays inside its tensors.
     ///
     /// # Errors
-    /// As [`Recorder::dispatch`].
+    /// A shader that does not compile, or parameters and tensors that do not fit it ([`Recorder::dispatch`]).
     pub(crate) fn launch(&mut self, launch: &Launch<'_>) -> Result<()> {
         self.push(launch, Guard::Kernel)
     }
@@ -86,10 +87,10 @@ impl Recorder {
         Ok(recording)
     }
 
-    /// As [`Recorder::finish`], and lets other tasks of the thread go on while the driver compiles.
+    /// Makes a recording like [`Recorder::finish`], and lets other tasks of the thread go on while the driver compiles.
     ///
     /// # Errors
-    /// As [`Recorder::finish`].
+    /// [`Error::Gpu`] if the driver refuses a binding, [`Error::Limit`] if the parameters do not fit.
     pub async fn finish_async(self) -> Result<Recording> {
         let recording = self.bind()?;
         let mut warm_up = WarmUp::new(&recording.gpu, &recording.dispatches);
@@ -151,8 +152,8 @@ fn bind_group(
     Ok(bind_group)
 }
 
-/// Where a recording is cut into several submits, so that none runs past half a second on a slow GPU: watchdogs reset
-/// devices whose work takes seconds. CPU drivers have no watchdog.
+/// The dispatches after which a recording is cut into several submits, so that none runs past half a second on a slow GPU:
+/// watchdogs reset devices whose work takes seconds. CPU drivers have no watchdog.
 fn splits(class: AdapterClass, dispatches: &[Dispatch]) -> Vec<usize> {
     let rate = match class {
         AdapterClass::Discrete => 1e12,
@@ -215,7 +216,7 @@ impl Recording {
         self.encode_timed(encoder, None);
     }
 
-    /// As [`Recording::encode`], with the device's time written before and after.
+    /// Encodes all dispatches as one compute pass, with the device's time written before and after.
     pub fn encode_timed(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -229,15 +230,15 @@ impl Recording {
     /// the message if the device is lost.
     ///
     /// # Errors
-    /// As [`Gpu::check`], for what the driver has reported so far.
+    /// [`Error::DeviceLost`] or [`Error::Gpu`] for a fault that the driver has reported so far.
     pub fn submit(&self, step: u64) -> Result<wgpu::SubmissionIndex> {
         self.submit_after(step, |_| Ok(()))
     }
 
-    /// As [`Recording::submit`], with `before` encoded first, in the same submit.
+    /// Submits all dispatches ([`Recording::submit`]), with `before` encoded first in the same submit.
     ///
     /// # Errors
-    /// As [`Recording::submit`].
+    /// [`Error::DeviceLost`] or [`Error::Gpu`] for a fault that the driver has reported so far, or the error of `before`.
     pub fn submit_after(
         &self,
         step: u64,

@@ -18,7 +18,7 @@ pub struct Shader {
     pub name: &'static str,
     /// The file's text.
     pub text: &'static str,
-    /// What it may `#import`.
+    /// The files that it may `#import`.
     pub library: &'static [Shared],
     /// Every specialisation that the kernel's launches ask for under a tile configuration.
     pub specialisations: fn(&Tiles) -> Vec<Specialisation>,
@@ -33,7 +33,7 @@ pub struct Shared {
     pub text: &'static str,
 }
 
-/// How a shader is specialised: the names that are defined and the constants of the prelude.
+/// A specialisation of a shader: the names that are defined and the constants of the prelude.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Specialisation {
     defines: Vec<&'static str>,
@@ -132,7 +132,7 @@ impl Shader {
 }
 
 impl Expanded {
-    /// What this crate's shaders may use where an adapter has it.
+    /// Optional features that this crate's shaders use where an adapter has them.
     pub(super) const CAPABILITIES: Capabilities =
         Capabilities::SUBGROUP.union(Capabilities::SHADER_FLOAT16).union(Capabilities::SHADER_INT64);
 
@@ -189,7 +189,7 @@ impl Expanded {
         if open.is_empty() { Ok(()) } else { Err(fail(text.lines().count(), "#ifdef without #endif".into())) }
     }
 
-    /// Where line `line` (from 1) of the expanded text came from, as `file.wgsl:line`.
+    /// The original place of line `line` (from 1) of the expanded text, as `file.wgsl:line`.
     pub fn origin(&self, line: u32) -> String {
         match self.origins.get((line as usize).wrapping_sub(1)) {
             Some((file, number)) => format!("{file}.wgsl:{number}"),

@@ -1,4 +1,4 @@
-//! What a callback of wgpu tells a future.
+//! A value handed from a callback of wgpu to a future.
 
 use std::{
     future::poll_fn,
@@ -53,15 +53,15 @@ impl<T> Signal<T> {
 }
 
 impl Gpu {
-    /// What a callback says, once it is called.
+    /// Waits for the value that a callback gives.
     ///
     /// # Errors
-    /// As [`Gpu::check`], if the device is lost before.
+    /// [`Error::DeviceLost`] or [`Error::Gpu`] if the device fails before the callback is called.
     pub(super) async fn hear<T>(&self, signal: &Signal<T>) -> Result<T> {
         poll_fn(|context| self.poll_signal(signal, context)).await
     }
 
-    /// What [`Gpu::hear`] polls.
+    /// One poll of [`Gpu::hear`].
     pub(crate) fn poll_signal<T>(&self, signal: &Signal<T>, context: &mut Context<'_>) -> Poll<Result<T>> {
         if let Some(value) = signal.take(context.waker()) {
             return Poll::Ready(Ok(value));

@@ -71,7 +71,7 @@ impl fmt::Debug for Shape {
     }
 }
 
-/// What an element is.
+/// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Dtype {
     /// 32-bit float.
@@ -93,12 +93,12 @@ impl Dtype {
         }
     }
 
-    /// What activations are that go with one of this type: f16, or else f32.
+    /// The type of activations beside a tensor of this type: f16 for f16, else f32.
     pub fn activation(self) -> Self {
         if self == Self::F16 { Self::F16 } else { Self::F32 }
     }
 
-    /// As it stands in tables.
+    /// The name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -115,7 +115,7 @@ impl Dtype {
         }
     }
 
-    /// The reverse of [`Dtype::encode`].
+    /// Numbers from a tensor's bytes; undoes [`Dtype::encode`].
     pub(crate) fn decode(self, bytes: &[u8]) -> Vec<f32> {
         match self {
             Self::F16 => bytes.chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]]).to_f32()).collect(),
@@ -274,10 +274,10 @@ impl Tensor {
         Ok(Self { padded, ..window })
     }
 
-    /// As [`Tensor::window`], of scratch: nobody reads what is behind the window until it is written again.
+    /// The beginning of a scratch tensor under another shape. Kernels may overwrite the elements after it, which nobody reads.
     ///
     /// # Errors
-    /// As [`Tensor::window`].
+    /// [`Error::Shape`] if the shape has more elements than the tensor.
     pub(crate) fn scratch(&self, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
         match shape.elements() <= self.elements() {

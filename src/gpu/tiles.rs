@@ -6,7 +6,7 @@ use super::AdapterClass;
 /// The subgroup sizes that kernels have forms for.
 pub const SUBGROUP_SIZES: [u32; 5] = [4, 8, 16, 32, 64];
 
-/// How much of its work one workgroup of each kernel does.
+/// Tile sizes: the share of each kernel's work that one workgroup does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiles {
     /// The lanes of a subgroup, where the adapter has one fixed size and subgroup kernels pay.

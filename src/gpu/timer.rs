@@ -1,4 +1,4 @@
-//! How long the device takes: by its own clock, where it has one, and by the wall's.
+//! Times of the device: by its own clock, where it has one, and by the wall's.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// Bytes of a timestamp.
 const TIMESTAMP: u64 = 8;
 
-/// How long one run took.
+/// The time of one run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Timed {
@@ -58,7 +58,7 @@ impl Timer {
     /// Runs a recording once, and waits for it.
     ///
     /// # Errors
-    /// As [`Recording::submit`] and [`Gpu::wait`].
+    /// [`Error::DeviceLost`] or [`Error::Gpu`] if the device fails.
     pub fn run(&self, recording: &Recording) -> Result<Timed> {
         let gpu = &self.gpu;
         let Some(clock) = self.clock.as_ref().filter(|_| recording.submits() == 1) else {

@@ -75,7 +75,7 @@ impl Gpu {
     /// A tensor of zeros.
     ///
     /// # Errors
-    /// As [`Gpu::buffer`].
+    /// [`Error::Limit`] over the adapter's binding or buffer limit, [`Error::OutOfMemory`] when memory runs out.
     pub fn zeros(&self, label: &str, shape: impl Into<Shape>, dtype: Dtype) -> Result<Tensor> {
         let shape = shape.into();
         let buffer = self.buffer(label, (shape.elements() as u64).saturating_mul(dtype.bytes()))?;
@@ -85,7 +85,8 @@ impl Gpu {
     /// A tensor that holds `values` (`f32`, `u32` or the bits of an f16, by `dtype`).
     ///
     /// # Errors
-    /// As [`Gpu::buffer`]; [`Error::Shape`] if the shape does not hold as many values.
+    /// [`Error::Limit`] or [`Error::OutOfMemory`] if it does not fit ([`Gpu::buffer`]); [`Error::Shape`] if the shape does not
+    /// hold as many values.
     pub fn tensor<T: Pod>(&self, label: &str, shape: impl Into<Shape>, dtype: Dtype, values: &[T]) -> Result<Tensor> {
         let tensor = self.zeros(label, shape, dtype)?;
         self.write(&tensor, values)?;
@@ -95,7 +96,7 @@ impl Gpu {
     /// A tensor of `f32` or f16 that holds `values`, rounded to the nearest in f16.
     ///
     /// # Errors
-    /// As [`Gpu::tensor`].
+    /// [`Error::Limit`] or [`Error::OutOfMemory`] if it does not fit; [`Error::Shape`] for another number of values.
     pub fn floats(&self, label: &str, shape: impl Into<Shape>, dtype: Dtype, values: &[f32]) -> Result<Tensor> {
         self.tensor(label, shape, dtype, &dtype.encode(values))
     }
@@ -150,19 +151,19 @@ impl Gpu {
         self.read_through(&self.readback_buffer("readback", tensor.bytes())?, tensor)
     }
 
-    /// As [`Gpu::read`], of a tensor of `f32` or f16.
+    /// Reads a tensor of `f32` or f16 as `f32`, waiting for it.
     ///
     /// # Errors
-    /// As [`Gpu::read`].
+    /// [`Error::Gpu`] or [`Error::DeviceLost`] if the device failed; [`Error::Shape`] if its elements are smaller than `T`.
     pub fn read_floats(&self, tensor: &Tensor) -> Result<Vec<f32>> {
         Ok(tensor.dtype().decode(&self.read::<u8>(tensor)?))
     }
 
-    /// As [`Gpu::read`], without blocking the thread: other tasks go on meanwhile. Outside a browser the future polls the
-    /// device whenever its executor lets it.
+    /// Reads a tensor without blocking the thread: other tasks go on meanwhile. Outside a browser the future polls the device
+    /// whenever its executor lets it.
     ///
     /// # Errors
-    /// As [`Gpu::read`].
+    /// [`Error::Gpu`] or [`Error::DeviceLost`] if the device failed; [`Error::Shape`] if its elements are smaller than `T`.
     pub async fn read_async<T: Pod>(&self, tensor: &Tensor) -> Result<Vec<T>> {
         let staging = self.readback_buffer("readback", tensor.bytes())?;
         let (_, mapped) = self.copy_back::<T>(&staging, tensor)?;
@@ -170,18 +171,19 @@ impl Gpu {
         self.take_back(&staging, tensor)
     }
 
-    /// As [`Gpu::read_async`], of a tensor of `f32` or f16.
+    /// Reads a tensor of `f32` or f16 as `f32`, without blocking the thread.
     ///
     /// # Errors
-    /// As [`Gpu::read`].
+    /// [`Error::Gpu`] or [`Error::DeviceLost`] if the device failed; [`Error::Shape`] if its elements are smaller than `T`.
     pub async fn read_floats_async(&self, tensor: &Tensor) -> Result<Vec<f32>> {
         Ok(tensor.dtype().decode(&self.read_async::<u8>(tensor).await?))
     }
 
-    /// As [`Gpu::read`], through a [`Gpu::readback_buffer`] that is kept, so that none is made.
+    /// Reads a tensor through a [`Gpu::readback_buffer`] that the caller keeps, so that none is made.
     ///
     /// # Errors
-    /// As [`Gpu::read`]; [`Error::Shape`] if the buffer is smaller than the tensor.
+    /// [`Error::Gpu`] or [`Error::DeviceLost`] if the device failed; [`Error::Shape`] if the buffer is smaller than the tensor,
+    /// or the tensor's elements are smaller than `T`.
     pub fn read_through<T: Pod>(&self, staging: &wgpu::Buffer, tensor: &Tensor) -> Result<Vec<T>> {
         let (submission, _) = self.copy_back::<T>(staging, tensor)?;
         self.wait(Some(submission))?;
@@ -218,7 +220,7 @@ impl Gpu {
         self.count_readback();
         let signal = Signal::default();
         let mapped = signal.clone();
-        // What went wrong shows when the range is taken.
+        // A failure shows when the range is taken.
         staging.slice(..).map_async(wgpu::MapMode::Read, move |_| mapped.set(()));
         Ok((submission, signal))
     }

@@ -1,4 +1,4 @@
-//! What wgpu makes of a shader for each backend, for other compilers than this machine's drivers to judge. Feature `translate`.
+//! Shaders as wgpu translates them for each backend, for compilers other than this machine's drivers. Feature `translate`.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// A language that drivers take shaders in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
-    /// As it is written here, expanded.
+    /// The source itself, expanded.
     Wgsl,
     /// For Vulkan: version 1.3, which Vulkan 1.1 takes.
     SpirV,
@@ -27,7 +27,7 @@ pub enum Language {
     Glsl,
 }
 
-/// What a form asks of an adapter beyond what WebGPU gives everyone.
+/// Features that a specialisation needs beyond what WebGPU gives everyone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Needs {
     /// Half precision: `enable f16;`.
@@ -39,7 +39,7 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// What a valid module does not do without.
+    /// The features without which a valid module is not valid.
     pub fn of(module: &Module) -> Self {
         let optional = Expanded::CAPABILITIES;
         let needs = |one: Capabilities| {
@@ -160,5 +160,5 @@ fn to_glsl(module: &Module, info: &ModuleInfo, needs: Needs, checked: bool) -> W
     Ok(text.into_bytes())
 }
 
-/// What a back end of naga wrote, or why it did not.
+/// The output of a back end of naga, or the reason why there is none.
 type Written = std::result::Result<Vec<u8>, String>;

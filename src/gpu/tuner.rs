@@ -49,7 +49,7 @@ impl TileTable {
     }
 }
 
-/// What a measurement holds for: another adapter, driver or build, or other forms of the kernels, may be fast with other tiles.
+/// The adapter, driver, build and forms of the kernels that a measurement holds for: others may be fast with other tiles.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Subject {
@@ -99,7 +99,7 @@ struct Cache {
     tiles: TileTable,
 }
 
-/// Where the tiles for this adapter, driver and build are kept within a folder.
+/// The file within a folder that keeps the tiles for this adapter, driver and build.
 pub fn path(gpu: &Gpu, folder: &Path) -> PathBuf {
     folder.join(Subject::of(gpu).file_name())
 }

@@ -13,11 +13,11 @@ use crate::{
 operands! { ForwardInputs { query, key, energy, value, lengths } }
 operands! { ForwardOutputs { context, weights } }
 operands! {
-    /// They follow the forward's inputs; behind them there may be d_weights.
+    /// Operands of the backward after [`ForwardInputs`]; d_weights may follow.
     BackwardInputs { weights, d_context }
 }
 operands! {
-    /// d_energy `[B, T, S]` and scratch hold what nobody else needs.
+    /// Gradients; `d_energy` `[B, T, S]` and `scratch` serve the kernels alone.
     BackwardOutputs { d_query, d_key, d_energy_vector, d_value, d_energy, scratch }
 }
 

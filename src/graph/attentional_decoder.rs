@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// What [`Graph::attentional_decoder`] takes.
+/// Inputs and weights of [`Graph::attentional_decoder`].
 #[derive(Clone, Copy, Debug)]
 pub struct DecoderInputs {
     /// The embedded words fed in, `[B, T, E]`.
@@ -33,12 +33,12 @@ pub struct DecoderInputs {
     pub energy: Value,
     /// The GRU cell on `[word; context]`, `weight_ih` `[3H, E + V]`.
     pub cell: GruWeights,
-    /// `[B, H]`: multiplies the state where the query and the gates read it, at every step the same, and has no gradient; as
-    /// [`Graph::gru`]'s.
+    /// A dropout mask `[B, H]`, the same at every step, without a gradient: multiplies the state where the query and the gates
+    /// read it.
     pub mask: Option<Value>,
 }
 
-/// What [`Graph::attentional_decoder`] returns.
+/// Outputs of [`Graph::attentional_decoder`].
 #[derive(Clone, Copy, Debug)]
 pub struct DecoderOutputs {
     /// `[state; context; word]`, `[B, T, H + V + E]`.
@@ -55,7 +55,7 @@ struct Loop {
 }
 
 impl Loop {
-    /// Elements of what tokens need besides.
+    /// Scratch for words given as tokens.
     fn scratch(&self) -> Vec<(Shape, Dtype)> {
         let AttentionalDecoder { batch, steps, hidden, .. } = self.decoder;
         self.vocabulary.map_or(vec![], |vocabulary| gru::token_scratch(batch * steps, vocabulary, hidden))
@@ -76,7 +76,7 @@ impl Loop {
 
 operands! { ForwardInputs { words, state0, key, annotation, lengths, query_weight, energy } }
 operands! {
-    /// What the words are where the table's products serve.
+    /// The words as tokens of a table, where the decoder multiplies the table itself with the cell's weights.
     Named { table, tokens }
 }
 operands! {
@@ -84,11 +84,11 @@ operands! {
     ForwardOutputs { features, weights, states, gates, queries, scratch }
 }
 operands! {
-    /// They follow [`Operands`]; behind them there may be d_weights.
+    /// Operands of the backward after those of the forward ([`Operands`]); d_weights may follow.
     BackwardInputs { features, weights, states, gates, queries, d_features }
 }
 operands! {
-    /// The gradients of the cell follow, and that of the table where there is one; then scratch.
+    /// Gradients; those of the cell follow, that of the table where there is one, then scratch.
     BackwardOutputs { words, state0, key, annotation, query_weight, energy }
 }
 
@@ -113,7 +113,7 @@ impl<T> Operands<T> {
 }
 
 impl<'a> Operands<&'a Tensor> {
-    /// As the kernel takes them; `scratch` ends with that of the tokens.
+    /// The kernel's inputs; `scratch` ends with that of the tokens.
     fn inputs(self, scratch: &'a [Tensor]) -> Inputs<'a> {
         let ForwardInputs { words, state0, key, annotation, lengths, query_weight, energy } = self.given;
         let tokens = self.named.zip(scratch.last_chunk());
@@ -139,8 +139,8 @@ impl Graph {
         self.decoder_loop(inputs, None)
     }
 
-    /// As [`Graph::attentional_decoder`], for words that are the rows of `table` `[V, E]` which `tokens` `[B, T]` name: the table
-    /// is multiplied with the cell's weights, and tokens pick from the product. It pays where the table is small.
+    /// The decoder of [`Graph::attentional_decoder`], fed with the rows of `table` `[V, E]` that `tokens` `[B, T]` name: the
+    /// table is multiplied with the cell's weights, and tokens pick from the product. It pays where the table is small.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].

@@ -41,7 +41,7 @@ impl Graph {
         Ok(self.push_as(Concatenate, parts, [made])[0])
     }
 
-    /// The reverse of [`Graph::concatenate`]: `x` `[.., N]` as parts `[.., sizes[0]]`, `[.., sizes[1]]`, and so on.
+    /// Splits the last extent: `x` `[.., N]` as parts `[.., sizes[0]]`, `[.., sizes[1]]`, and so on.
     ///
     /// # Errors
     /// [`Error::Shape`] if the sizes do not add up to N, or one is 0.
@@ -58,7 +58,7 @@ impl Graph {
     /// The first `at` columns of `x` `[.., N]` and the others: `[.., at]` and `[.., N - at]`.
     ///
     /// # Errors
-    /// As [`Graph::split`].
+    /// [`Error::Shape`] if `at` is 0 or not below N.
     pub fn split_at(&mut self, x: Value, at: usize) -> Result<[Value; 2]> {
         let parts = self.split(x, &[at, self.shape(x).last().saturating_sub(at)])?;
         Ok([parts[0], parts[1]])

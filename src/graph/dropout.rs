@@ -20,20 +20,19 @@ impl Graph {
         self.drop(x, rate, Draw::Element)
     }
 
-    /// As [`Graph::dropout`] for x `[B, T, E]`, with one mask `[B, E]` for all steps t (variational dropout: Gal and
-    /// Ghahramani 2016, section 4).
+    /// Variational dropout of x `[B, T, E]`: one mask `[B, E]` for all steps t (Gal and Ghahramani 2016, section 4).
     ///
     /// # Errors
-    /// As [`Graph::dropout`]; [`Error::Shape`] for x of another number of dimensions.
+    /// [`Error::Shape`] if the rate is not in `[0, 1)`, or x has another number of dimensions.
     pub fn variational_dropout(&mut self, x: Value, rate: f32) -> Result<Value> {
         let [_, steps, width] = self.expect_float("dropout", "x", x, [None; 3])?;
         self.drop(x, rate, Draw::Sequence { steps, width })
     }
 
-    /// As [`Graph::dropout`], for whole rows of x `[.., E]`, such as embedded words.
+    /// Dropout of whole rows of x `[.., E]`, such as embedded words.
     ///
     /// # Errors
-    /// As [`Graph::dropout`].
+    /// [`Error::Shape`] if the rate is not in `[0, 1)`.
     pub fn row_dropout(&mut self, x: Value, rate: f32) -> Result<Value> {
         let width = self.shape(x).last();
         self.drop(x, rate, Draw::Row { width })

@@ -17,10 +17,11 @@ impl Graph {
         self.gradients_from(&[(loss, one)], wanted)
     }
 
-    /// As [`Graph::gradients`], from upstream gradients of any values.
+    /// Appends the nodes that compute the gradients of `wanted` from upstream gradients of any values: pairs (value, gradient).
     ///
     /// # Errors
-    /// As [`Graph::gradients`].
+    /// [`Error::Shape`] if a value and its gradient differ in shape or type, if the values do not depend on one of `wanted`, or
+    /// if an operation in between has no derivative.
     pub fn gradients_from(&mut self, upstream: &[(Value, Value)], wanted: &[Value]) -> Result<Vec<Value>> {
         let depends = self.dependents(wanted);
         let mut found: HashMap<Value, Value> = HashMap::new();

@@ -39,7 +39,7 @@ impl<'a> Cell<&'a Tensor> {
     }
 }
 
-/// What a GRU layer reads.
+/// The input sequence of a GRU layer.
 #[derive(Clone, Copy, Debug)]
 pub enum GruInput {
     /// `[B, S, I]`
@@ -60,9 +60,9 @@ impl From<Value> for GruInput {
     }
 }
 
-/// What follows the inputs that every layer has.
+/// Operands after the inputs that every layer has.
 struct Rest<'a, T> {
-    /// Those of each direction one after the other.
+    /// The weights of the cells, one direction after the other.
     cells: &'a [T],
     mask: Option<&'a T>,
     tokens: Option<&'a T>,
@@ -76,7 +76,7 @@ struct Layer {
 }
 
 impl Layer {
-    /// Elements of what tokens need besides.
+    /// Scratch for an input given as tokens.
     fn scratch(&self) -> Vec<(Shape, Dtype)> {
         let Gru { batch, steps, hidden, .. } = self.gru;
         self.vocabulary.map_or(vec![], |vocabulary| token_scratch(batch * steps, vocabulary, hidden))
@@ -116,11 +116,11 @@ operands! {
     ForwardOutputs { y, hn, states, gates, scratch }
 }
 operands! {
-    /// They follow [`ForwardInputs`], and [`Rest`] follows them.
+    /// Operands of the backward after [`ForwardInputs`]; [`Rest`] follows.
     BackwardInputs { states, gates, d_y, d_hn }
 }
 operands! {
-    /// The gradients of [`Rest::cells`] follow, then [`BackwardScratch`].
+    /// Gradients of the inputs; those of [`Rest::cells`] follow, then [`BackwardScratch`].
     BackwardOutputs { d_x, d_h0 }
 }
 operands! {
@@ -139,8 +139,8 @@ impl Graph {
     /// product) in one or two directions: `x` `[B, S, I]` or tokens, `h0` `[D, B, H]`, `lengths` `[B]`. Returns the states
     /// `[B, S, D·H]`, 0 past a row's length, and the last state of each direction `[D, B, H]`.
     ///
-    /// `mask` `[D, B, H]` multiplies the state where it enters the recurrent product, at every step the same, and has no gradient:
-    /// [`Graph::dropout`] of ones makes it variational dropout ([`crate::kernels::gru::Masking`]).
+    /// `mask` `[D, B, H]` multiplies the state where it enters the recurrent product, at every step the same, and has no
+    /// gradient: [`Graph::dropout`] of ones makes it variational dropout ([`crate::kernels::gru::Masking`]).
     ///
     /// # Errors
     /// [`Error::Shape`].

@@ -7,7 +7,7 @@ use crate::{
     kernels::local_attention::{Gradients, Inputs, LocalAttention, Outputs, Window},
 };
 
-/// What [`Graph::local_attention`] gives.
+/// The alignment of [`Graph::local_attention`].
 #[derive(Clone, Copy, Debug)]
 pub struct Alignment {
     /// `[B, T, S]`, f32 at any precision.

@@ -7,7 +7,7 @@ use crate::{
     kernels::matmul::{Activation, Matmul, Matrix, Operands, Tile},
 };
 
-/// What follows a product, in the same kernel.
+/// Bias and activation after a product, in the same kernel.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue {
     /// `[N]`, added to every row.

@@ -62,7 +62,7 @@ pub trait Operation: fmt::Debug + Send + Sync {
     /// Records the kernels that compute `outputs` from `inputs`.
     ///
     /// # Errors
-    /// What the kernels report.
+    /// The errors of the kernels: operands that do not fit, or sizes past the adapter's limits.
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()>;
 
     /// Appends the nodes that turn the gradients of the outputs (`None`: nothing depends on it) into those of the inputs
@@ -92,7 +92,7 @@ pub trait Operation: fmt::Debug + Send + Sync {
     }
 }
 
-/// What an operation is recorded with.
+/// The tensors with which an operation is recorded.
 #[derive(Debug)]
 pub struct Context<'a> {
     /// The inputs, in order.
@@ -103,7 +103,7 @@ pub struct Context<'a> {
     pub step: &'a Tensor,
 }
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq)]
 enum Source {
     Input(String),
@@ -145,7 +145,7 @@ impl Graph {
         Self { precision, ..Self::default() }
     }
 
-    /// What activations are stored in.
+    /// The type in which activations are stored.
     pub fn precision(&self) -> Dtype {
         self.precision
     }
@@ -176,7 +176,7 @@ impl Graph {
         self.filled_as(shape, Dtype::U32, f32::from_bits(value))
     }
 
-    /// Of whole numbers `value` has the bits.
+    /// A constant; for whole numbers, `value` has their bits.
     fn filled_as(&mut self, shape: impl Into<Shape>, dtype: Dtype, value: f32) -> Value {
         self.value(shape.into(), dtype, Source::Filled(value))
     }
@@ -192,7 +192,7 @@ impl Graph {
         self.push_as(operation, inputs, outputs.into_iter().map(|shape| (shape, precision)))
     }
 
-    /// As [`Graph::push`], with a type for each output; scratch is f32.
+    /// Appends a node with a shape and a type for each output; scratch is f32.
     pub fn push_as(
         &mut self,
         operation: impl Operation + 'static,
@@ -206,7 +206,7 @@ impl Graph {
         outputs
     }
 
-    /// As [`Graph::push`] for one output.
+    /// Appends a node with one output, in the graph's precision.
     pub fn push_one(
         &mut self,
         operation: impl Operation + 'static,
@@ -216,7 +216,7 @@ impl Graph {
         self.push(operation, inputs, [output.into()])[0]
     }
 
-    /// As [`Graph::push`] for one output of the shape and type of `like`: a gradient, or what is made element by element.
+    /// Appends a node with one output of the shape and type of `like`: a gradient, or the result of a pointwise operation.
     pub fn push_like(&mut self, operation: impl Operation + 'static, inputs: &[Value], like: Value) -> Value {
         let output = (self.shape(like).clone(), self.dtype(like));
         self.push_as(operation, inputs, [output])[0]
@@ -247,7 +247,7 @@ impl Graph {
         Value(self.values.len() - 1)
     }
 
-    /// As [`Graph::expect`] for an activation, which may be f16.
+    /// Checks one argument that is an activation, f32 or f16; `None` stands for any extent.
     fn expect_float<const N: usize>(
         &self,
         operation: &'static str,

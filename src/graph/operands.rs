@@ -1,5 +1,5 @@
-//! Operands by name. A node has lists of inputs and outputs; which name stands at which place is said once, where an operation
-//! declares them, and whoever makes a node, differentiates it or records it uses the names.
+//! Operands by name. A node has lists of inputs and outputs; an operation declares once which name stands at which place, and
+//! the code that makes, differentiates or records a node uses the names.
 
 use crate::{Error, Result};
 

@@ -65,7 +65,7 @@ impl Parameters {
         Ok(Self { blocks: blocks.collect::<Result<_>>()?, ..self.clone() })
     }
 
-    /// As [`Parameters::like`], with the values that these hold now.
+    /// Copies of all tensors, with the values that they hold now.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] when memory runs out.

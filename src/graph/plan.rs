@@ -2,7 +2,7 @@
 
 use super::{Graph, Source, Value};
 
-/// Where a value lies.
+/// The memory of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// Not needed.
@@ -38,11 +38,11 @@ pub struct MemoryReport {
     pub outputs: u64,
     /// Slots shared by intermediate values.
     pub slots: u64,
-    /// What the intermediate values would take without sharing.
+    /// Bytes that the intermediate values would take without sharing.
     pub unshared: u64,
     /// Mapped buffers that uploads go through.
     pub staging: u64,
-    /// Parameters of the dispatches, and the buffer of what changes from step to step.
+    /// Parameters of the dispatches, and the buffer of the step's settings.
     pub settings: u64,
 }
 

@@ -54,14 +54,14 @@ impl Pool {
     }
 }
 
-/// What a graph is compiled with. Fields will be added: end a literal with `..ProgramOptions::default()`.
+/// Options for compiling a graph. Fields will be added: end a literal with `..ProgramOptions::default()`.
 #[derive(Debug, Default)]
 pub struct ProgramOptions<'a> {
     /// The Program's name in errors and debuggers.
     pub label: String,
     /// The values of the graph's parameters.
     pub parameters: Option<&'a Parameters>,
-    /// Where gradients go: pairs of a parameter's name and the value that is its gradient, and the buffers.
+    /// Gradients to keep: the buffers, and pairs of a parameter's name and the value that is its gradient.
     pub gradients: Option<(&'a Parameters, &'a [(String, Value)])>,
     /// Values to keep: they can be read after a run.
     pub outputs: &'a [Value],
@@ -71,7 +71,7 @@ pub struct ProgramOptions<'a> {
     pub pool: Pool,
 }
 
-/// What follows a graph in its Program sees of it.
+/// The tensors of a graph for the kernels that follow it in its Program, such as an optimiser.
 #[derive(Debug)]
 pub struct Finish<'a> {
     outputs: &'a HashMap<Value, Tensor>,
@@ -121,15 +121,15 @@ impl Program {
     /// Plans memory, makes buffers, pipelines and bind groups.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a parameter that is missing or has another shape; what kernels and the device report.
+    /// [`Error::Shape`] for a parameter that is missing or has another shape; the errors of kernels and of the device.
     pub fn compile(gpu: &Gpu, graph: &Graph, options: &ProgramOptions<'_>) -> Result<Self> {
         Self::compile_with(gpu, graph, options, |_, _| Ok(()))
     }
 
-    /// As [`Program::compile`]; `finish` records what follows the graph, such as an optimiser.
+    /// Compiles a graph; `finish` records kernels that follow it, such as an optimiser.
     ///
     /// # Errors
-    /// As [`Program::compile`].
+    /// [`Error::Shape`] for a parameter that is missing or has another shape; the errors of kernels and of the device.
     pub fn compile_with(
         gpu: &Gpu,
         graph: &Graph,
@@ -140,10 +140,10 @@ impl Program {
         draft.complete(recorder.finish()?)
     }
 
-    /// As [`Program::compile`], and lets other tasks of the thread go on while the driver compiles.
+    /// Compiles a graph, and lets other tasks of the thread go on while the driver compiles.
     ///
     /// # Errors
-    /// As [`Program::compile`].
+    /// [`Error::Shape`] for a parameter that is missing or has another shape; the errors of kernels and of the device.
     pub async fn compile_async(gpu: &Gpu, graph: &Graph, options: &ProgramOptions<'_>) -> Result<Self> {
         let (recorder, draft) = Draft::record(gpu, graph, options, |_, _| Ok(()))?;
         draft.complete(recorder.finish_async().await?)
@@ -189,7 +189,7 @@ impl Program {
     /// Runs once: one submit, nothing made. Returns without waiting, unless two runs are still under way.
     ///
     /// # Errors
-    /// As [`Gpu::check`].
+    /// [`Error::DeviceLost`] or [`Error::Gpu`] if the device failed.
     pub fn run(&mut self, step: Step) -> Result<()> {
         if self.in_flight.len() == 2 {
             self.gpu.pace(self.in_flight.pop_front())?;
@@ -216,15 +216,15 @@ impl Program {
     /// Reads a kept value, waiting for the runs before.
     ///
     /// # Errors
-    /// As [`Program::tensor`] and [`Gpu::read`].
+    /// [`Error::Shape`] if the value was not kept; [`Error::Gpu`] or [`Error::DeviceLost`] if the device failed.
     pub fn read<T: Pod>(&self, value: Value) -> Result<Vec<T>> {
         self.gpu.read(self.tensor(value)?)
     }
 
-    /// As [`Program::read`], without blocking the thread.
+    /// Reads a kept value without blocking the thread.
     ///
     /// # Errors
-    /// As [`Program::read`].
+    /// [`Error::Shape`] if the value was not kept; [`Error::Gpu`] or [`Error::DeviceLost`] if the device failed.
     pub async fn read_async<T: Pod>(&self, value: Value) -> Result<Vec<T>> {
         self.gpu.read_async(self.tensor(value)?).await
     }
@@ -239,7 +239,7 @@ impl Program {
         &self.recording
     }
 
-    /// Bytes by class. Parameters and gradients belong to whoever made them.
+    /// Bytes by class, without parameters and gradients, which the caller owns.
     pub fn memory(&self) -> MemoryReport {
         self.memory
     }
@@ -363,7 +363,7 @@ impl Draft {
     }
 }
 
-/// What there is no room for, with what all of its Program takes.
+/// Adds to an error of memory the bytes that all activations of the Program take.
 fn of_program(error: Error, label: &str, all: u64) -> Error {
     let within = |what| format!("{label}, whose activations take {all} bytes in all: {what}");
     match error {

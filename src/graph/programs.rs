@@ -23,7 +23,7 @@ impl<K: PartialEq, P> Programs<K, P> {
     /// The Program for `key`, compiled now unless it is there.
     ///
     /// # Errors
-    /// What `compile` reports; the others then stay, but for the one that has made room.
+    /// The error of `compile`; the others then stay, but for the one that has made room.
     pub fn get_or_compile(&mut self, key: K, compile: impl FnOnce(&K) -> Result<P>) -> Result<&mut P> {
         let entry = match self.entries.iter().position(|(known, _)| *known == key) {
             Some(index) => self.entries.remove(index),
@@ -46,7 +46,7 @@ impl<K: PartialEq, P> Programs<K, P> {
         self.entries.iter().find(|(known, _)| known == key).map(|(_, program)| program)
     }
 
-    /// How many are kept.
+    /// The number of Programs kept.
     pub fn len(&self) -> usize {
         self.entries.len()
     }

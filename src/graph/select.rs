@@ -1,4 +1,4 @@
-//! One entry of the first extent: [`crate::kernels::copy`] as nodes.
+//! Selection of one entry of the first extent: [`crate::kernels::copy`] as nodes.
 
 use super::{Context, Graph, Operation, Value};
 use crate::{

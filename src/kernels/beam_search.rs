@@ -40,7 +40,7 @@ const PART: usize = 64;
 /// The widest beam, and the most samples.
 pub const WIDEST: usize = 16;
 
-/// What happens to the rows of a sentence at a step. Padding and what a text begins with are never chosen.
+/// The choice of tokens for the rows of a sentence at a step. Padding and the token that begins a text are never chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     /// The best `beam` continuations that do not end become the sentence's hypotheses; of equal ones the smaller (parent,
@@ -53,12 +53,12 @@ pub enum Rule {
         /// Texts that are asked for, 1 to `beam`.
         asked: usize,
     },
-    /// Each row goes its own way with a token drawn at random.
+    /// Each row continues by itself with a token drawn at random.
     Sample(Sampling),
 }
 
-/// What tokens are drawn from: softmax(logits / temperature), cut to the `top_k` likeliest, and then to the fewest that hold
-/// `top_p` of what is left (Holtzman et al. 2020, section 3.1). Tokens as likely as the last that is kept are kept too.
+/// The distribution of drawn tokens: softmax(logits / temperature), cut to the `top_k` likeliest, and then to the fewest that
+/// hold `top_p` of the remaining probability (Holtzman et al. 2020, section 3.1). Ties with the last token kept are kept too.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// From 0.01 to 100.
@@ -85,13 +85,13 @@ pub struct BeamSearch {
     pub classes: usize,
     /// The most steps that are kept; further ones change nothing.
     pub capacity: usize,
-    /// How tokens are chosen.
+    /// The rule by which tokens are chosen.
     pub rule: Rule,
-    /// Whether what they are chosen from are log-probabilities already, as [`Adjust`] leaves them.
+    /// Whether the logits are log-probabilities already, as [`Adjust`] leaves them.
     pub normalised: bool,
     /// Whether the source positions that rows attend to most are kept, by [`Attend`].
     pub positions: bool,
-    /// Tokens that stand for no word: which begins a text, which ends it, and which follows the end.
+    /// The special tokens: the ones that begin a text, end it, and pad it after the end.
     pub specials: Specials,
 }
 
@@ -103,10 +103,10 @@ impl Default for BeamSearch {
     }
 }
 
-/// What a search keeps on the device: windows of one buffer. A row is a hypothesis, the best of each sentence first.
+/// The state of a search on the device: windows of one buffer. A row is a hypothesis, the best of each sentence first.
 #[derive(Clone, Debug)]
 pub struct BeamState {
-    /// All of it, u32.
+    /// The whole buffer, u32.
     pub all: Tensor,
     /// The number of steps counted, u32 `[1]`.
     pub counter: Tensor,
@@ -126,8 +126,8 @@ pub struct BeamState {
     pub history_parents: Tensor,
     /// The coverage penalties of the rows, f32 `[sentences * beam]`.
     pub penalties: Tensor,
-    /// The best texts of each sentence that have ended, the best first: what they are worth, f32 `[sentences * beam]`. Rows that
-    /// go their own ways have none.
+    /// The scores of each sentence's best texts that have ended, the best first, f32 `[sentences * beam]`. Rows that continue
+    /// by themselves have none.
     pub ended_scores: Tensor,
     /// The step that ended each, u32 `[sentences * beam]`.
     pub ended_steps: Tensor,
@@ -138,7 +138,7 @@ pub struct BeamState {
     /// The source position that each row attended to most at each step, u32 `[capacity, sentences * beam]`; empty if none are
     /// kept.
     pub positions: Tensor,
-    /// Where a sentence's random numbers come from, u32 `[sentences]`; for samples only, and the caller's to fill.
+    /// The random stream of each sentence, u32 `[sentences]`; for samples only, and the caller's to fill.
     pub streams: Option<Tensor>,
 }
 
@@ -146,7 +146,7 @@ impl BeamState {
     /// Memory for a search; [`BeamSearch::record_start`] fills it.
     ///
     /// # Errors
-    /// As [`Gpu::zeros`].
+    /// [`Error::Limit`] over the adapter's binding or buffer limit, [`Error::OutOfMemory`] when memory runs out.
     pub fn new(gpu: &Gpu, search: &BeamSearch) -> Result<Self> {
         let (rows, history) = ([search.rows()], [search.capacity, search.rows()]);
         let all = gpu.zeros("search", [search.state()], Dtype::U32)?;
@@ -179,7 +179,7 @@ impl BeamState {
         })
     }
 
-    /// The words of `part`, one of the windows, among the words of all of it.
+    /// The words of `part`, one of the windows, among the words of the whole buffer.
     pub fn words<'a>(&self, all: &'a [u32], part: &Tensor) -> &'a [u32] {
         &all[(part.offset() / ELEMENT) as usize..][..part.elements()]
     }
@@ -220,7 +220,7 @@ impl BeamSearch {
         product(&[9, parts(self.rows())]).saturating_add(history).saturating_add(2 * PART)
     }
 
-    /// Whether rows go their own ways: none is ever chosen instead of another.
+    /// Whether rows continue by themselves: none is ever chosen instead of another.
     pub fn apart(&self) -> bool {
         self.beam == 1 || matches!(self.rule, Rule::Sample(_))
     }
@@ -235,8 +235,8 @@ impl BeamSearch {
         product(&[2, self.rows(), self.choices()])
     }
 
-    /// Operations and bytes of a step with no row finished, less what is fed to the next. Logits are read once for their sum
-    /// and once for each choice, which caches serve.
+    /// Operations and bytes of a step with no row finished, without those of the next step's inputs. Logits are read once for
+    /// their sum and once for each choice, which caches serve.
     pub fn cost(&self) -> Cost {
         let mut cost = self.candidates_cost();
         if !self.apart() {
@@ -284,11 +284,11 @@ impl BeamSearch {
     }
 
     /// Records the state before the first step: one empty hypothesis per sentence, or per row where they go their own ways, fed
-    /// with `<bos>`, its state that of the sentence in `state0` `[sentences, H]`, written to the first of the states. A sentence
-    /// whose length, u32 `[sentences]`, is 0 has ended.
+    /// with `<bos>`, its state that of the sentence in `state0` `[sentences, H]`, written to the first of the states. A
+    /// sentence whose length, u32 `[sentences]`, is 0 has ended.
     ///
     /// # Errors
-    /// As [`BeamSearch::record`].
+    /// [`Error::Shape`] for settings or tensors that do not fit the search; [`Error::Limit`] past the adapter's limits.
     pub fn record_start(
         &self,
         recorder: &mut Recorder,
@@ -479,10 +479,11 @@ impl BeamSearch {
         })
     }
 
-    /// Records what the step just recorded feeds to one more member of an ensemble; `from` as [`SearchStep::from`].
+    /// Records the gathering of the next step's inputs for one more member of an ensemble; `from` as
+    /// [`SearchStep::from`].
     ///
     /// # Errors
-    /// As [`BeamSearch::record`].
+    /// [`Error::Shape`] for settings or tensors that do not fit the search; [`Error::Limit`] past the adapter's limits.
     pub fn record_follow(
         &self,
         recorder: &mut Recorder,
@@ -515,7 +516,7 @@ impl BeamSearch {
     /// Records the count of `steps` steps, and whether all hypotheses have ended by now.
     ///
     /// # Errors
-    /// As [`BeamSearch::record`].
+    /// [`Error::Shape`] for settings or tensors that do not fit the search; [`Error::Limit`] past the adapter's limits.
     pub fn record_count(&self, recorder: &mut Recorder, state: &BeamState, steps: usize) -> Result<()> {
         self.check(state)?;
         recorder.launch(&Launch {
@@ -529,7 +530,7 @@ impl BeamSearch {
     }
 }
 
-/// How texts that have ended are told apart.
+/// The comparison of texts that have ended.
 #[derive(Clone, Copy, Debug)]
 struct Ranking {
     asked: usize,
@@ -537,7 +538,7 @@ struct Ranking {
 }
 
 impl Rule {
-    /// Whether it can be followed, what would be, and what is wrong.
+    /// Whether the rule is valid, what it should have, and the wrong value.
     fn check(&self, beam: usize) -> (bool, &'static str, f64) {
         match *self {
             Self::Best { length_penalty, .. } if !(length_penalty >= 0.0 && length_penalty.is_finite()) => {

@@ -9,8 +9,8 @@ use crate::{
     graph::{Parameters, Value},
 };
 
-/// A kind of model at given sizes: which parameters it has, how its graphs are built and how a search goes on with it. It holds
-/// no values, so that many may share it.
+/// A kind of model at given sizes: its parameters, its graph and its steps in a search. It holds no values, so that many may
+/// share it.
 pub trait Architecture: fmt::Debug + Send + Sync {
     /// The name in the table of architectures.
     fn name(&self) -> &'static str;
@@ -21,7 +21,7 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// [`Error::Data`] for settings that JSON does not have.
     fn config(&self) -> Result<String>;
 
-    /// What the model was made for.
+    /// The vocabularies and lengths that the model was made for.
     fn limits(&self) -> Limits;
 
     /// Every parameter once, in the order of PyTorch's `state_dict`.
@@ -33,17 +33,17 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// [`Error::Shape`].
     fn forward(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward>;
 
-    /// The model's part in a search, with memory for it.
+    /// The model's encoder and steps in a search, with memory for them.
     ///
     /// # Errors
     /// [`Error::Shape`] for parameters that are not this model's; [`Error::OutOfMemory`] when memory runs out.
     fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>>;
 }
 
-/// An architecture at its sizes, shared by whoever works with it.
+/// An architecture at its sizes, shared.
 pub type Network = Arc<dyn Architecture>;
 
-/// What a model was made for.
+/// The vocabularies, the longest text and the special tokens that a model was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Source tokens, specials included.
@@ -52,16 +52,16 @@ pub struct Limits {
     pub target_vocabulary: usize,
     /// The longest source or target, its end token included.
     pub max_length: usize,
-    /// Tokens that stand for no word.
+    /// The special tokens.
     pub specials: Specials,
 }
 
-/// What a model's forward ends in.
+/// The outputs of a model's forward pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward {
-    /// `[B, T, W]`, one for each target token.
+    /// `[B, T, W]`, a row for each target position.
     pub logits: Value,
-    /// `[B, T]`, the input of the tokens that the logits should answer with.
+    /// `[B, T]`, the input of the tokens that the logits should predict.
     pub targets: Value,
     /// The alignment weights `[B, T, S]`, if the model has any.
     pub attention: Option<Value>,

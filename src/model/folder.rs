@@ -29,7 +29,7 @@ pub(crate) const SOURCE: &str = "source.tokenizer.json";
 /// The file of the tokenizer of targets.
 pub(crate) const TARGET: &str = "target.tokenizer.json";
 
-/// What stands beside the parameters in a model folder.
+/// The files of a model folder beside the parameters.
 const OTHERS: [&str; 3] = [CONFIG, SOURCE, TARGET];
 /// Every file of a model folder.
 #[cfg(feature = "train")]
@@ -39,7 +39,7 @@ impl Model {
     /// A new model with first values drawn from `seed`.
     ///
     /// # Errors
-    /// As [`first_values`].
+    /// [`Error::Limit`] for a parameter larger than a binding may be, [`Error::OutOfMemory`] when memory runs out.
     pub fn new(gpu: &Gpu, network: Network, source: Tokenizer, target: Tokenizer, seed: u64) -> Result<Self> {
         let parameters = first_values(gpu, &network.parameters(), seed)?;
         Ok(Self { gpu: gpu.clone(), network, parameters, source, target })
@@ -70,10 +70,10 @@ impl Model {
         Ok(model)
     }
 
-    /// The tokens of a source as the encoder takes them: with `<eos>` at the end.
+    /// The tokens of a source for the encoder, with `<eos>` at the end.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`]; [`Error::Data`] for a text that is longer than the model's `max_length`.
+    /// [`Error::Data`] for a text that the tokenizer refuses or that is longer than the model's `max_length`.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let mut tokens = self.source.encode(text)?;
         let limits = self.network.limits();

@@ -25,7 +25,7 @@ struct GruLayer {
     hidden: usize,
 }
 
-/// What an encoder makes of the sources.
+/// The outputs of an encoder.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoded {
     /// The states of the top layer, `[B, S, D H]`.

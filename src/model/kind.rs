@@ -1,4 +1,4 @@
-//! One architecture among others.
+//! An architecture: a row of the table.
 
 use super::{ModelOptions, Network};
 use crate::Result;
@@ -8,7 +8,7 @@ use crate::Result;
 pub struct Kind {
     /// The name.
     pub name: &'static str,
-    /// What `config.json` may call it.
+    /// Its names in `config.json`.
     pub(super) in_files: &'static [&'static str],
     /// Reads the text of `config.json`; the second argument names the file in errors.
     pub(super) read: fn(&str, &str) -> Result<Network>,

@@ -46,7 +46,7 @@ impl Layers {
         value
     }
 
-    /// Whether words come through as they are under dropout of this rate.
+    /// Whether dropout of this rate leaves embedded words unchanged.
     pub fn keeps_words(&self, rate: f32) -> bool {
         self.training.is_none_or(|training| rate == 0.0 && training.dropout_words == 0.0)
     }
@@ -128,7 +128,7 @@ impl Linear {
     /// The layer's tensors.
     ///
     /// # Errors
-    /// As [`Parameter::tensor`].
+    /// [`crate::Error::Shape`] if the parameters lack one of the layer's names and shapes.
     pub fn tensors(&self, parameters: &Parameters) -> Result<LinearTensors> {
         let bias = self.bias.as_ref().map(|bias| bias.tensor(parameters)).transpose()?;
         Ok(LinearTensors { weight: self.weight.tensor(parameters)?, bias })
@@ -148,7 +148,7 @@ impl LinearTensors {
     /// Records the layer for `x` `[rows, inputs]` of a search.
     ///
     /// # Errors
-    /// As [`Matmul::record`].
+    /// [`crate::Error::Shape`] for tensors that do not fit the layer ([`Matmul::record`]).
     pub fn record(
         &self,
         recorder: &mut Recorder,
@@ -232,7 +232,7 @@ impl GruCell {
     /// The cell's tensors.
     ///
     /// # Errors
-    /// As [`Parameter::tensor`].
+    /// [`crate::Error::Shape`] if the parameters lack one of the layer's names and shapes.
     pub fn tensors(&self, parameters: &Parameters) -> Result<GruTensors> {
         Ok(GruTensors {
             weight_ih: self.weight_ih.tensor(parameters)?,
@@ -257,7 +257,7 @@ pub struct GruTensors {
 }
 
 impl GruTensors {
-    /// As the kernels take them.
+    /// The weights as an argument of the GRU kernels.
     pub fn weights(&self) -> Weights<'_> {
         let Self { weight_ih, weight_hh, bias_ih, bias_hh } = self;
         Weights { weight_ih, weight_hh, bias_ih, bias_hh }

@@ -1,4 +1,4 @@
-//! What a run says of its model, whatever the architecture.
+//! Model options of a run, the same for every architecture.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::Readout;
 use crate::{Error, Result};
 
-/// Fields of a configuration that are no settings: the data or another option says them.
+/// Fields of a configuration that are no settings: the data or another option fixes them.
 const FIXED: [&str; 4] = ["architecture", "source_vocabulary", "target_vocabulary", "max_length"];
 
 /// The sizes that most models have, and settings of one architecture by name.
@@ -16,7 +16,7 @@ const FIXED: [&str; 4] = ["architecture", "source_vocabulary", "target_vocabular
 pub struct ModelOptions {
     /// Size of an embedded word.
     pub embedding: usize,
-    /// Size of a hidden state, and of what has no size of its own.
+    /// Size of a hidden state, and of every layer without a size of its own.
     pub hidden: usize,
     /// Layers of the encoder.
     pub layers: usize,
@@ -48,7 +48,7 @@ impl Default for ModelOptions {
 }
 
 impl ModelOptions {
-    /// A configuration with the settings in place of what it says.
+    /// A configuration with the settings in place of its own values.
     ///
     /// # Errors
     /// [`Error::Data`] that lists the settings, for one that is not known or a value that does not fit.

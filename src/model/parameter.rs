@@ -7,7 +7,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 
 use crate::{Error, Gpu, Result, Tensor, gpu::Shape, graph::Parameters};
 
-/// What first values are drawn from.
+/// The distribution of first values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Initial {
     /// The standard normal distribution.
@@ -30,7 +30,7 @@ pub struct Parameter {
     pub name: String,
     /// The extents.
     pub shape: Shape,
-    /// What first values are drawn from.
+    /// The distribution of first values.
     pub initial: Initial,
     /// A second name that files may have for it: PyTorch's `state_dict` lists a tensor that two layers share under both.
     pub alias: Option<String>,
@@ -74,7 +74,7 @@ impl Parameter {
 /// Tensors of zeros for some parameters.
 ///
 /// # Errors
-/// As [`Parameters::new`].
+/// [`Error::Limit`] if one is larger than a binding may be; [`Error::OutOfMemory`] when memory runs out.
 pub fn zeros(gpu: &Gpu, parameters: &[Parameter]) -> Result<Parameters> {
     Parameters::new(gpu, parameters.iter().map(|Parameter { name, shape, .. }| (name.clone(), shape.clone())))
 }
@@ -82,7 +82,7 @@ pub fn zeros(gpu: &Gpu, parameters: &[Parameter]) -> Result<Parameters> {
 /// Tensors of some parameters with first values drawn from `seed`.
 ///
 /// # Errors
-/// As [`zeros`] and [`Gpu::write`].
+/// [`Error::Limit`] if one is larger than a binding may be; [`Error::OutOfMemory`] when memory runs out.
 pub fn first_values(gpu: &Gpu, parameters: &[Parameter], seed: u64) -> Result<Parameters> {
     let tensors = zeros(gpu, parameters)?;
     parameters.iter().try_for_each(|one| gpu.write(&one.tensor(&tensors)?, &one.values(seed)))?;

@@ -1,4 +1,4 @@
-//! What stands between a decoder and its output layer.
+//! The readout: the layer between a decoder and its output layer.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,6 @@ use serde::{Deserialize, Serialize};
 pub enum Readout {
     /// `tanh(W [state; context; word] + b)`.
     Tanh,
-    /// The output layer stands straight on `[state; context; word]`.
+    /// No layer: the output layer reads `[state; context; word]` itself.
     None,
 }

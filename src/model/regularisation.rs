@@ -1,8 +1,8 @@
-//! What training does besides fitting the targets. None of it is part of a model: its folder does not say it.
+//! Regularisation of training. None of it is part of a model: the model's folder does not store it.
 
 use crate::{Error, Result};
 
-/// Rates and weights of a training step, beside the model's own dropout. What is 0 costs nothing.
+/// Rates and weights of a training step, beside the model's own dropout. A rate or weight of 0 costs nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Regularisation {
     /// The share of the target distribution that is spread evenly over all words (Szegedy et al. 2016, section 7).

@@ -1,4 +1,4 @@
-//! A model's part in a search.
+//! A model's encoder and decoder steps in a search.
 
 use std::fmt;
 
@@ -12,14 +12,14 @@ use crate::{
     },
 };
 
-/// How large a search is.
+/// The device and the sizes of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchRoom<'a> {
     /// The device.
     pub gpu: &'a Gpu,
     /// Sentences, rows and classes.
     pub search: BeamSearch,
-    /// Tokens of the longest source that there is room for, S.
+    /// The most tokens of a source, S.
     pub keys: usize,
     /// Steps between two looks at the results.
     pub steps: usize,
@@ -28,13 +28,13 @@ pub struct SearchRoom<'a> {
 /// The graph that reads the sources, once in a search. Its inputs are columns of [`crate::batch::Batch`].
 #[derive(Debug)]
 pub struct Encoder {
-    /// From tokens to what the steps read.
+    /// From source tokens to the tensors that the steps read.
     pub graph: Graph,
     /// The source lengths, `[sentences]`.
     pub lengths: Value,
     /// The state before the first step, `[sentences, H]`.
     pub state: Value,
-    /// What the steps read besides, and the stepper's tensors that it goes to.
+    /// Further outputs for the steps, such as annotations, each with the stepper's tensor that receives it.
     pub kept: Vec<(Value, Tensor)>,
 }
 
@@ -42,45 +42,45 @@ pub struct Encoder {
 /// [`Stepper::record_start`]; the first tokens, fed by its own kernels, and [`Stepper::record_fed`]; then for each step
 /// [`Stepper::record_step`], the choice of tokens with what they feed, and [`Stepper::record_fed`] again.
 pub trait Stepper: fmt::Debug {
-    /// What reads the sources.
+    /// The graph that encodes the sources.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
     fn encoder(&self) -> Result<Encoder>;
 
-    /// Records what all steps of a search share.
+    /// Records the work that all steps of a search share, after the encoder.
     ///
     /// # Errors
-    /// What the kernels report.
+    /// The errors of the kernels.
     fn record_start(&self, recorder: &mut Recorder) -> Result<()> {
         let _ = recorder;
         Ok(())
     }
 
-    /// Records the `step`-th step since the last look as far as its logits `[R, W]` and, where they are asked for, its alignment
-    /// weights `[R, S]`.
+    /// Records the `step`-th step since the last look as far as its logits `[R, W]` and, where they are asked for, its
+    /// alignment weights `[R, S]`.
     ///
     /// # Errors
-    /// What the kernels report; [`crate::Error::Data`] where weights are asked for that the model does not have.
+    /// The errors of the kernels; [`crate::Error::Data`] where weights are asked for that the model does not have.
     fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()>;
 
-    /// What the search's kernels copy for each row as they choose its token.
+    /// Decoder inputs that the search's kernels gather for the chosen tokens: the tables and the destinations.
     fn feed(&self) -> Feed<'_>;
 
     /// The first element of the states after a step, among [`Feed::states`]; hypotheses that compete choose from these.
     fn states_after(&self, step: usize) -> usize;
 
-    /// Records what follows the choice of tokens and parents, beside what the search itself feeds.
+    /// Records the model's own preparation of the next step, after the search has chosen tokens and parents and fed them.
     ///
     /// # Errors
-    /// What the kernels report.
+    /// The errors of the kernels.
     fn record_fed(&self, recorder: &mut Recorder, state: &BeamState) -> Result<()> {
         let _ = (recorder, state);
         Ok(())
     }
 }
 
-/// What a step reads of its search, and where its results go.
+/// Inputs of a step from its search, and the tensors that receive its results.
 #[derive(Clone, Copy, Debug)]
 pub struct StepOutputs<'a> {
     /// Source lengths, `[sentences]`.

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// Every architecture.
 pub const ARCHITECTURES: &[Kind] = &[bahdanau::KIND, luong::KIND];
 
-/// What every `config.json` says.
+/// The field that every `config.json` has.
 #[derive(Deserialize)]
 struct Named {
     architecture: String,

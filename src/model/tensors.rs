@@ -14,12 +14,12 @@ use crate::{Error, Gpu, Result, files, graph::Parameters};
 /// Shape and values of each tensor of a file.
 pub type TensorsByName = HashMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// What a tensor file says beside its tensors.
+/// The metadata of a tensor file: names and values beside its tensors.
 pub type Metadata = BTreeMap<String, String>;
 
 /// The one entry of a file's metadata, which holds all of ours as JSON: of several, the crate would let chance decide the order.
 const ENTRY: &str = "softalign";
-/// What of it is the checksum of all else in the file.
+/// The key in that entry for the checksum of all else in the file.
 const CHECKSUM: &str = "checksum";
 /// The entry that PyTorch's own files have.
 const FORMAT: &str = "format";
@@ -147,7 +147,7 @@ impl StoredTensor {
     /// Reads all of `parameters` back from the device.
     ///
     /// # Errors
-    /// As [`Gpu::read`].
+    /// [`Error::Gpu`] or [`Error::DeviceLost`] if the device failed.
     pub fn of_parameters(gpu: &Gpu, parameters: &Parameters) -> Result<Vec<Self>> {
         let tensors = parameters.names().iter().filter_map(|name| Some((name, parameters.tensor(name)?)));
         tensors

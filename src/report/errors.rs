@@ -1,4 +1,4 @@
-//! What goes wrong how often: which tokens, and at which lengths of the source.
+//! Counts of errors: by token, and by the length of the source.
 
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -24,7 +24,7 @@ pub struct Errors {
     pub insertions: Vec<(String, usize)>,
     /// Tokens wanted where none was written.
     pub deletions: Vec<(String, usize)>,
-    /// How many substitutions, insertions and deletions there are in all.
+    /// The numbers of substitutions, insertions and deletions.
     pub totals: [usize; 3],
     /// Tokens of the nearest references.
     pub wanted: usize,

@@ -1,4 +1,4 @@
-//! What the model made of some sources, and what it looked at meanwhile.
+//! Example sources with the model's answers and its attention.
 
 use std::collections::HashMap;
 
@@ -11,12 +11,12 @@ use crate::{
     text::{EOS, Pair, Tokenizer, nearest},
 };
 
-/// As many right and as many wrong answers are shown, where there are so many.
+/// The most right answers, and the most wrong ones, that are shown.
 const SHOWN: usize = 12;
-/// Longer matrices are no longer seen at a glance.
+/// The longest side of an attention matrix that is shown: longer ones are not seen at a glance.
 const LONGEST: usize = 80;
 
-/// What the model made of a source, in tokens.
+/// The model's answer to a source, in tokens.
 pub(super) struct Answer {
     pub source: String,
     /// Tokens of the source, without its `<eos>`.

@@ -30,7 +30,7 @@ const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// What a page shows.
+/// The contents of a page.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     name: String,
@@ -59,12 +59,12 @@ struct Progress {
     tokens_per_second: Option<f64>,
 }
 
-/// What the model does on pairs.
+/// The model's answers on pairs, and their errors.
 #[derive(Clone, Debug, Serialize)]
 pub struct Examined {
-    /// Where the pairs come from.
+    /// The origin of the pairs.
     pub data: String,
-    /// Distinct sources looked at.
+    /// The number of distinct sources.
     pub sources: usize,
     /// Distinct sources there are.
     pub of: usize,
@@ -74,7 +74,7 @@ pub struct Examined {
     pub scores: Value,
     /// A few sources with what the model made of them.
     pub examples: Vec<Example>,
-    /// What goes wrong how often.
+    /// Counts of errors.
     pub errors: Errors,
 }
 
@@ -83,7 +83,7 @@ impl Examined {
     /// the model's, alone or in an ensemble.
     ///
     /// # Errors
-    /// As [`evaluate_in_full`].
+    /// [`crate::Error::Data`] for pairs that cannot be encoded or scored; the errors of the device.
     pub fn new(
         generator: &mut Generator,
         model: &Model,
@@ -106,7 +106,7 @@ impl Examined {
 }
 
 impl Report {
-    /// What the files of a run or model folder tell, whether the run goes on or not. Needs no adapter.
+    /// A report from the files of a run or model folder, whether the run goes on or not. Needs no adapter.
     ///
     /// # Errors
     /// [`Error::Data`] for a folder that holds neither a run nor a model; [`Error::Io`].
@@ -147,7 +147,7 @@ impl Report {
         Self { examined, ..self }
     }
 
-    /// As a page that loads itself again after so many seconds, for a run that goes on.
+    /// The report as a page that reloads itself after so many seconds, for a run that goes on.
     pub fn reloading(self, seconds: u64) -> Self {
         Self { reload: Some(seconds), ..self }
     }
@@ -172,7 +172,7 @@ impl Report {
     }
 }
 
-/// What a file of settings says, level by level; nothing where there is no such file.
+/// The settings in a file, level by level; none where there is no such file.
 fn settings(path: &Path) -> Result<Vec<(String, String)>> {
     if !path.exists() {
         return Ok(Vec::new());
@@ -226,7 +226,7 @@ mod tests {
         for opening in ["<script", "</script", "<!--", "<b>"] {
             assert_eq!(page.matches(opening).count(), quiet.matches(opening).count(), "{opening}");
         }
-        // What the page's script reads is what was said.
+        // The data that the page's script reads are unchanged.
         let data = page.split_once("type=\"application/json\">").unwrap().1.split_once("</script>").unwrap().0;
         let value: Value = serde_json::from_str(data).unwrap();
         assert_eq!(value["name"], hostile);

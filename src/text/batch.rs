@@ -25,7 +25,7 @@ impl BatchPlan {
     }
 }
 
-/// How much of the batches is padding.
+/// The shares of padding in the batches.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Waste {
@@ -47,8 +47,8 @@ pub struct Buckets {
 impl Buckets {
     /// Sorts `examples` into buckets for batches of exactly `size`, filler included; S and T are multiples of `width`.
     ///
-    /// It starts from one bucket and cuts, again and again, the bucket and the length (of source or target) where the
-    /// cut saves most padded positions, filler rows counted; each bucket's shape is the least that holds its members.
+    /// The search for buckets starts from one and cuts, again and again, the bucket and the length (of source or target) where
+    /// the cut saves most padded positions, filler rows counted; each bucket's shape is the least that holds its members.
     ///
     /// # Errors
     /// [`Error::Data`] without examples, size or width.
@@ -65,8 +65,8 @@ impl Buckets {
         Self { alignment: Some(alignment), ..self }
     }
 
-    /// As [`Buckets::new`], but in the shapes of `like` wherever they hold an example, so that its compiled Programs
-    /// serve these examples too. Examples longer than every shape of `like` get buckets of their own.
+    /// Sorts `examples` into the shapes of `like` wherever they hold an example, so that its compiled Programs serve these
+    /// examples too. Examples longer than every shape of `like` get buckets of their own.
     ///
     /// # Errors
     /// [`Error::Data`] without examples or width.
@@ -105,7 +105,7 @@ impl Buckets {
         shapes
     }
 
-    /// How much of one epoch's positions is padding.
+    /// The shares of padding in one epoch's positions.
     pub fn waste(&self) -> Waste {
         let (mut source_all, mut target_all) = (0, 0);
         for bucket in &self.buckets {
@@ -160,8 +160,9 @@ impl Buckets {
         BatchShape { rows: self.size.rows(plan.shape), source, target }
     }
 
-    /// The token ids of a plan. It has as many rows as every batch of its shape; those without an example are all [`super::PAD`] and have
-    /// length 0. A row of a plan that other buckets made, and that does not fit here, is left as filler.
+    /// The token ids of a plan. It has as many rows as every batch of its shape; those without an example are all
+    /// [`super::PAD`] and have length 0. A row of a plan that other buckets made, and that does not fit here, is left as
+    /// filler.
     pub fn batch(&self, plan: &BatchPlan) -> Batch {
         let mut batch = Batch::filler(self.shape(plan), Specials::FIRST);
         let BatchShape { rows, source, target } = batch.shape;
@@ -187,7 +188,7 @@ impl Buckets {
     }
 }
 
-/// What every constructor asks of its arguments.
+/// Checks the arguments of every constructor.
 fn check(examples: &[Example], size: BatchSize, width: usize) -> Result<()> {
     let longest = examples.iter().map(|example| Shape::of(example).steps()).max().unwrap_or(0);
     // Shaders count positions in u32. Rounding to the width at most adds the width to each side.

@@ -8,7 +8,7 @@ use super::segment::{Segment, ngrams};
 /// The longest n-gram that counts.
 const MAX_ORDER: usize = 4;
 
-/// What segments add to corpus BLEU.
+/// The contribution of segments to corpus BLEU: counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Bleu {
     matches: [usize; MAX_ORDER],

@@ -1,5 +1,5 @@
-//! How far a score may be off because other sentences might have been asked (Koehn, "Statistical significance tests for
-//! machine translation evaluation", 2004, section 3).
+//! Confidence intervals of scores over the choice of sentences (Koehn, "Statistical significance tests for machine
+//! translation evaluation", 2004, section 3).
 
 use std::ops::AddAssign;
 

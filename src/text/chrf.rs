@@ -6,13 +6,13 @@ use super::segment::{Segment, ngrams};
 
 /// The longest run of characters that counts.
 const CHARACTERS: usize = 6;
-/// How many times as much recall weighs as precision.
+/// The weight of recall relative to precision.
 const BETA: f64 = 2.0;
 
 /// Runs of one length: in the hypothesis, in the reference, and in both.
 type Runs = [usize; 3];
 
-/// What segments add to corpus chrF.
+/// The contribution of segments to corpus chrF: counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Chrf([Runs; CHARACTERS]);
 

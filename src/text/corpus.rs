@@ -8,9 +8,9 @@ use crate::{Error, Result};
 /// A source text and the target text that answers it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pair {
-    /// What the encoder reads.
+    /// The text that the encoder reads.
     pub source: String,
-    /// What the decoder writes.
+    /// The text that the decoder should write.
     pub target: String,
 }
 

@@ -35,7 +35,7 @@ pub struct Date {
     weekday: &'static str,
 }
 
-/// How many days a month (1 to 12) has.
+/// The number of days of a month (1 to 12).
 pub fn days_in_month(year: u32, month: u32) -> u32 {
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     match month {
@@ -121,7 +121,7 @@ fn ordinal_suffix(day: u32) -> &'static str {
     }
 }
 
-/// The pairs to learn from and those to check with, which share no day in any form.
+/// Training and validation pairs, which share no day in any form.
 ///
 /// One pair in three turns ISO into [`Date::written`]; the others turn one of [`Date::forms`] into ISO.
 pub(super) fn generate(rng: &mut ChaCha8Rng) -> (Vec<Pair>, Vec<Pair>) {

@@ -4,21 +4,21 @@ use std::cmp::Reverse;
 
 use super::metrics::edit_distance;
 
-/// What became of a token.
+/// One edit from a hypothesis to its reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edit<'a> {
-    /// It was wanted, and written.
+    /// A token of the reference that the hypothesis has.
     Kept(&'a str),
-    /// Another one was wanted.
+    /// A token of the reference in whose place the hypothesis has another.
     Substituted {
         /// The reference's token.
         wanted: &'a str,
         /// The hypothesis's token.
         written: &'a str,
     },
-    /// None was wanted.
+    /// A token of the hypothesis that the reference lacks.
     Inserted(&'a str),
-    /// It was wanted, and nothing written.
+    /// A token of the reference that the hypothesis lacks.
     Deleted(&'a str),
 }
 
@@ -27,7 +27,7 @@ pub fn nearest<'a>(hypothesis: &[String], references: &'a [Vec<String>]) -> Opti
     references.iter().min_by_key(|reference| (edit_distance(hypothesis, reference), Reverse(reference.len())))
 }
 
-/// As few edits as possible, in the order of the texts.
+/// The fewest edits that turn a hypothesis into its reference, in the order of the texts.
 pub fn edits<'a>(hypothesis: &'a [String], reference: &'a [String]) -> Vec<Edit<'a>> {
     let columns = reference.len() + 1;
     // At (i, j): from the first i tokens of the hypothesis to the first j of the reference.

@@ -58,7 +58,7 @@ pub(super) fn renumber(json: &mut Value) -> Option<()> {
     });
     let json = json.as_object_mut()?;
     json.insert("added_tokens".into(), specials.chain(added).collect());
-    // It puts special tokens around a text, by their old ids; the model has ways of its own to begin and end one.
+    // The post-processor puts special tokens around a text, by their old ids; the model adds its own.
     json.insert("post_processor".into(), Value::Null);
     Some(())
 }

@@ -1,4 +1,4 @@
-//! How good hypotheses are, against one or several references each. All rates are in percent.
+//! Metrics of hypotheses against one or several references each. All rates are in percent.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// The references of every distinct source, as tokens.
 pub type References = BTreeMap<String, Vec<Vec<String>>>;
 
-/// What [`score`] finds. All but `count` are percentages.
+/// The scores of [`score`]. All but `count` are percentages.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Scores {
@@ -29,11 +29,11 @@ pub struct Scores {
     pub bleu: f64,
     /// Corpus chrF2 over the same sources.
     pub chrf: f64,
-    /// How many distinct sources were scored.
+    /// The number of distinct sources scored.
     pub count: usize,
 }
 
-/// What segments add to every score: counts, so that any set of segments is scored by their sum.
+/// The contribution of segments to every score: counts, so that any set of segments is scored by their sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {
     segments: usize,
@@ -118,10 +118,10 @@ pub fn score(items: &[(String, Vec<String>)], references: &References) -> Result
     Ok(sum.scores())
 }
 
-/// As [`score`], but what each distinct source adds, in the order of `items`.
+/// The contribution of each distinct source to the scores of [`score`], in the order of `items`.
 ///
 /// # Errors
-/// As [`score`].
+/// [`Error::Data`] where there is nothing to score, or a source has no reference.
 pub fn statistics(items: &[(String, Vec<String>)], references: &References) -> Result<Vec<Statistics>> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
@@ -175,7 +175,7 @@ pub fn token_error_rate(segments: &[Segment]) -> f64 {
 /// any one reference has, brevity penalty from the closest reference length (of equals the shorter), and sacreBLEU's
 /// `exp` smoothing: the k-th order without a match counts as 1 / 2^k matches.
 ///
-/// As in sacreBLEU it is 0 without any match, and where no hypothesis has four tokens.
+/// Without any match, or where no hypothesis has four tokens, it is 0, as in sacreBLEU.
 pub fn bleu(segments: &[Segment]) -> f64 {
     Statistics::sum(segments).scores().bleu
 }

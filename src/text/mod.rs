@@ -48,9 +48,9 @@ pub const BOS: u32 = Specials::FIRST.bos;
 pub const EOS: u32 = Specials::FIRST.eos;
 /// The id of `<unk>`, which stands for every token outside the vocabulary.
 pub const UNK: u32 = Specials::FIRST.unk;
-/// How the four special tokens are written; a token's place here is its id.
+/// The written forms of the four special tokens; a token's place here is its id.
 pub const SPECIALS: [&str; 4] = ["<pad>", "<bos>", "<eos>", "<unk>"];
-/// How [`UNK`] is written.
+/// The written form of [`UNK`].
 pub(crate) const UNKNOWN: &str = {
     let [.., unknown] = SPECIALS;
     unknown

@@ -75,13 +75,13 @@ fn tens(n: u32) -> &'static str {
     TENS.get((n as usize / 10).saturating_sub(2)).copied().unwrap_or_default()
 }
 
-/// The numbers of so many digits, ascending; 0 has one digit.
+/// The numbers with this many digits, ascending; 0 has one digit.
 fn with_digits(digits: u32) -> Vec<u32> {
     let first = if digits == 1 { 0 } else { 10_u32.pow(digits - 1) };
     (first..10_u32.pow(digits)).collect()
 }
 
-/// The pairs to learn from and those to check with, which share no number.
+/// Training and validation pairs, which share no number.
 ///
 /// Held out are 1,000 distinct numbers: two of one digit and twenty of two (fewer exist, and the rest must still teach
 /// every word; 0 always stays, for nothing else says "zero"), and of three to six digits an equal share of what is

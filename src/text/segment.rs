@@ -1,11 +1,11 @@
-//! What is scored.
+//! Segments: hypotheses and references to score.
 
 use std::{collections::HashMap, hash::Hash};
 
 /// A hypothesis and its references.
 pub type Segment<'a> = (&'a [String], &'a [Vec<String>]);
 
-/// How often each run of `order` tokens occurs.
+/// The counts of the n-grams of `order` tokens.
 pub(super) fn ngrams<T: Eq + Hash>(tokens: &[T], order: usize) -> HashMap<&[T], usize> {
     let mut counts = HashMap::new();
     for gram in tokens.windows(order) {

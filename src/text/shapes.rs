@@ -8,14 +8,14 @@ use super::Example;
 /// are few.
 pub const MAX_SHAPES: usize = 12;
 
-/// How large a batch is. All batches of one shape have the same number of rows.
+/// The size of a batch. All batches of one shape have the same number of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchSize {
-    /// So many sentence pairs, whatever their length.
+    /// The number of sentence pairs, whatever their length.
     Sentences(usize),
-    /// As many pairs as have at most so many positions on either side, padding included: the larger of rows times S and rows
-    /// times T. One pair that is longer makes a batch alone.
+    /// The most positions on either side, padding included: the larger of rows times S and rows times T. One pair that is
+    /// longer makes a batch alone.
     Tokens(usize),
 }
 
@@ -36,7 +36,7 @@ impl BatchSize {
     }
 }
 
-/// How many steps a source and a target take, `<eos>` included.
+/// The steps of a source and a target, `<eos>` included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Shape {
     pub source: usize,
@@ -44,7 +44,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// What an example fills.
+    /// The steps that an example fills.
     pub fn of(example: &Example) -> Self {
         Self { source: example.source.len(), target: example.target.len() + 1 }
     }
@@ -72,7 +72,7 @@ pub(super) struct Bucket {
     pub members: Vec<usize>,
 }
 
-/// What decides the price of a bucket: the size of a batch, and what S and T are multiples of.
+/// The settings that decide the cost of a bucket: the size of a batch, and the width that S and T are multiples of.
 pub(super) struct Grid {
     pub size: BatchSize,
     pub width: usize,

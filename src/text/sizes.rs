@@ -1,7 +1,7 @@
-//! How large the built-in tasks are.
+//! Sizes of the built-in tasks.
 
-/// How many pairs a task gives to learn from.
+/// The number of training pairs of a task.
 pub const TRAIN_PAIRS: usize = 60_000;
 
-/// How many pairs a task gives to check with; none of their sources occurs among those to learn from.
+/// The number of validation pairs of a task; none of their sources occurs among the training pairs.
 pub const VALID_PAIRS: usize = 1_000;

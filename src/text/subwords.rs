@@ -18,13 +18,13 @@ use tokenizers::{
 use super::{SPECIALS, UNK, UNKNOWN};
 use crate::{Error, Result};
 
-/// What stands for the space before a word. In a text it is read as a space.
+/// The sign for the space before a word. In a text it is read as a space.
 const SPACE: char = '▁';
-/// As [`split`] does it; without `\u`, which regular expressions write in more ways than one.
+/// The separators of [`split`]; without `\u`, which regular expressions write in more ways than one.
 const SPACES: &str = "[\\s▁]+";
 /// A pair of subwords that stand together only once is no pattern.
 const LEAST_PAIRS: u64 = 2;
-/// As many as a model's vocabulary may have.
+/// The largest vocabulary of a model.
 const LARGEST: usize = 1 << 24;
 /// Longer words are cut for training: what they teach does not depend on it, and the time and memory do.
 const LONGEST_WORD: usize = 256;
@@ -77,7 +77,7 @@ pub(super) fn train<'a>(method: Method, texts: impl Iterator<Item = &'a str>, si
     assemble(model).map_err(failed)
 }
 
-/// How often each word occurs, its `▁` included.
+/// The count of each word, its `▁` included.
 fn count<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeMap<String, u32> {
     let mut words = BTreeMap::new();
     for word in texts.flat_map(split) {
@@ -127,13 +127,13 @@ fn unigram(words: BTreeMap<String, u32>, size: usize) -> tokenizers::Result<Unig
     Unigram::from(best(&model, size), Some(UNK as usize), false)
 }
 
-/// The words as the trainer needs them to find the right pieces to begin with.
+/// The words in the form from which the trainer finds the right pieces to begin with.
 ///
-/// It counts runs of characters in what it is given without regard to how often a word is said to occur: so a word is
-/// given as often as it occurs, or its share of [`EXAMPLES`]. It finds only runs that have different characters after
-/// them, which a word that begins no other never would be, however frequent: so each word that is more than a rarity is
-/// given once more, with something after it that no piece of a text has. And its suffix array is wrong where the same
-/// words come again and again for long, as they would in order: so they are shuffled.
+/// The trainer counts runs of characters in its input without regard to the count given with a word: so a word is given as
+/// often as it occurs, or its share of [`EXAMPLES`]. It finds only runs that have different characters after them, which a
+/// word that begins no other never would be, however frequent: so each word that is more than a rarity is given once more,
+/// with something after it that no piece of a text has. And its suffix array is wrong where the same words come again and
+/// again for long, as they would in order: so they are shuffled.
 fn examples(words: BTreeMap<String, u32>) -> Vec<(String, u32)> {
     let all: u64 = words.values().map(|count| u64::from(*count)).sum();
     let share = u32::try_from(all.div_ceil(EXAMPLES)).unwrap_or(u32::MAX).max(1);

@@ -20,16 +20,16 @@ pub enum Task {
     Dates,
 }
 
-/// What a task gives.
+/// The data of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskData {
-    /// [`TRAIN_PAIRS`] pairs to learn from.
+    /// [`TRAIN_PAIRS`] training pairs.
     pub train: Vec<Pair>,
-    /// [`VALID_PAIRS`] pairs with distinct sources to check with.
+    /// [`VALID_PAIRS`] validation pairs with distinct sources.
     pub valid: Vec<Pair>,
-    /// What a token of a source is.
+    /// The unit of source tokens.
     pub source_unit: TokenUnit,
-    /// What a token of a target is.
+    /// The unit of target tokens.
     pub target_unit: TokenUnit,
 }
 

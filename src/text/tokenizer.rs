@@ -108,7 +108,7 @@ impl Tokenizer {
         })
     }
 
-    /// What metrics compare of generated `ids`: tokens, and of subwords the words that they spell.
+    /// The units that metrics compare, of generated `ids`: tokens, and of subwords the words that they spell.
     pub fn units(&self, ids: &[u32]) -> Vec<String> {
         if self.cuts_words() {
             return words(&self.decode(ids));
@@ -116,15 +116,15 @@ impl Tokenizer {
         ids.iter().map(|&id| self.piece(id)).collect()
     }
 
-    /// What metrics compare of a reference: as [`Tokenizer::units`], as written.
+    /// The units that metrics compare, of a reference: its tokens as written, and of subwords its words.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// [`Error::Data`] where the tokenizer refuses the text (only files made elsewhere do).
     pub fn units_of(&self, text: &str) -> Result<Vec<String>> {
         if self.cuts_words() { Ok(words(text)) } else { self.tokens(text) }
     }
 
-    /// What metrics compare, as a signature names it: `none` is what the text has between its spaces.
+    /// The name of the scored units in a signature: `none` for what the text has between its spaces, else `chars`.
     pub fn scored_unit(&self) -> &'static str {
         if self.scores_words() { "none" } else { "chars" }
     }
@@ -140,7 +140,7 @@ impl Tokenizer {
         !matches!(self.inner.get_model(), ModelWrapper::WordLevel(_))
     }
 
-    /// One token as it stands in the vocabulary.
+    /// The text of a token in the vocabulary.
     pub fn piece(&self, id: u32) -> String {
         self.inner.id_to_token(id).unwrap_or_else(|| format!("<no token {id}>"))
     }
@@ -164,7 +164,7 @@ impl Tokenizer {
     /// The pieces that `text` is cut into, as written (also those that the vocabulary lacks).
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// [`Error::Data`] where the tokenizer refuses the text (only files made elsewhere do).
     pub fn tokens(&self, text: &str) -> Result<Vec<String>> {
         let encoding = guarded(|| self.inner.encode(text, false)).map_err(|source| refused(text, &*source))?;
         let pieces = encoding.get_offsets().iter().zip(encoding.get_tokens());
@@ -174,10 +174,10 @@ impl Tokenizer {
         Ok(pieces.map(|(&(start, end), token)| written(start, end).unwrap_or(token).to_owned()).collect())
     }
 
-    /// For each token of `text` what stands in for it where it is copied: itself, or the whole word that a subword is of.
+    /// For each token of `text`, the text that replaces an unknown word attending to it: itself, or the word of a subword.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// [`Error::Data`] where the tokenizer refuses the text (only files made elsewhere do).
     pub fn copies(&self, text: &str) -> Result<Vec<String>> {
         if !self.cuts_words() {
             return self.tokens(text);
@@ -195,7 +195,7 @@ impl Tokenizer {
         Ok(tokens.map(|(&(start, _), token)| word(start).unwrap_or_else(|| token.clone())).collect())
     }
 
-    /// How many ids there are, the specials included.
+    /// The number of ids, the specials included.
     pub fn size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
@@ -280,7 +280,7 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-/// What the crate makes of a file or a text. On some files made wrongly elsewhere it panics, which is an error here.
+/// Calls the tokenizers crate, and turns its panics, which some files made wrongly elsewhere cause, into errors.
 fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the tokenizers crate fails on this file".into()))
 }
@@ -296,7 +296,7 @@ fn show(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// What to say where a text cannot be cut into tokens.
+/// The error for a text that cannot be cut into tokens.
 fn refused(text: &str, source: &(dyn std::error::Error + Send + Sync)) -> Error {
     let start: String = text.chars().take(40).collect();
     Error::data("tokenizer", format!("cannot encode the text that starts `{start}`: {source}"))

@@ -1,4 +1,4 @@
-//! What a token is, and which tokens a vocabulary keeps.
+//! Units of tokens, and the tokens that a vocabulary keeps.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::str::FromStr;
 use super::SPECIALS;
 use crate::{Error, Result};
 
-/// What one token of a text is. Written as in `--source-tokens`.
+/// The unit of a text's tokens, written as in `--source-tokens`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum TokenUnit {
@@ -21,7 +21,7 @@ pub enum TokenUnit {
     Bpe(usize),
     /// Parts of words by a unigram language model, trained on the corpus: `unigram:8000`.
     Unigram(usize),
-    /// What a Hugging Face `tokenizer.json` says: the path of one.
+    /// The tokens of a Hugging Face `tokenizer.json`: its path.
     File(PathBuf),
 }
 

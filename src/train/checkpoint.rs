@@ -16,7 +16,7 @@ use crate::{
 /// The checkpoint's name in a run's folder.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Progress {
@@ -36,10 +36,10 @@ pub struct Progress {
     /// Validations since the best one.
     #[serde(default)]
     pub unimproved: u64,
-    /// How often the learning rate was halved, where a plateau halves it.
+    /// The number of halvings of the learning rate, where a plateau halves it.
     #[serde(default)]
     pub halvings: u32,
-    /// What the best validation so far came to, by the run's metric.
+    /// The values of the best validation so far, by the run's metric.
     pub best: Option<Place>,
     /// The models that are kept beside the best one's folder, best first.
     #[serde(default)]
@@ -48,7 +48,7 @@ pub struct Progress {
     pub finished: bool,
 }
 
-/// What a checkpoint says beside its tensors.
+/// The metadata of a checkpoint, beside its tensors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Saved {
     #[serde(flatten)]
@@ -79,7 +79,7 @@ fn groups(trainer: &Trainer) -> Vec<(&'static str, &Parameters)> {
 /// Writes a checkpoint of a run on data with these checksums.
 ///
 /// # Errors
-/// [`Error::Io`], or what reading back reports.
+/// [`Error::Io`] if the file cannot be written; the errors of the device.
 pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progress, data: &Metadata) -> Result<()> {
     let path = folder.join(CHECKPOINT);
     let mut tensors = Vec::new();
@@ -102,11 +102,11 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
     write_tensors(&path, &tensors, Metadata::from([(METADATA.to_owned(), saved)]))
 }
 
-/// How far the run of a folder is, and with which tiles, if it has a checkpoint.
+/// The metadata of a folder's checkpoint, if it has one.
 ///
 /// # Errors
-/// [`Error::Data`] for a damaged checkpoint, or a tokenizer or data that are not those it was saved with; [`Error::Io`] for data
-/// that cannot be read.
+/// [`Error::Data`] for a damaged checkpoint, or a tokenizer or data that are not those it was saved with; [`Error::Io`] for
+/// data that cannot be read.
 pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
     let path = folder.join(CHECKPOINT);
     if !path.exists() {

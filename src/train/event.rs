@@ -1,17 +1,17 @@
-//! What a run tells whoever shows it, and how it ends.
+//! Events of a run, for its display, and its outcome.
 
 use super::{Progress, Reading, Validated};
 use crate::text::Pair;
 
-/// What happens in a run, for whoever shows it.
+/// An event of a run, for its display.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// The data is read and the model made or restored.
     Started {
-        /// Pairs to learn from.
+        /// Training pairs.
         train: usize,
-        /// Pairs to check with.
+        /// Validation pairs.
         valid: usize,
         /// Values of all parameters.
         parameters: usize,
@@ -33,29 +33,29 @@ pub enum Event<'a> {
     Validated {
         /// Steps done.
         step: u64,
-        /// What it found.
+        /// Its scores.
         found: Validated,
-        /// A few sources with what the model made of them, and the reference.
+        /// A few sources with the text that the model wrote for each, and the reference.
         samples: &'a [(Pair, String)],
         /// Whether it is the best so far: then the model folder holds it.
         best: bool,
     },
     /// At the end of a run that keeps its best models: their average was validated too.
     Averaged {
-        /// How many models it is the average of.
+        /// The number of models averaged.
         models: usize,
-        /// What the validation found.
+        /// The scores of its validation.
         found: Validated,
         /// Whether it is better than every one of them: then the model folder holds it.
         best: bool,
     },
 }
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// How far it is.
+    /// The progress at its end.
     pub progress: Progress,
     /// Whether it was interrupted; the same command goes on.
     pub interrupted: bool,

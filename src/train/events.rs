@@ -13,11 +13,11 @@ use prost::Message as _;
 
 use crate::{Error, Result, files};
 
-/// How the names of events files begin: TensorBoard looks for it.
+/// The prefix of the names of events files: TensorBoard looks for it.
 const PREFIX: &str = "events.out.tfevents.";
 /// The first event of a file says this.
 const VERSION: &str = "brain.Event:2";
-/// `SessionLog.SessionStatus.START`: whoever has read later steps before forgets them.
+/// `SessionLog.SessionStatus.START`: TensorBoard then drops later steps that it has read before.
 const START: i32 = 1;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -104,7 +104,7 @@ impl Events {
 
     fn write(&mut self, step: u64, what: What) -> Result<()> {
         let event = Event { wall_time: now(), step: step as i64, what: Some(what) };
-        // In one piece, so that whoever reads along, or a run that is killed, finds whole records.
+        // In one piece, so that records are whole for a reader during the run and after a kill.
         self.file.write_all(&record(&event.encode_to_vec())).map_err(Error::io(&self.path))
     }
 }

@@ -17,16 +17,16 @@ const OPTIONS: &str = "run.json";
 /// The page about a run, where nobody wants it elsewhere.
 pub const PAGE: &str = "report.html";
 
-/// Where a run goes.
+/// The place of a run on disk.
 #[derive(Clone, Copy, Debug)]
 pub struct Destination<'a> {
-    /// Its folder: absent, empty, or the one where it goes on.
+    /// The run's folder: absent, empty, or of the same run, which goes on there.
     pub folder: &'a Path,
-    /// Whether what another run has left there makes way, and the same run starts anew.
+    /// Whether files of an earlier run there are replaced, and the same run starts anew.
     pub overwrite: bool,
 }
 
-/// What an earlier session of this run has left in the folder. Changes nothing.
+/// The state that an earlier session of this run has left in the folder. Changes nothing.
 pub(super) fn examine(destination: Destination<'_>, options: &TrainOptions, budget: Budget) -> Result<Option<Saved>> {
     let Destination { folder, overwrite } = destination;
     let show = folder.display().to_string();
@@ -84,7 +84,7 @@ fn difference(found: &TrainOptions, wanted: &TrainOptions) -> String {
     let (Ok(serde_json::Value::Object(found)), Ok(serde_json::Value::Object(wanted))) = (found, wanted) else {
         return "other options".into();
     };
-    // What has its default may not be said at all.
+    // An option with its default value may be missing from the file.
     let show = |value: Option<&serde_json::Value>| value.map_or_else(|| "the default".to_owned(), ToString::to_string);
     let differing = found.keys().chain(wanted.keys()).find(|name| found.get(*name) != wanted.get(*name));
     differing.map_or_else(

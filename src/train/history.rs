@@ -1,4 +1,4 @@
-//! What a run has measured so far, read from the lines that it has written.
+//! The history of a run: its measurements so far, read from the lines that it has written.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -14,7 +14,7 @@ const OLD_SENTENCE_ERROR_RATE: &str = "valid/wer";
 
 /// The numbers of a line that make curves, each with its tag: `train/NAME`, or `valid/NAME` for those of a validation.
 pub(super) fn scalars(line: &Value) -> Vec<(String, f64)> {
-    // Where a run is, and what it was checked with.
+    // Fields that locate a line in the run or count the sources validated.
     const NO_CURVES: [&str; 5] = ["step", "epoch", "seconds", "total", "count"];
     let numbers = |value: &Value, group: &str| -> Vec<(String, f64)> {
         let fields = value.as_object().into_iter().flatten();
@@ -26,7 +26,7 @@ pub(super) fn scalars(line: &Value) -> Vec<(String, f64)> {
     [numbers(line, "train"), line.get("valid").map_or_else(Vec::new, |valid| numbers(valid, "valid"))].concat()
 }
 
-/// What a run has measured so far.
+/// The measurements of a run so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
     /// Steps and values by tag, such as `train/loss` and `valid/per`.

@@ -13,7 +13,7 @@ use crate::{
 
 /// The folder of these models in a run's folder; each is named by its step.
 pub const BEST: &str = "best";
-/// How the name of a model begins that is not whole yet.
+/// The prefix of the name of a model folder that is not complete yet.
 const UNFINISHED: &str = ".writing-";
 
 /// A model that is kept.
@@ -21,7 +21,7 @@ const UNFINISHED: &str = ".writing-";
 pub struct Kept {
     /// The steps that it had learned for.
     pub step: u64,
-    /// What its validation came to.
+    /// The values that rank it, from its validation.
     pub place: Place,
 }
 
@@ -29,8 +29,8 @@ fn folder(run: &Path, step: u64) -> PathBuf {
     run.join(BEST).join(step.to_string())
 }
 
-/// Where a new model belongs among those that are kept, best first, if it is one of the best `most`. Of equals the earlier one
-/// is the better.
+/// The rank of a new model among those that are kept, best first, if it is one of the best `most`. Of equals the earlier one is
+/// the better.
 pub(super) fn rank(kept: &[Kept], place: Place, most: usize, metric: Metric) -> Option<usize> {
     let rank = kept.iter().take_while(|other| !metric.is_better(place, other.place)).count();
     (rank < most).then_some(rank)
@@ -45,7 +45,7 @@ pub(super) fn save(run: &Path, step: u64, model: &Model) -> Result<()> {
     let unfinished = folder.with_file_name(format!("{UNFINISHED}{step}"));
     remove(&unfinished)?;
     model.save(&unfinished)?;
-    // One of the same step is what a session that was killed has left: the same model.
+    // A folder of the same step is left from a session that was killed, and holds the same model.
     remove(&folder)?;
     std::fs::rename(&unfinished, &folder).map_err(Error::io(&folder))?;
     files::sync_folder(&run.join(BEST))

@@ -1,4 +1,4 @@
-//! What decides which model of a run is the best.
+//! The metric that decides which model of a run is the best.
 
 use std::{fmt, str::FromStr};
 
@@ -23,18 +23,18 @@ pub enum Metric {
     Bleu,
     /// Corpus chrF2.
     Chrf,
-    /// Cross-entropy per token of the right answers.
+    /// Cross-entropy per token of the references.
     Loss,
 }
 
-/// What a model came to: the metric, and the token error rate, which decides between equals.
+/// The values that rank a model: the metric, and the token error rate, which decides between equals.
 pub type Place = (f64, f64);
 
 impl Metric {
     /// Every metric, in the order that messages list them.
     pub const ALL: [Self; 6] = [Self::Exact, Self::Per, Self::Ser, Self::Bleu, Self::Chrf, Self::Loss];
 
-    /// What a validation came to.
+    /// The values that rank a model, from its validation.
     pub fn place(self, validated: &Validated) -> Place {
         let scores = &validated.scores;
         let value = match self {

@@ -51,7 +51,7 @@ impl Metrics {
     /// # Errors
     /// [`Error::Io`] naming the file.
     pub fn log(&mut self, value: &Value) -> Result<()> {
-        // In one piece, so that whoever reads along, or a run that is killed, finds whole lines.
+        // In one piece, so that lines are whole for a reader during the run and after a kill.
         let line = format!("{value}\n");
         self.lines.write_all(line.as_bytes()).map_err(Error::io(self.folder.join(METRICS)))?;
         let scalars = scalars(value);

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::{Error, Gpu, Result, Tensor, kernels::adam::StepReport};
 
-/// What a step reported.
+/// The report of one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Reading {
@@ -18,7 +18,7 @@ pub struct Reading {
     pub skipped: u32,
     /// The last such step.
     pub last_skipped: u32,
-    /// What the gradients of this step were multiplied with, in f16.
+    /// The factor on the gradients of this step, in f16.
     pub loss_scale: Option<f32>,
 }
 
@@ -58,7 +58,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// What has arrived; with `wait`, everything that was asked for.
+    /// The readings that have arrived; with `wait`, all that were asked for.
     pub fn readings(&mut self, wait: bool) -> Result<Vec<Reading>> {
         if wait {
             self.gpu.wait(None)?;

@@ -1,4 +1,4 @@
-//! What training minimises, over the forward of any model.
+//! The objective of training: losses over the forward pass of any model.
 
 use crate::{
     Result,
@@ -12,7 +12,7 @@ use crate::{
 pub struct TrainingGraph {
     /// Forward, loss and backward.
     pub graph: Graph,
-    /// The loss, `[1]`, with what guided alignment and coverage add to it.
+    /// The loss, `[1]`, with the losses of guided alignment and coverage.
     pub loss: Value,
     /// The logits, `[B, T, W]`.
     pub logits: Value,
@@ -20,16 +20,17 @@ pub struct TrainingGraph {
     pub attention: Option<Value>,
     /// The gradient of each parameter, by name.
     pub gradients: Vec<(String, Value)>,
-    /// In f16 what the gradients are multiplied with, an input `[1]`.
+    /// In f16 the factor on the gradients, an input `[1]`.
     pub loss_scale: Option<Value>,
 }
 
 impl TrainingGraph {
-    /// Forward, loss and every gradient for batches of a shape, with the model's own dropout and what else is asked for, with
+    /// Forward, loss and every gradient for batches of a shape, with the model's own dropout and `regularisation`, and with
     /// activations of `precision`.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`]; [`crate::Error::Data`] where guided alignment or coverage is asked of a model without attention.
+    /// [`crate::Error::Shape`]; [`crate::Error::Data`] where guided alignment or coverage is asked of a model without
+    /// attention.
     pub fn new(
         network: &dyn Architecture,
         shape: BatchShape,

@@ -24,7 +24,7 @@ pub struct Optimizer {
     pub average_decay: Option<f64>,
     /// Whether several batches may make one update.
     pub accumulate: bool,
-    /// What activations are stored in. With f16 the gradients are those of a scaled loss, [`State::scaling`].
+    /// The type in which activations are stored. With f16 the gradients are those of a scaled loss, [`State::scaling`].
     pub precision: Dtype,
 }
 
@@ -43,7 +43,7 @@ impl Default for Optimizer {
     }
 }
 
-/// What an optimiser works on: the parameters, and more of the same names and shapes.
+/// The tensors of an optimiser: the parameters, and others of the same names and shapes.
 #[derive(Clone, Debug)]
 pub struct State {
     /// The parameters.
@@ -60,7 +60,7 @@ pub struct State {
     pub average: Option<Parameters>,
     /// The loss scale, and how many finite steps it is since it changed: [`Adam::SCALING`].
     pub scaling: Option<Tensor>,
-    /// What the last step reported, a [`StepReport`].
+    /// The report of the last step, a [`StepReport`].
     pub report: Tensor,
 }
 
@@ -82,17 +82,17 @@ impl State {
         })
     }
 
-    /// What the last step reported, waiting for it.
+    /// Reads the report of the last step, waiting for it.
     ///
     /// # Errors
-    /// As [`crate::Gpu::read`].
+    /// [`crate::Error::Gpu`] or [`crate::Error::DeviceLost`] if the device failed.
     pub fn read_report(&self, gpu: &crate::Gpu) -> Result<StepReport> {
         Ok(StepReport::of_bytes(&gpu.read(&self.report)?).unwrap_or_default())
     }
 }
 
 impl Optimizer {
-    /// What this optimiser works on, for `parameters` as they are now: the moving average starts there.
+    /// The state of this optimiser before its first step on `parameters`; the moving average starts from their present values.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`] when memory runs out.
@@ -120,11 +120,11 @@ impl Optimizer {
     }
 
     /// Records one step from the gradients: the global norm over all buffers, then the update of each. If the norm or `loss`
-    /// `[1]` is not finite, nothing changes but the report. Learning rate and step come from the [`crate::kernels::Step`] buffer,
-    /// and which batch of an update this is: all but the last only add their gradients to the total.
+    /// `[1]` is not finite, nothing changes but the report. Learning rate and step come from the [`crate::kernels::Step`]
+    /// buffer, and which batch of an update this is: all but the last only add their gradients to the total.
     ///
     /// # Errors
-    /// As [`Adam::record`].
+    /// [`crate::Error::Shape`] if a tensor has another number of elements or a setting is out of its range ([`Adam::record`]).
     pub fn record<'a>(
         &self,
         recorder: &mut Recorder,
@@ -132,7 +132,7 @@ impl Optimizer {
         step: &Tensor,
         loss: Option<&Tensor>,
     ) -> Result<()> {
-        // They have the same names and shapes, and so the same blocks.
+        // All of these have the same names and shapes, and so the same blocks.
         let State { parameters, gradients, total, first, second, average, scaling, report } = state;
         let all = parameters.blocks().iter().zip(gradients.blocks()).zip(first.blocks()).zip(second.blocks());
         let block = |of: &'a Option<Parameters>, index: usize| of.as_ref().and_then(|of| of.blocks().get(index));

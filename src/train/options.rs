@@ -1,4 +1,4 @@
-//! What a training run is told.
+//! Options of a training run.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -11,7 +11,7 @@ use crate::{
     text::{BatchSize, Pair, Task, TokenUnit, read_tsv},
 };
 
-/// Where sentence pairs come from.
+/// The origin of sentence pairs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -20,22 +20,22 @@ pub enum Data {
     Task(Task),
     /// Tab-separated files.
     Files {
-        /// Pairs to learn from.
+        /// Training pairs.
         train: PathBuf,
-        /// Pairs to check with.
+        /// Validation pairs.
         valid: PathBuf,
     },
     /// Pairs in memory.
     Pairs(Pairs),
 }
 
-/// What guides the attention of a run.
+/// Word alignments that guide the attention of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuidedAlignment {
-    /// The alignments of the pairs to learn from: [`crate::text::read_alignment`].
+    /// The file with the alignments of the training pairs: [`crate::text::read_alignment`].
     pub file: PathBuf,
-    /// As [`Regularisation::guided_alignment`].
+    /// The weight of the loss of guided alignment.
     pub weight: f32,
 }
 
@@ -88,9 +88,9 @@ impl Budget {
 pub struct TrainOptions {
     /// The data.
     pub data: Data,
-    /// What a source token is.
+    /// The unit of source tokens.
     pub source_unit: TokenUnit,
-    /// What a target token is.
+    /// The unit of target tokens.
     pub target_unit: TokenUnit,
     /// The largest vocabulary of either side, specials included; the rarest tokens become `<unk>`.
     pub max_vocabulary: Option<usize>,
@@ -106,7 +106,7 @@ pub struct TrainOptions {
     pub accumulate: usize,
     /// Adam's learning rate, the largest of the schedule.
     pub learning_rate: f32,
-    /// How the learning rate goes from step to step.
+    /// The learning rate from step to step.
     #[serde(default)]
     pub schedule: Schedule,
     /// Gradients are scaled down to this global norm.
@@ -114,10 +114,10 @@ pub struct TrainOptions {
     /// Decoupled weight decay (AdamW), as a share of the learning rate.
     #[serde(default)]
     pub weight_decay: f32,
-    /// Decay of a moving average of the parameters, if one is kept: it is then what is validated and saved.
+    /// Decay of a moving average of the parameters, if one is kept: the average is then validated and saved.
     #[serde(default)]
     pub ema: Option<f64>,
-    /// What activations are stored in.
+    /// The type in which activations are stored.
     #[serde(default)]
     pub precision: Precision,
     /// Label smoothing.
@@ -127,16 +127,16 @@ pub struct TrainOptions {
     /// Whether that dropout draws one mask for all steps of a sentence.
     #[serde(default)]
     pub variational: bool,
-    /// As [`Regularisation::dropout_state`].
+    /// Dropout of states: the share of elements that are 0, at all steps of a sentence the same ones.
     #[serde(default)]
     pub dropout_state: f32,
-    /// As [`Regularisation::dropout_words`].
+    /// Dropout of words: the probability that all of an embedded word is 0.
     #[serde(default)]
     pub dropout_words: f32,
     /// Word alignments that guide the attention.
     #[serde(default)]
     pub guided_alignment: Option<GuidedAlignment>,
-    /// As [`Regularisation::coverage`].
+    /// The weight of the coverage loss.
     #[serde(default)]
     pub coverage_weight: f32,
     /// Size of an embedded word.
@@ -157,14 +157,14 @@ pub struct TrainOptions {
     /// Settings of that architecture, by the names in its `config.json`; they have precedence.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub model: BTreeMap<String, String>,
-    /// Decides first values, order of the data and dropout.
+    /// Seed of the first values, the order of the data and dropout.
     pub seed: u64,
     /// Steps between validations; `None`: once per epoch.
     pub validate_every: Option<u64>,
-    /// What decides which model is the best.
+    /// The metric that decides which model is the best.
     #[serde(default)]
     pub metric: Metric,
-    /// How many of the best models are kept, to be averaged at the end; 0: none beside the best one.
+    /// The number of best models kept, to be averaged at the end; 0: none beside the best one.
     #[serde(default)]
     pub keep_best: usize,
 }
@@ -280,19 +280,19 @@ impl TrainOptions {
         Ok(())
     }
 
-    /// How large a batch is.
+    /// The size of a batch.
     pub fn batch_size(&self) -> BatchSize {
         self.batch_tokens.map_or(BatchSize::Sentences(self.batch), BatchSize::Tokens)
     }
 
-    /// What the run says of its model.
+    /// The run's options for its model.
     pub fn model(&self) -> ModelOptions {
         let Self { embedding, hidden, layers, dropout, readout, tie_embeddings, max_length, .. } = *self;
         let settings = self.model.clone();
         ModelOptions { embedding, hidden, layers, dropout, readout, tie_embeddings, max_length, settings }
     }
 
-    /// What training does besides fitting the targets.
+    /// The run's regularisation.
     pub fn regularisation(&self) -> Regularisation {
         let Self { label_smoothing, dropout_state, dropout_words, variational, coverage_weight: coverage, .. } = *self;
         let guided_alignment = self.guided_alignment.as_ref().map_or(0.0, |guided| guided.weight);
@@ -308,7 +308,7 @@ impl TrainOptions {
         }
     }
 
-    /// The name of the data that the run checks with.
+    /// The name of the validation data.
     pub fn valid_name(&self) -> String {
         match &self.data {
             Data::Task(task) => format!("{task}, unseen"),
@@ -317,10 +317,11 @@ impl TrainOptions {
         }
     }
 
-    /// Reads or makes the pairs: those to learn from and those to check with.
+    /// Reads or makes the training and the validation pairs.
     ///
     /// # Errors
-    /// As [`read_tsv`]; [`Error::Data`] for pairs that were in memory, in the options that a run's folder keeps.
+    /// [`Error::Io`] for a file that cannot be read, [`Error::Data`] for a line that is no pair ([`read_tsv`]), or for pairs
+    /// that were in memory, in the options that a run's folder keeps.
     pub fn pairs(&self) -> Result<(Vec<Pair>, Vec<Pair>)> {
         match &self.data {
             Data::Task(task) => {

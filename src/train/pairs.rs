@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, text::Pair};
 
-/// Pairs to learn from and pairs to check with, and what tells them from others. A run's folder keeps that alone: whoever
-/// resumes the run brings the same pairs.
+/// Training and validation pairs in memory, and their checksum. A run's folder keeps the checksum alone: a resumed run must be
+/// given the same pairs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pairs {
@@ -17,7 +17,7 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Pairs to learn from and pairs to check with.
+    /// Training pairs and validation pairs.
     pub fn new(train: Vec<Pair>, valid: Vec<Pair>) -> Self {
         let mut sum = 0;
         for pairs in [&train, &valid] {

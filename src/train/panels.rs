@@ -6,7 +6,7 @@ use super::{History, history::SENTENCE_ERROR_RATE};
 
 /// A curve has at most this many points on each of its two lines: as many as a screen shows.
 const POINTS: usize = 800;
-/// How the tags of values that come from validations begin.
+/// The prefix of the tags of values that come from validations.
 const VALIDATION: &str = "valid/";
 /// Values over more than this range are shown on a logarithmic axis, where the panel allows one.
 const WIDE: f64 = 4.0;
@@ -14,7 +14,7 @@ const WIDE: f64 = 4.0;
 /// Curves that share their axes. The horizontal one is always the step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Panel {
-    /// What is shown.
+    /// The title.
     pub title: String,
     /// The vertical axis, with its unit.
     pub unit: String,
@@ -31,7 +31,7 @@ pub struct Panel {
 /// A curve.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Line {
-    /// What it is, where a panel has several.
+    /// Its name, where a panel has several lines.
     pub name: String,
     /// Steps and values: smoothed, where values are noisy.
     pub points: Vec<(u64, f64)>,
@@ -39,7 +39,7 @@ pub struct Line {
     pub raw: Vec<(u64, f64)>,
 }
 
-/// How the vertical axis of a panel goes.
+/// The scale of a panel's vertical axis.
 #[derive(Clone, Copy, PartialEq)]
 enum Axis {
     /// Around the values, logarithmic where they span a wide range.

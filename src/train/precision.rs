@@ -1,4 +1,4 @@
-//! What a run stores activations in.
+//! The precision in which a run stores activations.
 
 use std::str::FromStr;
 
@@ -9,8 +9,8 @@ use crate::{
     gpu::{Dtype, adapter},
 };
 
-/// What activations, what is kept of them for the backward pass and their gradients are stored in. Parameters, moments, losses and
-/// all sums are f32 in either, and so is what a model folder holds.
+/// The type of activations, of the values kept for the backward pass and of their gradients. Parameters, moments, losses and
+/// all sums are f32 in either, and so are the tensors of a model folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {

@@ -18,7 +18,7 @@ impl Preset {
     /// Every preset, in the order that messages list them.
     pub const ALL: [Self; 2] = [Self::G2p, Self::TranslateSmall];
 
-    /// What the recipe says for some data.
+    /// The options and the budget of the recipe, for some data.
     pub fn recipe(self, data: Data) -> (TrainOptions, Budget) {
         let epochs = match self {
             Self::G2p => 20,

@@ -35,7 +35,7 @@ const CHECKPOINT_EVERY: f64 = 120.0;
 ///
 /// # Errors
 /// [`Error::Data`] for wrong options or data, a folder that holds another run or a finished one;
-/// [`Error::NonFinite`] if the loss stays infinite or NaN; what the device reports.
+/// [`Error::NonFinite`] if the loss stays infinite or NaN; the errors of the device.
 pub fn train(
     gpu: &Gpu,
     options: &TrainOptions,
@@ -78,7 +78,7 @@ struct Run<'a> {
     folder: PathBuf,
     /// Checksums of the data.
     data: Metadata,
-    /// What is validated and saved: the parameters, or their average where one is kept.
+    /// The model that is validated and saved: the parameters, or their average where one is kept.
     model: Model,
     trainer: Trainer,
     monitor: Monitor,
@@ -331,8 +331,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Validates the average of the kept models, and makes it the run's model where it is the best. The progress still says what
-    /// the best single model came to: a run that goes on compares with that.
+    /// Validates the average of the kept models, and makes it the run's model where it is the best. The progress still says
+    /// what the best single model came to: a run that goes on compares with that.
     fn average(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<Option<Place>> {
         let kept = &self.progress.kept;
         if kept.len() < 2 {

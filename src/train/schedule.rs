@@ -1,4 +1,4 @@
-//! How the learning rate goes from step to step.
+//! Schedules of the learning rate, from step to step.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,19 +9,20 @@ pub enum Decay {
     /// None.
     #[default]
     Constant,
-    /// In a straight line to 0 at the end of so many epochs.
+    /// In a straight line to 0 at the end of this many epochs.
     Linear {
         /// Passes over the data.
         epochs: u64,
     },
-    /// Along half a cosine to 0 at the end of so many epochs (Loshchilov and Hutter, "SGDR" 2017, section 3, without restarts).
+    /// Along half a cosine to 0 at the end of this many epochs (Loshchilov and Hutter, "SGDR" 2017, section 3, without
+    /// restarts).
     Cosine {
         /// Passes over the data.
         epochs: u64,
     },
     /// With one over the root of the step (Vaswani et al. 2017, section 5.3).
     InverseSqrt,
-    /// Halved whenever so many validations in a row were no improvement.
+    /// Halved whenever this many validations in a row were no improvement.
     Plateau {
         /// Validations.
         patience: u64,
@@ -34,7 +35,7 @@ pub enum Decay {
 pub struct Schedule {
     /// Steps over which the rate rises in a straight line to its largest.
     pub warmup: u64,
-    /// What it does then.
+    /// Its decay after the warm-up.
     pub decay: Decay,
 }
 

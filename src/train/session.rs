@@ -1,4 +1,4 @@
-//! What a run's last session ran on.
+//! The adapter and sizes of a run's last session.
 
 use std::path::Path;
 
@@ -19,9 +19,9 @@ pub struct Session {
     pub backend: String,
     /// Values of all parameters.
     pub parameters: usize,
-    /// Pairs to learn from.
+    /// Training pairs.
     pub train_pairs: usize,
-    /// Pairs to check with.
+    /// Validation pairs.
     pub valid_pairs: usize,
     /// The version of this crate.
     pub version: String,

@@ -1,4 +1,4 @@
-//! One training step after another on the device.
+//! Training steps on the device.
 
 use super::{Optimizer, TrainingGraph, optimizer::State};
 use crate::{
@@ -10,16 +10,16 @@ use crate::{
     text::Batch,
 };
 
-/// Which of the batches that make one update together a batch is.
+/// The place of a batch among those that make one update together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Its place among them, from 0.
     pub index: u32,
-    /// How many they are.
+    /// The number of batches in the update.
     pub count: u32,
-    /// Target tokens of all of them, that are not padding.
+    /// Target tokens of all these batches, without padding.
     pub target_tokens: usize,
-    /// Those of them that have links, under guided alignment.
+    /// Target tokens with links, under guided alignment.
     pub aligned_tokens: usize,
 }
 
@@ -78,17 +78,16 @@ impl Trainer {
     /// Runs one step on a batch: forward, backward, clipping, Adam. Returns at once; at most two steps are under way.
     ///
     /// # Errors
-    /// What compiling (at the first batch of a shape) or the device reports.
+    /// The errors of kernels (at the first batch of a shape, which compiles its Program) and of the device.
     pub fn step(&mut self, batch: &Batch, step: u32, seed: u32, learning_rate: f32) -> Result<()> {
         self.part(batch, Part::of(&[batch]), step, seed, learning_rate)
     }
 
-    /// As [`Trainer::step`], for one of several batches that make an update together, with [`Optimizer::accumulate`]: the gradients
-    /// are those of the mean over the tokens of all of them, and the last batch's run changes the parameters. Each has dropout of
-    /// its own.
+    /// Runs one of several batches that make an update together, with [`Optimizer::accumulate`]: the gradients are those of the
+    /// mean over the tokens of all of them, and the last batch's run changes the parameters. Each has dropout of its own.
     ///
     /// # Errors
-    /// As [`Trainer::step`].
+    /// The errors of kernels (at the first batch of a shape, which compiles its Program) and of the device.
     pub fn part(&mut self, batch: &Batch, part: Part, step: u32, seed: u32, learning_rate: f32) -> Result<()> {
         debug_assert!(part.count == 1 || self.optimizer.accumulate, "the gradients of earlier batches would be lost");
         let program = self.prepare(batch.shape)?;
@@ -104,7 +103,7 @@ impl Trainer {
     /// The Program for batches of a shape, compiled now unless it is there.
     ///
     /// # Errors
-    /// What compiling reports.
+    /// The errors of kernels, and [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn prepare(&mut self, shape: BatchShape) -> Result<&mut Program> {
         let Self { gpu, network, state, loss, optimizer, regularisation, pool, programs } = self;
         programs.get_or_compile(shape, |shape| {

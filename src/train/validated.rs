@@ -1,16 +1,16 @@
-//! What a validation finds.
+//! The results of a validation.
 
 use serde::Serialize;
 
 use crate::text::Scores;
 
-/// What a validation found, on (at most four thousand sources of) the pairs to check with.
+/// The results of a validation, on at most four thousand sources of the validation pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Validated {
-    /// How good the generated texts are.
+    /// The scores of the generated texts.
     #[serde(flatten)]
     pub scores: Scores,
-    /// The cross-entropy per token of the right answers, each `<eos>` included, without label smoothing.
+    /// The cross-entropy per token of the references, each `<eos>` included, without label smoothing.
     pub loss: f64,
 }

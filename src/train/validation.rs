@@ -1,4 +1,4 @@
-//! Validation during training: which pairs are looked at, how the model does on them, and a few of its answers.
+//! Validation during training: its pairs, the model's scores on them, and a few of its texts.
 
 use super::Validated;
 use crate::{
@@ -14,7 +14,7 @@ const VALIDATED: usize = 4_000;
 /// Samples shown at a validation.
 const SAMPLES: usize = 3;
 
-/// The pairs that a run checks with, encoded once, and what decodes and scores them.
+/// The validation pairs of a run, encoded once, with the generator and scorer of the model.
 #[derive(Debug)]
 pub(super) struct Validation {
     generator: Generator,
@@ -25,10 +25,11 @@ pub(super) struct Validation {
 }
 
 impl Validation {
-    /// Of `valid` at most [`VALIDATED`] sources with all their targets. The parameters are `model`'s at the time of each run.
+    /// A validation on at most [`VALIDATED`] sources of `valid` with all their targets. Each run uses the parameters that
+    /// `model` has then.
     ///
     /// # Errors
-    /// As [`encode_pairs`] and [`EvaluationSet::new`].
+    /// [`crate::Error::Data`] for a pair that cannot be encoded, or whose source is longer than the model's `max_length`.
     pub fn new(model: &Model, valid: Vec<Pair>) -> Result<Self> {
         let pairs = spread(valid, VALIDATED);
         let examples = encode_pairs("validation", &pairs, &model.source, &model.target, usize::MAX)?;
@@ -44,15 +45,15 @@ impl Validation {
         Self { generator: Generator::new(model), scorer: Scorer::new(model), pairs, set, batches }
     }
 
-    /// The pairs looked at.
+    /// The validation pairs.
     pub fn pairs(&self) -> &[Pair] {
         &self.pairs
     }
 
-    /// How good the model is, and its text for each distinct source.
+    /// The scores of the model, and its text for each distinct source.
     ///
     /// # Errors
-    /// As [`evaluate_with`] and [`Scorer::score`].
+    /// The errors of kernels and of the device.
     pub fn run(&mut self, model: &Model) -> Result<(Validated, Vec<Pair>)> {
         let (scores, texts) = evaluate_with(&mut self.generator, model, &self.set, &SearchOptions::default())?;
         let mut all = Likelihood::default();
@@ -66,7 +67,7 @@ impl Validation {
         let first = (step as usize).wrapping_mul(SAMPLES).checked_rem(texts.len()).unwrap_or_default();
         let sample = |text: &Pair| {
             let text = text.clone();
-            // Of several right answers the one that was given, if it is right.
+            // Of several references the one that the text equals, if any.
             let answers = || self.pairs.iter().filter(|pair| pair.source == text.source).map(|pair| &pair.target);
             let reference = answers().find(|target| **target == text.target).or_else(|| answers().next());
             let reference = reference.cloned().unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::{
     validate::{relative_error, widen},
 };
 
-/// How much less time than the default another tile must take.
+/// The share by which another tile must be faster than the default.
 pub const MARGIN: f64 = 0.03;
 
 /// The largest error against the default's results, which were proved on other shapes. Sums here are up to some thousand terms
@@ -48,7 +48,7 @@ impl Runner {
 /// The fastest tile for a class of shapes; `None` if stopped.
 ///
 /// # Errors
-/// What the device reports of the default; other tiles are given to `refused` and left out.
+/// The errors of the device for the default; other tiles that fail are given to `refused` and left out.
 pub(super) fn fastest(
     gpu: &Gpu,
     kernel: &'static str,

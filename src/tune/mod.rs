@@ -64,7 +64,7 @@ pub struct Timed {
     pub ms: f64,
 }
 
-/// What was found for a kernel and a class of shapes.
+/// The result for a kernel and a class of shapes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// The kernel.
@@ -87,16 +87,16 @@ impl Row {
     }
 }
 
-/// What happens, for whoever shows it.
+/// An event of tuning, for its display.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Something of some milliseconds to seconds begins: `done` of `total` lie behind.
+    /// A measurement of some milliseconds to seconds begins: `done` of `total` are over.
     Begins {
         /// Done so far.
         done: u64,
         /// All of them.
         total: u64,
-        /// What it is.
+        /// The name of the measurement.
         what: String,
     },
     /// A candidate gave a wrong result, or the driver refused it: it is out.
@@ -201,7 +201,7 @@ fn fatal<T>(result: Result<T>) -> Result<Result<T, String>> {
 /// Runs a kernel's checks with one tile for every shape.
 ///
 /// # Errors
-/// [`Error::Data`] for a wrong result; what the device reports.
+/// [`Error::Data`] for a wrong result; the errors of the device.
 pub fn prove(gpu: &Gpu, kernel: &TunableKernel, tile: &Value) -> Result<()> {
     let mut table = TileTable::default();
     for class in kernel.classes {
@@ -220,7 +220,7 @@ pub fn prove(gpu: &Gpu, kernel: &TunableKernel, tile: &Value) -> Result<()> {
     Ok(())
 }
 
-/// What a tile has that `other` has not, in a few words.
+/// The fields in which a tile differs from `other`, in a few words.
 pub fn difference(tile: &Value, other: &Value) -> String {
     let Some(fields) = tile.as_object() else { return tile.to_string() };
     describe(
@@ -243,7 +243,7 @@ pub fn describe(tile: &Value) -> String {
     fields.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
-/// Where the tiles for this adapter, driver and build are kept, if the system has a place for a user's caches.
+/// The file that keeps the tiles for this adapter, driver and build, if the system has a place for a user's caches.
 pub fn cache_file(gpu: &Gpu) -> Option<PathBuf> {
     tuner::folder().map(|folder| tuner::path(gpu, &folder))
 }

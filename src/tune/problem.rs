@@ -20,10 +20,10 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// The graph that `build` makes; it returns what the kernel computes.
+    /// A problem from `build`, which makes the graph and returns the kernel's outputs.
     ///
     /// # Errors
-    /// What `build` reports.
+    /// The error of `build`.
     pub fn new(build: impl FnOnce(&mut Self) -> Result<Vec<Value>>) -> Result<Self> {
         let random = ChaCha8Rng::seed_from_u64(1);
         let mut problem = Self { graph: Graph::new(), inputs: Vec::new(), random, outputs: Vec::new() };
@@ -49,7 +49,7 @@ impl Problem {
     /// The values that `from` returned, and the gradients of `wanted` given one of the first of them.
     ///
     /// # Errors
-    /// What [`Graph::gradients_from`] reports.
+    /// [`crate::Error::Shape`] if the operation has no derivative ([`Graph::gradients_from`]).
     pub fn with_gradients<const N: usize>(
         &mut self,
         output: Value,
@@ -71,7 +71,7 @@ impl Problem {
     /// Compiles it with the tiles of `gpu` and runs it once.
     ///
     /// # Errors
-    /// What compiling or the device reports.
+    /// The errors of kernels and of the device.
     pub fn compile(&self, gpu: &Gpu, pool: &Pool) -> Result<Program> {
         let options = ProgramOptions {
             label: "tune".into(),
@@ -87,10 +87,10 @@ impl Problem {
         Ok(program)
     }
 
-    /// What a program that has run computed, output by output.
+    /// The values of a Program that has run, output by output.
     ///
     /// # Errors
-    /// What the device reports.
+    /// The errors of the device.
     pub fn results(&self, program: &Program) -> Result<Vec<Vec<f32>>> {
         self.outputs.iter().map(|output| program.read(*output)).collect()
     }

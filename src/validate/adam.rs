@@ -11,7 +11,7 @@ use crate::{
     reference::{self, adam::next_scaling},
 };
 
-/// One step; the norm is a sum of up to 17,000 squares.
+/// The error of one step; the norm is a sum of up to 17,000 squares.
 const TOLERANCE: f64 = 1e-6;
 
 pub(super) const KERNELS: &[KernelChecks] =
@@ -104,8 +104,8 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
     let sum_of_squares = reference::reduction::sum_of_squares;
     let growth = (sum_of_squares(&absolute) / sum_of_squares(&sum)).sqrt();
     let clipped = reference.clip_norm.map_or(1.0, |clip_norm| (clip_norm / norm).min(1.0));
-    // What moments and updates would be if nothing took from another: not a batch from the one before, nor the gradient from
-    // what the first moment was.
+    // Moments and updates without cancellation: no batch's gradients cancel those of the one before, nor the gradient the first
+    // moment.
     let (mut update, mut moment) = (0.0_f64, 0.0_f64);
     let decayed = 1.0 - reference.learning_rate * reference.weight_decay;
     for i in 0..elements {

@@ -16,7 +16,8 @@ const TOLERANCE: f64 = 5e-6;
 /// Inputs thirty times as large, with outliers of 1e4: tanh saturates, and rounding `query + key` costs what is left.
 const TOLERANCE_EXTREME: f64 = 1e-5;
 
-/// One store; of the context a second, where there are more keys than one block. What is between stays f32.
+/// The error of one store in f16; of the context a second, where there are more keys than one block. Intermediate values stay
+/// f32.
 const HALF: f64 = TOLERANCE_EXTREME + 2.0 * ROUNDING;
 
 pub(super) const KERNELS: &[KernelChecks] = &[
@@ -100,7 +101,7 @@ impl Wide {
         Matrix { tensor: &self.tensor, offset: self.offset, stride: self.width, batch_stride: self.rows * self.width }
     }
 
-    /// As [`Case::error`]; infinite if something beside the columns was written.
+    /// The worst error of the columns; infinite if something beside them was written.
     fn error(&self, case: &Case<'_>, reference: &[f64], scale: f64) -> Result<f64> {
         let all = case.gpu.read_floats(&self.tensor)?;
         let mut values = Vec::with_capacity(reference.len());

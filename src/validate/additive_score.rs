@@ -15,7 +15,7 @@ const TOLERANCE_EXTREME: f64 = 1e-5;
 
 /// Scores are f32, and so is all between.
 const HALF_FORWARD: f64 = TOLERANCE_EXTREME;
-/// One store.
+/// The error of one store in f16.
 const HALF_BACKWARD: f64 = TOLERANCE_EXTREME + ROUNDING;
 
 pub(super) const KERNELS: &[KernelChecks] = &[
@@ -77,7 +77,7 @@ impl Problem {
         }
         let energy = case.values(size, 1.0 / (size as f32).sqrt());
         let lengths = case.lengths(batch, keys);
-        // What is masked is NaN on the device.
+        // Masked keys are NaN on the device.
         let valid = |i: usize| i / size % keys < lengths[i / size / keys] as usize;
         let poisoned: Vec<_> = key.iter().enumerate().map(|(i, x)| if valid(i) { *x } else { f32::NAN }).collect();
         let tensors = [

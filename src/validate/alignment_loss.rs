@@ -9,7 +9,7 @@ use crate::{
 
 /// A logarithm, and sums of up to 36,000 terms of one sign in two levels.
 const FORWARD: f64 = 2e-6;
-/// One division.
+/// The error of one division.
 const BACKWARD: f64 = 5e-7;
 
 pub(super) const KERNELS: &[KernelChecks] = &[KernelChecks {

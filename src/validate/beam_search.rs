@@ -110,11 +110,11 @@ struct Run {
     /// Another member of an ensemble, that follows.
     second: Fed,
     reference: reference::BeamState,
-    /// What the device held after the last step.
+    /// The device's state after the last step.
     before: Found,
 }
 
-/// What the device holds.
+/// The state of a search on the device.
 #[derive(Clone, Default)]
 struct Found {
     scores: Vec<f32>,
@@ -220,8 +220,8 @@ impl Run {
         worst
     }
 
-    /// The error of a step in which hypotheses compete; the reference goes on from what the device found, so that rounding
-    /// does not add up to another choice.
+    /// The error of a step in which hypotheses compete; the reference continues from the device's state, so that rounding does
+    /// not add up to another choice.
     fn beam(&mut self, found: &Found, logits: &[f64], number: usize) -> f64 {
         let BeamSearch { beam, .. } = self.search;
         let before = self.reference.clone();
@@ -298,7 +298,7 @@ impl Run {
         let logits = &logits[rows.start * classes..rows.end * classes];
         let candidates = step.candidates(logits, &before.scores[rows.clone()]);
         let is_near = |a: f64, b: f64| (a - b).abs() <= TOLERANCE * a.abs().max(1.0);
-        // Who competes is not certain where two candidates change places.
+        // The competitors are not certain where rounding may swap two candidates.
         let last = candidates.get(beam - 1).map_or(ABSENT, |last| last.score);
         let uncertain = candidates.get(beam).is_some_and(|next| is_near(next.score, last));
         let competes = |place: usize, score: f64| place < beam || is_near(score, last);

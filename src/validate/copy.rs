@@ -37,7 +37,7 @@ fn check(case: &mut Case<'_>, out: bool) -> Result<f64> {
     let lengths_gpu = lengths.as_ref().map(|lengths| case.upload_u32([batch], lengths)).transpose()?;
     let mut x = case.values(batch * rows * columns, 1.0);
     let reference = reference::copy::Copy { rows, columns, batch }.forward(&widen(&x), lengths.as_deref());
-    // What a length masks may be anything.
+    // Masked rows may hold anything.
     if let Some(lengths) = &lengths {
         for (row, values) in x.chunks_mut(columns).enumerate() {
             if row % rows >= lengths[row / rows] as usize {

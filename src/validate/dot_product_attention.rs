@@ -11,7 +11,7 @@ use crate::{
 const TOLERANCE: f64 = 5e-6;
 /// A case whose scores may be larger is allowed as much more.
 const LARGE_SCORE: f64 = 100.0;
-/// One store; backward, the context has been stored, and what it is off by is in the mean that comes off a score's gradient.
+/// The error of one store in f16; backward, the stored context's error is in the mean that is taken off a score's gradient.
 const HALF: [f64; 2] = [TOLERANCE + ROUNDING, TOLERANCE + 2.0 * ROUNDING];
 
 pub(super) const KERNELS: &[KernelChecks] = &[KernelChecks {
@@ -52,7 +52,7 @@ impl Drawn {
         let lengths = case.lengths(batch, keys);
         let (query_gpu, lengths_gpu) =
             (case.upload_activation([batch, heads, queries, size], &query)?, case.upload_u32([batch], &lengths)?);
-        // What the lengths hide must not count whatever it holds.
+        // Masked rows must not count, whatever they hold.
         let hide = |values: &[f32], with: f32| -> Vec<f32> {
             let hidden = |at: usize| at / size % keys >= lengths[at / (heads * keys * size)] as usize;
             values.iter().enumerate().map(|(at, value)| if hidden(at) { with } else { *value }).collect()
@@ -92,7 +92,7 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
         drawn.attention.record(recorder, tile, &drawn.inputs(), &context, &log_sum_exp)
     })?;
     let (wanted, denominators) = drawn.reference(|attention, inputs| attention.forward(inputs));
-    // What is off by a weight's error is off by that much of the values, however small a context they average to.
+    // An error of a weight is an error of that share of the values, however small a context they average to.
     let score = longest(&drawn.query, size) * longest(&drawn.key, size) / (size as f64).sqrt();
     let scale = largest(&widen(&drawn.value)).max(1.0) * (score / LARGE_SCORE).max(1.0);
     Ok(case.error(&context, &wanted, scale)?.max(case.error(&log_sum_exp, &denominators, 1.0)?))

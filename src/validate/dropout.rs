@@ -10,7 +10,7 @@ use crate::{
     reference,
 };
 
-/// One product. An element that is dropped on one side only is an error of the order of 1.
+/// The error of one product. An element that is dropped on one side only is an error of the order of 1.
 const TOLERANCE: f64 = 3e-7;
 const HALF: f64 = TOLERANCE + ROUNDING;
 

@@ -22,7 +22,7 @@ use crate::{
 };
 use model::training_step;
 
-/// How one tensor of a file compares. With feature `train` as well.
+/// The comparison of one tensor of a file. With feature `train` as well.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GoldenRow {
     /// The file's stem.

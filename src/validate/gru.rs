@@ -41,7 +41,7 @@ struct Drawn {
     scratch: Tensor,
 }
 
-/// What lies on states: 0 in a quarter of its places.
+/// The dropout mask on states: 0 in a quarter of its places.
 pub(super) struct Mask {
     values: Vec<f32>,
     gpu: Tensor,

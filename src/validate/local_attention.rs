@@ -11,7 +11,7 @@ use crate::{
 const FORWARD: f64 = 3e-6;
 /// The same weights, and a Gaussian's exponent besides: the slope of a centre is a sum of as many terms of either sign.
 const BACKWARD: f64 = 3e-6;
-/// One store. Weights stay f32.
+/// The error of one store in f16. Weights stay f32.
 const HALF_BACKWARD: f64 = BACKWARD + ROUNDING;
 
 pub(super) const KERNELS: &[KernelChecks] = &[KernelChecks {
@@ -60,7 +60,7 @@ impl Drawn {
         let is_predicted = matches!(window, Window::Predicted { .. });
         let shares = is_predicted.then(|| shares(case, &lengths, queries));
         let scores = case.values(batch * queries * columns, 3.0);
-        // What is masked is NaN on the device.
+        // Masked scores are NaN on the device.
         let valid = |i: usize| i % columns < lengths[i / columns / queries] as usize;
         let poisoned: Vec<_> = scores.iter().enumerate().map(|(i, x)| if valid(i) { *x } else { f32::NAN }).collect();
         let scores_gpu = case.upload_activation([batch, queries, columns], &poisoned)?;
@@ -92,7 +92,7 @@ impl Drawn {
         Ok((case.poisoned([batch, queries, keys])?, centres))
     }
 
-    /// What `weight` counts for where a predicted centre is rounded, which a Gaussian multiplies by up to 4 / D.
+    /// The scale of a `weight`'s error where a predicted centre is rounded, which a Gaussian multiplies by up to 4 / D.
     fn scale(&self, weight: f64) -> f64 {
         const UNIT: f64 = 1.0 / (1 << 24) as f64;
         let LocalAttention { keys, window, .. } = self.operation;
@@ -144,7 +144,7 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let (scores, shares) = drawn.widened();
     let (expected_weights, _) = drawn.reference.forward(&scores, &shares, &drawn.lengths);
     let d_weights = case.values(batch * queries * keys, 1.0);
-    // What belongs to weights of 0 is NaN on the device.
+    // Gradients of weights of 0 are NaN on the device.
     let poisoned =
         d_weights.iter().zip(&expected_weights).map(|(d, weight)| if *weight == 0.0 { f32::NAN } else { *d });
     let d_weights_gpu = case.upload([batch, queries, keys], &poisoned.collect::<Vec<_>>())?;

@@ -1,12 +1,12 @@
-//! Every kernel, forward and backward, against the CPU reference on random shapes: what `softalign validate` runs on an
-//! adapter that nobody has tried yet, and what the crate's own tests run. Feature `validate`.
+//! Checks of every kernel, forward and backward, against the CPU reference on random shapes: `softalign validate` runs them on
+//! an adapter that nobody has tried yet, and so do the crate's own tests. Feature `validate`.
 //!
 //! Errors are relative to the reference tensor's largest value, or to what that would be without cancellation. A kernel sums
 //! in f32 in an order of its own, so its error grows about with the square root of the length of its sums times 6e-8; each
 //! check states its tolerance once, for the longest sums that it draws.
 //!
 //! Under f16 the inputs are rounded to f16 first, so that the reference sees what the kernel sees, and the tolerance grows by
-//! [`ROUNDING`] for each time that the kernel stores what it goes on with or gives back.
+//! [`ROUNDING`] for each time that the kernel stores an intermediate value or a result.
 //!
 //! Recurrent kernels draw cases now and then that no f32 arithmetic solves that well: units that saturate, whose gradients are
 //! differences from 1, and outliers that the next step's gates receive with their errors. There the largest value is not
@@ -64,7 +64,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// As it stands in tables.
+    /// The name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
@@ -100,7 +100,7 @@ impl Check {
 
 /// The checks of one kernel, as its file states them.
 struct KernelChecks {
-    /// As [`Check::kernel`].
+    /// The kernel's name, with a suffix for a form of it that runs other code.
     kernel: &'static str,
     /// Runs a random case of the outputs.
     forward: fn(&mut Case<'_>) -> Result<f64>,
@@ -126,20 +126,20 @@ impl KernelChecks {
     }
 }
 
-/// What a check did.
+/// The result of a check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// As [`Check::kernel`].
+    /// The kernel's name, with a suffix for a form of it that runs other code.
     pub kernel: String,
-    /// As [`Check::direction`].
+    /// Outputs or gradients.
     pub direction: Direction,
-    /// As [`Check::dtype`].
+    /// The type of activations.
     pub dtype: &'static str,
     /// The number of cases that ran.
     pub cases: usize,
     /// The worst error of all cases.
     pub worst_error: f64,
-    /// As [`Check::tolerance`].
+    /// The largest error that passes.
     pub tolerance: f64,
     /// Whether the worst error is within the tolerance.
     pub passed: bool,
@@ -179,7 +179,7 @@ pub fn checks() -> Vec<Check> {
     .collect()
 }
 
-/// How many random cases a check runs.
+/// The number of random cases that a check runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cases {
     /// The least number of cases, however long they take.
@@ -198,7 +198,7 @@ impl Cases {
 /// Runs random cases of a check. Case number `n` depends on `seed + n` alone.
 ///
 /// # Errors
-/// What the device reports; a wrong result is a [`Row`] that has not passed.
+/// The errors of the device; a wrong result is a [`Row`] that has not passed.
 pub fn run(gpu: &Gpu, check: &Check, cases: Cases, seed: u64) -> Result<Row> {
     let mut worst = (0.0, seed);
     let mut classes = [OfClass::default(); ShapeClass::ALL.len()];
@@ -235,7 +235,7 @@ pub fn run(gpu: &Gpu, check: &Check, cases: Cases, seed: u64) -> Result<Row> {
 pub struct Case<'a> {
     /// The device under test.
     pub gpu: &'a Gpu,
-    /// As [`Check::dtype`].
+    /// The type of activations.
     pub dtype: Dtype,
     random: ChaCha8Rng,
     seen: Seen,
@@ -301,7 +301,7 @@ impl Case<'_> {
     /// Uploads an activation, or the gradient of one, in the case's type.
     ///
     /// # Errors
-    /// As [`Gpu::floats`].
+    /// [`Error::Limit`] or [`Error::OutOfMemory`] if it does not fit; [`Error::Shape`] for another number of values.
     pub fn upload_activation(&self, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
         self.upload_as(self.dtype, shape, values)
     }
@@ -309,35 +309,35 @@ impl Case<'_> {
     /// Uploads values in another type than the case's.
     ///
     /// # Errors
-    /// As [`Gpu::floats`].
+    /// [`Error::Limit`] or [`Error::OutOfMemory`] if it does not fit; [`Error::Shape`] for another number of values.
     pub fn upload_as(&self, dtype: Dtype, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
         let shape = shape.into();
         self.seen.count(&shape);
         self.gpu.floats("input", shape, dtype, values)
     }
 
-    /// As [`Case::poisoned`], in the case's type.
+    /// A tensor of NaN in the case's type, for outputs and scratch.
     ///
     /// # Errors
-    /// As [`Gpu::floats`].
+    /// [`Error::Limit`] or [`Error::OutOfMemory`] if it does not fit; [`Error::Shape`] for another number of values.
     pub fn poisoned_activation(&self, shape: impl Into<Shape>) -> Result<Tensor> {
         self.poisoned_as(self.dtype, shape)
     }
 
-    /// As [`Case::poisoned`], in another type than the case's.
+    /// A tensor of NaN in another type than the case's, for outputs and scratch.
     ///
     /// # Errors
-    /// As [`Gpu::floats`].
+    /// [`Error::Limit`] or [`Error::OutOfMemory`] if it does not fit; [`Error::Shape`] for another number of values.
     pub fn poisoned_as(&self, dtype: Dtype, shape: impl Into<Shape>) -> Result<Tensor> {
         let shape = shape.into();
         let poison = vec![f32::NAN; shape.elements()];
         self.gpu.floats("poisoned", shape, dtype, &poison)
     }
 
-    /// Scratch of so many elements of a type, full of NaN.
+    /// Scratch of a number of elements of a type, full of NaN.
     ///
     /// # Errors
-    /// As [`Gpu::floats`].
+    /// [`Error::Limit`] or [`Error::OutOfMemory`] if it does not fit; [`Error::Shape`] for another number of values.
     pub fn scratch(&self, (elements, dtype): (usize, Dtype)) -> Result<Tensor> {
         self.gpu.floats("scratch", [elements], dtype, &vec![f32::NAN; elements])
     }
@@ -345,7 +345,7 @@ impl Case<'_> {
     /// Uploads values that are f32 whatever activations are, such as parameters.
     ///
     /// # Errors
-    /// As [`Gpu::tensor`].
+    /// [`Error::Limit`] or [`Error::OutOfMemory`] if it does not fit; [`Error::Shape`] for another number of values.
     pub fn upload(&self, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
         let shape = shape.into();
         self.seen.count(&shape);
@@ -355,7 +355,7 @@ impl Case<'_> {
     /// Uploads whole numbers.
     ///
     /// # Errors
-    /// As [`Gpu::tensor`].
+    /// [`Error::Limit`] or [`Error::OutOfMemory`] if it does not fit; [`Error::Shape`] for another number of values.
     pub fn upload_u32(&self, shape: impl Into<Shape>, values: &[u32]) -> Result<Tensor> {
         self.gpu.tensor("input", shape, Dtype::U32, values)
     }
@@ -363,7 +363,7 @@ impl Case<'_> {
     /// A tensor of f32 NaN: an output that a kernel must overwrite completely, or scratch that it must not trust.
     ///
     /// # Errors
-    /// As [`Gpu::tensor`].
+    /// [`Error::Limit`] or [`Error::OutOfMemory`] if it does not fit; [`Error::Shape`] for another number of values.
     pub fn poisoned(&self, shape: impl Into<Shape>) -> Result<Tensor> {
         let shape = shape.into();
         let poison = vec![f32::NAN; shape.elements()];
@@ -373,7 +373,7 @@ impl Case<'_> {
     /// Records, submits and waits.
     ///
     /// # Errors
-    /// What recording or the device reports.
+    /// The errors of recording and of the device.
     pub fn run(&self, record: impl FnOnce(&mut Recorder) -> Result<()>) -> Result<()> {
         let mut recorder = Recorder::new(self.gpu, "validate");
         record(&mut recorder)?;
@@ -386,7 +386,7 @@ impl Case<'_> {
     /// is larger. `scale` is what the values would be without cancellation, where that matters; else 0.
     ///
     /// # Errors
-    /// As [`Gpu::read`]; [`Error::Shape`] if the numbers of elements differ.
+    /// [`Error::Gpu`] or [`Error::DeviceLost`] if the device failed; [`Error::Shape`] if the numbers of elements differ.
     pub fn error(&self, tensor: &Tensor, reference: &[f64], scale: f64) -> Result<f64> {
         let values = self.gpu.read_floats(tensor)?;
         if values.len() != reference.len() {
@@ -402,7 +402,7 @@ impl Case<'_> {
         Ok(relative_error(&values, reference, scale.max(floor)))
     }
 
-    /// As [`Self::error`], of a tensor of which the reference knows how far rounding takes it; `tolerance` is the check's.
+    /// The worst error of a tensor whose reference carries the expected error of rounding; `tolerance` is the check's.
     fn rounded_error(&self, tensor: &Tensor, reference: &[Rounded], scale: f64, tolerance: f64) -> Result<f64> {
         let scale = scale.max(rounded::scale(reference, tolerance));
         self.error(tensor, &rounded::values(reference), scale)
@@ -424,7 +424,7 @@ pub fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |largest, value| largest.max(value.abs()))
 }
 
-/// As the reference takes them.
+/// Values in the reference's precision.
 pub fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().map(|value| f64::from(*value)).collect()
 }

@@ -1,4 +1,4 @@
-//! How far rounding takes a result: the reference's own equations, on numbers that carry the variance of their error.
+//! Expected errors of rounding: the reference's own equations, on numbers that carry the variance of their error.
 
 use std::{
     iter::Sum,
@@ -29,7 +29,7 @@ impl Rounded {
     }
 }
 
-/// What the largest value of a tensor has to be, for its errors to be `tolerance` of it.
+/// The scale of a tensor for which its expected errors are `tolerance`.
 pub(super) fn scale(values: &[Rounded], tolerance: f64) -> f64 {
     let variance = values.iter().fold(0.0_f64, |most, value| most.max(value.variance));
     DEVIATIONS * variance.sqrt() / tolerance

@@ -19,7 +19,7 @@ impl ShapeClass {
     /// All of them, in the order of tables.
     pub const ALL: [Self; 3] = [Self::Ones, Self::Fours, Self::Odd];
 
-    /// As it stands in tables.
+    /// The name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ones => "an extent of 1",
@@ -38,7 +38,7 @@ pub struct OfClass {
     pub worst_error: f64,
 }
 
-/// What the shapes of a case had so far.
+/// The shape classes that a case has had so far.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     one: Cell<bool>,

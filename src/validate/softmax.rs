@@ -5,7 +5,7 @@ use crate::{Result, kernels::softmax::Softmax, reference};
 
 /// Sums of up to 1,100 exponentials of differences up to 100, whose rounding error exp multiplies.
 const TOLERANCE: f64 = 3e-6;
-/// One store.
+/// The error of one store in f16.
 const HALF: f64 = TOLERANCE + ROUNDING;
 
 pub(super) const KERNELS: &[KernelChecks] =
@@ -25,7 +25,7 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     let Softmax { rows, columns } = softmax;
     let lengths = case.coin().then(|| case.lengths(rows, columns));
     let x = case.values(rows * columns, 3.0);
-    // What is masked is NaN on the device.
+    // Masked elements are NaN on the device.
     let valid = |i: usize| lengths.as_ref().is_none_or(|lengths| i % columns < lengths[i / columns] as usize);
     let poisoned: Vec<f32> = x.iter().enumerate().map(|(i, x)| if valid(i) { *x } else { f32::NAN }).collect();
     let (x_gpu, y) = (case.upload_activation([rows, columns], &poisoned)?, case.poisoned_activation([rows, columns])?);

@@ -21,10 +21,10 @@ use crate::{
 const SHAPES: [[usize; 4]; 5] =
     [[16, 32, 32, 256], [64, 24, 24, 256], [8, 128, 128, 512], [1, 512, 512, 256], [1, 2048, 2048, 256]];
 
-/// Those that are measured in f16 too.
+/// Shapes that are measured in f16 too.
 const HALF_SHAPES: [[usize; 4]; 2] = [[64, 24, 24, 256], [8, 128, 128, 512]];
 
-/// Multiplications that a tanh of the reference takes the time of.
+/// The time of a tanh of the reference, in multiplications.
 const TANH: usize = 12;
 
 pub(super) fn workloads() -> Vec<Workload> {

@@ -54,7 +54,7 @@ fn decoder(gpu: &Gpu, dtype: Dtype, passes: Passes) -> Result<Subject> {
         cell: of_graph,
         mask: None,
     })?;
-    // As in W4: rows do not depend on each other.
+    // A few rows stand for all, as in W4: they do not depend on each other.
     let multiplications = STEPS * (3 * HIDDEN * (WORD + ANNOTATION + HIDDEN) + SIZE * HIDDEN);
     let rows = sample::spread(BATCH, sample::affordable(BATCH, multiplications));
     let row_features = STEPS * FEATURES;

@@ -9,7 +9,7 @@ use crate::{Gpu, Result, gpu::Dtype, kernels::Step, reference::dot_product_atten
 /// B, heads, T, S, D.
 const SHAPES: [[usize; 5]; 2] = [[8, 8, 256, 256, 64], [1, 8, 2048, 2048, 64]];
 
-/// Those that are measured in f16 too.
+/// Shapes that are measured in f16 too.
 const HALF_SHAPES: [[usize; 5]; 1] = [[8, 8, 256, 256, 64]];
 
 pub(super) fn workloads() -> Vec<Workload> {

@@ -80,8 +80,8 @@ fn cost(size: &ModelSize, rows: usize) -> Cost {
     }
 }
 
-/// How far the chosen tokens are from the best ones, by the reference's logits after the same tokens, and how far scores are
-/// from the sums of their logarithms.
+/// The error of a generation: of the chosen tokens against the best ones by the reference's logits after the same tokens, and
+/// of scores against the sums of their logarithms.
 fn error(size: &ModelSize, sources: &[Vec<u32>], found: &[Vec<Hypothesis>], rows: &[usize]) -> f64 {
     let complete = |hypothesis: &Hypothesis| hypothesis.tokens.len() == size.steps && !hypothesis.finished;
     if found.len() != sources.len() || !found.iter().all(|found| found.len() == 1 && complete(&found[0])) {

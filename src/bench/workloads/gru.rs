@@ -13,7 +13,7 @@ use crate::{Gpu, Result, gpu::Dtype, graph::GruWeights, kernels::Step, reference
 /// B, T, I, H.
 const SHAPES: [[usize; 4]; 3] = [[64, 24, 256, 256], [64, 50, 512, 512], [128, 30, 256, 512]];
 
-/// Those that are measured in f16 too.
+/// Shapes that are measured in f16 too.
 const HALF_SHAPES: [[usize; 4]; 1] = [[64, 50, 512, 512]];
 
 pub(super) fn workloads() -> Vec<Workload> {

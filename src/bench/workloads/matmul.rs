@@ -16,7 +16,7 @@ const SHAPES: [[usize; 3]; 7] = [
     [2048, 256, 10_000],
 ];
 
-/// Those that are measured in f16 too.
+/// Shapes that are measured in f16 too.
 const HALF_SHAPES: [[usize; 3]; 2] = [[1024, 1024, 1024], [64, 512, 1536]];
 
 /// Rows and columns of the block of an output that is compared.
@@ -42,7 +42,7 @@ fn product(gpu: &Gpu, dtype: Dtype, [m, k, n]: [usize; 3], transpose_a: bool, tr
     let b = if transpose_a { problem.random(&b_shape, 1.0) } else { problem.parameter(&b_shape, 1.0) };
     let c = problem.graph.matmul(a.value, transpose_a, b.value, transpose_b, Epilogue::default())?;
     problem.finish(&[c], Step::default(), move |outputs| {
-        // Where whole rows meet whole columns.
+        // The sample: whole rows times whole columns.
         let (rows, columns) = (sample::spread(m, SAMPLE[0]), sample::spread(n, SAMPLE[1]));
         let of_a = |row: usize, inner: usize| a.host[if transpose_a { inner * m + row } else { row * k + inner }];
         let of_b =

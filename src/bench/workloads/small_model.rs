@@ -1,4 +1,4 @@
-//! What workloads at the shapes of W5 S share: 128 rows of 12 steps, vocabularies of 32 and 75, sizes of 256.
+//! The shapes of W5 S, shared by workloads: 128 rows of 12 steps, vocabularies of 32 and 75, sizes of 256.
 
 use super::{
     super::{

@@ -8,7 +8,7 @@ use crate::{Gpu, Result, gpu::Dtype, kernels::Step, reference};
 
 const SHAPES: [[usize; 2]; 2] = [[4096, 1024], [512, 30_000]];
 
-/// Those that are measured in f16 too.
+/// Shapes that are measured in f16 too.
 const HALF_SHAPES: [[usize; 2]; 1] = [[4096, 1024]];
 
 pub(super) fn workloads() -> Vec<Workload> {

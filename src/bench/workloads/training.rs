@@ -47,8 +47,8 @@ fn expected(size: &ModelSize, batch: &Batch, rows: &[usize]) -> Result<(f64, ref
     ))
 }
 
-/// What is compared is a first step of the very Program that is timed, on the same batch but with the targets of some rows
-/// alone: all gradients come from these rows then, and so does the loss.
+/// The training step. The check compares a first step of the very Program that is timed, on the same batch but with the targets
+/// of some rows alone: all gradients come from these rows then, and so does the loss.
 fn training(gpu: &Gpu, dtype: Dtype, size: ModelSize) -> Result<Subject> {
     let mut trainer = size.trainer(gpu, dtype)?;
     let program = trainer.prepare(size.shape())?;
@@ -156,7 +156,7 @@ pub fn first_steps(child: impl Fn() -> Command + 'static) -> Vec<Workload> {
 /// Makes the first training step of W5 S, and returns its loss.
 ///
 /// # Errors
-/// What compiling or the device reports.
+/// The errors of kernels and of the device.
 pub fn first_step(gpu: &Gpu) -> Result<f32> {
     let size = ModelSize::S;
     let mut trainer = size.trainer(gpu, Dtype::F32)?;

@@ -1,4 +1,4 @@
-//! What a search chooses from, where that is not the logits of one model as they are.
+//! Adjusted log-probabilities for a search: ensembles, prefixes, minimum length and n-grams without repetition.
 
 use super::{BeamSearch, BeamState, NAME, adjustments, candidate, words};
 use crate::{
@@ -15,7 +15,7 @@ pub(in crate::kernels) static BEAM_SEARCH_ADJUST: Shader = shader!("beam_search/
 /// The most models of an ensemble.
 pub const MOST_MEMBERS: usize = 16;
 
-/// Behind the end of a prefix.
+/// The entry of [`Adjusted::prefixes`] after the end of a prefix.
 pub const FREE: u32 = u32::MAX;
 
 /// The logarithm of the mean of the members' probabilities, and -1e30 for what a row may not go on with: all but the token of
@@ -48,7 +48,7 @@ impl Adjusted {
     /// Memory without prefixes.
     ///
     /// # Errors
-    /// As [`Gpu::zeros`].
+    /// [`crate::Error::Limit`] over the adapter's binding or buffer limit, [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn new(gpu: &Gpu, search: &BeamSearch) -> Result<Self> {
         let prefixes = [search.sentences, search.capacity];
         let free = vec![FREE; search.sentences * search.capacity];
@@ -77,7 +77,8 @@ impl Adjust {
     /// Records `adjusted.values` from `logits` `[members, sentences * beam, classes]`, the `step`-th since the last count.
     ///
     /// # Errors
-    /// As [`BeamSearch::record`].
+    /// [`crate::Error::Shape`] for settings or tensors that do not fit the search; [`crate::Error::Limit`] past the adapter's
+    /// limits.
     pub fn record(
         &self,
         recorder: &mut Recorder,

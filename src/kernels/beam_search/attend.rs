@@ -1,4 +1,4 @@
-//! What a search remembers of the alignment: coverage (Wu et al. 2016, section 7), and where each token looked.
+//! The alignment in a search: coverage (Wu et al. 2016, section 7), and the position that each token attended to most.
 
 use super::{BeamSearch, BeamState, NAME, single, words};
 use crate::{
@@ -58,7 +58,8 @@ impl Attend {
     /// Records what the weights of the `step`-th step since the last count add. It stands before the choice of the step.
     ///
     /// # Errors
-    /// As [`BeamSearch::record`].
+    /// [`crate::Error::Shape`] for settings or tensors that do not fit the search; [`crate::Error::Limit`] past the adapter's
+    /// limits.
     pub fn record(
         &self,
         recorder: &mut Recorder,

@@ -19,8 +19,8 @@ pub struct Feed<'a> {
     pub words: &'a Tensor,
     /// `[rows, E]`, receives the words of the tokens chosen.
     pub word_rows: Matrix<'a>,
-    /// What each word contributes to the next step besides, such as the products of a GRU's gates, `[classes, G]`, and where that
-    /// of the tokens chosen goes, `[rows, G]`.
+    /// A second table, such as the products of each word with a GRU's gates, `[classes, G]`, and the tensor that receives its
+    /// rows for the chosen tokens, `[rows, G]`.
     pub gates: Option<(&'a Tensor, &'a Tensor)>,
     /// Size of a state, H.
     pub hidden: usize,
@@ -61,7 +61,7 @@ impl Feed<'_> {
         self.gates.map_or(0, |(table, _)| table.shape().last())
     }
 
-    /// The tables and where their rows go. A table that is not there has no elements to copy, and any other stands for it.
+    /// The tables and the tensors that receive their rows. A missing table has no elements to copy: any other is bound for it.
     pub(super) fn tensors(&self) -> [&Tensor; 4] {
         let (gates, gate_rows) = self.gates.unwrap_or((self.words, self.word_rows.tensor));
         [self.words, self.word_rows.tensor, gates, gate_rows]

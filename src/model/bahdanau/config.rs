@@ -1,10 +1,10 @@
-//! What the model is made of: `config.json` of its folder.
+//! Settings of the model: `config.json` of its folder.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, model::Readout};
 
-/// What files call the architecture: version 0.1.0, which knew no other, wrote the first name and reads no other.
+/// Names of the architecture in files: version 0.1.0, which knew no other, wrote the first and reads no other.
 pub(super) const IN_FILES: &[&str] = &["seq2seq", "bahdanau"];
 
 /// Sizes and kind of a [`super::Bahdanau`].
@@ -33,7 +33,7 @@ pub struct Config {
     pub tie_embeddings: bool,
     /// Bidirectional GRU layers of the encoder.
     pub encoder_layers: usize,
-    /// Dropout on embedded words and on what the output layer reads, in training.
+    /// Dropout on embedded words and on the input of the output layer, in training.
     pub dropout: f32,
     /// The longest source or target, its end token included.
     pub max_length: usize,
@@ -107,7 +107,7 @@ impl Config {
         Ok(())
     }
 
-    /// What the output layer reads.
+    /// The input size of the output layer.
     pub fn output_input(&self) -> usize {
         match self.readout {
             Readout::Tanh => self.readout_size,

@@ -9,7 +9,7 @@ use crate::{
     model::{BatchShape, Forward, Layers},
 };
 
-/// What the decoder needs of the source.
+/// The encoded sources, as inputs of the decoder.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Encoded {
     /// `[B, S, 2H]`

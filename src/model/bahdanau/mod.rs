@@ -41,10 +41,10 @@ pub struct Bahdanau {
 }
 
 impl Bahdanau {
-    /// A model of the given sizes, to be shared by whoever works with it.
+    /// A model of the given sizes, in an [`Arc`] to be shared.
     ///
     /// # Errors
-    /// As [`Config::check`].
+    /// [`crate::Error::Data`] naming a field of the configuration that makes no model.
     pub fn new(config: Config) -> Result<Arc<Self>> {
         config.check("config")?;
         let Config { source_vocabulary, target_vocabulary, embedding, hidden, attention, .. } = config;

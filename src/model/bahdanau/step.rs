@@ -16,7 +16,7 @@ use crate::{
 /// A product of fewer rows costs what one of this many does: no tile is lower.
 const LOWEST_TILE: usize = 8;
 
-/// What the steps read and write.
+/// Tensors that the steps of a search read and write; R rows.
 #[derive(Debug)]
 pub(super) struct BahdanauStepper {
     network: Bahdanau,
@@ -26,13 +26,13 @@ pub(super) struct BahdanauStepper {
     parameters: StepParameters,
     annotation: Tensor,
     key: Tensor,
-    /// Two of them, `[2, R, H]`.
+    /// `[2, R, H]`: the states before and after a step.
     states: Tensor,
     /// `[R, H + V + E]`: state, context, word.
     features: Tensor,
     /// `[R, 3H]`, what the word contributes to the gates.
     gi: Tensor,
-    /// The same for every word, `[W, 3H]`, where that is less work than the products of the words as they come.
+    /// `[W, 3H]`, the contribution of every word, where that is less work than the products of the words chosen at each step.
     gi_of_words: Option<Tensor>,
     queries: Tensor,
     gates: Tensor,
@@ -170,7 +170,7 @@ impl Stepper for BahdanauStepper {
 
     fn record_fed(&self, recorder: &mut Recorder, _: &BeamState) -> Result<()> {
         match &self.gi_of_words {
-            // They came from the table.
+            // The search has copied them from the table.
             Some(_) => Ok(()),
             None => self.record_gates(recorder, self.search.rows(), self.words(), &self.gi),
         }

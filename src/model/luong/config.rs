@@ -1,13 +1,13 @@
-//! What a Luong model is made of.
+//! Settings of a Luong model: `config.json` of its folder.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, kernels::local_attention};
 
-/// What files call the architecture.
+/// Names of the architecture in files.
 pub(super) const IN_FILES: &[&str] = &["luong"];
 
-/// How a decoder's state h is compared with an annotation h̄ of the source (equation 8).
+/// The score of a decoder's state h against an annotation h̄ of the source (equation 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Score {
@@ -27,9 +27,9 @@ pub enum Score {
 pub enum Window {
     /// All of them (section 3.1).
     Global,
-    /// Those around the step's own number (local-m, section 3.2).
+    /// Positions around the step's own number (local-m, section 3.2).
     LocalM,
-    /// Those around a position that the model predicts (local-p, section 3.2).
+    /// Positions around one that the model predicts (local-p, section 3.2).
     LocalP,
 }
 
@@ -51,13 +51,13 @@ pub struct Config {
     pub encoder_layers: usize,
     /// Whether the encoder reads the source in both directions.
     pub bidirectional: bool,
-    /// How states are compared with annotations.
+    /// The score of states against annotations.
     pub score: Score,
     /// Size of the alignment layer of [`Score::Concat`], A.
     pub attention: usize,
     /// Source positions that [`Score::Location`] knows, L.
     pub location_rows: usize,
-    /// What a step sees of the source.
+    /// The source positions that a step attends to.
     pub window: Window,
     /// Positions on either side of a window's centre, the paper's D.
     pub half_width: usize,
@@ -140,12 +140,12 @@ impl Config {
         if self.bidirectional { 2 * self.hidden } else { self.hidden }
     }
 
-    /// What the decoder's cell reads.
+    /// The input size of the decoder's cell.
     pub(super) fn cell_input(&self) -> usize {
         if self.input_feeding { self.embedding + self.hidden } else { self.embedding }
     }
 
-    /// Size of what a hypothesis takes along: h, and with input feeding h~.
+    /// Size of a hypothesis's state in a search: h, and with input feeding h~.
     pub(super) fn state(&self) -> usize {
         if self.input_feeding { 2 * self.hidden } else { self.hidden }
     }

@@ -14,25 +14,25 @@ use crate::{
     model::{BatchShape, Layers},
 };
 
-/// What teacher forcing makes of a batch.
+/// The outputs of the decoder under teacher forcing.
 #[derive(Clone, Copy, Debug)]
 pub struct TeacherForced {
     /// `[B, T, W]`
     pub logits: Value,
-    /// `[B, T]`, the input of the tokens that the logits should answer with.
+    /// `[B, T]`, the input of the tokens that the logits should predict.
     pub targets: Value,
     /// The weights `[B, T, S]`, and the centres of the windows `[B, T]` where there are any.
     pub alignment: Alignment,
 }
 
-/// What the decoder needs of the source.
+/// The encoded sources, as inputs of the decoder.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Encoded {
     /// `[B, S, K]`
     pub annotation: Value,
-    /// What states are compared with: the annotations, or what the score makes of them.
+    /// The keys that states are compared with: the annotations, or their projection by the score.
     pub key: Value,
-    /// What makes queries of states for [`Scoring::Concat`], `[A, H]`.
+    /// The weight that projects states to queries for [`Scoring::Concat`], `[A, H]`.
     query_weight: Option<Value>,
     /// The decoder's first state, `[B, H]`.
     pub state: Value,
@@ -40,7 +40,7 @@ pub(super) struct Encoded {
     pub lengths: Value,
 }
 
-/// What attention makes of states `[B, T, H]`.
+/// The outputs of attention for states `[B, T, H]`.
 #[derive(Clone, Copy, Debug)]
 struct Attended {
     /// The attentional states h~, `[B, T, H]`.
@@ -49,7 +49,7 @@ struct Attended {
 }
 
 impl Luong {
-    /// Encoder, bridge and what states are compared with. `by_token` as in [`crate::model::GruEncoder::forward`].
+    /// Encodes the sources: encoder, bridge and keys. `by_token` as in [`crate::model::GruEncoder::forward`].
     pub(super) fn encode(&self, layers: &mut Layers, shape: BatchShape, by_token: bool) -> Result<Encoded> {
         let encoded = self.encoder.forward(layers, shape, self.config.dropout, by_token)?;
         let state = match &self.bridge {

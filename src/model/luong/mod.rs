@@ -28,7 +28,7 @@ pub struct Luong {
     /// From the last state of an encoder of two directions to the decoder's first one.
     bridge: Option<Linear>,
     scoring: Scoring,
-    /// What predicts centres, for local-p.
+    /// The layers that predict the centres of windows, for local-p.
     centre: Option<CentrePrediction>,
     /// Embedded target words.
     words: Embedding,
@@ -88,10 +88,10 @@ impl Scoring {
 }
 
 impl Luong {
-    /// A model of the given sizes, to be shared by whoever works with it.
+    /// A model of the given sizes, in an [`Arc`] to be shared.
     ///
     /// # Errors
-    /// As [`Config::check`].
+    /// [`crate::Error::Data`] naming a field of the configuration that makes no model.
     pub fn new(config: Config) -> Result<Arc<Self>> {
         config.check("config")?;
         let Config { source_vocabulary, target_vocabulary, embedding, hidden, position, .. } = config;

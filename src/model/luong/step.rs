@@ -20,7 +20,7 @@ use crate::{
 /// A product of fewer rows costs what one of this many does: no tile is lower.
 const LOWEST_TILE: usize = 8;
 
-/// What the steps read and write; R rows.
+/// Tensors that the steps of a search read and write; R rows.
 #[derive(Debug)]
 pub(super) struct LuongStepper {
     network: Luong,
@@ -31,7 +31,7 @@ pub(super) struct LuongStepper {
     annotation: Tensor,
     /// `[sentences, S, H]` or `[sentences, S, A]`, where states are compared with something else than the annotations.
     key: Option<Tensor>,
-    /// Two of them, `[2, R, H]`, with input feeding `[2, R, 2H]`.
+    /// `[2, R, H]`, with input feeding `[2, R, 2H]`: the states before and after a step.
     states: Tensor,
     /// `[2, R, H]`: the states before and after a step, without h~.
     hidden: Tensor,
@@ -43,14 +43,14 @@ pub(super) struct LuongStepper {
     words: Tensor,
     /// `[R, 3H]`, what the word contributes to the gates.
     gi: Tensor,
-    /// The same for every word, `[W, 3H]`, where that is less work than the products of the words as they come.
+    /// `[W, 3H]`, the contribution of every word, where that is less work than the products of the words chosen at each step.
     gi_of_words: Option<Tensor>,
     /// `[R, 4H]`
     gates: Tensor,
     alignment: Alignment,
 }
 
-/// What leads from states to weights.
+/// Intermediate results of the alignment, from states to weights.
 #[derive(Debug)]
 struct Alignment {
     /// `[R, A]`
@@ -379,7 +379,7 @@ impl Stepper for LuongStepper {
 
     fn record_fed(&self, recorder: &mut Recorder, _: &BeamState) -> Result<()> {
         match &self.gi_of_words {
-            // They came from the table.
+            // The search has copied them from the table.
             Some(_) => Ok(()),
             None => self.record_gates(recorder, self.search.rows(), &self.words, &self.gi),
         }

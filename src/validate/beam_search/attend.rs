@@ -67,7 +67,7 @@ pub(super) fn attend(case: &mut Case<'_>) -> Result<f64> {
         // Hypotheses change places within their sentences.
         let parents: Vec<u32> =
             (0..rows).map(|row| (row / search.beam * search.beam + case.below(search.beam)) as u32).collect();
-        // One that has finished has no past that could be continued.
+        // A finished row has no past that could be continued.
         let parents: Vec<u32> = parents
             .iter()
             .zip(0..)

@@ -1,4 +1,4 @@
-//! What a search feeds to the next step, and the tables that it comes from.
+//! Decoder inputs that a search gathers for the next step, and their tables.
 
 use super::super::Case;
 use crate::{

@@ -8,11 +8,11 @@ use crate::{
     validate::widen,
 };
 
-/// How much less the drawn token's logit over the temperature plus noise may be than the greatest, relative to the logits':
+/// The most that the drawn token's logit over the temperature plus noise may lie below the greatest, relative to the logits:
 /// WGSL's logarithm errs by 5e-7 near 1, and its errors are those of the noise.
 pub(super) const TOLERANCE: f64 = 1e-5;
 
-/// How much of the mass f32 may misjudge where the nucleus ends.
+/// The share of the probability by which f32 may misjudge the end of the nucleus.
 const MASS: f64 = 1e-5;
 
 pub(super) fn sample(case: &mut Case<'_>) -> Result<f64> {
@@ -74,7 +74,7 @@ pub(super) fn sample(case: &mut Case<'_>) -> Result<f64> {
             let (fewer, more) = (worths(top_p - MASS), worths(top_p + MASS));
             let drawn = more.iter().find(|(kept, _)| *kept == token);
             let Some((_, worth)) = drawn else {
-                // Where all is blocked the text ends, worth nothing.
+                // If all tokens are blocked, the text ends with the lowest score.
                 let nowhere = more.is_empty() && token == 2 && score < super::ABSENT;
                 if !nowhere {
                     return Ok(f64::INFINITY);

@@ -103,7 +103,7 @@ fn centres(
     Ok(Some(file.row(NAME, &values, &reference)))
 }
 
-/// What the model writes by the best token of each step, ends or not.
+/// The model's text by the best token of each step, ends included.
 fn generated(file: &File, gpu: &Gpu, network: &Luong, parameters: &Parameters, shape: BatchShape) -> Result<GoldenRow> {
     const NAME: &str = "out.generated";
     let [_, steps] = file.shape(NAME)?;

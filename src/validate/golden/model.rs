@@ -74,7 +74,7 @@ fn forward(
     program.run(Step::default())?;
     let mut found = Vec::new();
     for (name, value) in outputs {
-        // They mean something only where the target is not padding.
+        // The outputs mean something only where the target is not padding.
         let values: Vec<f32> = program.read(value)?;
         let width = values.len() / batch.target_out.len();
         let kept = batch.target_out.iter().flat_map(|token| std::iter::repeat_n(*token != 0, width));
