@@ -95,7 +95,7 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// What the backward reads, and the gradient of the scores, which its first half leaves to the second.
+/// The inputs of the backward, and the gradient of the scores, which its first half leaves to the second.
 #[derive(Clone, Copy, Debug)]
 pub struct Backward<'a> {
     /// The forward's.
@@ -110,16 +110,16 @@ pub struct Backward<'a> {
     pub d_energy: Matrix<'a>,
 }
 
-/// What [`AdditiveAttention::record_backward`] writes.
+/// The outputs of [`AdditiveAttention::record_backward`].
 #[derive(Clone, Copy, Debug)]
 pub struct Gradients<'a> {
     /// `[B, T, A]`.
     pub query: Matrix<'a>,
-    /// What [`AdditiveAttention::record_backward_key`] writes.
+    /// The outputs of [`AdditiveAttention::record_backward_key`].
     pub of_keys: KeyGradients<'a>,
 }
 
-/// What [`AdditiveAttention::record_backward_key`] writes.
+/// The outputs of [`AdditiveAttention::record_backward_key`].
 #[derive(Clone, Copy, Debug)]
 pub struct KeyGradients<'a> {
     /// `[B, S, A]`.

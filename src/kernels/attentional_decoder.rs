@@ -88,7 +88,7 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// What the forward pass writes, and the backward pass reads.
+/// The outputs of the forward pass, which the backward pass reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs<'a> {
     /// `[state; context; word]`, `[B, T, H + V + E]`.

@@ -203,7 +203,7 @@ pub struct SearchStep<'a> {
     pub scratch: &'a Tensor,
     /// Steps since the last count, before this one.
     pub number: usize,
-    /// Where in [`Feed::states`] the step has left its states, if rows compete.
+    /// The element of [`Feed::states`] from which on the step has left its states, if rows compete.
     pub from: usize,
 }
 

@@ -36,7 +36,7 @@ pub struct CoverageLoss {
     pub padding: u32,
 }
 
-/// What [`CoverageLoss`] reads in both directions.
+/// The inputs of [`CoverageLoss`] in both directions.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     /// Of the attention, `[B, T, S]`.

@@ -34,7 +34,7 @@ pub struct CrossEntropy {
     pub padding: u32,
 }
 
-/// What [`CrossEntropy::record`] reads.
+/// The inputs of [`CrossEntropy::record`].
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     /// `[N, C]`.
@@ -45,7 +45,7 @@ pub struct Inputs<'a> {
     pub step: &'a Tensor,
 }
 
-/// What [`CrossEntropy::record`] writes.
+/// The outputs of [`CrossEntropy::record`].
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs<'a> {
     /// `[N]`, of the logits of each row, for the backward pass.
@@ -56,12 +56,12 @@ pub struct Outputs<'a> {
     pub loss: &'a Tensor,
 }
 
-/// What [`CrossEntropy::record_backward`] reads, besides the logits.
+/// The inputs of [`CrossEntropy::record_backward`], besides the logits.
 #[derive(Clone, Copy, Debug)]
 pub struct Backward<'a> {
     /// `[N]`, u32.
     pub targets: &'a Tensor,
-    /// `[N]`, what the forward pass has saved.
+    /// `[N]`, from the forward pass.
     pub log_sum_exp: &'a Tensor,
     /// The buffer of [`super::Step`].
     pub step: &'a Tensor,

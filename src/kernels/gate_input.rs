@@ -100,7 +100,7 @@ pub(super) struct InputGradients<'a> {
     pub accumulate: bool,
 }
 
-/// What [`GateInput::record_backward`] reads.
+/// The inputs of [`GateInput::record_backward`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InputBackward<'a> {
     pub input: Input<'a>,

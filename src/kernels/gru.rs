@@ -72,7 +72,7 @@ pub struct Inputs<'a> {
     pub mask: Option<&'a Tensor>,
 }
 
-/// What [`Gru::record`] writes.
+/// The outputs of [`Gru::record`].
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs<'a> {
     /// `[B, S, D*H]`, the hidden states, directions side by side; 0 beyond a row's length.
@@ -99,12 +99,12 @@ impl Saved<'_> {
     }
 }
 
-/// What [`Gru::record_backward`] reads.
+/// The inputs of [`Gru::record_backward`].
 #[derive(Clone, Copy, Debug)]
 pub struct Backward<'a> {
     /// The forward pass's.
     pub inputs: Inputs<'a>,
-    /// What the forward pass has left.
+    /// The forward pass's.
     pub saved: Saved<'a>,
     /// `[B, S, D*H]`. What lies beyond a row's length has no effect.
     pub d_y: &'a Tensor,
@@ -112,7 +112,7 @@ pub struct Backward<'a> {
     pub d_hn: &'a Tensor,
 }
 
-/// Where the gradients of [`Inputs`] go; each is overwritten.
+/// The gradients of [`Inputs`]; each is overwritten.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradients<'a> {
     /// `[B, S, I]`, or of the table `[V, I]`.

@@ -65,7 +65,7 @@ pub struct Matmul {
     pub accumulate: bool,
 }
 
-/// What a [`Matmul`] reads and writes.
+/// The operands of a [`Matmul`], C included.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands<'a> {
     /// `[batch, M, K]`, or `[batch, K, M]` with [`Matmul::transpose_a`].

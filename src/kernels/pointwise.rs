@@ -22,20 +22,20 @@ pub enum Pointwise {
     Sigmoid,
 }
 
-/// What [`Pointwise::record_backward`] reads: all of the same number of elements and one type.
+/// The inputs of [`Pointwise::record_backward`]: all of the same number of elements and one type.
 #[derive(Clone, Copy, Debug)]
 pub struct Backward<'a> {
     /// The first operand.
     pub a: &'a Tensor,
     /// The second one, of a binary operation.
     pub b: Option<&'a Tensor>,
-    /// What the forward pass gave.
+    /// The forward pass's result.
     pub y: &'a Tensor,
     /// Its gradient.
     pub d_y: &'a Tensor,
 }
 
-/// Where the gradients go.
+/// The outputs of [`Pointwise::record_backward`].
 #[derive(Clone, Copy, Debug)]
 pub struct Gradients<'a> {
     /// Of the first operand.

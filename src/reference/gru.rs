@@ -158,7 +158,7 @@ pub(super) fn masked<R: Real>(h: &[R], mask: Option<&[R]>) -> Vec<R> {
     mask.map_or_else(|| h.to_vec(), |mask| h.iter().zip(mask).map(|(h, mask)| *h * *mask).collect())
 }
 
-/// What [`Gru`] reads.
+/// The inputs of [`Gru`].
 #[derive(Clone, Copy, Debug)]
 pub struct GruInputs<'a, R = f64> {
     /// `[B, S, I]`.

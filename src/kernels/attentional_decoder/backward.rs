@@ -14,12 +14,12 @@ use crate::{
     },
 };
 
-/// What [`AttentionalDecoder::record_backward`] reads.
+/// The inputs of [`AttentionalDecoder::record_backward`].
 #[derive(Clone, Copy, Debug)]
 pub struct Backward<'a> {
     /// The forward pass's.
     pub inputs: Inputs<'a>,
-    /// What the forward pass has written.
+    /// The forward pass's.
     pub outputs: Outputs<'a>,
     /// `[B, T, H + V + E]`.
     pub d_features: &'a Tensor,
@@ -27,7 +27,7 @@ pub struct Backward<'a> {
     pub d_weights: Option<&'a Tensor>,
 }
 
-/// Where the gradients of [`Inputs`] go; each is overwritten.
+/// The gradients of [`Inputs`]; each is overwritten.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradients<'a> {
     /// `[B, T, E]`; without what goes to `table`.
@@ -182,7 +182,7 @@ impl Pass<'_> {
         product.record(recorder, self.tiles.all(product.m), &Operands { a, b, bias: None, c })
     }
 
-    /// What the steps read: the weights that a state is multiplied with, and the contexts' own gradients.
+    /// The copies that the steps read: the weights that a state is multiplied with, and the contexts' own gradients.
     fn record_start(&self, recorder: &mut Recorder) -> Result<()> {
         let AttentionalDecoder { hidden, size, annotation, .. } = self.decoder;
         let Backward { inputs, d_features, .. } = self.backward;
