@@ -101,10 +101,10 @@ fn the_same_bits_twice() {
 #[test]
 fn refuses_wrong_shapes_and_smoothing() {
     let gpu = common::gpu();
-    let (four, one) = (common::poisoned(gpu, 4), common::poisoned(gpu, 1));
+    let (four, other, one) = (common::poisoned(gpu, 4), common::poisoned(gpu, 4), common::poisoned(gpu, 1));
     let step = Step::buffer(gpu).unwrap();
     let inputs = Inputs { logits: &four, targets: &four, step: &step };
-    let outputs = Outputs { log_sum_exp: &four, row_loss: &four, loss: &one };
+    let outputs = Outputs { log_sum_exp: &four, row_loss: &other, loss: &one };
     let mut recorder = Recorder::new(gpu, "test");
     let operation = CrossEntropy { rows: 2, classes: 2, smoothing: 0.0, padding: 0 };
     let result = operation.record(&mut recorder, &inputs, &outputs);
