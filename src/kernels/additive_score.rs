@@ -154,8 +154,10 @@ fn rows(queries: usize) -> u32 {
     if queries == 1 { 1 } else { ROWS }
 }
 
+/// There is no form for subgroups: barriers follow the lanes' vote, and WGSL lets them follow a vote of the workgroup alone.
 fn specialisation(tiles: &Tiles, dtype: Dtype, rows: u32, vector: bool) -> Specialisation {
-    forms::row_reduction(tiles).define_if(vector, "VECTOR").element(dtype).constant("ROWS", rows)
+    let lanes = Specialisation::new().constant("LANES", tiles.row);
+    lanes.define_if(vector, "VECTOR").element(dtype).constant("ROWS", rows)
 }
 
 pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {

@@ -80,6 +80,11 @@ fn settings_are_fields_of_the_configuration() {
     {
         assert!(refusal(luong.make(&options, [9, 11])).contains("no readout to leave out"));
     }
+    // Only the dot score needs annotations of a state's size, and so an encoder of one direction.
+    for (settings, both) in [(&[][..], true), (&[("score", "dot")], false), (&[("bidirectional", "false")], false)] {
+        let config = luong.make(&options(settings), [9, 11]).unwrap().config().unwrap();
+        assert!(config.contains(&format!("\"bidirectional\": {both}")), "{config}");
+    }
     let message = refusal(made(&[("attention", "0")]));
     assert!(message.contains("attention is 0"), "{message}");
 }

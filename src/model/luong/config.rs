@@ -72,8 +72,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// General scores over the whole source with input feeding: E = H = A = P = 256, one layer in one direction, no dropout, up to
-    /// 100 tokens.
+    /// General scores over the whole source with input feeding: E = H = A = P = 256, one layer read in both directions, no dropout,
+    /// up to 100 tokens.
     pub fn new(source_vocabulary: usize, target_vocabulary: usize) -> Self {
         Self {
             architecture: IN_FILES.concat(),
@@ -82,7 +82,7 @@ impl Config {
             embedding: 256,
             hidden: 256,
             encoder_layers: 1,
-            bidirectional: false,
+            bidirectional: true,
             score: Score::General,
             attention: 256,
             location_rows: 100,

@@ -163,6 +163,8 @@ fn make(options: &ModelOptions, [source, target]: [usize; 2]) -> Result<Arc<dyn 
         embedding,
         hidden,
         attention: hidden,
+        // The dot score compares a state with an annotation of its size.
+        bidirectional: options.settings.get("score").is_none_or(|score| score != "dot"),
         position: hidden,
         location_rows: max_length,
         encoder_layers: layers,
