@@ -19,7 +19,7 @@ pub struct Args {
     /// Random cases of each kernel and direction.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     cases: u32,
-    /// Time for each kernel and direction, in seconds: further cases are begun until it is over.
+    /// Time for each kernel and direction, in seconds: further cases are begun until it is over, up to 10,000 in all.
     #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = seconds)]
     seconds: f64,
     /// Number of the first case; the same number draws the same case on every machine.
@@ -44,6 +44,9 @@ pub struct Args {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "dtype", "json", "report"])]
     golden: Option<PathBuf>,
 }
+
+/// The most cases that time alone leads to: as many as tolerances were proved with.
+const MOST: usize = 10_000;
 
 /// A time of at most a day.
 fn seconds(text: &str) -> std::result::Result<f64, String> {
@@ -113,7 +116,7 @@ struct Run {
 /// there is nothing left to run on.
 fn run_checks(gpu: &Gpu, checks: &[Check], args: &Args, global: &Global) -> Run {
     let mut run = Run { rows: Vec::new(), problems: Vec::new(), lost: None };
-    let cases = Cases { least: args.cases as usize, time: Duration::from_secs_f64(args.seconds) };
+    let cases = Cases { least: args.cases as usize, time: Duration::from_secs_f64(args.seconds), most: MOST };
     let mut bar = Bar::new(global, Some(checks.len() as u64), "checks");
     for (done, check) in (0..).zip(checks) {
         let name = title(check.kernel, check.direction, check.dtype.name());

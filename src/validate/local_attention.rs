@@ -92,16 +92,30 @@ impl Drawn {
         Ok((case.poisoned([batch, queries, keys])?, centres))
     }
 
-    /// The scale of a `weight`'s error where a predicted centre is rounded, which a Gaussian multiplies by up to 4 / D.
-    fn scale(&self, weight: f64) -> f64 {
+    /// The scale of a `weight`'s error where a predicted centre is rounded, which each of so many Gaussians multiplies by up to 4 / D.
+    fn scale(&self, weight: f64, gaussians: f64) -> f64 {
         const UNIT: f64 = 1.0 / (1 << 24) as f64;
         let LocalAttention { keys, window, .. } = self.operation;
         match window {
             Window::Predicted { half_width } => {
-                weight * (1.0 + 4.0 / f64::from(half_width) * keys as f64 * UNIT / FORWARD)
+                weight * (1.0 + gaussians * 4.0 / f64::from(half_width) * keys as f64 * UNIT / FORWARD)
             }
             _ => weight,
         }
+    }
+
+    /// The largest sum of absolute terms of a share's gradient, whose terms are of either sign on the two sides of the centre.
+    fn largest_share_gradient(&self, weights: &[f64], centres: &[f64], d_weights: &[f64]) -> f64 {
+        let LocalAttention { queries, keys, window: Window::Predicted { half_width }, .. } = self.operation else {
+            return 0.0;
+        };
+        let terms = weights.chunks(keys).zip(d_weights.chunks(keys)).zip(centres).enumerate();
+        let sums = terms.map(|(row, ((weights, d_weights), centre))| {
+            let distances =
+                weights.iter().zip(d_weights).enumerate().map(|(s, (w, d))| (w * d * (s as f64 - centre)).abs());
+            distances.sum::<f64>() * 4.0 / f64::from(half_width).powi(2) * f64::from(self.lengths[row / queries])
+        });
+        sums.fold(0.0, f64::max)
     }
 
     /// Scores and shares, as the reference takes them.
@@ -129,7 +143,7 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     case.run(|recorder| drawn.operation.record(recorder, &drawn.inputs(), &outputs))?;
     let (scores, shares) = drawn.widened();
     let (expected, expected_centres) = drawn.reference.forward(&scores, &shares, &drawn.lengths);
-    let error = case.error(&weights, &expected, drawn.scale(largest(&expected)))?;
+    let error = case.error(&weights, &expected, drawn.scale(largest(&expected), 1.0))?;
     match &centres {
         Some(centres) => Ok(error.max(case.error(centres, &expected_centres, 0.0)?)),
         None => Ok(error),
@@ -142,7 +156,7 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let (weights, centres) = drawn.outputs(case)?;
     let outputs = Outputs { weights: &weights, centres: centres.as_ref() };
     let (scores, shares) = drawn.widened();
-    let (expected_weights, _) = drawn.reference.forward(&scores, &shares, &drawn.lengths);
+    let (expected_weights, expected_centres) = drawn.reference.forward(&scores, &shares, &drawn.lengths);
     let d_weights = case.values(batch * queries * keys, 1.0);
     // Gradients of weights of 0 are NaN on the device.
     let poisoned =
@@ -157,10 +171,12 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     })?;
     let d_weights = widen(&d_weights);
     let (of_scores, of_shares) = drawn.reference.backward(&scores, &shares, &drawn.lengths, &d_weights);
+    // A Gaussian is in a score's own weight, and in the sum over the weights that is taken from it.
     let product = largest(&expected_weights) * largest(&d_weights);
-    let error = case.error(&d_scores, &of_scores, drawn.scale(product))?;
+    let of_share = drawn.largest_share_gradient(&expected_weights, &expected_centres, &d_weights);
+    let error = case.error(&d_scores, &of_scores, drawn.scale(product, 2.0))?;
     match &d_shares {
-        Some(d_shares) => Ok(error.max(case.error(d_shares, &of_shares, drawn.scale(largest(&of_shares)))?)),
+        Some(d_shares) => Ok(error.max(case.error(d_shares, &of_shares, drawn.scale(of_share, 2.0))?)),
         None => Ok(error),
     }
 }

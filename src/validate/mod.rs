@@ -186,12 +186,14 @@ pub struct Cases {
     pub least: usize,
     /// Time in which further cases are begun: a fast machine tries more of them than a slow one.
     pub time: Duration,
+    /// The most cases, however much time is left.
+    pub most: usize,
 }
 
 impl Cases {
     /// So many cases, whatever time they take.
     pub fn exactly(count: usize) -> Self {
-        Self { least: count, time: Duration::ZERO }
+        Self { least: count, time: Duration::ZERO, most: count }
     }
 }
 
@@ -204,7 +206,7 @@ pub fn run(gpu: &Gpu, check: &Check, cases: Cases, seed: u64) -> Result<Row> {
     let mut classes = [OfClass::default(); ShapeClass::ALL.len()];
     let (began, mut done) = (Instant::now(), 0);
     for seed in seed.. {
-        if done >= cases.least && began.elapsed() >= cases.time {
+        if done >= cases.least && (done >= cases.most || began.elapsed() >= cases.time) {
             break;
         }
         done += 1;
