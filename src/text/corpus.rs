@@ -124,6 +124,29 @@ pub fn encode_pairs(
         .collect()
 }
 
+/// Which of `examples` have at most `max_length` tokens on either side, `<eos>` counted. A warning says how many do not, and where:
+/// `name` is the file or task they came from, an example a line.
+///
+/// # Errors
+/// [`Error::Data`] where none does.
+pub fn fitting(name: &str, examples: &[Example], max_length: usize) -> Result<Vec<bool>> {
+    let fits = |example: &Example| example.source.len().max(example.target.len() + 1) <= max_length;
+    let fits: Vec<bool> = examples.iter().map(fits).collect();
+    let long = fits.iter().filter(|fits| !**fits).count();
+    if let Some(first) = fits.iter().position(|fits| !fits) {
+        let message = format!(
+            "{long} of {} pairs have more than {max_length} tokens on a side, its <eos> counted, the first in line {}",
+            examples.len(),
+            first + 1
+        );
+        if long == examples.len() {
+            return Err(Error::data(name, format!("{message}; raise `max_length`, for none is left")));
+        }
+        tracing::warn!("{name}: {message}. They are left out; a larger `max_length` keeps them");
+    }
+    Ok(fits)
+}
+
 /// At most `most` distinct sources with all their targets, from all over the pairs, which may be sorted.
 pub fn spread(pairs: Vec<Pair>, most: usize) -> Vec<Pair> {
     let mut seen = HashSet::new();

@@ -13,6 +13,7 @@ pub mod alignment;
 pub mod batch;
 mod bleu;
 mod bootstrap;
+mod bpe_dropout;
 mod chrf;
 pub mod corpus;
 pub mod dates;
@@ -29,16 +30,17 @@ pub mod tokenizer;
 pub mod vocabulary;
 
 pub use crate::batch::{Batch, BatchShape, Column, Specials};
-pub use alignment::{Alignment, read_alignment};
+pub use alignment::{Alignment, parse_alignment, read_alignment};
 pub use batch::{BatchPlan, Buckets};
 pub use bootstrap::{Interval, bootstrap};
-pub use corpus::{Example, Pair, encode_pairs, read_tsv, spread};
+pub use bpe_dropout::Merges;
+pub use corpus::{Example, Pair, encode_pairs, fitting, read_tsv, spread};
 pub use edits::{Edit, edits, nearest};
 pub use metrics::{Scores, score};
 pub use shapes::{BatchSize, MAX_SHAPES};
 pub use tasks::{Task, TaskData};
 pub use tokenizer::Tokenizer;
-pub use vocabulary::TokenUnit;
+pub use vocabulary::{Limits, TokenUnit};
 
 /// The id of `<pad>`, which fills rows after their end and never counts.
 pub const PAD: u32 = Specials::FIRST.pad;
