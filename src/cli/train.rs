@@ -157,6 +157,10 @@ pub struct Args {
     /// validated, and becomes the run's model if it is better than all of them.
     #[arg(long, value_name = "N")]
     keep_best: Option<usize>,
+    /// Let validations take the targets of all pairs with one source for references of one text; g2p does. Otherwise each pair is
+    /// scored by itself.
+    #[arg(long)]
+    group_references: bool,
 }
 
 fn architectures() -> clap::builder::PossibleValuesParser {
@@ -247,6 +251,7 @@ impl Args {
         replace(&mut options.validate_every, self.validate_every.map(Some));
         replace(&mut options.metric, self.metric);
         replace(&mut options.keep_best, self.keep_best);
+        options.group_references |= self.group_references;
         let mut budget = Budget {
             epochs: self.epochs.or(limits.epochs),
             steps: self.steps.or(limits.steps),

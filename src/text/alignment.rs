@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::Example;
+use super::{Example, escaped, read_lines};
 use crate::{Error, Result};
 
 /// The links of each pair of a corpus.
@@ -21,9 +21,15 @@ pub struct Alignment {
 /// else.
 pub fn read_alignment(path: impl AsRef<Path>, examples: &[Example]) -> Result<Alignment> {
     let path = path.as_ref();
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    let lines: Vec<&str> = text.lines().collect();
-    let wrong = |message: String| Error::data(path.display().to_string(), message);
+    parse_alignment(&path.display().to_string(), &read_lines(path)?, examples)
+}
+
+/// The alignment in the lines of a file of that name, as [`read_alignment`] reads it.
+///
+/// # Errors
+/// [`Error::Data`] as there.
+pub fn parse_alignment(name: &str, lines: &[String], examples: &[Example]) -> Result<Alignment> {
+    let wrong = |message: String| Error::data(name, message);
     if lines.len() != examples.len() {
         return Err(wrong(format!(
             "has {} in place of a line for each of the {} training pairs; where nothing is aligned it is empty",
@@ -43,7 +49,7 @@ fn parse_line(line: &str, example: &Example) -> Result<Vec<(usize, usize)>, Stri
     for link in line.split_whitespace() {
         let positions = link.split_once('-').and_then(|(s, t)| Some((s.parse().ok()?, t.parse().ok()?)));
         let (source, target): (usize, usize) =
-            positions.ok_or_else(|| format!("`{link}` is no link; write source-target, as in 0-0 1-2"))?;
+            positions.ok_or_else(|| format!("`{}` is no link; write source-target, as in 0-0 1-2", escaped(link)))?;
         for (side, position, count) in
             [("source", source, example.source.len().saturating_sub(1)), ("target", target, example.target.len())]
         {
@@ -59,6 +65,12 @@ fn parse_line(line: &str, example: &Example) -> Result<Vec<(usize, usize)>, Stri
 }
 
 impl Alignment {
+    /// The links of the pairs that `kept` names, a word for each pair.
+    pub fn keep(self, kept: &[bool]) -> Self {
+        let links = self.links.into_iter().zip(kept).filter(|(_, kept)| **kept);
+        Self { links: links.map(|(links, _)| links).collect() }
+    }
+
     /// Adds the shares that pair `index` expects of the attention to `expected` `[T, S]`, and returns the number of target
     /// tokens that have links: each of these spreads 1 evenly over its source tokens.
     pub(super) fn fill(&self, index: usize, source_steps: usize, expected: &mut [f32]) -> usize {

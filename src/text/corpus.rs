@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{EOS, Tokenizer};
+use super::{EOS, Tokenizer, is_blank, read_lines};
 use crate::{Error, Result};
 
 /// A source text and the target text that answers it.
@@ -30,50 +30,32 @@ pub struct Example {
     pub target: Vec<u32>,
 }
 
-/// Reads pairs from a UTF-8 file with one `source<TAB>target` per line.
-///
-/// Lines may end in CRLF, the file may start with a byte order mark, and one empty line may end it.
+/// Reads pairs from a file with one `source<TAB>target` per line ([`read_lines`]); one empty line may end it.
 ///
 /// # Errors
 /// [`Error::Io`] where the file cannot be read; [`Error::Data`] with the line for everything else.
 pub fn read_tsv(path: impl AsRef<Path>) -> Result<Vec<Pair>> {
     let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    parse_tsv(&bytes).map_err(|message| Error::data(path.display().to_string(), message))
-}
-
-/// The pairs in `bytes`, or what is wrong with them.
-fn parse_tsv(bytes: &[u8]) -> Result<Vec<Pair>, String> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let good = bytes.get(..error.valid_up_to()).unwrap_or(bytes);
-        let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
-        let byte = 1 + good.iter().rev().take_while(|&&byte| byte != b'\n').count();
-        format!("line {line}, byte {byte}: not UTF-8; convert the file to UTF-8")
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut lines: Vec<&str> = text.lines().collect();
-    // `lines` has taken the last line feed; a file may have one more.
+    let mut lines = read_lines(path)?;
     lines.pop_if(|line| line.is_empty());
+    let wrong = |message: String| Error::data(path.display().to_string(), message);
     if lines.is_empty() {
-        return Err("the file is empty; write one source<TAB>target per line".to_owned());
+        return Err(wrong("the file is empty; write one source<TAB>target per line".to_owned()));
     }
-    lines
-        .iter()
-        .zip(1..)
-        .map(|(line, number)| parse_line(line).map_err(|why| format!("line {number}: {why}")))
-        .collect()
+    let pairs = lines.iter().zip(1..);
+    pairs.map(|(line, number)| parse_line(line).map_err(|why| wrong(format!("line {number}: {why}")))).collect()
 }
 
 /// The pair on one line, or what is wrong with it.
 fn parse_line(line: &str) -> Result<Pair, String> {
-    if line.trim().is_empty() {
+    if is_blank(line) {
         return Err("the line is blank; delete it, or write source<TAB>target".to_owned());
     }
     match line.split('\t').collect::<Vec<_>>().as_slice() {
-        [source, _] if source.trim().is_empty() => {
+        [source, _] if is_blank(source) => {
             Err("the source (before the tab) is empty; fill it in, or delete the line".to_owned())
         }
-        [_, target] if target.trim().is_empty() => {
+        [_, target] if is_blank(target) => {
             Err("the target (after the tab) is empty; fill it in, or delete the line".to_owned())
         }
         [source, target] => Ok(Pair::new(*source, *target)),
@@ -122,6 +104,29 @@ pub fn encode_pairs(
             Ok(Example { source, target: encode(line, "target", &pair.target, target_tokenizer)? })
         })
         .collect()
+}
+
+/// Which of `examples` have at most `max_length` tokens on either side, `<eos>` counted. A warning says how many do not, and where:
+/// `name` is the file or task they came from, an example a line.
+///
+/// # Errors
+/// [`Error::Data`] where none does.
+pub fn fitting(name: &str, examples: &[Example], max_length: usize) -> Result<Vec<bool>> {
+    let fits = |example: &Example| example.source.len().max(example.target.len() + 1) <= max_length;
+    let fits: Vec<bool> = examples.iter().map(fits).collect();
+    let long = fits.iter().filter(|fits| !**fits).count();
+    if let Some(first) = fits.iter().position(|fits| !fits) {
+        let message = format!(
+            "{long} of {} pairs have more than {max_length} tokens on a side, its <eos> counted, the first in line {}",
+            examples.len(),
+            first + 1
+        );
+        if long == examples.len() {
+            return Err(Error::data(name, format!("{message}; raise `max_length`, for none is left")));
+        }
+        tracing::warn!("{name}: {message}. They are left out; a larger `max_length` keeps them");
+    }
+    Ok(fits)
 }
 
 /// At most `most` distinct sources with all their targets, from all over the pairs, which may be sorted.

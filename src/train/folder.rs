@@ -46,6 +46,8 @@ pub(super) fn examine(destination: Destination<'_>, options: &TrainOptions, budg
     };
     let found: TrainOptions = serde_json::from_slice(&files::read(&file)?)
         .map_err(|error| other(format!("{OPTIONS} cannot be read ({error})")))?;
+    // Runs of 0.1.0 do not say it; it decides which model is the best, and no parameter.
+    let found = TrainOptions { group_references: options.group_references, ..found };
     if &found != options {
         return Err(other(format!("holds a different run ({})", difference(&found, options))));
     }

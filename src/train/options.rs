@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Decay, Metric, Pairs, Precision, Progress, Schedule};
 use crate::{
     Error, Result,
+    generate::Scoring,
     model::{Kind, Metadata, ModelOptions, Readout, Regularisation, checksum},
     text::{BatchSize, Pair, Task, TokenUnit, read_tsv},
 };
@@ -167,6 +168,9 @@ pub struct TrainOptions {
     /// The number of best models kept, to be averaged at the end; 0: none beside the best one.
     #[serde(default)]
     pub keep_best: usize,
+    /// Whether validations take the targets of all pairs with one source for references of one text ([`Scoring`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub group_references: bool,
 }
 
 /// Batches that make a step, unless more are asked for.
@@ -220,6 +224,7 @@ impl TrainOptions {
             validate_every: None,
             metric: Metric::default(),
             keep_best: 0,
+            group_references: false,
         }
     }
 
@@ -297,6 +302,11 @@ impl TrainOptions {
         let Self { label_smoothing, dropout_state, dropout_words, variational, coverage_weight: coverage, .. } = *self;
         let guided_alignment = self.guided_alignment.as_ref().map_or(0.0, |guided| guided.weight);
         Regularisation { label_smoothing, dropout_state, dropout_words, variational, guided_alignment, coverage }
+    }
+
+    /// How the run's validations compare texts with references.
+    pub fn scoring(&self) -> Scoring {
+        Scoring { name: self.valid_name(), group_references: self.group_references, ..Scoring::default() }
     }
 
     /// The name of the data, for messages and folders.

@@ -162,7 +162,7 @@ impl<'a> Run<'a> {
             folder: folder.to_owned(),
             data,
             monitor: Monitor::new(gpu, &trainer.state.report),
-            validation: Validation::new(&model, valid)?,
+            validation: Validation::new(&model, valid, &options.scoring())?,
             trainer,
             model,
             epoch_batches,
