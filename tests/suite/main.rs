@@ -7,6 +7,7 @@ mod adam;
 mod additive_attention;
 mod additive_score;
 mod alignment_loss;
+mod answers;
 mod architecture;
 mod attentional_decoder;
 mod beam_search;
