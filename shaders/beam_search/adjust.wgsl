@@ -1,7 +1,7 @@
 // The log-probabilities that a search chooses from: the logarithm of the mean of the ensemble members' probabilities of each
 // token, and FLOOR for tokens that a row may not take: all but the token of its prefix while it has one; after the prefix,
-// the end before the text is long enough, and tokens that would repeat an n-gram of the text. Rows that are absent or have
-// finished are left alone. An `ngram` of 0 forbids none. One workgroup a row.
+// the end before the text is long enough, the `forbidden` token, and tokens that would repeat an n-gram of the text. Rows that
+// are absent or have finished are left alone. An `ngram` of 0 and a `forbidden` of NONE forbid none. One workgroup a row.
 #import linear
 #import reduce
 #import logits
@@ -10,7 +10,7 @@
 
 struct Params {
     rows: u32, capacity: u32, classes: u32, step: u32,
-    beam: u32, members: u32, shortest: u32, ngram: u32, eos: u32,
+    beam: u32, members: u32, shortest: u32, ngram: u32, eos: u32, forbidden: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -54,7 +54,8 @@ fn main(
             }
             if (last) {
                 let too_early = (at == vec4u(params.eos)) & vec4<bool>(step < params.shortest);
-                let blocked = select(too_early, at != vec4u(forced), forced != NONE);
+                let barred = too_early | (at == vec4u(params.forbidden));
+                let blocked = select(barred, at != vec4u(forced), forced != NONE);
                 x = select(x - log(f32(params.members)), vec4f(FLOOR), blocked);
             }
             if (at.x < classes) { adjusted[start + at.x] = x.x; }

@@ -3,9 +3,16 @@
 // length penalty (Wu et al. 2016, section 7) and the coverage penalty of their row; the last step ends all. A sentence is done
 // when no hypothesis can become better than the `asked` best of its texts. A place is the number of better ones, those of the
 // same score that stand before it included. Each hypothesis gets its parent's state and the inputs of its token. One workgroup
-// a sentence. Past the capacity, and for a sentence that is done, nothing is changed.
+// a sentence. Past the capacity, and for a sentence that is done, nothing is changed. BROAD: a beam of more than 16, for which
+// the best are taken one by one from the heads of the rows, which are sorted.
 #import search
 #import fed
+#ifdef BROAD
+#import reduce
+const PLACES = 64u;
+#else
+const PLACES = 16u;
+#endif
 
 struct Params {
     rows: u32, capacity: u32, classes: u32, beam: u32, step: u32,
@@ -20,9 +27,75 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> search: array<u32>;
 @group(0) @binding(7) var<storage, read_write> states: array<Element>;       // [.., rows, H]
 
-var<workgroup> chosen: array<vec3u, 16>;                // token, parent, score's bits
-var<workgroup> texts: array<vec4u, 32>;                 // that have ended, and that end now: score's bits, step, parent, token
+var<workgroup> chosen: array<vec3u, PLACES>;            // token, parent, score's bits
+var<workgroup> texts: array<vec4u, 2u * PLACES>;        // that have ended, and that end now: score's bits, step, parent, token
 var<workgroup> done: u32;
+
+// Gives a candidate, behind so many better ones that go on and that end, its place among the hypotheses and among the texts.
+fn place(candidate: vec2u, parent: u32, going_on: u32, ending: u32, step: u32, weight: f32) {
+    let ends = candidate.y == params.eos;
+    let last = step + 1u >= params.capacity;
+    if (!ends && going_on < params.beam) { chosen[going_on] = vec3u(candidate.y, parent, candidate.x); }
+    if ((ends || last) && going_on + ending < params.beam) {
+        let worth = bitcast<f32>(candidate.x) * weight + bitcast<f32>(search[penalty_at(parent)]);
+        let place = params.beam + select(ending, going_on + ending, last);
+        texts[place] = vec4u(bitcast<u32>(worth), step, parent, candidate.y);
+    }
+}
+
+#ifdef BROAD
+var<workgroup> heads: array<u32, PLACES>;               // of each row's candidates the first that has no place yet
+
+fn place_all(first: u32, start: u32, lane: u32, step: u32, weight: f32) {
+    let beam = params.beam;
+    for (var i = lane; i < beam; i += LANES) { heads[i] = 0u; }
+    var going_on = 0u;
+    var ending = 0u;
+    // A row has one candidate that ends.
+    for (var round = 0u; round < 2u * beam; round++) {
+        workgroupBarrier();
+        var score = 2.0 * NOTHING;
+        var at = NONE;
+        for (var row = lane; row < beam; row += LANES) {
+            let i = row * (beam + 1u) + min(heads[row], beam);
+            let candidate = candidates[start + i];
+            let open = heads[row] <= beam && candidate.y != NONE;
+            if (open && bitcast<f32>(candidate.x) > score) { score = bitcast<f32>(candidate.x); at = i; }
+        }
+        let best = reduce_max(score, lane);
+        let found = reduce_min(select(NONE, at, score == best), lane);
+        if (found != NONE && going_on < beam) {
+            let row = found / (beam + 1u);
+            let candidate = candidates[start + found];
+            if (lane == 0u) {
+                heads[row]++;
+                place(candidate, first + row, going_on, ending, step, weight);
+            }
+            going_on += select(1u, 0u, candidate.y == params.eos);
+            ending += select(0u, 1u, candidate.y == params.eos);
+        }
+    }
+}
+#else
+fn place_all(first: u32, start: u32, lane: u32, step: u32, weight: f32) {
+    let count = params.beam * (params.beam + 1u);
+    for (var i = lane; i < count; i += LANES) {
+        let candidate = candidates[start + i];
+        if (candidate.y == NONE) { continue; }
+        let score = bitcast<f32>(candidate.x);
+        var going_on = 0u;
+        var ending = 0u;
+        for (var j = 0u; j < count; j++) {
+            let other = candidates[start + j];
+            let better = bitcast<f32>(other.x) > score || (bitcast<f32>(other.x) == score && j < i);
+            let counts = other.y != NONE && better;
+            going_on += select(0u, 1u, counts && other.y != params.eos);
+            ending += select(0u, 1u, counts && other.y == params.eos);
+        }
+        place(candidate, first + i / (params.beam + 1u), going_on, ending, step, weight);
+    }
+}
+#endif
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -42,29 +115,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     }
     workgroupBarrier();
     let weight = exp(-params.length_penalty * log((5.0 + f32(step + 1u)) / 6.0));
-    let count = beam * (beam + 1u);
-    let start = group.x * count;
-    for (var i = lane; i < count; i += LANES) {
-        let candidate = candidates[start + i];
-        if (candidate.y == NONE) { continue; }
-        let score = bitcast<f32>(candidate.x);
-        var going_on = 0u;
-        var ending = 0u;
-        for (var j = 0u; j < count; j++) {
-            let other = candidates[start + j];
-            let better = bitcast<f32>(other.x) > score || (bitcast<f32>(other.x) == score && j < i);
-            let counts = other.y != NONE && better;
-            going_on += select(0u, 1u, counts && other.y != params.eos);
-            ending += select(0u, 1u, counts && other.y == params.eos);
-        }
-        let ends = candidate.y == params.eos;
-        let parent = first + i / (beam + 1u);
-        if (!ends && going_on < beam) { chosen[going_on] = vec3u(candidate.y, parent, candidate.x); }
-        if ((ends || last) && going_on + ending < beam) {
-            let worth = score * weight + bitcast<f32>(search[penalty_at(parent)]);
-            texts[beam + select(ending, going_on + ending, last)] = vec4u(bitcast<u32>(worth), step, parent, candidate.y);
-        }
-    }
+    place_all(first, group.x * beam * (beam + 1u), lane, step, weight);
     workgroupBarrier();
     for (var i = lane; i < 2u * beam; i += LANES) {
         let text = texts[i];

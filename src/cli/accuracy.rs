@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, io::ErrorKind, path::Path};
 use softalign::{
     Error, Gpu, Result, files,
     gpu::adapter,
+    text::read_text,
     validate::{self, OfClass, Row, ShapeClass},
 };
 
@@ -29,9 +30,9 @@ type Key = [String; 4];
 /// # Errors
 /// [`Error::Data`] if the file holds something else; a file that cannot be read or written.
 pub fn update(path: &Path, gpu: &Gpu, rows: &[Row]) -> Result<()> {
-    let before = match files::read(path) {
+    let before = match read_text(path) {
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
-        read => Some(String::from_utf8_lossy(&read?).into_owned()),
+        read => Some(read?),
     };
     let mut table = match before {
         None => Table::default(),

@@ -1,28 +1,48 @@
-//! `softalign evaluate`: scores of a model on a file.
+//! `softalign evaluate`: scores of a model, or of given texts, on a file.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use softalign::{
     Error, Result, files,
-    generate::{Resampling, evaluate_in_full},
-    text::{Interval, read_tsv},
+    generate::{Evaluation, Scoring, evaluate_in_full, evaluate_texts},
+    text::{Interval, Pair, Tokenization, read_lines, read_tsv},
 };
 
-use super::{Global, open, output, search::Search};
+use super::{
+    Global, open, output,
+    search::{Search, groups_references},
+};
 
 /// The seed of the resamples: the same texts have the same intervals.
 const SEED: u64 = 1;
 
 /// Arguments of `evaluate`.
 #[derive(clap::Args)]
+#[command(allow_missing_positional = true)]
 pub struct Args {
-    /// Model folder, as `softalign train` writes it.
-    model: PathBuf,
-    /// Pairs to score on: a line each, source<TAB>target; several lines with one source are several references.
+    /// Model folder, as `softalign train` writes it. With --hypotheses it may be left out.
+    #[arg(required_unless_present = "hypotheses")]
+    model: Option<PathBuf>,
+    /// Pairs to score on: a line each, source<TAB>target.
+    #[arg(required = true)]
     file: PathBuf,
+    /// Score the lines of this file, one for each pair, in place of texts that the model writes.
+    #[arg(long, value_name = "FILE")]
+    hypotheses: Option<PathBuf>,
+    /// Take the targets of all pairs with one source for references of one text, as models trained with `--preset g2p` do.
+    /// Otherwise each pair is scored by itself.
+    #[arg(long)]
+    group_references: bool,
+    /// Tokens of BLEU, as sacreBLEU has them: none (between spaces), char, 13a, zh or intl [default: none; char where the model's
+    /// tokens are characters].
+    #[arg(long, value_name = "KIND")]
+    tokenize: Option<Tokenization>,
     /// Resamples for the 95 % interval beside each score (Koehn 2004); 0 for none.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     bootstrap: u32,
+    /// Stop where a source is too long for the model. Otherwise its text is empty, and a warning says so.
+    #[arg(long)]
+    strict: bool,
     /// Also write the scores as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -33,33 +53,85 @@ pub struct Args {
 /// Runs `evaluate`.
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let pairs = read_tsv(&args.file)?;
-    let gpu = open(global)?;
-    let options = args.search.options();
-    let (model, mut generator) = args.search.load(&gpu, &args.model, &options)?;
-    let resampling = Resampling { resamples: args.bootstrap as usize, seed: SEED };
-    let evaluation = evaluate_in_full(&mut generator, &model, &pairs, &options, resampling)?;
-    let scores = evaluation.scores;
-    output::print(&format!("sources              {}", scores.count))?;
-    let intervals = evaluation.intervals.as_ref();
-    let tokens = if evaluation.wer.is_some() { "word error rate" } else { "token error rate" };
-    let rows: [(&str, f64, &str, Option<Interval>); 7] = [
-        ("exact match", scores.exact_match, " %", intervals.map(|found| found.exact_match)),
-        (tokens, scores.token_error_rate, " %", intervals.map(|found| found.token_error_rate)),
-        ("sentence error rate", scores.sentence_error_rate, " %", intervals.map(|found| found.sentence_error_rate)),
-        ("BLEU", scores.bleu, "", intervals.map(|found| found.bleu)),
-        ("chrF2", scores.chrf, "", intervals.map(|found| found.chrf)),
-        ("perplexity", evaluation.perplexity, "", intervals.map(|found| found.perplexity)),
-        ("bits per token", evaluation.bits_per_token, "", intervals.map(|found| found.bits_per_token)),
-    ];
-    for (name, score, unit, interval) in rows {
-        let range = interval.map_or_else(String::new, |found| format!("95 %: {:.2} to {:.2}", found.low, found.high));
-        output::print(format!("{name:<20} {:<12}{range}", format!("{score:.2}{unit}")).trim_end())?;
-    }
-    output::print(&format!("BLEU signature       {}", evaluation.bleu_signature))?;
-    output::print(&format!("chrF2 signature      {}", evaluation.chrf_signature))?;
+    let hypotheses = args.hypotheses.as_ref().map(read_lines).transpose()?;
+    let scoring = Scoring {
+        name: args.file.display().to_string(),
+        tokenization: args.tokenize,
+        group_references: args.group_references || args.model.as_deref().is_some_and(groups_references),
+        resamples: args.bootstrap as usize,
+        seed: SEED,
+    };
+    let evaluation = evaluate(&args, global, &pairs, hypotheses.as_deref(), &scoring)?;
+    print(&evaluation, &scoring)?;
     if let Some(path) = &args.json {
         let text = serde_json::to_vec_pretty(&evaluation).map_err(|error| Error::data("scores", error.to_string()))?;
         files::write_atomically(path, &text)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn evaluate(
+    args: &Args,
+    global: &Global,
+    pairs: &[Pair],
+    hypotheses: Option<&[String]>,
+    scoring: &Scoring,
+) -> Result<Evaluation> {
+    let Some(folder) = &args.model else {
+        return evaluate_texts(None, pairs, hypotheses.unwrap_or_default(), scoring);
+    };
+    let gpu = open(global)?;
+    let options = args.search.options();
+    let (model, mut generator) = args.search.load(&gpu, folder, &options)?;
+    if args.strict {
+        for (pair, line) in pairs.iter().zip(1..) {
+            let place = || format!("{}, line {line}", scoring.name);
+            let length = model.encode(&pair.source).map_err(|error| Error::data(place(), error.to_string()))?.len();
+            if length > generator.longest() {
+                return Err(Error::data(
+                    place(),
+                    format!("{length} tokens, and this ensemble takes {}", generator.longest()),
+                ));
+            }
+        }
+    }
+    match hypotheses {
+        Some(texts) => evaluate_texts(Some((&mut generator, &model)), pairs, texts, scoring),
+        None => evaluate_in_full(&mut generator, &model, pairs, &options, scoring),
+    }
+}
+
+fn print(evaluation: &Evaluation, scoring: &Scoring) -> Result<()> {
+    let scores = evaluation.scores;
+    let counted = if scoring.group_references { "sources" } else { "pairs" };
+    output::print(&format!("{counted:<20} {}", scores.count))?;
+    let references = match evaluation.references {
+        [1, 1] => "1 each".to_owned(),
+        [fewest, most] if fewest == most => format!("{most} each, grouped by source"),
+        [fewest, most] => format!("{fewest} to {most} each, grouped by source"),
+    };
+    output::print(&format!("references           {references}"))?;
+    let intervals = evaluation.intervals.as_ref();
+    let tokens = if evaluation.wer.is_some() { "word error rate" } else { "token error rate" };
+    let rows: [(&str, Option<f64>, &str, Option<Interval>); 7] = [
+        ("exact match", Some(scores.exact_match), " %", intervals.map(|found| found.exact_match)),
+        (tokens, Some(scores.token_error_rate), " %", intervals.map(|found| found.token_error_rate)),
+        (
+            "sentence error rate",
+            Some(scores.sentence_error_rate),
+            " %",
+            intervals.map(|found| found.sentence_error_rate),
+        ),
+        ("BLEU", Some(scores.bleu), "", intervals.map(|found| found.bleu)),
+        ("chrF2", Some(scores.chrf), "", intervals.map(|found| found.chrf)),
+        ("perplexity", evaluation.perplexity, "", intervals.and_then(|found| found.perplexity)),
+        ("bits per token", evaluation.bits_per_token, "", intervals.and_then(|found| found.bits_per_token)),
+    ];
+    for (name, score, unit, interval) in rows {
+        let Some(score) = score else { continue };
+        let range = interval.map_or_else(String::new, |found| format!("95 %: {:.2} to {:.2}", found.low, found.high));
+        output::print(format!("{name:<20} {:<12}{range}", format!("{score:.2}{unit}")).trim_end())?;
+    }
+    output::print(&format!("BLEU signature       {}", evaluation.bleu_signature))?;
+    output::print(&format!("chrF2 signature      {}", evaluation.chrf_signature))
 }

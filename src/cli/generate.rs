@@ -1,22 +1,26 @@
 //! `softalign generate`: text from a model folder.
 
+mod answer;
+mod source;
+
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufReader, Read},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use softalign::{
     Error, Result,
-    generate::{Generator, Hypothesis, Sampling, SearchOptions, draw_alignment, replace_unknown},
-    model::Model,
-    text::{EOS, Tokenizer, UNK},
+    generate::{Generator, Hypothesis, Sampling, SearchOptions},
+    text::Lines,
 };
 
 use super::{
-    Global, grid, open, output,
+    Global, open,
     search::{Search, number},
 };
+use answer::{Answer, Printer};
+use source::{Reader, Source};
 
 /// Lines of standard input that are decoded together, at first and at most: the first answers come soon, and of many lines
 /// those of about one length meet.
@@ -33,19 +37,37 @@ const TERMINAL: &str = "-";
 pub struct Args {
     /// Model folder, as `softalign train` writes it.
     model: PathBuf,
-    /// Sources; without any, lines of standard input, each answered by a line. Text after a tab in a line is the prefix of its
-    /// answer.
+    /// Sources; without any, lines of standard input. Each is answered by a line, a blank one by an empty line.
     text: Vec<String>,
-    /// Print this many texts for each source, best first, or samples, each after its score and a tab.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    /// Print the best N different texts of each source, or N samples: a line each, with the source's number, the text's rank, its
+    /// score and the text, between tabs. The search is at least N wide. A text that the model can spell in several ways counts
+    /// once, with the best of their scores.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     n_best: Option<u8>,
+    /// Print a JSON object for each source in place of lines of text.
+    #[arg(long)]
+    jsonl: bool,
+    /// Add each text's tokens and the logarithms of their probabilities to the objects of --jsonl.
+    #[arg(long, requires = "jsonl")]
+    token_scores: bool,
     /// Begin every text with this prefix.
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
+    /// Read what stands behind a tab in a source as the prefix of its text, in place of --prefix.
+    #[arg(long)]
+    prefix_column: bool,
+    /// Stop at a source that the model cannot read, such as one too long for it. Otherwise its answer is empty, and a warning
+    /// names its line.
+    #[arg(long)]
+    strict: bool,
     /// Draw the alignment of one source, the attention of each target token, as PNG or SVG; without a file, as a grid in the
     /// terminal.
     #[arg(long, value_name = "FILE.png", num_args = 0..=1, default_missing_value = TERMINAL)]
     attention: Option<PathBuf>,
+    /// Write the alignment of each source with its best text, a line each: in the Pharaoh form, 0-0 1-2, the source token that
+    /// each target token attended to most; to a file that ends in .jsonl all weights, as JSON.
+    #[arg(long, value_name = "FILE")]
+    alignments: Option<PathBuf>,
     #[command(flatten)]
     search: Search,
     #[command(flatten)]
@@ -87,13 +109,18 @@ impl Args {
         let Sample { sample, temperature, top_k, top_p, seed } = self.sample;
         let n_best = usize::from(self.n_best.unwrap_or(1));
         let mut options = self.search.options();
+        options.attended |= self.alignments.is_some();
         if sample {
             let top_k = top_k.unwrap_or(0) as usize;
             options.sampling = Some(Sampling { temperature, top_k, top_p });
-        } else {
-            options.beam = options.beam.max(n_best);
+            return SearchOptions { n_best, seed, ..options };
         }
-        SearchOptions { n_best, seed, ..options }
+        if options.beam < n_best {
+            tracing::info!("--n-best {n_best} searches as --beam {n_best} does");
+            options.beam = n_best;
+        }
+        // Of a list all are asked for, as some may be spellings of one text.
+        SearchOptions { n_best: if n_best > 1 { options.beam } else { 1 }, seed, ..options }
     }
 }
 
@@ -105,149 +132,85 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let gpu = open(global)?;
     let options = args.options();
     let (model, generator) = args.search.load(&gpu, &args.model, &options)?;
-    let prefix = target(&model, args.prefix.as_deref().unwrap_or_default())?;
-    let mut writer = Writer { options, args: &args, model: &model, generator, prefix };
+    let origin = if args.text.is_empty() { "standard input, line" } else { "TEXT" };
+    let mut writer = Writer {
+        reader: Reader::new(&args, &model, origin, &generator, &options)?,
+        printer: Printer::new(&args, &model, &generator)?,
+        generator,
+        options,
+        read: 0,
+    };
     if args.text.is_empty() {
         let input = BufReader::with_capacity(BUFFER, std::io::stdin().lock());
-        writer.answer_lines(input)?;
+        writer.answer_lines(Lines::new("standard input", input))?;
     } else {
         writer.answer(&args.text)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The generator of answers to sources.
+/// The writer of answers to sources.
 struct Writer<'a> {
-    args: &'a Args,
-    model: &'a Model,
+    reader: Reader<'a>,
+    printer: Printer<'a>,
     generator: Generator,
     options: SearchOptions,
-    prefix: Vec<u32>,
+    /// Lines read so far.
+    read: u64,
 }
 
 impl Writer<'_> {
-    fn answer_lines(&mut self, mut input: BufReader<impl std::io::Read>) -> Result<()> {
-        let (mut lines, mut most) = (Vec::new(), LINES[0]);
-        for number in 1.. {
-            let mut line = String::new();
-            let read = input.read_line(&mut line).map_err(Error::io(format!("standard input, line {number}")));
-            let more = matches!(read, Ok(bytes) if bytes > 0);
-            if more {
-                let ending = line.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
-                lines.push(ending.unwrap_or(&line).to_owned());
+    fn answer_lines(&mut self, mut lines: Lines<BufReader<impl Read>>) -> Result<()> {
+        let (mut read, mut most) = (Vec::new(), LINES[0]);
+        loop {
+            let next = lines.next().transpose();
+            let more = matches!(next, Ok(Some(_)));
+            let end = !more && next.is_ok();
+            if let Ok(Some(line)) = next {
+                read.push(line);
+            } else if let Err(error) = next {
+                // Lines before a bad one are not lost.
+                self.answer(&read)?;
+                return Err(error);
             }
-            // A reader that waits for an answer before the next line gets it, and lines before a bad one are not lost.
-            if !more || lines.len() == most || input.buffer().is_empty() {
-                self.answer(&lines)?;
-                lines.clear();
+            // A reader that waits for an answer before the next line gets it.
+            if end || read.len() == most || lines.is_drained() {
+                self.answer(&read)?;
+                read.clear();
                 most = (2 * most).min(LINES[1]);
             }
-            if read? == 0 {
-                break;
+            if end {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
-    fn answer(&mut self, texts: &[String]) -> Result<()> {
-        // An empty line has an empty answer; the others are decoded together, as far as they can be read.
-        let (mut kept, mut sources, mut prefixes) = (Vec::new(), Vec::new(), Vec::new());
-        let mut unreadable = Ok(());
-        for text in texts.iter().filter(|text| !text.is_empty()) {
-            match self.read(text) {
-                Ok((text, source, prefix)) => {
-                    kept.push(text);
-                    sources.push(source);
-                    prefixes.push(prefix);
-                }
+    /// Answers lines up to the first that stops the run.
+    fn answer(&mut self, lines: &[String]) -> Result<()> {
+        let (mut read, mut stopped) = (Vec::new(), Ok(()));
+        for (line, number) in lines.iter().zip(self.read + 1..) {
+            match self.reader.read(number, line) {
+                Ok(source) => read.push(source),
                 Err(error) => {
-                    unreadable = Err(error);
+                    stopped = Err(error);
                     break;
                 }
             }
         }
-        let found = self.generator.generate_behind(&sources, &prefixes, &self.options)?;
+        let sources: Vec<&Source> = read.iter().flatten().collect();
+        let [tokens, prefixes]: [Vec<_>; 2] = [
+            sources.iter().map(|source| source.tokens.clone()).collect(),
+            sources.iter().map(|source| source.prefix.clone()).collect(),
+        ];
+        let found = self.generator.generate_behind(&tokens, &prefixes, &self.options)?;
         self.options.first += sources.len() as u64;
-        let mut answers = kept.iter().zip(&sources).zip(found);
-        for text in texts {
-            if text.is_empty() {
-                output::print("")?;
-                continue;
-            }
-            let Some(((text, source), hypotheses)) = answers.next() else { break };
-            self.print(text, &hypotheses)?;
-            if let (Some(path), Some(best)) = (&self.args.attention, hypotheses.first()) {
-                draw(self.model, &mut self.generator, source, &best.tokens, path)?;
-            }
+        let mut found = found.into_iter();
+        for (source, number) in read.iter().zip(self.read + 1..) {
+            let hypotheses: Vec<Hypothesis> = source.as_ref().and_then(|_| found.next()).unwrap_or_default();
+            let answer = Answer { number, source: source.as_ref(), hypotheses };
+            self.printer.print(&mut self.generator, &answer)?;
         }
-        unreadable
+        self.read += read.len() as u64;
+        stopped
     }
-
-    /// A source, its tokens and those of its prefix.
-    fn read<'t>(&self, text: &'t str) -> Result<(&'t str, Vec<u32>, Vec<u32>)> {
-        let (text, prefix) = match text.split_once('\t') {
-            Some((text, prefix)) => (text, target(self.model, prefix)?),
-            None => (text, self.prefix.clone()),
-        };
-        Ok((text, source(self.model, text)?, prefix))
-    }
-
-    fn print(&self, source: &str, hypotheses: &[Hypothesis]) -> Result<()> {
-        if hypotheses.is_empty() {
-            tracing::warn!("no text for `{source}`: the options leave none");
-            output::print("")?;
-        }
-        for hypothesis in hypotheses {
-            let text = match self.options.attended {
-                true => replace_unknown(self.model, source, hypothesis)?,
-                false => self.model.target.decode(&hypothesis.tokens),
-            };
-            match self.args.n_best {
-                Some(_) => output::print(&format!("{:.4}\t{text}", hypothesis.score))?,
-                None => output::print(&text)?,
-            }
-            if !hypothesis.finished {
-                tracing::warn!("`{text}` was cut at the greatest length");
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The tokens of a source; says which pieces the model has not seen.
-fn source(model: &Model, text: &str) -> Result<Vec<u32>> {
-    let tokens = model.encode(text)?;
-    warn_of_unknown(&model.source, text, &tokens)?;
-    Ok(tokens)
-}
-
-/// The tokens of a prefix; says which pieces the model has not seen.
-fn target(model: &Model, text: &str) -> Result<Vec<u32>> {
-    let tokens = model.target.encode(text)?;
-    warn_of_unknown(&model.target, text, &tokens)?;
-    Ok(tokens)
-}
-
-fn warn_of_unknown(tokenizer: &Tokenizer, text: &str, tokens: &[u32]) -> Result<()> {
-    if tokens.contains(&UNK) {
-        let pieces = tokenizer.tokens(text)?;
-        for (piece, _) in pieces.iter().zip(tokens).filter(|(_, token)| **token == UNK) {
-            tracing::warn!("the model has not seen `{piece}`; it reads <unk>");
-        }
-    }
-    Ok(())
-}
-
-fn draw(model: &Model, generator: &mut Generator, source: &[u32], target: &[u32], path: &Path) -> Result<()> {
-    let weights = generator.alignment(source, target)?;
-    let name = |tokenizer: &Tokenizer, tokens: &[u32]| -> Vec<String> {
-        tokens.iter().map(|token| tokenizer.token(*token)).collect()
-    };
-    let mut rows = name(&model.target, target);
-    rows.push(model.target.token(EOS));
-    let columns = name(&model.source, source);
-    if path == Path::new(TERMINAL) {
-        return grid::print(&columns, &rows, &weights);
-    }
-    draw_alignment(path, &columns, &rows, &weights)
 }

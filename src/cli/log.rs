@@ -11,7 +11,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt::layer};
 
-use super::{Global, output};
+use super::{Global, flags, output};
 
 /// Starts the log at the level of `-q` and `-v`.
 pub fn start(global: &Global) {
@@ -45,7 +45,11 @@ where
             Level::DEBUG => "debug: ",
             Level::TRACE => "trace: ",
         })?;
-        context.field_format().format_fields(to.by_ref(), event)?;
-        writeln!(to)
+        let mut message = String::new();
+        context.field_format().format_fields(Writer::new(&mut message), event)?;
+        // The library calls settings by their fields.
+        let of_library = !event.metadata().target().starts_with("softalign::cli");
+        let message = if of_library { flags::named(&message) } else { message };
+        writeln!(to, "{}", output::shown(&message))
     }
 }

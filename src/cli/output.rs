@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::LazyLock;
 
 use indicatif::MultiProgress;
-use softalign::{Error, Result};
+use softalign::{Error, Result, text::escaped};
 
 /// Every bar on the screen, so that other output can step aside for them.
 pub static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -21,9 +21,14 @@ pub fn print(text: &str) -> Result<()> {
     .map_err(Error::io("standard output"))
 }
 
+/// A message, of one line or several, with characters that one cannot see written as escapes.
+pub fn shown(message: &str) -> String {
+    message.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
+}
+
 /// Prints a line on standard error, above a progress bar if there is one. If nobody can see it, so be it.
 pub fn note(text: &str) {
-    let _ = Stderr.write_all(format!("{text}\n").as_bytes());
+    let _ = Stderr.write_all(format!("{}\n", shown(text)).as_bytes());
 }
 
 /// Standard error, for writers of whole lines that do not know about the progress bar.

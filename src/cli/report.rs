@@ -9,11 +9,11 @@ use std::{
 };
 
 use softalign::{
-    Error, Gpu, Result, files,
-    generate::Resampling,
+    Error, Gpu, Result,
+    generate::Scoring,
     model::WEIGHTS,
     report::{Examined, Report},
-    text::{Pair, read_tsv, spread},
+    text::{Pair, read_text, read_tsv, spread},
     train::{PAGE, TrainOptions},
 };
 
@@ -123,9 +123,15 @@ impl Data {
     fn examine(&self, gpu: &Gpu, args: &Args) -> Result<Examined> {
         let search = args.search.options();
         let (model, mut generator) = args.search.load(gpu, &args.folder, &search)?;
-        let resampling = Resampling { resamples: if args.watch { 0 } else { RESAMPLES }, seed: 1 };
+        let scoring = Scoring {
+            name: self.name.clone(),
+            // A page is about sources, and shows each once.
+            group_references: true,
+            resamples: if args.watch { 0 } else { RESAMPLES },
+            ..Scoring::default()
+        };
         let data = (self.name.clone(), self.pairs.as_slice(), self.sources);
-        Examined::new(&mut generator, &model, data, &search, resampling)
+        Examined::new(&mut generator, &model, data, &search, &scoring)
     }
 }
 
@@ -150,7 +156,7 @@ fn data(args: &Args) -> Result<Option<Data>> {
 
 fn pairs_of_run(folder: &Path) -> Result<(String, Vec<Pair>)> {
     let path = folder.join("run.json");
-    let options: TrainOptions = serde_json::from_slice(&files::read(&path)?)
+    let options: TrainOptions = serde_json::from_str(&read_text(&path)?)
         .map_err(|error| Error::data(path.display().to_string(), format!("cannot be read: {error}")))?;
     Ok((options.valid_name(), options.pairs()?.1))
 }

@@ -6,7 +6,15 @@ use softalign::{
     Error, Gpu, Result,
     generate::{Generator, SearchOptions},
     model::Model,
+    text::read_text,
+    train::TrainOptions,
 };
+
+/// Whether the run in a model's folder takes the targets of all pairs with one source for references of one text.
+pub fn groups_references(folder: &Path) -> bool {
+    let run = read_text(folder.join("run.json")).ok();
+    run.and_then(|run| serde_json::from_str::<TrainOptions>(&run).ok()).is_some_and(|run| run.group_references)
+}
 
 /// Search options of the commands that write texts.
 #[derive(clap::Args)]
@@ -17,8 +25,8 @@ pub struct Search {
     #[arg(long, value_name = "DIR", num_args = 1..=15)]
     ensemble: Vec<PathBuf>,
     /// Hypotheses kept at each step; 1 is greedy.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-    pub beam: u8,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    beam: u8,
     /// Length penalty: rank the texts of a beam by log-probability / ((5 + length) / 6)^ALPHA (Wu et al. 2016). 0 favours short
     /// texts, 1 ranks about by the mean log-probability of a token.
     #[arg(long, value_name = "ALPHA", default_value_t = 0.0, value_parser = penalty, allow_negative_numbers = true)]
@@ -38,7 +46,10 @@ pub struct Search {
     max_length: Option<usize>,
     /// Write, in place of `<unk>`, the source token that it attended to most.
     #[arg(long)]
-    replace_unk: bool,
+    pub replace_unk: bool,
+    /// Never write `<unk>`.
+    #[arg(long)]
+    forbid_unk: bool,
 }
 
 /// A penalty of 0 to 100.
@@ -59,6 +70,7 @@ impl Search {
             length_penalty: self.length_penalty,
             coverage_penalty: self.coverage_penalty,
             no_repeat_ngram: self.no_repeat_ngram,
+            forbid_unknown: self.forbid_unk,
             min_length: self.min_length,
             max_length: self.max_length,
             attended: self.replace_unk,

@@ -1,6 +1,7 @@
 //! `softalign train`: trains a model on a built-in task or on files, and says how to use it.
 
 use std::{
+    borrow::Cow,
     ffi::OsStr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -176,6 +177,10 @@ pub struct Args {
     /// validated, and becomes the run's model if it is better than all of them.
     #[arg(long, value_name = "N")]
     keep_best: Option<usize>,
+    /// Let validations take the targets of all pairs with one source for references of one text; g2p does. Otherwise each pair is
+    /// scored by itself.
+    #[arg(long)]
+    group_references: bool,
 }
 
 fn architectures() -> clap::builder::PossibleValuesParser {
@@ -272,6 +277,7 @@ impl Args {
         replace(&mut options.validate_every, self.validate_every.map(Some));
         replace(&mut options.metric, self.metric);
         replace(&mut options.keep_best, self.keep_best);
+        options.group_references |= self.group_references;
         let mut budget = Budget {
             epochs: self.epochs.or(limits.epochs),
             steps: self.steps.or(limits.steps),
@@ -343,9 +349,15 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
         _ => "TEXT",
     };
     // The command as it was called, so that the line can be copied whether it is installed or built by cargo.
-    let command = std::env::args().next().unwrap_or_else(|| "softalign".into());
-    output::print(&format!("{command} generate {shown} {example}"))?;
+    let command = std::env::args_os().next().unwrap_or_else(|| "softalign".into());
+    let [command, folder] = [Path::new(&command), &folder].map(|path| quoted(&path.to_string_lossy()));
+    output::print(&format!("{command} generate {folder} {example}"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A word as a shell takes it. Only a NUL, which no path has, cannot be quoted.
+fn quoted(word: &str) -> String {
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), Cow::into_owned)
 }
 
 fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {

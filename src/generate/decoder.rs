@@ -88,7 +88,8 @@ impl Memory {
         let tensor = |label: &str, shape: &[usize]| gpu.zeros(label, shape, Dtype::F32);
         let room = SearchRoom { gpu, search, keys, steps: STEPS_PER_LOOK.min(search.capacity) };
         let (shortest, ngram) = (options.min_length, options.no_repeat_ngram);
-        let adjust = Adjust { search, members: count, shortest, ngram };
+        let forbidden = options.forbid_unknown.then_some(limits.specials.unk);
+        let adjust = Adjust { search, members: count, shortest, ngram, forbidden };
         let attend = Attend { search, keys, members: count, coverage_penalty: options.coverage_penalty };
         Ok(Self {
             steppers: members

@@ -1,7 +1,7 @@
 //! Texts for sources, searched for or sampled on the device, by one model or an ensemble.
 
 use super::{
-    Hypothesis, SearchOptions,
+    Hypothesis, Scorer, SearchOptions,
     decoder::{Decoder, Plan, Request},
     member::Member,
 };
@@ -80,6 +80,11 @@ impl Generator {
             generator.members.push(Member::of(other));
         }
         Ok(generator)
+    }
+
+    /// A scorer for the same models together: by the mean of their probabilities, which the search goes by.
+    pub fn scorer(&self) -> Scorer {
+        Scorer::of(&self.gpu, self.members.clone(), self.limits)
     }
 
     /// The most tokens that a source may have, and that a text has unless [`SearchOptions::max_length`] says otherwise; their
@@ -207,7 +212,10 @@ impl Generator {
     }
 
     fn alignment_of(&mut self, member: usize, source: &[u32], target: &[u32]) -> Result<Vec<f32>> {
-        let shape = BatchShape { rows: 1, source: source.len(), target: target.len() + 1 };
+        // Few shapes here too, and none longer than the models take.
+        let padded = |steps: usize| steps.next_multiple_of(8).min(self.limits.max_length.max(steps));
+        let [source_steps, target_steps] = [source.len(), target.len() + 1].map(padded);
+        let shape = BatchShape { rows: 1, source: source_steps, target: target_steps };
         let Self { gpu, members, limits, pool, aligners, .. } = self;
         let Some(Member { network, parameters }) = members.get(member) else {
             return Err(Error::data("generate", format!("there is no model {member}")));
@@ -229,7 +237,9 @@ impl Generator {
         batch.put_target(0, target);
         program.stage(&batch)?;
         program.run(Step::default())?;
-        program.read(*weights)
+        let weights: Vec<f32> = program.read(*weights)?;
+        let rows = weights.chunks(source_steps).take(target.len() + 1);
+        Ok(rows.flat_map(|row| row.iter().take(source.len()).copied()).collect())
     }
 
     /// The numbers of Programs kept for searches and for alignments: at most [`Programs::MOST`] of each.

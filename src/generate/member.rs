@@ -6,6 +6,7 @@ use crate::{
 };
 
 /// A model as a search needs it.
+#[derive(Clone)]
 pub(super) struct Member {
     pub network: Network,
     pub parameters: Parameters,

@@ -4,6 +4,7 @@
 
 mod decoder;
 mod evaluate;
+mod evaluation_set;
 #[cfg(feature = "report")]
 mod fonts;
 mod found;
@@ -19,7 +20,9 @@ mod tokens;
 mod unknown;
 
 pub use crate::kernels::beam_search::Sampling;
-pub use evaluate::{Evaluation, EvaluationSet, Intervals, Resampling, evaluate, evaluate_in_full, evaluate_with};
+pub use evaluate::{Evaluation, Intervals, evaluate, evaluate_in_full, evaluate_texts, evaluate_with};
+use evaluation_set::Written;
+pub use evaluation_set::{EvaluationSet, Scoring};
 #[cfg(feature = "cli")]
 pub(crate) use fonts::Face;
 pub use generator::Generator;

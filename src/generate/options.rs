@@ -12,9 +12,9 @@ const LONGEST: usize = 10_000;
 /// Options of a search; the default is greedy. Fields will be added: end a literal with `..SearchOptions::default()`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchOptions {
-    /// Hypotheses kept at each step, 1 to 16; 1 is greedy.
+    /// Hypotheses kept at each step, 1 to 64; 1 is greedy.
     pub beam: usize,
-    /// Texts for each source, 1 to `beam`; where they are sampled, the number of samples, 1 to 16.
+    /// Texts for each source, 1 to `beam`; where they are sampled, the number of samples, 1 to 64.
     pub n_best: usize,
     /// Alpha of Wu et al. (2016), section 7: texts that have ended compete by log-probability / ((5 + length) / 6)^alpha, their
     /// `<eos>` counted. 0 favours short texts, 1 about the mean of the tokens' log-probabilities.
@@ -30,6 +30,8 @@ pub struct SearchOptions {
     pub first: u64,
     /// The length of n-grams that no text has twice; 0: any.
     pub no_repeat_ngram: usize,
+    /// Writes no `<unk>`, but where a prefix has it.
+    pub forbid_unknown: bool,
     /// The fewest tokens of a text, `<eos>` not counted.
     pub min_length: usize,
     /// The most tokens of a text, `<eos>` counted; a longer one is cut. Without it the model's `max_length`.
@@ -49,6 +51,7 @@ impl Default for SearchOptions {
             seed: 1,
             first: 0,
             no_repeat_ngram: 0,
+            forbid_unknown: false,
             min_length: 0,
             max_length: None,
             attended: false,
@@ -69,7 +72,7 @@ impl SearchOptions {
 
     /// Whether the logits are adjusted before tokens are chosen.
     pub(super) fn adjusts(&self) -> bool {
-        self.no_repeat_ngram > 0 || self.min_length > 0
+        self.no_repeat_ngram > 0 || self.min_length > 0 || self.forbid_unknown
     }
 
     /// Whether the search keeps the alignment.

@@ -143,7 +143,8 @@ fn visible(character: char) -> char {
         ' ' => '␣',
         '\t' => '⇥',
         '\n' => '↵',
-        other if other.is_control() => '\u{fffd}',
+        // No XML may hold the last two of a plane's characters.
+        other if other.is_control() || matches!(u32::from(other), 0xfffe | 0xffff) => '\u{fffd}',
         other => other,
     }
 }

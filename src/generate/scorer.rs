@@ -4,11 +4,12 @@ use std::ops::AddAssign;
 
 use serde::Serialize;
 
+use super::member::Member;
 use crate::{
     Error, Gpu, Result,
-    graph::{Parameters, Pool, Program, ProgramOptions, Programs, Targets, Value},
+    graph::{Pool, Program, ProgramOptions, Programs, Targets, Value},
     kernels::Step,
-    model::{BatchShape, Layers, Model, Network},
+    model::{BatchShape, Layers, Limits, Model},
     text::{Batch, BatchSize, Buckets, Example},
 };
 
@@ -29,6 +30,11 @@ pub struct Likelihood {
 }
 
 impl Likelihood {
+    /// Of a target, from the logarithms of its tokens' probabilities ([`Scorer::score_tokens`]).
+    pub fn of(tokens: &[f32]) -> Self {
+        Self { log_probability: tokens.iter().map(|x| f64::from(*x)).sum(), tokens: tokens.len() }
+    }
+
     /// The inverse of the tokens' probability, by geometric mean; 1 without tokens.
     pub fn perplexity(&self) -> f64 {
         (-self.log_probability / self.tokens.max(1) as f64).exp()
@@ -47,13 +53,14 @@ impl AddAssign for Likelihood {
     }
 }
 
-/// Scores pairs with a model's parameters as they are at the time of the call.
+/// Scores pairs with the parameters of its models as they are at the time of the call.
 pub struct Scorer {
     gpu: Gpu,
-    network: Network,
-    parameters: Parameters,
+    members: Vec<Member>,
+    limits: Limits,
     pool: Pool,
-    programs: Programs<BatchShape, (Program, Value)>,
+    /// By member and shape.
+    programs: Programs<(usize, BatchShape), (Program, Value)>,
 }
 
 /// Examples in batches, which can be scored again and again.
@@ -72,20 +79,19 @@ struct Window {
 
 impl std::fmt::Debug for Scorer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scorer").field("network", &self.network).finish_non_exhaustive()
+        f.debug_struct("Scorer").field("members", &self.members.len()).finish_non_exhaustive()
     }
 }
 
 impl Scorer {
     /// A scorer for `model`; it shares the model's parameters.
     pub fn new(model: &Model) -> Self {
-        Self {
-            gpu: model.gpu.clone(),
-            network: model.network.clone(),
-            parameters: model.parameters.clone(),
-            pool: Pool::default(),
-            programs: Programs::default(),
-        }
+        Self::of(&model.gpu, vec![Member::of(model)], model.network.limits())
+    }
+
+    /// A scorer for models that share these limits: by the arithmetic mean of their probabilities of each token.
+    pub(super) fn of(gpu: &Gpu, members: Vec<Member>, limits: Limits) -> Self {
+        Self { gpu: gpu.clone(), members, limits, pool: Pool::default(), programs: Programs::default() }
     }
 
     /// The likelihood of each example's target, given its source; without dropout and label smoothing.
@@ -112,6 +118,21 @@ impl Scorer {
         examples: &[Example],
         mut receive: impl FnMut(&[Likelihood]) -> Result<()>,
     ) -> Result<()> {
+        self.score_tokens(examples, |part| {
+            receive(&part.iter().map(|tokens| Likelihood::of(tokens)).collect::<Vec<_>>())
+        })
+    }
+
+    /// Hands over, part by part and in the order of the examples, the logarithms of the probabilities of each target's tokens,
+    /// its `<eos>` included.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for an example that cannot be scored; the errors of the device; the first error of `receive`.
+    pub fn score_tokens(
+        &mut self,
+        examples: &[Example],
+        mut receive: impl FnMut(&[Vec<f32>]) -> Result<()>,
+    ) -> Result<()> {
         let Some(buckets) = self.buckets(examples)? else { return Ok(()) };
         for window in examples.chunks(WINDOW) {
             let found = self.window(&Window::new(&buckets, window)?)?;
@@ -136,12 +157,13 @@ impl Scorer {
     /// The errors of the device.
     pub fn score_batches(&mut self, batches: &ScoringBatches) -> Result<Vec<Likelihood>> {
         let windows = batches.windows.iter().map(|window| self.window(window));
-        Ok(windows.collect::<Result<Vec<_>>>()?.concat())
+        let tokens = windows.collect::<Result<Vec<_>>>()?;
+        Ok(tokens.iter().flatten().map(|tokens| Likelihood::of(tokens)).collect())
     }
 
     /// Checks the examples and chooses the shapes of their batches; none without examples.
     fn buckets(&self, examples: &[Example]) -> Result<Option<Buckets>> {
-        let limits = self.network.limits();
+        let limits = self.limits;
         for (example, number) in examples.iter().zip(1..) {
             let known = |tokens: &[u32], size| tokens.iter().all(|token| (*token as usize) < size);
             let fits = known(&example.source, limits.source_vocabulary)
@@ -159,27 +181,43 @@ impl Scorer {
         Buckets::new(examples, BatchSize::Sentences(rows), 2).map(Some)
     }
 
-    fn window(&mut self, window: &Window) -> Result<Vec<Likelihood>> {
-        let mut found = vec![Likelihood::default(); window.tokens.len()];
+    fn window(&mut self, window: &Window) -> Result<Vec<Vec<f32>>> {
+        let mut found = vec![Vec::new(); window.tokens.len()];
         for batch in &window.batches {
-            let losses = self.losses(batch)?;
-            for (index, losses) in batch.indices.iter().zip(losses.chunks(batch.shape.target)) {
+            let logarithms = self.logarithms(batch)?;
+            for (index, logarithms) in batch.indices.iter().zip(logarithms.chunks(batch.shape.target)) {
                 let place = index.and_then(|index| window.tokens.get(index).zip(found.get_mut(index)));
                 let Some((&tokens, found)) = place else { continue };
-                let loss: f64 = losses.iter().take(tokens).map(|loss| f64::from(*loss)).sum();
-                *found = Likelihood { log_probability: -loss, tokens };
+                *found = logarithms.iter().take(tokens).copied().collect();
             }
         }
         Ok(found)
     }
 
-    /// -log p of each token of a batch, `[B, T]`; 0 for padding.
-    fn losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        let Self { gpu, network, parameters, pool, programs } = self;
-        let (program, losses) = programs.get_or_compile(batch.shape, |shape| {
+    /// log p of each token of a batch, `[B, T]`; 0 for padding.
+    fn logarithms(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        let all: Vec<_> = (0..self.members.len()).map(|member| self.losses(member, batch)).collect::<Result<_>>()?;
+        let mean = |at: usize| {
+            let losses = || all.iter().filter_map(|losses| losses.get(at)).map(|loss| f64::from(*loss));
+            let least = losses().fold(f64::INFINITY, f64::min);
+            (losses().map(|loss| (least - loss).exp()).sum::<f64>() / all.len() as f64).ln() - least
+        };
+        match all.as_slice() {
+            [losses] => Ok(losses.iter().map(|loss| -loss).collect()),
+            _ => Ok((0..batch.shape.rows * batch.shape.target).map(|at| mean(at) as f32).collect()),
+        }
+    }
+
+    /// -log p of each token of a batch under one model, `[B, T]`; 0 for padding.
+    fn losses(&mut self, member: usize, batch: &Batch) -> Result<Vec<f32>> {
+        let Self { gpu, members, limits, pool, programs } = self;
+        let Some(Member { network, parameters }) = members.get(member) else {
+            return Err(Error::data("score", format!("there is no model {member}")));
+        };
+        let (program, losses) = programs.get_or_compile((member, batch.shape), |(_, shape)| {
             let mut layers = Layers::new();
             let forward = network.forward(&mut layers, *shape)?;
-            let targets = Targets { tokens: forward.targets, padding: network.limits().specials.pad };
+            let targets = Targets { tokens: forward.targets, padding: limits.specials.pad };
             let losses = layers.graph.token_losses(forward.logits, targets)?;
             let options = ProgramOptions {
                 label: format!("score {shape}"),

@@ -28,7 +28,7 @@ pub(super) static BEAM_SEARCH: Shader = shader!("beam_search", candidates);
 pub(super) static BEAM_SEARCH_COUNT: Shader = shader!("beam_search/count", single);
 pub(super) static BEAM_SEARCH_FOLLOW: Shader = shader!("beam_search/follow", by_width);
 pub(super) static BEAM_SEARCH_GREEDY: Shader = shader!("beam_search/greedy", choices);
-pub(super) static BEAM_SEARCH_MERGE: Shader = shader!("beam_search/merge", by_width);
+pub(super) static BEAM_SEARCH_MERGE: Shader = shader!("beam_search/merge", merges);
 pub(super) static BEAM_SEARCH_SAMPLE: Shader = shader!("beam_search/sample", choices);
 pub(super) static BEAM_SEARCH_START: Shader = shader!("beam_search/start", by_width);
 
@@ -38,7 +38,10 @@ const NAME: &str = "beam_search";
 const PART: usize = 64;
 
 /// The widest beam, and the most samples.
-pub const WIDEST: usize = 16;
+pub const WIDEST: usize = 64;
+
+/// The widest beam whose candidates are all compared with one another.
+const FEW: usize = 16;
 
 /// The choice of tokens for the rows of a sentence at a step. Padding and the token that begins a text are never chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,7 +82,7 @@ pub fn length_penalty(alpha: f32, length: usize) -> f32 {
 pub struct BeamSearch {
     /// Sentences.
     pub sentences: usize,
-    /// Hypotheses, or samples, per sentence, 1 to 16.
+    /// Hypotheses, or samples, per sentence, 1 to 64.
     pub beam: usize,
     /// Classes, at least 3.
     pub classes: usize,
@@ -273,7 +276,7 @@ impl BeamSearch {
     fn check(&self, state: &BeamState) -> Result<()> {
         let (beam, classes) = (self.beam as f64, self.classes as f64);
         expect_extents(NAME, &[("rows", self.rows()), ("capacity", self.capacity), ("classes", self.classes)])?;
-        expect_setting(NAME, "beam", (1..=WIDEST).contains(&self.beam), "a beam from 1 to 16", beam)?;
+        expect_setting(NAME, "beam", (1..=WIDEST).contains(&self.beam), "a beam from 1 to 64", beam)?;
         let ends = self.classes >= 3 && (self.specials.eos as usize) < self.classes;
         expect_setting(NAME, "classes", ends, "at least 3 classes, <eos> among them", classes)?;
         let (valid, wanted, got) = self.rule.check(self.beam);
@@ -471,7 +474,7 @@ impl BeamSearch {
         let longest = 1.0 / length_penalty(ranking.length_penalty, capacity);
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_MERGE,
-            specialisation: copying(recorder.gpu().tiles(), feed.wide() && step.from.is_multiple_of(4)),
+            specialisation: merge(recorder.gpu().tiles(), beam, feed.wide() && step.from.is_multiple_of(4)),
             params: &[&words(sizes)[..], &[ranking.length_penalty.to_bits(), longest.to_bits()]].concat(),
             tensors: &[step.scratch, &state.all, words_table, word_rows, gates, gate_rows, feed.states],
             workgroups: [self.sentences as u32, 1, 1],
@@ -565,6 +568,16 @@ fn candidate(tiles: &Tiles, vector: bool, normalised: bool) -> Specialisation {
 
 fn copying(tiles: &Tiles, wide: bool) -> Specialisation {
     forms::row(tiles).define_if(wide, "WIDE")
+}
+
+fn merge(tiles: &Tiles, beam: usize, wide: bool) -> Specialisation {
+    let broad = beam > FEW;
+    let form = if broad { forms::row_reduction(tiles).define("BROAD") } else { forms::row(tiles) };
+    form.define_if(wide, "WIDE")
+}
+
+fn merges(tiles: &Tiles) -> Vec<Specialisation> {
+    forms::either(|wide| [FEW, WIDEST].map(|beam| merge(tiles, beam, wide))).concat()
 }
 
 fn candidates(tiles: &Tiles) -> Vec<Specialisation> {

@@ -3,7 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{Kind, Metadata, Network, StoredTensor, first_values, load_tensors, whole, write_tensors, zeros};
-use crate::{Error, Gpu, Result, files, graph::Parameters, text::Tokenizer};
+use crate::{
+    Error, Gpu, Result, files,
+    graph::Parameters,
+    text::{Tokenizer, escaped, read_text},
+};
 
 /// A model with its parameters on a device and its tokenizers. Feature `text`.
 #[derive(Clone, Debug)]
@@ -58,8 +62,7 @@ impl Model {
         }
         check_files(folder)?;
         let name = path.display().to_string();
-        let text = String::from_utf8_lossy(&files::read(&path)?).into_owned();
-        let network = Kind::read(&text, &name)?;
+        let network = Kind::read(&read_text(&path)?, &name)?;
         let limits = network.limits();
         let source = tokenizer(folder.join(SOURCE), limits.source_vocabulary)?;
         let target = tokenizer(folder.join(TARGET), limits.target_vocabulary)?;
@@ -80,7 +83,7 @@ impl Model {
         tokens.push(limits.specials.eos);
         let (length, longest) = (tokens.len(), limits.max_length);
         if length > longest {
-            let start: String = text.chars().take(40).collect();
+            let start: String = escaped(text).chars().take(40).collect();
             let message = format!(
                 "{length} tokens with its <eos>, and this model takes {longest}; shorten it, or train with a larger \
                  `max_length`"

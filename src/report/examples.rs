@@ -1,7 +1,5 @@
 //! Example sources with the model's answers and its attention.
 
-use std::collections::HashMap;
-
 use serde::Serialize;
 
 use crate::{
@@ -52,16 +50,12 @@ pub struct Example {
     pub weights: Vec<Vec<f32>>,
 }
 
-/// Cuts the texts that a model wrote for the sources of `pairs` into tokens, and finds their references.
-pub(super) fn answers(model: &Model, texts: &[Pair], pairs: &[Pair]) -> Result<Vec<Answer>> {
-    let mut wanted: HashMap<&str, Vec<&str>> = HashMap::new();
-    for pair in pairs {
-        wanted.entry(&pair.source).or_default().push(&pair.target);
-    }
+/// Cuts the texts that a model wrote and the references of each into tokens.
+pub(super) fn answers(model: &Model, texts: &[Pair], references: &[Vec<String>]) -> Result<Vec<Answer>> {
     texts
         .iter()
-        .map(|text| {
-            let wanted = wanted.remove(text.source.as_str()).unwrap_or_default();
+        .zip(references)
+        .map(|(text, wanted)| {
             let references = wanted.iter().map(|text| model.target.tokens(text)).collect::<Result<Vec<_>>>()?;
             let written = model.target.tokens(&text.target)?;
             let nearest = nearest(&written, &references).cloned().unwrap_or_default();
@@ -69,7 +63,7 @@ pub(super) fn answers(model: &Model, texts: &[Pair], pairs: &[Pair]) -> Result<V
             Ok(Answer {
                 source: text.source.clone(),
                 source_length: model.source.tokens(&text.source)?.len(),
-                wanted: place.and_then(|place| wanted.get(place)).map(|text| (*text).to_owned()).unwrap_or_default(),
+                wanted: place.and_then(|place| wanted.get(place)).cloned().unwrap_or_default(),
                 nearest,
                 written,
                 references,
@@ -85,7 +79,9 @@ pub(super) fn choose<'a>(
     answers: &'a [Answer],
     search: &SearchOptions,
 ) -> Result<Vec<Example>> {
-    let legible = answers.iter().filter(|answer| answer.source_length.max(answer.written.len()) <= LONGEST);
+    // What the model cannot read has no alignment.
+    let longest = LONGEST.min(generator.longest() - 1);
+    let legible = answers.iter().filter(|answer| answer.source_length.max(answer.written.len()) <= longest);
     let (right, wrong): (Vec<&Answer>, Vec<&Answer>) = legible.partition(|answer| answer.is_right());
     let some = |from: Vec<&'a Answer>| from.clone().into_iter().step_by(from.len().div_ceil(SHOWN).max(1));
     let chosen: Vec<&Answer> = some(wrong).chain(some(right)).collect();

@@ -20,9 +20,9 @@ pub use examples::Example;
 
 use crate::{
     Error, Result, files,
-    generate::{Generator, Resampling, SearchOptions, evaluate_in_full},
+    generate::{Generator, Scoring, SearchOptions, evaluate_in_full},
     model::Model,
-    text::Pair,
+    text::{Pair, read_text},
     train::{History, Panel, Session, panels},
 };
 
@@ -89,10 +89,10 @@ impl Examined {
         model: &Model,
         (data, pairs, of): (String, &[Pair], usize),
         search: &SearchOptions,
-        resampling: Resampling,
+        scoring: &Scoring,
     ) -> Result<Self> {
-        let evaluation = evaluate_in_full(generator, model, pairs, search, resampling)?;
-        let answers = examples::answers(model, &evaluation.texts, pairs)?;
+        let evaluation = evaluate_in_full(generator, model, pairs, search, scoring)?;
+        let answers = examples::answers(model, &evaluation.texts, &evaluation.answers)?;
         Ok(Self {
             data,
             sources: evaluation.texts.len(),
@@ -177,7 +177,7 @@ fn settings(path: &Path) -> Result<Vec<(String, String)>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let value: Value = serde_json::from_slice(&files::read(path)?)
+    let value: Value = serde_json::from_str(&read_text(path)?)
         .map_err(|error| Error::data(path.display().to_string(), format!("not JSON ({error}); restore it")))?;
     let mut found = Vec::new();
     flatten("", &value, &mut found);

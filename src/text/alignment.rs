@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::Example;
+use super::{Example, escaped, read_lines};
 use crate::{Error, Result};
 
 /// The links of each pair of a corpus.
@@ -21,9 +21,7 @@ pub struct Alignment {
 /// else.
 pub fn read_alignment(path: impl AsRef<Path>, examples: &[Example]) -> Result<Alignment> {
     let path = path.as_ref();
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    parse_alignment(&path.display().to_string(), &lines, examples)
+    parse_alignment(&path.display().to_string(), &read_lines(path)?, examples)
 }
 
 /// The alignment in the lines of a file of that name, as [`read_alignment`] reads it.
@@ -51,7 +49,7 @@ fn parse_line(line: &str, example: &Example) -> Result<Vec<(usize, usize)>, Stri
     for link in line.split_whitespace() {
         let positions = link.split_once('-').and_then(|(s, t)| Some((s.parse().ok()?, t.parse().ok()?)));
         let (source, target): (usize, usize) =
-            positions.ok_or_else(|| format!("`{link}` is no link; write source-target, as in 0-0 1-2"))?;
+            positions.ok_or_else(|| format!("`{}` is no link; write source-target, as in 0-0 1-2", escaped(link)))?;
         for (side, position, count) in
             [("source", source, example.source.len().saturating_sub(1)), ("target", target, example.target.len())]
         {

@@ -2,7 +2,7 @@
 
 use std::ops::AddAssign;
 
-use super::segment::{Segment, ngrams};
+use super::segment::{Segment, is_space, ngrams};
 
 /// The longest run of characters that counts.
 const CHARACTERS: usize = 6;
@@ -53,7 +53,7 @@ impl AddAssign for Chrf {
 }
 
 fn characters(tokens: &[String]) -> Vec<char> {
-    tokens.iter().flat_map(|token| token.chars()).filter(|c| !c.is_whitespace()).collect()
+    tokens.iter().flat_map(|token| token.chars()).filter(|c| !is_space(*c)).collect()
 }
 
 fn shared_runs(hypothesis: &[char], answer: &[char]) -> Chrf {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{EOS, Tokenizer};
+use super::{EOS, Tokenizer, is_blank, read_lines};
 use crate::{Error, Result};
 
 /// A source text and the target text that answers it.
@@ -30,50 +30,32 @@ pub struct Example {
     pub target: Vec<u32>,
 }
 
-/// Reads pairs from a UTF-8 file with one `source<TAB>target` per line.
-///
-/// Lines may end in CRLF, the file may start with a byte order mark, and one empty line may end it.
+/// Reads pairs from a file with one `source<TAB>target` per line ([`read_lines`]); one empty line may end it.
 ///
 /// # Errors
 /// [`Error::Io`] where the file cannot be read; [`Error::Data`] with the line for everything else.
 pub fn read_tsv(path: impl AsRef<Path>) -> Result<Vec<Pair>> {
     let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    parse_tsv(&bytes).map_err(|message| Error::data(path.display().to_string(), message))
-}
-
-/// The pairs in `bytes`, or what is wrong with them.
-fn parse_tsv(bytes: &[u8]) -> Result<Vec<Pair>, String> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let good = bytes.get(..error.valid_up_to()).unwrap_or(bytes);
-        let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
-        let byte = 1 + good.iter().rev().take_while(|&&byte| byte != b'\n').count();
-        format!("line {line}, byte {byte}: not UTF-8; convert the file to UTF-8")
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut lines: Vec<&str> = text.lines().collect();
-    // `lines` has taken the last line feed; a file may have one more.
+    let mut lines = read_lines(path)?;
     lines.pop_if(|line| line.is_empty());
+    let wrong = |message: String| Error::data(path.display().to_string(), message);
     if lines.is_empty() {
-        return Err("the file is empty; write one source<TAB>target per line".to_owned());
+        return Err(wrong("the file is empty; write one source<TAB>target per line".to_owned()));
     }
-    lines
-        .iter()
-        .zip(1..)
-        .map(|(line, number)| parse_line(line).map_err(|why| format!("line {number}: {why}")))
-        .collect()
+    let pairs = lines.iter().zip(1..);
+    pairs.map(|(line, number)| parse_line(line).map_err(|why| wrong(format!("line {number}: {why}")))).collect()
 }
 
 /// The pair on one line, or what is wrong with it.
 fn parse_line(line: &str) -> Result<Pair, String> {
-    if line.trim().is_empty() {
+    if is_blank(line) {
         return Err("the line is blank; delete it, or write source<TAB>target".to_owned());
     }
     match line.split('\t').collect::<Vec<_>>().as_slice() {
-        [source, _] if source.trim().is_empty() => {
+        [source, _] if is_blank(source) => {
             Err("the source (before the tab) is empty; fill it in, or delete the line".to_owned())
         }
-        [_, target] if target.trim().is_empty() => {
+        [_, target] if is_blank(target) => {
             Err("the target (after the tab) is empty; fill it in, or delete the line".to_owned())
         }
         [source, target] => Ok(Pair::new(*source, *target)),

@@ -47,9 +47,14 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Of one segment.
+    /// Of one segment, every score on the same tokens.
     pub fn of(segment: Segment) -> Self {
-        let (hypothesis, answers) = segment;
+        Self::of_forms([segment; 3])
+    }
+
+    /// Of one segment in the forms that scores compare: units of the error rates, tokens of BLEU ([`super::Tokenization`]), and
+    /// texts, whose characters chrF compares.
+    pub fn of_forms([(hypothesis, answers), tokens, texts]: [Segment; 3]) -> Self {
         let distances = answers.iter().map(|answer| (edit_distance(hypothesis, answer), answer.len()));
         let (edits, length) =
             distances.min_by_key(|&(edits, length)| (edits, std::cmp::Reverse(length))).unwrap_or((0, 0));
@@ -58,8 +63,8 @@ impl Statistics {
             wrong: usize::from(!answers.iter().any(|answer| answer == hypothesis)),
             edits,
             length,
-            bleu: Bleu::of(segment),
-            chrf: Chrf::of(segment),
+            bleu: Bleu::of(tokens),
+            chrf: Chrf::of(texts),
         }
     }
 

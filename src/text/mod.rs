@@ -2,9 +2,11 @@
 //!
 //! - [`tokenizer`] and [`vocabulary`]: text to token ids (characters, words or subwords) and back, kept as a Hugging
 //!   Face `tokenizer.json`;
+//! - [`lines`]: the reader of every text: files, and standard input;
 //! - [`corpus`]: sentence pairs from tab-separated files, and their encoding;
 //! - [`alignment`]: which target tokens stand for which source tokens, from files;
 //! - [`batch`]: length buckets, so that a few static shapes hold a whole corpus;
+//! - [`tokenization`]: the tokens of BLEU;
 //! - [`metrics`]: error rates, exact match, BLEU and chrF against several references, and [`bootstrap`]: how sure they are;
 //! - [`tasks`]: data sets that this crate generates from a seed ([`numbers`], [`dates`]).
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
@@ -19,6 +21,7 @@ pub mod corpus;
 pub mod dates;
 mod edits;
 mod foreign;
+pub mod lines;
 pub mod metrics;
 pub mod numbers;
 mod segment;
@@ -26,7 +29,9 @@ mod shapes;
 mod sizes;
 mod subwords;
 pub mod tasks;
+pub mod tokenization;
 pub mod tokenizer;
+mod visible;
 pub mod vocabulary;
 
 pub use crate::batch::{Batch, BatchShape, Column, Specials};
@@ -36,11 +41,14 @@ pub use bootstrap::{Interval, bootstrap};
 pub use bpe_dropout::Merges;
 pub use corpus::{Example, Pair, encode_pairs, fitting, read_tsv, spread};
 pub use edits::{Edit, edits, nearest};
+pub use lines::{Lines, read_lines, read_text};
 pub use metrics::{Scores, score};
 pub use shapes::{BatchSize, MAX_SHAPES};
 pub use tasks::{Task, TaskData};
+pub use tokenization::Tokenization;
 pub use tokenizer::Tokenizer;
-pub use vocabulary::{Limits, TokenUnit};
+pub use visible::{escaped, is_blank};
+pub use vocabulary::{VocabularyLimits, TokenUnit};
 
 /// The id of `<pad>`, which fills rows after their end and never counts.
 pub const PAD: u32 = Specials::FIRST.pad;

@@ -8,11 +8,11 @@ use tokenizers::decoders::fuse::Fuse;
 use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
-use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
+use tokenizers::{AddedToken, Decoder as _, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
 use super::subwords::{self, Method};
-use super::vocabulary::{self, Limits, TokenUnit};
-use super::{BOS, EOS, Merges, PAD, SPECIALS, UNK, foreign};
+use super::vocabulary::{self, VocabularyLimits, TokenUnit};
+use super::{BOS, EOS, Merges, PAD, SPECIALS, Tokenization, UNK, escaped, foreign, is_blank, read_text};
 use crate::{Error, Result};
 
 /// Every Unicode scalar, newlines too. Not `(?s).`: Oniguruma, which Hugging Face's Python package uses, reads `(?s)`
@@ -37,14 +37,14 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Data`] where the texts hold no token, or the size leaves no room for one; as [`Tokenizer::adopt`].
     pub fn train<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, max_size: Option<usize>) -> Result<Self> {
-        Self::train_within(unit, texts, Limits { max_size, ..Limits::default() })
+        Self::train_within(unit, texts, VocabularyLimits { max_size, ..VocabularyLimits::default() })
     }
 
     /// As [`Tokenizer::train`], within more limits.
     ///
     /// # Errors
     /// As there.
-    pub fn train_within<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: Limits) -> Result<Self> {
+    pub fn train_within<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: VocabularyLimits) -> Result<Self> {
         let subwords = |method, texts, size| subwords::train(method, texts, size, limits.min_count);
         match unit {
             TokenUnit::Chars | TokenUnit::Words => Self::ranked(unit, texts, limits),
@@ -54,7 +54,7 @@ impl Tokenizer {
         }
     }
 
-    fn ranked<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: Limits) -> Result<Self> {
+    fn ranked<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: VocabularyLimits) -> Result<Self> {
         if let Some(size) = limits.max_size.filter(|&size| size <= SPECIALS.len()) {
             let message = format!(
                 "a size of {size} leaves no room beside the four special tokens; allow {} or more",
@@ -111,11 +111,23 @@ impl Tokenizer {
 
     /// The text of `ids`: `<pad>`, `<bos>`, `<eos>` and ids outside the vocabulary are skipped, `<unk>` is shown.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let visible: Vec<u32> = ids.iter().copied().filter(|&id| !is_silent(id)).collect();
-        guarded(|| self.inner.decode(&visible, false)).unwrap_or_else(|_| {
+        self.decode_replacing(ids, |_| None)
+    }
+
+    /// The text of `ids` as [`Tokenizer::decode`] has it, with something else in place of an unknown token: what `replacement` has
+    /// for its place among `ids`.
+    pub fn decode_replacing<'a>(&self, ids: &[u32], replacement: impl Fn(usize) -> Option<&'a str>) -> String {
+        let piece = |(place, &id): (usize, &u32)| match id {
+            id if is_silent(id) => None,
+            UNK => replacement(place).map(str::to_owned).or_else(|| self.inner.id_to_token(UNK)),
+            id => self.inner.id_to_token(id),
+        };
+        let pieces: Vec<String> = ids.iter().enumerate().filter_map(piece).collect();
+        match self.inner.get_decoder() {
             // Neither decoder of this crate fails; one from elsewhere may. The bare tokens say more than nothing.
-            visible.iter().filter_map(|&id| self.inner.id_to_token(id)).collect::<Vec<_>>().join(" ")
-        })
+            Some(decoder) => guarded(|| decoder.decode(pieces.clone())).unwrap_or_else(|_| pieces.join(" ")),
+            None => pieces.join(" "),
+        }
     }
 
     /// The units that metrics compare, of generated `ids`: tokens, and of subwords the words that they spell.
@@ -134,9 +146,9 @@ impl Tokenizer {
         if self.cuts_words() { Ok(words(text)) } else { self.tokens(text) }
     }
 
-    /// The name of the scored units in a signature: `none` for what the text has between its spaces, else `chars`.
-    pub fn scored_unit(&self) -> &'static str {
-        if self.scores_words() { "none" } else { "chars" }
+    /// The tokens of BLEU, where nobody asks for others: what the text has between its spaces, or characters.
+    pub fn tokenization(&self) -> Tokenization {
+        if self.scores_words() { Tokenization::None } else { Tokenization::Char }
     }
 
     /// Whether metrics compare words, or else characters.
@@ -155,16 +167,20 @@ impl Tokenizer {
         self.inner.id_to_token(id).unwrap_or_else(|| format!("<no token {id}>"))
     }
 
-    /// One token for a picture or a table: white space and control characters get a visible sign.
+    /// One token for a picture or a table: white space and control characters get a visible sign, and so does a token that cannot
+    /// be seen at all.
     pub fn token(&self, id: u32) -> String {
         let Some(token) = self.inner.id_to_token(id) else { return self.piece(id) };
         let mut shown = String::with_capacity(token.len());
+        let is_hidden = is_blank(&token);
         for c in token.chars() {
             match c {
                 ' ' => shown.push('␣'),
                 '\n' => shown.push('⏎'),
                 '\t' => shown.push('⇥'),
-                c if c.is_whitespace() || c.is_control() => shown.push_str(&format!("U+{:04X}", u32::from(c))),
+                c if is_hidden || c.is_whitespace() || c.is_control() => {
+                    shown.push_str(&format!("U+{:04X}", u32::from(c)))
+                }
                 c => shown.push(c),
             }
         }
@@ -304,8 +320,8 @@ fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Resul
 }
 
 fn parse(path: &Path) -> Result<tokenizers::Tokenizer> {
-    let bytes = crate::files::read(path)?;
-    guarded(|| tokenizers::Tokenizer::from_bytes(bytes))
+    let text = read_text(path)?;
+    guarded(|| text.parse())
         .map_err(|source| Error::data(show(path), format!("not a Hugging Face tokenizer.json: {source}")))
 }
 
@@ -316,6 +332,6 @@ fn show(path: &Path) -> String {
 
 /// The error for a text that cannot be cut into tokens.
 fn refused(text: &str, source: &(dyn std::error::Error + Send + Sync)) -> Error {
-    let start: String = text.chars().take(40).collect();
+    let start: String = escaped(text).chars().take(40).collect();
     Error::data("tokenizer", format!("cannot encode the text that starts `{start}`: {source}"))
 }

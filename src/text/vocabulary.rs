@@ -82,7 +82,7 @@ impl From<TokenUnit> for String {
 
 /// The limits of a vocabulary that is made from texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct VocabularyLimits {
     /// The most characters or words, the specials included; the rarest become `<unk>`.
     pub max_size: Option<usize>,
     /// Characters and words that the texts have fewer times become `<unk>`; pairs of subwords that stand together fewer times
@@ -90,7 +90,7 @@ pub struct Limits {
     pub min_count: u64,
 }
 
-impl Default for Limits {
+impl Default for VocabularyLimits {
     /// None.
     fn default() -> Self {
         Self { max_size: None, min_count: 1 }
@@ -101,7 +101,7 @@ impl Default for Limits {
 ///
 /// Words that look like a special token are left out: they are text, and a second entry of that name would shadow the special
 /// one.
-pub fn rank<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: Limits) -> Vec<String> {
+pub fn rank<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: VocabularyLimits) -> Vec<String> {
     let mut counts: HashMap<&str, u64> = HashMap::new();
     for piece in texts.flat_map(|text| unit.split(text)) {
         *counts.entry(piece).or_default() += 1;

@@ -1,15 +1,12 @@
 //! The data of a run: as they were read, known by their checksums wherever they came from, and as tokens.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use super::{TrainOptions, dropped::Dropped, pairs::add_pairs};
 use crate::{
-    Error, Result,
+    Result,
     model::{Kind, Metadata, Network, SOURCE, TARGET, checksum},
-    text::{Buckets, Limits, Pair, TokenUnit, Tokenizer, encode_pairs, fitting, parse_alignment},
+    text::{Buckets, VocabularyLimits, Pair, TokenUnit, Tokenizer, encode_pairs, fitting, parse_alignment, read_lines},
 };
 
 /// Names of checksums: of the training pairs,
@@ -45,11 +42,7 @@ impl Corpus {
             add_pairs(&mut sum, pairs);
             sums.insert(name.to_owned(), format!("{sum:08x}"));
         }
-        let read = |file: &PathBuf| -> Result<Vec<String>> {
-            let text = std::fs::read_to_string(file).map_err(Error::io(file))?;
-            Ok(text.lines().map(str::to_owned).collect())
-        };
-        let alignment = options.guided_alignment.as_ref().map(|guide| read(&guide.file)).transpose()?;
+        let alignment = options.guided_alignment.as_ref().map(|guide| read_lines(&guide.file)).transpose()?;
         if let Some(lines) = &alignment {
             let add = |sum, line: &String| crc32c::crc32c_append(crc32c::crc32c_append(sum, line.as_bytes()), b"\n");
             sums.insert(ALIGNMENT.to_owned(), format!("{:08x}", lines.iter().fold(0, add)));
@@ -113,7 +106,7 @@ impl Encoded {
     /// [`Error::Data`] for data, vocabularies or a model that cannot be used.
     pub fn new(corpus: Corpus, options: &TrainOptions, earlier: Option<&Path>) -> Result<Self> {
         let Corpus { mut train, mut valid, alignment, .. } = corpus;
-        let limits = Limits { max_size: options.max_vocabulary, min_count: options.min_count };
+        let limits = VocabularyLimits { max_size: options.max_vocabulary, min_count: options.min_count };
         // A run that goes on keeps its vocabularies, whatever has become of the file or the trainer they came from.
         let tokenizer = |name: &str, unit: &TokenUnit, texts: &[fn(&Pair) -> &str]| match earlier
             .map(|folder| folder.join(name))

@@ -7,7 +7,10 @@ use plotters::style::text_anchor::HPos;
 use plotters::style::{Color as _, RGBColor, WHITE};
 
 use super::{History, Line, Panel, panels};
-use crate::drawing::{Area, Drawn, FAINT_INK, INK, LINES, line, text, turned};
+use crate::{
+    drawing::{Area, Drawn, FAINT_INK, INK, LINES, line, text, turned},
+    text::escaped,
+};
 
 const COLUMNS: usize = 3;
 /// Width and height of a panel with its margins.
@@ -48,7 +51,7 @@ impl Picture<'_> {
     fn draw<'b>(&self, area: &Area<'b>) -> Drawn<'b> {
         area.fill(&WHITE)?;
         let (step, minutes) = (self.history.step, self.history.seconds / 60.0);
-        let header = format!("{}: step {}, after {minutes:.1} minutes", self.name, thousands(step as f64, 0));
+        let header = format!("{}: step {}, after {minutes:.1} minutes", escaped(self.name), thousands(step as f64, 0));
         text(area, &header, TITLE, INK, (MARGIN + 12, 36), HPos::Left)?;
         for (place, panel) in self.panels.iter().enumerate() {
             let (column, row) = ((place % COLUMNS) as i32, (place / COLUMNS) as i32);

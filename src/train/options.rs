@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{Decay, Metric, Optimizer, Pairs, Precision, Progress, Schedule};
 use crate::{
     Error, Result,
+    generate::Scoring,
     model::{Kind, ModelOptions, Readout, Regularisation},
     text::{BatchSize, Pair, Task, TokenUnit, read_tsv},
 };
@@ -118,7 +119,7 @@ pub struct TrainOptions {
     #[serde(default = "once", skip_serializing_if = "is_once")]
     pub min_count: u64,
     /// Whether sources and targets have one vocabulary, made from both; their units are then the same.
-    #[serde(default, skip_serializing_if = "is_off")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared_vocabulary: bool,
     /// The probability that a merge of byte-pair encoding is left out in training, in every epoch anew.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -196,6 +197,9 @@ pub struct TrainOptions {
     /// The number of best models kept, to be averaged at the end; 0: none beside the best one.
     #[serde(default)]
     pub keep_best: usize,
+    /// Whether validations take the targets of all pairs with one source for references of one text ([`Scoring`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub group_references: bool,
 }
 
 /// Batches that make a step, unless more are asked for.
@@ -210,10 +214,6 @@ fn once() -> u64 {
 
 fn is_once(count: &u64) -> bool {
     *count == once()
-}
-
-fn is_off(option: &bool) -> bool {
-    !option
 }
 
 fn is_zero(value: &f32) -> bool {
@@ -269,6 +269,7 @@ impl TrainOptions {
             validate_every: None,
             metric: Metric::default(),
             keep_best: 0,
+            group_references: false,
         }
     }
 
@@ -381,6 +382,11 @@ impl TrainOptions {
             precision: self.precision.dtype(),
             ..Optimizer::default()
         }
+    }
+
+    /// How the run's validations compare texts with references.
+    pub fn scoring(&self) -> Scoring {
+        Scoring { name: self.valid_name(), group_references: self.group_references, ..Scoring::default() }
     }
 
     /// The name of the data, for messages and folders.

@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
         if let Some(average) = &trainer.state.average {
             model.parameters = average.clone();
         }
-        let validation = Validation::new(&model, valid)?;
+        let validation = Validation::new(&model, valid, &options.scoring())?;
         // Only now: data or a model that cannot be used leave the folder as it was.
         let lock = match (lock, &earlier) {
             (Some(lock), Some(earlier)) => {

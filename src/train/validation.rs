@@ -3,7 +3,7 @@
 use super::Validated;
 use crate::{
     Result,
-    generate::{EvaluationSet, Generator, Likelihood, Scorer, ScoringBatches, SearchOptions, evaluate_with},
+    generate::{EvaluationSet, Generator, Likelihood, Scorer, Scoring, ScoringBatches, SearchOptions, evaluate_with},
     model::Model,
     text::{Pair, encode_pairs, spread},
 };
@@ -25,16 +25,16 @@ pub(super) struct Validation {
 }
 
 impl Validation {
-    /// A validation on at most [`VALIDATED`] sources of `valid` with all their targets. Each run uses the parameters that
+    /// A validation on at most [`VALIDATED`] sources of `valid` with all their targets, compared as `scoring` says. Each run uses the parameters that
     /// `model` has then.
     ///
     /// # Errors
     /// [`crate::Error::Data`] for a pair that cannot be encoded, or whose source is longer than the model's `max_length`.
-    pub fn new(model: &Model, valid: Vec<Pair>) -> Result<Self> {
+    pub fn new(model: &Model, valid: Vec<Pair>, scoring: &Scoring) -> Result<Self> {
         let pairs = spread(valid, VALIDATED);
-        let examples = encode_pairs("validation", &pairs, &model.source, &model.target, usize::MAX)?;
+        let examples = encode_pairs(&scoring.name, &pairs, &model.source, &model.target, usize::MAX)?;
         let (generator, scorer) = (Generator::new(model), Scorer::new(model));
-        let (set, batches) = (EvaluationSet::new(model, &pairs)?, scorer.batches(&examples)?);
+        let (set, batches) = (EvaluationSet::new(model, &pairs, scoring)?, scorer.batches(&examples)?);
         Ok(Self { generator, scorer, pairs, set, batches })
     }
 

@@ -57,7 +57,7 @@ fn several(case: &mut Case<'_>) -> Result<f64> {
 }
 
 fn search(case: &mut Case<'_>, steps: usize) -> Result<f64> {
-    let beam = [1, 1, 2, 3, 5, 16][case.below(6)];
+    let beam = [1, 1, 2, 3, 5, 16, 17, 64][case.below(8)];
     let length_penalty = [0.0, 0.0, 0.6, 2.0][case.below(4)];
     let search = BeamSearch {
         sentences: case.size(9),

@@ -9,8 +9,11 @@ use softalign::{
     Error, Gpu, GpuOptions,
     generate::{Generator, Hypothesis, Sampling, SearchOptions, replace_unknown},
     gpu::Counters,
-    model::Readout,
-    text::{EOS, UNK},
+    model::{
+        Model, Readout,
+        bahdanau::{Bahdanau, Config},
+    },
+    text::{EOS, TokenUnit, Tokenizer, UNK},
 };
 
 #[test]
@@ -78,6 +81,7 @@ fn wishes() -> Vec<(SearchOptions, Vec<u32>)> {
         (SearchOptions { min_length: 2, ..plain.clone() }, vec![]),
         (SearchOptions { max_length: Some(2), min_length: 1, ..plain.clone() }, vec![]),
         (SearchOptions { no_repeat_ngram: 1, ..plain.clone() }, vec![3]),
+        (SearchOptions { forbid_unknown: true, ..plain.clone() }, vec![3]),
         (SearchOptions { no_repeat_ngram: 2, length_penalty: 1.0, ..plain.clone() }, vec![]),
         (SearchOptions { no_repeat_ngram: 1, min_length: 1, coverage_penalty: 0.2, ..plain }, vec![]),
     ]
@@ -217,6 +221,19 @@ fn unknown_tokens_become_what_they_attended_to() {
     assert_eq!(found(&[], &[]), "");
 }
 
+/// Tokens that are spelled like the unknown one are no unknown ones.
+#[test]
+fn unknown_tokens_are_told_by_token_and_not_by_text() {
+    let words = |text: &str| Tokenizer::train(&TokenUnit::Words, [text].into_iter(), None).unwrap();
+    let network = Bahdanau::new(Config { embedding: 4, hidden: 4, attention: 4, ..Config::new(7, 7) }).unwrap();
+    // 4: a<unk>b, 5: c, 6: d.
+    let tokenizer = words("a<unk>b a<unk>b a<unk>b c c d");
+    let model = Model::new(common::gpu(), network, tokenizer.clone(), tokenizer, 1).unwrap();
+    let hypothesis =
+        Hypothesis { tokens: vec![4, UNK, 5, UNK, 4], attended: vec![0, 1, 0, 2, 0], ..Hypothesis::default() };
+    assert_eq!(replace_unknown(&model, "x y <unk>", &hypothesis).unwrap(), "a<unk>b y c <unk> a<unk>b");
+}
+
 #[test]
 fn models_of_different_vocabularies_are_no_ensemble() {
     let first = model(14, 9, 6, Readout::Tanh, 1, 8);
@@ -238,7 +255,7 @@ fn options_that_cannot_be_followed_are_refused() {
     for (wanted, options) in [
         ("n_best", SearchOptions { n_best: 2, ..plain() }),
         ("n_best", SearchOptions { n_best: 0, ..plain() }),
-        ("n_best", SearchOptions { n_best: 17, sampling: sampling(1.0, 1.0), ..plain() }),
+        ("n_best", SearchOptions { n_best: 65, sampling: sampling(1.0, 1.0), ..plain() }),
         ("beam", SearchOptions { beam: 2, sampling: sampling(1.0, 1.0), ..plain() }),
         ("temperature", SearchOptions { sampling: sampling(0.0, 1.0), ..plain() }),
         ("top_p", SearchOptions { sampling: sampling(1.0, 0.0), ..plain() }),
@@ -347,7 +364,7 @@ fn sources_that_cannot_be_read_are_refused() {
         let error = generator.generate(&[good.clone(), bad], &SearchOptions::beam(1)).unwrap_err();
         assert!(matches!(error, Error::Data { .. }) && error.to_string().contains(part), "{error}");
     }
-    for beam in [0, 17] {
+    for beam in [0, 65] {
         let error = generator.generate(std::slice::from_ref(&good), &SearchOptions::beam(beam)).unwrap_err();
         assert!(matches!(error, Error::Shape { argument: "beam", .. }), "{error}");
     }

@@ -481,7 +481,7 @@ fn a_search_whose_memory_holds_nonsense_stays_inside_its_tensors() {
             memory[128..128 + 2 * 64].fill(0);
             gpu.write(&state.all, &memory).unwrap();
             let attend = Attend { search, keys: KEYS, members: 1, coverage_penalty: 0.5 };
-            let adjust = Adjust { search, members: 1, shortest: 0, ngram: 1 };
+            let adjust = Adjust { search, members: 1, shortest: 0, ngram: 1, forbidden: None };
             let longest = Adjust { ngram: usize::MAX, ..adjust };
             let attended = Attended { weights: &weights, lengths: &lengths, coverage: &coverage.own };
             let step = SearchStep { logits: &logits, scratch: &scratch, number: 0, from: rows * HIDDEN };

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use softalign::{
-    text::{Limits, TokenUnit, Tokenizer, UNK},
+    text::{VocabularyLimits, TokenUnit, Tokenizer, UNK},
     train::{GuidedAlignment, TrainOptions},
 };
 
@@ -106,7 +106,7 @@ fn one_vocabulary_may_serve_both_sides() {
 fn what_is_seen_too_rarely_is_unknown() {
     let texts = ["a a a b b c", "a b d\u{e9}"];
     let size = |unit: TokenUnit, min_count| {
-        let limits = Limits { min_count, ..Limits::default() };
+        let limits = VocabularyLimits { min_count, ..VocabularyLimits::default() };
         Tokenizer::train_within(&unit, texts.into_iter(), limits).map(|tokenizer| tokenizer.size())
     };
     // Four specials; words a (4), b (3), c and dé; characters besides the space.
@@ -114,14 +114,14 @@ fn what_is_seen_too_rarely_is_unknown() {
     assert_eq!([1, 2, 4].map(|least| size(TokenUnit::Chars, least).unwrap()), [10, 7, 6]);
     assert!(refusal(size(TokenUnit::Words, 5)).contains("so often"));
     for unit in [TokenUnit::Bpe(40), TokenUnit::Unigram(40)] {
-        let limits = Limits { min_count: 2, ..Limits::default() };
+        let limits = VocabularyLimits { min_count: 2, ..VocabularyLimits::default() };
         let tokenizer = Tokenizer::train_within(&unit, texts.into_iter(), limits).unwrap();
         assert!(tokenizer.encode("c").unwrap().contains(&UNK) && tokenizer.encode("\u{e9}").unwrap().contains(&UNK));
         assert!(!tokenizer.encode("a b").unwrap().contains(&UNK), "{unit}");
     }
     // A pair that stands together less often is no token.
     let tokens = |min_count| {
-        let limits = Limits { min_count, ..Limits::default() };
+        let limits = VocabularyLimits { min_count, ..VocabularyLimits::default() };
         let texts = ["ab ab ab ab xab cd cd dc"];
         let tokenizer = Tokenizer::train_within(&TokenUnit::Bpe(40), texts.into_iter(), limits).unwrap();
         tokenizer.encode("cd").unwrap().len()

@@ -149,12 +149,12 @@ fn sampling(gpu: &Gpu) -> Result<Subject> {
 
 fn adjust(gpu: &Gpu) -> Result<Subject> {
     let Started { search, state, logits, logits_gpu, .. } = Started::best(gpu, BEAM)?;
-    let adjust = Adjust { search, members: 1, shortest: 2, ngram: 3 };
+    let adjust = Adjust { search, members: 1, shortest: 2, ngram: 3, forbidden: None };
     let adjusted = Adjusted::new(gpu, &search)?;
     let values = adjusted.values.clone();
     let record = |recorder: &mut Recorder| adjust.record(recorder, &logits_gpu, &state, &adjusted, 0);
     recorded(gpu, record, adjusted.texts.bytes(), move |gpu| {
-        let settings = reference::Adjust { classes: CLASSES, shortest: 2, ngram: 3 };
+        let settings = reference::Adjust { classes: CLASSES, shortest: 2, ngram: 3, forbidden: None };
         let found: Vec<f32> = gpu.read(&values)?;
         let mut worst = 0.0_f64;
         // Only the first hypothesis of each sentence is there before the first step. What is blocked is told apart by itself.

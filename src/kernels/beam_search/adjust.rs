@@ -19,8 +19,8 @@ pub const MOST_MEMBERS: usize = 16;
 pub const FREE: u32 = u32::MAX;
 
 /// The logarithm of the mean of the members' probabilities, and -1e30 for what a row may not go on with: all but the token of
-/// its prefix where there is one; else `<eos>` while the text is shorter than `shortest`, and a token that would end an n-gram
-/// which the text has already.
+/// its prefix where there is one; else `<eos>` while the text is shorter than `shortest`, the `forbidden` token, and one that
+/// would end an n-gram which the text has already.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adjust {
     /// The search that chooses; [`BeamSearch::normalised`].
@@ -31,6 +31,8 @@ pub struct Adjust {
     pub shortest: usize,
     /// The length of n-grams that are not repeated; 0 blocks none.
     pub ngram: usize,
+    /// A token that no text takes.
+    pub forbidden: Option<u32>,
 }
 
 /// Memory of an [`Adjust`].
@@ -106,7 +108,7 @@ impl Adjust {
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_ADJUST,
             specialisation: candidate(recorder.gpu().tiles(), classes.is_multiple_of(4), false),
-            params: &[&words(sizes)[..], &[self.search.specials.eos]].concat(),
+            params: &[&words(sizes)[..], &[self.search.specials.eos, self.forbidden.unwrap_or(FREE)]].concat(),
             tensors: &[logits, &state.all, &adjusted.prefixes, &adjusted.texts, &adjusted.values],
             workgroups: grid(rows),
             cost: self.cost(),

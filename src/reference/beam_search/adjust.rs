@@ -11,6 +11,8 @@ pub struct Adjust {
     pub shortest: usize,
     /// The length of n-grams that are not repeated; 0 blocks none.
     pub ngram: usize,
+    /// A token that no text takes.
+    pub forbidden: Option<u32>,
 }
 
 impl Adjust {
@@ -31,6 +33,9 @@ impl Adjust {
         }
         if text.len() < self.shortest {
             adjusted[END as usize] = NOTHING;
+        }
+        if let Some(forbidden) = self.forbidden {
+            adjusted[forbidden as usize] = NOTHING;
         }
         if self.ngram > 0 && text.len() >= self.ngram {
             let last = &text[text.len() + 1 - self.ngram..];

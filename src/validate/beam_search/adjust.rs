@@ -16,7 +16,7 @@ pub(super) const TOLERANCE: f64 = 2e-6;
 pub(super) fn adjust(case: &mut Case<'_>) -> Result<f64> {
     let search = BeamSearch {
         sentences: case.size(5),
-        beam: [1, 2, 3, 16][case.below(4)],
+        beam: [1, 2, 3, 64][case.below(4)],
         classes: 2 + case.size(298),
         capacity: case.size(9),
         normalised: true,
@@ -24,7 +24,8 @@ pub(super) fn adjust(case: &mut Case<'_>) -> Result<f64> {
     };
     let BeamSearch { sentences, beam, classes, capacity, .. } = search;
     let (rows, members) = (search.rows(), [1, 1, 2, 4][case.below(4)]);
-    let adjust = Adjust { search, members, shortest: case.below(5), ngram: case.below(4) };
+    let forbidden = case.coin().then(|| case.below(classes) as u32);
+    let adjust = Adjust { search, members, shortest: case.below(5), ngram: case.below(4), forbidden };
     let (state, mut adjusted) = (BeamState::new(case.gpu, &search)?, Adjusted::new(case.gpu, &search)?);
     adjusted.values = case.poisoned([rows, classes])?;
     let step = case.below(capacity);
@@ -55,7 +56,7 @@ pub(super) fn adjust(case: &mut Case<'_>) -> Result<f64> {
     case.run(|recorder| adjust.record(recorder, &logits_gpu, &state, &adjusted, step - counted))?;
     let found: Vec<f32> = gpu.read(&adjusted.values)?;
     let logits = widen(&logits);
-    let step_of_one = reference::Adjust { classes, shortest: adjust.shortest, ngram: adjust.ngram };
+    let step_of_one = reference::Adjust { classes, shortest: adjust.shortest, ngram: adjust.ngram, forbidden };
     let mut worst = 0.0_f64;
     for (row, found) in found.chunks(classes).enumerate() {
         if idle[row] < 2 {

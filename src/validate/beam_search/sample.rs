@@ -23,7 +23,7 @@ pub(super) fn sample(case: &mut Case<'_>) -> Result<f64> {
     };
     let search = BeamSearch {
         sentences: case.size(9),
-        beam: [1, 2, 5, 16][case.below(4)],
+        beam: [1, 2, 5, 64][case.below(4)],
         classes: 2 + case.size(298),
         capacity: 5,
         rule: Rule::Sample(sampling),

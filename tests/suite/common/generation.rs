@@ -16,7 +16,7 @@ use softalign::{
         gru::{Gru, GruInputs, GruWeights},
         matmul::{Activation, Matmul},
     },
-    text::{BOS, EOS, TokenUnit, Tokenizer},
+    text::{BOS, EOS, TokenUnit, Tokenizer, UNK},
 };
 
 pub fn tokenizer(size: usize) -> Tokenizer {
@@ -184,8 +184,8 @@ impl<'a> Space<'a> {
         let each: Vec<_> =
             self.members.iter().zip(encoded).map(|(member, encoded)| member.next(encoded, text)).collect();
         let logits: Vec<&[f64]> = each.iter().map(|(logarithms, _)| logarithms.as_slice()).collect();
-        let adjust =
-            Adjust { classes: logits[0].len(), shortest: self.options.min_length, ngram: self.options.no_repeat_ngram };
+        let SearchOptions { min_length: shortest, no_repeat_ngram: ngram, forbid_unknown, .. } = self.options;
+        let adjust = Adjust { classes: logits[0].len(), shortest, ngram, forbidden: forbid_unknown.then_some(UNK) };
         let mean = |at: usize| each.iter().map(|(_, weights)| weights[at]).sum::<f64>() / each.len() as f64;
         let weights: Vec<f64> = (0..each[0].1.len()).map(mean).collect();
         let weights = weights.chunks(encoded[0].length).map(<[f64]>::to_vec).collect();

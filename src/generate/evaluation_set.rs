@@ -1,0 +1,255 @@
+//! Pairs to evaluate on, and what is scored of them.
+
+use std::{collections::HashMap, slice};
+
+use super::{Generator, Likelihood, SearchOptions, replace_unknown};
+use crate::{
+    Error, Result,
+    model::Model,
+    text::{Pair, Tokenization, encode_pairs, escaped, metrics::Statistics},
+};
+
+/// How texts are compared with references.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scoring {
+    /// The origin of the pairs, for messages.
+    pub name: String,
+    /// The tokens of BLEU; without, those that fit the model ([`crate::text::Tokenizer::tokenization`]).
+    pub tokenization: Option<Tokenization>,
+    /// Whether the targets of all pairs with one source are references of one text, or else each pair is scored by itself.
+    pub group_references: bool,
+    /// The number of corpora drawn by bootstrap for the intervals; 0 for no intervals.
+    pub resamples: usize,
+    /// The seed of their draws.
+    pub seed: u64,
+}
+
+impl Default for Scoring {
+    fn default() -> Self {
+        Self { name: "pairs".into(), tokenization: None, group_references: false, resamples: 0, seed: 1 }
+    }
+}
+
+/// Pairs to evaluate on, encoded for every model of the same tokenizers.
+#[derive(Clone, Debug)]
+pub struct EvaluationSet {
+    /// The tokens of the distinct sources that models can read, each with its `<eos>`.
+    sources: Vec<Vec<u32>>,
+    items: Vec<Item>,
+    /// For each pair the item that its target is a reference of.
+    of_pairs: Vec<usize>,
+    pub(super) tokenization: Tokenization,
+    /// Whether the units of error rates are words.
+    pub(super) scores_words: bool,
+}
+
+/// What is scored as one: a source and its references.
+#[derive(Clone, Debug)]
+struct Item {
+    source: String,
+    /// Its place among the encoded sources; none where it is too long.
+    place: Option<usize>,
+    /// The references in the forms that scores compare: units, tokens of BLEU, and whole.
+    units: Vec<Vec<String>>,
+    tokens: Vec<Vec<String>>,
+    texts: Vec<Vec<String>>,
+}
+
+/// A text to score.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written {
+    text: String,
+    units: Vec<String>,
+}
+
+impl EvaluationSet {
+    /// Encodes `pairs`. Warnings say how many sources are too long for the model, whose texts will be empty, and how many
+    /// references its vocabulary cannot write as they stand.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a text that the tokenizer refuses.
+    pub fn new(model: &Model, pairs: &[Pair], scoring: &Scoring) -> Result<Self> {
+        Self::up_to(model.network.limits().max_length, model, pairs, scoring)
+    }
+
+    /// The same for sources of up to `longest` tokens.
+    pub(super) fn up_to(longest: usize, model: &Model, pairs: &[Pair], scoring: &Scoring) -> Result<Self> {
+        let mut set = Self::collect(pairs, scoring, model.target.tokenization());
+        set.scores_words = model.target.scores_words();
+        for (&item, pair) in set.of_pairs.iter().zip(pairs) {
+            let units = model.target.units_of(&pair.target)?;
+            set.items.get_mut(item).into_iter().for_each(|item| item.units.push(units.clone()));
+        }
+        let mut places: HashMap<String, Option<usize>> = HashMap::new();
+        for item in &mut set.items {
+            if !places.contains_key(&item.source) {
+                let tokens = [model.source.encode(&item.source)?, vec![model.network.limits().specials.eos]].concat();
+                let fits = tokens.len() <= longest;
+                places.insert(item.source.clone(), fits.then_some(set.sources.len()));
+                set.sources.extend(fits.then_some(tokens));
+            }
+            item.place = places.get(&item.source).copied().flatten();
+        }
+        set.warn_of_long(longest, scoring);
+        warn_of_foreign(model, pairs, scoring)?;
+        Ok(set)
+    }
+
+    /// Pairs to compare with texts of no model, in words.
+    pub(super) fn of_words(pairs: &[Pair], scoring: &Scoring) -> Self {
+        let mut set = Self::collect(pairs, scoring, Tokenization::None);
+        for item in &mut set.items {
+            item.units = item.texts.iter().flatten().map(|text| Tokenization::None.tokens(text)).collect();
+        }
+        set
+    }
+
+    /// The items of `pairs` with their references, without units.
+    fn collect(pairs: &[Pair], scoring: &Scoring, default: Tokenization) -> Self {
+        let tokenization = scoring.tokenization.unwrap_or(default);
+        let (mut items, mut of_pairs) = (Vec::<Item>::new(), Vec::new());
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        for pair in pairs {
+            let next = items.len();
+            let number = if scoring.group_references { *known.entry(&pair.source).or_insert(next) } else { next };
+            if number == next {
+                let (source, units, tokens, texts) = (pair.source.clone(), Vec::new(), Vec::new(), Vec::new());
+                items.push(Item { source, place: None, units, tokens, texts });
+            }
+            if let Some(item) = items.get_mut(number) {
+                item.tokens.push(tokenization.tokens(&pair.target));
+                item.texts.push(vec![pair.target.clone()]);
+            }
+            of_pairs.push(number);
+        }
+        Self { sources: Vec::new(), items, of_pairs, tokenization, scores_words: true }
+    }
+
+    fn warn_of_long(&self, longest: usize, scoring: &Scoring) {
+        let long = self.items.iter().filter(|item| item.place.is_none()).count();
+        let is_long = |item: usize| self.items.get(item).is_some_and(|item| item.place.is_none());
+        if let Some(first) = self.of_pairs.iter().position(|item| is_long(*item)) {
+            tracing::warn!(
+                "{}: {long} of {} sources have more tokens than the {longest} that the model takes, their <eos> counted, the first \
+                 in line {}. Their texts are empty, and the perplexity is without them",
+                scoring.name,
+                self.items.len(),
+                first + 1
+            );
+        }
+    }
+
+    /// The best text for each item.
+    pub(super) fn write(
+        &self,
+        generator: &mut Generator,
+        model: &Model,
+        options: &SearchOptions,
+    ) -> Result<Vec<Written>> {
+        let found = generator.generate(&self.sources, options)?;
+        let written = self.items.iter().map(|item| {
+            let best = item.place.and_then(|place| found.get(place)?.first());
+            match best {
+                None => Ok(Written::default()),
+                Some(best) if options.attended => {
+                    let text = replace_unknown(model, &item.source, best)?;
+                    Ok(Written { units: model.target.units_of(&text)?, text })
+                }
+                Some(best) => {
+                    Ok(Written { text: model.target.decode(&best.tokens), units: model.target.units(&best.tokens) })
+                }
+            }
+        });
+        written.collect()
+    }
+
+    /// Texts from elsewhere, one for each pair; of several for one item the first.
+    pub(super) fn given(&self, model: Option<&Model>, texts: &[String]) -> Result<Vec<Written>> {
+        if texts.len() != self.of_pairs.len() {
+            let message =
+                format!("{} lines in place of one for each of the {} pairs", texts.len(), self.of_pairs.len());
+            return Err(Error::data("the hypotheses", message));
+        }
+        let mut written = Vec::new();
+        for (text, &item) in texts.iter().zip(&self.of_pairs) {
+            if item < written.len() {
+                continue;
+            }
+            let units = match model {
+                Some(model) => model.target.units_of(text)?,
+                None => Tokenization::None.tokens(text),
+            };
+            written.push(Written { text: text.clone(), units });
+        }
+        Ok(written)
+    }
+
+    /// What each item adds to the scores.
+    pub(super) fn statistics(&self, written: &[Written]) -> Vec<Statistics> {
+        let of_item = |(item, written): (&Item, &Written)| {
+            let tokens = self.tokenization.tokens(&written.text);
+            let whole = slice::from_ref(&written.text);
+            Statistics::of_forms([(&written.units, &item.units), (&tokens, &item.tokens), (whole, &item.texts)])
+        };
+        self.items.iter().zip(written).map(of_item).collect()
+    }
+
+    /// The likelihood of each item's references, which `pairs` hold; of none whose source is too long.
+    pub(super) fn likelihoods(&self, generator: &Generator, model: &Model, pairs: &[Pair]) -> Result<Vec<Likelihood>> {
+        let (mut short, mut items) = (Vec::new(), Vec::new());
+        for (pair, &item) in pairs.iter().zip(&self.of_pairs) {
+            if self.items.get(item).is_some_and(|item| item.place.is_some()) {
+                short.push(pair.clone());
+                items.push(item);
+            }
+        }
+        // Sources are short enough already, and a reference may be as long as it likes.
+        let examples = encode_pairs("evaluate", &short, &model.source, &model.target, usize::MAX)?;
+        let mut sums = vec![Likelihood::default(); self.items.len()];
+        for (item, likelihood) in items.into_iter().zip(generator.scorer().score(&examples)?) {
+            sums.get_mut(item).into_iter().for_each(|sum| *sum += likelihood);
+        }
+        Ok(sums)
+    }
+
+    /// Each item's source with its text.
+    pub(super) fn texts(&self, written: Vec<Written>) -> Vec<Pair> {
+        self.items.iter().zip(written).map(|(item, written)| Pair::new(&item.source, written.text)).collect()
+    }
+
+    /// The references of each item.
+    pub(super) fn answers(&self) -> Vec<Vec<String>> {
+        self.items.iter().map(|item| item.texts.concat()).collect()
+    }
+
+    /// The fewest and the most references of an item.
+    pub(super) fn references(&self) -> [usize; 2] {
+        let counts = || self.items.iter().map(|item| item.texts.len());
+        [counts().min().unwrap_or(0), counts().max().unwrap_or(0)]
+    }
+}
+
+/// Says how many references a model's vocabulary cannot write as they stand: lower-cased by its tokenizer, for one, or with words
+/// that it lacks.
+fn warn_of_foreign(model: &Model, pairs: &[Pair], scoring: &Scoring) -> Result<()> {
+    let mut foreign = 0;
+    let mut first = None;
+    for (pair, line) in pairs.iter().zip(1..) {
+        let tokens = model.target.encode(&pair.target)?;
+        if model.target.units(&tokens) != model.target.units_of(&pair.target)? {
+            foreign += 1;
+            first.get_or_insert_with(|| (line, &pair.target, model.target.decode(&tokens)));
+        }
+    }
+    if let Some((line, reference, nearest)) = first {
+        tracing::warn!(
+            "{}: {foreign} of {} references cannot be written as they stand with the model's vocabulary, and so never match. The \
+             first, in line {line}, is \"{}\"; \"{}\" is as near as it gets",
+            scoring.name,
+            pairs.len(),
+            escaped(reference),
+            escaped(&nearest)
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Lines of text: the one way in for pairs, alignments, configuration and standard input.
+//!
+//! A line ends with LF or CRLF; a text without any LF, whose lines must end with CR then, is taken at that. The last line may
+//! have no end. A byte-order mark at the start belongs to the file, not to its text. Everything else is text, whether it can
+//! be seen or not: NUL, U+2028 and U+3000 end no line.
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+};
+
+use crate::{Error, Result, files};
+
+/// The sign before a text that it is Unicode.
+const MARK: char = '\u{feff}';
+
+/// The lines of a text without their ends: UTF-8, checked line by line.
+#[derive(Debug)]
+pub struct Lines<R> {
+    name: String,
+    input: R,
+    /// The number of the line read last, from 1.
+    number: usize,
+    /// Lines that have been read and not given.
+    ready: VecDeque<String>,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The lines of `input`; `name` is the file, for messages.
+    pub fn new(name: impl Into<String>, input: R) -> Self {
+        Self { name: name.into(), input, number: 0, ready: VecDeque::new() }
+    }
+
+    /// Reads up to the next LF.
+    fn read(&mut self) -> Result<Option<String>> {
+        let mut bytes = Vec::new();
+        let place = || format!("{}, line {}", self.name, self.number + 1);
+        self.input.read_until(b'\n', &mut bytes).map_err(|source| Error::io(place())(source))?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let text = decode(&bytes).map_err(|fault| fault.error(&self.name, self.number))?;
+        let is_first = self.number == 0;
+        let text = if is_first { unmarked(text) } else { text };
+        if text.is_empty() {
+            return Ok(None);
+        }
+        self.number += 1;
+        if is_first && !text.ends_with('\n') {
+            let mut lines = text.strip_suffix('\r').unwrap_or(text).split('\r').map(str::to_owned);
+            let first = lines.next();
+            self.ready.extend(lines);
+            return Ok(first);
+        }
+        Ok(Some(text.trim_end_matches('\n').trim_end_matches('\r').to_owned()))
+    }
+}
+
+impl<R: Read> Lines<BufReader<R>> {
+    /// Whether nothing has been read beyond the line given last, so that the next one may be waited for.
+    pub fn is_drained(&self) -> bool {
+        self.ready.is_empty() && self.input.buffer().is_empty()
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = Result<String>;
+
+    /// # Errors
+    /// [`Error::Io`] where the text cannot be read; [`Error::Data`] with line and byte where it is not UTF-8.
+    fn next(&mut self) -> Option<Self::Item> {
+        self.ready.pop_front().map(Ok).or_else(|| self.read().transpose())
+    }
+}
+
+/// The lines of a file.
+///
+/// # Errors
+/// [`Error::Io`] where the file cannot be read; [`Error::Data`] with line and byte where it is not UTF-8.
+pub fn read_lines(path: impl AsRef<Path>) -> Result<Vec<String>> {
+    let path = path.as_ref();
+    Lines::new(path.display().to_string(), files::read(path)?.as_slice()).collect()
+}
+
+/// The text of a file, such as a configuration, as a whole.
+///
+/// # Errors
+/// [`Error::Io`] where the file cannot be read; [`Error::Data`] with line and byte where it is not UTF-8.
+pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
+    let path = path.as_ref();
+    let bytes = files::read(path)?;
+    let text = decode(&bytes).map_err(|fault| fault.error(&path.display().to_string(), 0))?;
+    Ok(unmarked(text).to_owned())
+}
+
+fn unmarked(text: &str) -> &str {
+    text.strip_prefix(MARK).unwrap_or(text)
+}
+
+/// The place of the first byte that is not UTF-8, both from 0.
+struct Fault {
+    line: usize,
+    byte: usize,
+}
+
+impl Fault {
+    /// The error for a text that begins behind so many lines of `name`.
+    fn error(&self, name: &str, lines: usize) -> Error {
+        let (line, byte) = (lines + self.line + 1, self.byte + 1);
+        Error::data(name, format!("line {line}, byte {byte}: not UTF-8; convert the file to UTF-8"))
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<&str, Fault> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let good = bytes.get(..error.valid_up_to()).unwrap_or(bytes);
+        Fault {
+            line: good.iter().filter(|&&byte| byte == b'\n').count(),
+            byte: good.iter().rev().take_while(|&&byte| byte != b'\n').count(),
+        }
+    })
+}

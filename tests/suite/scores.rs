@@ -1,0 +1,93 @@
+//! Scores against sacreBLEU's and jiwer's, on texts that are hard to cut.
+
+use serde_json::Value;
+use softalign::generate::{Evaluation, Scoring, evaluate_texts};
+use softalign::text::{
+    Pair, Tokenization,
+    metrics::{Segment, Statistics},
+};
+
+fn golden() -> Value {
+    serde_json::from_str(include_str!("../golden/scores.json")).unwrap()
+}
+
+/// Rows of a list of lists of texts.
+fn rows(value: &Value) -> Vec<Vec<String>> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+/// The scores of hypotheses, each before its references, under one tokenization.
+fn statistics(rows: &[Vec<String>], tokenization: Tokenization) -> Statistics {
+    let mut sum = Statistics::default();
+    for row in rows {
+        let tokens: Vec<Vec<String>> = row.iter().map(|text| tokenization.tokens(text)).collect();
+        let texts: Vec<Vec<String>> = row.iter().map(|text| vec![text.clone()]).collect();
+        let tokens: Segment = (&tokens[0], &tokens[1..]);
+        sum += Statistics::of_forms([tokens, tokens, (&texts[0], &texts[1..])]);
+    }
+    sum
+}
+
+#[test]
+fn bleu_and_chrf_have_sacrebleus_digits_on_hard_texts() {
+    let golden = golden();
+    let all = rows(&golden["rows"]);
+    let first: Vec<Vec<String>> = all.iter().map(|row| row[..2].to_vec()).collect();
+    for (rows, bleu, chrf) in [(&all, "bleu", "chrf"), (&first, "bleu_first", "chrf_first")] {
+        for tokenization in Tokenization::ALL {
+            let scores = statistics(rows, tokenization).scores();
+            let wanted = golden[bleu][tokenization.to_string()].as_f64().unwrap();
+            assert!((scores.bleu - wanted).abs() < 1e-9, "{bleu} {tokenization}: {} is not {wanted}", scores.bleu);
+            let wanted = golden[chrf].as_f64().unwrap();
+            assert!((scores.chrf - wanted).abs() < 1e-9, "{chrf}: {} is not {wanted}", scores.chrf);
+        }
+    }
+}
+
+#[test]
+fn tokenizations_have_sacrebleus_names() {
+    for tokenization in Tokenization::ALL {
+        assert_eq!(tokenization.to_string().parse::<Tokenization>().unwrap(), tokenization);
+    }
+    let error = "ja-mecab".parse::<Tokenization>().unwrap_err().to_string();
+    assert_eq!(error, "tokenization: `ja-mecab` is not one; known ones: none, char, 13a, zh, intl");
+}
+
+fn evaluation(rows: &[(&str, &str, &str)], scoring: &Scoring) -> Evaluation {
+    let pairs: Vec<Pair> = rows.iter().map(|(source, target, _)| Pair::new(*source, *target)).collect();
+    let texts: Vec<String> = rows.iter().map(|(_, _, text)| (*text).to_owned()).collect();
+    evaluate_texts(None, &pairs, &texts, scoring).unwrap()
+}
+
+#[test]
+fn the_word_error_rate_is_jiwers() {
+    let golden = golden();
+    let words = rows(&golden["words"]);
+    let rows: Vec<_> = words.iter().map(|row| ("x", row[1].as_str(), row[0].as_str())).collect();
+    let found = evaluation(&rows, &Scoring::default());
+    let wanted = golden["wer"].as_f64().unwrap();
+    assert!((found.wer.unwrap() - wanted).abs() < 1e-9, "{:?} is not {wanted}", found.wer);
+    assert!((found.scores.sentence_error_rate - 100.0 * 5.0 / 6.0).abs() < 1e-9, "one of six is right");
+}
+
+/// A pair is scored by itself, unless its source's other targets are asked to be references too.
+#[test]
+fn references_are_grouped_where_that_is_asked_for() {
+    let rows = [("s", "a b c d", "a b c d"), ("s", "e f g h", "a b c d"), ("t", "i j k l", "i j k l")];
+    let by_line = evaluation(&rows, &Scoring::default());
+    assert_eq!((by_line.scores.count, by_line.references, by_line.texts.len()), (3, [1, 1], 3));
+    assert!((by_line.scores.exact_match - 200.0 / 3.0).abs() < 1e-9);
+    assert!(by_line.bleu_signature.starts_with("nrefs:1|case:mixed|eff:no|tok:none|"), "{}", by_line.bleu_signature);
+
+    let grouped = Scoring { group_references: true, tokenization: Some(Tokenization::Char), ..Scoring::default() };
+    let grouped = evaluation(&rows, &grouped);
+    assert_eq!((grouped.scores.count, grouped.references), (2, [1, 2]));
+    assert_eq!(grouped.scores.exact_match, 100.0);
+    let start = "nrefs:var|grouped:source|case:mixed|eff:no|tok:char|";
+    assert!(grouped.bleu_signature.starts_with(start), "{}", grouped.bleu_signature);
+    assert!(grouped.chrf_signature.starts_with("nrefs:var|grouped:source|"), "{}", grouped.chrf_signature);
+
+    let pairs = [Pair::new("s", "t")];
+    let error = evaluate_texts(None, &pairs, &[], &Scoring::default()).unwrap_err().to_string();
+    assert_eq!(error, "the hypotheses: 0 lines in place of one for each of the 1 pairs");
+}
