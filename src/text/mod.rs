@@ -48,7 +48,7 @@ pub use tasks::{Task, TaskData};
 pub use tokenization::Tokenization;
 pub use tokenizer::Tokenizer;
 pub use visible::{escaped, is_blank};
-pub use vocabulary::{VocabularyLimits, TokenUnit};
+pub use vocabulary::{TokenUnit, VocabularyLimits};
 
 /// The id of `<pad>`, which fills rows after their end and never counts.
 pub const PAD: u32 = Specials::FIRST.pad;

@@ -11,7 +11,7 @@ use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::{AddedToken, Decoder as _, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
 use super::subwords::{self, Method};
-use super::vocabulary::{self, VocabularyLimits, TokenUnit};
+use super::vocabulary::{self, TokenUnit, VocabularyLimits};
 use super::{BOS, EOS, Merges, PAD, SPECIALS, Tokenization, UNK, escaped, foreign, is_blank, read_text};
 use crate::{Error, Result};
 
@@ -44,7 +44,11 @@ impl Tokenizer {
     ///
     /// # Errors
     /// As there.
-    pub fn train_within<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: VocabularyLimits) -> Result<Self> {
+    pub fn train_within<'a>(
+        unit: &TokenUnit,
+        texts: impl Iterator<Item = &'a str>,
+        limits: VocabularyLimits,
+    ) -> Result<Self> {
         let subwords = |method, texts, size| subwords::train(method, texts, size, limits.min_count);
         match unit {
             TokenUnit::Chars | TokenUnit::Words => Self::ranked(unit, texts, limits),

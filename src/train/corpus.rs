@@ -6,7 +6,7 @@ use super::{TrainOptions, dropped::Dropped, pairs::add_pairs};
 use crate::{
     Result,
     model::{Kind, Metadata, Network, SOURCE, TARGET, checksum},
-    text::{Buckets, VocabularyLimits, Pair, TokenUnit, Tokenizer, encode_pairs, fitting, parse_alignment, read_lines},
+    text::{Buckets, Pair, TokenUnit, Tokenizer, VocabularyLimits, encode_pairs, fitting, parse_alignment, read_lines},
 };
 
 /// Names of checksums: of the training pairs,
@@ -74,7 +74,7 @@ pub(super) enum Examples {
     /// The same in every epoch.
     Same(Arc<Buckets>),
     /// Cut anew in every epoch.
-    Dropped(Dropped),
+    Dropped(Box<Dropped>),
 }
 
 impl Examples {
@@ -98,6 +98,9 @@ impl Examples {
     }
 }
 
+/// A text of a pair.
+type Side = fn(&Pair) -> &str;
+
 impl Encoded {
     /// Trains the vocabularies, or takes those in the folder of a run that goes on, and leaves out pairs that are longer than the
     /// model takes.
@@ -108,7 +111,7 @@ impl Encoded {
         let Corpus { mut train, mut valid, alignment, .. } = corpus;
         let limits = VocabularyLimits { max_size: options.max_vocabulary, min_count: options.min_count };
         // A run that goes on keeps its vocabularies, whatever has become of the file or the trainer they came from.
-        let tokenizer = |name: &str, unit: &TokenUnit, texts: &[fn(&Pair) -> &str]| match earlier
+        let tokenizer = |name: &str, unit: &TokenUnit, texts: &[Side]| match earlier
             .map(|folder| folder.join(name))
             .filter(|kept| kept.is_file())
         {
@@ -118,7 +121,7 @@ impl Encoded {
                 Tokenizer::train_within(unit, texts, limits)
             }
         };
-        let (of_source, of_target): (fn(&Pair) -> &str, fn(&Pair) -> &str) = (|pair| &pair.source, |pair| &pair.target);
+        let (of_source, of_target): (Side, Side) = (|pair| &pair.source, |pair| &pair.target);
         let (source, target) = match options.shared_vocabulary {
             false => (
                 tokenizer(SOURCE, &options.source_unit, &[of_source])?,
@@ -146,7 +149,8 @@ impl Encoded {
             let merges = [(&options.source_unit, &source), (&options.target_unit, &target)]
                 .map(|(unit, tokenizer)| matches!(unit, TokenUnit::Bpe(_)).then(|| tokenizer.merges()).flatten());
             let chance = (options.bpe_dropout, options.seed);
-            Examples::Dropped(Dropped::new((train, examples), merges, chance, options.batch_size(), longest)?)
+            let dropped = Dropped::new((train, examples), merges, chance, options.batch_size(), longest)?;
+            Examples::Dropped(Box::new(dropped))
         } else {
             // Multiples of two cost little padding and keep the kernels' 16-byte paths in most shapes.
             let mut buckets = Buckets::new(examples, options.batch_size(), 2)?;

@@ -162,9 +162,11 @@ fn files_and_folders_may_have_any_name() {
             let folder = setting.out("runs").join(name);
             assert!(folder.join("model.safetensors").exists(), "{}", name.display());
             // The line that is printed to be copied is one that a shell understands; a text has no way to spell other names.
-            let line = String::from_utf8(output.stdout).unwrap();
-            let run = || Command::new("sh").args(["-c", &line]).current_dir(setting.folder.path()).output().unwrap();
-            assert!(name.to_str().is_none() || (steps == 1) || run().status.success(), "{line}: {}", said(&run()));
+            if name.to_str().is_some() && steps == 1 {
+                let line = String::from_utf8(output.stdout).unwrap();
+                let shell = Command::new("sh").args(["-c", &line]).current_dir(setting.folder.path()).output().unwrap();
+                assert!(shell.status.success(), "{line}: {}", said(&shell));
+            }
         }
     }
 }

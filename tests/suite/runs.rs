@@ -236,7 +236,7 @@ fn a_decay_that_was_made_longer_is_kept_to() {
 fn a_run_whose_parameters_are_lost_ends_in_an_error_and_keeps_what_was_good() {
     let setting = Setting::new();
     for metric in Metric::ALL {
-        let options = TrainOptions { learning_rate: 3e38, validate_every: Some(4), metric, ..setting.options.clone() };
+        let options = TrainOptions { learning_rate: 1e30, validate_every: Some(4), metric, ..setting.options.clone() };
         let out = setting.out(&metric.to_string());
         // The first step computes numbers, and leaves parameters that are large.
         assert!(stopped(&options, 60, &out, 1).interrupted);
@@ -261,7 +261,7 @@ fn a_run_whose_parameters_are_lost_ends_in_an_error_and_keeps_what_was_good() {
         Model::load(common::gpu(), &out).unwrap();
     }
     // From the start without anything that is good: the folder holds no model.
-    let options = TrainOptions { learning_rate: 3e38, validate_every: Some(4), ..setting.options.clone() };
+    let options = TrainOptions { learning_rate: 1e30, validate_every: Some(4), ..setting.options.clone() };
     let out = setting.out("from the start");
     let error = run(&options, 60, &out).unwrap_err();
     assert!(matches!(error, Error::Lost { checkpoint: None, .. }), "{error}");
@@ -322,7 +322,7 @@ fn pairs_longer_than_the_limit_are_left_out() {
     assert_eq!(pairs(&options(&with, &few), &setting.out("with")), (61, 6));
     // The links of the others are still theirs.
     let links = setting.out("links");
-    let of = |number: usize| if number % 2 == 0 { "0-0\n" } else { "\n" };
+    let of = |number: usize| if number.is_multiple_of(2) { "0-0\n" } else { "\n" };
     let kept: String = (0..61).map(of).collect();
     fs::write(&links, format!("8-0\n0-7\n{kept}8-0\n0-7\n")).unwrap();
     let fewer = setting.out("fewer");

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use softalign::{
-    text::{VocabularyLimits, TokenUnit, Tokenizer, UNK},
+    text::{TokenUnit, Tokenizer, UNK, VocabularyLimits},
     train::{GuidedAlignment, TrainOptions},
 };
 
