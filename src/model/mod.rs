@@ -16,6 +16,7 @@ mod options;
 mod parameter;
 mod readout;
 mod regularisation;
+mod settings;
 mod stepper;
 mod table;
 mod tensors;
