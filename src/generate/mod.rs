@@ -1,24 +1,29 @@
-//! From a source to text: greedy and beam search and sampling on the device, by one model or several, alignment weights, scores
-//! on data. Feature `text`.
+//! From a source to what a model writes for it: greedy and beam search and sampling on the device, by one model or several, and
+//! alignment weights. It takes token ids and gives token ids; feature `text` adds what needs tokenizers: [`Generator::ensemble`],
+//! [`replace_unknown`], [`evaluate`] and [`Scorer`].
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod decoder;
+#[cfg(feature = "text")]
 mod evaluate;
 #[cfg(feature = "report")]
 mod fonts;
 mod found;
 mod generator;
 mod hypothesis;
-mod member;
 mod options;
 #[cfg(feature = "report")]
 mod picture;
+#[cfg(feature = "text")]
 mod scorer;
+#[cfg(feature = "text")]
 mod text;
 mod tokens;
+#[cfg(feature = "text")]
 mod unknown;
 
 pub use crate::kernels::beam_search::Sampling;
+#[cfg(feature = "text")]
 pub use evaluate::{Evaluation, EvaluationSet, Intervals, Resampling, evaluate, evaluate_in_full, evaluate_with};
 #[cfg(feature = "cli")]
 pub(crate) use fonts::Face;
@@ -27,6 +32,8 @@ pub use hypothesis::Hypothesis;
 pub use options::SearchOptions;
 #[cfg(feature = "report")]
 pub use picture::draw_alignment;
+#[cfg(feature = "text")]
 pub use scorer::{Likelihood, Scorer, ScoringBatches};
 pub use tokens::Tokens;
+#[cfg(feature = "text")]
 pub use unknown::replace_unknown;
