@@ -37,7 +37,7 @@ pub use readout::Readout;
 pub use regularisation::Regularisation;
 pub use stepper::{Encoder, SearchRoom, StepOutputs, Stepper};
 pub use table::ARCHITECTURES;
-#[cfg(feature = "text")]
+#[cfg(feature = "train")]
 pub(crate) use tensors::whole;
 pub use tensors::{Metadata, StoredTensor, TensorsByName, load_tensors, tensors_of};
 #[cfg(feature = "text")]
