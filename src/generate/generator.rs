@@ -110,7 +110,7 @@ impl Generator {
     }
 
     /// Generates like [`Generator::generate`], and lets other tasks of the thread go on while the device works; for a browser,
-    /// which lets nothing wait.
+    /// which lets nothing wait. A search of a new shape is compiled first, within one poll.
     ///
     /// # Errors
     /// Those of [`Generator::generate`].
