@@ -54,5 +54,6 @@ mod softmax;
 mod sound;
 mod subwords;
 mod text;
+mod token_model;
 mod train;
 mod tune;
