@@ -115,6 +115,19 @@ pub enum Error {
         /// Loss or gradient norm.
         what: &'static str,
     },
+    /// The parameters of a training run are lost: the model computes no numbers any more.
+    #[error(
+        "step {step}: {what} is not finite: the parameters are lost. {}. Start again with a lower `learning_rate` or `clip_norm`, and another folder or `overwrite`.",
+        kept(.checkpoint)
+    )]
+    Lost {
+        /// The step.
+        step: u64,
+        /// Validation loss, or a parameter.
+        what: &'static str,
+        /// The step of the last checkpoint, which is whole.
+        checkpoint: Option<u64>,
+    },
     /// Where a value became infinite or NaN, which was looked for.
     #[error("{program} at step {step}: {kernel} wrote {found}; {cause}.")]
     BecameNonFinite {
@@ -134,6 +147,14 @@ pub enum Error {
 /// A number of bytes that may not be known.
 fn bytes(count: &Option<u64>) -> String {
     count.map_or_else(|| "an unknown number of bytes".into(), |count| format!("{count} bytes"))
+}
+
+/// What a lost run has left.
+fn kept(checkpoint: &Option<u64>) -> String {
+    match checkpoint {
+        Some(step) => format!("The checkpoint of step {step} and the best model so far are whole"),
+        None => "Nothing was saved before".into(),
+    }
 }
 
 /// A remedy for a failure, where the system's own words do not give one.

@@ -148,7 +148,10 @@ pub fn open(global: &Global) -> Result<Gpu> {
     if !global.quiet {
         output::note(&format!("adapter: {}", adapter::describe(gpu.info())));
         if gpu.class() == AdapterClass::Cpu {
-            output::note("         This adapter runs the shaders on the CPU: the results are right, but slow to come.");
+            output::note(
+                "         This adapter runs the shaders on the CPU: results are right, but slow to come, and the first ones wait \
+                 for kernels to be compiled (a minute or more, unless they are cached).",
+            );
         }
     }
     let found = if global.untuned { None } else { tuned::cache_file(&gpu) };

@@ -18,11 +18,12 @@ pub struct Bar {
     form: Form,
     /// The position at which the work of this process began, which is not 0 in a resumed run.
     pub(super) first: Option<u64>,
+    started: Instant,
 }
 
 enum Form {
     Bar(ProgressBar),
-    Lines { total: Option<u64>, unit: &'static str, started: Instant, last: Instant },
+    Lines { total: Option<u64>, unit: &'static str, last: Instant },
     Nothing,
 }
 
@@ -34,10 +35,9 @@ impl Bar {
         } else if stderr().is_terminal() {
             Form::Bar(BARS.add(styled(total, unit)))
         } else {
-            let now = Instant::now();
-            Form::Lines { total, unit, started: now, last: now }
+            Form::Lines { total, unit, last: Instant::now() }
         };
-        Self { form, first: None }
+        Self { form, first: None, started: Instant::now() }
     }
 
     /// Corrects the total, where it is only an estimate.
@@ -49,21 +49,31 @@ impl Bar {
         }
     }
 
-    /// Moves to `position`; `message` says what matters now.
+    /// Moves to `position`; `message` says what matters now. The time left is that of all that is left at the mean speed so far.
     pub fn update(&mut self, position: u64, message: &str) {
-        let is_first = self.first.is_none();
+        let total = match &self.form {
+            Form::Bar(bar) => bar.length(),
+            Form::Lines { total, .. } => *total,
+            Form::Nothing => return,
+        };
         let first = *self.first.get_or_insert(position);
+        let left = total.and_then(|total| left(self.started.elapsed(), first, position, total));
+        self.update_with(position, message, left);
+    }
+
+    /// As [`Bar::update`], with the time left, where that is known better.
+    pub fn update_with(&mut self, position: u64, message: &str, left: Option<Duration>) {
+        self.first.get_or_insert(position);
+        let elapsed = self.started.elapsed();
         match &mut self.form {
             Form::Bar(bar) => {
                 bar.set_position(position);
                 bar.set_message(message.to_owned());
-                if is_first {
-                    bar.reset_eta();
-                }
+                bar.set_prefix(remaining(left));
             }
-            Form::Lines { total, unit, started, last } if last.elapsed() >= BETWEEN_LINES => {
+            Form::Lines { total, unit, last } if last.elapsed() >= BETWEEN_LINES => {
                 *last = Instant::now();
-                output::note(&line(*total, unit, started.elapsed(), first, position, message));
+                output::note(&line(*total, unit, position, message, elapsed, left));
             }
             Form::Lines { .. } | Form::Nothing => {}
         }
@@ -88,48 +98,64 @@ impl Drop for Bar {
 
 fn styled(total: Option<u64>, unit: &'static str) -> ProgressBar {
     let (bar, template) = match total {
-        Some(total) => (
-            ProgressBar::new(total),
-            format!("{{bar:24.blue}} {{pos}}/{{len}} {unit}  {{msg}}  {{elapsed}}, {{eta}} left"),
-        ),
+        Some(total) => {
+            (ProgressBar::new(total), format!("{{bar:24.blue}} {{pos}}/{{len}} {unit}  {{msg}}  {{elapsed}}{{prefix}}"))
+        }
         None => (ProgressBar::new_spinner(), format!("{{spinner:.blue}} {{pos}} {unit}  {{msg}}  {{elapsed}}")),
     };
     bar.with_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn line(total: Option<u64>, unit: &str, elapsed: Duration, first: u64, position: u64, message: &str) -> String {
+/// The time that is left at the mean speed from `first` on, if any is known.
+fn left(elapsed: Duration, first: u64, position: u64, total: u64) -> Option<Duration> {
+    let done = position.saturating_sub(first);
+    let seconds = elapsed.as_secs_f64() / done as f64 * total.saturating_sub(position) as f64;
+    (done > 0).then(|| duration(seconds))
+}
+
+/// A length of time in seconds; a speed that is hardly known yet can make it larger than a Duration holds.
+pub fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.round()).unwrap_or(Duration::MAX)
+}
+
+fn remaining(left: Option<Duration>) -> String {
+    left.map_or_else(String::new, |left| format!(", {} left", HumanDuration(left)))
+}
+
+fn line(
+    total: Option<u64>,
+    unit: &str,
+    position: u64,
+    message: &str,
+    elapsed: Duration,
+    left: Option<Duration>,
+) -> String {
+    let total = total.map_or_else(String::new, |total| format!("/{total}"));
     let message = if message.is_empty() { String::new() } else { format!("  {message}") };
-    let Some(total) = total else { return format!("{position} {unit}{message}  {}", HumanDuration(elapsed)) };
-    let left = match position - first.min(position) {
-        0 => String::new(),
-        done => {
-            let left = elapsed.as_secs_f64() / done as f64 * total.saturating_sub(position) as f64;
-            // A rate that is hardly known yet can make this larger than a Duration holds.
-            let left = Duration::try_from_secs_f64(left.round()).unwrap_or(Duration::MAX);
-            format!(", {} left", HumanDuration(left))
-        }
-    };
-    format!("{position}/{total} {unit}{message}  {}{left}", HumanDuration(elapsed))
+    format!("{position}{total} {unit}{message}  {}{}", HumanDuration(elapsed), remaining(left))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     #[test]
     fn lines_say_how_far_and_how_long() {
-        let minute = Duration::from_secs(60);
+        let shown = |total, position, message, left| line(total, "steps", position, message, MINUTE, left);
         assert_eq!(
-            line(Some(300), "steps", minute, 0, 100, "loss 1.5"),
+            shown(Some(300), 100, "loss 1.5", Some(2 * MINUTE)),
             "100/300 steps  loss 1.5  60 seconds, 2 minutes left"
         );
-        assert_eq!(line(Some(300), "steps", minute, 100, 100, ""), "100/300 steps  60 seconds");
-        assert_eq!(line(None, "lines", minute, 0, 7, ""), "7 lines  60 seconds");
+        assert_eq!(shown(Some(300), 100, "", None), "100/300 steps  60 seconds");
+        assert_eq!(shown(None, 7, "", None), "7 steps  60 seconds");
     }
 
     #[test]
     fn a_resumed_run_estimates_from_its_own_steps() {
-        let text = line(Some(300), "steps", Duration::from_secs(100), 100, 200, "");
-        assert_eq!(text, "200/300 steps  2 minutes, 2 minutes left");
+        assert_eq!(left(Duration::from_secs(100), 100, 200, 300), Some(Duration::from_secs(100)));
+        assert_eq!(left(MINUTE, 100, 100, 300), None);
+        assert_eq!(duration(f64::MAX), Duration::MAX);
     }
 }

@@ -1,6 +1,11 @@
 //! `softalign train`: trains a model on a built-in task or on files, and says how to use it.
 
-use std::{path::PathBuf, process::ExitCode, sync::atomic::Ordering};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::atomic::Ordering,
+};
 
 use softalign::{
     Error, Result,
@@ -12,7 +17,10 @@ use softalign::{
     },
 };
 
-use super::{Global, interrupt, open, output, progress::Bar};
+use super::{
+    Global, interrupt, open, output,
+    progress::{Bar, duration},
+};
 
 /// Arguments of `train`.
 #[derive(clap::Args)]
@@ -46,7 +54,18 @@ pub struct Args {
     /// Largest vocabulary of chars or words; rarer ones become <unk>.
     #[arg(long, value_name = "N")]
     max_vocabulary: Option<usize>,
-    /// Longest source or target in tokens, the end token included [default: 100].
+    /// Least number of times that a character or word must be in the training data; rarer ones become <unk>. Subwords: that of the
+    /// characters, and of pairs that bpe:N merges [default: 1].
+    #[arg(long, value_name = "N")]
+    min_count: Option<u64>,
+    /// Make one vocabulary from sources and targets, which then have the same unit.
+    #[arg(long)]
+    shared_vocabulary: bool,
+    /// Probability that a merge of bpe:N is left out in training, in every epoch anew, so that words are seen cut in many ways
+    /// (Provilkov et al. 2020) [default: 0].
+    #[arg(long, value_name = "X")]
+    bpe_dropout: Option<f32>,
+    /// Longest source or target in tokens, the end token included; longer pairs are left out [default: 100].
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
     /// Stop after this many passes over the data [default: 3 for a task, 10 for files, if no other limit is given].
@@ -149,8 +168,8 @@ pub struct Args {
     #[arg(long, value_name = "STEPS")]
     validate_every: Option<u64>,
     /// Metric that decides which model is the best, also for --patience and --decay plateau: exact (match), per (token error
-    /// rate), ser (sentence error rate), bleu, chrf or loss (cross-entropy of the references); of equals the one with fewer
-    /// token errors [default: exact].
+    /// rate), ser (sentence error rate), bleu, chrf or cross-entropy (of the references, per token); of equals the one with
+    /// fewer token errors [default: exact].
     #[arg(long, value_name = "METRIC")]
     metric: Option<Metric>,
     /// Keep the N best models of the run too, each a model folder in best/ of the run's folder. At the end their average is
@@ -205,14 +224,17 @@ fn replace<T>(place: &mut T, given: Option<T>) {
 
 impl Args {
     fn options(&mut self) -> Result<(TrainOptions, Budget, PathBuf)> {
-        let (data, name) = match (self.task, self.train.take(), self.valid.take()) {
-            (Some(task), _, _) => (Data::Task(task), task.to_string()),
+        let (data, folder) = match (self.task, self.train.take(), self.valid.take()) {
+            (Some(task), _, _) => (Data::Task(task), Some(task.to_string().into())),
             (None, Some(train), Some(valid)) => {
-                let name = train.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                let name = train.file_stem().filter(|_| !is_stream(&train)).map(OsStr::to_owned);
                 (Data::Files { train, valid }, name)
             }
             _ => return Err(Error::data("train", "name a built-in task, or give --train and --valid")),
         };
+        let folder = self.out.take().or_else(|| Some(PathBuf::from("runs").join(folder?))).ok_or_else(|| {
+            Error::data("--train", "a pipe has no name that tells its data from others; name the run's folder by --out")
+        })?;
         let task = self.task.is_some();
         let (mut options, limits) = match self.preset {
             Some(preset) => preset.recipe(data),
@@ -221,6 +243,9 @@ impl Args {
         replace(&mut options.source_unit, self.source_tokens.take());
         replace(&mut options.target_unit, self.target_tokens.take());
         replace(&mut options.max_vocabulary, self.max_vocabulary.map(Some));
+        replace(&mut options.min_count, self.min_count);
+        options.shared_vocabulary |= self.shared_vocabulary;
+        replace(&mut options.bpe_dropout, self.bpe_dropout);
         replace(&mut options.max_length, self.max_length);
         replace(&mut options.batch, self.batch);
         replace(&mut options.batch_tokens, self.batch_tokens.map(Some));
@@ -266,8 +291,15 @@ impl Args {
                 budget.epochs.ok_or_else(|| Error::data("--decay", "linear and cosine end with --epochs; give it"))?;
             *epochs = end;
         }
-        Ok((options, budget, self.out.take().unwrap_or_else(|| PathBuf::from("runs").join(name))))
+        Ok((options, budget, folder))
     }
+}
+
+/// Whether a path names what is connected there rather than a file of its own, as that of a pipe does.
+fn is_stream(path: &Path) -> bool {
+    path.starts_with("/dev")
+        || path.starts_with("/proc")
+        || path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 #[cfg(test)]
@@ -298,7 +330,8 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let shown = folder.display();
     let step = outcome.progress.step;
     if outcome.interrupted {
-        output::note(&format!("stopped after step {step}; the same command goes on from {shown}"));
+        let without = if args.overwrite { " without --overwrite" } else { "" };
+        output::note(&format!("stopped after step {step}; the same command{without} goes on from {shown}"));
         return Ok(ExitCode::from(130));
     }
     let best = outcome.progress.best.map_or_else(String::new, |(value, per)| {
@@ -328,14 +361,13 @@ fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
                 "{train} pairs to learn from, {valid} to check with, {parameters} parameters{going_on}"
             ));
             *bar = Bar::new(global, total, "steps");
-            // The time left is estimated from the first position on: another process took the steps before it.
-            bar.update(resumed, "compiling kernels");
+            bar.update_with(resumed, "compiling kernels", None);
         }
-        Event::Step { reading, tokens_per_second, total } => {
+        Event::Step { reading, tokens_per_second, total, seconds_left } => {
             bar.set_total(total);
             let message =
-                format!("loss {:.4}  norm {:.2}  {tokens_per_second:.0} tokens/s", reading.loss, reading.norm);
-            bar.update(reading.step, &message);
+                format!("training loss {:.4}  norm {:.2}  {tokens_per_second:.0} tokens/s", reading.loss, reading.norm);
+            bar.update_with(reading.step, &message, seconds_left.map(duration));
         }
         Event::Averaged { models, found, best } => {
             let best = if best { "the best: it is the model now" } else { "not better than the best of them" };
@@ -357,8 +389,8 @@ fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
 fn figures(found: &Validated) -> String {
     let scores = &found.scores;
     format!(
-        "exact match {:.2} %, token error rate {:.2} %, BLEU {:.2}, loss {:.4} on {}",
-        scores.exact_match, scores.token_error_rate, scores.bleu, found.loss, scores.count
+        "exact match {:.2} %, token error rate {:.2} %, BLEU {:.2}, cross-entropy {:.4} on {}",
+        scores.exact_match, scores.token_error_rate, scores.bleu, found.cross_entropy, scores.count
     )
 }
 

@@ -87,17 +87,20 @@ pub async fn choose_async(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     match wanted {
         None => adapters.into_iter().next().ok_or_else(|| missing(seen)),
         Some(wanted) => {
-            let position = match wanted.parse::<usize>() {
-                Ok(index) => (index < adapters.len()).then_some(index),
-                Err(_) => adapters
-                    .iter()
-                    .position(|adapter| describe(&adapter.get_info()).to_lowercase().contains(&wanted.to_lowercase())),
-            };
-            position
+            let names: Vec<String> = adapters.iter().map(|adapter| describe(&adapter.get_info())).collect();
+            let listed: String = (0..).zip(&names).map(|(index, name)| format!("  {index}: {name}\n")).collect();
+            named(&names, wanted)
                 .and_then(|index| adapters.into_iter().nth(index))
-                .ok_or_else(|| missing(format!("No adapter matches `{wanted}`.\n{seen}")))
+                .ok_or_else(|| missing(format!("No adapter matches `{wanted}`. There are:\n{listed}{seen}")))
         }
     }
+}
+
+/// The place of the adapter that `wanted` names: by its index, if there is one, else by part of its name. Names have numbers too.
+fn named(names: &[String], wanted: &str) -> Option<usize> {
+    let wanted = wanted.trim().to_lowercase();
+    let by_index = wanted.parse().ok().filter(|index| *index < names.len());
+    by_index.or_else(|| names.iter().position(|name| name.to_lowercase().contains(&wanted)))
 }
 
 fn instance() -> wgpu::Instance {
@@ -133,4 +136,34 @@ pub fn seen(adapters: &[wgpu::Adapter]) -> String {
         });
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_an_index_or_part_of_a_name() {
+        let names =
+            ["NVIDIA GeForce RTX 4090 (Vulkan)", "AMD Radeon 780M (Vulkan)", "llvmpipe (LLVM 15.0.6, 256 bits) (Gl)"];
+        let names = names.map(str::to_owned);
+        for (wanted, place) in [
+            ("0", Some(0)),
+            ("2", Some(2)),
+            ("3", None),
+            ("4090", Some(0)),
+            ("256", Some(2)),
+            ("15", Some(2)),
+            ("780", Some(1)),
+            ("radeon", Some(1)),
+            (" Radeon ", Some(1)),
+            ("LLVMPIPE", Some(2)),
+            ("256 bits", Some(2)),
+            ("4091", None),
+            ("-1", None),
+        ] {
+            assert_eq!(named(&names, wanted), place, "{wanted}");
+        }
+        assert_eq!(named(&[], "0"), None);
+    }
 }

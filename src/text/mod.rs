@@ -15,6 +15,7 @@ pub mod alignment;
 pub mod batch;
 mod bleu;
 mod bootstrap;
+mod bpe_dropout;
 mod chrf;
 pub mod corpus;
 pub mod dates;
@@ -37,6 +38,7 @@ pub use crate::batch::{Batch, BatchShape, Column, Specials};
 pub use alignment::{Alignment, parse_alignment, read_alignment};
 pub use batch::{BatchPlan, Buckets};
 pub use bootstrap::{Interval, bootstrap};
+pub use bpe_dropout::Merges;
 pub use corpus::{Example, Pair, encode_pairs, fitting, read_tsv, spread};
 pub use edits::{Edit, edits, nearest};
 pub use lines::{Lines, read_lines, read_text};
@@ -46,7 +48,7 @@ pub use tasks::{Task, TaskData};
 pub use tokenization::Tokenization;
 pub use tokenizer::Tokenizer;
 pub use visible::{escaped, is_blank};
-pub use vocabulary::TokenUnit;
+pub use vocabulary::{Limits, TokenUnit};
 
 /// The id of `<pad>`, which fills rows after their end and never counts.
 pub const PAD: u32 = Specials::FIRST.pad;

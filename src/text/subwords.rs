@@ -3,7 +3,7 @@
 //! Words are what stands between white space, each written with a `▁` before it, as SentencePiece does (Kudo &
 //! Richardson, "SentencePiece", 2018, section 3.2); subwords never cross from one word into the next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
@@ -19,7 +19,7 @@ use super::{SPECIALS, UNK, UNKNOWN};
 use crate::{Error, Result};
 
 /// The sign for the space before a word. In a text it is read as a space.
-const SPACE: char = '▁';
+pub(super) const SPACE: char = '▁';
 /// The separators of [`split`]; without `\u`, which regular expressions write in more ways than one.
 const SPACES: &str = "[\\s▁]+";
 /// A pair of subwords that stand together only once is no pattern.
@@ -44,12 +44,18 @@ pub(super) enum Method {
 
 /// Trains a vocabulary of at most `size` tokens, the specials and every character of the texts included.
 ///
-/// The same texts, in any order, give the same vocabulary.
+/// The same texts, in any order, give the same vocabulary. Characters that they have fewer than `min_count` times are left out, and
+/// byte pairs that stand together fewer times become no token.
 ///
 /// # Errors
 /// [`Error::Data`] where the texts hold nothing, or more characters than `size` has room for.
-pub(super) fn train<'a>(method: Method, texts: impl Iterator<Item = &'a str>, size: usize) -> Result<Tokenizer> {
-    let words = count(texts);
+pub(super) fn train<'a>(
+    method: Method,
+    texts: impl Iterator<Item = &'a str>,
+    size: usize,
+    min_count: u64,
+) -> Result<Tokenizer> {
+    let words = without_rare(count(texts), min_count);
     let characters: BTreeSet<char> = words.keys().flat_map(|word| word.chars()).collect();
     if characters.is_empty() {
         return Err(Error::data("vocabulary", "the text holds no subwords to learn; give it text"));
@@ -71,7 +77,7 @@ pub(super) fn train<'a>(method: Method, texts: impl Iterator<Item = &'a str>, si
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     let pool = pool.map_err(|error| Error::data("vocabulary", error.to_string()))?;
     let model: ModelWrapper = match method {
-        Method::Bpe => pool.install(|| bpe(words, size)).map_err(failed)?.into(),
+        Method::Bpe => pool.install(|| bpe(words, size, min_count)).map_err(failed)?.into(),
         Method::Unigram => pool.install(|| unigram(words, size)).map_err(failed)?.into(),
     };
     assemble(model).map_err(failed)
@@ -90,6 +96,26 @@ fn count<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeMap<String, u32> {
     words
 }
 
+/// Words without the characters that they have, all together, fewer than `least` times: what is between those.
+fn without_rare(words: BTreeMap<String, u32>, least: u64) -> BTreeMap<String, u32> {
+    let mut counts: HashMap<char, u64> = HashMap::new();
+    for (word, count) in &words {
+        word.chars().for_each(|c| *counts.entry(c).or_default() += u64::from(*count));
+    }
+    if counts.values().all(|count| *count >= least) {
+        return words;
+    }
+    let is_rare = |c: char| counts.get(&c).is_some_and(|count| *count < least);
+    let mut parts = BTreeMap::new();
+    for (word, count) in &words {
+        for part in word.split(is_rare).filter(|part| !part.is_empty()) {
+            let sum: &mut u32 = parts.entry(part.to_owned()).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+    }
+    parts
+}
+
 /// The words of a text.
 pub(super) fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c.is_whitespace() || c == SPACE).filter(|word| !word.is_empty())
@@ -99,12 +125,12 @@ fn specials() -> Vec<AddedToken> {
     SPECIALS.map(|token| AddedToken::from(token, true)).into()
 }
 
-fn bpe(words: BTreeMap<String, u32>, size: usize) -> tokenizers::Result<BPE> {
+fn bpe(words: BTreeMap<String, u32>, size: usize, min_count: u64) -> tokenizers::Result<BPE> {
     // The trainer makes room for all of them at once, and every merge shortens a word.
     let most = words.keys().map(|word| word.chars().count()).sum::<usize>() * 2 + SPECIALS.len();
     let mut trainer = BpeTrainer::builder()
         .vocab_size(size.min(most))
-        .min_frequency(LEAST_PAIRS)
+        .min_frequency(min_count.max(LEAST_PAIRS))
         .special_tokens(specials())
         .show_progress(false)
         .build();

@@ -11,8 +11,8 @@ use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::{AddedToken, Decoder as _, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
 use super::subwords::{self, Method};
-use super::vocabulary::{self, TokenUnit};
-use super::{BOS, EOS, PAD, SPECIALS, Tokenization, UNK, escaped, foreign, is_blank, read_text};
+use super::vocabulary::{self, Limits, TokenUnit};
+use super::{BOS, EOS, Merges, PAD, SPECIALS, Tokenization, UNK, escaped, foreign, is_blank, read_text};
 use crate::{Error, Result};
 
 /// Every Unicode scalar, newlines too. Not `(?s).`: Oniguruma, which Hugging Face's Python package uses, reads `(?s)`
@@ -37,25 +37,35 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Data`] where the texts hold no token, or the size leaves no room for one; as [`Tokenizer::adopt`].
     pub fn train<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, max_size: Option<usize>) -> Result<Self> {
+        Self::train_within(unit, texts, Limits { max_size, ..Limits::default() })
+    }
+
+    /// As [`Tokenizer::train`], within more limits.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn train_within<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: Limits) -> Result<Self> {
+        let subwords = |method, texts, size| subwords::train(method, texts, size, limits.min_count);
         match unit {
-            TokenUnit::Chars | TokenUnit::Words => Self::ranked(unit, texts, max_size),
-            TokenUnit::Bpe(size) => subwords::train(Method::Bpe, texts, *size).map(Self::for_user_text),
-            TokenUnit::Unigram(size) => subwords::train(Method::Unigram, texts, *size).map(Self::for_user_text),
+            TokenUnit::Chars | TokenUnit::Words => Self::ranked(unit, texts, limits),
+            TokenUnit::Bpe(size) => subwords(Method::Bpe, texts, *size).map(Self::for_user_text),
+            TokenUnit::Unigram(size) => subwords(Method::Unigram, texts, *size).map(Self::for_user_text),
             TokenUnit::File(path) => Self::adopt(path),
         }
     }
 
-    fn ranked<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, max_size: Option<usize>) -> Result<Self> {
-        if let Some(size) = max_size.filter(|&size| size <= SPECIALS.len()) {
+    fn ranked<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: Limits) -> Result<Self> {
+        if let Some(size) = limits.max_size.filter(|&size| size <= SPECIALS.len()) {
             let message = format!(
                 "a size of {size} leaves no room beside the four special tokens; allow {} or more",
                 SPECIALS.len() + 1
             );
             return Err(Error::data("vocabulary", message));
         }
-        let ranked = vocabulary::rank(unit, texts, max_size);
+        let ranked = vocabulary::rank(unit, texts, limits);
         if ranked.len() == SPECIALS.len() {
-            return Err(Error::data("vocabulary", format!("the text holds no {unit} to learn; give it text")));
+            let often = if limits.min_count > 1 { " so often" } else { "" };
+            return Err(Error::data("vocabulary", format!("the text holds no {unit}{often} to learn; give it text")));
         }
         Self::build(unit, ranked).map_err(|source| Error::data("vocabulary", source.to_string()))
     }
@@ -209,6 +219,14 @@ impl Tokenizer {
         };
         let tokens = encoding.get_offsets().iter().zip(encoding.get_tokens());
         Ok(tokens.map(|(&(start, _), token)| word(start).unwrap_or_else(|| token.clone())).collect())
+    }
+
+    /// The merges of byte-pair encoding, if these are what makes tokens of characters.
+    pub fn merges(&self) -> Option<Merges> {
+        match self.inner.get_model() {
+            ModelWrapper::BPE(bpe) => Merges::of(serde_json::to_value(bpe).ok()?),
+            _ => None,
+        }
     }
 
     /// The number of ids, the specials included.

@@ -80,11 +80,28 @@ impl From<TokenUnit> for String {
     }
 }
 
+/// The limits of a vocabulary that is made from texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most characters or words, the specials included; the rarest become `<unk>`.
+    pub max_size: Option<usize>,
+    /// Characters and words that the texts have fewer times become `<unk>`; pairs of subwords that stand together fewer times
+    /// become no token of their own.
+    pub min_count: u64,
+}
+
+impl Default for Limits {
+    /// None.
+    fn default() -> Self {
+        Self { max_size: None, min_count: 1 }
+    }
+}
+
 /// The tokens of `texts` in the order of their ids: the specials, then by frequency (descending), then by code point.
 ///
-/// `max_size` counts the specials too. Words that look like a special token are left out: they are text, and a
-/// second entry of that name would shadow the special one.
-pub fn rank<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, max_size: Option<usize>) -> Vec<String> {
+/// Words that look like a special token are left out: they are text, and a second entry of that name would shadow the special
+/// one.
+pub fn rank<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: Limits) -> Vec<String> {
     let mut counts: HashMap<&str, u64> = HashMap::new();
     for piece in texts.flat_map(|text| unit.split(text)) {
         *counts.entry(piece).or_default() += 1;
@@ -92,9 +109,9 @@ pub fn rank<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, max_size
     for special in SPECIALS {
         counts.remove(special);
     }
-    let mut ranked: Vec<_> = counts.into_iter().collect();
+    let mut ranked: Vec<_> = counts.into_iter().filter(|(_, count)| *count >= limits.min_count).collect();
     // UTF-8 keeps the order of code points, so comparing strings compares those.
     ranked.sort_unstable_by_key(|&(token, count)| (Reverse(count), token));
-    let room = max_size.map_or(ranked.len(), |size| size.saturating_sub(SPECIALS.len()));
+    let room = limits.max_size.map_or(ranked.len(), |size| size.saturating_sub(SPECIALS.len()));
     SPECIALS.into_iter().chain(ranked.into_iter().map(|(token, _)| token).take(room)).map(str::to_owned).collect()
 }

@@ -46,6 +46,9 @@ pub struct Progress {
     pub kept: Vec<Kept>,
     /// Whether the run has used up its budget.
     pub finished: bool,
+    /// The steps of the warm-up, fixed when the run began. Runs of 0.1.0 have those of their options.
+    #[serde(default)]
+    pub warmup: Option<u64>,
 }
 
 /// The metadata of a checkpoint, beside its tensors.
@@ -59,9 +62,12 @@ pub(super) struct Saved {
     /// Checksums of the tokenizers: with another one the run would go on with other words.
     #[serde(default)]
     tokenizers: Metadata,
-    /// Checksums of the data, by path: with other data the run would be another one.
+    /// Checksums of what the run has read, by the names of the options: with other data the run would be another one.
     #[serde(default)]
-    data: Metadata,
+    pub sums: Metadata,
+    /// What 0.1.0 has in their place: checksums of files, by path.
+    #[serde(default, skip_serializing)]
+    pub data: Metadata,
 }
 
 const METADATA: &str = "progress";
@@ -76,11 +82,11 @@ fn groups(trainer: &Trainer) -> Vec<(&'static str, &Parameters)> {
     groups
 }
 
-/// Writes a checkpoint of a run on data with these checksums.
+/// Writes a checkpoint of a run that has read what has these checksums.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be written; the errors of the device.
-pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progress, data: &Metadata) -> Result<()> {
+pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progress, sums: &Metadata) -> Result<()> {
     let path = folder.join(CHECKPOINT);
     let mut tensors = Vec::new();
     for (group, parameters) in groups(trainer) {
@@ -89,14 +95,14 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
             stored.into_iter().map(|tensor| StoredTensor { name: format!("{group}.{}", tensor.name), ..tensor }),
         );
     }
-    let sums = [SOURCE, TARGET].map(|name| Ok((name.to_owned(), checksum(&folder.join(name))?)));
-    let tokenizers = sums.into_iter().collect::<Result<_>>()?;
+    let tokenizers = [SOURCE, TARGET].map(|name| Ok((name.to_owned(), checksum(&folder.join(name))?)));
+    let tokenizers = tokenizers.into_iter().collect::<Result<_>>()?;
     if let Some(scaling) = &trainer.state.scaling {
         let shape = scaling.shape().dims().to_vec();
         tensors.push(StoredTensor { name: LOSS_SCALE.to_owned(), shape, bytes: gpu.read(scaling)? });
     }
-    let (progress, tiles, data) = (progress.clone(), gpu.tile_table().clone(), data.clone());
-    let saved = Saved { progress, tiles, tokenizers, data };
+    let (progress, tiles, sums) = (progress.clone(), gpu.tile_table().clone(), sums.clone());
+    let saved = Saved { progress, tiles, tokenizers, sums, data: Metadata::new() };
     let saved =
         serde_json::to_string(&saved).map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
     write_tensors(&path, &tensors, Metadata::from([(METADATA.to_owned(), saved)]))
@@ -105,8 +111,7 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
 /// The metadata of a folder's checkpoint, if it has one.
 ///
 /// # Errors
-/// [`Error::Data`] for a damaged checkpoint, or a tokenizer or data that are not those it was saved with; [`Error::Io`] for
-/// data that cannot be read.
+/// [`Error::Data`] for a damaged checkpoint, or a tokenizer that is not the one it was saved with.
 pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
     let path = folder.join(CHECKPOINT);
     if !path.exists() {
@@ -117,15 +122,6 @@ pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
         whole(&path.display().to_string(), &bytes).map_err(|error| damaged(&path, &error.to_string()))?;
     let text = metadata.get(METADATA).ok_or_else(|| damaged(&path, "it does not say how far the run is"))?;
     let saved: Saved = serde_json::from_str(text).map_err(|error| damaged(&path, &error.to_string()))?;
-    for (path, sum) in &saved.data {
-        if checksum(Path::new(path))? != *sum {
-            let message = format!(
-                "has changed since the run in {} began; restore it, or start again with `overwrite`",
-                folder.display()
-            );
-            return Err(Error::data(path, message));
-        }
-    }
     // A tokenizer that is gone is made again from the data.
     for (path, sum) in saved.tokenizers.iter().map(|(name, sum)| (folder.join(name), sum)) {
         if path.is_file() && checksum(&path)? != *sum {

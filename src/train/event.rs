@@ -24,10 +24,12 @@ pub enum Event<'a> {
     Step {
         /// The step's numbers.
         reading: Reading,
-        /// Target tokens per second in this session.
+        /// Target tokens per second in recent steps.
         tokens_per_second: f64,
-        /// Steps of the whole run, by the budget and the speed so far.
+        /// Steps of the whole run, by the budget and the speed of recent steps.
         total: Option<u64>,
+        /// Seconds that the steps to come will take, as fast as recent ones.
+        seconds_left: Option<f64>,
     },
     /// A validation.
     Validated {

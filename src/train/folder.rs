@@ -8,9 +8,15 @@ use super::{
     events,
     history::METRICS,
     kept,
+    lock::{LOCK, Lock},
     metrics::CURVES,
+    same,
 };
-use crate::{Error, Result, files, model::FILES};
+use crate::{
+    Error, Result, files,
+    model::{FILES, Metadata},
+    text::read_text,
+};
 
 /// The file that says what a folder's run was told.
 const OPTIONS: &str = "run.json";
@@ -26,46 +32,89 @@ pub struct Destination<'a> {
     pub overwrite: bool,
 }
 
-/// The state that an earlier session of this run has left in the folder. Changes nothing.
-pub(super) fn examine(destination: Destination<'_>, options: &TrainOptions, budget: Budget) -> Result<Option<Saved>> {
+/// Takes the right to write into a folder that holds a run. One that holds none is locked when the run claims it.
+///
+/// # Errors
+/// [`Error::Data`] where another session has that right, or for a folder of other files; [`Error::Io`].
+pub(super) fn lock(destination: Destination<'_>) -> Result<Option<Lock>> {
     let Destination { folder, overwrite } = destination;
-    let show = folder.display().to_string();
+    // Also where another session is about to write what makes it a run's.
+    let lock = match [OPTIONS, LOCK].iter().any(|name| folder.join(name).exists()) {
+        true => Some(Lock::take(folder)?),
+        false => None,
+    };
+    if !overwrite && !folder.join(OPTIONS).exists() && folder.exists() && !is_empty(folder)? {
+        let message = "is not empty and holds no run; choose another folder, or set `overwrite` to replace it";
+        return Err(Error::data(folder.display().to_string(), message));
+    }
+    Ok(lock)
+}
+
+/// Whether there is nothing in a folder but what an earlier lock has left.
+fn is_empty(folder: &Path) -> Result<bool> {
+    let mut entries = std::fs::read_dir(folder).map_err(Error::io(folder))?.flatten();
+    Ok(entries.all(|entry| entry.file_name() == LOCK))
+}
+
+/// The state that an earlier session of this run has left in the folder. Changes nothing.
+///
+/// # Errors
+/// [`Error::Data`] for a folder that holds another run, or a finished one.
+pub(super) fn examine(
+    destination: Destination<'_>,
+    options: &TrainOptions,
+    sums: &Metadata,
+    budget: Budget,
+) -> Result<Option<Saved>> {
+    let Destination { folder, overwrite } = destination;
     let file = folder.join(OPTIONS);
-    if overwrite || !folder.exists() {
+    if overwrite || !file.exists() {
         return Ok(None);
     }
-    if !file.exists() {
-        if std::fs::read_dir(folder).map_err(Error::io(folder))?.next().is_none() {
-            return Ok(None);
-        }
-        let message = "is not empty and holds no run; choose another folder, or set `overwrite` to replace it";
-        return Err(Error::data(&show, message));
-    }
     let other = |message: String| {
-        Error::data(&show, format!("{message}; choose another folder, or set `overwrite` to replace it"))
+        let message = format!("{message}; choose another folder, or set `overwrite` to replace it");
+        Error::data(folder.display().to_string(), message)
     };
-    let found: TrainOptions = serde_json::from_slice(&files::read(&file)?)
+    let told: TrainOptions = serde_json::from_str(&read_text(&file)?)
         .map_err(|error| other(format!("{OPTIONS} cannot be read ({error})")))?;
-    // Runs of 0.1.0 do not say it; it decides which model is the best, and no parameter.
-    let found = TrainOptions { group_references: options.group_references, ..found };
-    if &found != options {
-        return Err(other(format!("holds a different run ({})", difference(&found, options))));
-    }
     let saved = checkpoint::saved(folder)?;
-    let progress = saved.as_ref().map(|saved| &saved.progress);
-    if let Some(progress) = progress.filter(|progress| progress.finished && budget.used_up(progress)) {
-        let message = format!(
-            "this run is finished, after {} steps; more `epochs`, `steps`, `minutes` or `patience` go on",
-            progress.step
-        );
+    if let Some(difference) = same::difference((&told, saved.as_ref()), (options, sums))? {
+        return Err(other(format!("holds a different run ({difference})")));
+    }
+    let Some(progress) = saved.as_ref().map(|saved| &saved.progress) else { return Ok(saved) };
+    let limits = budget.reached(progress);
+    if progress.finished && !limits.is_empty() {
+        let limits = limits.iter().map(|limit| format!("`{limit}`")).collect::<Vec<_>>().join(" and ");
+        let message = format!("this run is finished, after {} steps; more {limits} let it go on", progress.step);
         return Err(other(message));
+    }
+    if let Some([old, new]) = same::lengths(told.schedule.decay, options.schedule.decay) {
+        tracing::warn!(
+            "the learning rate was to reach 0 at the end of epoch {old}, and now does at the end of epoch {new}: this run differs \
+             from one that was to last {new} epochs from the start"
+        );
     }
     Ok(saved)
 }
 
 /// Makes the folder this run's, before its first step: what an earlier run left there goes, other files stay.
-pub(super) fn claim(folder: &Path, options: &TrainOptions) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Data`] where another session is at work there, or has been since [`examine`]; [`Error::Io`].
+pub(super) fn claim(destination: Destination<'_>, lock: Option<Lock>, options: &TrainOptions) -> Result<Lock> {
+    let folder = destination.folder;
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let lock = match lock {
+        Some(lock) => lock,
+        None => {
+            let lock = Lock::take(folder)?;
+            if folder.join(OPTIONS).exists() && !destination.overwrite {
+                let message = "a run began and ended there in the meantime; start again to see whether it is this one";
+                return Err(Error::data(folder.display().to_string(), message));
+            }
+            lock
+        }
+    };
     events::remove(folder)?;
     for name in [CHECKPOINT, METRICS, CURVES, PAGE].into_iter().chain(FILES) {
         let path = folder.join(name);
@@ -74,23 +123,15 @@ pub(super) fn claim(folder: &Path, options: &TrainOptions) -> Result<()> {
         }
     }
     kept::tidy(folder, &[])?;
-    let text = serde_json::to_vec_pretty(options).map_err(|error| Error::data(OPTIONS, error.to_string()))?;
-    files::write_atomically(&folder.join(OPTIONS), &text)
+    write_options(folder, options)?;
+    Ok(lock)
 }
 
-/// The first option that differs.
-fn difference(found: &TrainOptions, wanted: &TrainOptions) -> String {
-    // By way of the text: a value made directly would show 0.1 as 0.10000000149011612.
-    let value = |options| serde_json::from_str(&serde_json::to_string(options)?);
-    let (found, wanted) = (value(found), value(wanted));
-    let (Ok(serde_json::Value::Object(found)), Ok(serde_json::Value::Object(wanted))) = (found, wanted) else {
-        return "other options".into();
-    };
-    // An option with its default value may be missing from the file.
-    let show = |value: Option<&serde_json::Value>| value.map_or_else(|| "the default".to_owned(), ToString::to_string);
-    let differing = found.keys().chain(wanted.keys()).find(|name| found.get(*name) != wanted.get(*name));
-    differing.map_or_else(
-        || "other options".into(),
-        |name| format!("{name} is {} there and {} here", show(found.get(name)), show(wanted.get(name))),
-    )
+/// Writes what a run is told.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn write_options(folder: &Path, options: &TrainOptions) -> Result<()> {
+    let text = serde_json::to_vec_pretty(options).map_err(|error| Error::data(OPTIONS, error.to_string()))?;
+    files::write_atomically(&folder.join(OPTIONS), &text)
 }

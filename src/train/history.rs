@@ -8,9 +8,12 @@ use crate::{Result, files};
 
 /// The file that metrics go to, a JSON object a line.
 pub(super) const METRICS: &str = "metrics.jsonl";
-/// The tag of the sentence error rate, and the one that runs of 0.1.0 have in its place.
+/// The tag of the sentence error rate.
 pub(super) const SENTENCE_ERROR_RATE: &str = "valid/sentence_error_rate";
-const OLD_SENTENCE_ERROR_RATE: &str = "valid/wer";
+/// The tag of the cross-entropy of the references.
+pub(super) const CROSS_ENTROPY: &str = "valid/cross_entropy";
+/// Tags of runs of 0.1.0, each with the one that stands in its place now.
+const OLD: [(&str, &str); 2] = [("valid/wer", SENTENCE_ERROR_RATE), ("valid/loss", CROSS_ENTROPY)];
 
 /// The numbers of a line that make curves, each with its tag: `train/NAME`, or `valid/NAME` for those of a validation.
 pub(super) fn scalars(line: &Value) -> Vec<(String, f64)> {
@@ -67,7 +70,8 @@ impl History {
                 history.best = Some(step);
             }
             for (tag, value) in scalars(&line) {
-                let tag = if tag == OLD_SENTENCE_ERROR_RATE { SENTENCE_ERROR_RATE.to_owned() } else { tag };
+                let now = OLD.iter().find(|(old, _)| *old == tag).map(|(_, now)| (*now).to_owned());
+                let tag = now.unwrap_or(tag);
                 history.series.entry(tag).or_default().push((step, value));
             }
         }

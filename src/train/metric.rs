@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 /// A figure of a validation by which models are compared: for the best one, for patience, for a plateau of the learning rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Metric {
     /// The share of sources that are answered exactly right.
     #[default]
@@ -23,8 +23,9 @@ pub enum Metric {
     Bleu,
     /// Corpus chrF2.
     Chrf,
-    /// Cross-entropy per token of the references.
-    Loss,
+    /// Cross-entropy per token of the references. Runs of 0.1.0 call it `loss`, and so may a name.
+    #[serde(alias = "loss")]
+    CrossEntropy,
 }
 
 /// The values that rank a model: the metric, and the token error rate, which decides between equals.
@@ -32,7 +33,7 @@ pub type Place = (f64, f64);
 
 impl Metric {
     /// Every metric, in the order that messages list them.
-    pub const ALL: [Self; 6] = [Self::Exact, Self::Per, Self::Ser, Self::Bleu, Self::Chrf, Self::Loss];
+    pub const ALL: [Self; 6] = [Self::Exact, Self::Per, Self::Ser, Self::Bleu, Self::Chrf, Self::CrossEntropy];
 
     /// The values that rank a model, from its validation.
     pub fn place(self, validated: &Validated) -> Place {
@@ -44,7 +45,7 @@ impl Metric {
             Self::Bleu => scores.bleu,
             Self::Chrf => scores.chrf,
             // A checkpoint holds no infinities: they are no JSON.
-            Self::Loss => validated.loss.clamp(0.0, f64::MAX),
+            Self::CrossEntropy => validated.cross_entropy.clamp(0.0, f64::MAX),
         };
         (value, scores.token_error_rate)
     }
@@ -57,7 +58,7 @@ impl Metric {
 
     /// Whether less is better.
     fn is_error(self) -> bool {
-        matches!(self, Self::Per | Self::Ser | Self::Loss)
+        matches!(self, Self::Per | Self::Ser | Self::CrossEntropy)
     }
 
     /// A value with its name and unit, for people.
@@ -68,7 +69,7 @@ impl Metric {
             Self::Ser => format!("sentence error rate {value:.2} %"),
             Self::Bleu => format!("BLEU {value:.2}"),
             Self::Chrf => format!("chrF {value:.2}"),
-            Self::Loss => format!("loss {value:.4}"),
+            Self::CrossEntropy => format!("cross-entropy {value:.4}"),
         }
     }
 }
@@ -81,7 +82,7 @@ impl fmt::Display for Metric {
             Self::Ser => "ser",
             Self::Bleu => "bleu",
             Self::Chrf => "chrf",
-            Self::Loss => "loss",
+            Self::CrossEntropy => "cross-entropy",
         })
     }
 }
@@ -90,7 +91,8 @@ impl FromStr for Metric {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|metric| metric.to_string() == name).ok_or_else(|| {
+        let named = |metric: &Self| metric.to_string() == name || (*metric == Self::CrossEntropy && name == "loss");
+        Self::ALL.into_iter().find(named).ok_or_else(|| {
             let known = Self::ALL.map(|metric| metric.to_string()).join(", ");
             Error::data("metric", format!("`{name}` is not a metric; known metrics: {known}"))
         })

@@ -2,23 +2,28 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod checkpoint;
+mod corpus;
 mod curves;
+mod dropped;
 mod event;
 mod events;
 mod folder;
 mod history;
 mod kept;
+mod lock;
 mod metric;
 mod metrics;
 mod monitor;
 mod objective;
 mod optimizer;
 mod options;
+mod pace;
 mod pairs;
 mod panels;
 mod precision;
 mod preset;
 mod run;
+mod same;
 mod schedule;
 mod session;
 mod trainer;

@@ -89,6 +89,20 @@ impl State {
     pub fn read_report(&self, gpu: &crate::Gpu) -> Result<StepReport> {
         Ok(StepReport::of_bytes(&gpu.read(&self.report)?).unwrap_or_default())
     }
+
+    /// Whether every parameter, and every one of their average, is a finite number.
+    ///
+    /// # Errors
+    /// [`crate::Error::Gpu`] or [`crate::Error::DeviceLost`] if the device failed.
+    pub fn is_finite(&self, gpu: &crate::Gpu) -> Result<bool> {
+        for block in [Some(&self.parameters), self.average.as_ref()].into_iter().flatten().flat_map(Parameters::blocks)
+        {
+            if !gpu.read::<f32>(block)?.iter().all(|value| value.is_finite()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 impl Optimizer {

@@ -1,14 +1,17 @@
 //! Options of a training run.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Decay, Metric, Pairs, Precision, Progress, Schedule};
+use super::{Decay, Metric, Optimizer, Pairs, Precision, Progress, Schedule};
 use crate::{
     Error, Result,
     generate::Scoring,
-    model::{Kind, Metadata, ModelOptions, Readout, Regularisation, checksum},
+    model::{Kind, ModelOptions, Readout, Regularisation},
     text::{BatchSize, Pair, Task, TokenUnit, read_tsv},
 };
 
@@ -22,12 +25,19 @@ pub enum Data {
     /// Tab-separated files.
     Files {
         /// Training pairs.
+        #[serde(serialize_with = "as_text")]
         train: PathBuf,
         /// Validation pairs.
+        #[serde(serialize_with = "as_text")]
         valid: PathBuf,
     },
     /// Pairs in memory.
     Pairs(Pairs),
+}
+
+/// Writes a path as people read it: JSON has no other bytes than those of texts, and content decides what the data are.
+fn as_text<S: Serializer>(path: impl AsRef<Path>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.as_ref().display())
 }
 
 /// Word alignments that guide the attention of a run.
@@ -35,6 +45,7 @@ pub enum Data {
 #[serde(deny_unknown_fields)]
 pub struct GuidedAlignment {
     /// The file with the alignments of the training pairs: [`crate::text::read_alignment`].
+    #[serde(serialize_with = "as_text")]
     pub file: PathBuf,
     /// The weight of the loss of guided alignment.
     pub weight: f32,
@@ -73,12 +84,21 @@ impl Budget {
         }
     }
 
-    /// Whether a run that is this far has come to one of its limits.
-    pub(super) fn used_up(&self, progress: &Progress) -> bool {
-        self.epochs.is_some_and(|epochs| progress.epoch >= epochs)
-            || self.steps.is_some_and(|steps| progress.step >= steps)
-            || self.minutes.is_some_and(|minutes| progress.seconds >= minutes * 60.0)
-            || self.patience.is_some_and(|patience| progress.unimproved >= patience)
+    /// The most steps that a run may take, as far as its limits say.
+    pub(super) fn length(&self, epoch_steps: u64) -> Option<u64> {
+        let by_epochs = self.epochs.map(|epochs| epochs.saturating_mul(epoch_steps));
+        self.steps.into_iter().chain(by_epochs).min()
+    }
+
+    /// The limits, by their names, that a run that is this far has come to.
+    pub(super) fn reached(&self, progress: &Progress) -> Vec<&'static str> {
+        let limits = [
+            ("epochs", self.epochs.is_some_and(|epochs| progress.epoch >= epochs)),
+            ("steps", self.steps.is_some_and(|steps| progress.step >= steps)),
+            ("minutes", self.minutes.is_some_and(|minutes| progress.seconds >= minutes * 60.0)),
+            ("patience", self.patience.is_some_and(|patience| progress.unimproved >= patience)),
+        ];
+        limits.into_iter().filter(|(_, reached)| *reached).map(|(name, _)| name).collect()
     }
 }
 
@@ -95,6 +115,15 @@ pub struct TrainOptions {
     pub target_unit: TokenUnit,
     /// The largest vocabulary of either side, specials included; the rarest tokens become `<unk>`.
     pub max_vocabulary: Option<usize>,
+    /// The least number of times that a token must be in the training data; a rarer one becomes `<unk>`.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub min_count: u64,
+    /// Whether sources and targets have one vocabulary, made from both; their units are then the same.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub shared_vocabulary: bool,
+    /// The probability that a merge of byte-pair encoding is left out in training, in every epoch anew.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bpe_dropout: f32,
     /// The longest source or target, `<eos>` included.
     pub max_length: usize,
     /// Sentence pairs per batch.
@@ -178,6 +207,23 @@ fn alone() -> usize {
     1
 }
 
+/// The least count that leaves nothing out.
+fn once() -> u64 {
+    1
+}
+
+fn is_once(count: &u64) -> bool {
+    *count == once()
+}
+
+fn is_off(option: &bool) -> bool {
+    !option
+}
+
+fn is_zero(value: &f32) -> bool {
+    *value == 0.0
+}
+
 fn default_architecture() -> String {
     Kind::DEFAULT.name.to_owned()
 }
@@ -196,6 +242,9 @@ impl TrainOptions {
             source_unit: TokenUnit::Chars,
             target_unit,
             max_vocabulary: None,
+            min_count: once(),
+            shared_vocabulary: false,
+            bpe_dropout: 0.0,
             max_length: 100,
             batch: 128,
             batch_tokens: None,
@@ -239,6 +288,7 @@ impl TrainOptions {
                 return wrong(option, "must be at least 1".into());
             }
         }
+        self.check_vocabularies()?;
         if !(1..=u32::MAX as usize).contains(&self.accumulate) {
             return wrong("`accumulate`", format!("{} is not a number of batches", self.accumulate));
         }
@@ -285,6 +335,28 @@ impl TrainOptions {
         Ok(())
     }
 
+    fn check_vocabularies(&self) -> Result<()> {
+        let wrong = |option: &str, message: String| Err(Error::data(option, message));
+        let (source, target) = (&self.source_unit, &self.target_unit);
+        if self.min_count == 0 {
+            return wrong("`min_count`", "must be at least 1, which leaves nothing out".into());
+        }
+        if self.shared_vocabulary && source != target {
+            let message = format!("needs one unit for both: `source_tokens` are {source} and `target_tokens` {target}");
+            return wrong("`shared_vocabulary`", message);
+        }
+        if !(0.0..1.0).contains(&self.bpe_dropout) {
+            return wrong("`bpe_dropout`", format!("{} is not from 0 to less than 1", self.bpe_dropout));
+        }
+        if self.bpe_dropout > 0.0 && ![source, target].iter().any(|unit| matches!(unit, TokenUnit::Bpe(_))) {
+            return wrong("`bpe_dropout`", "needs `source_tokens` or `target_tokens` of bpe:N".into());
+        }
+        if self.bpe_dropout > 0.0 && self.guided_alignment.is_some() {
+            return wrong("`bpe_dropout`", "moves the tokens that `guided_alignment` links; use one of them".into());
+        }
+        Ok(())
+    }
+
     /// The size of a batch.
     pub fn batch_size(&self) -> BatchSize {
         self.batch_tokens.map_or(BatchSize::Sentences(self.batch), BatchSize::Tokens)
@@ -307,6 +379,18 @@ impl TrainOptions {
     /// How the run's validations compare texts with references.
     pub fn scoring(&self) -> Scoring {
         Scoring { name: self.valid_name(), group_references: self.group_references, ..Scoring::default() }
+    }
+
+    /// The run's optimiser.
+    pub(super) fn optimizer(&self) -> Optimizer {
+        Optimizer {
+            clip_norm: Some(self.clip_norm),
+            weight_decay: self.weight_decay,
+            average_decay: self.ema,
+            accumulate: self.accumulate > 1,
+            precision: self.precision.dtype(),
+            ..Optimizer::default()
+        }
     }
 
     /// The name of the data, for messages and folders.
@@ -341,15 +425,5 @@ impl TrainOptions {
             Data::Files { train, valid } => Ok((read_tsv(train)?, read_tsv(valid)?)),
             Data::Pairs(pairs) => pairs.get(),
         }
-    }
-
-    /// Checksums of the files that the data come from, by path. A pipe has none: it can be read but once.
-    pub(super) fn checksums(&self) -> Result<Metadata> {
-        let mut files: Vec<_> = self.guided_alignment.iter().map(|guide| &guide.file).collect();
-        if let Data::Files { train, valid } = &self.data {
-            files.extend([train, valid]);
-        }
-        let files = files.into_iter().filter(|file| file.is_file());
-        files.map(|file| Ok((file.display().to_string(), checksum(file)?))).collect()
     }
 }

@@ -21,12 +21,7 @@ impl Pairs {
     pub fn new(train: Vec<Pair>, valid: Vec<Pair>) -> Self {
         let mut sum = 0;
         for pairs in [&train, &valid] {
-            add(&mut sum, &(pairs.len() as u64).to_le_bytes());
-            for text in pairs.iter().flat_map(|pair| [&pair.source, &pair.target]) {
-                // Its length first, so that what one text loses the next cannot make up for.
-                add(&mut sum, &(text.len() as u64).to_le_bytes());
-                add(&mut sum, text.as_bytes());
-            }
+            add_pairs(&mut sum, pairs);
         }
         Self { held: Some(Arc::new([train, valid])), checksum: format!("{sum:08x}") }
     }
@@ -43,6 +38,16 @@ impl Pairs {
         };
         let [train, valid] = held.as_ref();
         Ok((train.clone(), valid.clone()))
+    }
+}
+
+/// Adds pairs to a CRC-32C.
+pub(super) fn add_pairs(sum: &mut u32, pairs: &[Pair]) {
+    add(sum, &(pairs.len() as u64).to_le_bytes());
+    for text in pairs.iter().flat_map(|pair| [&pair.source, &pair.target]) {
+        // Its length first, so that what one text loses the next cannot make up for.
+        add(sum, &(text.len() as u64).to_le_bytes());
+        add(sum, text.as_bytes());
     }
 }
 

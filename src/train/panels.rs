@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use super::{History, history::SENTENCE_ERROR_RATE};
+use super::{
+    History,
+    history::{CROSS_ENTROPY, SENTENCE_ERROR_RATE},
+};
 
 /// A curve has at most this many points on each of its two lines: as many as a screen shows.
 const POINTS: usize = 800;
@@ -53,8 +56,9 @@ enum Axis {
 /// Title, unit, axis, whether values are noisy, and the curves: tags and names.
 type Plan = (&'static str, &'static str, Axis, bool, &'static [(&'static str, &'static str)]);
 
-const PLANS: [Plan; 6] = [
+const PLANS: [Plan; 7] = [
     ("Training loss", "nats per target token", Axis::Wide, true, &[("train/loss", "")]),
+    ("Cross-entropy on validation data", "nats per target token", Axis::Wide, false, &[(CROSS_ENTROPY, "")]),
     (
         "Error rates on validation data",
         "percent",

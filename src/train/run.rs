@@ -1,27 +1,27 @@
 //! The loop over data: steps, validations, checkpoints, and going on where a run stopped.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{path::PathBuf, time::Instant};
 
 use serde_json::json;
 
 use super::{
-    Budget, Data, Decay, Destination, Event, Kept, Optimizer, Outcome, Part, Place, Progress, Session, TrainOptions,
-    Trainer,
+    Budget, Decay, Destination, Event, Kept, Outcome, Part, Place, Progress, Schedule, Session, TrainOptions, Trainer,
+    Validated,
     checkpoint::{self, Saved},
-    folder::{claim, examine},
+    corpus::{Corpus, Encoded, Examples},
+    folder::{claim, examine, lock, write_options},
     kept,
+    lock::Lock,
     metrics::Metrics,
     monitor::Monitor,
+    pace::Pace,
     validation::Validation,
 };
 use crate::{
     Error, Gpu, Result,
     kernels::unusable,
-    model::{Kind, Metadata, Model, SOURCE, TARGET},
-    text::{Buckets, Pair, TokenUnit, Tokenizer, encode_pairs, read_alignment},
+    model::{Metadata, Model, SOURCE, TARGET},
+    text::{Batch, BatchPlan, Buckets, Pair},
 };
 
 /// Steps between readings of loss and norm.
@@ -34,8 +34,9 @@ const CHECKPOINT_EVERY: f64 = 120.0;
 /// A folder that holds the same run is resumed, bit for bit; [`Destination::overwrite`] starts anew.
 ///
 /// # Errors
-/// [`Error::Data`] for wrong options or data, a folder that holds another run or a finished one;
-/// [`Error::NonFinite`] if the loss stays infinite or NaN; the errors of the device.
+/// [`Error::Data`] for wrong options or data, a folder that holds another run or a finished one, or in which another session is
+/// at work; [`Error::NonFinite`] if the loss stays infinite or NaN, [`Error::Lost`] if that of a validation is; the errors of the
+/// device.
 pub fn train(
     gpu: &Gpu,
     options: &TrainOptions,
@@ -47,15 +48,14 @@ pub fn train(
     options.check()?;
     options.precision.check(gpu)?;
     budget.check()?;
-    let folder = destination.folder;
-    let earlier = examine(destination, options, budget)?;
-    let pairs = options.pairs()?;
+    let lock = lock(destination)?;
+    let corpus = Corpus::read(options)?;
+    let earlier = examine(destination, options, &corpus.sums, budget)?;
     let gpu = &with_tiles(gpu, earlier.as_ref());
-    let earlier = earlier.map(|saved| saved.progress);
-    let mut run = Run::new(gpu, options, budget, folder, pairs, earlier)?;
-    let (train, valid) = (run.buckets.examples().len(), run.validation.pairs().len());
+    let mut run = Run::new(gpu, options, budget, destination, (lock, earlier.map(|saved| saved.progress)), corpus)?;
+    let (train, valid) = (run.examples.len(), run.validation.pairs().len());
     let parameters = run.model.parameters.elements();
-    Session::new(gpu, parameters, train, valid).write(folder)?;
+    Session::new(gpu, parameters, train, valid).write(destination.folder)?;
     observe(Event::Started { train, valid, parameters, resumed: run.progress.step, total: run.total() });
     run.go(stop, observe)
 }
@@ -76,22 +76,25 @@ struct Run<'a> {
     options: &'a TrainOptions,
     budget: Budget,
     folder: PathBuf,
-    /// Checksums of the data.
-    data: Metadata,
+    _lock: Lock,
+    /// Checksums of what was read.
+    sums: Metadata,
     /// The model that is validated and saved: the parameters, or their average where one is kept.
     model: Model,
     trainer: Trainer,
     monitor: Monitor,
-    buckets: Buckets,
-    epoch_batches: u64,
+    examples: Examples,
+    /// Steps of an epoch.
     epoch_steps: u64,
+    schedule: Schedule,
     validation: Validation,
     metrics: Metrics,
+    pace: Pace,
     progress: Progress,
-    /// Progress at the start of this session, and when that was.
-    start: (Progress, Instant),
-    /// Seconds of training at the last checkpoint.
-    saved: f64,
+    /// Seconds of training before this session, and when that began.
+    start: (f64, Instant),
+    /// The progress that the last checkpoint holds.
+    saved: Option<Progress>,
     skipped: u32,
 }
 
@@ -100,150 +103,162 @@ impl<'a> Run<'a> {
         gpu: &Gpu,
         options: &'a TrainOptions,
         budget: Budget,
-        folder: &Path,
-        (train, valid): (Vec<Pair>, Vec<Pair>),
-        earlier: Option<Progress>,
+        destination: Destination<'_>,
+        (lock, earlier): (Option<Lock>, Option<Progress>),
+        corpus: Corpus,
     ) -> Result<Self> {
-        let data = options.checksums()?;
-        // A run that goes on keeps its vocabularies, whatever has become of the file or the trainer they came from.
-        let tokenizer = |name: &str, unit: &TokenUnit, texts: Vec<&str>| match folder.join(name) {
-            kept if earlier.is_some() && kept.is_file() => Tokenizer::load(kept),
-            _ => Tokenizer::train(unit, texts.into_iter(), options.max_vocabulary),
-        };
-        let sources = train.iter().map(|pair| pair.source.as_str()).collect();
-        let targets = train.iter().map(|pair| pair.target.as_str()).collect();
-        let source = tokenizer(SOURCE, &options.source_unit, sources)?;
-        let target = tokenizer(TARGET, &options.target_unit, targets)?;
-        let examples = encode_pairs(&options.data_name(), &train, &source, &target, options.max_length)?;
-        if !matches!(options.data, Data::Task(_)) {
-            // Found out now rather than at the first validation.
-            encode_pairs(&options.valid_name(), &valid, &source, &target, options.max_length)?;
-        }
-        // Multiples of two cost little padding and keep the kernels' 16-byte paths in most shapes.
-        let guide = options.guided_alignment.as_ref();
-        let alignment = guide.map(|guide| read_alignment(&guide.file, &examples)).transpose()?;
-        let mut buckets = Buckets::new(examples, options.batch_size(), 2)?;
-        if let Some(alignment) = alignment {
-            buckets = buckets.aligned(alignment);
-        }
-        let network = Kind::named(&options.architecture)?.make(&options.model(), [source.size(), target.size()])?;
+        let folder = destination.folder;
+        let sums = corpus.sums.clone();
+        let encoded = Encoded::new(corpus, options, earlier.is_some().then_some(folder))?;
+        let Encoded { network, source, target, examples, valid } = encoded;
         let mut model = Model::new(gpu, network, source, target, options.seed)?;
-        let optimizer = Optimizer {
-            clip_norm: Some(options.clip_norm),
-            weight_decay: options.weight_decay,
-            average_decay: options.ema,
-            accumulate: options.accumulate > 1,
-            precision: options.precision.dtype(),
-            ..Optimizer::default()
-        };
+        let optimizer = options.optimizer();
         let trainer = Trainer::new(gpu, model.network.clone(), &model.parameters, optimizer, options.regularisation())?;
         if let Some(average) = &trainer.state.average {
             model.parameters = average.clone();
         }
+        let validation = Validation::new(&model, valid, &options.scoring())?;
         // Only now: data or a model that cannot be used leave the folder as it was.
-        match &earlier {
-            Some(earlier) => {
+        let lock = match (lock, &earlier) {
+            (Some(lock), Some(earlier)) => {
                 checkpoint::load(gpu, folder, &trainer)?;
                 kept::tidy(folder, &earlier.kept)?;
+                // Its files may lie elsewhere now.
+                write_options(folder, options)?;
+                lock
             }
-            None => claim(folder, options)?,
-        }
+            (lock, _) => claim(destination, lock, options)?,
+        };
         for (name, tokenizer) in [(SOURCE, &model.source), (TARGET, &model.target)] {
             if earlier.is_none() || !folder.join(name).is_file() {
                 tokenizer.save(folder.join(name))?;
             }
         }
-        let progress = earlier.unwrap_or_default();
-        let epoch_batches = buckets.in_order().len() as u64;
-        let metrics = Metrics::open(folder, progress.step)?;
+        let epoch_steps = (examples.epoch(0)?.in_order().len() as u64).div_ceil(options.accumulate as u64);
+        let schedule = schedule(options, earlier.as_ref(), budget.length(epoch_steps));
+        let mut progress = earlier.clone().unwrap_or_default();
+        (progress.finished, progress.warmup) = (false, Some(schedule.warmup));
         Ok(Self {
             options,
             budget,
             folder: folder.to_owned(),
-            data,
+            _lock: lock,
+            sums,
             monitor: Monitor::new(gpu, &trainer.state.report),
-            validation: Validation::new(&model, valid, &options.scoring())?,
+            validation,
             trainer,
             model,
-            epoch_batches,
-            epoch_steps: epoch_batches.div_ceil(options.accumulate as u64),
-            buckets,
-            metrics,
-            saved: progress.seconds,
-            progress: Progress { finished: false, ..progress.clone() },
-            start: (progress, Instant::now()),
+            epoch_steps,
+            schedule,
+            examples,
+            metrics: Metrics::open(folder, progress.step)?,
+            pace: Pace::new(),
+            start: (progress.seconds, Instant::now()),
+            progress,
+            saved: earlier,
             skipped: 0,
         })
     }
 
     fn go(&mut self, stop: &dyn Fn() -> bool, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
-        let mut plans = self.buckets.epoch(self.options.seed, self.progress.epoch);
-        let interrupted = 'session: loop {
-            if self.progress.batch >= self.epoch_batches {
+        let mut buckets = self.examples.epoch(self.progress.epoch)?;
+        let mut plans = buckets.epoch(self.options.seed, self.progress.epoch);
+        self.pace.pause();
+        loop {
+            if self.progress.batch >= plans.len() as u64 {
                 self.progress.epoch += 1;
                 self.progress.batch = 0;
-                plans = self.buckets.epoch(self.options.seed, self.progress.epoch);
+                buckets = self.examples.epoch(self.progress.epoch)?;
+                plans = buckets.epoch(self.options.seed, self.progress.epoch);
             }
             // Also where a session ended between the step and its validation, so that resuming loses none.
             if self.validation_is_due() {
                 self.validate(observe)?;
+                self.pace.pause();
             }
-            if self.budget.used_up(&self.progress) {
-                break false;
+            if !self.budget.reached(&self.progress).is_empty() {
+                return self.finish(observe);
             }
-            let plans = plans.iter().skip(self.progress.batch as usize).take(self.options.accumulate);
-            // First of all: a batch that the device cannot hold may be more than the host can hold.
-            plans.clone().try_for_each(|plan| self.trainer.prepare(self.buckets.shape(plan)).map(|_| ()))?;
-            let batches: Vec<_> = plans.map(|plan| self.buckets.batch(plan)).collect();
-            let step = self.progress.step + 1;
-            let all = Part::of(&batches);
-            let (seed, learning_rate) = (self.options.seed as u32, self.learning_rate(step));
-            let mut stopped = false;
-            for (index, batch) in (0..).zip(&batches) {
-                self.trainer.part(batch, Part { index, ..all }, step as u32, seed, learning_rate)?;
-                stopped = stop();
-                // A step that is not complete has changed nothing; the next session makes it from its first batch on.
-                if stopped && (index as usize) + 1 < batches.len() {
-                    break 'session true;
-                }
-            }
-            self.progress.step = step;
-            self.progress.batch += batches.len() as u64;
-            self.progress.tokens += all.target_tokens as u64;
-            self.progress.seconds = self.start.0.seconds + self.start.1.elapsed().as_secs_f64();
-            if step.is_multiple_of(READ_EVERY) {
-                self.monitor.request(step)?;
-            }
+            let place = self.progress.batch as usize;
+            let next: Vec<_> = plans.iter().skip(place).take(self.options.accumulate).collect();
+            let stopped = self.step(&buckets, &next, stop)?;
             self.report(false, observe)?;
             if stopped {
-                break true;
+                return self.interrupt(observe);
             }
-            if self.progress.seconds - self.saved > CHECKPOINT_EVERY {
+            if self.progress.seconds - self.saved_seconds() > CHECKPOINT_EVERY && self.is_sound()? {
                 self.checkpoint()?;
+                self.pace.pause();
             }
-        };
-        let mut averaged = None;
-        if interrupted {
-            self.report(true, observe)?;
+        }
+    }
+
+    /// Makes a step of some batches, and says whether to stop; before the last of them the step is then not made.
+    fn step(&mut self, buckets: &Buckets, plans: &[&BatchPlan], stop: &dyn Fn() -> bool) -> Result<bool> {
+        let before = self.model.gpu.counters().bind_groups;
+        // First of all: a batch that the device cannot hold may be more than the host can hold.
+        plans.iter().try_for_each(|plan| self.trainer.prepare(buckets.shape(plan)).map(|_| ()))?;
+        let compiled = self.model.gpu.counters().bind_groups > before;
+        let batches: Vec<Batch> = plans.iter().map(|plan| buckets.batch(plan)).collect();
+        let step = self.progress.step + 1;
+        let all = Part::of(&batches);
+        let (seed, learning_rate) = (self.options.seed as u32, self.learning_rate(step));
+        let mut stopped = false;
+        for (index, batch) in (0..).zip(&batches) {
+            self.trainer.part(batch, Part { index, ..all }, step as u32, seed, learning_rate)?;
+            stopped = stop();
+            // A step that is not complete has changed nothing; the next session makes it from its first batch on.
+            if stopped && (index as usize) + 1 < batches.len() {
+                return Ok(true);
+            }
+        }
+        self.progress.step = step;
+        self.progress.batch += batches.len() as u64;
+        self.progress.tokens += all.target_tokens as u64;
+        self.count_seconds();
+        self.pace.step(all.target_tokens as u64, compiled);
+        if step.is_multiple_of(READ_EVERY) {
+            self.monitor.request(step)?;
+        }
+        Ok(stopped)
+    }
+
+    fn interrupt(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
+        self.report(true, observe)?;
+        if self.is_sound()? {
             if self.progress.best.is_none() {
                 // Not validated yet, but better than no model at all.
                 self.model.save(&self.folder)?;
             }
+            self.checkpoint()?;
         } else {
-            if self.progress.validated != self.progress.step || self.progress.best.is_none() {
-                self.validate(observe)?;
-            }
-            averaged = self.average(observe)?;
-            self.progress.finished = true;
+            let step = self.progress.step;
+            self.progress = self.saved.clone().unwrap_or_default();
+            tracing::warn!("step {step} was not finite, and is not saved");
         }
+        Ok(Outcome { progress: self.progress.clone(), interrupted: true })
+    }
+
+    fn finish(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
+        if self.progress.validated != self.progress.step || self.progress.best.is_none() {
+            self.validate(observe)?;
+        }
+        let averaged = self.average(observe)?;
+        self.progress.finished = true;
         self.checkpoint()?;
+        let (step, warmup) = (self.progress.step, self.schedule.warmup);
+        if step < warmup {
+            tracing::warn!(
+                "the run has ended in its warm-up, after {step} of {warmup} steps: no step had the full learning rate"
+            );
+        }
         let mut progress = self.progress.clone();
         progress.best = averaged.or(progress.best);
-        Ok(Outcome { progress, interrupted })
+        Ok(Outcome { progress, interrupted: false })
     }
 
     fn learning_rate(&self, step: u64) -> f32 {
-        self.options.learning_rate * self.options.schedule.share(step, self.epoch_steps, self.progress.halvings)
+        self.options.learning_rate * self.schedule.share(step, self.epoch_steps, self.progress.halvings)
     }
 
     fn validation_is_due(&self) -> bool {
@@ -254,18 +269,34 @@ impl<'a> Run<'a> {
         at_its_step && self.progress.validated != self.progress.step
     }
 
-    /// Steps of the whole run, by the budget and the speed so far.
+    fn count_seconds(&mut self) {
+        self.progress.seconds = self.start.0 + self.start.1.elapsed().as_secs_f64();
+    }
+
+    fn saved_seconds(&self) -> f64 {
+        self.saved.as_ref().map_or(self.start.0, |saved| saved.seconds)
+    }
+
+    /// Whether a session could go on from here: the last step was made, and every parameter is a number.
+    fn is_sound(&self) -> Result<bool> {
+        let (gpu, state) = (&self.model.gpu, &self.trainer.state);
+        let skipped = state.read_report(gpu)?;
+        let made = skipped.skipped == 0 || u64::from(skipped.last_skipped) != self.progress.step;
+        Ok(made && state.is_finite(gpu)?)
+    }
+
+    /// Steps of the whole run, by the budget and the speed of recent steps.
     fn total(&self) -> Option<u64> {
-        let done = self.progress.seconds;
-        let by_time = self.budget.minutes.filter(|_| self.progress.step > 0 && done > 0.0);
-        [
-            self.budget.steps,
-            self.budget.epochs.map(|epochs| epochs.saturating_mul(self.epoch_steps)),
-            by_time.map(|minutes| (self.progress.step as f64 * minutes * 60.0 / done).ceil() as u64),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let by_time = self.budget.minutes.zip(self.pace.seconds_per_step()).map(|(minutes, seconds)| {
+            let left = (minutes * 60.0 - self.progress.seconds).max(0.0);
+            self.progress.step.saturating_add((left / seconds).ceil() as u64)
+        });
+        self.budget.length(self.epoch_steps).into_iter().chain(by_time).min()
+    }
+
+    /// Seconds that the steps to come will take, as fast as recent ones.
+    fn seconds_left(&self) -> Option<f64> {
+        Some(self.total()?.saturating_sub(self.progress.step) as f64 * self.pace.seconds_per_step()?)
     }
 
     fn report(&mut self, wait: bool, observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
@@ -279,18 +310,18 @@ impl<'a> Run<'a> {
                     return Err(error);
                 }
             }
-            let session = self.start.1.elapsed().as_secs_f64().max(1e-9);
-            let tokens_per_second = (self.progress.tokens - self.start.0.tokens) as f64 / session;
+            let (tokens_per_second, total) = (self.pace.tokens_per_second(), self.total());
             let mut line = json!({
                 "step": reading.step, "epoch": self.progress.epoch, "loss": reading.loss, "grad_norm": reading.norm,
                 "learning_rate": self.learning_rate(reading.step), "tokens_per_second": tokens_per_second,
-                "seconds": self.progress.seconds, "total": self.total(),
+                "seconds": self.progress.seconds, "total": total,
             });
             if let (Some(scale), Some(fields)) = (reading.loss_scale, line.as_object_mut()) {
                 fields.insert("loss_scale".to_owned(), scale.into());
             }
             self.metrics.log(&line)?;
-            observe(Event::Step { reading, tokens_per_second, total: self.total() });
+            let seconds_left = self.seconds_left();
+            observe(Event::Step { reading, tokens_per_second, total, seconds_left });
         }
         Ok(())
     }
@@ -298,7 +329,10 @@ impl<'a> Run<'a> {
     fn validate(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         self.report(true, observe)?;
         let (found, texts) = self.validation.run(&self.model)?;
-        self.progress.seconds = self.start.0.seconds + self.start.1.elapsed().as_secs_f64();
+        self.count_seconds();
+        if !found.cross_entropy.is_finite() || !self.trainer.state.is_finite(&self.model.gpu)? {
+            return self.lose(found, &texts, observe);
+        }
         self.progress.validated = self.progress.step;
         let (metric, step) = (self.options.metric, self.progress.step);
         let place = metric.place(&found);
@@ -331,6 +365,18 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Ends a run whose parameters are lost, and leaves what it has saved.
+    fn lose(&mut self, found: Validated, texts: &[Pair], observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        let step = self.progress.step;
+        self.metrics.log(&json!({
+            "step": step, "epoch": self.progress.epoch, "seconds": self.progress.seconds, "valid": found, "best": false,
+        }))?;
+        let samples = self.validation.samples(step, texts);
+        observe(Event::Validated { step, found, samples: &samples, best: false });
+        let what = if found.cross_entropy.is_finite() { "a parameter" } else { "the cross-entropy of the validation" };
+        Err(Error::Lost { step, what, checkpoint: self.saved.as_ref().map(|saved| saved.step) })
+    }
+
     /// Validates the average of the kept models, and makes it the run's model where it is the best. The progress still says
     /// what the best single model came to: a run that goes on compares with that.
     fn average(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<Option<Place>> {
@@ -342,7 +388,8 @@ impl<'a> Run<'a> {
         let model = Model { parameters, ..self.model.clone() };
         let (found, _) = self.validation.of(&model).run(&model)?;
         let place = self.options.metric.place(&found);
-        let best = self.progress.best.is_none_or(|best| self.options.metric.is_better(place, best));
+        let better = |best| self.options.metric.is_better(place, best);
+        let best = found.cross_entropy.is_finite() && self.progress.best.is_none_or(better);
         if best {
             model.save(&self.folder)?;
         }
@@ -356,7 +403,30 @@ impl<'a> Run<'a> {
     }
 
     fn checkpoint(&mut self) -> Result<()> {
-        self.saved = self.progress.seconds;
-        checkpoint::save(&self.model.gpu, &self.folder, &self.trainer, &self.progress, &self.data)
+        checkpoint::save(&self.model.gpu, &self.folder, &self.trainer, &self.progress, &self.sums)?;
+        self.saved = Some(self.progress.clone());
+        Ok(())
+    }
+}
+
+/// The schedule of a run of so many steps, if that is known. One that goes on keeps the warm-up that it began with.
+fn schedule(options: &TrainOptions, earlier: Option<&Progress>, steps: Option<u64>) -> Schedule {
+    let wanted = options.schedule;
+    let whole = steps.map_or(wanted, |steps| wanted.within(steps));
+    match earlier {
+        None => {
+            if let Some(steps) = steps.filter(|_| whole.warmup < wanted.warmup) {
+                let Schedule { warmup, .. } = whole;
+                tracing::info!("warm-up of {warmup} steps instead of {}: half of this run of {steps}", wanted.warmup);
+            }
+            whole
+        }
+        Some(earlier) => {
+            let warmup = earlier.warmup.unwrap_or(wanted.warmup);
+            if warmup != whole.warmup {
+                tracing::warn!("the run keeps the warm-up of {warmup} steps that it began with, not {}", whole.warmup);
+            }
+            Schedule { warmup, ..wanted }
+        }
     }
 }

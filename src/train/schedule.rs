@@ -40,6 +40,11 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// The schedule for a run of so many steps: its warm-up takes at most half of them, so that the rate reaches its largest.
+    pub fn within(self, steps: u64) -> Self {
+        Self { warmup: self.warmup.min(steps / 2), ..self }
+    }
+
     /// The share of the largest rate that step `step` (from 1) takes. `halvings`: how often a [`Decay::Plateau`] was met.
     pub fn share(&self, step: u64, epoch_steps: u64, halvings: u32) -> f32 {
         if step <= self.warmup {
@@ -77,6 +82,16 @@ mod tests {
         for decay in [Decay::Constant, Decay::InverseSqrt, Decay::Linear { epochs: 2 }, Decay::Cosine { epochs: 2 }] {
             assert_eq!(shares(4, decay, &[1, 2, 3, 4]), [0.25, 0.5, 0.75, 1.0], "{decay:?}");
         }
+    }
+
+    #[test]
+    fn a_warm_up_leaves_half_of_a_short_run() {
+        let schedule = Schedule { warmup: 400, decay: Decay::Linear { epochs: 8 } };
+        assert_eq!([80, 799, 800, 9000].map(|steps| schedule.within(steps).warmup), [40, 399, 400, 400]);
+        let short = schedule.within(80);
+        assert_eq!([1, 40, 41, 81].map(|step| short.share(step, EPOCH, 0)), [0.025, 1.0, 1.0, 0.0]);
+        // No step, or a single one, is no warm-up.
+        assert_eq!([0, 1].map(|steps| schedule.within(steps).share(1, EPOCH, 0)), [1.0, 1.0]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub struct Validated {
     /// The scores of the generated texts.
     #[serde(flatten)]
     pub scores: Scores,
-    /// The cross-entropy per token of the references, each `<eos>` included, without label smoothing.
-    pub loss: f64,
+    /// The cross-entropy per token of the references, each `<eos>` included, in nats: what the loss of training is without label
+    /// smoothing and other terms.
+    pub cross_entropy: f64,
 }

@@ -58,8 +58,8 @@ impl Validation {
         let (scores, texts) = evaluate_with(&mut self.generator, model, &self.set, &SearchOptions::default())?;
         let mut all = Likelihood::default();
         self.scorer.score_batches(&self.batches)?.into_iter().for_each(|one| all += one);
-        let loss = -all.log_probability / all.tokens.max(1) as f64;
-        Ok((Validated { scores, loss }, texts))
+        let cross_entropy = -all.log_probability / all.tokens.max(1) as f64;
+        Ok((Validated { scores, cross_entropy }, texts))
     }
 
     /// A few texts with their references: other ones after each `step`, the same ones in every run.

@@ -456,7 +456,7 @@ fn data_that_cannot_be_used_is_named() {
         (b"1\tone\n\xff\ttwo\n", &["bad.tsv", "line 2", "UTF-8"]),
         (b"1\tone\n\ttwo\n", &["bad.tsv", "line 2", "source"]),
         (b"1\tone\textra\n", &["bad.tsv", "line 1", "tabs"]),
-        (b"1\tone\n123456789\ttwo\n", &["bad.tsv", "line 2", "--max-length"]),
+        (b"123456789\ttwo\n", &["bad.tsv", "1 of 1 pairs", "line 1", "--max-length"]),
     ];
     for (text, parts) in cases {
         fs::write(work.path("bad.tsv"), text).unwrap();

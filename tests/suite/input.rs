@@ -240,7 +240,7 @@ proptest! {
             "--accumulate", "--learning-rate", "--warmup", "--decay", "--clip-norm", "--weight-decay", "--ema",
             "--label-smoothing", "--dropout", "--dropout-state", "--dropout-words", "--guided-alignment",
             "--coverage-weight", "--embedding", "--hidden", "--layers", "--readout", "--seed", "--validate-every",
-            "--metric", "--keep-best", "--epochs", "--minutes", "--patience", "--no-such-option",
+            "--metric", "--keep-best", "--min-count", "--bpe-dropout", "--epochs", "--minutes", "--patience", "--no-such-option",
         ]), value(), 1..3),
     ) {
         let setting = Setting::new();

@@ -403,7 +403,7 @@ fn metrics_know_which_way_is_up() {
         // Of equals the one with fewer token errors.
         let [(more, less), (few, many)] = order;
         assert!(metric.is_better(few, many) && !metric.is_better(many, few), "{metric}");
-        let less_is_better = matches!(metric, Metric::Per | Metric::Ser | Metric::Loss);
+        let less_is_better = matches!(metric, Metric::Per | Metric::Ser | Metric::CrossEntropy);
         assert_eq!(metric.is_better(more, less), !less_is_better, "{metric}");
         assert_eq!(metric.is_better(less, more), less_is_better, "{metric}");
     }
@@ -414,7 +414,7 @@ fn metrics_know_which_way_is_up() {
 #[test]
 fn the_loss_is_that_of_the_right_answers_and_ends_a_run() {
     let setting = Setting::new();
-    let options = TrainOptions { metric: Metric::Loss, validate_every: Some(5), ..setting.options.clone() };
+    let options = TrainOptions { metric: Metric::CrossEntropy, validate_every: Some(5), ..setting.options.clone() };
     let (mut losses, mut best) = (Vec::new(), Vec::new());
     let out = setting.out("loss");
     // So large a rate that the loss falls and rises again; its best model is kept.
@@ -428,7 +428,7 @@ fn the_loss_is_that_of_the_right_answers_and_ends_a_run() {
         &|| false,
         &mut |event| {
             if let Event::Validated { found, best: is_best, .. } = event {
-                losses.push(found.loss);
+                losses.push(found.cross_entropy);
                 best.push(is_best);
             }
         },

@@ -1,0 +1,169 @@
+//! The data of a run: as they were read, known by their checksums wherever they came from, and as tokens.
+
+use std::{path::Path, sync::Arc};
+
+use super::{TrainOptions, dropped::Dropped, pairs::add_pairs};
+use crate::{
+    Result,
+    model::{Kind, Metadata, Network, SOURCE, TARGET, checksum},
+    text::{Buckets, Limits, Pair, TokenUnit, Tokenizer, encode_pairs, fitting, parse_alignment, read_lines},
+};
+
+/// Names of checksums: of the training pairs,
+pub(super) const TRAIN: &str = "train";
+/// of the validation pairs,
+pub(super) const VALID: &str = "valid";
+/// of the alignments that guide the attention,
+pub(super) const ALIGNMENT: &str = "guided_alignment";
+/// and of the files of tokenizers that were made elsewhere.
+pub(super) const SOURCE_TOKENS: &str = "source_tokens";
+pub(super) const TARGET_TOKENS: &str = "target_tokens";
+
+/// Everything that a run reads before it begins. A pipe can be read but once.
+pub(super) struct Corpus {
+    pub train: Vec<Pair>,
+    pub valid: Vec<Pair>,
+    /// The lines of the file of alignments.
+    pub alignment: Option<Vec<String>>,
+    /// CRC-32C of each by its name.
+    pub sums: Metadata,
+}
+
+impl Corpus {
+    /// Reads or makes the data.
+    ///
+    /// # Errors
+    /// As [`TrainOptions::pairs`]; [`Error::Io`] for alignments that cannot be read.
+    pub fn read(options: &TrainOptions) -> Result<Self> {
+        let (train, valid) = options.pairs()?;
+        let mut sums = Metadata::new();
+        for (name, pairs) in [(TRAIN, &train), (VALID, &valid)] {
+            let mut sum = 0;
+            add_pairs(&mut sum, pairs);
+            sums.insert(name.to_owned(), format!("{sum:08x}"));
+        }
+        let alignment = options.guided_alignment.as_ref().map(|guide| read_lines(&guide.file)).transpose()?;
+        if let Some(lines) = &alignment {
+            let add = |sum, line: &String| crc32c::crc32c_append(crc32c::crc32c_append(sum, line.as_bytes()), b"\n");
+            sums.insert(ALIGNMENT.to_owned(), format!("{:08x}", lines.iter().fold(0, add)));
+        }
+        for (name, unit) in [(SOURCE_TOKENS, &options.source_unit), (TARGET_TOKENS, &options.target_unit)] {
+            // A run that goes on has its own copy.
+            if let TokenUnit::File(path) = unit
+                && path.is_file()
+            {
+                sums.insert(name.to_owned(), checksum(path)?);
+            }
+        }
+        Ok(Self { train, valid, alignment, sums })
+    }
+}
+
+/// The data of a run as tokens, and the model that fits them.
+pub(super) struct Encoded {
+    pub network: Network,
+    pub source: Tokenizer,
+    pub target: Tokenizer,
+    pub examples: Examples,
+    pub valid: Vec<Pair>,
+}
+
+/// The training examples of a run in their batches.
+#[derive(Debug)]
+pub(super) enum Examples {
+    /// The same in every epoch.
+    Same(Arc<Buckets>),
+    /// Cut anew in every epoch.
+    Dropped(Dropped),
+}
+
+impl Examples {
+    /// Those of an epoch.
+    ///
+    /// # Errors
+    /// Those of [`Dropped::epoch`].
+    pub fn epoch(&self, epoch: u64) -> Result<Arc<Buckets>> {
+        match self {
+            Self::Same(buckets) => Ok(buckets.clone()),
+            Self::Dropped(dropped) => dropped.epoch(epoch).map(Arc::new),
+        }
+    }
+
+    /// The number of examples.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Same(buckets) => buckets.examples().len(),
+            Self::Dropped(dropped) => dropped.len(),
+        }
+    }
+}
+
+impl Encoded {
+    /// Trains the vocabularies, or takes those in the folder of a run that goes on, and leaves out pairs that are longer than the
+    /// model takes.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for data, vocabularies or a model that cannot be used.
+    pub fn new(corpus: Corpus, options: &TrainOptions, earlier: Option<&Path>) -> Result<Self> {
+        let Corpus { mut train, mut valid, alignment, .. } = corpus;
+        let limits = Limits { max_size: options.max_vocabulary, min_count: options.min_count };
+        // A run that goes on keeps its vocabularies, whatever has become of the file or the trainer they came from.
+        let tokenizer = |name: &str, unit: &TokenUnit, texts: &[fn(&Pair) -> &str]| match earlier
+            .map(|folder| folder.join(name))
+            .filter(|kept| kept.is_file())
+        {
+            Some(kept) => Tokenizer::load(kept),
+            None => {
+                let texts = train.iter().flat_map(|pair| texts.iter().map(|text| text(pair)));
+                Tokenizer::train_within(unit, texts, limits)
+            }
+        };
+        let (of_source, of_target): (fn(&Pair) -> &str, fn(&Pair) -> &str) = (|pair| &pair.source, |pair| &pair.target);
+        let (source, target) = match options.shared_vocabulary {
+            false => (
+                tokenizer(SOURCE, &options.source_unit, &[of_source])?,
+                tokenizer(TARGET, &options.target_unit, &[of_target])?,
+            ),
+            true => {
+                let both = [of_source, of_target];
+                let source = tokenizer(SOURCE, &options.source_unit, &both)?;
+                (source.clone(), source)
+            }
+        };
+        let network = Kind::named(&options.architecture)?.make(&options.model(), [source.size(), target.size()])?;
+        let longest = options.max_length.min(network.limits().max_length);
+        let encode = |name: &str, pairs: &[Pair]| encode_pairs(name, pairs, &source, &target, usize::MAX);
+
+        let mut examples = encode(&options.data_name(), &train)?;
+        let alignment = match (&alignment, &options.guided_alignment) {
+            (Some(lines), Some(guide)) => Some(parse_alignment(&guide.file.display().to_string(), lines, &examples)?),
+            _ => None,
+        };
+        let fits = fitting(&options.data_name(), &examples, longest)?;
+        keep(&mut examples, &fits);
+        let examples = if options.bpe_dropout > 0.0 {
+            keep(&mut train, &fits);
+            let merges = [(&options.source_unit, &source), (&options.target_unit, &target)]
+                .map(|(unit, tokenizer)| matches!(unit, TokenUnit::Bpe(_)).then(|| tokenizer.merges()).flatten());
+            let chance = (options.bpe_dropout, options.seed);
+            Examples::Dropped(Dropped::new((train, examples), merges, chance, options.batch_size(), longest)?)
+        } else {
+            // Multiples of two cost little padding and keep the kernels' 16-byte paths in most shapes.
+            let mut buckets = Buckets::new(examples, options.batch_size(), 2)?;
+            if let Some(alignment) = alignment {
+                buckets = buckets.aligned(alignment.keep(&fits));
+            }
+            Examples::Same(Arc::new(buckets))
+        };
+        // Found out now rather than at the first validation.
+        let fits = fitting(&options.valid_name(), &encode(&options.valid_name(), &valid)?, longest)?;
+        keep(&mut valid, &fits);
+        Ok(Self { network, source, target, examples, valid })
+    }
+}
+
+/// Leaves out of `all` what does not fit.
+fn keep<T>(all: &mut Vec<T>, fits: &[bool]) {
+    let mut fits = fits.iter();
+    all.retain(|_| fits.next().is_some_and(|fits| *fits));
+}

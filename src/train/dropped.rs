@@ -1,0 +1,94 @@
+//! Training examples under BPE dropout: cut anew in every epoch, in batches of the shapes of the first.
+
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    Result,
+    text::{BatchSize, Buckets, EOS, Example, Merges, Pair},
+};
+
+/// The training pairs of a run with BPE dropout.
+#[derive(Debug)]
+pub(super) struct Dropped {
+    pairs: Vec<Pair>,
+    /// The merges of sources and of targets; none on a side whose tokens are made in another way.
+    merges: [Option<Merges>; 2],
+    /// The probability that a merge is left out.
+    probability: f32,
+    seed: u64,
+    /// The examples without dropout, which fit in every epoch's shapes.
+    plain: Vec<Example>,
+    /// Batches that have those shapes.
+    shapes: Buckets,
+}
+
+impl Dropped {
+    /// Of the pairs that `plain` has as tokens, none of which is longer than `longest`. An epoch has `batches` of the shapes
+    /// that are best for the first one.
+    ///
+    /// # Errors
+    /// Those of [`Buckets::new`].
+    pub fn new(
+        (pairs, plain): (Vec<Pair>, Vec<Example>),
+        merges: [Option<Merges>; 2],
+        (probability, seed): (f32, u64),
+        batches: BatchSize,
+        longest: usize,
+    ) -> Result<Self> {
+        let shapes = Buckets::new(plain.clone(), batches, 2)?;
+        let mut dropped = Self { pairs, merges, probability, seed, plain, shapes };
+        let longer = |dropped: Vec<u32>, plain: &[u32], most: usize| match (plain.len()..=most).contains(&dropped.len())
+        {
+            true => dropped,
+            false => plain.to_vec(),
+        };
+        let first = dropped.cut(0).into_iter().zip(&dropped.plain).map(|(cut, plain)| Example {
+            source: longer(cut.source, &plain.source, longest),
+            target: longer(cut.target, &plain.target, longest - 1),
+        });
+        dropped.shapes = Buckets::new(first.collect::<Vec<_>>(), batches, 2)?;
+        Ok(dropped)
+    }
+
+    /// The examples of an epoch, in batches of shapes that are the same in each.
+    ///
+    /// # Errors
+    /// Those of [`Buckets::like`].
+    pub fn epoch(&self, epoch: u64) -> Result<Buckets> {
+        let shapes = self.shapes.shapes();
+        let fits = |example: &Example| {
+            shapes.iter().any(|(source, target)| example.source.len() <= *source && example.target.len() < *target)
+        };
+        let examples = self.cut(epoch).into_iter().zip(&self.plain);
+        let examples = examples.map(|(cut, plain)| if fits(&cut) { cut } else { plain.clone() });
+        Buckets::like(&self.shapes, examples.collect::<Vec<_>>(), 2)
+    }
+
+    /// The number of examples.
+    pub fn len(&self) -> usize {
+        self.plain.len()
+    }
+
+    fn cut(&self, epoch: u64) -> Vec<Example> {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        // The order of epochs draws from the first streams of this key.
+        random.set_stream(u64::MAX - epoch);
+        let [source, target] = &self.merges;
+        let mut side = |merges: &Option<Merges>, text: &str, plain: &[u32]| match merges {
+            Some(merges) => merges.encode(text, self.probability, &mut random),
+            None => plain.to_vec(),
+        };
+        let cut = |(pair, plain): (&Pair, &Example)| {
+            let mut example = Example {
+                source: side(source, &pair.source, &plain.source),
+                target: side(target, &pair.target, &plain.target),
+            };
+            if source.is_some() {
+                example.source.push(EOS);
+            }
+            example
+        };
+        self.pairs.iter().zip(&self.plain).map(cut).collect()
+    }
+}

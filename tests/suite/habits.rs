@@ -1,0 +1,175 @@
+//! What shells and terminals do to `train`: signals, pipes, names of any kind, options that are said again.
+#![cfg(unix)]
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::common::training::{Setting, state};
+use softalign::train::Data;
+
+/// A run of the test's data, small.
+fn train(setting: &Setting, train: &Path, steps: u32, more: &[&str]) -> Command {
+    let Data::Files { valid, .. } = &setting.options.data else { unreachable!() };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_softalign"));
+    let words =
+        "train --target-tokens words --max-length 8 --batch 16 --embedding 8 --hidden 16 --validate-every 100000";
+    command.args(words.split(' ')).args(["--steps", &steps.to_string()]).args(more);
+    command.arg("--valid").arg(valid).arg("--train").arg(train).current_dir(setting.folder.path());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn pairs(setting: &Setting) -> PathBuf {
+    let Data::Files { train, .. } = &setting.options.data else { unreachable!() };
+    train.clone()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn send(signal: &str, child: &Child) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// Waits until a run has begun, and a moment longer, for its first steps.
+fn begun(out: &Path) {
+    let started = Instant::now();
+    while !out.join("session.json").exists() {
+        assert!(started.elapsed().as_secs() < 300, "nothing has begun");
+        thread::sleep(Duration::from_millis(20));
+    }
+    thread::sleep(Duration::from_millis(500));
+}
+
+#[test]
+fn every_request_to_end_saves_and_the_same_command_goes_on() {
+    let setting = Setting::new();
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        let out = setting.out(signal);
+        let more = ["--out", out.to_str().unwrap()];
+        let child = train(&setting, &pairs(&setting), 1_000_000, &more).spawn().unwrap();
+        begun(&out);
+        // As `timeout` and shells that end do it.
+        send(signal, &child);
+        send(signal, &child);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{signal}: {}", said(&output));
+        assert!(said(&output).contains("the same command goes on from"), "{signal}: {}", said(&output));
+        assert!(out.join("checkpoint.safetensors").exists(), "{signal}");
+        let stopped: u32 =
+            said(&output).split("stopped after step ").nth(1).unwrap().split(';').next().unwrap().parse().unwrap();
+        // Up to three more steps, to the bits of a run that nobody stopped.
+        let output = train(&setting, &pairs(&setting), stopped + 3, &more).output().unwrap();
+        assert!(
+            output.status.success() && said(&output).contains("going on after step"),
+            "{signal}: {}",
+            said(&output)
+        );
+        let whole = setting.out(&format!("whole {signal}"));
+        train(&setting, &pairs(&setting), stopped + 3, &["--out", whole.to_str().unwrap()]).output().unwrap();
+        assert!(state(&out) == state(&whole), "{signal}: other bits");
+    }
+}
+
+/// A terminal that is gone is no reason for a run that was told not to care.
+#[test]
+fn under_nohup_a_run_outlives_its_terminal() {
+    let setting = Setting::new();
+    let out = setting.out("run");
+    let run = train(&setting, &pairs(&setting), 1_000_000, &["--quiet", "--overwrite", "--out", out.to_str().unwrap()]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(run.get_program()).args(run.get_args());
+    let mut child = command.current_dir(setting.folder.path()).stderr(Stdio::piped()).spawn().unwrap();
+    begun(&out);
+    send("-HUP", &child);
+    thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "the hangup ended it");
+    send("-TERM", &child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", said(&output));
+    // With it the run would begin anew.
+    assert!(said(&output).contains("the same command without --overwrite goes on"), "{}", said(&output));
+}
+
+#[test]
+fn a_second_command_in_a_folder_is_refused_at_once() {
+    let setting = Setting::new();
+    let out = setting.out("run");
+    let more = ["--quiet", "--out", out.to_str().unwrap()];
+    let first = train(&setting, &pairs(&setting), 1_000_000, &more).spawn().unwrap();
+    begun(&out);
+    for more in [&more[..], &[&more[..], &["--overwrite"]].concat(), &[&more[..], &["--keep-best", "2"]].concat()] {
+        let output = train(&setting, &pairs(&setting), 5, more).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = said(&output);
+        assert!(said.contains(&format!("process {} on ", first.id())) && said.contains("error: "), "{said}");
+    }
+    // However it ends, the folder is free.
+    send("-KILL", &first);
+    first.wait_with_output().unwrap();
+    let output = train(&setting, &pairs(&setting), 2, &more).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn a_pipe_needs_a_folder_and_is_known_by_what_comes_through_it() {
+    let setting = Setting::new();
+    let (pipe, text) = (setting.out("63"), fs::read(pairs(&setting)).unwrap());
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for stream in [pipe.as_path(), Path::new("/dev/stdin")] {
+        let mut command = train(&setting, stream, 2, &[]);
+        command.stdin(fs::File::open(pairs(&setting)).unwrap());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said(&output).contains("--train") && said(&output).contains("--out"), "{}", said(&output));
+    }
+    assert!(!setting.out("runs").exists());
+    let through = |text: &[u8], steps: u32| {
+        let (pipe, text) = (pipe.clone(), text.to_owned());
+        let child = train(&setting, &pipe, steps, &["--quiet", "--out", "run"]).spawn().unwrap();
+        let writer = thread::spawn(move || fs::write(pipe, text).unwrap());
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        output
+    };
+    assert!(through(&text, 2).status.success());
+    let output = through(&text[..text.len() / 2], 3);
+    assert!(!output.status.success() && said(&output).contains("other content"), "{}", said(&output));
+    assert!(through(&text, 3).status.success());
+}
+
+#[test]
+fn files_and_folders_may_have_any_name() {
+    let setting = Setting::new();
+    for name in ["two words", "tab\tand\nline", "-", "naïve 日本語", "\"quoted\""]
+        .map(OsStr::new)
+        .into_iter()
+        .chain([OsStr::from_bytes(b"\xff\xfe")])
+    {
+        let file = setting.out("pairs").with_file_name(name).with_extension("tsv");
+        fs::copy(pairs(&setting), &file).unwrap();
+        for steps in [1, 2] {
+            let output = train(&setting, &file, steps, &["--quiet"]).output().unwrap();
+            assert!(output.status.success(), "{}: {}", name.display(), said(&output));
+        }
+        assert!(setting.out("runs").join(name).join("model.safetensors").exists(), "{}", name.display());
+    }
+}
+
+#[test]
+fn quiet_says_nothing_but_what_is_wrong() {
+    let setting = Setting::new();
+    let more = ["--quiet", "--warmup", "400", "--out", "run"];
+    let output = train(&setting, &pairs(&setting), 4, &more).output().unwrap();
+    assert_eq!((output.status.success(), said(&output).as_str()), (true, ""));
+    let output = train(&setting, &pairs(&setting), 4, &["--warmup", "400", "--out", "loud"]).output().unwrap();
+    assert!(said(&output).contains("warm-up of 2 steps instead of 400"), "{}", said(&output));
+}
