@@ -2,12 +2,12 @@
 //!
 //! # Features
 //!
-//! Without any, the crate is [`gpu`], [`kernels`], [`graph`], [`mod@reference`] and, of [`model`], all but its folders. Each feature
-//! only adds:
+//! Without any, the crate is [`gpu`], [`kernels`], [`graph`], [`mod@reference`], [`model`] from bytes in memory
+//! ([`model::TokenModel`]), and [`generate`] from token ids to token ids. Each feature only adds:
 //!
 //! | feature | what it brings |
 //! |---|---|
-//! | `text` | [`text`], [`generate`] and [`model::Model`]: tokenizers, corpora and scores, model folders, generation |
+//! | `text` | [`text`] and [`model::Model`]: tokenizers, corpora and scores, model folders; [`generate`] with texts |
 //! | `train` | [`train`]: the loop, checkpoints and metrics; with `text` |
 //! | `report` | [`report`] and [`generate::draw_alignment`]: pages about runs, pictures; with `train` |
 //! | `translate` | [`gpu::translate`]: what each backend makes of a shader |
@@ -26,7 +26,6 @@ pub mod bench;
 mod drawing;
 pub mod error;
 pub mod files;
-#[cfg(feature = "text")]
 pub mod generate;
 pub mod gpu;
 pub mod graph;

@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE.png", num_args = 0..=1, default_missing_value = TERMINAL)]
     attention: Option<PathBuf>,
     /// Write the alignment of each source with its best text, a line each: in the Pharaoh form, 0-0 1-2, the source token that
-    /// each target token attended to most; to a file that ends in .jsonl all weights, as JSON.
+    /// each target token attended to most; to a file that ends in .json or .jsonl all weights, as JSON.
     #[arg(long, value_name = "FILE")]
     alignments: Option<PathBuf>,
     #[command(flatten)]

@@ -55,7 +55,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
         output::print(&lines.join("\n"))
     })?;
     fits.try_for_each(|_| output::print(&list.left_out()))?;
-    list.finish(examples.len())?;
+    list.finish(examples.len(), global.quiet)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -96,14 +96,16 @@ impl List<'_> {
     }
 
     /// Says the totals of so many pairs, and writes them as JSON where they are asked for.
-    fn finish(&self, pairs: usize) -> Result<()> {
+    fn finish(&self, pairs: usize, quiet: bool) -> Result<()> {
         let (total, perplexity, bits) = (self.total, self.total.perplexity(), self.total.bits_per_token());
-        // Not among the results, which are a line for each pair.
-        output::note(&format!(
-            "{pairs} pairs, {} target tokens with their <eos>: log-probability {:.4}, perplexity {perplexity:.4}, \
-             {bits:.4} bits per token",
-            total.tokens, total.log_probability
-        ));
+        if !quiet {
+            // Not among the results, which are a line for each pair.
+            output::note(&format!(
+                "{pairs} pairs, {} target tokens with their <eos>: log-probability {:.4}, perplexity {perplexity:.4}, \
+                 {bits:.4} bits per token",
+                total.tokens, total.log_probability
+            ));
+        }
         let Some(path) = &self.args.json else { return Ok(()) };
         let mut found = json!({
             "pairs": pairs, "tokens": total.tokens, "log_probability": total.log_probability,

@@ -1,7 +1,7 @@
 //! The search of one group of sentences, recorded kernel by kernel: encoder and first steps in one submit, the steps up to each
 //! further look in another. The host reads the search's state after each.
 
-use super::{Hypothesis, SearchOptions, found::Found, member::Member};
+use super::{Hypothesis, SearchOptions, found::Found};
 use crate::{
     Error, Gpu, Result, Tensor,
     batch::{Batch, BatchShape},
@@ -12,7 +12,7 @@ use crate::{
         beam_search::{Adjust, Adjusted, Attend, Attended, BeamSearch, BeamState, FREE, SearchStep},
         matmul::Matrix,
     },
-    model::{Limits, SearchRoom, StepOutputs, Stepper},
+    model::{Limits, SearchRoom, StepOutputs, Stepper, TokenModel},
     random::random_bits,
 };
 
@@ -49,6 +49,15 @@ pub(super) struct Decoder {
     done: usize,
 }
 
+/// How a search waits for the device.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Waiting {
+    /// The thread waits; a future that waits so is ready when it is first polled.
+    Blocking,
+    /// Other tasks of the thread go on.
+    Yielding,
+}
+
 /// A source and the settings of its search.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
@@ -80,7 +89,7 @@ struct Attention {
 }
 
 impl Memory {
-    fn new(gpu: &Gpu, members: &[Member], limits: &Limits, plan: &Plan) -> Result<Self> {
+    fn new(gpu: &Gpu, members: &[TokenModel], limits: &Limits, plan: &Plan) -> Result<Self> {
         let Plan { sentences, keys, ref options, prefixed } = *plan;
         let adjusts = options.adjusts() || prefixed || members.len() > 1;
         let search = options.search(sentences, limits, adjusts);
@@ -173,12 +182,12 @@ impl Memory {
 
 impl Decoder {
     /// Compiles the searches that follow `plan`, with every one of `members`.
-    pub(super) fn new(gpu: &Gpu, members: &[Member], limits: &Limits, pool: &Pool, plan: &Plan) -> Result<Self> {
+    pub(super) fn new(gpu: &Gpu, members: &[TokenModel], limits: &Limits, pool: &Pool, plan: &Plan) -> Result<Self> {
         let memory = Memory::new(gpu, members, limits, plan)?;
         let capacity = memory.search.capacity;
         let (mut encoders, mut states, mut first) = (Vec::new(), Vec::new(), None);
         // The first member's encoder begins the Program that all steps are in.
-        for (Member { parameters, .. }, stepper) in members.iter().zip(&memory.steppers).rev() {
+        for (TokenModel { parameters, .. }, stepper) in members.iter().zip(&memory.steppers).rev() {
             let encoder = stepper.encoder()?;
             let options = ProgramOptions {
                 label: "generate".into(),
@@ -219,10 +228,18 @@ impl Decoder {
     }
 
     /// The hypotheses for each of `requests`, at most as many as there is room for.
-    pub(super) fn run(&mut self, requests: &[Request<'_>], seed: u64) -> Result<Vec<Vec<Hypothesis>>> {
+    pub(super) async fn run(
+        &mut self,
+        requests: &[Request<'_>],
+        seed: u64,
+        waiting: Waiting,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
         self.start(requests, seed)?;
         loop {
-            let words = self.gpu.read_through(&self.readback, &self.state.all)?;
+            let words = match waiting {
+                Waiting::Blocking => self.gpu.read_through(&self.readback, &self.state.all)?,
+                Waiting::Yielding => self.gpu.read_async(&self.state.all).await?,
+            };
             if !self.go_on(&words)? {
                 return Ok(self.found(&words, requests.len()));
             }

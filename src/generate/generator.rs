@@ -1,17 +1,16 @@
-//! Texts for sources, searched for or sampled on the device, by one model or an ensemble.
+//! Token ids for token ids, searched for or sampled on the device, by one model or an ensemble.
 
 use super::{
-    Hypothesis, Scorer, SearchOptions,
-    decoder::{Decoder, Plan, Request},
-    member::Member,
+    Hypothesis, SearchOptions,
+    decoder::{Decoder, Plan, Request, Waiting},
 };
 use crate::{
     Error, Gpu, Result,
+    batch::{Batch, BatchShape},
     gpu::ELEMENT,
     graph::{Pool, Program, ProgramOptions, Programs, Value},
     kernels::{Step, beam_search::MOST_MEMBERS},
-    model::{BatchShape, Layers, Limits, Model},
-    text::{Batch, Tokenizer},
+    model::{Layers, Limits, TokenModel},
 };
 
 /// Numbers of sentences decoded at once: few, so that few Programs are made.
@@ -19,10 +18,10 @@ const SENTENCES: [usize; 3] = [64, 8, 1];
 
 /// Decodes with the parameters of its models as they are at the time of the call.
 pub struct Generator {
-    gpu: Gpu,
-    members: Vec<Member>,
+    pub(super) gpu: Gpu,
+    pub(super) members: Vec<TokenModel>,
     /// The limits that all members share: the same vocabularies, and the smallest `max_length` of them.
-    limits: Limits,
+    pub(super) limits: Limits,
     pool: Pool,
     decoders: Programs<Plan, Decoder>,
     /// By member and shape.
@@ -36,12 +35,14 @@ impl std::fmt::Debug for Generator {
 }
 
 impl Generator {
-    /// A generator for `model`; it shares the model's parameters.
-    pub fn new(model: &Model) -> Self {
+    /// A generator for `model`, a [`TokenModel`] or (feature `text`) a [`Model`](crate::model::Model); it shares the model's
+    /// parameters.
+    pub fn new(model: impl Into<TokenModel>) -> Self {
+        let model = model.into();
         Self {
             gpu: model.gpu.clone(),
-            members: vec![Member::of(model)],
             limits: model.network.limits(),
+            members: vec![model],
             pool: Pool::default(),
             decoders: Programs::default(),
             aligners: Programs::default(),
@@ -49,42 +50,33 @@ impl Generator {
     }
 
     /// A generator for `model` and `others` together: one search over the arithmetic mean of their probabilities, each with an
-    /// encoder, states and attention of its own. They may be of different architectures and sizes.
+    /// encoder, states and attention of its own. They may be of different architectures and sizes. That a token id means the same
+    /// to all of them is for the caller to know.
     ///
     /// # Errors
-    /// [`Error::Data`] for models of different vocabularies, and for more than 16.
-    pub fn ensemble(model: &Model, others: &[Model]) -> Result<Self> {
+    /// [`Error::Data`] for models of vocabularies of different sizes or of different special tokens, and for more than 16.
+    pub fn of_ensemble(model: &TokenModel, others: &[TokenModel]) -> Result<Self> {
         let mut generator = Self::new(model);
         if others.len() >= MOST_MEMBERS {
             let message = format!("holds {} models; {MOST_MEMBERS} is the most", others.len() + 1);
             return Err(Error::data("the ensemble", message));
         }
         for (number, other) in (2..).zip(others) {
-            for (side, own, its) in [("source", &model.source, &other.source), ("target", &model.target, &other.target)]
-            {
-                if let Some(difference) = difference(own, its) {
-                    let message = format!(
-                        "its {side} vocabulary is not that of the first model: {difference}. Models of an ensemble are \
-                         trained with the same tokenizers"
-                    );
-                    return Err(Error::data(format!("model {number} of the ensemble"), message));
-                }
+            let (own, its) = (&mut generator.limits, other.network.limits());
+            let refuse = |what: &str| {
+                let message = format!("{what} those of the first model; train both with the same tokenizers");
+                Err(Error::data(format!("model {number} of the ensemble"), message))
+            };
+            if [its.source_vocabulary, its.target_vocabulary] != [own.source_vocabulary, own.target_vocabulary] {
+                return refuse("its vocabularies are not of the sizes of");
             }
-            let its = other.network.limits();
-            if its.specials != generator.limits.specials {
-                let message =
-                    "its special tokens are not those of the first model; train both with the same tokenizers";
-                return Err(Error::data(format!("model {number} of the ensemble"), message));
+            if its.specials != own.specials {
+                return refuse("its special tokens are not");
             }
-            generator.limits.max_length = generator.limits.max_length.min(its.max_length);
-            generator.members.push(Member::of(other));
+            own.max_length = own.max_length.min(its.max_length);
+            generator.members.push(other.clone());
         }
         Ok(generator)
-    }
-
-    /// A scorer for the same models together: by the mean of their probabilities, which the search goes by.
-    pub fn scorer(&self) -> Scorer {
-        Scorer::of(&self.gpu, self.members.clone(), self.limits)
     }
 
     /// The most tokens that a source may have, and that a text has unless [`SearchOptions::max_length`] says otherwise; their
@@ -114,6 +106,42 @@ impl Generator {
         prefixes: &[Vec<u32>],
         options: &SearchOptions,
     ) -> Result<Vec<Vec<Hypothesis>>> {
+        pollster::block_on(self.search(sources, prefixes, options, Waiting::Blocking))
+    }
+
+    /// Generates like [`Generator::generate`], and lets other tasks of the thread go on while the device works; for a browser,
+    /// which lets nothing wait. A search of a new shape is compiled first, within one poll.
+    ///
+    /// # Errors
+    /// Those of [`Generator::generate`].
+    pub async fn generate_async(
+        &mut self,
+        sources: &[Vec<u32>],
+        options: &SearchOptions,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
+        self.generate_behind_async(sources, &[], options).await
+    }
+
+    /// Continues prefixes like [`Generator::generate_behind`], and lets other tasks of the thread go on while the device works.
+    ///
+    /// # Errors
+    /// Those of [`Generator::generate_behind`].
+    pub async fn generate_behind_async(
+        &mut self,
+        sources: &[Vec<u32>],
+        prefixes: &[Vec<u32>],
+        options: &SearchOptions,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
+        self.search(sources, prefixes, options, Waiting::Yielding).await
+    }
+
+    async fn search(
+        &mut self,
+        sources: &[Vec<u32>],
+        prefixes: &[Vec<u32>],
+        options: &SearchOptions,
+        waiting: Waiting,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
         options.check(self.limits.max_length)?;
         self.check(sources, prefixes, options)?;
         let prefixed = prefixes.iter().any(|prefix| !prefix.is_empty());
@@ -128,7 +156,8 @@ impl Generator {
                 number: options.first.wrapping_add(index as u64),
             };
             let requests: Vec<_> = group.iter().map(request).collect();
-            let found = self.decoder(&requests, prefixed, options)?.run(&requests, options.seed)?;
+            let decoder = self.decoder(&requests, prefixed, options)?;
+            let found = decoder.run(&requests, options.seed, waiting).await?;
             for ((index, _), hypotheses) in group.iter().zip(found) {
                 if let Some(result) = results.get_mut(*index) {
                     *result = hypotheses;
@@ -202,22 +231,40 @@ impl Generator {
     /// # Errors
     /// [`Error::Data`] for a model without attention; the errors of kernels and of the device.
     pub fn alignment(&mut self, source: &[u32], target: &[u32]) -> Result<Vec<f32>> {
+        pollster::block_on(self.align(source, target, Waiting::Blocking))
+    }
+
+    /// The alignment weights of [`Generator::alignment`]; lets other tasks of the thread go on while the device works.
+    ///
+    /// # Errors
+    /// Those of [`Generator::alignment`].
+    pub async fn alignment_async(&mut self, source: &[u32], target: &[u32]) -> Result<Vec<f32>> {
+        self.align(source, target, Waiting::Yielding).await
+    }
+
+    async fn align(&mut self, source: &[u32], target: &[u32], waiting: Waiting) -> Result<Vec<f32>> {
         let mut sum = vec![0.0; source.len() * (target.len() + 1)];
         let members = self.members.len();
         for member in 0..members {
-            let weights = self.alignment_of(member, source, target)?;
+            let (program, weights, steps) = self.aligner(member, source, target)?;
+            let weights: Vec<f32> = match waiting {
+                Waiting::Blocking => program.read(weights)?,
+                Waiting::Yielding => program.read_async(weights).await?,
+            };
+            let weights = weights.chunks(steps).flat_map(|row| row.iter().take(source.len()));
             sum.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight / members as f32);
         }
         Ok(sum)
     }
 
-    fn alignment_of(&mut self, member: usize, source: &[u32], target: &[u32]) -> Result<Vec<f32>> {
+    /// The Program that aligns with a member, run, its value for the weights, and the steps of its sources.
+    fn aligner(&mut self, member: usize, source: &[u32], target: &[u32]) -> Result<(&Program, Value, usize)> {
         // Few shapes here too, and none longer than the models take.
         let padded = |steps: usize| steps.next_multiple_of(8).min(self.limits.max_length.max(steps));
         let [source_steps, target_steps] = [source.len(), target.len() + 1].map(padded);
         let shape = BatchShape { rows: 1, source: source_steps, target: target_steps };
         let Self { gpu, members, limits, pool, aligners, .. } = self;
-        let Some(Member { network, parameters }) = members.get(member) else {
+        let Some(TokenModel { network, parameters, .. }) = members.get(member) else {
             return Err(Error::data("generate", format!("there is no model {member}")));
         };
         let (program, weights) = aligners.get_or_compile((member, shape), |_| {
@@ -237,22 +284,11 @@ impl Generator {
         batch.put_target(0, target);
         program.stage(&batch)?;
         program.run(Step::default())?;
-        let weights: Vec<f32> = program.read(*weights)?;
-        let rows = weights.chunks(source_steps).take(target.len() + 1);
-        Ok(rows.flat_map(|row| row.iter().take(source.len()).copied()).collect())
+        Ok((program, *weights, source_steps))
     }
 
     /// The numbers of Programs kept for searches and for alignments: at most [`Programs::MOST`] of each.
     pub fn programs(&self) -> [usize; 2] {
         [self.decoders.len(), self.aligners.len()]
     }
-}
-
-/// The first thing in which two vocabularies differ.
-fn difference(own: &Tokenizer, other: &Tokenizer) -> Option<String> {
-    if own.size() != other.size() {
-        return Some(format!("it has {} tokens, not {}", other.size(), own.size()));
-    }
-    let differs = (0..own.size() as u32).find(|id| own.piece(*id) != other.piece(*id));
-    differs.map(|id| format!("token {id} is `{}`, not `{}`", other.token(id), own.token(id)))
 }

@@ -1,27 +1,35 @@
-//! From a source to text: greedy and beam search and sampling on the device, by one model or several, alignment weights, scores
-//! on data. Feature `text`.
+//! From a source to what a model writes for it: greedy and beam search and sampling on the device, by one model or several, and
+//! alignment weights. It takes token ids and gives token ids; feature `text` adds what needs tokenizers: [`Generator::ensemble`],
+//! [`replace_unknown`], [`evaluate`] and [`Scorer`].
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod decoder;
+#[cfg(feature = "text")]
 mod evaluate;
+#[cfg(feature = "text")]
 mod evaluation_set;
 #[cfg(feature = "report")]
 mod fonts;
 mod found;
 mod generator;
 mod hypothesis;
-mod member;
 mod options;
 #[cfg(feature = "report")]
 mod picture;
+#[cfg(feature = "text")]
 mod scorer;
+#[cfg(feature = "text")]
 mod text;
 mod tokens;
+#[cfg(feature = "text")]
 mod unknown;
 
 pub use crate::kernels::beam_search::Sampling;
+#[cfg(feature = "text")]
 pub use evaluate::{Evaluation, Intervals, evaluate, evaluate_in_full, evaluate_texts, evaluate_with};
+#[cfg(feature = "text")]
 use evaluation_set::Written;
+#[cfg(feature = "text")]
 pub use evaluation_set::{EvaluationSet, Scoring};
 #[cfg(feature = "cli")]
 pub(crate) use fonts::Face;
@@ -30,6 +38,8 @@ pub use hypothesis::Hypothesis;
 pub use options::SearchOptions;
 #[cfg(feature = "report")]
 pub use picture::draw_alignment;
+#[cfg(feature = "text")]
 pub use scorer::{Likelihood, Scorer, ScoringBatches};
 pub use tokens::Tokens;
+#[cfg(feature = "text")]
 pub use unknown::replace_unknown;

@@ -4,12 +4,12 @@ use std::ops::AddAssign;
 
 use serde::Serialize;
 
-use super::member::Member;
+use super::Generator;
 use crate::{
     Error, Gpu, Result,
     graph::{Pool, Program, ProgramOptions, Programs, Targets, Value},
     kernels::Step,
-    model::{BatchShape, Layers, Limits, Model},
+    model::{BatchShape, Layers, Limits, Model, TokenModel},
     text::{Batch, BatchSize, Buckets, Example},
 };
 
@@ -56,7 +56,7 @@ impl AddAssign for Likelihood {
 /// Scores pairs with the parameters of its models as they are at the time of the call.
 pub struct Scorer {
     gpu: Gpu,
-    members: Vec<Member>,
+    members: Vec<TokenModel>,
     limits: Limits,
     pool: Pool,
     /// By member and shape.
@@ -83,15 +83,18 @@ impl std::fmt::Debug for Scorer {
     }
 }
 
+impl Generator {
+    /// A scorer for the same models together: by the mean of their probabilities, which the search goes by. Feature `text`.
+    pub fn scorer(&self) -> Scorer {
+        let (gpu, members, limits) = (self.gpu.clone(), self.members.clone(), self.limits);
+        Scorer { gpu, members, limits, pool: Pool::default(), programs: Programs::default() }
+    }
+}
+
 impl Scorer {
     /// A scorer for `model`; it shares the model's parameters.
     pub fn new(model: &Model) -> Self {
-        Self::of(&model.gpu, vec![Member::of(model)], model.network.limits())
-    }
-
-    /// A scorer for models that share these limits: by the arithmetic mean of their probabilities of each token.
-    pub(super) fn of(gpu: &Gpu, members: Vec<Member>, limits: Limits) -> Self {
-        Self { gpu: gpu.clone(), members, limits, pool: Pool::default(), programs: Programs::default() }
+        Generator::new(model).scorer()
     }
 
     /// The likelihood of each example's target, given its source; without dropout and label smoothing.
@@ -211,7 +214,7 @@ impl Scorer {
     /// -log p of each token of a batch under one model, `[B, T]`; 0 for padding.
     fn losses(&mut self, member: usize, batch: &Batch) -> Result<Vec<f32>> {
         let Self { gpu, members, limits, pool, programs } = self;
-        let Some(Member { network, parameters }) = members.get(member) else {
+        let Some(TokenModel { network, parameters, .. }) = members.get(member) else {
             return Err(Error::data("score", format!("there is no model {member}")));
         };
         let (program, losses) = programs.get_or_compile((member, batch.shape), |(_, shape)| {

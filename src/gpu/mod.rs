@@ -37,7 +37,6 @@ pub use pipelines::Pipeline;
 pub use recorder::{Recorder, Recording};
 pub use ring::Ring;
 pub use shader::{Shader, Shared, Specialisation};
-#[cfg(feature = "text")]
 pub(crate) use signal::Signal;
 pub(crate) use tensor::product;
 pub use tensor::{Dtype, ELEMENT, Shape, Tensor};

@@ -2,7 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Kind, Metadata, Network, StoredTensor, first_values, load_tensors, whole, write_tensors, zeros};
+use super::{
+    Kind, Metadata, Network, StoredTensor, TokenModel, WEIGHTS, first_values,
+    tensors::{loaded, whole},
+    token_model::{CONFIG, check_saved, checksum_of},
+    write_tensors,
+};
 use crate::{
     Error, Gpu, Result, files,
     graph::Parameters,
@@ -25,9 +30,6 @@ pub struct Model {
     pub target: Tokenizer,
 }
 
-/// The file of the parameters in a model folder. Feature `text`.
-pub const WEIGHTS: &str = "model.safetensors";
-const CONFIG: &str = "config.json";
 /// The file of the tokenizer that cuts sources.
 pub(crate) const SOURCE: &str = "source.tokenizer.json";
 /// The file of the tokenizer of targets.
@@ -60,17 +62,17 @@ impl Model {
             let message = "holds no config.json, so it is not a model folder; `softalign train` writes one";
             return Err(Error::data(folder.display().to_string(), message));
         }
-        check_files(folder)?;
+        let weights = folder.join(WEIGHTS);
+        let (bytes, weights) = (files::read(&weights)?, weights.display().to_string());
+        let (tensors, metadata) = whole(&weights, &bytes)?;
+        check_files(folder, &metadata)?;
         let name = path.display().to_string();
         let network = Kind::read(&read_text(&path)?, &name)?;
         let limits = network.limits();
         let source = tokenizer(folder.join(SOURCE), limits.source_vocabulary)?;
         let target = tokenizer(folder.join(TARGET), limits.target_vocabulary)?;
-        let declared = network.parameters();
-        let parameters = zeros(gpu, &declared)?;
-        let model = Self { gpu: gpu.clone(), network, parameters, source, target };
-        load_tensors(gpu, &model.parameters, &folder.join(WEIGHTS), &declared)?;
-        Ok(model)
+        let parameters = loaded(gpu, &network.parameters(), &weights, &tensors)?;
+        Ok(Self { gpu: gpu.clone(), network, parameters, source, target })
     }
 
     /// The tokens of a source for the encoder, with `<eos>` at the end.
@@ -109,28 +111,23 @@ impl Model {
     }
 }
 
-/// Checks that the files beside the parameters are those that were saved with them: with another tokenizer a model would
-/// write nonsense. Parameters from elsewhere, PyTorch's for one, do not say.
-fn check_files(folder: &Path) -> Result<()> {
-    let path = folder.join(WEIGHTS);
-    let bytes = files::read(&path)?;
-    let (_, metadata) = whole(&path, &bytes)?;
-    for name in OTHERS {
+/// Checks the files beside the parameters: with another tokenizer a model would write nonsense.
+fn check_files(folder: &Path, metadata: &Metadata) -> Result<()> {
+    OTHERS.iter().filter(|name| metadata.contains_key(**name)).try_for_each(|name| {
         let path = folder.join(name);
-        if metadata.get(name).map_or(Ok(false), |stated| Ok(*stated != checksum(&path)?))? {
-            let message = format!(
-                "is not the file that was saved with {WEIGHTS}, by its checksum there; restore it from a copy, or, if the \
-                 change was meant, save {WEIGHTS} anew without metadata"
-            );
-            return Err(Error::data(path.display().to_string(), message));
-        }
+        check_saved(metadata, name, &path.display().to_string(), &files::read(&path)?)
+    })
+}
+
+impl From<&Model> for TokenModel {
+    fn from(Model { gpu, network, parameters, .. }: &Model) -> Self {
+        Self { gpu: gpu.clone(), network: network.clone(), parameters: parameters.clone() }
     }
-    Ok(())
 }
 
 /// CRC-32C of a file.
 pub(crate) fn checksum(path: &Path) -> Result<String> {
-    Ok(format!("{:08x}", crc32c::crc32c(&files::read(path)?)))
+    Ok(checksum_of(&files::read(path)?))
 }
 
 fn tokenizer(path: PathBuf, size: usize) -> Result<Tokenizer> {

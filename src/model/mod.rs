@@ -16,16 +16,18 @@ mod options;
 mod parameter;
 mod readout;
 mod regularisation;
+mod settings;
 mod stepper;
 mod table;
 mod tensors;
+mod token_model;
 
 pub use crate::batch::{BatchShape, Specials};
 pub use architecture::{Architecture, Forward, Limits, Network};
+#[cfg(feature = "text")]
+pub use folder::Model;
 #[cfg(feature = "train")]
 pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};
-#[cfg(feature = "text")]
-pub use folder::{Model, WEIGHTS};
 pub use gru_encoder::{Encoded, GruEncoder};
 pub use kind::Kind;
 pub use layers::{Embedding, GruCell, GruTensors, Layers, Linear, LinearTensors};
@@ -35,8 +37,9 @@ pub use readout::Readout;
 pub use regularisation::Regularisation;
 pub use stepper::{Encoder, SearchRoom, StepOutputs, Stepper};
 pub use table::ARCHITECTURES;
-#[cfg(feature = "text")]
+#[cfg(feature = "train")]
 pub(crate) use tensors::whole;
+pub use tensors::{Metadata, StoredTensor, TensorsByName, load_tensors, tensors_of};
 #[cfg(feature = "text")]
-pub use tensors::write_tensors;
-pub use tensors::{Metadata, StoredTensor, TensorsByName, load_tensors, read_tensors};
+pub use tensors::{read_tensors, write_tensors};
+pub use token_model::{TokenModel, WEIGHTS};

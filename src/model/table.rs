@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Kind, ModelOptions, Network, bahdanau, luong};
+use super::{Kind, ModelOptions, Network, bahdanau, luong, settings};
 use crate::{Error, Result};
 
 /// Every architecture.
@@ -40,8 +40,7 @@ impl Kind {
     /// # Errors
     /// [`Error::Data`] naming the file.
     pub fn read(text: &str, path: &str) -> Result<Network> {
-        let Named { architecture } = serde_json::from_str(text)
-            .map_err(|error| Error::data(path, format!("not a model's configuration: {error}")))?;
+        let Named { architecture } = settings::read(text, path)?;
         let found = ARCHITECTURES.iter().find(|kind| kind.in_files.contains(&architecture.as_str()));
         let kind = found.ok_or_else(|| {
             Error::data(path, format!("architecture `{architecture}` is not known here; {} is", known()))

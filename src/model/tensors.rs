@@ -1,15 +1,15 @@
-//! Tensor files: safetensors with the names and layouts of PyTorch's `state_dict`.
+//! Tensor files: safetensors with the names and layouts of PyTorch's `state_dict`, as bytes in memory and, with feature `text`,
+//! on disk.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use super::Parameter;
-use crate::{Error, Gpu, Result, files, graph::Parameters};
+use super::{Parameter, zeros};
+#[cfg(feature = "text")]
+use crate::files;
+use crate::{Error, Gpu, Result, graph::Parameters};
 
 /// Shape and values of each tensor of a file.
 pub type TensorsByName = HashMap<String, (Vec<usize>, Vec<f32>)>;
@@ -24,14 +24,14 @@ const CHECKSUM: &str = "checksum";
 /// The entry that PyTorch's own files have.
 const FORMAT: &str = "format";
 
-/// Takes the bytes of a safetensors file apart, its checksum verified. Files from elsewhere have none.
+/// Takes the bytes of the safetensors file `name` apart, its checksum verified. Files from elsewhere have none.
 ///
 /// # Errors
 /// [`Error::Data`] for a damaged file.
-pub(crate) fn whole<'a>(path: &Path, bytes: &'a [u8]) -> Result<(SafeTensors<'a>, Metadata)> {
+pub(crate) fn whole<'a>(name: &str, bytes: &'a [u8]) -> Result<(SafeTensors<'a>, Metadata)> {
     let damaged = |why: &str| {
         let message = format!("not a whole safetensors file ({why}); restore it from a copy");
-        Error::data(path.display().to_string(), message)
+        Error::data(name, message)
     };
     let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error.to_string()))?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error.to_string()))?;
@@ -67,17 +67,27 @@ fn checksum<'a, N: AsRef<str>>(tensors: impl IntoIterator<Item = (N, TensorView<
     format!("{sum:08x}")
 }
 
-/// Reads every tensor of a safetensors file as f32 (stored as F32, F16 or BF16).
+/// Reads every tensor of a safetensors file as f32 (stored as F32, F16 or BF16). Feature `text`.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::Data`] for a damaged file or another element type.
-pub fn read_tensors(path: &Path) -> Result<TensorsByName> {
-    let bytes = files::read(path)?;
-    let name = path.display().to_string();
-    let (file, _) = whole(path, &bytes)?;
+#[cfg(feature = "text")]
+pub fn read_tensors(path: &std::path::Path) -> Result<TensorsByName> {
+    tensors_of(&path.display().to_string(), &files::read(path)?)
+}
+
+/// Every tensor of a safetensors file as f32 (stored as F32, F16 or BF16), from its bytes. `name` names the file in errors.
+///
+/// # Errors
+/// [`Error::Data`] for a damaged file or another element type.
+pub fn tensors_of(name: &str, bytes: &[u8]) -> Result<TensorsByName> {
+    values(name, &whole(name, bytes)?.0)
+}
+
+fn values(name: &str, file: &SafeTensors<'_>) -> Result<TensorsByName> {
     let tensors = file.tensors().into_iter().map(|(tensor, view)| {
         let values = floats(&view).ok_or_else(|| {
-            Error::data(&name, format!("tensor `{tensor}` is {:?}; store it as F32, F16 or BF16", view.dtype()))
+            Error::data(name, format!("tensor `{tensor}` is {:?}; store it as F32, F16 or BF16", view.dtype()))
         })?;
         Ok((tensor, (view.shape().to_vec(), values)))
     });
@@ -95,41 +105,48 @@ fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
     }
 }
 
-/// Fills `parameters` from a safetensors file that holds exactly these tensors, which `declared` describes; it may have those with
-/// a second name under both.
+/// Parameters on the device from the bytes of a safetensors file that holds exactly the tensors `declared`; it may have those with
+/// a second name under both. `name` names the file in errors.
 ///
 /// # Errors
-/// [`Error::Data`] naming the tensor that is missing, unknown or of another shape, or that differs between its two names.
-pub fn load_tensors(gpu: &Gpu, parameters: &Parameters, path: &Path, declared: &[Parameter]) -> Result<()> {
-    let mut tensors = read_tensors(path)?;
-    let file = path.display().to_string();
+/// [`Error::Data`] for a damaged file, and naming the tensor that is missing, unknown or of another shape, or that differs
+/// between its two names; [`Error::Limit`] and [`Error::OutOfMemory`] as [`zeros`].
+pub fn load_tensors(gpu: &Gpu, declared: &[Parameter], name: &str, bytes: &[u8]) -> Result<Parameters> {
+    loaded(gpu, declared, name, &whole(name, bytes)?.0)
+}
+
+/// Parameters from a file taken apart.
+pub(super) fn loaded(gpu: &Gpu, declared: &[Parameter], file: &str, tensors: &SafeTensors<'_>) -> Result<Parameters> {
+    let parameters = zeros(gpu, declared)?;
+    let mut tensors = values(file, tensors)?;
     for (name, second) in declared.iter().filter_map(|one| Some((&one.name, one.alias.as_ref()?))) {
         if let Some(values) = tensors.remove(second)
             && tensors.get(name).is_some_and(|first| *first != values)
         {
             let message = format!("tensors `{second}` and `{name}` differ, and config.json says that they are tied");
-            return Err(Error::data(&file, message));
+            return Err(Error::data(file, message));
         }
     }
     let mut loaded = Vec::new();
     for name in parameters.names() {
-        let tensor = parameters.tensor(name).ok_or_else(|| Error::data(&file, format!("`{name}` has no place")))?;
+        let tensor = parameters.tensor(name).ok_or_else(|| Error::data(file, format!("`{name}` has no place")))?;
         let (shape, values) =
-            tensors.remove(name).ok_or_else(|| Error::data(&file, format!("tensor `{name}` is missing")))?;
+            tensors.remove(name).ok_or_else(|| Error::data(file, format!("tensor `{name}` is missing")))?;
         if shape != tensor.shape().dims() {
             let message = format!("tensor `{name}` has shape {shape:?}; config.json asks for {}", tensor.shape());
-            return Err(Error::data(&file, message));
+            return Err(Error::data(file, message));
         }
         if let Some((at, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
             let message = format!("tensor `{name}` holds {value} at element {at}; a model has finite values");
-            return Err(Error::data(&file, message));
+            return Err(Error::data(file, message));
         }
         loaded.push((tensor, values));
     }
     if let Some(name) = tensors.keys().min() {
-        return Err(Error::data(&file, format!("tensor `{name}` does not belong to the model of config.json")));
+        return Err(Error::data(file, format!("tensor `{name}` does not belong to the model of config.json")));
     }
-    loaded.iter().try_for_each(|(tensor, values)| gpu.write(tensor, values))
+    loaded.iter().try_for_each(|(tensor, values)| gpu.write(tensor, values))?;
+    Ok(parameters)
 }
 
 /// A tensor as a file holds it: f32, row-major.
@@ -164,7 +181,7 @@ impl StoredTensor {
 /// # Errors
 /// [`Error::Io`].
 #[cfg(feature = "text")]
-pub fn write_tensors(path: &Path, tensors: &[StoredTensor], metadata: Metadata) -> Result<()> {
+pub fn write_tensors(path: &std::path::Path, tensors: &[StoredTensor], metadata: Metadata) -> Result<()> {
     let fail = |error: safetensors::SafeTensorError| Error::data(path.display().to_string(), error.to_string());
     let views = tensors.iter().map(|StoredTensor { name, shape, bytes }| {
         TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name, view)).map_err(fail)

@@ -118,7 +118,8 @@ pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
         return Ok(None);
     }
     let bytes = files::read(&path)?;
-    let (_, metadata) = whole(&path, &bytes).map_err(|error| damaged(&path, &error.to_string()))?;
+    let (_, metadata) =
+        whole(&path.display().to_string(), &bytes).map_err(|error| damaged(&path, &error.to_string()))?;
     let text = metadata.get(METADATA).ok_or_else(|| damaged(&path, "it does not say how far the run is"))?;
     let saved: Saved = serde_json::from_str(text).map_err(|error| damaged(&path, &error.to_string()))?;
     // A tokenizer that is gone is made again from the data.
@@ -137,7 +138,7 @@ pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
 pub(super) fn load(gpu: &Gpu, folder: &Path, trainer: &Trainer) -> Result<()> {
     let path = folder.join(CHECKPOINT);
     let bytes = files::read(&path)?;
-    let (file, _) = whole(&path, &bytes).map_err(|error| damaged(&path, &error.to_string()))?;
+    let (file, _) = whole(&path.display().to_string(), &bytes).map_err(|error| damaged(&path, &error.to_string()))?;
     let mut wanted = Vec::new();
     for (group, parameters) in groups(trainer) {
         let named = |name: &String| Some((format!("{group}.{name}"), parameters.tensor(name)?));

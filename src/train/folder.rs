@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Error, Result, files,
     model::{FILES, Metadata},
+    text::read_text,
 };
 
 /// The file that says what a folder's run was told.
@@ -74,7 +75,7 @@ pub(super) fn examine(
         let message = format!("{message}; choose another folder, or set `overwrite` to replace it");
         Error::data(folder.display().to_string(), message)
     };
-    let told: TrainOptions = serde_json::from_slice(&files::read(&file)?)
+    let told: TrainOptions = serde_json::from_str(&read_text(&file)?)
         .map_err(|error| other(format!("{OPTIONS} cannot be read ({error})")))?;
     let saved = checkpoint::saved(folder)?;
     if let Some(difference) = same::difference((&told, saved.as_ref()), (options, sums))? {

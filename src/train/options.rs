@@ -372,6 +372,11 @@ impl TrainOptions {
         Regularisation { label_smoothing, dropout_state, dropout_words, variational, guided_alignment, coverage }
     }
 
+    /// How the run's validations compare texts with references.
+    pub fn scoring(&self) -> Scoring {
+        Scoring { name: self.valid_name(), group_references: self.group_references, ..Scoring::default() }
+    }
+
     /// The run's optimiser.
     pub(super) fn optimizer(&self) -> Optimizer {
         Optimizer {
@@ -382,11 +387,6 @@ impl TrainOptions {
             precision: self.precision.dtype(),
             ..Optimizer::default()
         }
-    }
-
-    /// How the run's validations compare texts with references.
-    pub fn scoring(&self) -> Scoring {
-        Scoring { name: self.valid_name(), group_references: self.group_references, ..Scoring::default() }
     }
 
     /// The name of the data, for messages and folders.

@@ -25,7 +25,7 @@ pub(super) fn difference(
     let known = saved.map(|saved| &saved.sums).filter(|sums| !sums.is_empty());
     let mut there = told.clone();
     there.data = options.data.clone();
-    // Runs of 0.1.0 do not say it; it decides which model is the best, and no parameter.
+    // It decides which model is the best, and no parameter; runs of 0.1.0 do not say it.
     there.group_references = options.group_references;
     if let (Some(there), Some(here)) = (&mut there.guided_alignment, &options.guided_alignment) {
         there.file.clone_from(&here.file);

@@ -56,6 +56,7 @@ mod softmax;
 mod sound;
 mod subwords;
 mod text;
+mod token_model;
 mod train;
 mod tune;
 mod vocabularies;

@@ -142,7 +142,7 @@ impl<'a> Printer<'a> {
         let Some((path, file)) = &mut self.alignments else { return Ok(()) };
         let aligned = answer.source.zip(answer.hypotheses.first());
         let line = match aligned {
-            _ if path.extension().is_none_or(|extension| extension != "jsonl") => {
+            _ if path.extension().is_none_or(|extension| extension != "jsonl" && extension != "json") => {
                 aligned.map_or_else(String::new, |(source, best)| links(source, best))
             }
             None => json!({"sentence": answer.number, "source": [], "target": [], "weights": []}).to_string(),

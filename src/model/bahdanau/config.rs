@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, model::Readout};
+use crate::{
+    Error, Result,
+    model::{
+        Readout,
+        settings::{self, LAYERS, SIZE, VOCABULARY},
+    },
+};
 
 /// Names of the architecture in files: version 0.1.0, which knew no other, wrote the first and reads no other.
 pub(super) const IN_FILES: &[&str] = &["seq2seq", "bahdanau"];
@@ -63,35 +69,19 @@ impl Config {
     /// # Errors
     /// [`Error::Data`] naming the field.
     pub fn check(&self, path: &str) -> Result<()> {
-        if !IN_FILES.contains(&self.architecture.as_str()) {
-            let message = format!("architecture is `{}`; here it is {}", self.architecture, IN_FILES.join(" or "));
-            return Err(Error::data(path, message));
-        }
+        settings::check_name(path, &self.architecture, IN_FILES)?;
+        let readout_size = if self.readout == Readout::Tanh { self.readout_size } else { 1 };
         let sizes = [
-            ("source_vocabulary", self.source_vocabulary),
-            ("target_vocabulary", self.target_vocabulary),
-            ("embedding", self.embedding),
-            ("hidden", self.hidden),
-            ("attention", self.attention),
-            ("max_length", self.max_length),
-            ("readout_size", if self.readout == Readout::Tanh { self.readout_size } else { 1 }),
+            ("source_vocabulary", self.source_vocabulary, VOCABULARY),
+            ("target_vocabulary", self.target_vocabulary, VOCABULARY),
+            ("embedding", self.embedding, SIZE),
+            ("hidden", self.hidden, SIZE),
+            ("attention", self.attention, SIZE),
+            ("max_length", self.max_length, SIZE),
+            ("readout_size", readout_size, SIZE),
+            ("encoder_layers", self.encoder_layers, LAYERS),
         ];
-        // Far past any adapter, and small enough that products of two sizes cannot overflow.
-        const LARGEST: usize = 1 << 24;
-        // Every layer is several parameters, which are listed before any of them is made.
-        const MOST_LAYERS: usize = 64;
-        for (name, size) in sizes {
-            if !(1..=LARGEST).contains(&size) {
-                return Err(Error::data(path, format!("{name} is {size}; it must be from 1 to {LARGEST}")));
-            }
-        }
-        if !(1..=MOST_LAYERS).contains(&self.encoder_layers) {
-            let message = format!("encoder_layers is {}; it must be from 1 to {MOST_LAYERS}", self.encoder_layers);
-            return Err(Error::data(path, message));
-        }
-        if self.source_vocabulary < 4 || self.target_vocabulary < 4 {
-            return Err(Error::data(path, "a vocabulary holds at least the four special tokens"));
-        }
+        settings::check_sizes(path, sizes)?;
         if self.tie_embeddings && self.output_input() != self.embedding {
             let message = format!(
                 "tie_embeddings makes the table of embedded words the output layer's weight, so the output layer must read as \
@@ -101,10 +91,7 @@ impl Config {
             );
             return Err(Error::data(path, message));
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::data(path, format!("dropout is {}; it must be from 0 to less than 1", self.dropout)));
-        }
-        Ok(())
+        settings::check_dropout(path, self.dropout)
     }
 
     /// The input size of the output layer.

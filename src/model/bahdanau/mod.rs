@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::{
     Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Kind, Layers, Limits, Linear, ModelOptions,
-    Network, Parameter, SearchRoom, Stepper,
+    Network, Parameter, SearchRoom, Stepper, settings,
 };
-use crate::{Error, Result, batch::Specials, graph::Parameters};
+use crate::{Result, batch::Specials, graph::Parameters};
 
 pub use super::Readout;
 pub use config::Config;
@@ -46,7 +46,12 @@ impl Bahdanau {
     /// # Errors
     /// [`crate::Error::Data`] naming a field of the configuration that makes no model.
     pub fn new(config: Config) -> Result<Arc<Self>> {
-        config.check("config")?;
+        Self::from_settings(config, "config")
+    }
+
+    /// A model of these settings. `path` names the file or option in errors.
+    fn from_settings(config: Config, path: &str) -> Result<Arc<Self>> {
+        config.check(path)?;
         let Config { source_vocabulary, target_vocabulary, embedding, hidden, attention, .. } = config;
         let read = config.output_input();
         let mut output = Linear::new("output", read, target_vocabulary);
@@ -81,7 +86,7 @@ impl Architecture for Bahdanau {
     }
 
     fn config(&self) -> Result<String> {
-        serde_json::to_string_pretty(&self.config).map_err(|error| Error::data("config.json", error.to_string()))
+        settings::write(&self.config)
     }
 
     fn limits(&self) -> Limits {
@@ -108,10 +113,7 @@ impl Architecture for Bahdanau {
 }
 
 fn read(text: &str, path: &str) -> Result<Network> {
-    let config: Config = serde_json::from_str(text)
-        .map_err(|error| Error::data(path, format!("not a model's configuration: {error}")))?;
-    config.check(path)?;
-    Ok(Bahdanau::new(config)?)
+    Ok(Bahdanau::from_settings(settings::read(text, path)?, path)?)
 }
 
 fn make(options: &ModelOptions, [source, target]: [usize; 2]) -> Result<Network> {

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, kernels::local_attention};
+use crate::{
+    Error, Result,
+    kernels::local_attention,
+    model::settings::{self, LAYERS, SIZE, VOCABULARY},
+};
 
 /// Names of the architecture in files.
 pub(super) const IN_FILES: &[&str] = &["luong"];
@@ -100,39 +104,26 @@ impl Config {
     /// # Errors
     /// [`Error::Data`] naming the field.
     pub fn check(&self, path: &str) -> Result<()> {
-        if !IN_FILES.contains(&self.architecture.as_str()) {
-            let message = format!("architecture is `{}`; here it is {}", self.architecture, IN_FILES.join(" or "));
-            return Err(Error::data(path, message));
-        }
-        // Far past any adapter, and small enough that products of two sizes cannot overflow.
-        const LARGEST: usize = 1 << 24;
-        // Every layer is several parameters, which are listed before any of them is made.
-        const MOST_LAYERS: usize = 64;
-        for (name, size, least, most) in [
-            ("source_vocabulary", self.source_vocabulary, 4, LARGEST),
-            ("target_vocabulary", self.target_vocabulary, 4, LARGEST),
-            ("embedding", self.embedding, 1, LARGEST),
-            ("hidden", self.hidden, 1, LARGEST),
-            ("encoder_layers", self.encoder_layers, 1, MOST_LAYERS),
-            ("attention", self.attention, 1, LARGEST),
-            ("location_rows", self.location_rows, 1, LARGEST),
-            ("half_width", self.half_width, 1, LARGEST),
-            ("position", self.position, 1, LARGEST),
-            ("max_length", self.max_length, 1, LARGEST),
-        ] {
-            if !(least..=most).contains(&size) {
-                return Err(Error::data(path, format!("{name} is {size}; it must be from {least} to {most}")));
-            }
-        }
+        settings::check_name(path, &self.architecture, IN_FILES)?;
+        let sizes = [
+            ("source_vocabulary", self.source_vocabulary, VOCABULARY),
+            ("target_vocabulary", self.target_vocabulary, VOCABULARY),
+            ("embedding", self.embedding, SIZE),
+            ("hidden", self.hidden, SIZE),
+            ("encoder_layers", self.encoder_layers, LAYERS),
+            ("attention", self.attention, SIZE),
+            ("location_rows", self.location_rows, SIZE),
+            ("half_width", self.half_width, SIZE),
+            ("position", self.position, SIZE),
+            ("max_length", self.max_length, SIZE),
+        ];
+        settings::check_sizes(path, sizes)?;
         if self.score == Score::Dot && self.bidirectional {
             let message = "the dot score compares a state with an annotation of the same size, and those of a bidirectional \
                            encoder are twice as large; set score to general, or bidirectional to false";
             return Err(Error::data(path, message));
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::data(path, format!("dropout is {}; it must be from 0 to less than 1", self.dropout)));
-        }
-        Ok(())
+        settings::check_dropout(path, self.dropout)
     }
 
     /// Size of an annotation, K.

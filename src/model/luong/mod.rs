@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{
     Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Kind, Layers, Limits, Linear, ModelOptions,
-    Parameter, Readout, SearchRoom, Stepper,
+    Network, Parameter, Readout, SearchRoom, Stepper, settings,
 };
 use crate::{Error, Result, batch::Specials, graph::Parameters};
 
@@ -93,7 +93,12 @@ impl Luong {
     /// # Errors
     /// [`crate::Error::Data`] naming a field of the configuration that makes no model.
     pub fn new(config: Config) -> Result<Arc<Self>> {
-        config.check("config")?;
+        Self::from_settings(config, "config")
+    }
+
+    /// A model of these settings. `path` names the file or option in errors.
+    fn from_settings(config: Config, path: &str) -> Result<Arc<Self>> {
+        config.check(path)?;
         let Config { source_vocabulary, target_vocabulary, embedding, hidden, position, .. } = config;
         let (layers, bidirectional) = (config.encoder_layers, config.bidirectional);
         Ok(Arc::new(Self {
@@ -119,7 +124,7 @@ impl Architecture for Luong {
     }
 
     fn config(&self) -> Result<String> {
-        serde_json::to_string_pretty(&self.config).map_err(|error| Error::data("config.json", error.to_string()))
+        settings::write(&self.config)
     }
 
     fn limits(&self) -> Limits {
@@ -145,14 +150,11 @@ impl Architecture for Luong {
     }
 }
 
-fn read(text: &str, path: &str) -> Result<Arc<dyn Architecture>> {
-    let config: Config = serde_json::from_str(text)
-        .map_err(|error| Error::data(path, format!("not a model's configuration: {error}")))?;
-    config.check(path)?;
-    Ok(Luong::new(config)?)
+fn read(text: &str, path: &str) -> Result<Network> {
+    Ok(Luong::from_settings(settings::read(text, path)?, path)?)
 }
 
-fn make(options: &ModelOptions, [source, target]: [usize; 2]) -> Result<Arc<dyn Architecture>> {
+fn make(options: &ModelOptions, [source, target]: [usize; 2]) -> Result<Network> {
     let ModelOptions { embedding, hidden, layers, dropout, max_length, .. } = *options;
     if options.readout != Readout::Tanh || options.tie_embeddings {
         let message = "this architecture has no readout to leave out, and ties no embeddings; leave readout and \

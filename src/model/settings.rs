@@ -1,0 +1,69 @@
+//! Settings of an architecture as `config.json` holds them, and the checks that all of them share.
+
+use std::ops::RangeInclusive;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Error, Result};
+
+/// Far past any adapter, and small enough that products of two sizes cannot overflow.
+const LARGEST: usize = 1 << 24;
+
+/// Any size but none.
+pub(super) const SIZE: RangeInclusive<usize> = 1..=LARGEST;
+/// Vocabularies, which hold at least the four special tokens.
+pub(super) const VOCABULARY: RangeInclusive<usize> = 4..=LARGEST;
+/// Every layer is several parameters, which are listed before any of them is made.
+pub(super) const LAYERS: RangeInclusive<usize> = 1..=64;
+
+/// The settings in the text of a `config.json`. `path` names the file in errors.
+///
+/// # Errors
+/// [`Error::Data`] for a text that is not JSON, a field that is missing, unknown or of another type.
+pub(super) fn read<C: DeserializeOwned>(text: &str, path: &str) -> Result<C> {
+    serde_json::from_str(text).map_err(|error| Error::data(path, format!("not a model's configuration: {error}")))
+}
+
+/// The text of a `config.json`.
+///
+/// # Errors
+/// [`Error::Data`] for settings that JSON does not have.
+pub(super) fn write<C: Serialize>(config: &C) -> Result<String> {
+    serde_json::to_string_pretty(config).map_err(|error| Error::data("config.json", error.to_string()))
+}
+
+/// Checks the name of the architecture, which may have several in files.
+///
+/// # Errors
+/// [`Error::Data`] that lists the names.
+pub(super) fn check_name(path: &str, name: &str, in_files: &[&str]) -> Result<()> {
+    if in_files.contains(&name) {
+        return Ok(());
+    }
+    Err(Error::data(path, format!("architecture is `{name}`; here it is {}", in_files.join(" or "))))
+}
+
+/// Checks sizes by the names of their fields.
+///
+/// # Errors
+/// [`Error::Data`] naming the first field out of its range.
+pub(super) fn check_sizes<const N: usize>(path: &str, sizes: [(&str, usize, RangeInclusive<usize>); N]) -> Result<()> {
+    for (field, size, range) in sizes {
+        if !range.contains(&size) {
+            let (least, most) = range.into_inner();
+            return Err(Error::data(path, format!("{field} is {size}; it must be from {least} to {most}")));
+        }
+    }
+    Ok(())
+}
+
+/// Checks a rate of dropout.
+///
+/// # Errors
+/// [`Error::Data`] for one that is not from 0 to less than 1.
+pub(super) fn check_dropout(path: &str, dropout: f32) -> Result<()> {
+    if (0.0..1.0).contains(&dropout) {
+        return Ok(());
+    }
+    Err(Error::data(path, format!("dropout is {dropout}; it must be from 0 to less than 1")))
+}
