@@ -300,9 +300,9 @@ fn a_validation_looks_at_whole_sources() {
     fs::write(&valid, text).unwrap();
     let Data::Files { train: path, .. } = &setting.options.data else { unreachable!() };
     let data = Data::Files { train: path.clone(), valid };
-    // 1,200 pairs, but 600 sources: none is left out. One step and one validation.
+    // 1,200 pairs, but 600 sources: none is left out, and a source's answers are grouped. One step and one validation.
     let (mut count, mut pairs) = (0, 0);
-    let options = TrainOptions { data, max_length: 8, ..setting.options.clone() };
+    let options = TrainOptions { data, max_length: 8, group_references: true, ..setting.options.clone() };
     let out = setting.out("run");
     train(common::gpu(), &options, steps(1), Destination { folder: &out, overwrite: false }, &|| false, &mut |event| {
         match event {
