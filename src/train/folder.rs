@@ -75,8 +75,9 @@ pub(super) fn examine(
         let message = format!("{message}; choose another folder, or set `overwrite` to replace it");
         Error::data(folder.display().to_string(), message)
     };
-    let told: TrainOptions = serde_json::from_str(&read_text(&file)?)
-        .map_err(|error| other(format!("{OPTIONS} cannot be read ({error})")))?;
+    let text = read_text(&file).map_err(|error| other(error.to_string()))?;
+    let told: TrainOptions =
+        serde_json::from_str(&text).map_err(|error| other(format!("{OPTIONS} cannot be read ({error})")))?;
     let saved = checkpoint::saved(folder)?;
     if let Some(difference) = same::difference((&told, saved.as_ref()), (options, sums))? {
         return Err(other(format!("holds a different run ({difference})")));
