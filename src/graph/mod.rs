@@ -20,6 +20,7 @@ mod dropout;
 mod embedding;
 mod gradient;
 mod gru;
+mod layer_norm;
 mod local_attention;
 mod matmul;
 mod operands;

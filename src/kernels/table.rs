@@ -3,7 +3,7 @@
 
 use super::{
     adam, additive_attention, additive_score, alignment_loss, beam_search, ceiling, copy, coverage_loss, cross_entropy,
-    dot_product_attention, dropout, embedding, gru, local_attention, matmul, pointwise, reduction, softmax,
+    dot_product_attention, dropout, embedding, gru, layer_norm, local_attention, matmul, pointwise, reduction, softmax,
     tunable::TunableKernel,
 };
 use crate::gpu::{Gpu, Shader, TileTable};
@@ -48,6 +48,9 @@ pub static SHADERS: &[&Shader] = &[
     &embedding::EMBEDDING_SORT,
     &gru::GRU,
     &gru::GRU_BACKWARD,
+    &layer_norm::LAYER_NORM,
+    &layer_norm::LAYER_NORM_BACKWARD,
+    &layer_norm::LAYER_NORM_PARAMETERS_BACKWARD,
     &local_attention::LOCAL_ATTENTION,
     &local_attention::LOCAL_ATTENTION_BACKWARD,
     &matmul::MATMUL,

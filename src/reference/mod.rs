@@ -24,6 +24,7 @@ pub mod dot_product_attention;
 pub mod dropout;
 pub mod embedding;
 pub mod gru;
+pub mod layer_norm;
 pub mod local_attention;
 pub mod luong;
 pub mod matmul;

@@ -4,6 +4,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
+mod family;
 mod luong;
 mod model;
 
@@ -64,12 +65,14 @@ pub fn golden(gpu: &Gpu, folder: &Path) -> Result<Vec<GoldenRow>> {
     let mut rows = Vec::new();
     for path in paths {
         let file = File::read(&path)?;
-        let operations: [(&str, Operation); 6] = [
+        let operations: [(&str, Operation); 8] = [
             ("additive_attention", additive_attention),
             ("dot_product_attention", dot_product_attention),
             ("gru", gru),
+            ("layer_norm", family::layer_norm),
             ("luong", luong::luong),
             ("matmul", matmul),
+            ("rms_norm", family::rms_norm),
             ("seq2seq_step", seq2seq_step),
         ];
         let operation = operations.iter().find(|(name, _)| file.stem.starts_with(name));

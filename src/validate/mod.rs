@@ -27,6 +27,7 @@ mod embedding;
 #[cfg(feature = "train")]
 mod golden;
 mod gru;
+mod layer_norm;
 mod local_attention;
 mod matmul;
 mod pointwise;
@@ -167,6 +168,7 @@ pub fn checks() -> Vec<Check> {
         dropout::KERNELS,
         embedding::KERNELS,
         gru::KERNELS,
+        layer_norm::KERNELS,
         local_attention::KERNELS,
         matmul::KERNELS,
         pointwise::KERNELS,

@@ -30,6 +30,7 @@ mod graph;
 mod gru;
 mod input;
 mod kill;
+mod layer_norm;
 mod local_attention;
 mod luong;
 mod matmul;

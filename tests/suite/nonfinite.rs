@@ -16,8 +16,19 @@ use softalign::{
 };
 
 /// What is f32 whatever activations are.
-const SINGLE: [&str; 10] =
-    ["table", "weight", "weights", "bias", "energy", "query_weight", CELL[0].0, CELL[1].0, CELL[2].0, CELL[3].0];
+const SINGLE: [&str; 11] = [
+    "table",
+    "weight",
+    "weights",
+    "bias",
+    "gain",
+    "energy",
+    "query_weight",
+    CELL[0].0,
+    CELL[1].0,
+    CELL[2].0,
+    CELL[3].0,
+];
 
 /// A kernel's inputs, floats with their extents, and what it makes of them; tokens and lengths come last.
 struct Kind {
@@ -68,6 +79,18 @@ const KINDS: &[Kind] = &[
         floats: &[("x", &[2, 3])],
         words: &[LENGTHS],
         build: |g, x| g.softmax(x[0], Some(x[1])).unwrap(),
+    },
+    Kind {
+        name: "layer_norm",
+        floats: &[("x", &[2, 5]), ("gain", &[5]), ("bias", &[5])],
+        words: &[],
+        build: |g, x| g.layer_norm(x[0], x[1], Some(x[2]), 1e-5).unwrap(),
+    },
+    Kind {
+        name: "rms_norm",
+        floats: &[("x", &[2, 8]), ("gain", &[8])],
+        words: &[],
+        build: |g, x| g.rms_norm(x[0], x[1], 1e-5).unwrap(),
     },
     Kind {
         name: "cross_entropy",

@@ -1,8 +1,7 @@
 //! The CPU reference is what every kernel is checked against, so nothing of this crate can check it: its gradients are
 //! proved by central differences, and the rest by what its definition says.
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use crate::common::differences::{Random, assert_close, check_gradients, dot};
 use softalign::reference::adam::Adam;
 use softalign::reference::additive_attention::{AdditiveAttention, AdditiveInputs};
 use softalign::reference::additive_score::{AdditiveScore, ScoreInputs};
@@ -21,65 +20,13 @@ use softalign::reference::pointwise::Pointwise;
 use softalign::reference::reduction;
 use softalign::reference::softmax::Softmax;
 
-struct Random(ChaCha8Rng);
-
 impl Random {
-    fn new(seed: u64) -> Self {
-        Self(ChaCha8Rng::seed_from_u64(seed))
-    }
-
-    fn tensor(&mut self, shape: &[usize]) -> Vec<f64> {
-        (0..shape.iter().product()).map(|_| self.0.random_range(-1.5..1.5)).collect()
-    }
-
     fn gru(&mut self, input: usize, hidden: usize) -> GruWeights {
         GruWeights {
             weight_ih: self.tensor(&[3, hidden, input]),
             weight_hh: self.tensor(&[3, hidden, hidden]),
             bias_ih: self.tensor(&[3, hidden]),
             bias_hh: self.tensor(&[3, hidden]),
-        }
-    }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{what}: lengths");
-    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        // Written so that NaN fails.
-        assert!((found - expected).abs() <= tolerance, "{what}[{i}]: found {found}, expected {expected}");
-    }
-}
-
-/// Compares gradients with central differences of `objective`, which maps all inputs to one number (as a rule the
-/// outputs' product with a random upstream gradient). `gradients` names and holds one gradient per input.
-fn check_gradients(
-    case: &str,
-    inputs: &[Vec<f64>],
-    objective: impl Fn(&[Vec<f64>]) -> f64,
-    gradients: &[(&str, &[f64])],
-) {
-    const STEP: f64 = 1e-5;
-    // Differences cancel to about 1e-10 here; below this size an error relative to the element would measure only that.
-    const SMALL: f64 = 1e-2;
-    assert_eq!(inputs.len(), gradients.len(), "{case}: one gradient per input");
-    let mut inputs = inputs.to_vec();
-    for (operand, (name, gradient)) in gradients.iter().enumerate() {
-        assert_eq!(gradient.len(), inputs[operand].len(), "{case}: shape of the gradient of {name}");
-        for i in 0..gradient.len() {
-            let x = inputs[operand][i];
-            inputs[operand][i] = x + STEP;
-            let above = objective(&inputs);
-            inputs[operand][i] = x - STEP;
-            let below = objective(&inputs);
-            inputs[operand][i] = x;
-            let (found, expected) = (gradient[i], (above - below) / (2.0 * STEP));
-            let error = (found - expected).abs() / found.abs().max(expected.abs()).max(SMALL);
-            assert!(error < 1e-6, "{case}, {name}[{i}]: found {found}, central difference {expected}");
         }
     }
 }
@@ -632,7 +579,7 @@ fn adam_steps_and_clips() {
 fn logits_behind(text: &[u32], classes: usize) -> Vec<f64> {
     let seed = text.iter().fold(17, |seed, token| seed * 31 + u64::from(*token));
     let mut random = Random::new(seed);
-    (0..classes).map(|_| random.0.random_range(-3.0..3.0)).collect()
+    random.tensor(&[classes]).into_iter().map(|x| 2.0 * x).collect()
 }
 
 /// Every text of up to `capacity` tokens, its end included, with its score under a length penalty, the best first.

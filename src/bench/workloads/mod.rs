@@ -15,6 +15,7 @@ mod dropout;
 mod embedding;
 mod generation;
 mod gru;
+mod layer_norm;
 mod local_attention;
 mod matmul;
 mod pointwise;
@@ -50,6 +51,7 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(dot_product_attention::workloads());
     all.extend(attentional_decoder::workloads());
     all.extend(additive_score::workloads());
+    all.extend(layer_norm::workloads());
     all.extend(local_attention::workloads());
     all.extend(cross_entropy::workloads());
     all.extend(embedding::workloads());
