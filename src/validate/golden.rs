@@ -65,9 +65,10 @@ pub fn golden(gpu: &Gpu, folder: &Path) -> Result<Vec<GoldenRow>> {
     let mut rows = Vec::new();
     for path in paths {
         let file = File::read(&path)?;
-        let operations: [(&str, Operation); 8] = [
+        let operations: [(&str, Operation); 9] = [
             ("additive_attention", additive_attention),
             ("dot_product_attention", dot_product_attention),
+            ("gelu", family::gelu),
             ("gru", gru),
             ("layer_norm", family::layer_norm),
             ("luong", luong::luong),

@@ -456,7 +456,15 @@ fn reduction_gradients() {
 #[test]
 fn pointwise_gradients() {
     let mut random = Random::new(12);
-    for operation in [Pointwise::Add, Pointwise::Multiply, Pointwise::Tanh, Pointwise::Sigmoid] {
+    let functions = [
+        Pointwise::Tanh,
+        Pointwise::Sigmoid,
+        Pointwise::Relu,
+        Pointwise::GeluErf,
+        Pointwise::GeluTanh,
+        Pointwise::Swish,
+    ];
+    for operation in [Pointwise::Add, Pointwise::Multiply].into_iter().chain(functions) {
         let mut inputs = vec![random.tensor(&[13])];
         if operation.is_binary() {
             inputs.push(random.tensor(&[13]));
@@ -471,6 +479,11 @@ fn pointwise_gradients() {
     }
     assert_eq!(Pointwise::Sigmoid.forward(&[-1e4, 0.0, 1e4], None), [0.0, 0.5, 1.0]);
     assert_eq!(Pointwise::Tanh.forward(&[-1e4, 0.0, 1e4], None), [-1.0, 0.0, 1.0]);
+    // Of tables of the normal distribution, on both sides of 3, where the way to compute it changes.
+    let tails = [0.5, 0.158_655_253_931_457_05, 0.001_349_898_031_630_094_6, 2.866_515_718_791_939e-7];
+    for (x, tail) in [0.0, 1.0, 3.0, 5.0].into_iter().zip(tails) {
+        assert_close("below", &Pointwise::GeluErf.forward(&[-x, x], None), &[-x * tail, x * (1.0 - tail)], 1e-15);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The small kernels of Transformers and their relatives.
 
 use super::{File, GoldenRow};
-use crate::{Gpu, Result, graph::Graph};
+use crate::{Gpu, Result, graph::Graph, kernels::pointwise::Gelu};
 
 pub(super) fn layer_norm(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     let mut graph = Graph::new();
@@ -22,4 +22,16 @@ pub(super) fn rms_norm(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     let upstream = [(y, file.value(&mut graph, "up.y")?)];
     let inputs = [("in.x".into(), x), ("param.weight".into(), gain)];
     file.compare(gpu, graph, &[("out.y", y)], &upstream, &inputs)
+}
+
+pub(super) fn gelu(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
+    let mut graph = Graph::new();
+    let x = file.value(&mut graph, "in.x")?;
+    let form = match file.setting("approximate", "none".to_owned())?.as_str() {
+        "tanh" => Gelu::Tanh,
+        _ => Gelu::Erf,
+    };
+    let y = graph.gelu(x, form)?;
+    let upstream = [(y, file.value(&mut graph, "up.y")?)];
+    file.compare(gpu, graph, &[("out.y", y)], &upstream, &[("in.x".into(), x)])
 }
