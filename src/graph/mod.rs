@@ -25,6 +25,7 @@ mod local_attention;
 mod matmul;
 mod operands;
 mod parameters;
+mod permute;
 mod plan;
 mod pointwise;
 mod program;
@@ -32,6 +33,7 @@ mod programs;
 mod reduction;
 mod reshape;
 mod select;
+mod slice;
 mod softmax;
 
 use std::fmt;

@@ -22,6 +22,7 @@ mod library;
 pub mod local_attention;
 pub mod matmul;
 mod matrix;
+pub mod permute;
 pub mod pointwise;
 pub mod reduction;
 mod rounds;

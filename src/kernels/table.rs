@@ -2,9 +2,9 @@
 //! [`Shader::kernel`].
 
 use super::{
-    adam, additive_attention, additive_score, alignment_loss, beam_search, ceiling, copy, coverage_loss, cross_entropy,
-    dot_product_attention, dropout, embedding, gru, layer_norm, local_attention, matmul, pointwise, reduction, softmax,
-    tunable::TunableKernel,
+    adam, additive_attention, additive_score, alignment_loss, beam_search, ceiling, copy, coverage_loss,
+    cross_entropy, dot_product_attention, dropout, embedding, gru, layer_norm, local_attention, matmul, permute,
+    pointwise, reduction, softmax, tunable::TunableKernel,
 };
 use crate::gpu::{Gpu, Shader, TileTable};
 
@@ -55,6 +55,7 @@ pub static SHADERS: &[&Shader] = &[
     &local_attention::LOCAL_ATTENTION_BACKWARD,
     &matmul::MATMUL,
     &matmul::MATMUL_ROW,
+    &permute::PERMUTE,
     &pointwise::POINTWISE,
     &pointwise::POINTWISE_BACKWARD,
     &reduction::REDUCTION,

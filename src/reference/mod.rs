@@ -28,6 +28,7 @@ pub mod layer_norm;
 pub mod local_attention;
 pub mod luong;
 pub mod matmul;
+pub mod permute;
 pub mod pointwise;
 mod real;
 pub mod reduction;

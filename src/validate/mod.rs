@@ -30,6 +30,7 @@ mod gru;
 mod layer_norm;
 mod local_attention;
 mod matmul;
+mod permute;
 mod pointwise;
 mod reduction;
 mod rounded;
@@ -171,6 +172,7 @@ pub fn checks() -> Vec<Check> {
         layer_norm::KERNELS,
         local_attention::KERNELS,
         matmul::KERNELS,
+        permute::KERNELS,
         pointwise::KERNELS,
         reduction::KERNELS,
         softmax::KERNELS,

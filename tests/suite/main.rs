@@ -36,6 +36,7 @@ mod luong;
 mod matmul;
 mod metrics;
 mod nonfinite;
+mod permute;
 mod picture;
 mod pointwise;
 mod precision;

@@ -97,6 +97,15 @@ const KINDS: &[Kind] = &[
         build: |g, x| g.rms_norm(x[0], x[1], 1e-5).unwrap(),
     },
     Kind {
+        name: "permute and slice",
+        floats: &[("x", &[2, 3, 4])],
+        words: &[],
+        build: |g, x| {
+            let permuted = g.permute(x[0], &[2, 0, 1]).unwrap();
+            g.slice(permuted, 0, 0..2).unwrap()
+        },
+    },
+    Kind {
         name: "cross_entropy",
         floats: &[("logits", &[2, 5])],
         words: &[("targets", &[2], &[1, 4])],

@@ -18,6 +18,7 @@ mod gru;
 mod layer_norm;
 mod local_attention;
 mod matmul;
+mod permute;
 mod pointwise;
 mod reduction;
 mod small_model;
@@ -58,6 +59,7 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(dropout::workloads());
     all.extend(alignment_loss::workloads());
     all.extend(coverage_loss::workloads());
+    all.extend(permute::workloads());
     all.extend(pointwise::workloads());
     all.extend(reduction::workloads());
     all.extend(adam::workloads());
