@@ -18,6 +18,7 @@ mod cross_entropy;
 mod dot_product_attention;
 mod dropout;
 mod embedding;
+mod glu;
 mod gradient;
 mod gru;
 mod layer_norm;

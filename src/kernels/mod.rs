@@ -16,6 +16,7 @@ pub mod embedding;
 mod expect;
 mod forms;
 mod gate_input;
+pub mod glu;
 pub mod gru;
 pub mod layer_norm;
 mod library;

@@ -3,7 +3,7 @@
 
 use super::{
     adam, additive_attention, additive_score, alignment_loss, beam_search, ceiling, copy, coverage_loss,
-    cross_entropy, dot_product_attention, dropout, embedding, gru, layer_norm, local_attention, matmul, permute,
+    cross_entropy, dot_product_attention, dropout, embedding, glu, gru, layer_norm, local_attention, matmul, permute,
     pointwise, reduction, softmax, tunable::TunableKernel,
 };
 use crate::gpu::{Gpu, Shader, TileTable};
@@ -46,6 +46,8 @@ pub static SHADERS: &[&Shader] = &[
     &embedding::EMBEDDING_BACKWARD,
     &embedding::EMBEDDING_RANK,
     &embedding::EMBEDDING_SORT,
+    &glu::GLU,
+    &glu::GLU_BACKWARD,
     &gru::GRU,
     &gru::GRU_BACKWARD,
     &layer_norm::LAYER_NORM,

@@ -23,6 +23,7 @@ pub mod cross_entropy;
 pub mod dot_product_attention;
 pub mod dropout;
 pub mod embedding;
+pub mod glu;
 pub mod gru;
 pub mod layer_norm;
 pub mod local_attention;

@@ -65,10 +65,11 @@ pub fn golden(gpu: &Gpu, folder: &Path) -> Result<Vec<GoldenRow>> {
     let mut rows = Vec::new();
     for path in paths {
         let file = File::read(&path)?;
-        let operations: [(&str, Operation); 9] = [
+        let operations: [(&str, Operation); 10] = [
             ("additive_attention", additive_attention),
             ("dot_product_attention", dot_product_attention),
             ("gelu", family::gelu),
+            ("glu", family::glu),
             ("gru", gru),
             ("layer_norm", family::layer_norm),
             ("luong", luong::luong),

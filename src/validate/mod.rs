@@ -24,6 +24,7 @@ mod cross_entropy;
 mod dot_product_attention;
 mod dropout;
 mod embedding;
+mod glu;
 #[cfg(feature = "train")]
 mod golden;
 mod gru;
@@ -168,6 +169,7 @@ pub fn checks() -> Vec<Check> {
         dot_product_attention::KERNELS,
         dropout::KERNELS,
         embedding::KERNELS,
+        glu::KERNELS,
         gru::KERNELS,
         layer_norm::KERNELS,
         local_attention::KERNELS,

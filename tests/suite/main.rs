@@ -25,6 +25,7 @@ mod embedding;
 mod faults;
 mod floors;
 mod generate;
+mod glu;
 mod golden;
 mod graph;
 mod gru;

@@ -96,6 +96,7 @@ const KINDS: &[Kind] = &[
         words: &[],
         build: |g, x| g.rms_norm(x[0], x[1], 1e-5).unwrap(),
     },
+    Kind { name: "glu", floats: &[("x", &[2, 6])], words: &[], build: |g, x| g.glu(x[0]).unwrap() },
     Kind {
         name: "permute and slice",
         floats: &[("x", &[2, 3, 4])],

@@ -14,6 +14,7 @@ mod dot_product_attention;
 mod dropout;
 mod embedding;
 mod generation;
+mod glu;
 mod gru;
 mod layer_norm;
 mod local_attention;
@@ -59,6 +60,7 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(dropout::workloads());
     all.extend(alignment_loss::workloads());
     all.extend(coverage_loss::workloads());
+    all.extend(glu::workloads());
     all.extend(permute::workloads());
     all.extend(pointwise::workloads());
     all.extend(reduction::workloads());

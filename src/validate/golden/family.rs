@@ -35,3 +35,11 @@ pub(super) fn gelu(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     let upstream = [(y, file.value(&mut graph, "up.y")?)];
     file.compare(gpu, graph, &[("out.y", y)], &upstream, &[("in.x".into(), x)])
 }
+
+pub(super) fn glu(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
+    let mut graph = Graph::new();
+    let x = file.value(&mut graph, "in.x")?;
+    let y = graph.glu(x)?;
+    let upstream = [(y, file.value(&mut graph, "up.y")?)];
+    file.compare(gpu, graph, &[("out.y", y)], &upstream, &[("in.x".into(), x)])
+}
