@@ -13,6 +13,7 @@ mod alignment_loss;
 mod attentional_decoder;
 mod batched_matmul;
 mod concatenate;
+mod conv1d;
 mod coverage_loss;
 mod cross_entropy;
 mod dot_product_attention;

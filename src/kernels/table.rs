@@ -2,7 +2,7 @@
 //! [`Shader::kernel`].
 
 use super::{
-    adam, additive_attention, additive_score, alignment_loss, beam_search, ceiling, copy, coverage_loss,
+    adam, additive_attention, additive_score, alignment_loss, beam_search, ceiling, conv1d, copy, coverage_loss,
     cross_entropy, dot_product_attention, dropout, embedding, glu, gru, layer_norm, local_attention, matmul, permute,
     pointwise, reduction, softmax, tunable::TunableKernel,
 };
@@ -32,6 +32,8 @@ pub static SHADERS: &[&Shader] = &[
     &beam_search::BEAM_SEARCH_START,
     &ceiling::CEILING_ARITHMETIC,
     &ceiling::CEILING_MEMORY,
+    &conv1d::CONV1D,
+    &conv1d::CONV1D_BACKWARD,
     &copy::COPY,
     &coverage_loss::COVERAGE_LOSS,
     &coverage_loss::COVERAGE_LOSS_BACKWARD,

@@ -65,8 +65,9 @@ pub fn golden(gpu: &Gpu, folder: &Path) -> Result<Vec<GoldenRow>> {
     let mut rows = Vec::new();
     for path in paths {
         let file = File::read(&path)?;
-        let operations: [(&str, Operation); 10] = [
+        let operations: [(&str, Operation); 11] = [
             ("additive_attention", additive_attention),
+            ("conv1d", family::conv1d),
             ("dot_product_attention", dot_product_attention),
             ("gelu", family::gelu),
             ("glu", family::glu),

@@ -18,6 +18,7 @@ mod additive_score;
 mod alignment_loss;
 mod attentional_decoder;
 mod beam_search;
+mod conv1d;
 mod copy;
 mod coverage_loss;
 mod cross_entropy;
@@ -163,6 +164,7 @@ pub fn checks() -> Vec<Check> {
         alignment_loss::KERNELS,
         attentional_decoder::KERNELS,
         beam_search::KERNELS,
+        conv1d::KERNELS,
         copy::KERNELS,
         coverage_loss::KERNELS,
         cross_entropy::KERNELS,

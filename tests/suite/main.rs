@@ -12,6 +12,7 @@ mod attentional_decoder;
 mod beam_search;
 mod bench;
 mod cli;
+mod conv1d;
 mod copy;
 mod coverage_loss;
 mod cross_entropy;

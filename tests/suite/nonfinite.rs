@@ -10,7 +10,7 @@ use softalign::{
     Gpu,
     gpu::Dtype,
     graph::{DecoderInputs, Epilogue, Graph, GruWeights, Program, ProgramOptions, Value},
-    kernels::{Step, local_attention::Window, matmul::Activation, pointwise::Gelu},
+    kernels::{Step, conv1d::Padding, local_attention::Window, matmul::Activation, pointwise::Gelu},
     model::Regularisation,
     train::{Optimizer, Trainer},
 };
@@ -97,6 +97,12 @@ const KINDS: &[Kind] = &[
         build: |g, x| g.rms_norm(x[0], x[1], 1e-5).unwrap(),
     },
     Kind { name: "glu", floats: &[("x", &[2, 6])], words: &[], build: |g, x| g.glu(x[0]).unwrap() },
+    Kind {
+        name: "conv1d",
+        floats: &[("x", &[2, 3, 4]), ("weight", &[5, 4, 3]), ("bias", &[5])],
+        words: &[],
+        build: |g, x| g.conv1d(x[0], x[1], Some(x[2]), Padding::Same).unwrap(),
+    },
     Kind {
         name: "permute and slice",
         floats: &[("x", &[2, 3, 4])],

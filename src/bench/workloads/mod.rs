@@ -7,6 +7,7 @@ mod additive_score;
 mod alignment_loss;
 mod attentional_decoder;
 mod beam_search;
+mod conv1d;
 mod copy;
 mod coverage_loss;
 mod cross_entropy;
@@ -65,6 +66,7 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(pointwise::workloads());
     all.extend(reduction::workloads());
     all.extend(adam::workloads());
+    all.extend(conv1d::workloads());
     all.extend(copy::workloads());
     all.extend(beam_search::workloads());
     all

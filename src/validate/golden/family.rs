@@ -1,7 +1,11 @@
 //! The small kernels of Transformers and their relatives.
 
 use super::{File, GoldenRow};
-use crate::{Gpu, Result, graph::Graph, kernels::pointwise::Gelu};
+use crate::{
+    Gpu, Result,
+    graph::Graph,
+    kernels::{conv1d::Padding, pointwise::Gelu},
+};
 
 pub(super) fn layer_norm(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     let mut graph = Graph::new();
@@ -42,4 +46,19 @@ pub(super) fn glu(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     let y = graph.glu(x)?;
     let upstream = [(y, file.value(&mut graph, "up.y")?)];
     file.compare(gpu, graph, &[("out.y", y)], &upstream, &[("in.x".into(), x)])
+}
+
+pub(super) fn conv1d(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
+    let mut graph = Graph::new();
+    let x = file.value(&mut graph, "in.x")?;
+    let [weight, bias] = ["param.weight", "param.bias"].map(|name| file.value(&mut graph, name));
+    let (weight, bias) = (weight?, bias?);
+    let padding = match file.setting("padding", "same".to_owned())?.as_str() {
+        "causal" => Padding::Causal,
+        _ => Padding::Same,
+    };
+    let y = graph.conv1d(x, weight, Some(bias), padding)?;
+    let upstream = [(y, file.value(&mut graph, "up.y")?)];
+    let inputs = [("in.x".into(), x), ("param.weight".into(), weight), ("param.bias".into(), bias)];
+    file.compare(gpu, graph, &[("out.y", y)], &upstream, &inputs)
 }
