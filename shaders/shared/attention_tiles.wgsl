@@ -9,6 +9,7 @@
 //
 // SUBGROUPS: one subgroup per workgroup; each lane loads its own part of the rows, and the subgroup passes it round.
 // Otherwise: LANES x GROUPS invocations work from tiles in workgroup memory.
+#import block
 #import pieces
 
 const ROW_TILE = GROUPS * ROWS;
@@ -28,8 +29,6 @@ struct Place {
     lane: u32,
     group: u32,
 }
-
-#import transpose
 
 // The first feature of the piece whose sums an invocation holds from index j on, a multiple of PARTS.
 fn feature_of(j: u32, lane: u32) -> u32 { return (j * LANES + lane * PARTS) * 4u; }

@@ -26,12 +26,16 @@ macro_rules! shared {
 
 shared![
     "attention_tiles",
+    "block",
     "element",
+    "factor",
     "factored_tanh",
     "fed",
     "four",
     "lanes",
     "linear",
+    "load",
+    "load_piece",
     "logits",
     "math",
     "normaliser",
@@ -41,6 +45,7 @@ shared![
     "search",
     "specials",
     "step",
-    "transpose",
+    "store",
+    "store_piece",
     "window"
 ];
