@@ -38,8 +38,8 @@ fn main(
     let start = row * params.classes;
     for (var c = WIDTH * lane; c < params.classes; c += WIDTH * LANES) {
         let i = (start + c) / WIDTH;
-        let expected = select(Single(), Single(params.hit), columns_from(c) == Columns(hot)) + params.spread;
-        var gradient = Single();
+        let expected = select(Single(0.0), Single(params.hit), columns_from(c) == Columns(hot)) + params.spread;
+        var gradient = Single(0.0);
         if (counts) { gradient = scale * (exp(Single(logits[i]) - normaliser) - expected); }
         logits[i] = Element(gradient);
     }
