@@ -2,41 +2,45 @@
 // section 3.2.1; the softmax is taken online, one tile of keys after the other (Milakov and Gimelshein 2018; Dao et al. 2022),
 // so nothing of size queries x keys is stored. Rows are queries, columns keys.
 //
-// VECTOR, WIDE: the size of a head is a multiple of a piece.
+// VECTOR, WIDE: sizes, offsets and strides are multiples of a piece.
 #import attention_tiles
 
-struct Params { heads: u32, head_count: u32, queries: u32, keys: u32, size: u32, causal: u32, scale: f32 }
+struct Params {
+    query: vec4u, key: vec4u, value: vec4u, context: vec4u,         // layouts
+    heads: u32, head_count: u32, queries: u32, keys: u32,
+    size: u32, causal: u32, scale: f32, unused: u32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> query: array<Word>;             // [B, N, T, D]
-@group(0) @binding(2) var<storage, read> key: array<Word>;               // [B, N, S, D]
-@group(0) @binding(3) var<storage, read> value: array<Word>;             // [B, N, S, D]
+@group(0) @binding(1) var<storage, read> query: array<Word>;             // [B, N, T, D] or [B, T, N, D]
+@group(0) @binding(2) var<storage, read> key: array<Word>;               // [B, N, S, D] or [B, S, N, D]
+@group(0) @binding(3) var<storage, read> value: array<Word>;             // [B, N, S, D] or [B, S, N, D]
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;            // [B]
-@group(0) @binding(5) var<storage, read_write> context: array<Word>;     // [B, N, T, D]
+@group(0) @binding(5) var<storage, read_write> context: array<Word>;     // [B, N, T, D] or [B, T, N, D]
 @group(0) @binding(6) var<storage, read_write> log_sum_exp: array<f32>;  // [B, N, T]
 
 #ifdef VECTOR
-fn load_row(second: bool, row: u32, feature: u32) -> Piece {
-    return unpack(query[(row * params.size + min(feature, params.size - PIECE)) / PIECE]);
+fn load_row(second: bool, at: u32, feature: u32) -> Piece {
+    return unpack(query[(at + min(feature, params.size - PIECE)) / PIECE]);
 }
-fn load_column(second: bool, column: u32, feature: u32) -> Piece {
-    let at = (column * params.size + min(feature, params.size - PIECE)) / PIECE;
-    if (second) { return unpack(value[at]); }
-    return unpack(key[at]);
+fn load_column(second: bool, at: u32, feature: u32) -> Piece {
+    let i = (at + min(feature, params.size - PIECE)) / PIECE;
+    if (second) { return unpack(value[i]); }
+    return unpack(key[i]);
 }
-fn store_context(row: u32, feature: u32, result: Piece) {
-    if (feature < params.size) { context[(row * params.size + feature) / PIECE] = pack(result); }
+fn store_context(at: u32, feature: u32, result: Piece) {
+    if (feature < params.size) { context[(at + feature) / PIECE] = pack(result); }
 }
 #else
 // Features at the size and past it are 0, so that neither a tail nor what lies behind it counts.
-fn load_row(second: bool, row: u32, feature: u32) -> Piece {
+fn load_row(second: bool, at: u32, feature: u32) -> Piece {
     let features = vec4u(feature) + vec4u(0u, 1u, 2u, 3u);
-    let i = row * params.size + min(features, vec4u(params.size - 1u));
+    let i = at + min(features, vec4u(params.size - 1u));
     return Piece(select(vec4f(), vec4f(element4(query[i.x], query[i.y], query[i.z], query[i.w])), features < vec4u(params.size)));
 }
-fn load_column(second: bool, column: u32, feature: u32) -> Piece {
+fn load_column(second: bool, at: u32, feature: u32) -> Piece {
     let features = vec4u(feature) + vec4u(0u, 1u, 2u, 3u);
-    let i = column * params.size + min(features, vec4u(params.size - 1u));
+    let i = at + min(features, vec4u(params.size - 1u));
     var result: vec4f;
     if (second) {
         result = vec4f(element4(value[i.x], value[i.y], value[i.z], value[i.w]));
@@ -45,12 +49,10 @@ fn load_column(second: bool, column: u32, feature: u32) -> Piece {
     }
     return Piece(select(vec4f(), result, features < vec4u(params.size)));
 }
-fn store_context(row: u32, feature: u32, result: Piece) {
-    let at = row * params.size + feature;
-    if (feature < params.size) { context[at] = element(result[0].x); }
-    if (feature + 1u < params.size) { context[at + 1u] = element(result[0].y); }
-    if (feature + 2u < params.size) { context[at + 2u] = element(result[0].z); }
-    if (feature + 3u < params.size) { context[at + 3u] = element(result[0].w); }
+fn store_context(at: u32, feature: u32, result: Piece) {
+    for (var i = 0u; i < 4u; i++) {
+        if (feature + i < params.size) { context[at + feature + i] = element(result[0][i]); }
+    }
 }
 #endif
 
@@ -79,8 +81,12 @@ fn main(
     var end = length;
     if (params.causal != 0u) { end = min(end, row0 + ROW_TILE); }
     // With length 0 the last key is wrong, but then no key is read.
-    let place = Place(head * params.queries + row0, head * params.queries + params.queries - 1u,
-        head * params.keys, head * params.keys + length - 1u, lane, group);
+    let b = head / params.heads;
+    let n = head % params.heads;
+    let query_rows = rows_of(params.query, b, n);
+    let context_rows = rows_of(params.context, b, n);
+    let place = Place(row0, params.queries - 1u, length - 1u, query_rows, query_rows,
+        rows_of(params.key, b, n), rows_of(params.value, b, n), lane, group);
 
     var sums: Sums;
     var largest: PerRow;
@@ -120,15 +126,16 @@ fn main(
     for (var r = 0u; r < ROWS; r++) {
         let row = row0 + group * ROWS + r;
         if (row < params.queries) {
-            let at = head * params.queries + row;
             let seen = length > 0u;
             let inverse = select(0.0, 1.0 / max(total[r], 1e-30), seen);
             for (var j = 0u; j < FEATURES; j += PARTS) {
                 var result: Piece;
                 for (var p = 0u; p < PARTS; p++) { result[p] = sums[r][j + p] * inverse; }
-                store_context(at, feature_of(j, lane), result);
+                store_context(start_of(context_rows, row), feature_of(j, lane), result);
             }
-            if (lane == 0u) { log_sum_exp[at] = select(0.0, largest[r] + log(max(total[r], 1e-30)), seen); }
+            if (lane == 0u) {
+                log_sum_exp[head * params.queries + row] = select(0.0, largest[r] + log(max(total[r], 1e-30)), seen);
+            }
         }
     }
 }

@@ -2,12 +2,16 @@
 // softmax's own term in d_score = weight * (d_weight - delta) (Dao et al. 2022, appendix B.2). Side by side, so that one
 // binding and one load fetch both.
 #import element
+#import heads
 
-struct Params { rows: u32, size: u32 }
+struct Params {
+    context: vec4u, d_context: vec4u,       // layouts
+    rows: u32, heads: u32, queries: u32, size: u32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> context: array<element>;            // [B, N, T, D]
-@group(0) @binding(2) var<storage, read> d_context: array<element>;          // [B, N, T, D]
+@group(0) @binding(1) var<storage, read> context: array<element>;            // [B, N, T, D] or [B, T, N, D]
+@group(0) @binding(2) var<storage, read> d_context: array<element>;          // the same
 @group(0) @binding(3) var<storage, read> log_sum_exp: array<f32>;            // [B, N, T]
 @group(0) @binding(4) var<storage, read_write> statistics: array<vec2f>;     // [B, N, T, 2]
 
@@ -19,9 +23,14 @@ fn main(
 ) {
     let row = (workgroup.x + workgroup.y * workgroups.x) * LANES + local;
     if (row >= params.rows) { return; }
+    let head = row / params.queries;
+    let b = head / params.heads;
+    let n = head % params.heads;
+    let start = start_of(rows_of(params.context, b, n), row % params.queries);
+    let d_start = start_of(rows_of(params.d_context, b, n), row % params.queries);
     var delta = 0.0;
     for (var d = 0u; d < params.size; d++) {
-        delta = fma(f32(context[row * params.size + d]), f32(d_context[row * params.size + d]), delta);
+        delta = fma(f32(context[start + d]), f32(d_context[d_start + d]), delta);
     }
     statistics[row] = vec2f(log_sum_exp[row], delta);
 }

@@ -37,6 +37,7 @@ use std::fmt;
 
 pub use attentional_decoder::{DecoderInputs, DecoderOutputs};
 pub use cross_entropy::Targets;
+pub use dot_product_attention::{Attended, Columns, MultiHeadAttention};
 pub use gru::{GruInput, GruWeights};
 pub use local_attention::Alignment;
 pub use matmul::Epilogue;

@@ -4,8 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::heads::Heads;
 use super::{
-    expect::{expect_apart, expect_setting, expect_tile},
+    expect::{expect_apart, expect_of, expect_setting, expect_tile},
     forms,
     library::shader,
     rounds::expect_rounds,
@@ -27,13 +28,13 @@ const NAME: &str = "dot_product_attention";
 pub const LARGEST_SIZE: usize = 128;
 
 /// ```text
-/// score[b, n, t, s] = query[b, n, t] · key[b, n, s] / sqrt(D)
+/// score[b, n, t, s] = query[b, n, t] · key[b, n, s] * scale
 /// context[b, n, t]  = sum over visible s of softmax(score[b, n, t])[s] * value[b, n, s]
 /// ```
 ///
 /// Key s is visible to query t where `s < lengths[b]` and, if causal, `s <= t`. A query that sees no key has a zero context
 /// and passes no gradient on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DotProductAttention {
     /// Rows of the batch, B.
     pub batch: usize,
@@ -47,43 +48,50 @@ pub struct DotProductAttention {
     pub size: usize,
     /// Whether a query sees only keys up to its own position.
     pub causal: bool,
+    /// What products are multiplied with: [`standard_scale`], or 1 where a model does not scale (T5).
+    pub scale: f32,
+}
+
+/// The paper's scale for heads of `size`, 1 / sqrt(D).
+pub fn standard_scale(size: usize) -> f32 {
+    1.0 / (size as f32).sqrt()
 }
 
 /// What attention reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
-    /// `[B, N, T, D]`.
-    pub query: &'a Tensor,
-    /// `[B, N, S, D]`.
-    pub key: &'a Tensor,
-    /// `[B, N, S, D]`.
-    pub value: &'a Tensor,
-    /// `[B]`, u32: how many keys of each row are valid. What lies behind them is never read.
+    /// T rows a head.
+    pub query: Heads<'a>,
+    /// S rows a head.
+    pub key: Heads<'a>,
+    /// S rows a head.
+    pub value: Heads<'a>,
+    /// `[B]`, u32: how many keys of each sequence are valid. What lies behind them is never read.
     pub lengths: &'a Tensor,
 }
 
 /// What the backward reads besides the inputs, and the scratch that it needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Saved<'a> {
-    /// `[B, N, T, D]`, from the forward.
-    pub context: &'a Tensor,
+    /// T rows a head, from the forward.
+    pub context: Heads<'a>,
     /// `[B, N, T]`, from the forward.
     pub log_sum_exp: &'a Tensor,
-    /// `[B, N, T, D]`, the gradient of the context.
-    pub d_context: &'a Tensor,
+    /// T rows a head, the gradient of the context.
+    pub d_context: Heads<'a>,
     /// `[B, N, T, 2]`, scratch: each query's log_sum_exp and the sum of `d_context * context`.
     pub statistics: &'a Tensor,
 }
 
-/// What the backward writes.
+/// What the backward writes. They may be columns of one tensor.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradients<'a> {
-    /// `[B, N, T, D]`.
-    pub query: &'a Tensor,
-    /// `[B, N, S, D]`.
-    pub key: &'a Tensor,
-    /// `[B, N, S, D]`.
-    pub value: &'a Tensor,
+    /// T rows a head.
+    pub query: Heads<'a>,
+    /// S rows a head.
+    pub key: Heads<'a>,
+    /// S rows a head.
+    pub value: Heads<'a>,
 }
 
 /// What one workgroup computes: a tile of rows (queries, or keys where their gradients are made) against tiles of columns.
@@ -152,13 +160,14 @@ impl Tile {
         self.subgroups || self.features(size) <= 2
     }
 
-    fn specialisation(&self, tiles: &Tiles, size: usize, of_keys: bool, dtype: Dtype) -> Specialisation {
+    /// `piece`: how many elements sizes, offsets and strides are multiples of.
+    fn specialisation(&self, tiles: &Tiles, [size, piece]: [usize; 2], of_keys: bool, dtype: Dtype) -> Specialisation {
         let words64 = tiles.wide && dtype == Dtype::F32;
-        let wide = self.subgroups && words64 && size.is_multiple_of(8) && self.features(size) > 1;
+        let wide = self.subgroups && words64 && piece.is_multiple_of(8) && self.features(size) > 1;
         Specialisation::new()
             .element(dtype)
             .define_if(self.subgroups, "SUBGROUPS")
-            .define_if(size.is_multiple_of(4), "VECTOR")
+            .define_if(piece.is_multiple_of(4), "VECTOR")
             .define_if(wide, "WIDE")
             .define_if(of_keys, "KEY")
             .constant("LANES", self.lanes)
@@ -203,7 +212,9 @@ impl Tunable for Tile {
 struct Pass<'a> {
     kernel: &'static Shader,
     of_keys: bool,
-    /// In the order of the kernel's bindings; the first is of the inputs' type.
+    /// In the order of their layouts in the parameters.
+    heads: &'a [Heads<'a>],
+    /// In the order of the kernel's bindings.
     tensors: &'a [&'a Tensor],
     cost: Cost,
 }
@@ -257,7 +268,7 @@ impl DotProductAttention {
         }
     }
 
-    /// Records the forward: `context` `[B, N, T, D]`, and `log_sum_exp` `[B, N, T]`, the logarithm of each query's softmax
+    /// Records the forward: `context`, T rows a head, and `log_sum_exp` `[B, N, T]`, the logarithm of each query's softmax
     /// denominator over the scaled scores, f32; both are 0 for a query that sees no key. The context is of the inputs' type.
     ///
     /// # Errors
@@ -268,16 +279,21 @@ impl DotProductAttention {
         recorder: &mut Recorder,
         tile: Tile,
         inputs: &Inputs<'_>,
-        context: &Tensor,
+        context: Heads<'_>,
         log_sum_exp: &Tensor,
     ) -> Result<()> {
         self.check_inputs(inputs)?;
-        self.check("context", context, &self.query_shape(), inputs.query.dtype())?;
-        self.check("log_sum_exp", log_sum_exp, &self.query_shape()[..3], Dtype::F32)?;
-        expect_apart(NAME, &[("context", context), ("log_sum_exp", log_sum_exp)])?;
-        let tensors = [inputs.query, inputs.key, inputs.value, inputs.lengths, context, log_sum_exp];
-        let cost = self.cost(context.dtype());
-        let forward = Pass { kernel: &DOT_PRODUCT_ATTENTION, of_keys: false, tensors: &tensors, cost };
+        let Inputs { query, key, value, lengths } = *inputs;
+        context.expect(NAME, "context", query.tensor.dtype(), self.of_queries())?;
+        expect_of(Dtype::F32, NAME, "log_sum_exp", log_sum_exp, &self.of_queries()[..3])?;
+        expect_apart(NAME, &[("context", context.tensor), ("log_sum_exp", log_sum_exp)])?;
+        let forward = Pass {
+            kernel: &DOT_PRODUCT_ATTENTION,
+            of_keys: false,
+            heads: &[query, key, value, context],
+            tensors: &[query.tensor, key.tensor, value.tensor, lengths, context.tensor, log_sum_exp],
+            cost: self.cost(query.tensor.dtype()),
+        };
         self.record_pass(recorder, tile, &forward)
     }
 
@@ -295,87 +311,87 @@ impl DotProductAttention {
         gradients: &Gradients<'_>,
     ) -> Result<()> {
         self.check_inputs(inputs)?;
-        let (queries, keys, dtype) = (self.query_shape(), self.key_shape(), inputs.query.dtype());
-        self.check("context", saved.context, &queries, dtype)?;
-        self.check("log_sum_exp", saved.log_sum_exp, &queries[..3], Dtype::F32)?;
-        self.check("d_context", saved.d_context, &queries, dtype)?;
-        self.check("statistics", saved.statistics, &[queries[0], queries[1], queries[2], 2], Dtype::F32)?;
-        self.check("d_query", gradients.query, &queries, dtype)?;
-        self.check("d_key", gradients.key, &keys, dtype)?;
-        self.check("d_value", gradients.value, &keys, dtype)?;
-        expect_apart(NAME, &[("d_key", gradients.key), ("d_value", gradients.value)])?;
+        self.check_gradients(inputs.query.tensor.dtype(), saved, gradients)?;
+        let Inputs { query, key, value, lengths } = *inputs;
+        let Saved { context, log_sum_exp, d_context, statistics } = *saved;
+        let dtype = query.tensor.dtype();
         let rows = self.batch * self.heads * self.queries;
         let tiles = *recorder.gpu().tiles();
+        let sizes = [rows, self.heads, self.queries, self.size].map(|size| size as u32);
         recorder.launch(&Launch {
             kernel: &DOT_PRODUCT_ATTENTION_DELTA_BACKWARD,
             specialisation: delta(&tiles, dtype),
-            params: &[rows as u32, self.size as u32],
-            tensors: &[saved.context, saved.d_context, saved.log_sum_exp, saved.statistics],
+            params: &[context.layout(), d_context.layout(), sizes].concat(),
+            tensors: &[context.tensor, d_context.tensor, log_sum_exp, statistics],
             workgroups: grid(rows.div_ceil(tiles.workgroup as usize)),
             cost: self.cost_delta(dtype),
         })?;
         for (of_keys, first, second) in
             [(false, gradients.query, gradients.query), (true, gradients.key, gradients.value)]
         {
-            let Inputs { query, key, value, lengths } = *inputs;
-            let tensors = [query, key, value, saved.d_context, saved.statistics, lengths, first, second];
-            let cost = self.cost_pass(of_keys, dtype);
-            let pass = Pass { kernel: &DOT_PRODUCT_ATTENTION_BACKWARD, of_keys, tensors: &tensors, cost };
+            // One tensor is bound under one reference, so that the launch sees that its parts are meant to be.
+            let second_tensor = if second.shares(&first) { first.tensor } else { second.tensor };
+            let pass = Pass {
+                kernel: &DOT_PRODUCT_ATTENTION_BACKWARD,
+                of_keys,
+                heads: &[query, key, value, d_context, first, second],
+                tensors: &[
+                    query.tensor,
+                    key.tensor,
+                    value.tensor,
+                    d_context.tensor,
+                    statistics,
+                    lengths,
+                    first.tensor,
+                    second_tensor,
+                ],
+                cost: self.cost_pass(of_keys, dtype),
+            };
             self.record_pass(recorder, tile, &pass)?;
         }
         Ok(())
     }
 
     fn record_pass(&self, recorder: &mut Recorder, tile: Tile, pass: &Pass<'_>) -> Result<()> {
-        let Pass { kernel, of_keys, tensors, cost } = *pass;
+        let Pass { kernel, of_keys, heads, tensors, cost } = *pass;
         let (rows, columns) = if of_keys { (self.keys, self.queries) } else { (self.queries, self.keys) };
         self.check_tile(recorder.gpu(), tile, columns)?;
         let word = |value: usize| value as u32;
-        let heads = self.batch * self.heads;
+        let all = self.batch * self.heads;
+        let sizes = [self.heads, all, self.queries, self.keys, self.size].map(word);
+        let aligned =
+            |piece: &usize| self.size.is_multiple_of(*piece) && heads.iter().all(|heads| heads.aligned(*piece));
+        let piece = [8, 4].into_iter().find(aligned).unwrap_or(1);
+        let dtype = heads[0].tensor.dtype();
         recorder.launch(&Launch {
             kernel,
-            specialisation: tile.specialisation(recorder.gpu().tiles(), self.size, of_keys, tensors[0].dtype()),
+            specialisation: tile.specialisation(recorder.gpu().tiles(), [self.size, piece], of_keys, dtype),
             params: &[
-                word(self.heads),
-                word(heads),
-                word(self.queries),
-                word(self.keys),
-                word(self.size),
-                u32::from(self.causal),
-                (1.0 / (self.size as f32).sqrt()).to_bits(),
-            ],
+                heads.iter().flat_map(Heads::layout).collect::<Vec<_>>().as_slice(),
+                &sizes,
+                &[u32::from(self.causal), self.scale.to_bits(), 0],
+            ]
+            .concat(),
             tensors,
-            workgroups: grid(heads * rows.div_ceil(tile.height())),
+            workgroups: grid(all * rows.div_ceil(tile.height())),
             cost,
         })
     }
 
-    fn query_shape(&self) -> [usize; 4] {
+    fn of_queries(&self) -> [usize; 4] {
         [self.batch, self.heads, self.queries, self.size]
     }
 
-    fn key_shape(&self) -> [usize; 4] {
+    fn of_keys(&self) -> [usize; 4] {
         [self.batch, self.heads, self.keys, self.size]
     }
 
-    fn check(&self, argument: &'static str, tensor: &Tensor, dims: &[usize], dtype: Dtype) -> Result<()> {
-        if tensor.shape().dims() == dims && tensor.dtype() == dtype && tensor.elements() > 0 {
-            return Ok(());
-        }
-        Err(Error::Shape {
-            operation: NAME,
-            argument,
-            wanted: format!("{dtype} {dims:?}, none of them 0"),
-            got: format!("{} {}", tensor.dtype(), tensor.shape()),
-        })
-    }
-
     fn check_inputs(&self, inputs: &Inputs<'_>) -> Result<()> {
-        let dtype = inputs.query.dtype();
-        self.check("query", inputs.query, &self.query_shape(), dtype)?;
-        self.check("key", inputs.key, &self.key_shape(), dtype)?;
-        self.check("value", inputs.value, &self.key_shape(), dtype)?;
-        self.check("lengths", inputs.lengths, &[self.batch], Dtype::U32)?;
+        let dtype = inputs.query.tensor.dtype();
+        inputs.query.expect(NAME, "query", dtype, self.of_queries())?;
+        inputs.key.expect(NAME, "key", dtype, self.of_keys())?;
+        inputs.value.expect(NAME, "value", dtype, self.of_keys())?;
+        expect_of(Dtype::U32, NAME, "lengths", inputs.lengths, &[self.batch])?;
         if self.size > LARGEST_SIZE {
             return Err(Error::Limit {
                 what: "dot_product_attention".into(),
@@ -386,6 +402,21 @@ impl DotProductAttention {
             });
         }
         Ok(())
+    }
+
+    fn check_gradients(&self, dtype: Dtype, saved: &Saved<'_>, gradients: &Gradients<'_>) -> Result<()> {
+        let [batch, heads, queries, _] = self.of_queries();
+        saved.context.expect(NAME, "context", dtype, self.of_queries())?;
+        expect_of(Dtype::F32, NAME, "log_sum_exp", saved.log_sum_exp, &[batch, heads, queries])?;
+        saved.d_context.expect(NAME, "d_context", dtype, self.of_queries())?;
+        expect_of(Dtype::F32, NAME, "statistics", saved.statistics, &[batch, heads, queries, 2])?;
+        let Gradients { query, key, value } = gradients;
+        query.expect(NAME, "d_query", dtype, self.of_queries())?;
+        key.expect(NAME, "d_key", dtype, self.of_keys())?;
+        value.expect(NAME, "d_value", dtype, self.of_keys())?;
+        let width = self.heads * self.size;
+        let apart = key.is_apart(value, width) && query.is_apart(key, width) && query.is_apart(value, width);
+        expect_setting(NAME, "gradients", apart, "memory of its own for each, or columns of its own", width as f64)
     }
 
     /// Checks that there is a form for the tile, and that the driver goes through its rounds.
@@ -408,9 +439,10 @@ impl DotProductAttention {
 }
 
 fn of_every_size(tiles: &Tiles, of_keys: bool) -> Vec<Specialisation> {
+    // What sizes are multiples of, offsets and strides may be too, or not.
     let of_size = |size, dtype| {
         let candidates = Tile::candidates(tiles).into_iter().filter(move |tile| tile.holds(size));
-        candidates.chain([Tile::of(tiles, size)]).map(move |tile| tile.specialisation(tiles, size, of_keys, dtype))
+        candidates.chain([Tile::of(tiles, size)]).map(move |tile| tile.specialisation(tiles, [size; 2], of_keys, dtype))
     };
     let every_size = |dtype| forms::distinct((1..=LARGEST_SIZE).flat_map(|size| of_size(size, dtype)));
     forms::each_element(tiles, every_size).concat()

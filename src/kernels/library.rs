@@ -30,6 +30,7 @@ shared![
     "factored_tanh",
     "fed",
     "four",
+    "heads",
     "lanes",
     "linear",
     "logits",

@@ -17,6 +17,7 @@ mod expect;
 mod forms;
 mod gate_input;
 pub mod gru;
+mod heads;
 mod library;
 pub mod local_attention;
 pub mod matmul;

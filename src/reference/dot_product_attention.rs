@@ -5,12 +5,12 @@ use super::softmax::{log_sum_exp, softmax, softmax_backward};
 use super::{add_scaled, dot, expect_lengths, expect_shape};
 
 /// ```text
-/// score[b, n, t, s] = query[b, n, t] · key[b, n, s] / sqrt(D)
+/// score[b, n, t, s] = query[b, n, t] · key[b, n, s] * scale
 /// context[b, n, t]  = sum over visible s of softmax(score[b, n, t])[s] * value[b, n, s]
 /// ```
 ///
 /// Key s is visible to query t where `s < lengths[b]` and, if causal, `s <= t`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DotProductAttention {
     /// Rows of the batch, B.
     pub batch: usize,
@@ -24,6 +24,13 @@ pub struct DotProductAttention {
     pub size: usize,
     /// Whether a query sees only keys up to its own position.
     pub causal: bool,
+    /// What products are multiplied with: [`standard_scale`], or 1 where a model does not scale (T5).
+    pub scale: f64,
+}
+
+/// The paper's scale for heads of `size`, 1 / sqrt(D).
+pub fn standard_scale(size: usize) -> f64 {
+    1.0 / (size as f64).sqrt()
 }
 
 /// What [`DotProductAttention`] reads.
@@ -51,10 +58,6 @@ pub struct DotProductGradients {
 }
 
 impl DotProductAttention {
-    fn scale(&self) -> f64 {
-        1.0 / (self.size as f64).sqrt()
-    }
-
     fn check(&self, inputs: &DotProductInputs) {
         expect_shape("query", inputs.query, &[self.batch, self.heads, self.queries, self.size]);
         expect_shape("key", inputs.key, &[self.batch, self.heads, self.keys, self.size]);
@@ -75,7 +78,7 @@ impl DotProductAttention {
 
     fn scores(&self, inputs: &DotProductInputs, head: usize, t: usize, visible: usize) -> Vec<f64> {
         let query = &inputs.query[(head * self.queries + t) * self.size..][..self.size];
-        let score = |s| self.scale() * dot(query, &inputs.key[self.key_offset(head, s)..][..self.size]);
+        let score = |s| self.scale * dot(query, &inputs.key[self.key_offset(head, s)..][..self.size]);
         (0..visible).map(score).collect()
     }
 
@@ -130,7 +133,7 @@ impl DotProductAttention {
                 let d_scores = softmax_backward(&weights, &d_weights);
                 for s in 0..visible {
                     let key = self.key_offset(head, s);
-                    let d_product = d_scores[s] * self.scale();
+                    let d_product = d_scores[s] * self.scale;
                     add_scaled(&mut gradients.query[row..][..size], d_product, &inputs.key[key..][..size]);
                     add_scaled(&mut gradients.key[key..][..size], d_product, &inputs.query[row..][..size]);
                 }

@@ -11,7 +11,7 @@ use softalign::reference::attentional_decoder::{AttentionalDecoder, DecoderInput
 use softalign::reference::beam_search::{BeamStep, Ended, Selection};
 use softalign::reference::coverage_loss::CoverageLoss;
 use softalign::reference::cross_entropy::CrossEntropy;
-use softalign::reference::dot_product_attention::{DotProductAttention, DotProductInputs};
+use softalign::reference::dot_product_attention::{DotProductAttention, DotProductInputs, standard_scale};
 use softalign::reference::dropout::{Draw, Dropout};
 use softalign::reference::embedding::Embedding;
 use softalign::reference::gru::{Gru, GruInputs, GruWeights};
@@ -226,7 +226,8 @@ fn dot_product_attention_gradients() {
     ];
     for (batch, heads, queries, keys, size, lengths) in cases {
         for causal in [false, true] {
-            let attention = DotProductAttention { batch, heads, queries, keys, size, causal };
+            let scale = if causal { 1.0 } else { standard_scale(size) };
+            let attention = DotProductAttention { batch, heads, queries, keys, size, causal, scale };
             let inputs = [
                 random.tensor(&[batch, heads, queries, size]),
                 random.tensor(&[batch, heads, keys, size]),
@@ -248,7 +249,7 @@ fn dot_product_attention_gradients() {
                 let visible = (0..length).filter(|&s| !causal || s <= t);
                 let score = |s: usize| {
                     let key = &inputs[1][(head * keys + s) * size..][..size];
-                    dot(&inputs[0][row * size..][..size], key) / (size as f64).sqrt()
+                    dot(&inputs[0][row * size..][..size], key) * scale
                 };
                 let sum: f64 = visible.map(|s| score(s).exp()).sum();
                 assert_close("log_sum_exp", &[found], &[if length == 0 { 0.0 } else { sum.ln() }], 1e-12);

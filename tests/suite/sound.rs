@@ -12,7 +12,7 @@ use softalign::{
         additive_attention::{self, AdditiveAttention},
         beam_search::{Adjust, Adjusted, Attend, Attended, BeamSearch, BeamState, Feed, Rule, SearchStep},
         copy::Copy,
-        dot_product_attention::{self, DotProductAttention},
+        dot_product_attention::{self, DotProductAttention, Heads},
         dropout::{Draw, Dropout},
         embedding::Embedding,
         gru::{self, Cell, CellStep},
@@ -277,16 +277,18 @@ fn a_tile_without_a_form_is_refused() {
             refused(gpu, "tile", |recorder| attention.record(recorder, wrong, &inputs, Matrix::rows(&out), None));
         }
 
-        let attention = DotProductAttention { batch: 1, heads: 1, queries: 8, keys: 8, size: 8, causal: false };
+        let attention =
+            DotProductAttention { batch: 1, heads: 1, queries: 8, keys: 8, size: 8, causal: false, scale: 1.0 };
         let heads = |tensor: &Tensor| tensor.reshape([1, 1, 8, 8]).unwrap();
         let (query, context, sums) = (heads(&square), heads(&out), zeros(gpu, [1, 1, 8]));
-        let inputs = dot_product_attention::Inputs { query: &query, key: &query, value: &query, lengths: &lengths };
+        let [query, context] = [&query, &context].map(Heads::apart);
+        let inputs = dot_product_attention::Inputs { query, key: query, value: query, lengths: &lengths };
         let tile = dot_product_attention::Tile::choose(gpu, 8);
         for wrong in [
             dot_product_attention::Tile { blocks: 64, ..tile },
             dot_product_attention::Tile { lanes: tile.lanes + 1, ..tile },
         ] {
-            refused(gpu, "tile", |recorder| attention.record(recorder, wrong, &inputs, &context, &sums));
+            refused(gpu, "tile", |recorder| attention.record(recorder, wrong, &inputs, context, &sums));
         }
 
         let (gates, states) = (zeros(gpu, [8, 32]), zeros(gpu, [2, 8, 8]));
