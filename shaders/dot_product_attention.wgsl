@@ -2,22 +2,31 @@
 // section 3.2.1; the softmax is taken online, one tile of keys after the other (Milakov and Gimelshein 2018; Dao et al. 2022),
 // so nothing of size queries x keys is stored. Rows are queries, columns keys.
 //
+// ADJUSTED: scores have a bias by relative position, or weights dropout, or both.
 // VECTOR, WIDE: sizes, offsets and strides are multiples of a piece.
 #import attention_tiles
+#import attention_weights
+#import heads
 
 struct Params {
     query: vec4u, key: vec4u, value: vec4u, context: vec4u,         // layouts
     heads: u32, head_count: u32, queries: u32, keys: u32,
-    size: u32, causal: u32, scale: f32, unused: u32,
+    size: u32, causal: u32, scale: f32, biased: u32,
+    operation: u32, threshold: u32, kept_scale: f32, unused: u32,       // of dropout
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> query: array<Word>;             // [B, N, T, D] or [B, T, N, D]
-@group(0) @binding(2) var<storage, read> key: array<Word>;               // [B, N, S, D] or [B, S, N, D]
-@group(0) @binding(3) var<storage, read> value: array<Word>;             // [B, N, S, D] or [B, S, N, D]
-@group(0) @binding(4) var<storage, read> lengths: array<u32>;            // [B]
-@group(0) @binding(5) var<storage, read_write> context: array<Word>;     // [B, N, T, D] or [B, T, N, D]
-@group(0) @binding(6) var<storage, read_write> log_sum_exp: array<f32>;  // [B, N, T]
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> query: array<Word>;             // [B, N, T, D] or [B, T, N, D]
+@group(0) @binding(3) var<storage, read> key: array<Word>;               // [B, N, S, D] or [B, S, N, D]
+@group(0) @binding(4) var<storage, read> value: array<Word>;             // [B, N, S, D] or [B, S, N, D]
+@group(0) @binding(5) var<storage, read> lengths: array<u32>;            // [B]
+@group(0) @binding(6) var<storage, read> bias: array<f32>;               // [N, T + S - 1], by s - t + T - 1
+@group(0) @binding(7) var<storage, read_write> context: array<Word>;     // [B, N, T, D] or [B, T, N, D]
+@group(0) @binding(8) var<storage, read_write> log_sum_exp: array<f32>;  // [B, N, T]
+
+fn row_stride(second: bool) -> u32 { return params.query.w; }
+fn column_stride(second: bool) -> u32 { return select(params.key.w, params.value.w, second); }
 
 #ifdef VECTOR
 fn load_row(second: bool, at: u32, feature: u32) -> Piece {
@@ -83,10 +92,9 @@ fn main(
     // With length 0 the last key is wrong, but then no key is read.
     let b = head / params.heads;
     let n = head % params.heads;
-    let query_rows = rows_of(params.query, b, n);
-    let context_rows = rows_of(params.context, b, n);
-    let place = Place(row0, params.queries - 1u, length - 1u, query_rows, query_rows,
-        rows_of(params.key, b, n), rows_of(params.value, b, n), lane, group);
+    let place = Place(row0, params.queries - 1u, length - 1u, vec2u(head_start(params.query, b, n)),
+        vec2u(head_start(params.key, b, n), head_start(params.value, b, n)), lane, group);
+    let context_start = head_start(params.context, b, n);
 
     var sums: Sums;
     var largest: PerRow;
@@ -95,11 +103,26 @@ fn main(
     for (var column0 = 0u; column0 < end; column0 += COLUMN_TILE) {
         var weights = products(false, place, column0);
         var tile_largest = largest;
+#ifdef ADJUSTED
+        for (var j = 0u; j < BLOCKS; j++) {
+            let column = column0 + (j * LANES + lane) * 4u;
+            let biases = biases_from(n, column + params.queries - ROWS - (row0 + group * ROWS));
+            for (var r = 0u; r < ROWS; r++) {
+                let i = ROWS - 1u - r;
+                weights[r][j] = fma(weights[r][j], vec4f(params.scale), vec4f(biases[i], biases[i + 1u], biases[i + 2u], biases[i + 3u]));
+            }
+        }
+#endif
         for (var r = 0u; r < ROWS; r++) {
             let visible = select(length, min(length, row0 + group * ROWS + r + 1u), params.causal != 0u);
             for (var j = 0u; j < BLOCKS; j++) {
                 let columns = vec4u(column0 + (j * LANES + lane) * 4u) + vec4u(0u, 1u, 2u, 3u);
-                let score = select(vec4f(FLOOR), weights[r][j] * params.scale, columns < vec4u(visible));
+#ifdef ADJUSTED
+                let scaled = weights[r][j];
+#else
+                let scaled = weights[r][j] * params.scale;
+#endif
+                let score = select(vec4f(FLOOR), scaled, columns < vec4u(visible));
                 let pair = max(score.xy, score.zw);
                 tile_largest[r] = max(tile_largest[r], max(pair.x, pair.y));
                 weights[r][j] = score;
@@ -116,7 +139,12 @@ fn main(
                 // Some drivers' exp ends at the smallest normal number: masked weights are exactly 0 all the same.
                 let weight = select(vec4f(), exp(score - largest[r]), score > vec4f(FLOOR));
                 total[r] += (weight.x + weight.y) + (weight.z + weight.w);
+#ifdef ADJUSTED
+                let columns = vec4u(column0 + (j * LANES + lane) * 4u) + vec4u(0u, 1u, 2u, 3u);
+                weights[r][j] = weight * kept(head, vec4u(row0 + group * ROWS + r), columns);
+#else
                 weights[r][j] = weight;
+#endif
             }
         }
         accumulate(true, place, column0, end - column0, &weights, &sums);
@@ -131,7 +159,7 @@ fn main(
             for (var j = 0u; j < FEATURES; j += PARTS) {
                 var result: Piece;
                 for (var p = 0u; p < PARTS; p++) { result[p] = sums[r][j + p] * inverse; }
-                store_context(start_of(context_rows, row), feature_of(j, lane), result);
+                store_context(context_start + row * params.context.w, feature_of(j, lane), result);
             }
             if (lane == 0u) {
                 log_sum_exp[head * params.queries + row] = select(0.0, largest[r] + log(max(total[r], 1e-30)), seen);

@@ -4,11 +4,11 @@
 // at feature_of(j, lane) and behind for each piece.
 //
 // The importing shader has params.size and the functions load_row(second, at, feature) and load_column(second, at, feature): a piece
-// of features from the first or the second tensor of that side, whose row or column starts at element `at`.
+// of features from the first or the second tensor of that side, whose row or column starts at element `at`; and the strides of
+// these tensors, row_stride(second) and column_stride(second).
 //
 // SUBGROUPS: one subgroup per workgroup; each lane loads its own part of the rows, and the subgroup passes it round.
 // Otherwise: LANES x GROUPS invocations work from tiles in workgroup memory.
-#import heads
 #import pieces
 
 const ROW_TILE = GROUPS * ROWS;
@@ -21,13 +21,11 @@ alias PerRow = array<f32, ROWS>;
 
 // The place of an invocation; indices past the last row or column are clamped to it, and their results are masked.
 struct Place {
-    row: u32,                       // the workgroup's first row
+    row: u32,               // the workgroup's first row
     last_row: u32,
     last_column: u32,
-    rows: Rows,
-    second_rows: Rows,
-    columns: Rows,
-    second_columns: Rows,
+    row_start: vec2u,       // the head's first row in the first and in the second tensor
+    column_start: vec2u,
     lane: u32,
     group: u32,
 }
@@ -39,14 +37,10 @@ fn feature_of(j: u32, lane: u32) -> u32 { return (j * LANES + lane * PARTS) * 4u
 
 // Where a row of the workgroup's tile starts, and a column of the head.
 fn row_at(second: bool, place: Place, row: u32) -> u32 {
-    let clamped = min(place.row + row, place.last_row);
-    if (second) { return start_of(place.second_rows, clamped); }
-    return start_of(place.rows, clamped);
+    return select(place.row_start.x, place.row_start.y, second) + min(place.row + row, place.last_row) * row_stride(second);
 }
 fn column_at(second: bool, place: Place, column: u32) -> u32 {
-    let clamped = min(column, place.last_column);
-    if (second) { return start_of(place.second_columns, clamped); }
-    return start_of(place.columns, clamped);
+    return select(place.column_start.x, place.column_start.y, second) + min(column, place.last_column) * column_stride(second);
 }
 
 #ifdef SUBGROUPS

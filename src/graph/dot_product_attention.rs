@@ -4,7 +4,9 @@ use super::{Context, Graph, Operation, Value, operands::operands};
 use crate::{
     Error, Result,
     gpu::{Dtype, Recorder, Shape, Tensor},
-    kernels::dot_product_attention::{DotProductAttention, Gradients, Heads, Inputs, Saved, Tile, standard_scale},
+    kernels::dot_product_attention::{
+        DotProductAttention, Gradients, Heads, Inputs, Saved, Tile, WeightDropout, standard_scale,
+    },
 };
 
 /// One of some equal parts of a value's columns: heads side by side in `[B, T, N·D]`, or in a part of what one projection has
@@ -42,6 +44,11 @@ pub struct MultiHeadAttention {
     pub causal: bool,
     /// What products are multiplied with, where that is not 1 / sqrt(D).
     pub scale: Option<f32>,
+    /// `[N, T + S - 1]`, f32: what the score of query t and key s gets added, at s - t + T - 1, such as
+    /// [`Graph::relative_position_bias`] makes.
+    pub bias: Option<Value>,
+    /// The share of weights that dropout takes.
+    pub dropout: f32,
 }
 
 impl MultiHeadAttention {
@@ -54,7 +61,7 @@ impl MultiHeadAttention {
         heads: usize,
     ) -> Self {
         let (query, key, value) = (query.into(), key.into(), value.into());
-        Self { query, key, value, lengths, heads, causal: false, scale: None }
+        Self { query, key, value, lengths, heads, causal: false, scale: None, bias: None, dropout: 0.0 }
     }
 
     /// Self-attention whose queries, keys and values are the three parts, in this order, of `projected` `[B, T, 3·N·D]`.
@@ -74,13 +81,20 @@ pub struct Attended {
     pub log_sum_exp: Value,
 }
 
-operands! { ForwardInputs { query, key, value, lengths } }
-operands! { ForwardOutputs { context, log_sum_exp } }
-operands! { BackwardInputs { query, key, value, lengths, context, log_sum_exp, d_context } }
 operands! {
-    /// The gradients follow, one for each value that has queries, keys or values in it.
+    /// A bias may follow.
+    ForwardInputs { query, key, value, lengths }
+}
+operands! { ForwardOutputs { context, log_sum_exp } }
+operands! {
+    /// A bias may follow.
+    BackwardInputs { query, key, value, lengths, context, log_sum_exp, d_context }
+}
+operands! {
+    /// The gradients follow, one for each value that has queries, keys or values in it, and those of [`BiasOutputs`].
     BackwardOutputs { statistics }
 }
+operands! { BiasOutputs { d_bias, parts } }
 
 /// Where an operand's heads lie in its tensor.
 #[derive(Clone, Copy, Debug)]
@@ -136,10 +150,19 @@ impl Graph {
         let [_, _, keys, _] = self.expect(NAME, "key", key, dtype, like)?;
         self.expect(NAME, "value", value, dtype, [Some(batch), Some(heads), Some(keys), Some(size)])?;
         self.expect(NAME, "lengths", lengths, Dtype::U32, [Some(batch)])?;
-        let attention = DotProductAttention { batch, heads, queries, keys, size, causal, scale: standard_scale(size) };
+        let attention = DotProductAttention {
+            batch,
+            heads,
+            queries,
+            keys,
+            size,
+            causal,
+            scale: standard_scale(size),
+            dropout: None,
+        };
         let forward = Forward { attention, places: [Place::Apart; 3], context: Place::Apart };
         let shape = self.shape(query).clone();
-        Ok(self.attend(forward, ForwardInputs { query, key, value, lengths }, shape).context)
+        Ok(self.attend(forward, ForwardInputs { query, key, value, lengths }, None, shape).context)
     }
 
     /// Multi-head attention (Vaswani et al. 2017, section 3.2.2) between its projections, which are matmuls of the caller's: the
@@ -150,7 +173,7 @@ impl Graph {
     /// [`Error::Shape`], also for heads that do not divide the width, and for parts that no operand uses.
     pub fn multi_head_attention(&mut self, attention: &MultiHeadAttention) -> Result<Attended> {
         const NAME: &str = "multi_head_attention";
-        let MultiHeadAttention { query, key, value, lengths, heads, causal, scale } = *attention;
+        let MultiHeadAttention { query, key, value, lengths, heads, causal, scale, bias, dropout } = *attention;
         let [batch, queries, width] = self.expect_columns("query", query, [None; 3])?;
         let [_, keys, _] = self.expect_columns("key", key, [Some(batch), None, Some(width)])?;
         self.expect_columns("value", value, [Some(batch), Some(keys), Some(width)])?;
@@ -164,21 +187,36 @@ impl Graph {
             let (wanted, got) = (format!("a number that divides the width {width}"), heads.to_string());
             return Err(Error::Shape { operation: NAME, argument: "heads", wanted, got });
         }
+        if let Some(bias) = bias {
+            self.expect(NAME, "bias", bias, Dtype::F32, [Some(heads), Some(queries + keys - 1)])?;
+        }
+        if !(0.0..1.0).contains(&dropout) {
+            let (wanted, got) = ("0 or more and less than 1".into(), dropout.to_string());
+            return Err(Error::Shape { operation: NAME, argument: "dropout", wanted, got });
+        }
+        let dropout = (dropout > 0.0).then_some(WeightDropout { rate: dropout, operation: self.nodes.len() as u32 });
         let size = width / heads;
         let scale = scale.unwrap_or_else(|| standard_scale(size));
         let forward = Forward {
-            attention: DotProductAttention { batch, heads, queries, keys, size, causal, scale },
+            attention: DotProductAttention { batch, heads, queries, keys, size, causal, scale, dropout },
             places: [query, key, value].map(|operand| Place::SideBySide(operand.part * width)),
             context: Place::SideBySide(0),
         };
         let inputs = ForwardInputs { query: query.value, key: key.value, value: value.value, lengths };
-        Ok(self.attend(forward, inputs, [batch, queries, width].into()))
+        Ok(self.attend(forward, inputs, bias, [batch, queries, width].into()))
     }
 
-    fn attend(&mut self, forward: Forward, inputs: ForwardInputs<Value>, context: Shape) -> Attended {
+    fn attend(
+        &mut self,
+        forward: Forward,
+        inputs: ForwardInputs<Value>,
+        bias: Option<Value>,
+        context: Shape,
+    ) -> Attended {
         let DotProductAttention { batch, heads, queries, .. } = forward.attention;
         let made = [(context, self.dtype(inputs.query)), ([batch, heads, queries].into(), Dtype::F32)];
-        let outputs = self.push_as(forward, &inputs.list(), made);
+        let inputs: Vec<_> = inputs.list().into_iter().chain(bias).collect();
+        let outputs = self.push_as(forward, &inputs, made);
         Attended { context: outputs[0], log_sum_exp: outputs[1] }
     }
 
@@ -220,9 +258,10 @@ fn expect_every_part(operands: &[Columns; 3]) -> Result<()> {
 }
 
 impl Forward {
-    fn inputs<'a>(&self, query: &'a Tensor, key: &'a Tensor, value: &'a Tensor, lengths: &'a Tensor) -> Inputs<'a> {
+    fn inputs<'a>(&self, inputs: ForwardInputs<&'a Tensor>, bias: Option<&'a Tensor>, step: &'a Tensor) -> Inputs<'a> {
+        let ForwardInputs { query, key, value, lengths } = inputs;
         let [query, key, value] = self.heads([query, key, value]);
-        Inputs { query, key, value, lengths }
+        Inputs { query, key, value, lengths, bias, step }
     }
 
     /// The heads of query, key and value, or of their gradients.
@@ -260,9 +299,9 @@ impl Operation for Forward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let ForwardInputs { query, key, value, lengths } = ForwardInputs::of(context.inputs)?;
+        let (inputs, bias) = ForwardInputs::first_of(context.inputs)?;
+        let inputs = self.inputs(inputs, bias.first(), context.step);
         let ForwardOutputs { context, log_sum_exp } = ForwardOutputs::of(context.outputs)?;
-        let inputs = self.inputs(query, key, value, lengths);
         let tile = Tile::choose(recorder.gpu(), self.attention.size);
         self.attention.record(recorder, tile, &inputs, self.of_context(context), log_sum_exp)
     }
@@ -274,21 +313,26 @@ impl Operation for Forward {
         outputs: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let Some(d_context) = upstream[0] else { return Ok(vec![None; 4]) };
-        let ForwardInputs { query, key, value, lengths } = ForwardInputs::of(inputs)?.map(|value| *value);
+        let Some(d_context) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
+        let (operands, bias) = ForwardInputs::first_of(inputs)?;
+        let ForwardInputs { query, key, value, lengths } = operands.map(|value| *value);
         let ForwardOutputs { context, log_sum_exp } = ForwardOutputs::of(outputs)?.map(|value| *value);
         let operands = [query, key, value];
         let owners = self.owners(operands);
-        let DotProductAttention { batch, heads, queries, .. } = self.attention;
-        let mut made = vec![([batch, heads, queries, 2].into(), Dtype::F32)];
+        let mut made = vec![([self.attention.statistics()].into(), Dtype::F32)];
         let first_of = |owner: &usize| owners.iter().position(|other| other == owner);
         made.extend((0..3).filter_map(|owner| first_of(&owner)).map(|first| graph.like(operands[first])));
         let from = BackwardInputs { query, key, value, lengths, context, log_sum_exp, d_context };
-        let gradients = graph.push_as(Backward { forward: *self, owners }, &from.list(), made);
+        for bias in bias {
+            made.extend([graph.like(*bias), ([self.attention.bias_parts()].into(), Dtype::F32)]);
+        }
+        let from = [from.list().as_slice(), bias].concat();
+        let gradients = graph.push_as(Backward { forward: *self, owners }, &from, made);
         let of_operand = |index: usize| {
             (first_of(&owners[index]) == Some(index)).then(|| gradients[BackwardOutputs::<()>::COUNT + owners[index]])
         };
-        Ok(vec![of_operand(0), of_operand(1), of_operand(2), None])
+        let d_bias = bias.iter().map(|_| gradients.iter().rev().nth(1).copied());
+        Ok([of_operand(0), of_operand(1), of_operand(2), None].into_iter().chain(d_bias).collect())
     }
 }
 
@@ -299,18 +343,24 @@ impl Operation for Backward {
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let (BackwardOutputs { statistics }, gradients) = BackwardOutputs::first_of(context.outputs)?;
-        let BackwardInputs { query, key, value, lengths, context, log_sum_exp, d_context } =
-            BackwardInputs::of(context.inputs)?;
+        let (operands, bias) = BackwardInputs::first_of(context.inputs)?;
+        let BackwardInputs { query, key, value, lengths, context: made, log_sum_exp, d_context } = operands;
         let Self { forward, owners } = self;
-        let inputs = forward.inputs(query, key, value, lengths);
+        let inputs = ForwardInputs { query, key, value, lengths };
+        let inputs = forward.inputs(inputs, bias.first(), context.step);
         let tile = Tile::choose(recorder.gpu(), forward.attention.size);
         let saved = Saved {
-            context: forward.of_context(context),
+            context: forward.of_context(made),
             log_sum_exp,
             d_context: forward.of_context(d_context),
             statistics,
         };
         let [query, key, value] = forward.heads(owners.map(|owner| &gradients[owner]));
-        forward.attention.record_backward(recorder, tile, &inputs, &saved, &Gradients { query, key, value })
+        let bias = match bias {
+            [] => None,
+            _ => Some(BiasOutputs::of(&gradients[gradients.len().saturating_sub(BiasOutputs::<()>::COUNT)..])?),
+        };
+        let bias = bias.map(|BiasOutputs { d_bias, parts }| (d_bias, parts));
+        forward.attention.record_backward(recorder, tile, &inputs, &saved, &Gradients { query, key, value, bias })
     }
 }

@@ -29,6 +29,7 @@ mod pointwise;
 mod program;
 mod programs;
 mod reduction;
+mod relative_position_bias;
 mod reshape;
 mod select;
 mod softmax;

@@ -25,7 +25,9 @@ macro_rules! shared {
 }
 
 shared![
+    "attention_loads",
     "attention_tiles",
+    "attention_weights",
     "element",
     "factored_tanh",
     "fed",
@@ -37,6 +39,7 @@ shared![
     "math",
     "normaliser",
     "pieces",
+    "position_buckets",
     "random",
     "reduce",
     "search",

@@ -24,6 +24,7 @@ pub mod matmul;
 mod matrix;
 pub mod pointwise;
 pub mod reduction;
+pub mod relative_position_bias;
 mod rounds;
 pub mod softmax;
 mod step;

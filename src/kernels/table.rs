@@ -2,9 +2,9 @@
 //! [`Shader::kernel`].
 
 use super::{
-    adam, additive_attention, additive_score, alignment_loss, beam_search, ceiling, copy, coverage_loss, cross_entropy,
-    dot_product_attention, dropout, embedding, gru, local_attention, matmul, pointwise, reduction, softmax,
-    tunable::TunableKernel,
+    adam, additive_attention, additive_score, alignment_loss, beam_search, ceiling, copy,
+    coverage_loss, cross_entropy, dot_product_attention, dropout, embedding, gru, local_attention, matmul, pointwise,
+    reduction, relative_position_bias, softmax, tunable::TunableKernel,
 };
 use crate::gpu::{Gpu, Shader, TileTable};
 
@@ -40,6 +40,8 @@ pub static SHADERS: &[&Shader] = &[
     &cross_entropy::CROSS_ENTROPY_TOTAL,
     &dot_product_attention::DOT_PRODUCT_ATTENTION,
     &dot_product_attention::DOT_PRODUCT_ATTENTION_BACKWARD,
+    &dot_product_attention::DOT_PRODUCT_ATTENTION_BIAS_BACKWARD,
+    &dot_product_attention::DOT_PRODUCT_ATTENTION_BIAS_SUM_BACKWARD,
     &dot_product_attention::DOT_PRODUCT_ATTENTION_DELTA_BACKWARD,
     &dropout::DROPOUT,
     &embedding::EMBEDDING,
@@ -57,6 +59,8 @@ pub static SHADERS: &[&Shader] = &[
     &reduction::REDUCTION,
     &reduction::REDUCTION_BACKWARD,
     &reduction::REDUCTION_COLUMNS,
+    &relative_position_bias::RELATIVE_POSITION_BIAS,
+    &relative_position_bias::RELATIVE_POSITION_BIAS_BACKWARD,
     &softmax::SOFTMAX,
     &softmax::SOFTMAX_BACKWARD,
 ];

@@ -30,6 +30,7 @@ pub mod matmul;
 pub mod pointwise;
 mod real;
 pub mod reduction;
+pub mod relative_position_bias;
 pub mod seq2seq;
 pub mod softmax;
 

@@ -3,8 +3,13 @@
 use super::{Case, KernelChecks, ROUNDING, largest, relative_error, widen};
 use crate::{
     Result, Tensor,
-    kernels::dot_product_attention::{DotProductAttention, Gradients, Heads, Inputs, Saved, Tile, standard_scale},
-    reference::dot_product_attention as reference,
+    kernels::{
+        Step,
+        dot_product_attention::{
+            DotProductAttention, Gradients, Heads, Inputs, LARGEST_SIZE, Saved, Tile, WeightDropout, standard_scale,
+        },
+    },
+    reference::{dot_product_attention as reference, dropout},
 };
 
 /// Outliers make scores of up to 100; an f32 score of that size is off by some 4e-6, and exp makes that an error of its weight.
@@ -14,13 +19,22 @@ const LARGE_SCORE: f64 = 100.0;
 /// The error of one store in f16; backward, the stored context's error is in the mean that is taken off a score's gradient.
 const HALF: [f64; 2] = [TOLERANCE + ROUNDING, TOLERANCE + 2.0 * ROUNDING];
 
-pub(super) const KERNELS: &[KernelChecks] = &[KernelChecks {
-    kernel: "dot_product_attention",
-    forward,
-    backward: Some(backward),
-    f32: [TOLERANCE; 2],
-    f16: Some(HALF),
-}];
+pub(super) const KERNELS: &[KernelChecks] = &[
+    KernelChecks {
+        kernel: "dot_product_attention",
+        forward: |case| forward(case, false),
+        backward: Some(|case| backward(case, false)),
+        f32: [TOLERANCE; 2],
+        f16: Some(HALF),
+    },
+    KernelChecks {
+        kernel: "dot_product_attention_adjusted",
+        forward: |case| forward(case, true),
+        backward: Some(|case| backward(case, true)),
+        f32: [TOLERANCE; 2],
+        f16: Some(HALF),
+    },
+];
 
 /// Where heads lie in the tensors of a case.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,15 +97,26 @@ struct Drawn {
     /// Query, key and value.
     operands: [Laid; 3],
     lengths_gpu: Tensor,
+    bias: Option<(Vec<f32>, Tensor)>,
+    step: Step,
+    step_gpu: Tensor,
 }
 
 impl Drawn {
-    fn new(case: &mut Case<'_>) -> Result<Self> {
+    /// A case without or with what forms under `ADJUSTED` are for: a bias, dropout or both.
+    fn new(case: &mut Case<'_>, adjusted: bool) -> Result<Self> {
         let layout = [Layout::Apart, Layout::SideBySide, Layout::Within][case.below(3)];
-        let (size, keys) = (case.size(128), case.size(130));
+        let largest = if case.below(4) == 0 { LARGEST_SIZE } else { 128 };
+        let (size, keys) = (case.size(largest), case.size(130));
         // Every width of a load.
         let size = if case.coin() { size.next_multiple_of(8) } else { size };
+        let [biased, dropping] = [[false, false], [true, false], [false, true], [true, true]][match adjusted {
+            true => 1 + case.below(3),
+            false => 0,
+        }];
+        let dropout = dropping.then(|| WeightDropout { rate: [0.1, 0.5][case.below(2)], operation: case.bits() });
         let attention = DotProductAttention {
+            dropout,
             batch: 1 + case.below(3),
             heads: 1 + case.below(3),
             queries: if layout == Layout::Within { keys } else { case.size(130) },
@@ -116,12 +141,19 @@ impl Drawn {
             laid.write(case, values)?;
         }
         (key, value) = (hide(&key, 0.0), hide(&value, 0.0));
-        Ok(Self { attention, layout, query, key, value, lengths, operands, lengths_gpu })
+        let bias = biased.then(|| case.values(heads * (queries + keys - 1), 1.0));
+        let upload = |bias: Vec<f32>| Ok((case.upload([heads, queries + keys - 1], &bias)?, bias));
+        let bias = bias.map(upload).transpose()?.map(|(tensor, bias)| (bias, tensor));
+        let step = Step { step: case.bits(), seed: case.bits(), ..Step::default() };
+        let step_gpu = Step::buffer(case.gpu)?;
+        case.gpu.write(&step_gpu, &step.words())?;
+        Ok(Self { attention, layout, query, key, value, lengths, operands, lengths_gpu, bias, step, step_gpu })
     }
 
     fn inputs(&self) -> Inputs<'_> {
         let [query, key, value] = self.operands.each_ref().map(Laid::heads);
-        Inputs { query, key, value, lengths: &self.lengths_gpu }
+        let bias = self.bias.as_ref().map(|(_, tensor)| tensor);
+        Inputs { query, key, value, lengths: &self.lengths_gpu, bias, step: &self.step_gpu }
     }
 
     /// A tensor for a context or its gradient.
@@ -141,12 +173,19 @@ impl Drawn {
         &self,
         run: impl FnOnce(&reference::DotProductAttention, &reference::DotProductInputs<'_>) -> T,
     ) -> T {
-        let DotProductAttention { batch, heads, queries, keys, size, causal, scale } = self.attention;
+        let DotProductAttention { batch, heads, queries, keys, size, causal, scale, dropout } = self.attention;
         let scale = f64::from(scale);
         let attention = reference::DotProductAttention { batch, heads, queries, keys, size, causal, scale };
         let (query, key, value) = (widen(&self.query), widen(&self.key), widen(&self.value));
         let lengths = &self.lengths;
-        run(&attention, &reference::DotProductInputs { query: &query, key: &key, value: &value, lengths })
+        let bias = self.bias.as_ref().map(|(values, _)| widen(values));
+        let kept = dropout.map(|WeightDropout { rate, operation }| {
+            let Step { step, seed, .. } = self.step;
+            let dropout = dropout::Dropout { rate, seed, step, operation, draw: dropout::Draw::Element };
+            dropout.forward(&vec![1.0; batch * heads * queries * keys])
+        });
+        let (bias, kept) = (bias.as_deref(), kept.as_deref());
+        run(&attention, &reference::DotProductInputs { query: &query, key: &key, value: &value, lengths, bias, kept })
     }
 }
 
@@ -167,8 +206,8 @@ fn operands(case: &Case<'_>, attention: &DotProductAttention, layout: Layout, be
     Ok([laid(queries, 0)?, laid(keys, 1)?, laid(keys, 2)?])
 }
 
-fn forward(case: &mut Case<'_>) -> Result<f64> {
-    let drawn = Drawn::new(case)?;
+fn forward(case: &mut Case<'_>, adjusted: bool) -> Result<f64> {
+    let drawn = Drawn::new(case, adjusted)?;
     let DotProductAttention { batch, heads, queries, size, .. } = drawn.attention;
     let context = drawn.of_context(case)?;
     let log_sum_exp = case.poisoned([batch, heads, queries])?;
@@ -183,14 +222,16 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     Ok(context.error(case, &wanted, scale)?.max(case.error(&log_sum_exp, &denominators, 1.0)?))
 }
 
-fn backward(case: &mut Case<'_>) -> Result<f64> {
-    let drawn = Drawn::new(case)?;
-    let DotProductAttention { batch, heads, queries, size, scale, .. } = drawn.attention;
+fn backward(case: &mut Case<'_>, adjusted: bool) -> Result<f64> {
+    let drawn = Drawn::new(case, adjusted)?;
+    let DotProductAttention { batch, heads, queries, keys, size, scale, .. } = drawn.attention;
     let d_context = case.values(batch * heads * queries * size, 0.1);
     let [context, d_context_gpu] = [drawn.of_context(case)?, drawn.of_context(case)?];
     d_context_gpu.write(case, &d_context)?;
     let log_sum_exp = case.poisoned([batch, heads, queries])?;
-    let statistics = case.poisoned([batch, heads, queries, 2])?;
+    let statistics = case.poisoned([drawn.attention.statistics()])?;
+    let d_bias = case.poisoned([heads, queries + keys - 1])?;
+    let parts = case.poisoned([drawn.attention.bias_parts()])?;
     let made = operands(case, &drawn.attention, drawn.layout, 0)?;
     let [query, key, value] = made.each_ref().map(Laid::heads);
     let saved = Saved {
@@ -202,7 +243,8 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     case.run(|recorder| {
         let tile = Tile::choose(recorder.gpu(), size);
         drawn.attention.record(recorder, tile, &drawn.inputs(), context.heads(), &log_sum_exp)?;
-        let gradients = Gradients { query, key, value };
+        let bias = drawn.bias.as_ref().map(|_| (&d_bias, &parts));
+        let gradients = Gradients { query, key, value, bias };
         drawn.attention.record_backward(recorder, tile, &drawn.inputs(), &saved, &gradients)
     })?;
     let wanted = drawn.reference(|attention, inputs| attention.backward(inputs, &widen(&d_context)));
@@ -211,11 +253,15 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let product = longest(&d_context, size) * longest(&drawn.value, size) * f64::from(scale);
     let scales =
         [product * largest(&widen(&drawn.key)), product * largest(&widen(&drawn.query)), largest(&widen(&d_context))];
+    let of_bias = match &drawn.bias {
+        Some(_) => case.error(&d_bias, &wanted.bias, longest(&d_context, size) * longest(&drawn.value, size))?,
+        None => 0.0,
+    };
     let wanted = [wanted.query, wanted.key, wanted.value];
     let errors = made.iter().zip(wanted).zip(scales);
     errors
         .map(|((laid, wanted), scale)| laid.error(case, &wanted, scale))
-        .try_fold(0.0, |worst: f64, error| Ok(worst.max(error?)))
+        .try_fold(of_bias, |worst: f64, error| Ok(worst.max(error?)))
 }
 
 /// The length of the longest row.

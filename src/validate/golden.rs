@@ -6,6 +6,7 @@
 
 mod luong;
 mod model;
+mod relative_position_bias;
 
 use std::{collections::HashMap, path::Path};
 
@@ -64,12 +65,13 @@ pub fn golden(gpu: &Gpu, folder: &Path) -> Result<Vec<GoldenRow>> {
     let mut rows = Vec::new();
     for path in paths {
         let file = File::read(&path)?;
-        let operations: [(&str, Operation); 6] = [
+        let operations: [(&str, Operation); 7] = [
             ("additive_attention", additive_attention),
             ("dot_product_attention", dot_product_attention),
             ("gru", gru),
             ("luong", luong::luong),
             ("matmul", matmul),
+            ("relative_position_bias", relative_position_bias::relative_position_bias),
             ("seq2seq_step", seq2seq_step),
         ];
         let operation = operations.iter().find(|(name, _)| file.stem.starts_with(name));

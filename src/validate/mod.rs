@@ -31,6 +31,7 @@ mod local_attention;
 mod matmul;
 mod pointwise;
 mod reduction;
+mod relative_position_bias;
 mod rounded;
 mod shapes;
 mod softmax;
@@ -171,6 +172,7 @@ pub fn checks() -> Vec<Check> {
         matmul::KERNELS,
         pointwise::KERNELS,
         reduction::KERNELS,
+        relative_position_bias::KERNELS,
         softmax::KERNELS,
     ]
     .into_iter()

@@ -35,14 +35,15 @@ fn run(
     let (key, value) = (tensor(&key_shape, key)?, tensor(&key_shape, value)?);
     let lengths = gpu.tensor("test", [batch], Dtype::U32, lengths)?;
     let (context, log_sum_exp) = (poisoned(&query_shape)?, poison(&query_shape[..3], Dtype::F32)?);
-    let statistics = poison(&[batch, heads, queries, 2], Dtype::F32)?;
+    let statistics = poison(&[attention.statistics()], Dtype::F32)?;
     let (d_query, d_key, d_value) = (poisoned(&query_shape)?, poisoned(&key_shape)?, poisoned(&key_shape)?);
     let [query, key, value, d_context] = [&query, &key, &value, &d_context].map(Heads::apart);
-    let inputs = Inputs { query, key, value, lengths: &lengths };
+    let step = Step::buffer(gpu)?;
+    let inputs = Inputs { query, key, value, lengths: &lengths, bias: None, step: &step };
     let saved =
         Saved { context: Heads::apart(&context), log_sum_exp: &log_sum_exp, d_context, statistics: &statistics };
     let [query, key, value] = [&d_query, &d_key, &d_value].map(Heads::apart);
-    let gradients = Gradients { query, key, value };
+    let gradients = Gradients { query, key, value, bias: None };
     let tile = Tile::choose(gpu, size);
     let mut recorder = Recorder::new(gpu, "test");
     attention.record(&mut recorder, tile, &inputs, Heads::apart(&context), &log_sum_exp)?;
@@ -57,8 +58,16 @@ fn wave(count: usize, scale: f32) -> Vec<f32> {
     (0..count).map(|at| (at as f32 * 0.7).sin() * scale).collect()
 }
 
-const SMALL: DotProductAttention =
-    DotProductAttention { batch: 2, heads: 1, queries: 37, keys: 41, size: 20, causal: false, scale: 0.25 };
+const SMALL: DotProductAttention = DotProductAttention {
+    batch: 2,
+    heads: 1,
+    queries: 37,
+    keys: 41,
+    size: 20,
+    causal: false,
+    scale: 0.25,
+    dropout: None,
+};
 
 #[test]
 fn a_row_without_keys_gives_zeros_whatever_it_holds() {
@@ -117,16 +126,17 @@ fn repeats_its_bits() {
 #[test]
 fn refuses_what_it_cannot_run() {
     let gpu = common::gpu();
-    let large = DotProductAttention { batch: 1, queries: 1, keys: 1, size: 129, ..SMALL };
-    let values = wave(129, 1.0);
+    let large = DotProductAttention { batch: 1, queries: 1, keys: 1, size: 257, ..SMALL };
+    let values = wave(257, 1.0);
     let error = run(gpu, Dtype::F32, large, [&values; 4], &[1]).err().unwrap();
-    assert!(matches!(error, Error::Limit { need: 129, have: 128, .. }), "{error}");
+    assert!(matches!(error, Error::Limit { need: 257, have: 256, .. }), "{error}");
     let values = wave(37 * 20 * 2, 1.0);
     let tensor = gpu.tensor("test", [2, 1, 37, 20], Dtype::F32, &values).unwrap();
     let log_sum_exp = gpu.tensor("test", [2, 1, 37], Dtype::F32, &values[..74]).unwrap();
     let lengths = gpu.tensor("test", [2], Dtype::U32, &[1_u32, 1]).unwrap();
     let heads = Heads::apart(&tensor);
-    let inputs = Inputs { query: heads, key: heads, value: heads, lengths: &lengths };
+    let step = Step::buffer(gpu).unwrap();
+    let inputs = Inputs { query: heads, key: heads, value: heads, lengths: &lengths, bias: None, step: &step };
     let mut recorder = Recorder::new(gpu, "test");
     let error = SMALL.record(&mut recorder, Tile::choose(gpu, 20), &inputs, heads, &log_sum_exp).unwrap_err();
     assert!(matches!(error, Error::Shape { argument: "key", .. }), "{error}");

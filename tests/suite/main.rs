@@ -42,6 +42,7 @@ mod recipe;
 mod reduction;
 mod reference;
 mod regularisation;
+mod relative_position_bias;
 mod report;
 mod resume;
 mod same_bits;

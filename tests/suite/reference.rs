@@ -232,24 +232,31 @@ fn dot_product_attention_gradients() {
                 random.tensor(&[batch, heads, queries, size]),
                 random.tensor(&[batch, heads, keys, size]),
                 random.tensor(&[batch, heads, keys, size]),
+                random.tensor(&[heads, queries + keys - 1]),
             ];
             let up = random.tensor(&[batch, heads, queries, size]);
-            fn view<'a>(x: &'a [Vec<f64>], lengths: &'a [u32]) -> DotProductInputs<'a> {
-                DotProductInputs { query: &x[0], key: &x[1], value: &x[2], lengths }
+            // What dropout does to weights is the same under every small change of the inputs.
+            let kept: Vec<f64> =
+                random.tensor(&[batch, heads, queries, keys]).iter().map(|x| f64::from(*x > 0.0) * 2.0).collect();
+            fn view<'a>(x: &'a [Vec<f64>], lengths: &'a [u32], kept: &'a [f64]) -> DotProductInputs<'a> {
+                let (bias, kept) = (Some(x[3].as_slice()), Some(kept));
+                DotProductInputs { query: &x[0], key: &x[1], value: &x[2], lengths, bias, kept }
             }
-            let found = attention.backward(&view(&inputs, lengths), &up);
-            let objective = |x: &[Vec<f64>]| dot(&attention.forward(&view(x, lengths)).0, &up);
-            let gradients = [("query", &*found.query), ("key", &*found.key), ("value", &*found.value)];
+            let found = attention.backward(&view(&inputs, lengths, &kept), &up);
+            let objective = |x: &[Vec<f64>]| dot(&attention.forward(&view(x, lengths, &kept)).0, &up);
+            let gradients =
+                [("query", &*found.query), ("key", &*found.key), ("value", &*found.value), ("bias", &*found.bias)];
             check_gradients(&format!("{attention:?}"), &inputs, objective, &gradients);
 
-            let (_, log_sum_exp) = attention.forward(&view(&inputs, lengths));
+            let (_, log_sum_exp) = attention.forward(&view(&inputs, lengths, &kept));
             for (row, &found) in log_sum_exp.iter().enumerate() {
                 let (head, t) = (row / queries, row % queries);
                 let length = lengths[head / heads] as usize;
                 let visible = (0..length).filter(|&s| !causal || s <= t);
+                let bias = |s: usize| inputs[3][head % heads * (queries + keys - 1) + queries - 1 + s - t];
                 let score = |s: usize| {
                     let key = &inputs[1][(head * keys + s) * size..][..size];
-                    dot(&inputs[0][row * size..][..size], key) * scale
+                    dot(&inputs[0][row * size..][..size], key) * scale + bias(s)
                 };
                 let sum: f64 = visible.map(|s| score(s).exp()).sum();
                 assert_close("log_sum_exp", &[found], &[if length == 0 { 0.0 } else { sum.ln() }], 1e-12);

@@ -19,6 +19,7 @@ mod local_attention;
 mod matmul;
 mod pointwise;
 mod reduction;
+mod relative_position_bias;
 mod small_model;
 mod softmax;
 mod training;
@@ -58,6 +59,7 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(coverage_loss::workloads());
     all.extend(pointwise::workloads());
     all.extend(reduction::workloads());
+    all.extend(relative_position_bias::workloads());
     all.extend(adam::workloads());
     all.extend(copy::workloads());
     all.extend(beam_search::workloads());
