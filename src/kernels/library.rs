@@ -28,6 +28,7 @@ shared![
     "attention_loads",
     "attention_tiles",
     "attention_weights",
+    "cache",
     "element",
     "factored_tanh",
     "fed",

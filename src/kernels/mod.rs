@@ -6,6 +6,7 @@ pub mod additive_score;
 pub mod alignment_loss;
 pub mod attentional_decoder;
 pub mod beam_search;
+pub mod cached_attention;
 pub mod ceiling;
 pub mod copy;
 pub mod coverage_loss;

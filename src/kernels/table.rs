@@ -2,7 +2,7 @@
 //! [`Shader::kernel`].
 
 use super::{
-    adam, additive_attention, additive_score, alignment_loss, beam_search, ceiling, copy,
+    adam, additive_attention, additive_score, alignment_loss, beam_search, cached_attention, ceiling, copy,
     coverage_loss, cross_entropy, dot_product_attention, dropout, embedding, gru, local_attention, matmul, pointwise,
     reduction, relative_position_bias, softmax, tunable::TunableKernel,
 };
@@ -30,6 +30,10 @@ pub static SHADERS: &[&Shader] = &[
     &beam_search::BEAM_SEARCH_MERGE,
     &beam_search::BEAM_SEARCH_SAMPLE,
     &beam_search::BEAM_SEARCH_START,
+    &cached_attention::CACHED_ATTENTION,
+    &cached_attention::CACHED_ATTENTION_APPEND,
+    &cached_attention::CACHED_ATTENTION_FOLLOW,
+    &cached_attention::CACHED_ATTENTION_MERGE,
     &ceiling::CEILING_ARITHMETIC,
     &ceiling::CEILING_MEMORY,
     &copy::COPY,

@@ -17,6 +17,7 @@ pub mod additive_score;
 pub mod alignment_loss;
 pub mod attentional_decoder;
 pub mod beam_search;
+pub mod cached_attention;
 pub mod copy;
 pub mod coverage_loss;
 pub mod cross_entropy;

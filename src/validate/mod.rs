@@ -18,6 +18,7 @@ mod additive_score;
 mod alignment_loss;
 mod attentional_decoder;
 mod beam_search;
+mod cached_attention;
 mod copy;
 mod coverage_loss;
 mod cross_entropy;
@@ -161,6 +162,7 @@ pub fn checks() -> Vec<Check> {
         alignment_loss::KERNELS,
         attentional_decoder::KERNELS,
         beam_search::KERNELS,
+        cached_attention::KERNELS,
         copy::KERNELS,
         coverage_loss::KERNELS,
         cross_entropy::KERNELS,

@@ -11,6 +11,7 @@ mod architecture;
 mod attentional_decoder;
 mod beam_search;
 mod bench;
+mod cached_attention;
 mod cli;
 mod copy;
 mod coverage_loss;

@@ -7,6 +7,7 @@ mod additive_score;
 mod alignment_loss;
 mod attentional_decoder;
 mod beam_search;
+mod cached_attention;
 mod copy;
 mod coverage_loss;
 mod cross_entropy;
@@ -62,6 +63,7 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(relative_position_bias::workloads());
     all.extend(adam::workloads());
     all.extend(copy::workloads());
+    all.extend(cached_attention::workloads());
     all.extend(beam_search::workloads());
     all
 }
