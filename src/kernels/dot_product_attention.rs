@@ -323,14 +323,14 @@ impl DotProductAttention {
 
     fn record_walk(&self, recorder: &mut Recorder, tile: Tile, inputs: &Inputs<'_>, walk: &Walk<'_>) -> Result<()> {
         let Walk { kernel, pass, heads, tensors, cost } = *walk;
-        let workgroups = match pass {
-            Pass::Forward | Pass::Queries => self.queries.div_ceil(tile.height()),
-            Pass::Keys => self.keys.div_ceil(tile.height()),
-            Pass::Diagonals => tile.bands(self.queries, self.keys),
+        // Those of a head, and the tiles that each goes through.
+        let (workgroups, walked) = match pass {
+            Pass::Forward | Pass::Queries => (self.queries.div_ceil(tile.height()), self.keys.div_ceil(tile.width())),
+            Pass::Keys => (self.keys.div_ceil(tile.height()), self.queries.div_ceil(tile.width())),
+            Pass::Diagonals => (tile.bands(self.queries, self.keys), self.queries.div_ceil(tile.height())),
         };
         let adjusted = inputs.bias.is_some() || self.dropout.is_some();
-        let columns = if pass == Pass::Keys { self.queries } else { self.keys };
-        self.check_tile(recorder.gpu(), tile, columns, adjusted)?;
+        self.check_tile(recorder.gpu(), tile, walked, adjusted)?;
         let all = self.batch * self.heads;
         let sizes = [self.heads, all, self.queries, self.keys, self.size].map(|size| size as u32);
         let dropout = self.dropout.unwrap_or(WeightDropout { rate: 0.0, operation: 0 });
@@ -413,13 +413,13 @@ impl DotProductAttention {
     }
 
     /// Checks that there is a form for the tile, and that the driver goes through its rounds.
-    fn check_tile(&self, gpu: &Gpu, tile: Tile, columns: usize, adjusted: bool) -> Result<()> {
+    fn check_tile(&self, gpu: &Gpu, tile: Tile, walked: usize, adjusted: bool) -> Result<()> {
         expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.size))?;
         expect_setting(NAME, "tile", tile.holds(self.size), "one that holds such heads", self.size as f64)?;
-        let what = || format!("{NAME} over {columns} positions");
+        let what = || format!("{NAME} of {} queries and {} keys", self.queries, self.keys);
         let remedy = "Use shorter sequences, kernels without checks, or a GPU.";
         let per_tile = tile.rounds(self.size, gpu.checked(), adjusted);
-        expect_rounds(gpu, columns.div_ceil(tile.width()) * per_tile, what, remedy)
+        expect_rounds(gpu, walked * per_tile, what, remedy)
     }
 }
 
