@@ -8,7 +8,6 @@
 // ONE_ROW: ROWS is 1, where factoring tanh cannot pay, and the lanes share out the elements of a key instead of keys.
 #import element
 #import lanes
-#import four
 #import factored_tanh
 
 struct Params {
@@ -20,66 +19,20 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-#ifdef VECTOR
-@group(0) @binding(1) var<storage, read> query: array<element4>;         // [B, T, A]
-@group(0) @binding(2) var<storage, read> key: array<element4>;           // [B, S, A]
-@group(0) @binding(3) var<storage, read> energy: array<vec4f>;           // [A]
-@group(0) @binding(4) var<storage, read> value: array<element4>;         // [B, S, V]
-@group(0) @binding(6) var<storage, read_write> context: array<element4>; // [B, T, V]
-const WIDTH = 4u;                       // a clamped column still has its whole vec4 inside the row
-
-fn load_query(at: u32, end: u32) -> vec4f { return vec4f(query[at / 4u]); }
-fn load_key(at: u32, end: u32) -> vec4f { return vec4f(key[at / 4u]); }
-fn load_energy(at: u32) -> vec4f { return energy[at / 4u]; }
-fn load_value(at: u32, end: u32) -> vec4f { return vec4f(value[at / 4u]); }
-fn load_context(at: u32, end: u32) -> vec4f { return vec4f(context[at / 4u]); }
-fn store_context(at: u32, end: u32, x: vec4f) { context[at / 4u] = element4(x); }
-
-// The i-th four of a row that starts at `start`, which counts in bindings' elements: then one instruction makes an address.
-fn query_four(start: u32, i: u32) -> vec4f { return vec4f(query[start + i]); }
-fn key_four(start: u32, i: u32) -> vec4f { return vec4f(key[start + i]); }
-fn energy_four(i: u32) -> vec4f { return energy[i]; }
-#else
-@group(0) @binding(1) var<storage, read> query: array<element>;         // [B, T, A]
-@group(0) @binding(2) var<storage, read> key: array<element>;           // [B, S, A]
-@group(0) @binding(3) var<storage, read> energy: array<f32>;            // [A]
-@group(0) @binding(4) var<storage, read> value: array<element>;         // [B, S, V]
-@group(0) @binding(6) var<storage, read_write> context: array<element>; // [B, T, V]
-const WIDTH = 1u;
-
-fn load_query(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(query[i.x], query[i.y], query[i.z], query[i.w])), at, end);
-}
-fn load_key(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(key[i.x], key[i.y], key[i.z], key[i.w])), at, end);
-}
-fn load_energy(at: u32) -> vec4f {
-    let i = four_at(at, params.size);
-    return before_end(vec4f(energy[i.x], energy[i.y], energy[i.z], energy[i.w]), at, params.size);
-}
-fn load_value(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(value[i.x], value[i.y], value[i.z], value[i.w])), at, end);
-}
-fn load_context(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(context[i.x], context[i.y], context[i.z], context[i.w])), at, end);
-}
-fn store_context(at: u32, end: u32, x: vec4f) {
-    context[at] = element(x.x);
-    if (at + 1u < end) { context[at + 1u] = element(x.y); }
-    if (at + 2u < end) { context[at + 2u] = element(x.z); }
-    if (at + 3u < end) { context[at + 3u] = element(x.w); }
-}
-
-fn query_four(start: u32, i: u32) -> vec4f { return load_query(start + i * 4u, start + params.size); }
-fn key_four(start: u32, i: u32) -> vec4f { return load_key(start + i * 4u, start + params.size); }
-fn energy_four(i: u32) -> vec4f { return load_energy(i * 4u); }
-#endif
+@group(0) @binding(1) var<storage, read> query: array<Element>;         // [B, T, A]
+@group(0) @binding(2) var<storage, read> key: array<Element>;           // [B, S, A]
+@group(0) @binding(3) var<storage, read> energy: array<Single>;         // [A]
+@group(0) @binding(4) var<storage, read> value: array<Element>;         // [B, S, V]
 @group(0) @binding(5) var<storage, read> lengths: array<u32>;           // [B]
+@group(0) @binding(6) var<storage, read_write> context: array<Element>; // [B, T, V]
 @group(0) @binding(7) var<storage, read_write> weights: array<f32>;     // [B, T, S]
+
+#import load(query)
+#import load(key)
+#import load(energy)
+#import load(value)
+#import load(context)
+#import store(context)
 
 const QUADS = (ROWS + 3u) / 4u;         // quads of rows
 const FLOOR = -3.0e38;
@@ -106,13 +59,11 @@ fn score_group(query_base: u32, row0: u32, batch: u32, s0: u32, first: u32, last
     for (var j = 0u; j < KEYS; j++) { key_start[j] = (batch * params.keys + min(s0 + first + j, last_key)) * size; }
     var sum: array<f32, KEYS>;
     for (var i = lane; i < fours; i += LANES) {
-        let v = energy_four(i);
-        let q = prepared(query_four(query_start, i), true);
+        let v = load_energy_nth(0u, i, params.size);
+        let q = prepared(load_query_nth(query_start, i, params.size), true);
         for (var j = 0u; j < KEYS; j++) {
-            let x = 1.0 + product(q, prepared(key_four(key_start[j], i), true), true);
-            let pairs = x.xz * x.yw;
-            let crossed = fma(v.xz, x.yw, v.yw * x.xz) / pairs;
-            sum[j] += crossed.x + crossed.y;
+            let k = prepared(load_key_nth(key_start[j], i, params.size), true);
+            sum[j] += sum_of_quotients(v, product(q, k, true));
         }
     }
     for (var j = 0u; j < KEYS; j++) {
@@ -170,7 +121,7 @@ fn score(base: u32, row0: u32, key_base: array<u32, KEYS>, lane: u32, direct: bo
         for (var d = 0u; d < DEPTH; d++) {
 #endif
             let a = min(a0 + d * 4u, params.size - WIDTH);
-            let v = select(vec4f(), load_energy(a), a0 + d * 4u < params.size);
+            let v = select(vec4f(), load_energy(a, params.size), a0 + d * 4u < params.size);
             var k: array<vec4f, KEYS>;
             for (var j = 0u; j < KEYS; j++) {
                 let x = load_key(key_base[j] + a, key_base[j] + params.size);
@@ -183,12 +134,7 @@ fn score(base: u32, row0: u32, key_base: array<u32, KEYS>, lane: u32, direct: bo
 #else
                 let q = staged[d * ROWS + r];
 #endif
-                for (var j = 0u; j < KEYS; j++) {
-                    let x = 1.0 + product(q, k[j], direct);
-                    let pairs = x.xz * x.yw;
-                    let crossed = fma(v.xz, x.yw, v.yw * x.xz) / pairs;
-                    result.sum[r][j] += crossed.x + crossed.y;
-                }
+                for (var j = 0u; j < KEYS; j++) { result.sum[r][j] += sum_of_quotients(v, product(q, k[j], direct)); }
             }
         }
     }

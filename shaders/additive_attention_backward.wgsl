@@ -8,7 +8,6 @@
 // DEPTH steps at a time. VECTOR: A and all strides are multiples of 4. ONE_ROW: ROWS is 1, where factoring tanh cannot pay.
 #import element
 #import lanes
-#import four
 #import factored_tanh
 
 struct Params {
@@ -20,54 +19,18 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-#ifdef VECTOR
-@group(0) @binding(1) var<storage, read> own: array<element4>;           // [B, rows, A]
-@group(0) @binding(2) var<storage, read> other: array<element4>;         // [B, steps, A]
-@group(0) @binding(3) var<storage, read> energy: array<vec4f>;           // [A]
-@group(0) @binding(6) var<storage, read_write> d_own: array<element4>;   // [B, rows, A]
-@group(0) @binding(7) var<storage, read_write> d_energy: array<vec4f>;   // [B, tiles of rows, A]
-const WIDTH = 4u;
-
-fn load_own(at: u32, end: u32) -> vec4f { return vec4f(own[at / 4u]); }
-fn load_other(at: u32, end: u32) -> vec4f { return vec4f(other[at / 4u]); }
-fn load_energy(at: u32) -> vec4f { return energy[at / 4u]; }
-fn store_d_own(at: u32, end: u32, x: vec4f) { d_own[at / 4u] = element4(x); }
-fn store_d_energy(at: u32, end: u32, x: vec4f) { d_energy[at / 4u] = x; }
-#else
-@group(0) @binding(1) var<storage, read> own: array<element>;           // [B, rows, A]
-@group(0) @binding(2) var<storage, read> other: array<element>;         // [B, steps, A]
-@group(0) @binding(3) var<storage, read> energy: array<f32>;            // [A]
-@group(0) @binding(6) var<storage, read_write> d_own: array<element>;   // [B, rows, A]
-@group(0) @binding(7) var<storage, read_write> d_energy: array<f32>;    // [B, tiles of rows, A]
-const WIDTH = 1u;
-
-fn load_own(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(own[i.x], own[i.y], own[i.z], own[i.w])), at, end);
-}
-fn load_other(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(other[i.x], other[i.y], other[i.z], other[i.w])), at, end);
-}
-fn load_energy(at: u32) -> vec4f {
-    let i = four_at(at, params.size);
-    return vec4f(energy[i.x], energy[i.y], energy[i.z], energy[i.w]);
-}
-fn store_d_own(at: u32, end: u32, x: vec4f) {
-    d_own[at] = element(x.x);
-    if (at + 1u < end) { d_own[at + 1u] = element(x.y); }
-    if (at + 2u < end) { d_own[at + 2u] = element(x.z); }
-    if (at + 3u < end) { d_own[at + 3u] = element(x.w); }
-}
-fn store_d_energy(at: u32, end: u32, x: vec4f) {
-    d_energy[at] = x.x;
-    if (at + 1u < end) { d_energy[at + 1u] = x.y; }
-    if (at + 2u < end) { d_energy[at + 2u] = x.z; }
-    if (at + 3u < end) { d_energy[at + 3u] = x.w; }
-}
-#endif
+@group(0) @binding(1) var<storage, read> own: array<Element>;           // [B, rows, A]
+@group(0) @binding(2) var<storage, read> other: array<Element>;         // [B, steps, A]
+@group(0) @binding(3) var<storage, read> energy: array<Single>;         // [A]
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;           // [B], valid keys
 @group(0) @binding(5) var<storage, read> d_score: array<f32>;           // [B, T, S]
+@group(0) @binding(6) var<storage, read_write> d_own: array<Element>;   // [B, rows, A]
+@group(0) @binding(7) var<storage, read_write> d_energy: array<Single>; // [B, tiles of rows, A]
+
+#import load(own)
+#import load(other)
+#import load(energy)
+#import store(d_own)
 
 #ifdef SUBGROUPS
 #ifdef ONE_ROW
@@ -145,9 +108,7 @@ fn sums(tile: Tile, column: u32, lane: u32, direct: bool) -> Sums {
                 let g = staged[d * ROWS + r];
 #endif
                 let p = product(x[r], y, direct);
-                let denominator = 1.0 + p;
-                let both = 1.0 / (denominator.xz * denominator.yw);
-                let reciprocal = denominator.yxwz * both.xxyy;
+                let reciprocal = reciprocal_of(p);
                 let weighted = g * reciprocal;
                 result.rows[r] = fma(weighted, p * reciprocal, result.rows[r]);
 #ifdef KEYS_SIDE
@@ -162,7 +123,7 @@ fn sums(tile: Tile, column: u32, lane: u32, direct: bool) -> Sums {
 
 fn store(tile: Tile, column: u32, batch: u32, tile_number: u32, tiles: u32, result: Sums) {
     if (column >= params.size) { return; }
-    let scale = 4.0 * load_energy(column);
+    let scale = 4.0 * load_energy(column, params.size);
     for (var r = 0u; r < ROWS; r++) {
         let row = tile.row0 + r;
         if (row < params.rows) {
@@ -175,7 +136,14 @@ fn store(tile: Tile, column: u32, batch: u32, tile_number: u32, tiles: u32, resu
     // tanh = 1 - 2 / (1 + p). The gradients of a softmax's scores sum to 0 over a row, but only up to rounding: the 1 stays.
     let start = (batch * tiles + tile_number) * params.size;
     let spoilt = select(0.0, lost(result.largest), tile.rows > 0u);
-    store_d_energy(start + column, start + params.size, result.score - 2.0 * result.energy + spoilt);
+    let sum = result.score - 2.0 * result.energy + spoilt;
+#ifdef VECTOR
+    d_energy[(start + column) / 4u] = sum;
+#else
+    for (var i = 0u; i < 4u; i++) {
+        if (column + i < params.size) { d_energy[start + column + i] = sum[i]; }
+    }
+#endif
 #endif
 }
 

@@ -4,42 +4,20 @@
 // DEPTH vec4s of each row at a time. VECTOR: A is a multiple of 4: 16-byte loads serve.
 #import element
 #import lanes
-#import four
 #import factored_tanh
 
 struct Params { queries: u32, keys: u32, size: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-#ifdef VECTOR
-@group(0) @binding(1) var<storage, read> query: array<element4>;         // [B, T, A]
-@group(0) @binding(2) var<storage, read> key: array<element4>;           // [B, S, A]
-@group(0) @binding(3) var<storage, read> energy: array<vec4f>;           // [A]
-const WIDTH = 4u;
-
-fn load_query(at: u32, end: u32) -> vec4f { return vec4f(query[at / 4u]); }
-fn load_key(at: u32, end: u32) -> vec4f { return vec4f(key[at / 4u]); }
-fn load_energy(at: u32) -> vec4f { return energy[at / 4u]; }
-#else
-@group(0) @binding(1) var<storage, read> query: array<element>;         // [B, T, A]
-@group(0) @binding(2) var<storage, read> key: array<element>;           // [B, S, A]
-@group(0) @binding(3) var<storage, read> energy: array<f32>;            // [A]
-const WIDTH = 1u;
-
-fn load_query(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(query[i.x], query[i.y], query[i.z], query[i.w])), at, end);
-}
-fn load_key(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(key[i.x], key[i.y], key[i.z], key[i.w])), at, end);
-}
-fn load_energy(at: u32) -> vec4f {
-    let i = four_at(at, params.size);
-    return before_end(vec4f(energy[i.x], energy[i.y], energy[i.z], energy[i.w]), at, params.size);
-}
-#endif
+@group(0) @binding(1) var<storage, read> query: array<Element>;         // [B, T, A]
+@group(0) @binding(2) var<storage, read> key: array<Element>;           // [B, S, A]
+@group(0) @binding(3) var<storage, read> energy: array<Single>;         // [A]
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;           // [B]
 @group(0) @binding(5) var<storage, read_write> scores: array<f32>;      // [B, T, S]
+
+#import load(query)
+#import load(key)
+#import load(energy)
 
 const DEPTH = 8u;
 var<workgroup> staged: array<vec4f, ROWS * DEPTH>;      // [DEPTH, ROWS]
@@ -65,20 +43,15 @@ fn score(row0: u32, last_row: u32, key_start: u32, lane: u32, direct: bool) -> S
         workgroupBarrier();
         for (var d = 0u; d < DEPTH; d++) {
             let a = min(a0 + d * 4u, params.size - WIDTH);
-            let v = select(vec4f(), load_energy(a), a0 + d * 4u < params.size);
+            let v = select(vec4f(), load_energy(a, params.size), a0 + d * 4u < params.size);
             let x = load_key(key_start + a, key_start + params.size);
             result.largest = reach(result.largest, x);
             let k = prepared(x, direct);
             energies += v;
-            for (var r = 0u; r < ROWS; r++) {
-                let denominator = 1.0 + product(staged[d * ROWS + r], k, direct);
-                let pairs = denominator.xz * denominator.yw;
-                let crossed = fma(v.xz, denominator.yw, v.yw * denominator.xz) / pairs;
-                result.sum[r] += crossed.x + crossed.y;
-            }
+            for (var r = 0u; r < ROWS; r++) { result.sum[r] += sum_of_quotients(v, product(staged[d * ROWS + r], k, direct)); }
         }
     }
-    result.whole = (energies.x + energies.y) + (energies.z + energies.w);
+    result.whole = sum_of(energies);
     return result;
 }
 

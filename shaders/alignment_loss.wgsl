@@ -24,6 +24,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         let logarithm = unless_finite(weights[i], log(weights[i] + params.floor));
         sum += select(vec4f(), share * logarithm, share > vec4f());
     }
-    let total = reduce_sum((sum.x + sum.y) + (sum.z + sum.w), lane);
+    let total = reduce_sum(sum_of(sum), lane);
     if (lane == 0u) { partials[group.x] = -params.weight * step.alignment_scale * total; }
 }

@@ -34,7 +34,7 @@ fn main(
         var token = NONE;
         for (var c = 4u * lane; c < classes; c += 4u * LANES) {
             let x = bounded(start, c);
-            let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
+            let at = four_from(c);
             let behind = (x < vec4f(last_value)) | ((x == vec4f(last_value)) & (at > vec4u(last_token)));
             let open = behind & choosable(at) & (at < vec4u(classes));
             // Tokens ascend, so only a larger value replaces the best so far.

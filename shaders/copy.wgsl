@@ -1,20 +1,13 @@
 // target = source for each of a batch of strided matrices; with LENGTHS, rows at and past their matrix's length become 0.
 // VECTOR: strides, offsets and the number of columns are multiples of 4, and an invocation copies 4 elements.
 #import element
+#import linear
 
 struct Params {
     rows: u32, columns: u32, batch: u32,
     source_offset: u32, source_stride: u32, source_batch: u32,
     target_offset: u32, target_stride: u32, target_batch: u32,
 }
-
-#ifdef VECTOR
-alias Element = element4;
-const WIDTH = 4u;
-#else
-alias Element = element;
-const WIDTH = 1u;
-#endif
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source: array<Element>;         // [batch, rows, columns]
@@ -28,7 +21,7 @@ fn main(
     @builtin(local_invocation_index) index: u32,
 ) {
     let columns = params.columns / WIDTH;
-    let i = (group.x + group.y * groups.x) * LANES + index;
+    let i = linear_workgroup(group, groups) * LANES + index;
     if (i >= params.batch * params.rows * columns) { return; }
     let column = i % columns * WIDTH;
     let row = i / columns % params.rows;
@@ -36,7 +29,7 @@ fn main(
     let to = (params.target_offset + matrix * params.target_batch + row * params.target_stride + column) / WIDTH;
 #ifdef LENGTHS
     if (row >= lengths[matrix]) {
-        destination[to] = Element();
+        destination[to] = Element(0.0);
         return;
     }
 #endif

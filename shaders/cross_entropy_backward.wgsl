@@ -1,6 +1,7 @@
 // Turns the logits of each row into their gradients: d_loss loss_scale (softmax - expected); 0 where the target is padding,
 // whatever the logits are. One workgroup a row. VECTOR: classes are a multiple of 4, and 16-byte loads serve.
 #import element
+#import four
 #import linear
 #import step
 
@@ -11,10 +12,14 @@ struct Params { rows: u32, classes: u32, hit: f32, spread: f32, padding: u32 }
 @group(0) @binding(2) var<storage, read> targets: array<u32>;                // [N]
 @group(0) @binding(3) var<storage, read> log_sum_exp: array<f32>;            // [N]
 @group(0) @binding(4) var<storage, read> d_loss: array<f32>;                 // [1]
+@group(0) @binding(5) var<storage, read_write> logits: array<Element>;       // [N, C], then its gradient
+
 #ifdef VECTOR
-@group(0) @binding(5) var<storage, read_write> logits: array<element4>;      // [N, C], then its gradient
+alias Columns = vec4u;
+fn columns_from(c: u32) -> Columns { return four_from(c); }
 #else
-@group(0) @binding(5) var<storage, read_write> logits: array<element>;       // [N, C], then its gradient
+alias Columns = u32;
+fn columns_from(c: u32) -> Columns { return c; }
 #endif
 
 @compute @workgroup_size(LANES)
@@ -31,20 +36,11 @@ fn main(
     let scale = select(0.0, step.loss_scale * d_loss[0], counts);
     let normaliser = log_sum_exp[row];
     let start = row * params.classes;
-#ifdef VECTOR
-    for (var c = 4u * lane; c < params.classes; c += 4u * LANES) {
-        let i = (start + c) / 4u;
-        let expected = select(vec4f(), vec4f(params.hit), vec4u(c) + vec4u(0u, 1u, 2u, 3u) == vec4u(hot)) + params.spread;
-        var gradient = vec4f();
-        if (counts) { gradient = scale * (exp(vec4f(logits[i]) - normaliser) - expected); }
-        logits[i] = element4(gradient);
+    for (var c = WIDTH * lane; c < params.classes; c += WIDTH * LANES) {
+        let i = (start + c) / WIDTH;
+        let expected = select(Single(0.0), Single(params.hit), columns_from(c) == Columns(hot)) + params.spread;
+        var gradient = Single(0.0);
+        if (counts) { gradient = scale * (exp(Single(logits[i]) - normaliser) - expected); }
+        logits[i] = Element(gradient);
     }
-#else
-    for (var c = lane; c < params.classes; c += LANES) {
-        let expected = select(0.0, params.hit, c == hot) + params.spread;
-        var gradient = 0.0;
-        if (counts) { gradient = scale * (exp(f32(logits[start + c]) - normaliser) - expected); }
-        logits[start + c] = element(gradient);
-    }
-#endif
 }

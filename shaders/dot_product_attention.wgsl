@@ -2,57 +2,44 @@
 // section 3.2.1; the softmax is taken online, one tile of keys after the other (Milakov and Gimelshein 2018; Dao et al. 2022),
 // so nothing of size queries x keys is stored. Rows are queries, columns keys.
 //
-// VECTOR, WIDE: the size of a head is a multiple of a piece.
+// ADJUSTED: scores have a bias by relative position, or weights dropout, or both.
+// VECTOR, WIDE: sizes, offsets and strides are multiples of a piece.
 #import attention_tiles
+#import attention_weights
+#import heads
+#import load_piece(query)
+#import load_piece(key)
+#import load_piece(value)
+#import store_piece(context)
 
-struct Params { heads: u32, head_count: u32, queries: u32, keys: u32, size: u32, causal: u32, scale: f32 }
+struct Params {
+    query: vec4u, key: vec4u, value: vec4u, context: vec4u,         // layouts
+    heads: u32, head_count: u32, queries: u32, keys: u32,
+    size: u32, causal: u32, scale: f32, biased: u32,
+    operation: u32, threshold: u32, kept_scale: f32, unused: u32,       // of dropout
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> query: array<Word>;             // [B, N, T, D]
-@group(0) @binding(2) var<storage, read> key: array<Word>;               // [B, N, S, D]
-@group(0) @binding(3) var<storage, read> value: array<Word>;             // [B, N, S, D]
-@group(0) @binding(4) var<storage, read> lengths: array<u32>;            // [B]
-@group(0) @binding(5) var<storage, read_write> context: array<Word>;     // [B, N, T, D]
-@group(0) @binding(6) var<storage, read_write> log_sum_exp: array<f32>;  // [B, N, T]
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> query: array<Word>;             // [B, N, T, D] or [B, T, N, D]
+@group(0) @binding(3) var<storage, read> key: array<Word>;               // [B, N, S, D] or [B, S, N, D]
+@group(0) @binding(4) var<storage, read> value: array<Word>;             // [B, N, S, D] or [B, S, N, D]
+@group(0) @binding(5) var<storage, read> lengths: array<u32>;            // [B]
+@group(0) @binding(6) var<storage, read> bias: array<f32>;               // [N, T + S - 1], by s - t + T - 1
+@group(0) @binding(7) var<storage, read_write> context: array<Word>;     // [B, N, T, D] or [B, T, N, D]
+@group(0) @binding(8) var<storage, read_write> log_sum_exp: array<f32>;  // [B, N, T]
 
-#ifdef VECTOR
-fn load_row(second: bool, row: u32, feature: u32) -> Piece {
-    return unpack(query[(row * params.size + min(feature, params.size - PIECE)) / PIECE]);
+fn row_stride(second: bool) -> u32 { return params.query.w; }
+fn column_stride(second: bool) -> u32 { return select(params.key.w, params.value.w, second); }
+
+fn load_row(second: bool, at: u32, feature: u32) -> Piece {
+    return load_piece_query(at + loaded_from(feature), at + params.size);
 }
-fn load_column(second: bool, column: u32, feature: u32) -> Piece {
-    let at = (column * params.size + min(feature, params.size - PIECE)) / PIECE;
-    if (second) { return unpack(value[at]); }
-    return unpack(key[at]);
+fn load_column(second: bool, at: u32, feature: u32) -> Piece {
+    let start = at + loaded_from(feature);
+    if (second) { return load_piece_value(start, at + params.size); }
+    return load_piece_key(start, at + params.size);
 }
-fn store_context(row: u32, feature: u32, result: Piece) {
-    if (feature < params.size) { context[(row * params.size + feature) / PIECE] = pack(result); }
-}
-#else
-// Features at the size and past it are 0, so that neither a tail nor what lies behind it counts.
-fn load_row(second: bool, row: u32, feature: u32) -> Piece {
-    let features = vec4u(feature) + vec4u(0u, 1u, 2u, 3u);
-    let i = row * params.size + min(features, vec4u(params.size - 1u));
-    return Piece(select(vec4f(), vec4f(element4(query[i.x], query[i.y], query[i.z], query[i.w])), features < vec4u(params.size)));
-}
-fn load_column(second: bool, column: u32, feature: u32) -> Piece {
-    let features = vec4u(feature) + vec4u(0u, 1u, 2u, 3u);
-    let i = column * params.size + min(features, vec4u(params.size - 1u));
-    var result: vec4f;
-    if (second) {
-        result = vec4f(element4(value[i.x], value[i.y], value[i.z], value[i.w]));
-    } else {
-        result = vec4f(element4(key[i.x], key[i.y], key[i.z], key[i.w]));
-    }
-    return Piece(select(vec4f(), result, features < vec4u(params.size)));
-}
-fn store_context(row: u32, feature: u32, result: Piece) {
-    let at = row * params.size + feature;
-    if (feature < params.size) { context[at] = element(result[0].x); }
-    if (feature + 1u < params.size) { context[at + 1u] = element(result[0].y); }
-    if (feature + 2u < params.size) { context[at + 2u] = element(result[0].z); }
-    if (feature + 3u < params.size) { context[at + 3u] = element(result[0].w); }
-}
-#endif
 
 const FLOOR = -1e30;                    // below any score; finite, so that differences are never NaN
 
@@ -79,8 +66,11 @@ fn main(
     var end = length;
     if (params.causal != 0u) { end = min(end, row0 + ROW_TILE); }
     // With length 0 the last key is wrong, but then no key is read.
-    let place = Place(head * params.queries + row0, head * params.queries + params.queries - 1u,
-        head * params.keys, head * params.keys + length - 1u, lane, group);
+    let b = head / params.heads;
+    let n = head % params.heads;
+    let place = Place(row0, params.queries - 1u, length - 1u, vec2u(head_start(params.query, b, n)),
+        vec2u(head_start(params.key, b, n), head_start(params.value, b, n)), lane, group);
+    let context_start = head_start(params.context, b, n);
 
     var sums: Sums;
     var largest: PerRow;
@@ -89,11 +79,26 @@ fn main(
     for (var column0 = 0u; column0 < end; column0 += COLUMN_TILE) {
         var weights = products(false, place, column0);
         var tile_largest = largest;
+#ifdef ADJUSTED
+        for (var j = 0u; j < BLOCKS; j++) {
+            let column = column0 + (j * LANES + lane) * 4u;
+            let biases = biases_from(n, column + params.queries - ROWS - (row0 + group * ROWS));
+            for (var r = 0u; r < ROWS; r++) {
+                let i = ROWS - 1u - r;
+                weights[r][j] = fma(weights[r][j], vec4f(params.scale), vec4f(biases[i], biases[i + 1u], biases[i + 2u], biases[i + 3u]));
+            }
+        }
+#endif
         for (var r = 0u; r < ROWS; r++) {
             let visible = select(length, min(length, row0 + group * ROWS + r + 1u), params.causal != 0u);
             for (var j = 0u; j < BLOCKS; j++) {
                 let columns = vec4u(column0 + (j * LANES + lane) * 4u) + vec4u(0u, 1u, 2u, 3u);
-                let score = select(vec4f(FLOOR), weights[r][j] * params.scale, columns < vec4u(visible));
+#ifdef ADJUSTED
+                let scaled = weights[r][j];
+#else
+                let scaled = weights[r][j] * params.scale;
+#endif
+                let score = select(vec4f(FLOOR), scaled, columns < vec4u(visible));
                 let pair = max(score.xy, score.zw);
                 tile_largest[r] = max(tile_largest[r], max(pair.x, pair.y));
                 weights[r][j] = score;
@@ -110,7 +115,12 @@ fn main(
                 // Some drivers' exp ends at the smallest normal number: masked weights are exactly 0 all the same.
                 let weight = select(vec4f(), exp(score - largest[r]), score > vec4f(FLOOR));
                 total[r] += (weight.x + weight.y) + (weight.z + weight.w);
+#ifdef ADJUSTED
+                let columns = vec4u(column0 + (j * LANES + lane) * 4u) + vec4u(0u, 1u, 2u, 3u);
+                weights[r][j] = weight * kept(head, vec4u(row0 + group * ROWS + r), columns);
+#else
                 weights[r][j] = weight;
+#endif
             }
         }
         accumulate(true, place, column0, end - column0, &weights, &sums);
@@ -120,15 +130,18 @@ fn main(
     for (var r = 0u; r < ROWS; r++) {
         let row = row0 + group * ROWS + r;
         if (row < params.queries) {
-            let at = head * params.queries + row;
             let seen = length > 0u;
             let inverse = select(0.0, 1.0 / max(total[r], 1e-30), seen);
             for (var j = 0u; j < FEATURES; j += PARTS) {
                 var result: Piece;
                 for (var p = 0u; p < PARTS; p++) { result[p] = sums[r][j + p] * inverse; }
-                store_context(at, feature_of(j, lane), result);
+                let feature = feature_of(j, lane);
+                let start = context_start + row * params.context.w;
+                if (feature < params.size) { store_piece_context(start + feature, start + params.size, result); }
             }
-            if (lane == 0u) { log_sum_exp[at] = select(0.0, largest[r] + log(max(total[r], 1e-30)), seen); }
+            if (lane == 0u) {
+                log_sum_exp[head * params.queries + row] = select(0.0, largest[r] + log(max(total[r], 1e-30)), seen);
+            }
         }
     }
 }

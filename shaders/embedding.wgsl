@@ -6,17 +6,8 @@ struct Params { vocabulary: u32, size: u32, tokens: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> tokens: array<u32>;         // [N]
-#ifdef VECTOR
-@group(0) @binding(2) var<storage, read> table: array<vec4f>;        // [V, E]
-@group(0) @binding(3) var<storage, read_write> y: array<element4>;   // [N, E]
-alias Value = element4;
-const WIDTH = 4u;
-#else
-@group(0) @binding(2) var<storage, read> table: array<f32>;          // [V, E]
-@group(0) @binding(3) var<storage, read_write> y: array<element>;    // [N, E]
-alias Value = element;
-const WIDTH = 1u;
-#endif
+@group(0) @binding(2) var<storage, read> table: array<Single>;       // [V, E]
+@group(0) @binding(3) var<storage, read_write> y: array<Element>;    // [N, E]
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -29,5 +20,5 @@ fn main(
     let n = i / size;
     if (n >= params.tokens) { return; }
     let token = min(tokens[n], params.vocabulary - 1u);
-    y[i] = Value(table[token * size + i % size]);
+    y[i] = Element(table[token * size + i % size]);
 }

@@ -1,23 +1,14 @@
-// d_table[v] = the sum of d_y[n] over the places n of token v, in ascending order.
+// d_table[v] = the sum of d_y[n] over the places n of token v, in ascending order; 0 for the padding, if there is one.
 // VECTOR: rows are a multiple of 4 elements long, and 16-byte loads serve.
 #import element
 #import linear
 
-struct Params { vocabulary: u32, size: u32, tokens: u32, order: u32 }
+struct Params { vocabulary: u32, size: u32, tokens: u32, order: u32, padding: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> scratch: array<vec4u>;          // [V] ends, then from `order` on [N] places
-#ifdef VECTOR
-@group(0) @binding(2) var<storage, read> d_y: array<element4>;           // [N, E]
-@group(0) @binding(3) var<storage, read_write> d_table: array<vec4f>;    // [V, E]
-const WIDTH = 4u;
-alias Sum = vec4f;
-#else
-@group(0) @binding(2) var<storage, read> d_y: array<element>;            // [N, E]
-@group(0) @binding(3) var<storage, read_write> d_table: array<f32>;      // [V, E]
-const WIDTH = 1u;
-alias Sum = f32;
-#endif
+@group(0) @binding(2) var<storage, read> d_y: array<Element>;            // [N, E]
+@group(0) @binding(3) var<storage, read_write> d_table: array<Single>;   // [V, E]
 
 fn word(i: u32) -> u32 { return scratch[i / 4u][i % 4u]; }
 
@@ -35,13 +26,13 @@ fn main(
     let end = min(word(token), params.tokens);
     var start = 0u;
     if (token > 0u) { start = min(word(token - 1u), end); }
-    var sum = Sum(0.0);
+    var sum = Single(0.0);
     // Most tokens of a large vocabulary do not occur: an empty list must not cost a load.
-    let last = select(0u, (end + 3u) / 4u, start < end);
+    let last = select(0u, (end + 3u) / 4u, start < end && token != params.padding);
     for (var at = start / 4u; at < last; at++) {
         let places = min(scratch[params.order / 4u + at], vec4u(params.tokens - 1u));
         for (var j = 0u; j < 4u; j++) {
-            if (4u * at + j >= start && 4u * at + j < end) { sum += Sum(d_y[places[j] * size + column]); }
+            if (4u * at + j >= start && 4u * at + j < end) { sum += Single(d_y[places[j] * size + column]); }
         }
     }
     d_table[i] = sum;

@@ -14,8 +14,8 @@
 // share out k, so that they read rows of weights in one run (WIDE: in 64-bit words). Otherwise LANES x GROUPS invocations
 // compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
 // VECTOR: all sizes, offsets and strides are multiples of 4.
+#import block
 #import element
-#import four
 #import math
 
 struct Params {
@@ -31,26 +31,16 @@ struct Params {
     mask_offset: u32, dropped_offset: u32,  // of the mask, and of its product with the state after
 }
 
-#ifdef VECTOR
-alias Element = element4;
-alias Parameter = vec4f;
-#else
-alias Element = element;
-alias Parameter = f32;
-#endif
-#ifdef ONE_ROW
-#import pieces
-#endif
 #ifdef WIDE
 alias Weight = Word;
 #else
-alias Weight = Parameter;
+alias Weight = Single;
 #endif
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gi: array<Element>;             // [B, 3H], W_i x + b_i
 @group(0) @binding(2) var<storage, read> weight_hh: array<Weight>;       // [3H, H]
-@group(0) @binding(3) var<storage, read> bias_hh: array<Parameter>;      // [3H]
+@group(0) @binding(3) var<storage, read> bias_hh: array<Single>;         // [3H]
 #ifdef ATTENDED
 @group(0) @binding(4) var<storage, read> weight_ih: array<Weight>;       // [3H, E+V]
 #else
@@ -60,106 +50,38 @@ alias Weight = Parameter;
 @group(0) @binding(6) var<storage, read_write> y: array<Element>;        // [B, H], rows y_stride apart
 @group(0) @binding(7) var<storage, read_write> gates: array<Element>;    // [B, 4H]: r, z, n, W_hn h + b_hn
 
-// Four elements from `at` on, of a run that ends at `end`; elements at its end and past it count as 0.
-#ifdef VECTOR
-fn load_gi(at: u32, end: u32) -> vec4f { return vec4f(gi[at / 4u]); }
-#ifdef WIDE
-fn piece_of_weight_hh(at: u32, end: u32) -> Piece { return unpack(weight_hh[at / PIECE]); }
-#ifdef ATTENDED
-fn piece_of_weight_ih(at: u32, end: u32) -> Piece { return unpack(weight_ih[at / PIECE]); }
-#endif
-#else
+#import load(gi)
+#import load(bias_hh)
+#import load(states)
+#import store(states)
+#import store(y)
+#import load(gates)
+#import store(gates)
 #ifdef ONE_ROW
-fn piece_of_weight_hh(at: u32, end: u32) -> Piece { return Piece(weight_hh[at / 4u]); }
-#ifdef ATTENDED
-fn piece_of_weight_ih(at: u32, end: u32) -> Piece { return Piece(weight_ih[at / 4u]); }
-#endif
+#import load_piece(weight_hh)
 #else
-fn load_weight_hh(at: u32, end: u32) -> vec4f { return select(vec4f(), weight_hh[min(at, end - 4u) / 4u], at < end); }
+#import load(weight_hh)
+#endif
 #ifdef ATTENDED
-fn load_weight_ih(at: u32, end: u32) -> vec4f { return select(vec4f(), weight_ih[min(at, end - 4u) / 4u], at < end); }
-#endif
-#endif
-#endif
-fn load_bias_hh(at: u32, end: u32) -> vec4f { return bias_hh[min(at, end - 4u) / 4u]; }
-fn load_state(at: u32, end: u32) -> vec4f { return select(vec4f(), vec4f(states[min(at, end - 4u) / 4u]), at < end); }
-#ifdef ATTENDED
-fn load_context(at: u32, end: u32) -> vec4f { return select(vec4f(), vec4f(y[min(at, end - 4u) / 4u]), at < end); }
-#endif
-fn store_state(at: u32, end: u32, value: vec4f) { states[at / 4u] = element4(value); }
-fn store_y(at: u32, end: u32, value: vec4f) { y[at / 4u] = element4(value); }
-fn store_gate(at: u32, end: u32, value: vec4f) { gates[at / 4u] = element4(value); }
-fn load_gate(at: u32, end: u32) -> vec4f { return vec4f(gates[at / 4u]); }
-#else
-fn load_gi(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(gi[i.x], gi[i.y], gi[i.z], gi[i.w])), at, end);
-}
-fn load_weight_hh(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(weight_hh[i.x], weight_hh[i.y], weight_hh[i.z], weight_hh[i.w]), at, end);
-}
-fn load_bias_hh(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(bias_hh[i.x], bias_hh[i.y], bias_hh[i.z], bias_hh[i.w]), at, end);
-}
-fn load_state(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(states[i.x], states[i.y], states[i.z], states[i.w])), at, end);
-}
-#ifdef ATTENDED
-fn load_weight_ih(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(weight_ih[i.x], weight_ih[i.y], weight_ih[i.z], weight_ih[i.w]), at, end);
-}
-fn load_context(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(y[i.x], y[i.y], y[i.z], y[i.w])), at, end);
-}
-#endif
-fn load_gate(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(gates[i.x], gates[i.y], gates[i.z], gates[i.w])), at, end);
-}
-fn store_state(at: u32, end: u32, value: vec4f) {
-    states[at] = element(value.x);
-    if (at + 1u < end) { states[at + 1u] = element(value.y); }
-    if (at + 2u < end) { states[at + 2u] = element(value.z); }
-    if (at + 3u < end) { states[at + 3u] = element(value.w); }
-}
-fn store_y(at: u32, end: u32, value: vec4f) {
-    y[at] = element(value.x);
-    if (at + 1u < end) { y[at + 1u] = element(value.y); }
-    if (at + 2u < end) { y[at + 2u] = element(value.z); }
-    if (at + 3u < end) { y[at + 3u] = element(value.w); }
-}
-fn store_gate(at: u32, end: u32, value: vec4f) {
-    gates[at] = element(value.x);
-    if (at + 1u < end) { gates[at + 1u] = element(value.y); }
-    if (at + 2u < end) { gates[at + 2u] = element(value.z); }
-    if (at + 3u < end) { gates[at + 3u] = element(value.w); }
-}
+#import load(y)
 #ifdef ONE_ROW
-fn piece_of_weight_hh(at: u32, end: u32) -> Piece { return Piece(load_weight_hh(at, end)); }
-#ifdef ATTENDED
-fn piece_of_weight_ih(at: u32, end: u32) -> Piece { return Piece(load_weight_ih(at, end)); }
+#import load_piece(weight_ih)
+#else
+#import load(weight_ih)
 #endif
 #endif
-#endif
-
-#import transpose
 
 // Elements k..k+3 (zero past H) of a row (clamped) of what enters the recurrent product.
 fn part_of_state(row: u32, k: u32) -> vec4f {
     let start = params.recurrent_offset + min(row, params.rows - 1u) * params.hidden;
-    return load_state(start + k, start + params.hidden);
+    return load_states_padded(start + k, start + params.hidden);
 }
 
 #ifdef ATTENDED
 // The same of the context.
 fn part_of_context(row: u32, k: u32) -> vec4f {
     let start = params.context_offset + min(row, params.rows - 1u) * params.y_stride;
-    return load_context(start + k, start + params.context);
+    return load_y_padded(start + k, start + params.context);
 }
 #endif
 
@@ -170,7 +92,7 @@ fn block_of_weight_hh(gate: u32, k: u32, column: u32) -> array<vec4f, 4> {
     var block: array<vec4f, 4>;
     for (var i = 0u; i < 4u; i++) {
         let start = (gate * params.hidden + min(column + i, params.hidden - 1u)) * params.hidden;
-        block[i] = load_weight_hh(start + k, start + params.hidden);
+        block[i] = load_weight_hh_padded(start + k, start + params.hidden);
     }
     return transpose(block);
 }
@@ -182,7 +104,7 @@ fn block_of_weight_ih(gate: u32, k: u32, column: u32) -> array<vec4f, 4> {
     for (var i = 0u; i < 4u; i++) {
         let row = gate * params.hidden + min(column + i, params.hidden - 1u);
         let start = params.weight_offset + row * params.weight_stride;
-        block[i] = load_weight_ih(start + k, start + params.context);
+        block[i] = load_weight_ih_padded(start + k, start + params.context);
     }
     return transpose(block);
 }
@@ -191,7 +113,8 @@ fn block_of_weight_ih(gate: u32, k: u32, column: u32) -> array<vec4f, 4> {
 #endif
 
 fn bias(gate: u32, column: u32) -> vec4f {
-    return load_bias_hh(gate * params.hidden + column, (gate + 1u) * params.hidden);
+    let end = (gate + 1u) * params.hidden;
+    return load_bias_hh(min(gate * params.hidden + column, end - WIDTH), end);
 }
 
 // The sums pass through the gates' own memory, so that the loop over rows below needs no array in registers: compilers unroll
@@ -199,12 +122,12 @@ fn bias(gate: u32, column: u32) -> vec4f {
 fn stage(row: u32, column: u32, gate: u32, sum: vec4f) {
     if (row >= params.rows || column >= params.hidden) { return; }
     let at = params.gates_offset + (row * 4u + gate) * params.hidden;
-    store_gate(at + column, at + params.hidden, sum);
+    store_gates(at + column, at + params.hidden, sum);
 }
 
 fn staged(row: u32, column: u32, gate: u32) -> vec4f {
     let at = params.gates_offset + (row * 4u + gate) * params.hidden;
-    return load_gate(at + column, at + params.hidden);
+    return load_gates(at + column, at + params.hidden);
 }
 
 // The gates' arithmetic for four columns of one row, from the staged products with the state (and the context).
@@ -221,7 +144,7 @@ fn finish(row: u32, column: u32) {
     let h = params.hidden;
     let from_x = params.gi_offset + row * params.gi_stride;
     let from_h = params.from_offset + row * h;
-    let old = load_state(from_h + column, from_h + h);
+    let old = load_states(from_h + column, from_h + h);
     let r = sigmoid4(load_gi(from_x + column, from_x + h) + reset);
     let z = sigmoid4(load_gi(from_x + h + column, from_x + 2u * h) + update);
     let n = tanh4(fma(r, recurrent, load_gi(from_x + 2u * h + column, from_x + 3u * h) + candidate));
@@ -236,23 +159,18 @@ fn finish(row: u32, column: u32) {
     for (var i = 0u; i < 4u; i++) { saved[i] = select(vec4f(), saved[i], valid); }
 #endif
     let to = params.to_offset + row * h;
-    store_state(to + column, to + h, next);
+    store_states(to + column, to + h, next);
 #ifdef DROPOUT
     let mask = params.mask_offset + row * h;
     let dropped = params.dropped_offset + row * h;
-    store_state(dropped + column, dropped + h, next * load_state(mask + column, mask + h));
+    store_states(dropped + column, dropped + h, next * load_states(mask + column, mask + h));
 #endif
     let out = params.y_offset + row * params.y_stride;
     store_y(out + column, out + h, output);
     for (var i = 0u; i < 4u; i++) {
         let gate = params.gates_offset + (row * 4u + i) * h;
-        store_gate(gate + column, gate + h, saved[i]);
+        store_gates(gate + column, gate + h, saved[i]);
     }
-}
-
-// sum + x · block
-fn product(x: vec4f, block: array<vec4f, 4>, sum: vec4f) -> vec4f {
-    return fma(x.wwww, block[3], fma(x.zzzz, block[2], fma(x.yyyy, block[1], fma(x.xxxx, block[0], sum))));
 }
 
 #ifdef SUBGROUPS
@@ -261,7 +179,7 @@ alias Parts = array<vec4f, 4>;          // this lane's part of the products of f
 
 fn row_of_weight_hh(gate: u32, column: u32, k: u32) -> Piece {
     let start = (gate * params.hidden + min(column, params.hidden - 1u)) * params.hidden;
-    return piece_of_weight_hh(start + k, start + params.hidden);
+    return load_piece_weight_hh(start + k, start + params.hidden);
 }
 
 fn accumulate(x: Piece, weights: Piece, sum: vec4f) -> vec4f {
@@ -330,7 +248,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
 fn row_of_weight_ih(gate: u32, column: u32, k: u32) -> Piece {
     let row = gate * params.hidden + min(column, params.hidden - 1u);
     let start = params.weight_offset + row * params.weight_stride;
-    return piece_of_weight_ih(start + k, start + params.context);
+    return load_piece_weight_ih(start + k, start + params.context);
 }
 #endif
 #else
@@ -341,7 +259,7 @@ alias Sums = array<vec4f, ROWS>;        // of one gate
 fn accumulate(share: Share, block: array<vec4f, 4>, sums: ptr<function, Sums>) {
     var own = share;
     for (var r = 0u; r < ROWS; r++) {
-        (*sums)[r] = product(subgroupShuffle(own[r / LANES], r % LANES), block, (*sums)[r]);
+        (*sums)[r] = add_product((*sums)[r], subgroupShuffle(own[r / LANES], r % LANES), block);
     }
 }
 

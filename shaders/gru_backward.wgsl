@@ -14,8 +14,8 @@
 // SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of d_recurrent, and the subgroup
 // passes it round. Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
 // VECTOR: all sizes, offsets and strides are multiples of 4.
+#import block
 #import element
-#import four
 
 struct Params {
     rows: u32, hidden: u32, k: u32,         // B, H, K; K is 0 at the last step, which no product follows
@@ -28,16 +28,8 @@ struct Params {
     mask_offset: u32,
 }
 
-#ifdef VECTOR
-alias Element = element4;
-alias Parameter = vec4f;
-#else
-alias Element = element;
-alias Parameter = f32;
-#endif
-
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weight: array<Parameter>;           // [K, H]
+@group(0) @binding(1) var<storage, read> weight: array<Single>;              // [K, H]
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;                // [B]
 @group(0) @binding(3) var<storage, read> d_y: array<Element>;                // [B, H], rows y_stride apart
 @group(0) @binding(4) var<storage, read> states: array<Element>;             // [B, H], before the step
@@ -46,66 +38,20 @@ alias Parameter = f32;
 @group(0) @binding(7) var<storage, read_write> d_gi: array<Element>;         // [B, 3H], rows gi_stride apart
 @group(0) @binding(8) var<storage, read_write> carry: array<Element>;        // [B, H]
 
-// Four elements from `at` on, of a run that ends at `end`; elements at its end and past it count as 0.
-#ifdef VECTOR
-fn load_weight(at: u32, end: u32) -> vec4f { return weight[min(at, end - 4u) / 4u]; }
-fn load_recurrent(at: u32, end: u32) -> vec4f { return select(vec4f(), vec4f(d_recurrent[min(at, end - 4u) / 4u]), at < end); }
-fn load_d_y(at: u32, end: u32) -> vec4f { return vec4f(d_y[at / 4u]); }
-fn load_state(at: u32, end: u32) -> vec4f { return vec4f(states[at / 4u]); }
-fn load_gate(at: u32, end: u32) -> vec4f { return vec4f(gates[at / 4u]); }
-fn load_carry(at: u32, end: u32) -> vec4f { return vec4f(carry[at / 4u]); }
-fn store_recurrent(at: u32, end: u32, value: vec4f) { d_recurrent[at / 4u] = element4(value); }
-fn store_gi(at: u32, end: u32, value: vec4f) { d_gi[at / 4u] = element4(value); }
-fn store_carry(at: u32, end: u32, value: vec4f) { carry[at / 4u] = element4(value); }
-#else
-fn load_weight(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(weight[i.x], weight[i.y], weight[i.z], weight[i.w]), at, end);
-}
-fn load_recurrent(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(d_recurrent[i.x], d_recurrent[i.y], d_recurrent[i.z], d_recurrent[i.w])), at, end);
-}
-fn load_d_y(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(d_y[i.x], d_y[i.y], d_y[i.z], d_y[i.w])), at, end);
-}
-fn load_state(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(states[i.x], states[i.y], states[i.z], states[i.w])), at, end);
-}
-fn load_gate(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(gates[i.x], gates[i.y], gates[i.z], gates[i.w])), at, end);
-}
-fn load_carry(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(carry[i.x], carry[i.y], carry[i.z], carry[i.w])), at, end);
-}
-fn store_recurrent(at: u32, end: u32, value: vec4f) {
-    d_recurrent[at] = element(value.x);
-    if (at + 1u < end) { d_recurrent[at + 1u] = element(value.y); }
-    if (at + 2u < end) { d_recurrent[at + 2u] = element(value.z); }
-    if (at + 3u < end) { d_recurrent[at + 3u] = element(value.w); }
-}
-fn store_gi(at: u32, end: u32, value: vec4f) {
-    d_gi[at] = element(value.x);
-    if (at + 1u < end) { d_gi[at + 1u] = element(value.y); }
-    if (at + 2u < end) { d_gi[at + 2u] = element(value.z); }
-    if (at + 3u < end) { d_gi[at + 3u] = element(value.w); }
-}
-fn store_carry(at: u32, end: u32, value: vec4f) {
-    carry[at] = element(value.x);
-    if (at + 1u < end) { carry[at + 1u] = element(value.y); }
-    if (at + 2u < end) { carry[at + 2u] = element(value.z); }
-    if (at + 3u < end) { carry[at + 3u] = element(value.w); }
-}
-#endif
+#import load(weight)
+#import load(d_y)
+#import load(states)
+#import load(gates)
+#import load(d_recurrent)
+#import store(d_recurrent)
+#import store(d_gi)
+#import load(carry)
+#import store(carry)
 
 // Elements k..k+3 (zero past K) of a row (clamped) of the next step's d_recurrent.
 fn part_of_recurrent(row: u32, k: u32) -> vec4f {
     let start = params.next_offset + min(row, params.rows - 1u) * params.recurrent_stride;
-    return load_recurrent(start + k, start + params.k);
+    return load_d_recurrent_padded(start + k, start + params.k);
 }
 
 // W at rows k..k+3 (any finite value past K, where d_recurrent counts as 0), columns column..column+3 (clamped).
@@ -113,7 +59,8 @@ fn block_of_weight(k: u32, column: u32) -> array<vec4f, 4> {
     var block: array<vec4f, 4>;
     for (var i = 0u; i < 4u; i++) {
         let start = min(k + i, params.k - 1u) * params.hidden;
-        block[i] = load_weight(start + column, start + params.hidden);
+        let end = start + params.hidden;
+        block[i] = load_weight(min(start + column, end - WIDTH), end);
     }
     return block;
 }
@@ -127,7 +74,7 @@ fn stage(row: u32, column: u32, sum: vec4f) {
     let carried = select(vec4f(), load_carry(at + column, end), vec4<bool>(params.has_carry != 0u));
 #ifdef DROPOUT
     let mask = params.mask_offset + row * params.hidden;
-    store_carry(at + column, end, fma(sum, load_state(mask + column, mask + params.hidden), carried));
+    store_carry(at + column, end, fma(sum, load_states(mask + column, mask + params.hidden), carried));
 #else
     store_carry(at + column, end, sum + carried);
 #endif
@@ -142,11 +89,11 @@ fn finish(row: u32, column: u32) {
     var d = load_carry(params.carry_offset + own + column, params.carry_offset + own + h);
     let from_y = params.y_offset + row * params.y_stride;
     d += select(vec4f(), load_d_y(from_y + column, from_y + h), valid);
-    let old = load_state(params.state_offset + own + column, params.state_offset + own + h);
+    let old = load_states(params.state_offset + own + column, params.state_offset + own + h);
     var gate: array<vec4f, 4>;
     for (var i = 0u; i < 4u; i++) {
         let at = params.gates_offset + (row * 4u + i) * h;
-        gate[i] = load_gate(at + column, at + h);
+        gate[i] = load_gates(at + column, at + h);
     }
     let r = gate[0];
     let z = gate[1];
@@ -158,16 +105,11 @@ fn finish(row: u32, column: u32) {
     let of_state = array<vec4f, 3>(d_r, d_z, d_n * r);
     for (var i = 0u; i < 3u; i++) {
         let gi = params.gi_offset + row * params.gi_stride + i * h;
-        store_gi(gi + column, gi + h, select(vec4f(), of_input[i], valid));
+        store_d_gi(gi + column, gi + h, select(vec4f(), of_input[i], valid));
         let gh = params.own_offset + row * params.recurrent_stride + i * h;
-        store_recurrent(gh + column, gh + h, select(vec4f(), of_state[i], valid));
+        store_d_recurrent(gh + column, gh + h, select(vec4f(), of_state[i], valid));
     }
     store_carry(params.carry_offset + own + column, params.carry_offset + own + h, select(d, z * d, valid));
-}
-
-// sum + x · block
-fn product(x: vec4f, block: array<vec4f, 4>, sum: vec4f) -> vec4f {
-    return fma(x.wwww, block[3], fma(x.zzzz, block[2], fma(x.yyyy, block[1], fma(x.xxxx, block[0], sum))));
 }
 
 #ifdef SUBGROUPS
@@ -183,7 +125,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         for (var p = 0u; p < PARTS; p++) { share[p] = part_of_recurrent(row0 + p * LANES + lane, k); }
         let block = block_of_weight(k, column);
         for (var r = 0u; r < ROWS; r++) {
-            sum[r] = product(subgroupShuffle(share[r / LANES], r % LANES), block, sum[r]);
+            sum[r] = add_product(sum[r], subgroupShuffle(share[r / LANES], r % LANES), block);
         }
     }
     for (var r = 0u; r < ROWS; r++) { stage(row0 + r, column, sum[r]); }
@@ -208,15 +150,10 @@ fn main(
     for (var k0 = 0u; k0 < params.k; k0 += DEPTH) {
         for (var i = index; i < DEPTH / 4u * TILE_M; i += LANES * GROUPS) {
             let k = i / TILE_M * 4u;
-            let row = row0 + i % TILE_M * 4u;
-            let a = part_of_recurrent(row, k0 + k);
-            let b = part_of_recurrent(row + 1u, k0 + k);
-            let c = part_of_recurrent(row + 2u, k0 + k);
-            let d = part_of_recurrent(row + 3u, k0 + k);
-            recurrent_tile[k * TILE_M + i % TILE_M] = vec4f(a.x, b.x, c.x, d.x);
-            recurrent_tile[(k + 1u) * TILE_M + i % TILE_M] = vec4f(a.y, b.y, c.y, d.y);
-            recurrent_tile[(k + 2u) * TILE_M + i % TILE_M] = vec4f(a.z, b.z, c.z, d.z);
-            recurrent_tile[(k + 3u) * TILE_M + i % TILE_M] = vec4f(a.w, b.w, c.w, d.w);
+            var block: array<vec4f, 4>;
+            for (var r = 0u; r < 4u; r++) { block[r] = part_of_recurrent(row0 + i % TILE_M * 4u + r, k0 + k); }
+            block = transpose(block);
+            for (var kk = 0u; kk < 4u; kk++) { recurrent_tile[(k + kk) * TILE_M + i % TILE_M] = block[kk]; }
         }
         for (var i = index; i < DEPTH / 4u * LANES; i += LANES * GROUPS) {
             let k = i / LANES * 4u;

@@ -1,25 +1,11 @@
 // weights = softmax of a row's scores over the source positions that its step sees, times their prominence; 0 elsewhere, and in
 // a row without any position to see. One workgroup a row.
 // WINDOW: a step sees the positions around a centre: its own number, up to the row's last position, or under PREDICTED a share
-// of the row's length. COUNTED: the queries of a row are all of one step. HALF_SCORES, HALF_SHARES: these are f16.
+// of the row's length. COUNTED: the queries of a row are all of one step.
 #import linear
 #import reduce
 #import window
 
-struct Params { batch: u32, queries: u32, keys: u32, columns: u32, first: u32, half_width: f32 }
-
-#ifdef HALF_SCORES
-alias Score = f16;
-#else
-alias Score = f32;
-#endif
-#ifdef HALF_SHARES
-alias Share = f16;
-#else
-alias Share = f32;
-#endif
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> scores: array<Score>;           // [B, T, columns]
 #ifdef COUNTED
 @group(0) @binding(2) var<storage, read> counter: array<u32>;            // [1], steps before

@@ -5,20 +5,6 @@
 #import reduce
 #import window
 
-struct Params { batch: u32, queries: u32, keys: u32, columns: u32, first: u32, half_width: f32 }
-
-#ifdef HALF_SCORES
-alias Score = f16;
-#else
-alias Score = f32;
-#endif
-#ifdef HALF_SHARES
-alias Share = f16;
-#else
-alias Share = f32;
-#endif
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;            // [B, T, S]
 @group(0) @binding(2) var<storage, read> centres: array<f32>;            // [B, T], read under WINDOW alone
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;            // [B]

@@ -7,8 +7,9 @@
 // where tiles are too few to keep a GPU busy. Workgroups run down the rows of C first:
 // neighbours share the columns of B, which stay in a cache, and go through A once per column of tiles.
 // VECTOR_A, VECTOR_B, VECTOR_C: offset, stride, batch stride and row length of that matrix are multiples of 4: 16-byte loads
-// serve, in 64-bit words under WIDE: llvmpipe loads lane after lane, at a cost per word. TAIL: K is no multiple of 4; the
+// serve, for A and B in 64-bit words under WIDE: llvmpipe loads lane after lane, at a cost per word. TAIL: K is no multiple of 4; the
 // steps past the last block of four come by themselves, and burden no other.
+#import block
 #import math
 
 struct Params {
@@ -19,88 +20,24 @@ struct Params {
     has_bias: u32,
 }
 
-#ifdef HALF_A
-alias OneA = f16;
-#else
-alias OneA = f32;
-#endif
-#ifdef HALF_B
-alias OneB = f16;
-#else
-alias OneB = f32;
-#endif
 #ifdef HALF_C
 alias OneC = f16;
 #else
 alias OneC = f32;
 #endif
-
-#ifdef WIDE
-alias FourA = vec2<u64>;
-alias FourB = vec2<u64>;
-fn four_a(x: FourA) -> vec4f {
-    return bitcast<vec4f>(vec4u(u32(x.x), u32(x.x >> 32u), u32(x.y), u32(x.y >> 32u)));
-}
-fn four_b(x: FourB) -> vec4f { return four_a(x); }
-#else
-alias FourA = vec4<OneA>;
-alias FourB = vec4<OneB>;
-fn four_a(x: FourA) -> vec4f { return vec4f(x); }
-fn four_b(x: FourB) -> vec4f { return vec4f(x); }
-#endif
+#import factor(A)
+#import factor(B)
 
 @group(0) @binding(0) var<uniform> params: Params;
-#ifdef VECTOR_A
-@group(0) @binding(1) var<storage, read> a: array<FourA>;            // [batch, M, K] or [batch, K, M]
-#else
-@group(0) @binding(1) var<storage, read> a: array<OneA>;             // [batch, M, K] or [batch, K, M]
-#endif
-#ifdef VECTOR_B
-@group(0) @binding(2) var<storage, read> b: array<FourB>;            // [batch, K, N] or [batch, N, K]
-#else
-@group(0) @binding(2) var<storage, read> b: array<OneB>;             // [batch, K, N] or [batch, N, K]
-#endif
+@group(0) @binding(1) var<storage, read> A: array<Word_A>;           // [batch, M, K] or [batch, K, M]
+@group(0) @binding(2) var<storage, read> B: array<Word_B>;           // [batch, K, N] or [batch, N, K]
 #ifdef VECTOR_C
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;         // [N]
-@group(0) @binding(4) var<storage, read_write> c: array<vec4<OneC>>; // [batch, M, N]
+@group(0) @binding(4) var<storage, read_write> C: array<vec4<OneC>>; // [batch, M, N]
 #else
 @group(0) @binding(3) var<storage, read> bias: array<f32>;           // [N]
-@group(0) @binding(4) var<storage, read_write> c: array<OneC>;       // [batch, M, N]
+@group(0) @binding(4) var<storage, read_write> C: array<OneC>;       // [batch, M, N]
 #endif
-
-const FOUR = vec4u(0u, 1u, 2u, 3u);
-
-// Four steps of k, which lie at `at` and behind; or four rows or columns at one step, the first of which lies at `at`.
-fn a_along(at: u32) -> vec4f {
-#ifdef VECTOR_A
-    return four_a(a[at / 4u]);
-#else
-    return vec4f(vec4<OneA>(a[at], a[at + 1u], a[at + 2u], a[at + 3u]));
-#endif
-}
-fn a_across(at: u32, m: u32) -> vec4f {
-#ifdef VECTOR_A
-    return four_a(a[at / 4u]);
-#else
-    let i = vec4u(at) + min(FOUR, vec4u(params.m - 1u - m));
-    return vec4f(vec4<OneA>(a[i.x], a[i.y], a[i.z], a[i.w]));
-#endif
-}
-fn b_along(at: u32) -> vec4f {
-#ifdef VECTOR_B
-    return four_b(b[at / 4u]);
-#else
-    return vec4f(vec4<OneB>(b[at], b[at + 1u], b[at + 2u], b[at + 3u]));
-#endif
-}
-fn b_across(at: u32, n: u32) -> vec4f {
-#ifdef VECTOR_B
-    return four_b(b[at / 4u]);
-#else
-    let i = vec4u(at) + min(FOUR, vec4u(params.n - 1u - n));
-    return vec4f(vec4<OneB>(b[i.x], b[i.y], b[i.z], b[i.w]));
-#endif
-}
 
 // The first of four rows or columns, kept inside the matrix: elements loaded past its end are never stored.
 #ifdef VECTOR_A
@@ -118,29 +55,25 @@ fn inside_n(n: u32) -> u32 { return min(n, params.n - 1u); }
 // Four rows of op(A), or four columns of op(B), at one of the last steps, which fill no block.
 fn a_last(base: u32, m: u32, k: u32) -> vec4f {
 #ifdef TRANSPOSE_A
-    return a_across(base + k * params.a_stride + inside_m(m), inside_m(m));
+    return across_A(base + k * params.a_stride + inside_m(m), inside_m(m), params.m);
 #else
-    let i = vec4u(base + k) + min(vec4u(m) + FOUR, vec4u(params.m - 1u)) * params.a_stride;
-    return vec4f(vec4<OneA>(a[i.x], a[i.y], a[i.z], a[i.w]));
+    return gather_A(vec4u(base + k) + four_at(m, params.m) * params.a_stride);
 #endif
 }
 fn b_last(base: u32, n: u32, k: u32) -> vec4f {
 #ifdef TRANSPOSE_B
-    let i = vec4u(base + k) + min(vec4u(n) + FOUR, vec4u(params.n - 1u)) * params.b_stride;
-    return vec4f(vec4<OneB>(b[i.x], b[i.y], b[i.z], b[i.w]));
+    return gather_B(vec4u(base + k) + four_at(n, params.n) * params.b_stride);
 #else
-    return b_across(base + k * params.b_stride + inside_n(n), inside_n(n));
+    return across_B(base + k * params.b_stride + inside_n(n), inside_n(n), params.n);
 #endif
 }
 #endif
-
-#import transpose
 
 fn load_bias(n: u32) -> vec4f {
 #ifdef VECTOR_C
     return bias[min(n, params.n - 4u) / 4u];
 #else
-    let i = min(vec4u(n) + FOUR, vec4u(params.n - 1u));
+    let i = four_at(n, params.n);
     return vec4f(bias[i.x], bias[i.y], bias[i.z], bias[i.w]);
 #endif
 }
@@ -151,10 +84,10 @@ fn store(base: u32, row: u32, column: u32, sum: vec4f) {
     var value = sum;
 #ifdef ACCUMULATE
 #ifdef VECTOR_C
-    value += vec4f(c[at / 4u]);
+    value += vec4f(C[at / 4u]);
 #else
-    let i = vec4u(at) + min(FOUR, vec4u(params.n - 1u - column));
-    value += vec4f(vec4<OneC>(c[i.x], c[i.y], c[i.z], c[i.w]));
+    let i = vec4u(at) + min(four_from(0u), vec4u(params.n - 1u - column));
+    value += vec4f(vec4<OneC>(C[i.x], C[i.y], C[i.z], C[i.w]));
 #endif
 #endif
 #ifdef TANH
@@ -164,12 +97,12 @@ fn store(base: u32, row: u32, column: u32, sum: vec4f) {
     value = sigmoid4(value);
 #endif
 #ifdef VECTOR_C
-    c[at / 4u] = vec4<OneC>(value);
+    C[at / 4u] = vec4<OneC>(value);
 #else
-    c[at] = OneC(value.x);
-    if (column + 1u < params.n) { c[at + 1u] = OneC(value.y); }
-    if (column + 2u < params.n) { c[at + 2u] = OneC(value.z); }
-    if (column + 3u < params.n) { c[at + 3u] = OneC(value.w); }
+    C[at] = OneC(value.x);
+    if (column + 1u < params.n) { C[at + 1u] = OneC(value.y); }
+    if (column + 2u < params.n) { C[at + 2u] = OneC(value.z); }
+    if (column + 3u < params.n) { C[at + 3u] = OneC(value.w); }
 #endif
 }
 
@@ -221,10 +154,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         for (var p = 0u; p < PARTS; p++) {
 #ifdef TRANSPOSE_A
             let i = p * LANES + lane;
-            share[p] = a_across(a_at[p], inside_m(row0 + i % SPAN * 4u));
+            share[p] = across_A(a_at[p], inside_m(row0 + i % SPAN * 4u), params.m);
             a_at[p] += 4u * params.a_stride;
 #else
-            share[p] = a_along(a_at[p]);
+            share[p] = along_A(a_at[p]);
             a_at[p] += 4u;
 #endif
         }
@@ -232,10 +165,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         for (var j = 0u; j < COLUMNS; j++) {
             for (var i = 0u; i < 4u; i++) {
 #ifdef TRANSPOSE_B
-                block[j][i] = b_along(b_at[j][i]);
+                block[j][i] = along_B(b_at[j][i]);
                 b_at[j][i] += 4u;
 #else
-                block[j][i] = b_across(b_at[j][i], inside_n(column0 + j * LANES * 4u));
+                block[j][i] = across_B(b_at[j][i], inside_n(column0 + j * LANES * 4u), params.n);
                 b_at[j][i] += 4u * params.b_stride;
 #endif
             }
@@ -353,9 +286,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
             if (k < blocks_end && block < BLOCKS_M) {
                 for (var i = 0u; i < 4u; i++) {
 #ifdef TRANSPOSE_A
-                    a_blocks[p][i] = a_across(a_at[p][i], inside_m(row0 + block % TILE_M * 4u));
+                    a_blocks[p][i] = across_A(a_at[p][i], inside_m(row0 + block % TILE_M * 4u), params.m);
 #else
-                    a_blocks[p][i] = a_along(a_at[p][i]);
+                    a_blocks[p][i] = along_A(a_at[p][i]);
 #endif
                 }
             }
@@ -367,9 +300,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
             if (k < blocks_end && block < BLOCKS_N) {
                 for (var i = 0u; i < 4u; i++) {
 #ifdef TRANSPOSE_B
-                    b_blocks[p][i] = b_along(b_at[p][i]);
+                    b_blocks[p][i] = along_B(b_at[p][i]);
 #else
-                    b_blocks[p][i] = b_across(b_at[p][i], inside_n(column0 + block % TILE_N * 4u));
+                    b_blocks[p][i] = across_B(b_at[p][i], inside_n(column0 + block % TILE_N * 4u), params.n);
 #endif
                 }
             }

@@ -1,13 +1,14 @@
-// y = a + b, a * b, tanh(a) or sigmoid(a), element by element: ADD, MULTIPLY, TANH or SIGMOID.
+// y = a + b or a * b, or a function of a, element by element: ADD, MULTIPLY, TANH, SIGMOID, RELU, GELU_ERF, GELU_TANH or SWISH.
 #import element
-#import math
+#import gelu
 #import linear
+#import math
 
 struct Params { elements: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<element4>;         // [N]
-@group(0) @binding(2) var<storage, read> b: array<element4>;         // [N], not read by TANH and SIGMOID
+@group(0) @binding(2) var<storage, read> b: array<element4>;         // [N], read by ADD and MULTIPLY alone
 @group(0) @binding(3) var<storage, read_write> y: array<element4>;   // [N]
 
 @compute @workgroup_size(LANES)
@@ -18,17 +19,31 @@ fn main(
 ) {
     let i = linear_workgroup(group, groups) * LANES + index;
     if (i >= (params.elements + 3u) / 4u) { return; }
+    let x = vec4f(a[i]);
 #ifdef ADD
-    let value = vec4f(a[i]) + vec4f(b[i]);
+    let value = x + vec4f(b[i]);
 #endif
 #ifdef MULTIPLY
-    let value = vec4f(a[i]) * vec4f(b[i]);
+    let value = x * vec4f(b[i]);
 #endif
 #ifdef TANH
-    let value = tanh4(vec4f(a[i]));
+    let value = tanh4(x);
 #endif
 #ifdef SIGMOID
-    let value = sigmoid4(vec4f(a[i]));
+    let value = sigmoid4(x);
+#endif
+#ifdef RELU
+    let value = unless_finite(x, max(x, vec4f()));
+#endif
+    // Where a gate is as good as 0, what it multiplies must not be large.
+#ifdef GELU_ERF
+    let value = unless_finite(x, x * normal4(x).below);
+#endif
+#ifdef GELU_TANH
+    let value = unless_finite(x, max(x, vec4f(-20.0)) * sigmoid4(gelu_exponent(x)));
+#endif
+#ifdef SWISH
+    let value = unless_finite(x, max(x, vec4f(-80.0)) * sigmoid4(x));
 #endif
     y[i] = element4(inside4(i, params.elements, value));
 }

@@ -22,6 +22,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         sum += value;
 #endif
     }
-    let total = reduce_sum((sum.x + sum.y) + (sum.z + sum.w), lane);
+    let total = reduce_sum(sum_of(sum), lane);
     if (lane == 0u) { y[group.x] = total; }
 }

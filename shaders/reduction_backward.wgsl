@@ -21,7 +21,7 @@ fn main(
 #ifdef SQUARES
     let value = 2.0 * vec4f(x[i]) * d[0];
 #else
-    let column = (vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u)) % vec4u(params.columns);
+    let column = four_from(4u * i) % vec4u(params.columns);
     let value = vec4f(d[column.x], d[column.y], d[column.z], d[column.w]);
 #endif
     d_x[i] = element4(inside4(i, params.elements, value));

@@ -12,26 +12,10 @@ struct Params { rows: u32, columns: u32 }
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;        // [rows]
 @group(0) @binding(3) var<storage, read_write> y: array<Word>;       // [rows, columns]
 
-#ifdef VECTOR
-fn load(start: u32, c: u32) -> Piece { return unpack(x[(start + c) / PIECE]); }
-fn store(start: u32, c: u32, value: Piece) { y[(start + c) / PIECE] = pack(value); }
-#else
-fn load(start: u32, c: u32) -> Piece {
-    let i = vec4u(start) + min(vec4u(c) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
-    return Piece(vec4f(element4(x[i.x], x[i.y], x[i.z], x[i.w])));
-}
-fn store(start: u32, c: u32, value: Piece) {
-    y[start + c] = element(value[0].x);
-    if (c + 1u < params.columns) { y[start + c + 1u] = element(value[0].y); }
-    if (c + 2u < params.columns) { y[start + c + 2u] = element(value[0].z); }
-    if (c + 3u < params.columns) { y[start + c + 3u] = element(value[0].w); }
-}
-#endif
+#import load_piece(x)
+#import store_piece(y)
 
 const FLOOR = -1e30;
-
-fn inside(c: u32, length: u32) -> vec4<bool> { return vec4u(c) + vec4u(0u, 1u, 2u, 3u) < vec4u(length); }
-fn largest_of(x: vec4f) -> f32 { return max(max(x.x, x.y), max(x.z, x.w)); }
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -49,6 +33,7 @@ fn main(
 #endif
     let row = min(wanted, params.rows - 1u);
     let start = row * params.columns;
+    let end = start + params.columns;
     var length = params.columns;
 #ifdef LENGTHS
     length = min(lengths[row], params.columns);
@@ -59,7 +44,7 @@ fn main(
     var held: array<vec4f, HELD>;
     for (var j = 0u; j < HELD; j++) {
         let c = first + j * STRIDE;
-        held[j] = select(vec4f(FLOOR), load(start, min(c, params.columns - PIECE))[0], inside(c, length));
+        held[j] = select(vec4f(FLOOR), load_piece_x(start + min(c, params.columns - PIECE), end)[0], inside(c, length));
         largest = max(largest, held[j]);
     }
     let maximum = reduce_max(largest_of(largest), lane);
@@ -72,7 +57,7 @@ fn main(
     let scale = select(1.0 / total, 0.0, maximum <= FLOOR);
     for (var j = 0u; j < HELD; j++) {
         let c = first + j * STRIDE;
-        if (c < params.columns) { store(start, c, Piece(held[j] * scale)); }
+        if (c < params.columns) { store_piece_y(start + c, end, Piece(held[j] * scale)); }
     }
 #else
     // Up to here whole blocks of every lane are inside the row, and nothing is masked.
@@ -81,7 +66,7 @@ fn main(
         var values: array<Piece, UNROLLED>;
         let before = largest;
         for (var j = 0u; j < UNROLLED; j++) {
-            values[j] = load(start, c + j * STRIDE);
+            values[j] = load_piece_x(start + c + j * STRIDE, end);
             for (var p = 0u; p < PARTS; p++) { largest = max(largest, values[j][p]); }
         }
         sum *= exp(before - largest);
@@ -90,7 +75,7 @@ fn main(
         }
     }
     for (var c = whole + first; c < length; c += STRIDE) {
-        var values = load(start, c);
+        var values = load_piece_x(start + c, end);
         for (var p = 0u; p < PARTS; p++) {
             let visible = inside(c + 4u * p, length);
             let value = select(vec4f(FLOOR), values[p], visible);
@@ -110,18 +95,18 @@ fn main(
     let scale = select(1.0 / total, 0.0, maximum <= FLOOR);
     for (var c = first; c < whole; c += BLOCK) {
         var values: array<Piece, UNROLLED>;
-        for (var j = 0u; j < UNROLLED; j++) { values[j] = load(start, c + j * STRIDE); }
+        for (var j = 0u; j < UNROLLED; j++) { values[j] = load_piece_x(start + c + j * STRIDE, end); }
         for (var j = 0u; j < UNROLLED; j++) {
             for (var p = 0u; p < PARTS; p++) { values[j][p] = exp(values[j][p] - maximum) * scale; }
-            store(start, c + j * STRIDE, values[j]);
+            store_piece_y(start + c + j * STRIDE, end, values[j]);
         }
     }
     for (var c = whole + first; c < params.columns; c += STRIDE) {
-        var values = load(start, c);
+        var values = load_piece_x(start + c, end);
         for (var p = 0u; p < PARTS; p++) {
             values[p] = select(vec4f(), exp(values[p] - maximum) * scale, inside(c + 4u * p, length));
         }
-        store(start, c, values);
+        store_piece_y(start + c, end, values);
     }
 #endif
 }

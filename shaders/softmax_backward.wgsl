@@ -11,28 +11,9 @@ struct Params { rows: u32, columns: u32 }
 @group(0) @binding(2) var<storage, read> d_y: array<Word>;           // [rows, columns]
 @group(0) @binding(3) var<storage, read_write> d_x: array<Word>;     // [rows, columns]
 
-#ifdef VECTOR
-fn load_y(start: u32, c: u32) -> Piece { return unpack(y[(start + c) / PIECE]); }
-fn load_d_y(start: u32, c: u32) -> Piece { return unpack(d_y[(start + c) / PIECE]); }
-fn store(start: u32, c: u32, value: Piece) { d_x[(start + c) / PIECE] = pack(value); }
-#else
-// Elements past the row count as 0.
-fn load_y(start: u32, c: u32) -> Piece {
-    let columns = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
-    let i = vec4u(start) + min(columns, vec4u(params.columns - 1u));
-    return Piece(select(vec4f(), vec4f(element4(y[i.x], y[i.y], y[i.z], y[i.w])), columns < vec4u(params.columns)));
-}
-fn load_d_y(start: u32, c: u32) -> Piece {
-    let i = vec4u(start) + min(vec4u(c) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
-    return Piece(vec4f(element4(d_y[i.x], d_y[i.y], d_y[i.z], d_y[i.w])));
-}
-fn store(start: u32, c: u32, value: Piece) {
-    d_x[start + c] = element(value[0].x);
-    if (c + 1u < params.columns) { d_x[start + c + 1u] = element(value[0].y); }
-    if (c + 2u < params.columns) { d_x[start + c + 2u] = element(value[0].z); }
-    if (c + 3u < params.columns) { d_x[start + c + 3u] = element(value[0].w); }
-}
-#endif
+#import load_piece(y)
+#import load_piece(d_y)
+#import store_piece(d_x)
 
 fn gradient(y: vec4f, d_y: vec4f) -> vec4f { return select(d_y, vec4f(), y == vec4f()); }
 
@@ -44,6 +25,7 @@ fn main(
 ) {
     let workgroup = linear_workgroup(group, groups);
     let start = min(workgroup, params.rows - 1u) * params.columns;
+    let end = start + params.columns;
     var sum = vec4f();
 #ifdef REGISTERS
     var held_y: array<vec4f, HELD>;
@@ -51,15 +33,15 @@ fn main(
     for (var j = 0u; j < HELD; j++) {
         let c = lane * PIECE + j * STRIDE;
         let at = min(c, params.columns - PIECE);
-        held_y[j] = select(vec4f(), load_y(start, at)[0], c < params.columns);
-        held_d[j] = gradient(held_y[j], load_d_y(start, at)[0]);
+        held_y[j] = select(vec4f(), load_piece_y(start + at, end)[0], c < params.columns);
+        held_d[j] = gradient(held_y[j], load_piece_d_y(start + at, end)[0]);
         sum = fma(held_y[j], held_d[j], sum);
     }
     let mean = reduce_sum(sum_of(sum), lane);
     if (workgroup >= params.rows) { return; }
     for (var j = 0u; j < HELD; j++) {
         let c = lane * PIECE + j * STRIDE;
-        if (c < params.columns) { store(start, c, Piece(held_y[j] * (held_d[j] - mean))); }
+        if (c < params.columns) { store_piece_d_x(start + c, end, Piece(held_y[j] * (held_d[j] - mean))); }
     }
 #else
     let whole = params.columns / BLOCK * BLOCK;
@@ -67,25 +49,25 @@ fn main(
         var values: array<Piece, UNROLLED>;
         var gradients: array<Piece, UNROLLED>;
         for (var j = 0u; j < UNROLLED; j++) {
-            values[j] = load_y(start, c + j * STRIDE);
-            gradients[j] = load_d_y(start, c + j * STRIDE);
+            values[j] = load_piece_y(start + c + j * STRIDE, end);
+            gradients[j] = load_piece_d_y(start + c + j * STRIDE, end);
         }
         for (var j = 0u; j < UNROLLED; j++) {
             for (var p = 0u; p < PARTS; p++) { sum = fma(values[j][p], gradient(values[j][p], gradients[j][p]), sum); }
         }
     }
     for (var c = whole + lane * PIECE; c < params.columns; c += STRIDE) {
-        var values = load_y(start, c);
-        var gradients = load_d_y(start, c);
+        var values = load_piece_y(start + c, end);
+        var gradients = load_piece_d_y(start + c, end);
         for (var p = 0u; p < PARTS; p++) { sum = fma(values[p], gradient(values[p], gradients[p]), sum); }
     }
     let mean = reduce_sum(sum_of(sum), lane);
     if (workgroup >= params.rows) { return; }
     for (var c = lane * PIECE; c < params.columns; c += STRIDE) {
-        var values = load_y(start, c);
-        var gradients = load_d_y(start, c);
+        var values = load_piece_y(start + c, end);
+        var gradients = load_piece_d_y(start + c, end);
         for (var p = 0u; p < PARTS; p++) { values[p] *= gradient(values[p], gradients[p]) - mean; }
-        store(start, c, values);
+        store_piece_d_x(start + c, end, values);
     }
 #endif
 }

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The ids of the tokens that loss and search know of: settings of their kernels, which a model gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Specials {
     /// Fills what is shorter than its batch; no target, and never chosen.
     pub pad: u32,
@@ -61,6 +63,8 @@ pub struct Batch {
     pub source: Vec<u32>,
     /// `[B]` source lengths with `<eos>`; 0 for filler.
     pub lengths: Vec<u32>,
+    /// `[B, S]` the segment that each source token belongs to, from 0.
+    pub segments: Vec<u32>,
     /// `[B, T]` decoder inputs: `<bos>` y1 … yn.
     pub target_in: Vec<u32>,
     /// `[B, T]` tokens that the decoder should predict: y1 … yn `<eos>`.
@@ -94,6 +98,7 @@ impl Batch {
             specials,
             source: vec![specials.pad; rows * source],
             lengths: vec![0; rows],
+            segments: vec![0; rows * source],
             target_in: vec![specials.pad; rows * target],
             target_out: vec![specials.pad; rows * target],
             indices: vec![None; rows],
@@ -123,6 +128,7 @@ impl Batch {
         match name {
             "source" => Some(Column::Tokens(&self.source)),
             "lengths" => Some(Column::Tokens(&self.lengths)),
+            "segments" => Some(Column::Tokens(&self.segments)),
             "target_in" => Some(Column::Tokens(&self.target_in)),
             "target_out" => Some(Column::Tokens(&self.target_out)),
             "alignment" => Some(Column::Weights(&self.alignment)),

@@ -35,7 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         small += select(scaled * scaled, vec4f(), is_large);
         large += select(vec4f(), scaled * scaled, is_large);
     }
-    let small_sum = reduce_sum((small.x + small.y) + (small.z + small.w), lane);
-    let large_sum = reduce_sum((large.x + large.y) + (large.z + large.w), lane);
+    let small_sum = reduce_sum(sum_of(small), lane);
+    let large_sum = reduce_sum(sum_of(large), lane);
     if (lane == 0u) { scratch[4u + params.partial + group.x] = vec2f(small_sum, large_sum); }
 }

@@ -7,8 +7,8 @@
 // what a tile adds to the keys' gradients stays in registers, what it adds to the queries' goes to d_query, tile by tile, so
 // the order of every sum is fixed. A dispatch takes the keys from first_key to end_key: drivers cut long loops.
 // VECTOR: A, S and all strides are multiples of 4.
+#import element
 #import lanes
-#import four
 #import factored_tanh
 
 struct Params {
@@ -20,74 +20,23 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-#ifdef VECTOR
-@group(0) @binding(1) var<storage, read> query: array<vec4f>;           // [B, T, A]
-@group(0) @binding(2) var<storage, read> key: array<vec4f>;             // [B, S, A]
-@group(0) @binding(3) var<storage, read> energy: array<vec4f>;          // [A]
-@group(0) @binding(5) var<storage, read> d_score: array<vec4f>;         // [B, T, S], 0 at masked keys
-@group(0) @binding(6) var<storage, read_write> d_query: array<vec4f>;   // [B, T, A]
-@group(0) @binding(7) var<storage, read_write> d_key: array<vec4f>;     // [B, S, A]
-@group(0) @binding(8) var<storage, read_write> d_energy: array<vec4f>;  // [B, parts, A]
-const WIDTH = 4u;
-
-fn load_query(at: u32, end: u32) -> vec4f { return query[at / 4u]; }
-fn load_key(at: u32, end: u32) -> vec4f { return key[at / 4u]; }
-fn load_energy(at: u32) -> vec4f { return energy[at / 4u]; }
-fn load_d_score(at: u32, end: u32) -> vec4f { return d_score[at / 4u]; }
-fn load_d_query(at: u32, end: u32) -> vec4f { return d_query[at / 4u]; }
-fn store_d_query(at: u32, end: u32, x: vec4f) { d_query[at / 4u] = x; }
-fn store_d_key(at: u32, end: u32, x: vec4f) { d_key[at / 4u] = x; }
-fn store_d_energy(at: u32, end: u32, x: vec4f) { d_energy[at / 4u] = x; }
-#else
-@group(0) @binding(1) var<storage, read> query: array<f32>;             // [B, T, A]
-@group(0) @binding(2) var<storage, read> key: array<f32>;               // [B, S, A]
-@group(0) @binding(3) var<storage, read> energy: array<f32>;            // [A]
-@group(0) @binding(5) var<storage, read> d_score: array<f32>;           // [B, T, S], 0 at masked keys
-@group(0) @binding(6) var<storage, read_write> d_query: array<f32>;     // [B, T, A]
-@group(0) @binding(7) var<storage, read_write> d_key: array<f32>;       // [B, S, A]
-@group(0) @binding(8) var<storage, read_write> d_energy: array<f32>;    // [B, parts, A]
-const WIDTH = 1u;
-
-fn load_query(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(query[i.x], query[i.y], query[i.z], query[i.w]), at, end);
-}
-fn load_key(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(key[i.x], key[i.y], key[i.z], key[i.w]), at, end);
-}
-fn load_energy(at: u32) -> vec4f {
-    let i = four_at(at, params.size);
-    return vec4f(energy[i.x], energy[i.y], energy[i.z], energy[i.w]);
-}
-fn load_d_score(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(d_score[i.x], d_score[i.y], d_score[i.z], d_score[i.w]), at, end);
-}
-fn load_d_query(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return vec4f(d_query[i.x], d_query[i.y], d_query[i.z], d_query[i.w]);
-}
-fn store_d_query(at: u32, end: u32, x: vec4f) {
-    d_query[at] = x.x;
-    if (at + 1u < end) { d_query[at + 1u] = x.y; }
-    if (at + 2u < end) { d_query[at + 2u] = x.z; }
-    if (at + 3u < end) { d_query[at + 3u] = x.w; }
-}
-fn store_d_key(at: u32, end: u32, x: vec4f) {
-    d_key[at] = x.x;
-    if (at + 1u < end) { d_key[at + 1u] = x.y; }
-    if (at + 2u < end) { d_key[at + 2u] = x.z; }
-    if (at + 3u < end) { d_key[at + 3u] = x.w; }
-}
-fn store_d_energy(at: u32, end: u32, x: vec4f) {
-    d_energy[at] = x.x;
-    if (at + 1u < end) { d_energy[at + 1u] = x.y; }
-    if (at + 2u < end) { d_energy[at + 2u] = x.z; }
-    if (at + 3u < end) { d_energy[at + 3u] = x.w; }
-}
-#endif
+@group(0) @binding(1) var<storage, read> query: array<Single>;          // [B, T, A]
+@group(0) @binding(2) var<storage, read> key: array<Single>;            // [B, S, A]
+@group(0) @binding(3) var<storage, read> energy: array<Single>;         // [A]
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;           // [B], valid keys
+@group(0) @binding(5) var<storage, read> d_score: array<Single>;        // [B, T, S], 0 at masked keys
+@group(0) @binding(6) var<storage, read_write> d_query: array<Single>;  // [B, T, A]
+@group(0) @binding(7) var<storage, read_write> d_key: array<Single>;    // [B, S, A]
+@group(0) @binding(8) var<storage, read_write> d_energy: array<Single>; // [B, parts, A]
+
+#import load(query)
+#import load(key)
+#import load(energy)
+#import load(d_score)
+#import load(d_query)
+#import store(d_query)
+#import store(d_key)
+#import store(d_energy)
 
 const QUADS = ROWS / 4u;
 const PARTS = (QUADS + LANES - 1u) / LANES;
@@ -137,13 +86,6 @@ fn four_scores(place: Place, t: u32, s: u32) -> vec4f {
 struct Energy {
     weighted: vec4f,                    // of d_score / (1 + p)
     score: vec4f,                       // of d_score, each lane its own part
-}
-
-// 1 / (1 + p), two to a division.
-fn reciprocal_of(p: vec4f) -> vec4f {
-    let denominator = 1.0 + p;
-    let both = 1.0 / (denominator.xz * denominator.yw);
-    return denominator.yxwz * both.xxyy;
 }
 
 // Adds the contribution of the tile of keys from row0 on to all gradients; the first tile sets d_query.
@@ -218,7 +160,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
     place.column = min(column, params.size - WIDTH);
     place.inside = column < params.size;
     place.lane = lane;
-    let scale = 4.0 * load_energy(place.column);
+    let scale = 4.0 * load_energy(place.column, params.size);
     var energy_sum: Energy;
     var of_queries: vec4u;
     for (var t = 0u; t < params.queries; t++) {

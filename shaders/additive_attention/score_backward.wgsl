@@ -6,7 +6,6 @@
 // SUBGROUPS, VECTOR, ONE_ROW: as in ../additive_attention.wgsl.
 #import element
 #import lanes
-#import four
 
 struct Params {
     queries: u32, keys: u32, value_size: u32,
@@ -18,45 +17,21 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-#ifdef VECTOR
-@group(0) @binding(1) var<storage, read> value: array<element4>;         // [B, S, V]
-@group(0) @binding(4) var<storage, read> d_context: array<element4>;     // [B, T, V]
-const WIDTH = 4u;
-
-fn load_value(at: u32, end: u32) -> vec4f { return vec4f(value[at / 4u]); }
-fn load_d_context(at: u32, end: u32) -> vec4f { return vec4f(d_context[at / 4u]); }
-#else
-@group(0) @binding(1) var<storage, read> value: array<element>;         // [B, S, V]
-@group(0) @binding(4) var<storage, read> d_context: array<element>;     // [B, T, V]
-const WIDTH = 1u;
-
-fn load_value(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(value[i.x], value[i.y], value[i.z], value[i.w])), at, end);
-}
-fn load_d_context(at: u32, end: u32) -> vec4f {
-    let i = four_at(at, end);
-    return before_end(vec4f(element4(d_context[i.x], d_context[i.y], d_context[i.z], d_context[i.w])), at, end);
-}
-#endif
+@group(0) @binding(1) var<storage, read> value: array<Element>;         // [B, S, V]
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;           // [B]
 @group(0) @binding(3) var<storage, read> weights: array<f32>;           // [B, T, S]
+@group(0) @binding(4) var<storage, read> d_context: array<Element>;     // [B, T, V]
 @group(0) @binding(5) var<storage, read> d_weights: array<f32>;         // [B, T, S]
 @group(0) @binding(6) var<storage, read_write> d_score: array<f32>;     // [B, T, S]
+
+#import load(value)
+#import load(d_context)
 
 const QUADS = (ROWS + 3u) / 4u;         // quads of rows
 const FEW = min(ROWS, 4u);              // rows of a quad
 
 #ifdef ONE_ROW
-// Lanes share out the elements of a value instead of keys. The q-th four of a row that starts at `start`, which counts in
-// bindings' elements: then one instruction makes an address.
-#ifdef VECTOR
-fn value_four(start: u32, q: u32) -> vec4f { return vec4f(value[start + q]); }
-fn d_context_four(start: u32, q: u32) -> vec4f { return vec4f(d_context[start + q]); }
-#else
-fn value_four(start: u32, q: u32) -> vec4f { return load_value(start + q * 4u, start + params.value_size); }
-fn d_context_four(start: u32, q: u32) -> vec4f { return load_d_context(start + q * 4u, start + params.value_size); }
-#endif
+// Lanes share out the elements of a value instead of keys.
 #else
 #ifdef SUBGROUPS
 const DEPTH = 1u;
@@ -106,9 +81,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         for (var j = 0u; j < KEYS; j++) { start[j] = (batch * params.keys + min(first + j, length - 1u)) * size; }
         var sum: array<f32, KEYS>;
         for (var q = lane; q < fours; q += LANES) {
-            let x = d_context_four(row_start, q);
+            let x = load_d_context_nth(row_start, q, params.value_size);
             for (var j = 0u; j < KEYS; j++) {
-                let y = value_four(start[j], q);
+                let y = load_value_nth(start[j], q, params.value_size);
                 sum[j] = fma(x.w, y.w, fma(x.z, y.z, fma(x.y, y.y, fma(x.x, y.x, sum[j]))));
             }
         }

@@ -45,7 +45,7 @@ fn main(
         let last = member + 1u == params.members;
         let by = normaliser(member * all + start, classes, lane);
         for (var c = 4u * lane; c < classes; c += 4u * LANES) {
-            let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
+            let at = four_from(c);
             var x = log_probability4(bounded(member * all + start, c), by);
             if (member > 0u) {
                 let sum = adjusted4(start, classes, at);

@@ -33,13 +33,13 @@ fn main(
     var value = 2.0 * FLOOR;
     var token = NONE;
     for (var c = 4u * lane; c < classes; c += 4u * LANES) {
-        let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
+        let at = four_from(c);
         let inside = at < vec4u(classes);
         let x = select(vec4f(FLOOR), bounded(start, c), inside);
 #ifdef NORMALISED
 #else
         let before = largest;
-        largest = max(largest, max(max(x.x, x.y), max(x.z, x.w)));
+        largest = max(largest, largest_of(x));
         sum = fma(sum, vec4f(exp(before - largest)), select(vec4f(), exp(x - largest), inside));
 #endif
         let open = inside & choosable(at);
@@ -55,7 +55,7 @@ fn main(
     let gained = best;
 #else
     let maximum = reduce_max(largest, lane);
-    let total = reduce_sum(((sum.x + sum.y) + (sum.z + sum.w)) * exp(largest - maximum), lane);
+    let total = reduce_sum(sum_of(sum) * exp(largest - maximum), lane);
     let gained = (best - maximum) - log(max(total, 1.0));
 #endif
     let step = search[COUNTER] + params.step;

@@ -34,7 +34,7 @@ fn reaching(start: u32, classes: u32, lane: u32, thresholds: vec4u, most: f32, m
     var sum = vec4f();
     for (var c = 4u * lane; c < classes; c += 4u * LANES) {
         let x = bounded(start, c);
-        let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
+        let at = four_from(c);
         let counts = choosable(at) & (at < vec4u(classes)) & (x > vec4f(FLOOR));
         let shares = select(vec4f(1.0), exp((x - most) * params.coldness), mass);
         let weights = select(vec4f(), shares, counts);
@@ -94,9 +94,9 @@ fn main(
     let by = normaliser(start, classes, lane);
     var largest = FLOOR;
     for (var c = 4u * lane; c < classes; c += 4u * LANES) {
-        let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
+        let at = four_from(c);
         let x = select(vec4f(FLOOR), bounded(start, c), choosable(at) & (at < vec4u(classes)));
-        largest = max(largest, max(max(x.x, x.y), max(x.z, x.w)));
+        largest = max(largest, largest_of(x));
     }
     let most = reduce_max(largest, lane);
     var threshold = 0u;
@@ -110,7 +110,7 @@ fn main(
     var logit = 2.0 * FLOOR;
     var token = NONE;
     for (var c = 4u * lane; c < classes; c += 4u * LANES) {
-        let at = vec4u(c) + vec4u(0u, 1u, 2u, 3u);
+        let at = four_from(c);
         let x = bounded(start, c);
         let open = choosable(at) & (at < vec4u(classes)) & (x > vec4f(FLOOR));
         let drawn = fma(x - most, vec4f(params.coldness), gumbel4(stream, step, row % params.samples, at));

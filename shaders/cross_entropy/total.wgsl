@@ -14,6 +14,6 @@ struct Params { rows: u32 }
 fn main(@builtin(local_invocation_index) lane: u32) {
     var sum = vec4f();
     for (var i = lane; i < (params.rows + 3u) / 4u; i += LANES) { sum += inside4(i, params.rows, row_loss[i]); }
-    let total = reduce_sum((sum.x + sum.y) + (sum.z + sum.w), lane);
+    let total = reduce_sum(sum_of(sum), lane);
     if (lane == 0u) { loss[0] = step.loss_scale * total; }
 }

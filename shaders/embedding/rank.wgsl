@@ -1,4 +1,5 @@
 // Puts each list of places into ascending order: a place's rank is the number of smaller ones in its list.
+#import four
 
 struct Params { vocabulary: u32, tokens: u32, places: u32, order: u32 }
 
@@ -18,7 +19,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     if (token > 0u) { start = min(word(token - 1u), end); }
     var rank = vec4u();
     for (var i = start / 4u; i < (end + 3u) / 4u; i++) {
-        let at = vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u);
+        let at = four_from(4u * i);
         let smaller = (at >= vec4u(start)) & (at < vec4u(end)) & (scratch[params.places / 4u + i] < vec4u(n));
         rank += select(vec4u(), vec4u(1u), smaller);
     }

@@ -1,7 +1,6 @@
 // A single row of C = activation(A · B^T + bias), where each element of B serves one product and loads are all that counts: the
 // lanes share out k, so that they read rows of B in one run, and a product is a sum over the lanes. A workgroup computes 16 elements.
 // VECTOR, WIDE: K and all offsets and strides of A and B are multiples of 4, or of 8.
-#import four
 #import lanes
 #import math
 #import pieces
@@ -14,26 +13,8 @@ struct Params { n: u32, k: u32, a_offset: u32, b_offset: u32, b_stride: u32, c_o
 @group(0) @binding(3) var<storage, read> bias: array<f32>;           // [N]
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;        // [1, N]
 
-// The q-th piece of a row that starts at `start`, which counts in bindings' elements: then one instruction makes an address.
-#ifdef VECTOR
-const UNIT = PIECE;
-
-fn a_piece(start: u32, q: u32) -> Piece { return unpack(a[start + q]); }
-fn b_piece(start: u32, q: u32) -> Piece { return unpack(b[start + q]); }
-#else
-const UNIT = 1u;
-
-fn a_piece(start: u32, q: u32) -> Piece {
-    let end = start + params.k;
-    let i = four_at(start + q * PIECE, end);
-    return Piece(before_end(vec4f(a[i.x], a[i.y], a[i.z], a[i.w]), start + q * PIECE, end));
-}
-fn b_piece(start: u32, q: u32) -> Piece {
-    let end = start + params.k;
-    let i = four_at(start + q * PIECE, end);
-    return Piece(before_end(vec4f(b[i.x], b[i.y], b[i.z], b[i.w]), start + q * PIECE, end));
-}
-#endif
+#import load_piece(a)
+#import load_piece(b)
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -48,9 +29,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         }
         var parts: array<vec4f, 4>;
         for (var q = lane; q < pieces; q += LANES) {
-            let x = a_piece(a_start, q);
+            let x = load_piece_a_nth(a_start, q, params.k);
             for (var j = 0u; j < 4u; j++) {
-                let row = b_piece(start[j], q);
+                let row = load_piece_b_nth(start[j], q, params.k);
                 for (var p = 0u; p < PARTS; p++) { parts[j] = fma(x[p], row[p], parts[j]); }
             }
         }

@@ -3,12 +3,13 @@
 // the scores of BLOCKS * 4 columns, those at (block * LANES + lane) * 4 and behind, and the sums of FEATURES * 4 features, those
 // at feature_of(j, lane) and behind for each piece.
 //
-// The importing shader has params.size and the functions load_row(second, row, feature) and load_column(second, column,
-// feature): a piece of features from the first or the second tensor of that side, rows and columns counted through batch and
-// heads.
+// The importing shader has params.size and the functions load_row(second, at, feature) and load_column(second, at, feature): a piece
+// of features from the first or the second tensor of that side, whose row or column starts at element `at`; and the strides of
+// these tensors, row_stride(second) and column_stride(second).
 //
 // SUBGROUPS: one subgroup per workgroup; each lane loads its own part of the rows, and the subgroup passes it round.
 // Otherwise: LANES x GROUPS invocations work from tiles in workgroup memory.
+#import block
 #import pieces
 
 const ROW_TILE = GROUPS * ROWS;
@@ -23,19 +24,31 @@ alias PerRow = array<f32, ROWS>;
 struct Place {
     row: u32,               // the workgroup's first row
     last_row: u32,
-    column: u32,            // the first column of the head
     last_column: u32,
+    row_start: vec2u,       // the head's first row in the first and in the second tensor
+    column_start: vec2u,
     lane: u32,
     group: u32,
 }
 
-#import transpose
+// The feature that a piece is loaded from: the last piece's first one for those past the size, which nothing counts; a load by the
+// element makes zeros of them.
+#ifdef VECTOR
+fn loaded_from(feature: u32) -> u32 { return min(feature, params.size - PIECE); }
+#else
+fn loaded_from(feature: u32) -> u32 { return feature; }
+#endif
 
 // The first feature of the piece whose sums an invocation holds from index j on, a multiple of PARTS.
 fn feature_of(j: u32, lane: u32) -> u32 { return (j * LANES + lane * PARTS) * 4u; }
 
-fn row_of(place: Place, row: u32) -> u32 { return min(place.row + row, place.last_row); }
-fn column_of(place: Place, column: u32) -> u32 { return min(place.column + column, place.last_column); }
+// Where a row of the workgroup's tile starts, and a column of the head.
+fn row_at(second: bool, place: Place, row: u32) -> u32 {
+    return select(place.row_start.x, place.row_start.y, second) + min(place.row + row, place.last_row) * row_stride(second);
+}
+fn column_at(second: bool, place: Place, column: u32) -> u32 {
+    return select(place.column_start.x, place.column_start.y, second) + min(column, place.last_column) * column_stride(second);
+}
 
 #ifdef SUBGROUPS
 const SHARES = ROWS / LANES;            // pieces of the rows that a lane loads at a time
@@ -47,12 +60,12 @@ fn products(second: bool, place: Place, column0: u32) -> Scores {
     var scores: Scores;
     for (var d = 0u; d < params.size; d += PIECE) {
         var share: array<Piece, SHARES>;
-        for (var i = 0u; i < SHARES; i++) { share[i] = load_row(second, row_of(place, i * LANES + place.lane), d); }
+        for (var i = 0u; i < SHARES; i++) { share[i] = load_row(second, row_at(second, place, i * LANES + place.lane), d); }
         var block: array<array<array<vec4f, 4>, PARTS>, BLOCKS>;
         for (var j = 0u; j < BLOCKS; j++) {
             let column = column0 + (j * LANES + place.lane) * 4u;
             for (var c = 0u; c < 4u; c++) {
-                var piece = load_column(second, column_of(place, column + c), d);
+                var piece = load_column(second, column_at(second, place, column + c), d);
                 for (var p = 0u; p < PARTS; p++) { block[j][p][c] = piece[p]; }
             }
             for (var p = 0u; p < PARTS; p++) { block[j][p] = transpose(block[j][p]); }
@@ -78,7 +91,7 @@ fn accumulate(
     for (var i = 0u; i * 4u < min(count, COLUMN_TILE); i++) {
         var block: array<array<vec4f, 4>, FEATURES>;
         for (var c = 0u; c < 4u; c++) {
-            let column = column_of(place, column0 + i * 4u + c);
+            let column = column_at(second, place, column0 + i * 4u + c);
             for (var j = 0u; j < FEATURES; j += PARTS) {
                 var piece = load_column(second, column, feature_of(j, place.lane));
                 for (var p = 0u; p < PARTS; p++) { block[j + p][c] = piece[p]; }
@@ -135,7 +148,7 @@ fn products(second: bool, place: Place, column0: u32) -> Scores {
             let row = i % (ROW_TILE / 4u);
             var block: array<vec4f, 4>;
             if (d0 + d < params.size) {
-                for (var c = 0u; c < 4u; c++) { block[c] = load_row(second, row_of(place, row * 4u + c), d0 + d)[0]; }
+                for (var c = 0u; c < 4u; c++) { block[c] = load_row(second, row_at(second, place, row * 4u + c), d0 + d)[0]; }
                 block = transpose(block);
             }
             for (var c = 0u; c < 4u; c++) { staged[(d + c) * (ROW_TILE / 4u) + row] = block[c]; }
@@ -146,7 +159,7 @@ fn products(second: bool, place: Place, column0: u32) -> Scores {
             var block: array<vec4f, 4>;
             if (d0 + d < params.size) {
                 for (var c = 0u; c < 4u; c++) {
-                    block[c] = load_column(second, column_of(place, column0 + column * 4u + c), d0 + d)[0];
+                    block[c] = load_column(second, column_at(second, place, column0 + column * 4u + c), d0 + d)[0];
                 }
                 block = transpose(block);
             }
@@ -184,7 +197,8 @@ fn accumulate(
     for (var i0 = 0u; i0 < min(count, COLUMN_TILE); i0 += STEP) {
         workgroupBarrier();
         for (var i = index; i < STEP * SPAN; i += LANES * GROUPS) {
-            staged[FEATURES_AT + i] = load_column(second, column_of(place, column0 + i0 + i / SPAN), i % SPAN * 4u)[0];
+            let column = column_at(second, place, column0 + i0 + i / SPAN);
+            staged[FEATURES_AT + i] = load_column(second, column, i % SPAN * 4u)[0];
         }
         workgroupBarrier();
         for (var i = 0u; i < STEP; i += 4u) {

@@ -18,6 +18,21 @@ fn product(q: vec4f, k: vec4f, direct: bool) -> vec4f {
     return q * k;
 }
 
+// 1 / (1 + p), two to a division.
+fn reciprocal_of(p: vec4f) -> vec4f {
+    let denominator = 1.0 + p;
+    let both = 1.0 / (denominator.xz * denominator.yw);
+    return denominator.yxwz * both.xxyy;
+}
+
+// The sum over four elements of v / (1 + p), two to a division.
+fn sum_of_quotients(v: vec4f, p: vec4f) -> f32 {
+    let x = 1.0 + p;
+    let pairs = x.xz * x.yw;
+    let crossed = fma(v.xz, x.yw, v.yw * x.xz) / pairs;
+    return crossed.x + crossed.y;
+}
+
 // The bits of the largest absolute value seen so far: past DOMAIN the factors do not serve. As whole numbers they stand in the
 // order of the values, infinity and NaN last; a float's max may lose a NaN.
 fn reach(largest: vec4u, x: vec4f) -> vec4u { return max(largest, bitcast<vec4u>(x) & vec4u(0x7fffffffu)); }

@@ -9,14 +9,14 @@ fn normaliser(start: u32, classes: u32, lane: u32) -> Normaliser {
     var largest = FLOOR;
     var sum = vec4f();
     for (var c = 4u * lane; c < classes; c += 4u * LANES) {
-        let inside = vec4u(c) + vec4u(0u, 1u, 2u, 3u) < vec4u(classes);
-        let x = select(vec4f(FLOOR), bounded(start, c), inside);
+        let valid = inside(c, classes);
+        let x = select(vec4f(FLOOR), bounded(start, c), valid);
         let before = largest;
-        largest = max(largest, max(max(x.x, x.y), max(x.z, x.w)));
-        sum = fma(sum, vec4f(exp(before - largest)), select(vec4f(), exp(x - largest), inside));
+        largest = max(largest, largest_of(x));
+        sum = fma(sum, vec4f(exp(before - largest)), select(vec4f(), exp(x - largest), valid));
     }
     let maximum = reduce_max(largest, lane);
-    let total = reduce_sum(((sum.x + sum.y) + (sum.z + sum.w)) * exp(largest - maximum), lane);
+    let total = reduce_sum(sum_of(sum) * exp(largest - maximum), lane);
     return Normaliser(maximum, log(max(total, 1.0)));
 }
 #endif

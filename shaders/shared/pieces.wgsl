@@ -1,11 +1,13 @@
 // Rows by the piece, the elements of one load: four elements under VECTOR, where rows are a multiple of that many; eight
 // under WIDE besides, in 64-bit words, because llvmpipe loads and stores lane after lane at a cost that the bytes hardly change.
-// Otherwise four loads bring four elements. A Word is an element of the buffers.
+// Otherwise four loads bring four elements. A Word is what the bindings are arrays of, and has UNIT elements.
 #import element
+#import four
 #ifdef WIDE
 alias Word = vec4<u64>;
 alias Piece = array<vec4f, 2>;
 const PARTS = 2u;
+const UNIT = 8u;
 
 fn unpack(words: Word) -> Piece {
     let low = vec4u(words);
@@ -18,16 +20,10 @@ fn pack(piece: Piece) -> Word {
     return vec4<u64>(vec4u(first.xz, second.xz)) | (vec4<u64>(vec4u(first.yw, second.yw)) << vec4u(32u));
 }
 #else
-#ifdef VECTOR
-alias Word = element4;
-
-fn unpack(words: Word) -> Piece { return Piece(vec4f(words)); }
-fn pack(piece: Piece) -> Word { return element4(piece[0]); }
-#else
-alias Word = element;
-#endif
+alias Word = Element;
 alias Piece = array<vec4f, 1>;
 const PARTS = 1u;
+const UNIT = WIDTH;
 #endif
 
 const PIECE = 4u * PARTS;
@@ -38,5 +34,3 @@ const STRIDE = PIECE * LANES;           // from a lane's piece to its next
 #endif
 const UNROLLED = 4u;                    // pieces of a lane that are loaded before the first is used
 const BLOCK = UNROLLED * STRIDE;
-
-fn sum_of(x: vec4f) -> f32 { return (x.x + x.y) + (x.z + x.w); }

@@ -1,7 +1,23 @@
-// The source positions that a step of local attention sees, and their weights (Luong, Pham and Manning 2015, section 3.2).
+// What the passes of local attention have in common: the source positions that a step sees, and their weights (Luong, Pham and
+// Manning 2015, section 3.2).
 // WINDOW: positions at most half_width away from the centre. PREDICTED: weighted less, the farther away they are.
-// A centre that is not a number sees everything, so that nothing hides it.
+// A centre that is not a number sees everything, so that nothing hides it. HALF_SCORES, HALF_SHARES: these are f16.
 #import math
+
+struct Params { batch: u32, queries: u32, keys: u32, columns: u32, first: u32, half_width: f32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+
+#ifdef HALF_SCORES
+alias Score = f16;
+#else
+alias Score = f32;
+#endif
+#ifdef HALF_SHARES
+alias Share = f16;
+#else
+alias Share = f32;
+#endif
 
 fn sees(position: u32, centre: f32, half_width: f32) -> bool {
 #ifdef WINDOW

@@ -118,7 +118,7 @@ pub struct Args {
     /// Label smoothing, from 0 to less than 1 [default: 0].
     #[arg(long, value_name = "X")]
     label_smoothing: Option<f32>,
-    /// Dropout on embedded words and before the output layer, from 0 to less than 1 [default: 0].
+    /// Dropout on embedded words and before the output layer, in a Transformer on each layer's result, from 0 to less than 1 [default: 0].
     #[arg(long, value_name = "X")]
     dropout: Option<f32>,
     /// Let --dropout draw one mask for all steps of a sentence (Gal and Ghahramani 2016).
@@ -147,13 +147,14 @@ pub struct Args {
     /// over the options below.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     model: Vec<(String, String)>,
-    /// Size of an embedded word [default: 64 for a task, 128 for files].
+    /// Size of an embedded word, where it is not --hidden as in a Transformer [default: 64 for a task, 128 for files].
     #[arg(long, value_name = "N")]
     embedding: Option<usize>,
-    /// Size of a hidden state, of the alignment layer and of the readout [default: 128 for a task, 256 for files].
+    /// Size of a hidden state, and of the alignment layer and the readout where there are any [default: 128 for a task, 256 for
+    /// files].
     #[arg(long, value_name = "N")]
     hidden: Option<usize>,
-    /// Layers of the encoder [default: 1].
+    /// Layers of the encoder, and in a Transformer of the decoder [default: 1].
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
     /// The layer before the output: tanh or none [default: tanh].
@@ -184,7 +185,9 @@ pub struct Args {
 }
 
 fn architectures() -> clap::builder::PossibleValuesParser {
-    clap::builder::PossibleValuesParser::new(ARCHITECTURES.iter().map(|kind| kind.name))
+    clap::builder::PossibleValuesParser::new(
+        ARCHITECTURES.iter().filter(|kind| kind.reads_pairs()).map(|kind| kind.name),
+    )
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {

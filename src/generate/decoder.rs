@@ -16,8 +16,9 @@ use crate::{
     random::random_bits,
 };
 
-/// Steps between two looks at whether all rows have finished.
+/// Steps between two looks at whether all rows have finished; even, since models may alternate between two memories.
 const STEPS_PER_LOOK: usize = 16;
+const _: () = assert!(STEPS_PER_LOOK.is_multiple_of(2));
 
 /// Sizes and options common to all searches that one [`Decoder`] serves.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,7 +135,7 @@ impl Memory {
     ) -> Result<()> {
         stepper.record_start(recorder)?;
         self.search.record_start(recorder, &self.state, lengths, state0, &stepper.feed())?;
-        stepper.record_fed(recorder, &self.state)
+        stepper.record_fed(recorder, &self.state, None)
     }
 
     /// Records `steps` steps and their count.
@@ -174,7 +175,7 @@ impl Memory {
                 }
                 _ => self.search.record_follow(recorder, &self.state, &feed, from)?,
             }
-            stepper.record_fed(recorder, &self.state)?;
+            stepper.record_fed(recorder, &self.state, Some(step))?;
         }
         Ok(())
     }
@@ -193,7 +194,7 @@ impl Decoder {
                 label: "generate".into(),
                 parameters: Some(parameters),
                 given: &encoder.kept,
-                outputs: &[encoder.state],
+                outputs: &[encoder.state, encoder.lengths],
                 pool: pool.clone(),
                 ..ProgramOptions::default()
             };

@@ -150,7 +150,7 @@ fn score(set: &EvaluationSet, written: Vec<Written>, likelihoods: &[Likelihood],
     let mut sum = Item::default();
     items.iter().for_each(|item| sum += *item);
     let Scoring { resamples, seed, .. } = *scoring;
-    let likely = !likelihoods.is_empty();
+    let likely = sum.likelihood.tokens > 0;
     let [fewest, most] = set.references();
     let references = if fewest == most { most.to_string() } else { "var".into() };
     let grouped = if scoring.group_references { "|grouped:source" } else { "" };

@@ -6,7 +6,7 @@ use super::{Generator, Likelihood, SearchOptions, replace_unknown};
 use crate::{
     Error, Result,
     model::Model,
-    text::{Pair, Tokenization, encode_pairs, escaped, metrics::Statistics},
+    text::{Pair, Tokenization, encode_pairs, escaped, metrics::Statistics, without_last},
 };
 
 /// How texts are compared with references.
@@ -165,6 +165,7 @@ impl EvaluationSet {
 
     /// Texts from elsewhere, one for each pair; of several for one item the first.
     pub(super) fn given(&self, model: Option<&Model>, texts: &[String]) -> Result<Vec<Written>> {
+        let texts = without_last(texts, self.of_pairs.len());
         if texts.len() != self.of_pairs.len() {
             let message =
                 format!("{} lines in place of one for each of the {} pairs", texts.len(), self.of_pairs.len());

@@ -168,7 +168,7 @@ impl Generator {
     }
 
     pub(super) fn check(&self, sources: &[Vec<u32>], prefixes: &[Vec<u32>], options: &SearchOptions) -> Result<()> {
-        let Limits { source_vocabulary, target_vocabulary, max_length: longest, specials } = self.limits;
+        let Limits { source_vocabulary, target_vocabulary, max_length: longest, specials, .. } = self.limits;
         let refuse = |message: String| Err(Error::data("generate", message));
         let stranger =
             |tokens: &[u32], vocabulary: usize| tokens.iter().copied().find(|token| *token as usize >= vocabulary);
@@ -220,7 +220,8 @@ impl Generator {
         let longest = requests.iter().map(|request| request.source.len()).max().unwrap_or(1);
         // Few shapes: a handful of row counts, lengths in steps of four.
         let sentences = SENTENCES.into_iter().rev().find(|rows| requests.len() <= *rows).unwrap_or(SENTENCES[0]);
-        let plan = Plan { sentences, keys: longest.next_multiple_of(4), prefixed, options: options.shape() };
+        let keys = longest.next_multiple_of(4).min(self.limits.max_length.max(longest));
+        let plan = Plan { sentences, keys, prefixed, options: options.shape() };
         let Self { gpu, members, limits, pool, decoders, .. } = self;
         decoders.get_or_compile(plan, |plan| Decoder::new(gpu, members, limits, pool, plan))
     }

@@ -1,7 +1,9 @@
-//! WGSL as this crate writes it: `#import name`, `#ifdef NAME` / `#else` / `#endif`, and a prelude of generated constants.
+//! WGSL as this crate writes it: a prelude of generated constants, `#ifdef NAME` / `#else` / `#endif`, and `#import file`.
 //!
-//! Three ways to specialise and no other. A directive stands alone on its line, so an editor's WGSL support is not confused,
-//! and every line of the expanded text remembers the file and line it came from.
+//! Three ways to specialise and no other: numbers by the prelude, structure by `#ifdef`, sharing by `#import`. WGSL has no pointer to
+//! storage as an argument, so what loads from one binding cannot load from another; hence `#import file(binding)`, in whose text
+//! `BINDING` stands for the name: `#import load(query)` brings `load_query`. A directive stands alone on its line, so an editor's
+//! WGSL support is not confused, and every line of the expanded text remembers the file and line it came from.
 
 use std::fmt::Write as _;
 
@@ -24,7 +26,10 @@ pub struct Shader {
     pub specialisations: fn(&Tiles) -> Vec<Specialisation>,
 }
 
-/// A file that shaders `#import`.
+/// What stands for the binding's name in the text of a file that is imported as `file(binding)`.
+const PLACEHOLDER: &str = "BINDING";
+
+/// A file that shaders `#import`: once, or if it has `BINDING` in it, once for each binding.
 #[derive(Debug)]
 pub struct Shared {
     /// The file's stem.
@@ -116,7 +121,7 @@ impl Shader {
     /// Expands the file for one specialisation.
     ///
     /// # Errors
-    /// [`Error::Shader`] for an unknown import, an unbalanced or unknown directive.
+    /// [`Error::Shader`] for an unknown import, one with a binding too many or too few, an unbalanced or unknown directive.
     pub fn expand(&self, specialisation: &Specialisation) -> Result<Expanded> {
         let mut expanded = Expanded { label: self.label(specialisation), text: String::new(), origins: Vec::new() };
         if specialisation.needs_f16() {
@@ -125,8 +130,8 @@ impl Shader {
         for (name, value) in &specialisation.constants {
             expanded.push("(prelude)", 0, &format!("const {name}: u32 = {value}u;"));
         }
-        let mut imported = Vec::new();
-        expanded.append(self.name, self.text, specialisation, self.library, &mut imported)?;
+        let file = Shared { name: self.name, text: self.text };
+        expanded.append(&file, PLACEHOLDER, specialisation, self.library, &mut Vec::new())?;
         Ok(expanded)
     }
 }
@@ -144,21 +149,23 @@ impl Expanded {
 
     fn append(
         &mut self,
-        file: &'static str,
-        text: &'static str,
+        file: &Shared,
+        binding: &str,
         specialisation: &Specialisation,
         library: &[Shared],
-        imported: &mut Vec<&'static str>,
+        imported: &mut Vec<String>,
     ) -> Result<()> {
-        let fail = |line: usize, message: String| Error::Shader { shader: format!("{file}.wgsl:{line}"), message };
+        let fail =
+            |line: usize, message: String| Error::Shader { shader: format!("{}.wgsl:{line}", file.name), message };
         // One entry per open #ifdef: whether its lines are kept.
         let mut open: Vec<bool> = Vec::new();
+        let text = file.text.replace(PLACEHOLDER, binding);
         for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line)) {
             let mut words = line.split_whitespace();
             let directive = words.next().filter(|word| word.starts_with('#'));
             let kept = open.iter().all(|keep| *keep);
             match directive {
-                None if kept => self.push(file, number, line),
+                None if kept => self.push(file.name, number, line),
                 None => {}
                 Some("#ifdef") => {
                     let name = words.next().ok_or_else(|| fail(number, "#ifdef wants a name".into()))?;
@@ -172,14 +179,19 @@ impl Expanded {
                     open.pop().ok_or_else(|| fail(number, "#endif without #ifdef".into()))?;
                 }
                 Some("#import") if kept => {
-                    let name = words.next().ok_or_else(|| fail(number, "#import wants a name".into()))?;
+                    let what = words.next().ok_or_else(|| fail(number, "#import wants a name".into()))?;
+                    let (name, of) = parts(what);
                     let shared = library
                         .iter()
                         .find(|shared| shared.name == name)
                         .ok_or_else(|| fail(number, format!("no shared file is called {name}")))?;
-                    if !imported.contains(&shared.name) {
-                        imported.push(shared.name);
-                        self.append(shared.name, shared.text, specialisation, library, imported)?;
+                    if of.is_some() != shared.text.contains(PLACEHOLDER) {
+                        let binding = if of.is_some() { "" } else { "(binding)" };
+                        return Err(fail(number, format!("{name} is imported by #import {name}{binding}")));
+                    }
+                    if !imported.iter().any(|known| known == what) {
+                        imported.push(what.to_owned());
+                        self.append(shared, of.unwrap_or(PLACEHOLDER), specialisation, library, imported)?;
                     }
                 }
                 Some("#import") => {}
@@ -226,6 +238,14 @@ impl Expanded {
     }
 }
 
+/// The parts of `file` or `file(binding)`.
+fn parts(import: &str) -> (&str, Option<&str>) {
+    match import.strip_suffix(')').and_then(|import| import.split_once('(')) {
+        Some((file, binding)) => (file, Some(binding)),
+        None => (import, None),
+    }
+}
+
 /// Bytes of workgroup memory that a module's entry point declares, each variable rounded up to 16 as WebGPU counts them.
 pub fn workgroup_memory(module: &naga::Module) -> u64 {
     let mut layouter = naga::proc::Layouter::default();
@@ -244,7 +264,14 @@ pub fn workgroup_memory(module: &naga::Module) -> u64 {
 mod tests {
     use super::*;
 
-    const LIBRARY: &[Shared] = &[Shared { name: "math", text: "fn twice(x: f32) -> f32 { return 2.0 * x; }" }];
+    const LIBRARY: &[Shared] = &[
+        Shared { name: "math", text: "fn twice(x: f32) -> f32 { return 2.0 * x; }" },
+        Shared { name: "load", text: "\nfn load_BINDING(i: u32) -> f32 { return BINDING[i]; }" },
+        Shared {
+            name: "load_twice",
+            text: "#import math\n#import load(BINDING)\nfn load_twice_BINDING(i: u32) -> f32 { return twice(load_BINDING(i)); }",
+        },
+    ];
 
     fn expand(text: &'static str, specialisation: &Specialisation) -> Result<Expanded> {
         Shader::new("test", text, LIBRARY).expand(specialisation)
@@ -266,6 +293,19 @@ mod tests {
     }
 
     #[test]
+    fn imports_once_for_each_binding() {
+        let binding = |number: u32, name: &str| {
+            format!("@group(0) @binding({number}) var<storage, read> {name}: array<f32>;\n#import load_twice({name})\n")
+        };
+        let text = binding(0, "key") + &binding(1, "value") + "#import load(key)";
+        let expanded = expand(text.leak(), &Specialisation::new()).unwrap();
+        for function in ["twice", "load_key", "load_value", "load_twice_key", "load_twice_value"] {
+            assert_eq!(expanded.text.matches(&format!("fn {function}(")).count(), 1, "{}", expanded.text);
+        }
+        expanded.parse().unwrap();
+    }
+
+    #[test]
     fn enables_f16_before_anything_else_where_it_is_used() {
         let text = "#ifdef HALF_A\nalias element = f16;\n#endif";
         let half = Specialisation::new().constant("N", 3).define("HALF_A");
@@ -280,10 +320,14 @@ mod tests {
         let text = "#import math\nfn main() -> u32 {\n  return twice(1.0);\n}";
         let error = expand(text, &Specialisation::new()).unwrap().parse().unwrap_err().to_string();
         assert!(error.contains("test.wgsl:3"), "{error}");
+        let error = expand("#import load(key)", &Specialisation::new()).unwrap().parse().unwrap_err().to_string();
+        assert!(error.contains("load.wgsl:2") && error.contains("key[i]"), "{error}");
         for (text, message) in [
             ("#endif", "without #ifdef"),
             ("#ifdef A", "without #endif"),
             ("#import no", "called no"),
+            ("#import load", "#import load(binding)"),
+            ("#import math(key)", "#import math"),
             ("#if A", "unknown"),
         ] {
             let error = expand(text, &Specialisation::new()).unwrap_err().to_string();

@@ -70,7 +70,7 @@ impl Graph {
     }
 
     /// A value's shape with another last extent.
-    fn with_last(&self, value: Value, last: usize) -> Shape {
+    pub(super) fn with_last(&self, value: Value, last: usize) -> Shape {
         [self.leading(value), &[last]].concat().as_slice().into()
     }
 }

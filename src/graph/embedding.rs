@@ -19,13 +19,25 @@ impl Graph {
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn embedding(&mut self, table: Value, tokens: Value) -> Result<Value> {
+        self.look_up(table, tokens, None)
+    }
+
+    /// The same, where the row of the token `padding` gets no gradient, as with PyTorch's `padding_idx`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn embedding_with_padding(&mut self, table: Value, tokens: Value, padding: u32) -> Result<Value> {
+        self.look_up(table, tokens, Some(padding))
+    }
+
+    fn look_up(&mut self, table: Value, tokens: Value, padding: Option<u32>) -> Result<Value> {
         let [vocabulary, size] = self.expect("embedding", "table", table, Dtype::F32, [None, None])?;
         let mut dims = self.dims(tokens).to_vec();
         match dims.as_slice() {
             [_, _] => self.expect("embedding", "tokens", tokens, Dtype::U32, [None, None]).map(|_| ())?,
             _ => self.expect("embedding", "tokens", tokens, Dtype::U32, [None]).map(|_| ())?,
         }
-        let embedding = Embedding { vocabulary, size, tokens: dims.iter().product() };
+        let embedding = Embedding { vocabulary, size, tokens: dims.iter().product(), padding };
         dims.push(size);
         Ok(self.push_one(Forward(embedding), &[table, tokens], dims.as_slice()))
     }

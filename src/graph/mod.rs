@@ -10,33 +10,42 @@
 mod additive_attention;
 mod additive_score;
 mod alignment_loss;
+mod attention_weights;
 mod attentional_decoder;
 mod batched_matmul;
 mod concatenate;
+mod conv1d;
 mod coverage_loss;
 mod cross_entropy;
 mod dot_product_attention;
 mod dropout;
 mod embedding;
+mod glu;
 mod gradient;
 mod gru;
+mod layer_norm;
 mod local_attention;
 mod matmul;
 mod operands;
 mod parameters;
+mod permute;
 mod plan;
 mod pointwise;
+mod positions;
 mod program;
 mod programs;
 mod reduction;
+mod relative_position_bias;
 mod reshape;
 mod select;
+mod slice;
 mod softmax;
 
 use std::fmt;
 
 pub use attentional_decoder::{DecoderInputs, DecoderOutputs};
 pub use cross_entropy::Targets;
+pub use dot_product_attention::{Attended, Columns, MultiHeadAttention};
 pub use gru::{GruInput, GruWeights};
 pub use local_attention::Alignment;
 pub use matmul::Epilogue;
@@ -109,6 +118,7 @@ enum Source {
     Input(String),
     Parameter(String),
     Filled(f32),
+    Constant(Vec<f32>),
     Node,
 }
 
@@ -117,6 +127,17 @@ struct Info {
     shape: Shape,
     dtype: Dtype,
     source: Source,
+}
+
+impl Info {
+    /// The values of a constant; of another source there are none.
+    fn constant(&self) -> Vec<f32> {
+        match &self.source {
+            Source::Filled(value) => vec![*value; self.shape.elements()],
+            Source::Constant(values) => values.clone(),
+            Source::Input(_) | Source::Parameter(_) | Source::Node => Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -163,6 +184,19 @@ impl Graph {
     /// A constant tensor, in the graph's precision.
     pub fn filled(&mut self, shape: impl Into<Shape>, value: f32) -> Value {
         self.filled_as(shape, self.precision, value)
+    }
+
+    /// A constant tensor of given values, f32, in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are not as many as the shape has elements.
+    pub fn constant(&mut self, shape: impl Into<Shape>, values: Vec<f32>) -> Result<Value> {
+        let shape = shape.into();
+        if shape.elements() != values.len() {
+            let (wanted, got) = (format!("{} values for {shape}", shape.elements()), values.len().to_string());
+            return Err(Error::Shape { operation: "constant", argument: "values", wanted, got });
+        }
+        Ok(self.value(shape, Dtype::F32, Source::Constant(values)))
     }
 
     /// Zeros of the shape and type of another value.

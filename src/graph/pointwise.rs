@@ -1,16 +1,16 @@
-//! Sums, products and squashing functions of single elements: [`crate::kernels::pointwise`] as nodes.
+//! Sums, products and functions of single elements: [`crate::kernels::pointwise`] as nodes.
 
 use super::{Context, Graph, Operation, Value};
 use crate::{
     Error, Result,
     gpu::{Dtype, Recorder},
-    kernels::pointwise::{self, Gradients, Pointwise},
+    kernels::pointwise::{self, Gelu, Gradients, Pointwise},
 };
 
 #[derive(Debug)]
 struct Forward(Pointwise);
 
-/// Inputs: a, b for products, y for squashing functions; then d_y. Outputs: d_a (and d_b).
+/// Of a function. Inputs: its operand or its result, whichever its derivative is told from; d_y. Output: d_a.
 #[derive(Debug)]
 struct Backward(Pointwise);
 
@@ -47,6 +47,30 @@ impl Graph {
         self.unary(Pointwise::Sigmoid, a)
     }
 
+    /// `max(x, 0)` of each element; what is not finite stays.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for anything but floats.
+    pub fn relu(&mut self, x: Value) -> Result<Value> {
+        self.unary(Pointwise::Relu, x)
+    }
+
+    /// Gaussian error linear unit of each element (Hendrycks and Gimpel 2016, section 2).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for anything but floats.
+    pub fn gelu(&mut self, x: Value, form: Gelu) -> Result<Value> {
+        self.unary(Pointwise::Gelu(form), x)
+    }
+
+    /// `x · sigmoid(x)` of each element, which is called SiLU too.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for anything but floats.
+    pub fn swish(&mut self, x: Value) -> Result<Value> {
+        self.unary(Pointwise::Swish, x)
+    }
+
     fn unary(&mut self, operation: Pointwise, a: Value) -> Result<Value> {
         self.elements("pointwise", "a", a)?;
         Ok(self.push_like(Forward(operation), &[a], a))
@@ -63,15 +87,15 @@ impl Graph {
     }
 
     pub(super) fn tanh_gradient(&mut self, y: Value, d_y: Value) -> Result<Value> {
-        self.squash_gradient(Pointwise::Tanh, y, d_y)
+        Ok(self.function_gradient(Pointwise::Tanh, y, d_y))
     }
 
     pub(super) fn sigmoid_gradient(&mut self, y: Value, d_y: Value) -> Result<Value> {
-        self.squash_gradient(Pointwise::Sigmoid, y, d_y)
+        Ok(self.function_gradient(Pointwise::Sigmoid, y, d_y))
     }
 
-    fn squash_gradient(&mut self, operation: Pointwise, y: Value, d_y: Value) -> Result<Value> {
-        Ok(self.push_like(Backward(operation), &[y, d_y], y))
+    fn function_gradient(&mut self, operation: Pointwise, from: Value, d_y: Value) -> Value {
+        self.push_like(Backward(operation), &[from, d_y], from)
     }
 
     /// Checks that a value is a float tensor of any shape and returns its number of elements.
@@ -111,7 +135,10 @@ impl Operation for Forward {
             Pointwise::Multiply => {
                 vec![Some(graph.multiply(d_y, inputs[1])?), Some(graph.multiply(d_y, inputs[0])?)]
             }
-            Pointwise::Tanh | Pointwise::Sigmoid => vec![Some(graph.squash_gradient(self.0, outputs[0], d_y)?)],
+            function => {
+                let from = if function.needs_operand() { inputs[0] } else { outputs[0] };
+                vec![Some(graph.function_gradient(function, from, d_y))]
+            }
         })
     }
 }
@@ -122,8 +149,8 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let (y, d_y) = (&context.inputs[0], &context.inputs[1]);
-        let backward = pointwise::Backward { a: y, b: None, y, d_y };
+        let (from, d_y) = (&context.inputs[0], &context.inputs[1]);
+        let backward = pointwise::Backward { a: from, b: None, y: from, d_y };
         self.0.record_backward(recorder, &backward, &Gradients { a: &context.outputs[0], b: None })
     }
 }

@@ -301,10 +301,9 @@ impl Draft {
                     Some(parameters) => parameter(parameters, name, graph, value)?,
                     None => return Err(missing(name, graph, value)),
                 }),
-                (Place::Own, Source::Filled(number)) => {
+                (Place::Own, Source::Filled(_) | Source::Constant(_)) => {
                     memory.inputs += bytes;
-                    let values = vec![*number; info.shape.elements()];
-                    Some(gpu.floats("constant", info.shape.clone(), info.dtype, &values)?)
+                    Some(gpu.floats("constant", info.shape.clone(), info.dtype, &info.constant())?)
                 }
                 (Place::Own, Source::Input(name)) => {
                     memory.inputs += bytes;

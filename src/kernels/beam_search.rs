@@ -351,9 +351,15 @@ impl BeamSearch {
     /// What a step of rows that go their own ways begins its parameters with.
     fn row_params(&self, step: usize, feed: &Feed<'_>) -> Vec<u32> {
         let [word, word_offset, word_stride, gates] = feed.params();
-        let Specials { pad, bos, eos, .. } = self.specials;
+        let Specials { pad, eos, .. } = self.specials;
         let sizes = words([self.rows(), self.capacity, self.classes, step, word, word_offset, word_stride, gates]);
-        [&sizes[..], &[pad, bos, eos]].concat()
+        [&sizes[..], &[pad, self.never_chosen(), eos]].concat()
+    }
+
+    /// The token that begins a text, which no step chooses; where it ends texts too, as in GPT-2 and BART, padding in its place.
+    fn never_chosen(&self) -> u32 {
+        let Specials { pad, bos, eos, .. } = self.specials;
+        if bos == eos { pad } else { bos }
     }
 
     fn row_cost(&self, passes: f64, feed: &Feed<'_>) -> Cost {
@@ -433,7 +439,7 @@ impl BeamSearch {
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH,
             specialisation: candidate(recorder.gpu().tiles(), self.vector(), self.normalised),
-            params: &[&words(sizes)[..], &[self.specials.pad, self.specials.bos]].concat(),
+            params: &[&words(sizes)[..], &[self.specials.pad, self.never_chosen()]].concat(),
             tensors: &[step.logits, &state.all, step.scratch],
             workgroups: grid(self.rows()),
             cost: self.candidates_cost(),

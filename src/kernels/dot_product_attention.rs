@@ -2,38 +2,46 @@
 //! with the online softmax of Milakov and Gimelshein (2018) and the recomputing backward of Dao et al., "FlashAttention"
 //! (2022). Nothing of size queries x keys is ever stored.
 
-use serde::{Deserialize, Serialize};
+mod tile;
 
+pub use super::heads::Heads;
 use super::{
-    expect::{expect_apart, expect_setting, expect_tile},
+    expect::{expect_apart, expect_of, expect_scratch, expect_setting, expect_tile},
     forms,
     library::shader,
     rounds::expect_rounds,
-    tunable::{Tunable, tuned},
 };
 use crate::{
     Error, Result,
     gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
+pub use tile::Tile;
+use tile::{Form, Pass};
 
-pub(super) static DOT_PRODUCT_ATTENTION: Shader = shader!("dot_product_attention", forwards);
-pub(super) static DOT_PRODUCT_ATTENTION_BACKWARD: Shader = shader!("dot_product_attention_backward", backwards);
+pub(super) static DOT_PRODUCT_ATTENTION: Shader =
+    shader!("dot_product_attention", |tiles| tile::forms(tiles, &[Pass::Forward]));
+pub(super) static DOT_PRODUCT_ATTENTION_BACKWARD: Shader =
+    shader!("dot_product_attention_backward", |tiles| tile::forms(tiles, &[Pass::Queries, Pass::Keys]));
 pub(super) static DOT_PRODUCT_ATTENTION_DELTA_BACKWARD: Shader =
     shader!("dot_product_attention/delta_backward", deltas);
+pub(super) static DOT_PRODUCT_ATTENTION_BIAS_BACKWARD: Shader =
+    shader!("dot_product_attention/bias_backward", |tiles| tile::forms(tiles, &[Pass::Diagonals]));
+pub(super) static DOT_PRODUCT_ATTENTION_BIAS_SUM_BACKWARD: Shader =
+    shader!("dot_product_attention/bias_sum_backward", |tiles| vec![forms::workgroup(tiles)]);
 
 const NAME: &str = "dot_product_attention";
 
 /// The largest size of a head: an invocation keeps its part of a row of the context in registers.
-pub const LARGEST_SIZE: usize = 128;
+pub const LARGEST_SIZE: usize = 256;
 
 /// ```text
-/// score[b, n, t, s] = query[b, n, t] · key[b, n, s] / sqrt(D)
-/// context[b, n, t]  = sum over visible s of softmax(score[b, n, t])[s] * value[b, n, s]
+/// score[b, n, t, s] = query[b, n, t] · key[b, n, s] * scale + bias[n, s - t + T - 1]
+/// context[b, n, t]  = sum over visible s of dropout(softmax(score[b, n, t]))[s] * value[b, n, s]
 /// ```
 ///
 /// Key s is visible to query t where `s < lengths[b]` and, if causal, `s <= t`. A query that sees no key has a zero context
 /// and passes no gradient on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DotProductAttention {
     /// Rows of the batch, B.
     pub batch: usize,
@@ -47,163 +55,78 @@ pub struct DotProductAttention {
     pub size: usize,
     /// Whether a query sees only keys up to its own position.
     pub causal: bool,
+    /// What products are multiplied with: [`standard_scale`], or 1 where a model does not scale (T5).
+    pub scale: f32,
+    /// Dropout of the weights, in training.
+    pub dropout: Option<WeightDropout>,
+}
+
+/// Dropout of attention's weights (Srivastava et al. 2014, in the inverted form) by a hash of seed, step, operation and the weight's
+/// number in `[B, N, T, S]`: every pass draws the same mask again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WeightDropout {
+    /// The share of weights that become 0, in `[0, 1)`.
+    pub rate: f32,
+    /// Which dropout of the model this is.
+    pub operation: u32,
+}
+
+/// The paper's scale for heads of `size`, 1 / sqrt(D).
+pub fn standard_scale(size: usize) -> f32 {
+    1.0 / (size as f32).sqrt()
 }
 
 /// What attention reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
-    /// `[B, N, T, D]`.
-    pub query: &'a Tensor,
-    /// `[B, N, S, D]`.
-    pub key: &'a Tensor,
-    /// `[B, N, S, D]`.
-    pub value: &'a Tensor,
-    /// `[B]`, u32: how many keys of each row are valid. What lies behind them is never read.
+    /// T rows a head.
+    pub query: Heads<'a>,
+    /// S rows a head.
+    pub key: Heads<'a>,
+    /// S rows a head.
+    pub value: Heads<'a>,
+    /// `[B]`, u32: how many keys of each sequence are valid. What lies behind them is never read.
     pub lengths: &'a Tensor,
+    /// `[N, T + S - 1]`, f32: what the scores of query t and key s get added, at s - t + T - 1. Relative positions of T5, and ALiBi.
+    pub bias: Option<&'a Tensor>,
+    /// The buffer of [`super::Step`], which dropout reads.
+    pub step: &'a Tensor,
 }
 
 /// What the backward reads besides the inputs, and the scratch that it needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Saved<'a> {
-    /// `[B, N, T, D]`, from the forward.
-    pub context: &'a Tensor,
+    /// T rows a head, from the forward.
+    pub context: Heads<'a>,
     /// `[B, N, T]`, from the forward.
     pub log_sum_exp: &'a Tensor,
-    /// `[B, N, T, D]`, the gradient of the context.
-    pub d_context: &'a Tensor,
-    /// `[B, N, T, 2]`, scratch: each query's log_sum_exp and the sum of `d_context * context`.
+    /// T rows a head, the gradient of the context.
+    pub d_context: Heads<'a>,
+    /// Scratch of [`DotProductAttention::statistics`] elements: each query's log_sum_exp and the sum of `d_context * context`, and the
+    /// lengths.
     pub statistics: &'a Tensor,
 }
 
-/// What the backward writes.
+/// What the backward writes. They may be columns of one tensor.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradients<'a> {
-    /// `[B, N, T, D]`.
-    pub query: &'a Tensor,
-    /// `[B, N, S, D]`.
-    pub key: &'a Tensor,
-    /// `[B, N, S, D]`.
-    pub value: &'a Tensor,
+    /// T rows a head.
+    pub query: Heads<'a>,
+    /// S rows a head.
+    pub key: Heads<'a>,
+    /// S rows a head.
+    pub value: Heads<'a>,
+    /// Where there is a bias: its gradient, and scratch of [`DotProductAttention::bias_parts`] elements.
+    pub bias: Option<(&'a Tensor, &'a Tensor)>,
 }
 
-/// What one workgroup computes: a tile of rows (queries, or keys where their gradients are made) against tiles of columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tile {
-    /// The subgroup form (`lanes` is the subgroup's size), or the form with tiles in workgroup memory.
-    pub subgroups: bool,
-    /// Invocations along the columns and the features.
-    pub lanes: u32,
-    /// Invocations along the rows (1 in the subgroup form).
-    pub groups: u32,
-    /// Rows per invocation: a multiple of `lanes` in the subgroup form, else of 4.
-    pub rows: u32,
-    /// vec4s of columns per invocation.
-    pub blocks: u32,
-}
-
-impl Tile {
-    /// The configuration for an adapter and the size of a head. Larger heads take fewer rows: the registers hold both.
-    ///
-    /// On lavapipe (two cores, forward of B 1, N 8, T and S 2048, D 64), where loads cost more than arithmetic:
-    ///
-    /// | rung | gain |
-    /// |---|---|
-    /// | 32 rows instead of 16 | 15 % |
-    /// | 2 blocks of columns | none: they overflow the registers, and the driver compiles them twice as long |
-    /// | features in 64-bit words | 20 %; with 2 blocks half of that |
-    ///
-    /// On RDNA2, where workgroup memory and registers decide how many subgroups a SIMD holds:
-    ///
-    /// | rung | subgroups |
-    /// |---|---|
-    /// | an array each for what products and what sums stage, 4 vec4s of features at D 128 | 4 to 8 |
-    /// | one array for both, which also lets the compiler aim at fewer registers | 8 up to D 64 |
-    /// | twice the lanes past D 64: never more than 2 vec4s of features | 8 to 14 |
-    pub fn choose(gpu: &Gpu, size: usize) -> Self {
-        tuned(gpu, Self::class(size))
-            .filter(|tile: &Self| tile.holds(size))
-            .unwrap_or_else(|| Self::of(gpu.tiles(), size))
-    }
-
-    /// The class of a size of heads.
-    pub fn class(size: usize) -> &'static str {
-        match size {
-            0..=32 => "size <= 32",
-            33..=64 => "size <= 64",
-            _ => "size > 64",
-        }
-    }
-
-    fn of(tiles: &Tiles, size: usize) -> Self {
-        match tiles.subgroup {
-            Some(lanes) => {
-                let rows = if size <= 64 { 32 } else { 16 };
-                Self { subgroups: true, lanes, groups: 1, rows: lanes.max(rows), blocks: 1 }
-            }
-            None => {
-                let lanes = if size <= 64 { 8 } else { 16 };
-                Self { subgroups: false, lanes, groups: 8, rows: 4, blocks: 1 }
-            }
-        }
-    }
-
-    /// Whether an invocation's registers hold its part of a head, on a GPU with those of enough others.
-    fn holds(&self, size: usize) -> bool {
-        self.subgroups || self.features(size) <= 2
-    }
-
-    fn specialisation(&self, tiles: &Tiles, size: usize, of_keys: bool, dtype: Dtype) -> Specialisation {
-        let words64 = tiles.wide && dtype == Dtype::F32;
-        let wide = self.subgroups && words64 && size.is_multiple_of(8) && self.features(size) > 1;
-        Specialisation::new()
-            .element(dtype)
-            .define_if(self.subgroups, "SUBGROUPS")
-            .define_if(size.is_multiple_of(4), "VECTOR")
-            .define_if(wide, "WIDE")
-            .define_if(of_keys, "KEY")
-            .constant("LANES", self.lanes)
-            .constant("GROUPS", self.groups)
-            .constant("ROWS", self.rows)
-            .constant("BLOCKS", self.blocks)
-            .constant("FEATURES", self.features(size))
-    }
-
-    fn height(&self) -> usize {
-        (self.groups * self.rows) as usize
-    }
-
-    fn width(&self) -> usize {
-        (self.lanes * self.blocks * 4) as usize
-    }
-
-    /// vec4s of a head that an invocation holds; powers of two, so that few forms exist.
-    fn features(&self, size: usize) -> u32 {
-        (size as u32).div_ceil(self.lanes * 4).next_power_of_two()
-    }
-}
-
-impl Tunable for Tile {
-    const KERNEL: &'static str = NAME;
-    const CLASSES: &'static [&'static str] = &["size <= 32", "size <= 64", "size > 64"];
-
-    /// On GPUs: twice the rows read keys and values half as often, half of them fill more of the card where queries are few.
-    fn candidates(tiles: &Tiles) -> Vec<Self> {
-        let defaults = [64, 128].map(|size| Self::of(tiles, size));
-        let in_workgroup_memory = |[lanes, groups]: [u32; 2]| Self { lanes, groups, ..defaults[0] };
-        let others = [[8, 16], [16, 4]].map(in_workgroup_memory);
-        forms::distinct(defaults.into_iter().chain(others.into_iter().filter(|_| tiles.subgroup.is_none())))
-    }
-
-    fn every(tiles: &Tiles) -> Vec<Self> {
-        Self::candidates(tiles)
-    }
-}
-
-/// One dispatch whose workgroups own tiles of queries, or of keys.
-struct Pass<'a> {
+/// One dispatch whose workgroups own what a pass owns.
+struct Walk<'a> {
     kernel: &'static Shader,
-    of_keys: bool,
-    /// In the order of the kernel's bindings; the first is of the inputs' type.
+    pass: Pass,
+    /// In the order of their layouts in the parameters.
+    heads: &'a [Heads<'a>],
+    /// In the order of the kernel's bindings.
     tensors: &'a [&'a Tensor],
     cost: Cost,
 }
@@ -211,31 +134,50 @@ struct Pass<'a> {
 impl DotProductAttention {
     /// What the forward costs. Masked scores count: what is masked is known only on the device.
     pub fn cost(&self, dtype: Dtype) -> Cost {
-        let (scores, queries, keys) = self.extents();
+        let (scores, queries, keys) = self.counts();
         let bytes = dtype.bytes() as f64;
         Cost {
-            operations: scores * (4.0 * self.size as f64 + 4.0),
+            operations: scores * (4.0 * self.size as f64 + 4.0 + self.adjusting()),
             transcendental: scores,
             read: bytes * (queries + 2.0 * keys) * self.size as f64,
             written: queries * (bytes * self.size as f64 + ELEMENT as f64),
         }
     }
 
-    /// What the backward costs: the sum of its three dispatches. Either pass recomputes scores and weight gradients.
-    pub fn cost_backward(&self, dtype: Dtype) -> Cost {
+    /// What the backward costs: the sum of its dispatches. Each pass recomputes scores and weight gradients.
+    pub fn cost_backward(&self, dtype: Dtype, biased: bool) -> Cost {
         let mut sum = self.cost_delta(dtype);
-        sum += self.cost_pass(false, dtype);
-        sum += self.cost_pass(true, dtype);
+        sum += self.cost_pass(Pass::Queries, dtype);
+        sum += self.cost_pass(Pass::Keys, dtype);
+        if biased {
+            sum += self.cost_pass(Pass::Diagonals, dtype);
+            sum += self.cost_bias_sum();
+        }
         sum
     }
 
-    fn extents(&self) -> (f64, f64, f64) {
+    /// Elements of the scratch in [`Saved`].
+    pub fn statistics(&self) -> usize {
+        2 * (self.batch * self.heads * self.queries + self.batch)
+    }
+
+    /// Elements of the scratch for the gradient of a bias, enough for every tile: of the order of T + S for each head.
+    pub fn bias_parts(&self) -> usize {
+        self.batch * self.heads * (3 * (self.queries + self.keys) + tile::MOST_DIAGONALS)
+    }
+
+    fn counts(&self) -> (f64, f64, f64) {
         let heads = (self.batch * self.heads) as f64;
         (heads * (self.queries * self.keys) as f64, heads * self.queries as f64, heads * self.keys as f64)
     }
 
+    /// Operations for the hash of a weight's dropout.
+    fn adjusting(&self) -> f64 {
+        if self.dropout.is_some() { 12.0 } else { 0.0 }
+    }
+
     fn cost_delta(&self, dtype: Dtype) -> Cost {
-        let (_, queries, _) = self.extents();
+        let (_, queries, _) = self.counts();
         let size = self.size as f64;
         Cost {
             operations: 2.0 * queries * size,
@@ -245,19 +187,32 @@ impl DotProductAttention {
         }
     }
 
-    fn cost_pass(&self, of_keys: bool, dtype: Dtype) -> Cost {
-        let (scores, queries, keys) = self.extents();
+    fn cost_pass(&self, pass: Pass, dtype: Dtype) -> Cost {
+        let (scores, queries, keys) = self.counts();
         let bytes = dtype.bytes() as f64;
-        let (size, products) = (self.size as f64, if of_keys { 4.0 } else { 3.0 });
+        let size = self.size as f64;
+        // Products of queries and keys, and of context gradients and values; then those that sum up.
+        let (products, written) = match pass {
+            Pass::Forward | Pass::Queries => (3.0, bytes * size * queries),
+            Pass::Keys => (4.0, bytes * size * 2.0 * keys),
+            Pass::Diagonals => (2.0, ELEMENT as f64 * 2.0 * (queries + keys)),
+        };
         Cost {
-            operations: scores * (2.0 * products * size + 5.0),
+            operations: scores * (2.0 * products * size + 5.0 + self.adjusting()),
             transcendental: scores,
             read: bytes * 2.0 * (queries + keys) * size + ELEMENT as f64 * 2.0 * queries,
-            written: bytes * size * if of_keys { 2.0 * keys } else { queries },
+            written,
         }
     }
 
-    /// Records the forward: `context` `[B, N, T, D]`, and `log_sum_exp` `[B, N, T]`, the logarithm of each query's softmax
+    fn cost_bias_sum(&self) -> Cost {
+        let (_, queries, keys) = self.counts();
+        let read = ELEMENT as f64 * 2.0 * (queries + keys);
+        let written = ELEMENT as f64 * (self.heads * (self.queries + self.keys - 1)) as f64;
+        Cost { operations: read / ELEMENT as f64, transcendental: 0.0, read, written }
+    }
+
+    /// Records the forward: `context`, T rows a head, and `log_sum_exp` `[B, N, T]`, the logarithm of each query's softmax
     /// denominator over the scaled scores, f32; both are 0 for a query that sees no key. The context is of the inputs' type.
     ///
     /// # Errors
@@ -268,17 +223,23 @@ impl DotProductAttention {
         recorder: &mut Recorder,
         tile: Tile,
         inputs: &Inputs<'_>,
-        context: &Tensor,
+        context: Heads<'_>,
         log_sum_exp: &Tensor,
     ) -> Result<()> {
         self.check_inputs(inputs)?;
-        self.check("context", context, &self.query_shape(), inputs.query.dtype())?;
-        self.check("log_sum_exp", log_sum_exp, &self.query_shape()[..3], Dtype::F32)?;
-        expect_apart(NAME, &[("context", context), ("log_sum_exp", log_sum_exp)])?;
-        let tensors = [inputs.query, inputs.key, inputs.value, inputs.lengths, context, log_sum_exp];
-        let cost = self.cost(context.dtype());
-        let forward = Pass { kernel: &DOT_PRODUCT_ATTENTION, of_keys: false, tensors: &tensors, cost };
-        self.record_pass(recorder, tile, &forward)
+        let Inputs { query, key, value, lengths, bias, step } = *inputs;
+        context.expect(NAME, "context", query.tensor.dtype(), self.of_queries())?;
+        expect_of(Dtype::F32, NAME, "log_sum_exp", log_sum_exp, &self.of_queries()[..3])?;
+        expect_apart(NAME, &[("context", context.tensor), ("log_sum_exp", log_sum_exp)])?;
+        let bias = bias.unwrap_or(lengths);
+        let forward = Walk {
+            kernel: &DOT_PRODUCT_ATTENTION,
+            pass: Pass::Forward,
+            heads: &[query, key, value, context],
+            tensors: &[step, query.tensor, key.tensor, value.tensor, lengths, bias, context.tensor, log_sum_exp],
+            cost: self.cost(query.tensor.dtype()),
+        };
+        self.record_walk(recorder, tile, inputs, &forward)
     }
 
     /// Records the backward: the statistics of each query, then a pass that owns queries, then one that owns keys. No sum
@@ -295,87 +256,129 @@ impl DotProductAttention {
         gradients: &Gradients<'_>,
     ) -> Result<()> {
         self.check_inputs(inputs)?;
-        let (queries, keys, dtype) = (self.query_shape(), self.key_shape(), inputs.query.dtype());
-        self.check("context", saved.context, &queries, dtype)?;
-        self.check("log_sum_exp", saved.log_sum_exp, &queries[..3], Dtype::F32)?;
-        self.check("d_context", saved.d_context, &queries, dtype)?;
-        self.check("statistics", saved.statistics, &[queries[0], queries[1], queries[2], 2], Dtype::F32)?;
-        self.check("d_query", gradients.query, &queries, dtype)?;
-        self.check("d_key", gradients.key, &keys, dtype)?;
-        self.check("d_value", gradients.value, &keys, dtype)?;
-        expect_apart(NAME, &[("d_key", gradients.key), ("d_value", gradients.value)])?;
+        self.check_gradients(inputs, saved, gradients)?;
+        self.record_delta(recorder, inputs.lengths, saved)?;
+        let Inputs { query, key, value, bias, step, .. } = *inputs;
+        let Saved { d_context, statistics, .. } = *saved;
+        let dtype = query.tensor.dtype();
+        let read = [query, key, value, d_context];
+        let [query_tensor, key_tensor, value_tensor, d_context_tensor] = read.map(|heads| heads.tensor);
+        // What is not there is not read.
+        let bias = bias.unwrap_or(statistics);
+        let tensors = [step, query_tensor, key_tensor, value_tensor, d_context_tensor, statistics, bias];
+        for (pass, first, second) in
+            [(Pass::Queries, gradients.query, gradients.query), (Pass::Keys, gradients.key, gradients.value)]
+        {
+            // One tensor is bound under one reference, so that the launch sees that its parts are meant to be.
+            let second_tensor = if second.shares(&first) { first.tensor } else { second.tensor };
+            let walk = Walk {
+                kernel: &DOT_PRODUCT_ATTENTION_BACKWARD,
+                pass,
+                heads: &[read.as_slice(), &[first, second]].concat(),
+                tensors: &[tensors.as_slice(), &[first.tensor, second_tensor]].concat(),
+                cost: self.cost_pass(pass, dtype),
+            };
+            self.record_walk(recorder, tile, inputs, &walk)?;
+        }
+        let Some((d_bias, parts)) = gradients.bias else { return Ok(()) };
+        let walk = Walk {
+            kernel: &DOT_PRODUCT_ATTENTION_BIAS_BACKWARD,
+            pass: Pass::Diagonals,
+            heads: &read,
+            tensors: &[tensors.as_slice(), &[parts]].concat(),
+            cost: self.cost_pass(Pass::Diagonals, dtype),
+        };
+        self.record_walk(recorder, tile, inputs, &walk)?;
+        self.record_bias_sum(recorder, tile, parts, d_bias)
+    }
+
+    fn record_delta(&self, recorder: &mut Recorder, lengths: &Tensor, saved: &Saved<'_>) -> Result<()> {
+        let Saved { context, log_sum_exp, d_context, statistics } = *saved;
         let rows = self.batch * self.heads * self.queries;
         let tiles = *recorder.gpu().tiles();
+        let sizes = [rows, self.heads, self.queries, self.size, self.batch, self.keys, 0, 0].map(|size| size as u32);
+        let dtype = context.tensor.dtype();
         recorder.launch(&Launch {
             kernel: &DOT_PRODUCT_ATTENTION_DELTA_BACKWARD,
             specialisation: delta(&tiles, dtype),
-            params: &[rows as u32, self.size as u32],
-            tensors: &[saved.context, saved.d_context, saved.log_sum_exp, saved.statistics],
+            params: &[context.layout().as_slice(), &d_context.layout(), &sizes].concat(),
+            tensors: &[context.tensor, d_context.tensor, log_sum_exp, lengths, statistics],
             workgroups: grid(rows.div_ceil(tiles.workgroup as usize)),
             cost: self.cost_delta(dtype),
-        })?;
-        for (of_keys, first, second) in
-            [(false, gradients.query, gradients.query), (true, gradients.key, gradients.value)]
-        {
-            let Inputs { query, key, value, lengths } = *inputs;
-            let tensors = [query, key, value, saved.d_context, saved.statistics, lengths, first, second];
-            let cost = self.cost_pass(of_keys, dtype);
-            let pass = Pass { kernel: &DOT_PRODUCT_ATTENTION_BACKWARD, of_keys, tensors: &tensors, cost };
-            self.record_pass(recorder, tile, &pass)?;
-        }
-        Ok(())
+        })
     }
 
-    fn record_pass(&self, recorder: &mut Recorder, tile: Tile, pass: &Pass<'_>) -> Result<()> {
-        let Pass { kernel, of_keys, tensors, cost } = *pass;
-        let (rows, columns) = if of_keys { (self.keys, self.queries) } else { (self.queries, self.keys) };
-        self.check_tile(recorder.gpu(), tile, columns)?;
-        let word = |value: usize| value as u32;
-        let heads = self.batch * self.heads;
+    fn record_bias_sum(&self, recorder: &mut Recorder, tile: Tile, parts: &Tensor, d_bias: &Tensor) -> Result<()> {
+        let tiles = *recorder.gpu().tiles();
+        let sizes = [self.batch, self.heads, self.queries, self.keys, tile.height(), tile.width()];
+        recorder.launch(&Launch {
+            kernel: &DOT_PRODUCT_ATTENTION_BIAS_SUM_BACKWARD,
+            specialisation: forms::workgroup(&tiles),
+            params: &sizes.map(|size| size as u32),
+            tensors: &[parts, d_bias],
+            workgroups: grid(d_bias.elements().div_ceil(tiles.workgroup as usize)),
+            cost: self.cost_bias_sum(),
+        })
+    }
+
+    fn record_walk(&self, recorder: &mut Recorder, tile: Tile, inputs: &Inputs<'_>, walk: &Walk<'_>) -> Result<()> {
+        let Walk { kernel, pass, heads, tensors, cost } = *walk;
+        // Those of a head, and the tiles that each goes through.
+        let (workgroups, walked) = match pass {
+            Pass::Forward | Pass::Queries => (self.queries.div_ceil(tile.height()), self.keys.div_ceil(tile.width())),
+            Pass::Keys => (self.keys.div_ceil(tile.height()), self.queries.div_ceil(tile.width())),
+            Pass::Diagonals => (tile.bands(self.queries, self.keys), self.queries.div_ceil(tile.height())),
+        };
+        let adjusted = inputs.bias.is_some() || self.dropout.is_some();
+        self.check_tile(recorder.gpu(), tile, walked, adjusted)?;
+        let all = self.batch * self.heads;
+        let sizes = [self.heads, all, self.queries, self.keys, self.size].map(|size| size as u32);
+        let dropout = self.dropout.unwrap_or(WeightDropout { rate: 0.0, operation: 0 });
+        let rate = f64::from(dropout.rate);
+        let aligned =
+            |piece: &usize| self.size.is_multiple_of(*piece) && heads.iter().all(|heads| heads.aligned(*piece));
+        let piece = [8, 4].into_iter().find(aligned).unwrap_or(1);
+        let form = Form { size: self.size, piece, pass, adjusted, dtype: heads[0].tensor.dtype() };
         recorder.launch(&Launch {
             kernel,
-            specialisation: tile.specialisation(recorder.gpu().tiles(), self.size, of_keys, tensors[0].dtype()),
+            specialisation: tile.specialisation(recorder.gpu().tiles(), form),
             params: &[
-                word(self.heads),
-                word(heads),
-                word(self.queries),
-                word(self.keys),
-                word(self.size),
-                u32::from(self.causal),
-                (1.0 / (self.size as f32).sqrt()).to_bits(),
-            ],
+                heads.iter().flat_map(Heads::layout).collect::<Vec<_>>().as_slice(),
+                &sizes,
+                &[u32::from(self.causal), self.scale.to_bits(), u32::from(inputs.bias.is_some())],
+                &[dropout.operation, (rate * 4_294_967_296.0) as u32, ((1.0 / (1.0 - rate)) as f32).to_bits(), 0],
+            ]
+            .concat(),
             tensors,
-            workgroups: grid(heads * rows.div_ceil(tile.height())),
+            workgroups: grid(all * workgroups),
             cost,
         })
     }
 
-    fn query_shape(&self) -> [usize; 4] {
+    fn of_queries(&self) -> [usize; 4] {
         [self.batch, self.heads, self.queries, self.size]
     }
 
-    fn key_shape(&self) -> [usize; 4] {
+    fn of_keys(&self) -> [usize; 4] {
         [self.batch, self.heads, self.keys, self.size]
     }
 
-    fn check(&self, argument: &'static str, tensor: &Tensor, dims: &[usize], dtype: Dtype) -> Result<()> {
-        if tensor.shape().dims() == dims && tensor.dtype() == dtype && tensor.elements() > 0 {
-            return Ok(());
-        }
-        Err(Error::Shape {
-            operation: NAME,
-            argument,
-            wanted: format!("{dtype} {dims:?}, none of them 0"),
-            got: format!("{} {}", tensor.dtype(), tensor.shape()),
-        })
+    fn of_bias(&self) -> [usize; 2] {
+        [self.heads, self.queries + self.keys - 1]
     }
 
     fn check_inputs(&self, inputs: &Inputs<'_>) -> Result<()> {
-        let dtype = inputs.query.dtype();
-        self.check("query", inputs.query, &self.query_shape(), dtype)?;
-        self.check("key", inputs.key, &self.key_shape(), dtype)?;
-        self.check("value", inputs.value, &self.key_shape(), dtype)?;
-        self.check("lengths", inputs.lengths, &[self.batch], Dtype::U32)?;
+        let dtype = inputs.query.tensor.dtype();
+        inputs.query.expect(NAME, "query", dtype, self.of_queries())?;
+        inputs.key.expect(NAME, "key", dtype, self.of_keys())?;
+        inputs.value.expect(NAME, "value", dtype, self.of_keys())?;
+        expect_of(Dtype::U32, NAME, "lengths", inputs.lengths, &[self.batch])?;
+        if let Some(bias) = inputs.bias {
+            expect_of(Dtype::F32, NAME, "bias", bias, &self.of_bias())?;
+        }
+        if let Some(WeightDropout { rate, .. }) = self.dropout {
+            expect_setting(NAME, "dropout", (0.0..1.0).contains(&rate), "a rate in [0, 1)", f64::from(rate))?;
+        }
         if self.size > LARGEST_SIZE {
             return Err(Error::Limit {
                 what: "dot_product_attention".into(),
@@ -388,40 +391,36 @@ impl DotProductAttention {
         Ok(())
     }
 
+    fn check_gradients(&self, inputs: &Inputs<'_>, saved: &Saved<'_>, gradients: &Gradients<'_>) -> Result<()> {
+        let dtype = inputs.query.tensor.dtype();
+        let [batch, heads, queries, _] = self.of_queries();
+        saved.context.expect(NAME, "context", dtype, self.of_queries())?;
+        expect_of(Dtype::F32, NAME, "log_sum_exp", saved.log_sum_exp, &[batch, heads, queries])?;
+        saved.d_context.expect(NAME, "d_context", dtype, self.of_queries())?;
+        expect_scratch(NAME, saved.statistics, self.statistics())?;
+        let Gradients { query, key, value, bias } = gradients;
+        query.expect(NAME, "d_query", dtype, self.of_queries())?;
+        key.expect(NAME, "d_key", dtype, self.of_keys())?;
+        value.expect(NAME, "d_value", dtype, self.of_keys())?;
+        let width = self.heads * self.size;
+        let apart = key.is_apart(value, width) && query.is_apart(key, width) && query.is_apart(value, width);
+        expect_setting(NAME, "gradients", apart, "memory of its own for each, or columns of its own", width as f64)?;
+        if let Some((d_bias, parts)) = bias {
+            expect_of(Dtype::F32, NAME, "d_bias", d_bias, &self.of_bias())?;
+            expect_scratch(NAME, parts, self.bias_parts())?;
+        }
+        Ok(())
+    }
+
     /// Checks that there is a form for the tile, and that the driver goes through its rounds.
-    fn check_tile(&self, gpu: &Gpu, tile: Tile, columns: usize) -> Result<()> {
+    fn check_tile(&self, gpu: &Gpu, tile: Tile, walked: usize, adjusted: bool) -> Result<()> {
         expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.size))?;
         expect_setting(NAME, "tile", tile.holds(self.size), "one that holds such heads", self.size as f64)?;
-        let width = tile.width();
-        // Counted on llvmpipe by the length at which results turn wrong; these bound it from above by 2 to 15 %. With every
-        // check in them, inner loops stay loops: at most `rows + 5` times as many iterations.
-        let per_tile = if tile.subgroups {
-            2 * self.size.div_ceil(4) + 2 * (width / 4) + 8
-        } else {
-            14 * self.size.div_ceil(16) + 2 * (width / 8) * (3 + tile.features(self.size) as usize) + 1
-        };
-        let per_tile = if gpu.checked() { per_tile * (tile.rows as usize + 5) } else { per_tile };
-        let what = || format!("{NAME} over {columns} positions");
+        let what = || format!("{NAME} of {} queries and {} keys", self.queries, self.keys);
         let remedy = "Use shorter sequences, kernels without checks, or a GPU.";
-        expect_rounds(gpu, columns.div_ceil(width) * per_tile, what, remedy)
+        let per_tile = tile.rounds(self.size, gpu.checked(), adjusted);
+        expect_rounds(gpu, walked * per_tile, what, remedy)
     }
-}
-
-fn of_every_size(tiles: &Tiles, of_keys: bool) -> Vec<Specialisation> {
-    let of_size = |size, dtype| {
-        let candidates = Tile::candidates(tiles).into_iter().filter(move |tile| tile.holds(size));
-        candidates.chain([Tile::of(tiles, size)]).map(move |tile| tile.specialisation(tiles, size, of_keys, dtype))
-    };
-    let every_size = |dtype| forms::distinct((1..=LARGEST_SIZE).flat_map(|size| of_size(size, dtype)));
-    forms::each_element(tiles, every_size).concat()
-}
-
-fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
-    of_every_size(tiles, false)
-}
-
-fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::either(|of_keys| of_every_size(tiles, of_keys)).concat()
 }
 
 fn delta(tiles: &Tiles, dtype: Dtype) -> Specialisation {

@@ -23,6 +23,8 @@ const MOST_TOKENS: usize = 100_000;
 const LARGEST_VOCABULARY: usize = 500_000;
 
 /// `y[n] = table[tokens[n]]`; a token past the table counts as its last row.
+///
+/// With `padding` that token's row receives no gradient, as with PyTorch's `padding_idx`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Embedding {
     /// Rows of the table, V.
@@ -31,6 +33,8 @@ pub struct Embedding {
     pub size: usize,
     /// Number of tokens, N.
     pub tokens: usize,
+    /// The token whose row gets no gradient.
+    pub padding: Option<u32>,
 }
 
 impl Embedding {
@@ -165,7 +169,7 @@ impl Embedding {
         recorder.launch(&Launch {
             kernel: &EMBEDDING_BACKWARD,
             specialisation: wide(&tiles, d_y.dtype(), width == 4),
-            params: &[vocabulary, size, count, order as u32],
+            params: &[vocabulary, size, count, order as u32, self.padding.unwrap_or(u32::MAX)],
             tensors: &[scratch, d_y, d_table],
             workgroups: grid((self.vocabulary * self.size / width).div_ceil(tiles.workgroup as usize)),
             cost: self.sum_cost(d_y.dtype()),

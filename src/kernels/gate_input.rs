@@ -57,7 +57,7 @@ impl Tokens<'_> {
 
     /// Elements of each: the table's products or their gradients, the embedding's lists, sums.
     pub fn scratch(inputs: usize, vocabulary: usize, hidden: usize) -> [usize; Tokens::SCRATCH] {
-        let products = Embedding { vocabulary, size: 3 * hidden, tokens: inputs };
+        let products = Embedding { vocabulary, size: 3 * hidden, tokens: inputs, padding: None };
         let sum = ColumnSum { rows: vocabulary, columns: 3 * hidden };
         [product(&[vocabulary, 3, hidden]), products.scratch(), sum.scratch()]
     }
@@ -126,7 +126,7 @@ impl GateInput {
         for (scratch, elements) in tokens.scratch.iter().zip(Tokens::scratch(self.inputs, vocabulary, self.hidden)) {
             expect_scratch("gru", scratch, elements)?;
         }
-        Ok(Embedding { vocabulary, size: self.gates(), tokens: self.inputs })
+        Ok(Embedding { vocabulary, size: self.gates(), tokens: self.inputs, padding: None })
     }
 
     /// Records `gi` `[N, 3H]`; `weight` is `[3H, I]`.

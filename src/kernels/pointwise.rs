@@ -1,4 +1,5 @@
-//! Element by element, on one tensor or on two of the same shape: sum, product, tanh, logistic function.
+//! Element by element, on one tensor or on two of the same shape: sum and product; tanh, logistic function, and the gates between
+//! the layers of a feed-forward network.
 
 use super::{expect::expect_of, forms, library::shader};
 use crate::{
@@ -20,7 +21,36 @@ pub enum Pointwise {
     Tanh,
     /// `1 / (1 + exp(-a))`.
     Sigmoid,
+    /// `max(a, 0)`; what is not finite stays.
+    Relu,
+    /// `a · Φ(a)`, Φ being the standard normal distribution function (Hendrycks and Gimpel, "Gaussian Error Linear Units (GELUs)",
+    /// 2016, section 2).
+    Gelu(Gelu),
+    /// `a / (1 + exp(-a))`, which is called SiLU too (Hendrycks and Gimpel 2016, section 2; Ramachandran, Zoph and Le, "Searching
+    /// for Activation Functions", 2017, section 4).
+    Swish,
 }
+
+/// The forms of GELU, which differ by up to 5e-4: a model needs that with which it was trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Gelu {
+    /// Φ itself, which is `(1 + erf(a / √2)) / 2`.
+    Erf,
+    /// `(1 + tanh(√(2/π) · (a + 0.044715 a³))) / 2` in place of Φ.
+    Tanh,
+}
+
+/// Every operation.
+const ALL: [Pointwise; 8] = [
+    Pointwise::Add,
+    Pointwise::Multiply,
+    Pointwise::Tanh,
+    Pointwise::Sigmoid,
+    Pointwise::Relu,
+    Pointwise::Gelu(Gelu::Erf),
+    Pointwise::Gelu(Gelu::Tanh),
+    Pointwise::Swish,
+];
 
 /// The inputs of [`Pointwise::record_backward`]: all of the same number of elements and one type.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +86,17 @@ impl Pointwise {
             Self::Multiply => "MULTIPLY",
             Self::Tanh => "TANH",
             Self::Sigmoid => "SIGMOID",
+            Self::Relu => "RELU",
+            Self::Gelu(Gelu::Erf) => "GELU_ERF",
+            Self::Gelu(Gelu::Tanh) => "GELU_TANH",
+            Self::Swish => "SWISH",
         }
+    }
+
+    /// Whether the derivative of a function is told from its operand: that of the others follows from their result, which later
+    /// nodes keep anyway.
+    pub fn needs_operand(self) -> bool {
+        matches!(self, Self::Gelu(_) | Self::Swish)
     }
 
     fn specialisation(self, tiles: &Tiles, dtype: Dtype) -> Specialisation {
@@ -66,11 +106,14 @@ impl Pointwise {
     /// Operations and bytes of the forward pass over `elements`.
     pub fn cost(self, elements: usize, dtype: Dtype) -> Cost {
         let (elements, bytes) = (elements as f64, elements as f64 * dtype.bytes() as f64);
-        // tanh: nine fused multiply-adds and a product around its division.
+        // tanh: nine fused multiply-adds and a product around its division. Φ: a polynomial of degree 7 around an exponential.
         let (operations, transcendental) = match self {
-            Self::Add | Self::Multiply => (1.0, 0.0),
+            Self::Add | Self::Multiply | Self::Relu => (1.0, 0.0),
             Self::Tanh => (20.0, 1.0),
             Self::Sigmoid => (2.0, 2.0),
+            Self::Gelu(Gelu::Erf) => (22.0, 2.0),
+            Self::Gelu(Gelu::Tanh) => (8.0, 2.0),
+            Self::Swish => (3.0, 2.0),
         };
         Cost {
             operations: operations * elements,
@@ -83,12 +126,20 @@ impl Pointwise {
     /// Operations and bytes of the gradient of one operand of `elements`.
     pub fn backward_cost(self, elements: usize, dtype: Dtype) -> Cost {
         let (elements, bytes) = (elements as f64, elements as f64 * dtype.bytes() as f64);
-        let (operations, reads) = match self {
-            Self::Add => (0.0, 1.0),
-            Self::Multiply => (1.0, 2.0),
-            Self::Tanh | Self::Sigmoid => (3.0, 2.0),
+        let (operations, transcendental, reads) = match self {
+            Self::Add => (0.0, 0.0, 1.0),
+            Self::Multiply | Self::Relu => (1.0, 0.0, 2.0),
+            Self::Tanh | Self::Sigmoid => (3.0, 0.0, 2.0),
+            Self::Gelu(Gelu::Erf) => (25.0, 2.0, 2.0),
+            Self::Gelu(Gelu::Tanh) => (18.0, 2.0, 2.0),
+            Self::Swish => (9.0, 2.0, 2.0),
         };
-        Cost { operations: operations * elements, transcendental: 0.0, read: reads * bytes, written: bytes }
+        Cost {
+            operations: operations * elements,
+            transcendental: transcendental * elements,
+            read: reads * bytes,
+            written: bytes,
+        }
     }
 
     fn check_operands(self, second: bool) -> Result<()> {
@@ -150,7 +201,8 @@ impl Pointwise {
         let (for_a, for_b) = match self {
             Self::Add => (d_y, d_y),
             Self::Multiply => (b, a),
-            Self::Tanh | Self::Sigmoid => (y, y),
+            Self::Tanh | Self::Sigmoid | Self::Relu => (y, y),
+            Self::Gelu(_) | Self::Swish => (a, a),
         };
         self.dispatch(recorder, &POINTWISE_BACKWARD, &[for_a, d_y, d_a], cost)?;
         match d_b {
@@ -161,6 +213,5 @@ impl Pointwise {
 }
 
 fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
-    let all = [Pointwise::Add, Pointwise::Multiply, Pointwise::Tanh, Pointwise::Sigmoid];
-    forms::each_element(tiles, |dtype| all.map(|pointwise| pointwise.specialisation(tiles, dtype))).concat()
+    forms::each_element(tiles, |dtype| ALL.map(|pointwise| pointwise.specialisation(tiles, dtype))).concat()
 }

@@ -224,18 +224,41 @@ impl ColumnSum {
         pass_cost(self.rows * self.columns, Dtype::F32, self.columns, false)
     }
 
-    fn pass(&self, recorder: &mut Recorder, block: usize, x: &Tensor, y: &Tensor) -> Result<()> {
-        let vector = self.columns.is_multiple_of(4);
+    /// As [`ColumnSum::block`], if no loop over it is too long.
+    pub(super) fn expect_block(&self) -> Result<usize> {
+        let block = self.block();
+        if block <= LONGEST_LOOP {
+            return Ok(block);
+        }
+        Err(Error::Limit {
+            what: format!("the sum of {} rows", self.rows),
+            need: block as u64,
+            limit: "longest loop",
+            have: LONGEST_LOOP as u64,
+            remedy: "Use a smaller batch or shorter sequences.".into(),
+        })
+    }
+
+    /// The workgroups of a kernel that goes through blocks of rows, each invocation taking some columns.
+    pub(super) fn workgroups(&self, tiles: &Tiles, block: usize) -> [u32; 3] {
         // Columns are few: small workgroups spread them over more of the adapter.
+        let wide = (tiles.row * tiles.columns) as usize * if self.is_vector() { 4 } else { 1 };
+        [self.columns.div_ceil(wide) as u32, self.rows.div_ceil(block) as u32, 1]
+    }
+
+    fn is_vector(&self) -> bool {
+        self.columns.is_multiple_of(4)
+    }
+
+    fn pass(&self, recorder: &mut Recorder, block: usize, x: &Tensor, y: &Tensor) -> Result<()> {
         let tiles = *recorder.gpu().tiles();
-        let wide = (tiles.row * tiles.columns) as usize * if vector { 4 } else { 1 };
         let blocks = self.rows.div_ceil(block);
         recorder.launch(&Launch {
             kernel: &REDUCTION_COLUMNS,
-            specialisation: column_sum(&tiles, x.dtype(), vector),
+            specialisation: column_sum(&tiles, x.dtype(), self.is_vector()),
             params: &[self.rows as u32, self.columns as u32, block as u32],
             tensors: &[x, y],
-            workgroups: [self.columns.div_ceil(wide) as u32, blocks as u32, 1],
+            workgroups: self.workgroups(&tiles, block),
             cost: pass_cost(self.rows * self.columns, x.dtype(), blocks * self.columns, false),
         })
     }
@@ -249,19 +272,21 @@ impl ColumnSum {
         expect_of(x.dtype(), "reduction", "x", x, &[self.rows, self.columns])?;
         expect("reduction", "out", out, &[self.columns])?;
         expect_scratch("reduction", scratch, self.scratch())?;
-        let block = self.block();
-        if block > LONGEST_LOOP {
-            return Err(Error::Limit {
-                what: format!("the sum of {} rows", self.rows),
-                need: block as u64,
-                limit: "longest loop",
-                have: LONGEST_LOOP as u64,
-                remedy: "Use a smaller batch or shorter sequences.".into(),
-            });
-        }
-        let partials = Self { rows: self.rows.div_ceil(block), ..*self };
+        let block = self.expect_block()?;
         self.pass(recorder, block, x, scratch)?;
-        partials.pass(recorder, partials.rows, scratch, out)
+        self.record_blocks(recorder, block, scratch, out)
+    }
+
+    /// Records out `[columns]` from the sums of blocks of rows, the first elements of `sums`.
+    pub(super) fn record_blocks(
+        &self,
+        recorder: &mut Recorder,
+        block: usize,
+        sums: &Tensor,
+        out: &Tensor,
+    ) -> Result<()> {
+        let blocks = Self { rows: self.rows.div_ceil(block), ..*self };
+        blocks.pass(recorder, blocks.rows, sums, out)
     }
 
     /// Records d_x `[rows, columns]` from d `[columns]`.

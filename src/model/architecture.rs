@@ -54,6 +54,8 @@ pub struct Limits {
     pub max_length: usize,
     /// The special tokens.
     pub specials: Specials,
+    /// The target that loss and scores leave out.
+    pub padding: u32,
 }
 
 /// The outputs of a model's forward pass.
@@ -74,7 +76,7 @@ impl Forward {
     /// [`Error::Data`] naming `what`, if the model has none.
     pub fn attention_for(&self, what: &str) -> Result<Value> {
         self.attention.ok_or_else(|| {
-            Error::data(what, "needs alignment weights, and this architecture has none; use one with attention")
+            Error::data(what, "needs alignment weights, and this architecture gives none here; bahdanau and luong do")
         })
     }
 }

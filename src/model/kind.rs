@@ -1,7 +1,10 @@
 //! An architecture: a row of the table.
 
-use super::{ModelOptions, Network};
+use super::{Import, ModelOptions, Network};
 use crate::Result;
+
+/// Makes a model for a source and a target vocabulary.
+pub(super) type Make = fn(&ModelOptions, [usize; 2]) -> Result<Network>;
 
 /// A row of the table of architectures.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +15,8 @@ pub struct Kind {
     pub(super) in_files: &'static [&'static str],
     /// Reads the text of `config.json`; the second argument names the file in errors.
     pub(super) read: fn(&str, &str) -> Result<Network>,
-    /// Makes a model for a source and a target vocabulary.
-    pub(super) make: fn(&ModelOptions, [usize; 2]) -> Result<Network>,
+    /// Makes a model for a source and a target vocabulary; `None` for models that do not read one text and write another.
+    pub(super) make: Option<Make>,
+    /// Models of Hugging Face's that it reads.
+    pub(super) imports: &'static [Import],
 }

@@ -2,13 +2,25 @@
 //!
 //! A model is one folder here, which implements [`Architecture`], and a row of [`ARCHITECTURES`]; what trains models, searches
 //! with them and scores them knows them by that trait alone.
+//!
+//! The next one is added so:
+//! 1. `config.rs`: its settings as `config.json` holds them, checked with `settings`;
+//! 2. `mod.rs`: its layers by what they are for, from the building blocks of `layers`, with the names that checkpoints of it have;
+//! 3. `graph.rs`: [`Architecture::forward`], from columns of [`crate::batch::Batch`] to logits and targets;
+//! 4. `step.rs`: a [`Stepper`], the same a token at a time, if it writes text;
+//! 5. `hugging_face.rs`: an [`Import`] for each kind of checkpoint that it reads;
+//! 6. its row in [`ARCHITECTURES`], its cases in `tests/golden`, and a test module; where no other implementation vouches for it, a
+//!    plain model in [`mod@crate::reference`].
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod architecture;
 pub mod bahdanau;
+pub mod bert;
 #[cfg(feature = "text")]
 mod folder;
+pub mod gpt2;
 mod gru_encoder;
+mod import;
 mod kind;
 mod layers;
 pub mod luong;
@@ -21,6 +33,7 @@ mod stepper;
 mod table;
 mod tensors;
 mod token_model;
+pub mod transformer;
 
 pub use crate::batch::{BatchShape, Specials};
 pub use architecture::{Architecture, Forward, Limits, Network};
@@ -29,8 +42,13 @@ pub use folder::Model;
 #[cfg(feature = "train")]
 pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};
 pub use gru_encoder::{Encoded, GruEncoder};
+pub use import::Import;
 pub use kind::Kind;
-pub use layers::{Embedding, GruCell, GruTensors, Layers, Linear, LinearTensors};
+pub use layers::{
+    Attended, CachedLayer, Embedding, FeedForward, FeedForwardTensors, Flow, GruCell, GruTensors, LayerNorm,
+    LayerNormTensors, Layers, Linear, LinearTensors, Memory, MultiHeadAttention, Nonlinearity, NormOrder, PositionKind,
+    PositionTensors, Positions, Residual, SourceLayer, SourceRows, StepCaches, StepRows,
+};
 pub use options::ModelOptions;
 pub use parameter::{Initial, Parameter, first_values, zeros};
 pub use readout::Readout;

@@ -9,7 +9,8 @@ use super::Readout;
 use crate::{Error, Result};
 
 /// Fields of a configuration that are no settings: the data or another option fixes them.
-const FIXED: [&str; 4] = ["architecture", "source_vocabulary", "target_vocabulary", "max_length"];
+const FIXED: [&str; 6] =
+    ["architecture", "source_vocabulary", "target_vocabulary", "vocabulary", "max_length", "specials"];
 
 /// The sizes that most models have, and settings of one architecture by name.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,16 +10,24 @@ use crate::{Error, Gpu, Result, Tensor, gpu::Shape, graph::Parameters};
 /// The distribution of first values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Initial {
-    /// The standard normal distribution.
-    Normal,
+    /// The normal distribution around 0 with this standard deviation.
+    Normal(f32),
     /// Evenly from within this distance of 0.
     Uniform(f32),
+    /// The same value everywhere.
+    Constant(f32),
 }
 
 impl Initial {
     /// Evenly within one over the root of a layer's input size.
     pub fn of_inputs(inputs: usize) -> Self {
         Self::Uniform(1.0 / (inputs as f32).sqrt())
+    }
+
+    /// Evenly within the root of six over the sum of a layer's sizes, so that values keep their variance forward, and gradients
+    /// backward (Glorot and Bengio 2010, equation 16).
+    pub fn of_sizes(inputs: usize, outputs: usize) -> Self {
+        Self::Uniform((6.0 / (inputs + outputs) as f32).sqrt())
     }
 }
 
@@ -32,14 +40,14 @@ pub struct Parameter {
     pub shape: Shape,
     /// The distribution of first values.
     pub initial: Initial,
-    /// A second name that files may have for it: PyTorch's `state_dict` lists a tensor that two layers share under both.
-    pub alias: Option<String>,
+    /// Other names that files may have for it: PyTorch's `state_dict` lists a tensor that layers share under each of theirs.
+    pub aliases: Vec<String>,
 }
 
 impl Parameter {
-    /// A parameter without a second name.
+    /// A parameter of one name.
     pub fn new(name: impl Into<String>, shape: impl Into<Shape>, initial: Initial) -> Self {
-        Self { name: name.into(), shape: shape.into(), initial, alias: None }
+        Self { name: name.into(), shape: shape.into(), initial, aliases: Vec::new() }
     }
 
     /// First values. They depend on the seed and the name alone.
@@ -50,7 +58,11 @@ impl Parameter {
         random.set_stream(self.name.bytes().fold(0xcbf2_9ce4_8422_2325, hash));
         (0..self.shape.elements())
             .map(|_| match self.initial {
-                Initial::Normal => StandardNormal.sample(&mut random),
+                Initial::Normal(deviation) => {
+                    let value: f32 = StandardNormal.sample(&mut random);
+                    deviation * value
+                }
+                Initial::Constant(value) => value,
                 Initial::Uniform(range) => random.random_range(-range..range),
             })
             .collect()

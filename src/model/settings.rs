@@ -4,11 +4,13 @@ use std::ops::RangeInclusive;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Error, Result};
+use crate::{Error, Result, kernels::dot_product_attention::LARGEST_SIZE};
 
 /// Far past any adapter, and small enough that products of two sizes cannot overflow.
 const LARGEST: usize = 1 << 24;
 
+/// Any size, none too.
+pub(super) const COUNT: RangeInclusive<usize> = 0..=LARGEST;
 /// Any size but none.
 pub(super) const SIZE: RangeInclusive<usize> = 1..=LARGEST;
 /// Vocabularies, which hold at least the four special tokens.
@@ -57,13 +59,43 @@ pub(super) fn check_sizes<const N: usize>(path: &str, sizes: [(&str, usize, Rang
     Ok(())
 }
 
-/// Checks a rate of dropout.
+/// Checks rates of dropout by the names of their fields.
 ///
 /// # Errors
-/// [`Error::Data`] for one that is not from 0 to less than 1.
-pub(super) fn check_dropout(path: &str, dropout: f32) -> Result<()> {
-    if (0.0..1.0).contains(&dropout) {
+/// [`Error::Data`] naming the first that is not from 0 to less than 1.
+pub(super) fn check_rates<const N: usize>(path: &str, rates: [(&str, f32); N]) -> Result<()> {
+    let wrong = rates.into_iter().find(|(_, rate)| !(0.0..1.0).contains(rate));
+    wrong.map_or(Ok(()), |(field, rate)| {
+        Err(Error::data(path, format!("{field} is {rate}; it must be from 0 to less than 1")))
+    })
+}
+
+/// Checks that heads share the hidden features evenly.
+///
+/// # Errors
+/// [`Error::Data`] naming both fields.
+pub(super) fn check_heads(path: &str, hidden: usize, heads: usize) -> Result<()> {
+    if !hidden.is_multiple_of(heads) {
+        let message =
+            format!("heads is {heads} and hidden {hidden}; heads share hidden evenly, so heads must divide it");
+        return Err(Error::data(path, message));
+    }
+    let size = hidden / heads;
+    if size > LARGEST_SIZE {
+        let message =
+            format!("heads is {heads} and hidden {hidden}, {size} a head; {LARGEST_SIZE} is the most: use more heads");
+        return Err(Error::data(path, message));
+    }
+    Ok(())
+}
+
+/// Checks what is added to a variance.
+///
+/// # Errors
+/// [`Error::Data`] for a number that is not above 0.
+pub(super) fn check_epsilon(path: &str, epsilon: f32) -> Result<()> {
+    if epsilon > 0.0 && epsilon.is_finite() {
         return Ok(());
     }
-    Err(Error::data(path, format!("dropout is {dropout}; it must be from 0 to less than 1")))
+    Err(Error::data(path, format!("epsilon is {epsilon}; it must be above 0")))
 }

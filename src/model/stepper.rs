@@ -70,12 +70,13 @@ pub trait Stepper: fmt::Debug {
     /// The first element of the states after a step, among [`Feed::states`]; hypotheses that compete choose from these.
     fn states_after(&self, step: usize) -> usize;
 
-    /// Records the model's own preparation of the next step, after the search has chosen tokens and parents and fed them.
+    /// Records the model's own preparation of the next step, after the search has chosen tokens and parents in `step` and fed them,
+    /// or, without a step, fed the first tokens.
     ///
     /// # Errors
     /// The errors of the kernels.
-    fn record_fed(&self, recorder: &mut Recorder, state: &BeamState) -> Result<()> {
-        let _ = (recorder, state);
+    fn record_fed(&self, recorder: &mut Recorder, state: &BeamState, step: Option<usize>) -> Result<()> {
+        let _ = (recorder, state, step);
         Ok(())
     }
 }

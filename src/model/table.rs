@@ -2,11 +2,12 @@
 
 use serde::Deserialize;
 
-use super::{Kind, ModelOptions, Network, bahdanau, luong, settings};
+use super::{Import, Kind, ModelOptions, Network, bahdanau, bert, gpt2, import, luong, settings, transformer};
 use crate::{Error, Result};
 
 /// Every architecture.
-pub const ARCHITECTURES: &[Kind] = &[bahdanau::KIND, luong::KIND];
+pub const ARCHITECTURES: &[Kind] =
+    &[bahdanau::KIND, luong::KIND, transformer::KIND, gpt2::KIND, bert::KIND, bert::ROBERTA];
 
 /// The field that every `config.json` has.
 #[derive(Deserialize)]
@@ -24,15 +25,29 @@ impl Kind {
     /// [`Error::Data`] that lists the names there are.
     pub fn named(name: &str) -> Result<&'static Self> {
         let found = ARCHITECTURES.iter().find(|kind| kind.name == name);
-        found.ok_or_else(|| Error::data("`architecture`", format!("`{name}` is not known here; {} is", known())))
+        found.ok_or_else(|| Error::data("`architecture`", format!("`{name}` is not known here; known are {}", known())))
+    }
+
+    /// Whether a model reads a source and writes a target, as those do that the command trains.
+    pub fn reads_pairs(&self) -> bool {
+        self.make.is_some()
     }
 
     /// A model of this architecture for a source and a target vocabulary of these sizes.
     ///
     /// # Errors
-    /// [`Error::Data`] for sizes or settings that make no model.
+    /// [`Error::Data`] for sizes or settings that make no model, and for an architecture that knows no pairs.
     pub fn make(&self, options: &ModelOptions, vocabularies: [usize; 2]) -> Result<Network> {
-        (self.make)(options, vocabularies)
+        let make = self.make.ok_or_else(|| {
+            let pairs: Vec<_> = ARCHITECTURES.iter().filter(|kind| kind.reads_pairs()).map(|kind| kind.name).collect();
+            let message = format!(
+                "this architecture knows no pairs of a source and a target; one of {} does, and this one's files are read by \
+                 `Kind::read` and `Import`",
+                pairs.join(", ")
+            );
+            Error::data(self.name, message)
+        })?;
+        make(options, vocabularies)
     }
 
     /// The model that the text of a `config.json` describes. `path` names the file in errors.
@@ -43,9 +58,31 @@ impl Kind {
         let Named { architecture } = settings::read(text, path)?;
         let found = ARCHITECTURES.iter().find(|kind| kind.in_files.contains(&architecture.as_str()));
         let kind = found.ok_or_else(|| {
-            Error::data(path, format!("architecture `{architecture}` is not known here; {} is", known()))
+            Error::data(path, format!("architecture `{architecture}` is not known here; known are {}", known()))
         })?;
         (kind.read)(text, path)
+    }
+}
+
+/// The field that every `config.json` of theirs has.
+#[derive(Deserialize)]
+struct Typed {
+    model_type: String,
+}
+
+impl Import {
+    /// The kind of model that the text of a `config.json` of Hugging Face's is of. `path` names the file in errors.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the file, and the kinds that there are.
+    pub fn of(text: &str, path: &str) -> Result<&'static Self> {
+        let Typed { model_type } = import::fields(text, path)?;
+        let mut all = ARCHITECTURES.iter().flat_map(|kind| kind.imports);
+        all.find(|import| import.model_type == model_type).ok_or_else(|| {
+            let known: Vec<_> = ARCHITECTURES.iter().flat_map(|kind| kind.imports).map(|one| one.model_type).collect();
+            let message = format!("model_type `{model_type}` is not known here; known are {}", known.join(", "));
+            Error::data(path, message)
+        })
     }
 }
 

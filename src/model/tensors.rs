@@ -106,7 +106,7 @@ fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
 }
 
 /// Parameters on the device from the bytes of a safetensors file that holds exactly the tensors `declared`; it may have those with
-/// a second name under both. `name` names the file in errors.
+/// other names under each of them. `name` names the file in errors.
 ///
 /// # Errors
 /// [`Error::Data`] for a damaged file, and naming the tensor that is missing, unknown or of another shape, or that differs
@@ -119,7 +119,7 @@ pub fn load_tensors(gpu: &Gpu, declared: &[Parameter], name: &str, bytes: &[u8])
 pub(super) fn loaded(gpu: &Gpu, declared: &[Parameter], file: &str, tensors: &SafeTensors<'_>) -> Result<Parameters> {
     let parameters = zeros(gpu, declared)?;
     let mut tensors = values(file, tensors)?;
-    for (name, second) in declared.iter().filter_map(|one| Some((&one.name, one.alias.as_ref()?))) {
+    for (name, second) in declared.iter().flat_map(|one| one.aliases.iter().map(|alias| (&one.name, alias))) {
         if let Some(values) = tensors.remove(second)
             && tensors.get(name).is_some_and(|first| *first != values)
         {

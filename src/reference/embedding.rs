@@ -9,6 +9,8 @@ pub struct Embedding {
     pub vocabulary: usize,
     /// Size of one row, E.
     pub size: usize,
+    /// The token whose row receives no gradient.
+    pub padding: Option<u32>,
 }
 
 impl Embedding {
@@ -22,7 +24,7 @@ impl Embedding {
     pub fn backward(&self, tokens: &[u32], d_y: &[f64]) -> Vec<f64> {
         expect_shape("d_y", d_y, &[tokens.len(), self.size]);
         let mut d_table = vec![0.0; self.vocabulary * self.size];
-        for (n, &token) in tokens.iter().enumerate() {
+        for (n, &token) in tokens.iter().enumerate().filter(|(_, token)| Some(**token) != self.padding) {
             add_scaled(
                 &mut d_table[token as usize * self.size..][..self.size],
                 1.0,

@@ -79,11 +79,11 @@ fn linear(m: usize, n: usize, k: usize, activation: Activation) -> Matmul {
 
 impl Seq2Seq {
     fn source_embedding(&self) -> Embedding {
-        Embedding { vocabulary: self.source_vocabulary, size: self.word }
+        Embedding { vocabulary: self.source_vocabulary, size: self.word, padding: None }
     }
 
     fn target_embedding(&self) -> Embedding {
-        Embedding { vocabulary: self.target_vocabulary, size: self.word }
+        Embedding { vocabulary: self.target_vocabulary, size: self.word, padding: None }
     }
 
     fn encoder(&self) -> Gru {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Example, escaped, read_lines};
+use super::{Example, escaped, read_lines, without_last};
 use crate::{Error, Result};
 
 /// The links of each pair of a corpus.
@@ -30,6 +30,7 @@ pub fn read_alignment(path: impl AsRef<Path>, examples: &[Example]) -> Result<Al
 /// [`Error::Data`] as there.
 pub fn parse_alignment(name: &str, lines: &[String], examples: &[Example]) -> Result<Alignment> {
     let wrong = |message: String| Error::data(name, message);
+    let lines = without_last(lines, examples.len());
     if lines.len() != examples.len() {
         return Err(wrong(format!(
             "has {} in place of a line for each of the {} training pairs; where nothing is aligned it is empty",

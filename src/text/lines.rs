@@ -121,3 +121,11 @@ fn decode(bytes: &[u8]) -> Result<&str, Fault> {
         }
     })
 }
+
+/// Lines that belong to as many others one by one, without an empty one behind the last: files of pairs may end in one too.
+pub(crate) fn without_last(lines: &[String], wanted: usize) -> &[String] {
+    match lines.split_last() {
+        Some((last, others)) if others.len() == wanted && last.is_empty() => others,
+        _ => lines,
+    }
+}

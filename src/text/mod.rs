@@ -41,6 +41,7 @@ pub use bootstrap::{Interval, bootstrap};
 pub use bpe_dropout::Merges;
 pub use corpus::{Example, Pair, encode_pairs, fitting, read_tsv, spread};
 pub use edits::{Edit, edits, nearest};
+pub(crate) use lines::without_last;
 pub use lines::{Lines, read_lines, read_text};
 pub use metrics::{Scores, score};
 pub use shapes::{BatchSize, MAX_SHAPES};

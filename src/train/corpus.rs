@@ -30,6 +30,15 @@ pub(super) struct Corpus {
 }
 
 impl Corpus {
+    /// Takes over the checksums of tokenizer files that a run has read before and that are gone now: they stay those to go by.
+    pub(super) fn remember_tokenizers(&mut self, known: &Metadata) {
+        for name in [SOURCE_TOKENS, TARGET_TOKENS] {
+            if let (None, Some(sum)) = (self.sums.get(name), known.get(name)) {
+                self.sums.insert(name.to_owned(), sum.clone());
+            }
+        }
+    }
+
     /// Reads or makes the data.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The objective of training: losses over the forward pass of any model.
 
 use crate::{
-    Result,
+    Error, Result,
     gpu::Dtype,
     graph::{Graph, Targets, Value},
     model::{Architecture, BatchShape, Layers, Regularisation},
@@ -29,8 +29,8 @@ impl TrainingGraph {
     /// activations of `precision`.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`]; [`crate::Error::Data`] where guided alignment or coverage is asked of a model without
-    /// attention.
+    /// [`crate::Error::Shape`]; [`crate::Error::Data`] where guided alignment or coverage is asked of a model that
+    /// gives no weights in training, or dropout of states of one without them.
     pub fn new(
         network: &dyn Architecture,
         shape: BatchShape,
@@ -40,9 +40,13 @@ impl TrainingGraph {
         let Regularisation { label_smoothing, guided_alignment, coverage, .. } = *regularisation;
         let mut layers = Layers::training(regularisation, precision);
         let forward = network.forward(&mut layers, shape)?;
+        if regularisation.dropout_state > 0.0 && !layers.masks_states() {
+            let message = "needs recurrent states, and this architecture has none; leave it out";
+            return Err(Error::data("`dropout_state`", message));
+        }
         let (names, values): (Vec<_>, Vec<_>) = layers.used().iter().cloned().unzip();
         let mut graph = layers.graph;
-        let targets = Targets { tokens: forward.targets, padding: network.limits().specials.pad };
+        let targets = Targets { tokens: forward.targets, padding: network.limits().padding };
         let mut loss = graph.cross_entropy(forward.logits, targets, label_smoothing)?;
         if guided_alignment > 0.0 {
             let weights = forward.attention_for("guided alignment")?;

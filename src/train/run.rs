@@ -49,8 +49,11 @@ pub fn train(
     options.precision.check(gpu)?;
     budget.check()?;
     let lock = lock(destination)?;
-    let corpus = Corpus::read(options)?;
+    let mut corpus = Corpus::read(options)?;
     let earlier = examine(destination, options, &corpus.sums, budget)?;
+    if let Some(saved) = &earlier {
+        corpus.remember_tokenizers(&saved.sums);
+    }
     let gpu = &with_tiles(gpu, earlier.as_ref());
     let mut run = Run::new(gpu, options, budget, destination, (lock, earlier.map(|saved| saved.progress)), corpus)?;
     let (train, valid) = (run.examples.len(), run.validation.pairs().len());

@@ -49,7 +49,10 @@ pub(super) fn difference(
         // A run that has saved nothing yet begins anew, whatever it had read.
         (None, _) => None,
         (Some(_), Some(known)) => {
-            [TRAIN, VALID, ALIGNMENT].into_iter().find(|name| known.get(*name) != sums.get(*name))
+            let data = [TRAIN, VALID, ALIGNMENT].into_iter().find(|name| known.get(*name) != sums.get(*name));
+            // A tokenizer's file may be gone: the run's folder has what it told.
+            let told = |name: &&str| known.get(*name).zip(sums.get(*name)).is_some_and(|(known, sum)| known != sum);
+            data.or_else(|| [SOURCE_TOKENS, TARGET_TOKENS].into_iter().find(told))
         }
         (Some(saved), None) => changed_by_path((told, &saved.data), options)?,
     };

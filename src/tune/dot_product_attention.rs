@@ -7,6 +7,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
     Subject { shape: &[1, 8, 256, 256, 32], class, tile, build },
     Subject { shape: &[1, 8, 256, 256, 64], class, tile, build },
     Subject { shape: &[1, 4, 256, 256, 128], class, tile, build },
+    Subject { shape: &[1, 2, 256, 256, 256], class, tile, build },
 ];
 
 fn class(shape: &[usize]) -> &'static str {

@@ -16,7 +16,9 @@ pub(super) const KERNELS: &[KernelChecks] = &[KernelChecks {
 
 /// Half of the cases have one token, such as padding, in a third of all places.
 fn sizes(case: &mut Case<'_>) -> (Embedding, Vec<u32>) {
-    let embedding = Embedding { vocabulary: case.size(500), size: case.size(129), tokens: case.size(300) };
+    let (vocabulary, size, tokens) = (case.size(500), case.size(129), case.size(300));
+    let padding = if case.coin() { Some(0) } else { None };
+    let embedding = Embedding { vocabulary, size, tokens, padding };
     let skewed = case.coin();
     let token = |case: &mut Case<'_>| {
         if skewed && case.below(3) == 0 { 0 } else { case.below(embedding.vocabulary) as u32 }
@@ -26,7 +28,8 @@ fn sizes(case: &mut Case<'_>) -> (Embedding, Vec<u32>) {
 }
 
 fn reference(embedding: &Embedding) -> reference::embedding::Embedding {
-    reference::embedding::Embedding { vocabulary: embedding.vocabulary, size: embedding.size }
+    let Embedding { vocabulary, size, padding, .. } = *embedding;
+    reference::embedding::Embedding { vocabulary, size, padding }
 }
 
 fn forward(case: &mut Case<'_>) -> Result<f64> {

@@ -4,8 +4,11 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
+mod family;
+mod hugging_face;
 mod luong;
 mod model;
+mod relative_position_bias;
 
 use std::{collections::HashMap, path::Path};
 
@@ -64,15 +67,7 @@ pub fn golden(gpu: &Gpu, folder: &Path) -> Result<Vec<GoldenRow>> {
     let mut rows = Vec::new();
     for path in paths {
         let file = File::read(&path)?;
-        let operations: [(&str, Operation); 6] = [
-            ("additive_attention", additive_attention),
-            ("dot_product_attention", dot_product_attention),
-            ("gru", gru),
-            ("luong", luong::luong),
-            ("matmul", matmul),
-            ("seq2seq_step", seq2seq_step),
-        ];
-        let operation = operations.iter().find(|(name, _)| file.stem.starts_with(name));
+        let operation = OPERATIONS.iter().find(|(name, _)| file.stem.starts_with(name));
         let (_, run) = operation.ok_or_else(|| file.wrong("no operation is called like the beginning of its name"))?;
         rows.extend(run(&file, gpu)?);
     }
@@ -81,6 +76,27 @@ pub fn golden(gpu: &Gpu, folder: &Path) -> Result<Vec<GoldenRow>> {
 
 /// Runs one file's case.
 type Operation = fn(&File, &Gpu) -> Result<Vec<GoldenRow>>;
+
+/// Operations and models by the beginning of their files' names.
+const OPERATIONS: &[(&str, Operation)] = &[
+    ("additive_attention", additive_attention),
+    ("bart", hugging_face::hugging_face),
+    ("bert", hugging_face::hugging_face),
+    ("conv1d", family::conv1d),
+    ("dot_product_attention", dot_product_attention),
+    ("gelu", family::gelu),
+    ("glu", family::glu),
+    ("gpt2", hugging_face::hugging_face),
+    ("gru", gru),
+    ("layer_norm", family::layer_norm),
+    ("luong", luong::luong),
+    ("marian", hugging_face::hugging_face),
+    ("matmul", matmul),
+    ("relative_position_bias", relative_position_bias::relative_position_bias),
+    ("rms_norm", family::rms_norm),
+    ("roberta", hugging_face::hugging_face),
+    ("seq2seq_step", seq2seq_step),
+];
 
 struct File {
     stem: String,
@@ -157,8 +173,13 @@ impl File {
     }
 
     fn row(&self, tensor: &str, values: &[f32], reference: &[f64]) -> GoldenRow {
+        self.row_beside(tensor, values, reference, 0.0)
+    }
+
+    /// The row of a tensor whose errors are those of terms as large as `terms`, if it has none so large itself.
+    fn row_beside(&self, tensor: &str, values: &[f32], reference: &[f64], terms: f64) -> GoldenRow {
         let error =
-            if values.len() == reference.len() { relative_error(values, reference, 0.0) } else { f64::INFINITY };
+            if values.len() == reference.len() { relative_error(values, reference, terms) } else { f64::INFINITY };
         let tolerance = if tensor.ends_with("key.bias") { KEY_BIAS_TOLERANCE } else { TOLERANCE };
         let passed = error <= tolerance;
         GoldenRow { file: self.stem.clone(), tensor: tensor.into(), error, tolerance, passed }

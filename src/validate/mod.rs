@@ -16,21 +16,29 @@ mod adam;
 mod additive_attention;
 mod additive_score;
 mod alignment_loss;
+mod attention_weights;
 mod attentional_decoder;
 mod beam_search;
+mod cached_attention;
+mod conv1d;
 mod copy;
 mod coverage_loss;
 mod cross_entropy;
 mod dot_product_attention;
 mod dropout;
 mod embedding;
+mod glu;
 #[cfg(feature = "train")]
 mod golden;
 mod gru;
+mod layer_norm;
 mod local_attention;
 mod matmul;
+mod permute;
 mod pointwise;
+mod positions;
 mod reduction;
+mod relative_position_bias;
 mod rounded;
 mod shapes;
 mod softmax;
@@ -158,19 +166,27 @@ pub fn checks() -> Vec<Check> {
         additive_attention::KERNELS,
         additive_score::KERNELS,
         alignment_loss::KERNELS,
+        attention_weights::KERNELS,
         attentional_decoder::KERNELS,
         beam_search::KERNELS,
+        cached_attention::KERNELS,
+        conv1d::KERNELS,
         copy::KERNELS,
         coverage_loss::KERNELS,
         cross_entropy::KERNELS,
         dot_product_attention::KERNELS,
         dropout::KERNELS,
         embedding::KERNELS,
+        glu::KERNELS,
         gru::KERNELS,
+        layer_norm::KERNELS,
         local_attention::KERNELS,
         matmul::KERNELS,
+        permute::KERNELS,
         pointwise::KERNELS,
+        positions::KERNELS,
         reduction::KERNELS,
+        relative_position_bias::KERNELS,
         softmax::KERNELS,
     ]
     .into_iter()

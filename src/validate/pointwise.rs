@@ -3,11 +3,11 @@
 use super::{Case, KernelChecks, ROUNDING, widen};
 use crate::{
     Result,
-    kernels::pointwise::{Backward, Gradients, Pointwise},
+    kernels::pointwise::{Backward, Gelu, Gradients, Pointwise},
     reference,
 };
 
-/// No sums; tanh errs by 3.4e-7, and its derivative cancels near 1.
+/// No sums; tanh errs by 3.4e-7, and its derivative cancels near 1. GELU errs by 6e-7 of its operand.
 const TOLERANCE: f64 = 1e-6;
 /// Backward, tanh and the logistic function are stored before, and an error of tanh counts twice in 1 - tanh^2.
 const HALF: [f64; 2] = [TOLERANCE + ROUNDING, TOLERANCE + 3.0 * ROUNDING];
@@ -30,7 +30,11 @@ fn operands(case: &mut Case<'_>) -> Operands {
         (Pointwise::Multiply, reference::pointwise::Pointwise::Multiply),
         (Pointwise::Tanh, reference::pointwise::Pointwise::Tanh),
         (Pointwise::Sigmoid, reference::pointwise::Pointwise::Sigmoid),
-    ][case.below(4)];
+        (Pointwise::Relu, reference::pointwise::Pointwise::Relu),
+        (Pointwise::Gelu(Gelu::Erf), reference::pointwise::Pointwise::GeluErf),
+        (Pointwise::Gelu(Gelu::Tanh), reference::pointwise::Pointwise::GeluTanh),
+        (Pointwise::Swish, reference::pointwise::Pointwise::Swish),
+    ][case.below(8)];
     let (rows, columns) = (case.size(129), case.size(129));
     let a = case.values(rows * columns, 2.0);
     let b = operation.is_binary().then(|| case.values(rows * columns, 1.0));

@@ -10,14 +10,25 @@ use softalign::{
     Gpu,
     gpu::Dtype,
     graph::{DecoderInputs, Epilogue, Graph, GruWeights, Program, ProgramOptions, Value},
-    kernels::{Step, local_attention::Window, matmul::Activation},
+    kernels::{Step, conv1d::Padding, local_attention::Window, matmul::Activation, pointwise::Gelu},
     model::Regularisation,
     train::{Optimizer, Trainer},
 };
 
 /// What is f32 whatever activations are.
-const SINGLE: [&str; 10] =
-    ["table", "weight", "weights", "bias", "energy", "query_weight", CELL[0].0, CELL[1].0, CELL[2].0, CELL[3].0];
+const SINGLE: [&str; 11] = [
+    "table",
+    "weight",
+    "weights",
+    "bias",
+    "gain",
+    "energy",
+    "query_weight",
+    CELL[0].0,
+    CELL[1].0,
+    CELL[2].0,
+    CELL[3].0,
+];
 
 /// A kernel's inputs, floats with their extents, and what it makes of them; tokens and lengths come last.
 struct Kind {
@@ -51,6 +62,10 @@ const KINDS: &[Kind] = &[
     },
     Kind { name: "tanh", floats: &[("a", &[9])], words: &[], build: |g, x| g.tanh(x[0]).unwrap() },
     Kind { name: "sigmoid", floats: &[("a", &[9])], words: &[], build: |g, x| g.sigmoid(x[0]).unwrap() },
+    Kind { name: "relu", floats: &[("a", &[9])], words: &[], build: |g, x| g.relu(x[0]).unwrap() },
+    Kind { name: "gelu", floats: &[("a", &[9])], words: &[], build: |g, x| g.gelu(x[0], Gelu::Erf).unwrap() },
+    Kind { name: "gelu, tanh", floats: &[("a", &[9])], words: &[], build: |g, x| g.gelu(x[0], Gelu::Tanh).unwrap() },
+    Kind { name: "swish", floats: &[("a", &[9])], words: &[], build: |g, x| g.swish(x[0]).unwrap() },
     Kind { name: "sum", floats: &[("x", &[300])], words: &[], build: |g, x| g.sum(x[0]).unwrap() },
     Kind { name: "column_sum", floats: &[("x", &[9, 5])], words: &[], build: |g, x| g.column_sum(x[0]).unwrap() },
     Kind { name: "dropout", floats: &[("x", &[9])], words: &[], build: |g, x| g.dropout(x[0], 0.1).unwrap() },
@@ -68,6 +83,34 @@ const KINDS: &[Kind] = &[
         floats: &[("x", &[2, 3])],
         words: &[LENGTHS],
         build: |g, x| g.softmax(x[0], Some(x[1])).unwrap(),
+    },
+    Kind {
+        name: "layer_norm",
+        floats: &[("x", &[2, 5]), ("gain", &[5]), ("bias", &[5])],
+        words: &[],
+        build: |g, x| g.layer_norm(x[0], x[1], Some(x[2]), 1e-5).unwrap(),
+    },
+    Kind {
+        name: "rms_norm",
+        floats: &[("x", &[2, 8]), ("gain", &[8])],
+        words: &[],
+        build: |g, x| g.rms_norm(x[0], x[1], 1e-5).unwrap(),
+    },
+    Kind { name: "glu", floats: &[("x", &[2, 6])], words: &[], build: |g, x| g.glu(x[0]).unwrap() },
+    Kind {
+        name: "conv1d",
+        floats: &[("x", &[2, 3, 4]), ("weight", &[5, 4, 3]), ("bias", &[5])],
+        words: &[],
+        build: |g, x| g.conv1d(x[0], x[1], Some(x[2]), Padding::Same).unwrap(),
+    },
+    Kind {
+        name: "permute and slice",
+        floats: &[("x", &[2, 3, 4])],
+        words: &[],
+        build: |g, x| {
+            let permuted = g.permute(x[0], &[2, 0, 1]).unwrap();
+            g.slice(permuted, 0, 0..2).unwrap()
+        },
     },
     Kind {
         name: "cross_entropy",

@@ -1,10 +1,11 @@
-//! Sum, product, tanh and logistic function against their reference.
+//! Sums, products and functions of single elements against their reference.
 
 use crate::common;
 use softalign::{
-    Error,
+    Error, Gpu,
     gpu::{Dtype, Recorder},
-    kernels::pointwise::{Backward, Gradients, Pointwise},
+    kernels::pointwise::{Backward, Gelu, Gradients, Pointwise},
+    reference,
 };
 
 #[test]
@@ -34,6 +35,55 @@ fn extreme_values_saturate() {
             })
             .collect();
         assert!(y.iter().zip(&expected).all(|(y, expected)| (y - expected).abs() < 1e-30), "{operation:?}: {y:?}");
+    }
+}
+
+const GATES: [(Pointwise, reference::pointwise::Pointwise); 4] = [
+    (Pointwise::Relu, reference::pointwise::Pointwise::Relu),
+    (Pointwise::Gelu(Gelu::Erf), reference::pointwise::Pointwise::GeluErf),
+    (Pointwise::Gelu(Gelu::Tanh), reference::pointwise::Pointwise::GeluTanh),
+    (Pointwise::Swish, reference::pointwise::Pointwise::Swish),
+];
+
+/// A function and its derivative at each of some numbers.
+fn function(gpu: &Gpu, operation: Pointwise, values: &[f32]) -> [Vec<f32>; 2] {
+    let (a, d_y) =
+        (common::upload(gpu, [values.len()], values), common::upload(gpu, [values.len()], &vec![1.0; values.len()]));
+    let (y, d_a) = (common::poisoned(gpu, values.len()), common::poisoned(gpu, values.len()));
+    common::run(gpu, |recorder| {
+        operation.record(recorder, &a, None, &y)?;
+        let backward = Backward { a: &a, b: None, y: &y, d_y: &d_y };
+        operation.record_backward(recorder, &backward, &Gradients { a: &d_a, b: None })
+    });
+    [gpu.read(&y).unwrap(), gpu.read(&d_a).unwrap()]
+}
+
+#[test]
+fn gates_close_below_and_open_above() {
+    for (operation, _) in GATES {
+        let [y, slope] = function(common::gpu(), operation, &[-3.0e38, -1e30, -200.0, -90.0, 0.0, 90.0, 1e30, 3.0e38]);
+        assert!(y[..5].iter().chain(&slope[..4]).all(|y| y.abs() < 1e-30), "{operation:?}: {y:?}, {slope:?}");
+        assert_eq!(y[5..], [90.0, 1e30, 3.0e38], "{operation:?}");
+        assert_eq!(slope[5..], [1.0; 3], "{operation:?}");
+    }
+}
+
+/// The last digits of f32: of a gate the same share is wrong at any size, until it is as good as closed.
+#[test]
+fn gates_keep_the_last_digits() {
+    let values: Vec<f32> = (0..28_001).map(|i| -14.0 + i as f32 / 1000.0).collect();
+    let wide: Vec<f64> = values.iter().map(|x| f64::from(*x)).collect();
+    for (operation, of_reference) in GATES {
+        let [y, slope] = function(common::gpu(), operation, &values);
+        let expected = of_reference.forward(&wide, None);
+        let (expected_slope, _) = of_reference.backward(&wide, None, &vec![1.0; wide.len()]);
+        for (i, x) in wide.iter().enumerate() {
+            let error = (f64::from(y[i]) - expected[i]).abs();
+            assert!(error <= 2e-6 * expected[i].abs() + 1e-11, "{operation:?}({x}): {}", y[i]);
+            assert!(error <= 3e-7 * x.abs(), "{operation:?}({x}): {}", y[i]);
+            let error = (f64::from(slope[i]) - expected_slope[i]).abs();
+            assert!(error <= 6e-7, "the slope of {operation:?} at {x}: {}", slope[i]);
+        }
     }
 }
 

@@ -46,7 +46,7 @@ fn an_adapter_without_f16_refuses_before_anything_is_written() {
 fn quality(options: &TrainOptions, out: &Path) -> [f64; 2] {
     run(options, STEPS, out).unwrap();
     let history = History::read(out).unwrap();
-    ["valid/loss", "valid/exact_match"].map(|tag| history.last(tag).unwrap())
+    ["valid/cross_entropy", "valid/exact_match"].map(|tag| history.last(tag).unwrap())
 }
 
 #[test]

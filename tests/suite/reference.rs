@@ -1,8 +1,7 @@
 //! The CPU reference is what every kernel is checked against, so nothing of this crate can check it: its gradients are
 //! proved by central differences, and the rest by what its definition says.
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use crate::common::differences::{Random, assert_close, check_gradients, dot};
 use softalign::reference::adam::Adam;
 use softalign::reference::additive_attention::{AdditiveAttention, AdditiveInputs};
 use softalign::reference::additive_score::{AdditiveScore, ScoreInputs};
@@ -11,7 +10,7 @@ use softalign::reference::attentional_decoder::{AttentionalDecoder, DecoderInput
 use softalign::reference::beam_search::{BeamStep, Ended, Selection};
 use softalign::reference::coverage_loss::CoverageLoss;
 use softalign::reference::cross_entropy::CrossEntropy;
-use softalign::reference::dot_product_attention::{DotProductAttention, DotProductInputs};
+use softalign::reference::dot_product_attention::{DotProductAttention, DotProductInputs, standard_scale};
 use softalign::reference::dropout::{Draw, Dropout};
 use softalign::reference::embedding::Embedding;
 use softalign::reference::gru::{Gru, GruInputs, GruWeights};
@@ -21,65 +20,13 @@ use softalign::reference::pointwise::Pointwise;
 use softalign::reference::reduction;
 use softalign::reference::softmax::Softmax;
 
-struct Random(ChaCha8Rng);
-
 impl Random {
-    fn new(seed: u64) -> Self {
-        Self(ChaCha8Rng::seed_from_u64(seed))
-    }
-
-    fn tensor(&mut self, shape: &[usize]) -> Vec<f64> {
-        (0..shape.iter().product()).map(|_| self.0.random_range(-1.5..1.5)).collect()
-    }
-
     fn gru(&mut self, input: usize, hidden: usize) -> GruWeights {
         GruWeights {
             weight_ih: self.tensor(&[3, hidden, input]),
             weight_hh: self.tensor(&[3, hidden, hidden]),
             bias_ih: self.tensor(&[3, hidden]),
             bias_hh: self.tensor(&[3, hidden]),
-        }
-    }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{what}: lengths");
-    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        // Written so that NaN fails.
-        assert!((found - expected).abs() <= tolerance, "{what}[{i}]: found {found}, expected {expected}");
-    }
-}
-
-/// Compares gradients with central differences of `objective`, which maps all inputs to one number (as a rule the
-/// outputs' product with a random upstream gradient). `gradients` names and holds one gradient per input.
-fn check_gradients(
-    case: &str,
-    inputs: &[Vec<f64>],
-    objective: impl Fn(&[Vec<f64>]) -> f64,
-    gradients: &[(&str, &[f64])],
-) {
-    const STEP: f64 = 1e-5;
-    // Differences cancel to about 1e-10 here; below this size an error relative to the element would measure only that.
-    const SMALL: f64 = 1e-2;
-    assert_eq!(inputs.len(), gradients.len(), "{case}: one gradient per input");
-    let mut inputs = inputs.to_vec();
-    for (operand, (name, gradient)) in gradients.iter().enumerate() {
-        assert_eq!(gradient.len(), inputs[operand].len(), "{case}: shape of the gradient of {name}");
-        for i in 0..gradient.len() {
-            let x = inputs[operand][i];
-            inputs[operand][i] = x + STEP;
-            let above = objective(&inputs);
-            inputs[operand][i] = x - STEP;
-            let below = objective(&inputs);
-            inputs[operand][i] = x;
-            let (found, expected) = (gradient[i], (above - below) / (2.0 * STEP));
-            let error = (found - expected).abs() / found.abs().max(expected.abs()).max(SMALL);
-            assert!(error < 1e-6, "{case}, {name}[{i}]: found {found}, central difference {expected}");
         }
     }
 }
@@ -226,29 +173,37 @@ fn dot_product_attention_gradients() {
     ];
     for (batch, heads, queries, keys, size, lengths) in cases {
         for causal in [false, true] {
-            let attention = DotProductAttention { batch, heads, queries, keys, size, causal };
+            let scale = if causal { 1.0 } else { standard_scale(size) };
+            let attention = DotProductAttention { batch, heads, queries, keys, size, causal, scale };
             let inputs = [
                 random.tensor(&[batch, heads, queries, size]),
                 random.tensor(&[batch, heads, keys, size]),
                 random.tensor(&[batch, heads, keys, size]),
+                random.tensor(&[heads, queries + keys - 1]),
             ];
             let up = random.tensor(&[batch, heads, queries, size]);
-            fn view<'a>(x: &'a [Vec<f64>], lengths: &'a [u32]) -> DotProductInputs<'a> {
-                DotProductInputs { query: &x[0], key: &x[1], value: &x[2], lengths }
+            // What dropout does to weights is the same under every small change of the inputs.
+            let kept: Vec<f64> =
+                random.tensor(&[batch, heads, queries, keys]).iter().map(|x| f64::from(*x > 0.0) * 2.0).collect();
+            fn view<'a>(x: &'a [Vec<f64>], lengths: &'a [u32], kept: &'a [f64]) -> DotProductInputs<'a> {
+                let (bias, kept) = (Some(x[3].as_slice()), Some(kept));
+                DotProductInputs { query: &x[0], key: &x[1], value: &x[2], lengths, bias, kept }
             }
-            let found = attention.backward(&view(&inputs, lengths), &up);
-            let objective = |x: &[Vec<f64>]| dot(&attention.forward(&view(x, lengths)).0, &up);
-            let gradients = [("query", &*found.query), ("key", &*found.key), ("value", &*found.value)];
+            let found = attention.backward(&view(&inputs, lengths, &kept), &up);
+            let objective = |x: &[Vec<f64>]| dot(&attention.forward(&view(x, lengths, &kept)).0, &up);
+            let gradients =
+                [("query", &*found.query), ("key", &*found.key), ("value", &*found.value), ("bias", &*found.bias)];
             check_gradients(&format!("{attention:?}"), &inputs, objective, &gradients);
 
-            let (_, log_sum_exp) = attention.forward(&view(&inputs, lengths));
+            let (_, log_sum_exp) = attention.forward(&view(&inputs, lengths, &kept));
             for (row, &found) in log_sum_exp.iter().enumerate() {
                 let (head, t) = (row / queries, row % queries);
                 let length = lengths[head / heads] as usize;
                 let visible = (0..length).filter(|&s| !causal || s <= t);
+                let bias = |s: usize| inputs[3][head % heads * (queries + keys - 1) + queries - 1 + s - t];
                 let score = |s: usize| {
                     let key = &inputs[1][(head * keys + s) * size..][..size];
-                    dot(&inputs[0][row * size..][..size], key) / (size as f64).sqrt()
+                    dot(&inputs[0][row * size..][..size], key) * scale + bias(s)
                 };
                 let sum: f64 = visible.map(|s| score(s).exp()).sum();
                 assert_close("log_sum_exp", &[found], &[if length == 0 { 0.0 } else { sum.ln() }], 1e-12);
@@ -422,7 +377,7 @@ fn attentional_decoder_gradients() {
 #[test]
 fn embedding_gradients() {
     let mut random = Random::new(9);
-    let embedding = Embedding { vocabulary: 5, size: 3 };
+    let embedding = Embedding { vocabulary: 5, size: 3, padding: None };
     let (table, tokens) = (random.tensor(&[5, 3]), [4, 1, 1, 0, 1, 3]);
     assert_eq!(embedding.forward(&table, &tokens)[..3], table[12..]);
     let up = random.tensor(&[tokens.len(), 3]);
@@ -509,7 +464,15 @@ fn reduction_gradients() {
 #[test]
 fn pointwise_gradients() {
     let mut random = Random::new(12);
-    for operation in [Pointwise::Add, Pointwise::Multiply, Pointwise::Tanh, Pointwise::Sigmoid] {
+    let functions = [
+        Pointwise::Tanh,
+        Pointwise::Sigmoid,
+        Pointwise::Relu,
+        Pointwise::GeluErf,
+        Pointwise::GeluTanh,
+        Pointwise::Swish,
+    ];
+    for operation in [Pointwise::Add, Pointwise::Multiply].into_iter().chain(functions) {
         let mut inputs = vec![random.tensor(&[13])];
         if operation.is_binary() {
             inputs.push(random.tensor(&[13]));
@@ -524,6 +487,11 @@ fn pointwise_gradients() {
     }
     assert_eq!(Pointwise::Sigmoid.forward(&[-1e4, 0.0, 1e4], None), [0.0, 0.5, 1.0]);
     assert_eq!(Pointwise::Tanh.forward(&[-1e4, 0.0, 1e4], None), [-1.0, 0.0, 1.0]);
+    // Of tables of the normal distribution, on both sides of 3, where the way to compute it changes.
+    let tails = [0.5, 0.158_655_253_931_457_05, 0.001_349_898_031_630_094_6, 2.866_515_718_791_939e-7];
+    for (x, tail) in [0.0, 1.0, 3.0, 5.0].into_iter().zip(tails) {
+        assert_close("below", &Pointwise::GeluErf.forward(&[-x, x], None), &[-x * tail, x * (1.0 - tail)], 1e-15);
+    }
 }
 
 #[test]
@@ -632,7 +600,7 @@ fn adam_steps_and_clips() {
 fn logits_behind(text: &[u32], classes: usize) -> Vec<f64> {
     let seed = text.iter().fold(17, |seed, token| seed * 31 + u64::from(*token));
     let mut random = Random::new(seed);
-    (0..classes).map(|_| random.0.random_range(-3.0..3.0)).collect()
+    random.tensor(&[classes]).into_iter().map(|x| 2.0 * x).collect()
 }
 
 /// Every text of up to `capacity` tokens, its end included, with its score under a length penalty, the best first.

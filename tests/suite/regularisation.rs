@@ -234,7 +234,7 @@ fn alignments_that_do_not_fit_are_named() {
         [Example { source: vec![4, 5, EOS], target: vec![6] }, Example { source: vec![4, EOS], target: vec![7, 8, 9] }];
     for (text, parts) in [
         ("0-0\n", ["has 1 in place of a line for each of the 2 training pairs", "it is empty"]),
-        ("0-0\n0-1\n\n", ["has 3 in place of", "2 training pairs"]),
+        ("0-0\n0-1\n\n\n", ["has 4 in place of", "2 training pairs"]),
         ("0-0 2-0\n0-1\n", ["line 1: `2-0`", "the source has 2 tokens, numbered from 0"]),
         ("0-0\n0-1 0-3\n", ["line 2: `0-3`", "the target has 3 tokens, numbered from 0"]),
         ("0-0\n0_1\n", ["line 2: `0_1` is no link", "0-0 1-2"]),

@@ -12,7 +12,7 @@ use softalign::{
         additive_attention::{self, AdditiveAttention},
         beam_search::{Adjust, Adjusted, Attend, Attended, BeamSearch, BeamState, Feed, Rule, SearchStep},
         copy::Copy,
-        dot_product_attention::{self, DotProductAttention},
+        dot_product_attention::{self, DotProductAttention, Heads},
         dropout::{Draw, Dropout},
         embedding::Embedding,
         gru::{self, Cell, CellStep},
@@ -277,18 +277,6 @@ fn a_tile_without_a_form_is_refused() {
             refused(gpu, "tile", |recorder| attention.record(recorder, wrong, &inputs, Matrix::rows(&out), None));
         }
 
-        let attention = DotProductAttention { batch: 1, heads: 1, queries: 8, keys: 8, size: 8, causal: false };
-        let heads = |tensor: &Tensor| tensor.reshape([1, 1, 8, 8]).unwrap();
-        let (query, context, sums) = (heads(&square), heads(&out), zeros(gpu, [1, 1, 8]));
-        let inputs = dot_product_attention::Inputs { query: &query, key: &query, value: &query, lengths: &lengths };
-        let tile = dot_product_attention::Tile::choose(gpu, 8);
-        for wrong in [
-            dot_product_attention::Tile { blocks: 64, ..tile },
-            dot_product_attention::Tile { lanes: tile.lanes + 1, ..tile },
-        ] {
-            refused(gpu, "tile", |recorder| attention.record(recorder, wrong, &inputs, &context, &sums));
-        }
-
         let (gates, states) = (zeros(gpu, [8, 32]), zeros(gpu, [2, 8, 8]));
         let (gi, weight_hh, bias_hh) = (zeros(gpu, [8, 24]), zeros(gpu, [24, 8]), zeros(gpu, [24]));
         let step = CellStep {
@@ -311,6 +299,41 @@ fn a_tile_without_a_form_is_refused() {
         refused(gpu, "states", |recorder| cell.record(recorder, tile, &CellStep { to: usize::MAX, ..step }));
         refused(gpu, "states", |recorder| cell.record(recorder, tile, &CellStep { to: 63, ..step }));
         refused(gpu, "gates", |recorder| cell.record(recorder, tile, &CellStep { gates_offset: 1, ..step }));
+    }
+}
+
+#[test]
+fn a_tile_of_attention_without_a_form_is_refused() {
+    for gpu in [gpu(), portable()] {
+        let lengths = upload_u32(gpu, [1], &[8]);
+        let attention = DotProductAttention {
+            batch: 1,
+            heads: 1,
+            queries: 8,
+            keys: 8,
+            size: 8,
+            causal: false,
+            scale: 1.0,
+            dropout: None,
+        };
+        let (query, context, sums) = (zeros(gpu, [1, 1, 8, 8]), zeros(gpu, [1, 1, 8, 8]), zeros(gpu, [1, 1, 8]));
+        let [query, context] = [&query, &context].map(Heads::apart);
+        let step = Step::buffer(gpu).unwrap();
+        let inputs = dot_product_attention::Inputs {
+            query,
+            key: query,
+            value: query,
+            lengths: &lengths,
+            bias: None,
+            step: &step,
+        };
+        let tile = dot_product_attention::Tile::choose(gpu, 8);
+        for wrong in [
+            dot_product_attention::Tile { blocks: 64, ..tile },
+            dot_product_attention::Tile { lanes: tile.lanes + 1, ..tile },
+        ] {
+            refused(gpu, "tile", |recorder| attention.record(recorder, wrong, &inputs, context, &sums));
+        }
     }
 }
 
@@ -422,7 +445,7 @@ fn random_arguments_leave_the_neighbours_alone() {
                 3 => {
                     let table = x.window([x.elements() / n.max(1), n]).unwrap_or_else(|_| x.clone());
                     let vocabulary = table.elements() / n.max(1);
-                    let embedding = Embedding { vocabulary, size: n, tokens: size };
+                    let embedding = Embedding { vocabulary, size: n, tokens: size, padding: None };
                     embedding.record(&mut recorder, &table, &indices.own, y)
                 }
                 4 => Pointwise::Add.record(&mut recorder, x, Some(y), z),

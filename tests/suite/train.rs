@@ -417,7 +417,7 @@ fn a_search_for_the_first_value_that_is_not_finite_names_kernel_tensor_and_place
     match &error {
         Error::BecameNonFinite { step: 3, kernel, found, cause, .. } => {
             assert!(kernel.starts_with("matmul/"), "{kernel}");
-            assert!(found.starts_with("NaN to `c`") && found.ends_with("4]"), "{found}");
+            assert!(found.starts_with("NaN to `C`") && found.ends_with("4]"), "{found}");
             assert_eq!(cause, "there were such values in `bias`");
         }
         other => panic!("{other}"),

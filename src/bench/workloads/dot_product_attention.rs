@@ -48,10 +48,11 @@ fn attention(
         outputs.extend(problem.graph.gradients_from(&[(context, d_context.value)], &wanted)?);
     }
     problem.finish(&outputs, Step::default(), move |outputs| {
-        let attention =
-            reference::DotProductAttention { batch, heads, queries: sampled.len(), keys, size, causal: false };
+        let (queries, scale) = (sampled.len(), reference::standard_scale(size));
+        let attention = reference::DotProductAttention { batch, heads, queries, keys, size, causal: false, scale };
         let query = sample::rows(&query.host, size, &rows);
-        let inputs = reference::DotProductInputs { query: &query, key: &key.host, value: &value.host, lengths: &full };
+        let (key, value) = (&key.host, &value.host);
+        let inputs = reference::DotProductInputs { query: &query, key, value, lengths: &full, bias: None, kept: None };
         let context = sample::some(&outputs[0], size, &rows, &attention.forward(&inputs).0);
         let [_, d_query, d_key, d_value] = outputs else { return context };
         let upstream: Vec<f64> = sample::rows(&upstream, size, &rows).into_iter().map(f64::from).collect();

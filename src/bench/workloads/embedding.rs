@@ -23,7 +23,7 @@ fn embedding(gpu: &Gpu, passes: Passes) -> Result<Subject> {
         outputs.extend(problem.graph.gradients_from(&[(y, d_y.value)], &[table.value])?);
     }
     problem.finish(&outputs, Step::default(), move |outputs| {
-        let reference = reference::embedding::Embedding { vocabulary: CLASSES, size: SIZE };
+        let reference = reference::embedding::Embedding { vocabulary: CLASSES, size: SIZE, padding: None };
         let y = sample::whole(&outputs[0], &reference.forward(&table.host, &host));
         let [_, gradient] = outputs else { return y };
         let upstream: Vec<f64> = upstream.into_iter().map(f64::from).collect();

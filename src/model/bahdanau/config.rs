@@ -91,7 +91,7 @@ impl Config {
             );
             return Err(Error::data(path, message));
         }
-        settings::check_dropout(path, self.dropout)
+        settings::check_rates(path, [("dropout", self.dropout)])
     }
 
     /// The input size of the output layer.

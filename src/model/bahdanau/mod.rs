@@ -18,7 +18,8 @@ pub use config::Config;
 use step::BahdanauStepper;
 
 /// The row of the table of architectures.
-pub(super) const KIND: Kind = Kind { name: "bahdanau", in_files: config::IN_FILES, read, make };
+pub(super) const KIND: Kind =
+    Kind { name: "bahdanau", in_files: config::IN_FILES, read, make: Some(make), imports: &[] };
 
 /// The model at its sizes: its layers by what they are for.
 #[derive(Clone, Debug)]
@@ -91,7 +92,8 @@ impl Architecture for Bahdanau {
 
     fn limits(&self) -> Limits {
         let Config { source_vocabulary, target_vocabulary, max_length, .. } = self.config;
-        Limits { source_vocabulary, target_vocabulary, max_length, specials: Specials::default() }
+        let specials = Specials::default();
+        Limits { source_vocabulary, target_vocabulary, max_length, specials, padding: specials.pad }
     }
 
     fn parameters(&self) -> Vec<Parameter> {

@@ -123,7 +123,7 @@ impl Config {
                            encoder are twice as large; set score to general, or bidirectional to false";
             return Err(Error::data(path, message));
         }
-        settings::check_dropout(path, self.dropout)
+        settings::check_rates(path, [("dropout", self.dropout)])
     }
 
     /// Size of an annotation, K.

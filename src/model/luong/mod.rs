@@ -18,7 +18,7 @@ pub use graph::TeacherForced;
 use step::LuongStepper;
 
 /// The row of the table of architectures.
-pub(super) const KIND: Kind = Kind { name: "luong", in_files: config::IN_FILES, read, make };
+pub(super) const KIND: Kind = Kind { name: "luong", in_files: config::IN_FILES, read, make: Some(make), imports: &[] };
 
 /// The model at its sizes: its layers by what they are for. None but the GRUs and the bridge has a bias, as in the paper.
 #[derive(Clone, Debug)]
@@ -129,7 +129,8 @@ impl Architecture for Luong {
 
     fn limits(&self) -> Limits {
         let Config { source_vocabulary, target_vocabulary, max_length, .. } = self.config;
-        Limits { source_vocabulary, target_vocabulary, max_length, specials: Specials::default() }
+        let specials = Specials::default();
+        Limits { source_vocabulary, target_vocabulary, max_length, specials, padding: specials.pad }
     }
 
     fn parameters(&self) -> Vec<Parameter> {

@@ -377,7 +377,7 @@ impl Stepper for LuongStepper {
         self.places(step).1
     }
 
-    fn record_fed(&self, recorder: &mut Recorder, _: &BeamState) -> Result<()> {
+    fn record_fed(&self, recorder: &mut Recorder, _: &BeamState, _: Option<usize>) -> Result<()> {
         match &self.gi_of_words {
             // The search has copied them from the table.
             Some(_) => Ok(()),

@@ -4,34 +4,56 @@ use super::{File, GoldenRow, among, narrow};
 use crate::{
     Gpu, Result,
     batch::{Batch, BatchShape, Specials},
-    gpu::{Dtype, Recorder, Shape, Tensor},
+    gpu::{Recorder, Shape, Tensor},
     graph::{Parameters, Program, ProgramOptions},
     kernels::Step,
-    model::{Architecture, Network, Regularisation, zeros},
-    train::{Optimizer, State, Trainer, TrainingGraph},
+    model::{Architecture, Forward, Layers, Network, Regularisation, zeros},
+    train::{Optimizer, State, Trainer},
 };
 
 /// Below this clipped gradient the first step of Adam turns rounding into a full step.
 const LEAST_GRADIENT: f64 = 1e-6;
 
-/// Loss, logits, the alignment weights if there are any, and every gradient; then, where the file has them, the gradients' norm and
-/// the parameters after Adam, and Adam alone from the file's own gradients.
+/// Logits and the alignment weights if there are any, where the target is not padding; then [`step`].
 pub(super) fn training_step(file: &File, gpu: &Gpu, network: Network) -> Result<Vec<GoldenRow>> {
     let parameters = zeros(gpu, &network.parameters())?;
     fill(file, gpu, &parameters, "param")?;
+    let batch = batch(file)?;
+    let Outputs { logits, weights } = forward(file, gpu, network.as_ref(), &parameters, &batch)?;
+    let mut found = Vec::new();
+    for (name, values) in [("out.logits", Some(logits)), ("out.weights", weights)] {
+        let Some(values) = values else { continue };
+        let width = values.len() / batch.target_out.len();
+        let kept = batch.target_out.iter().flat_map(|token| std::iter::repeat_n(*token != 0, width));
+        let (values, reference) = among(values, &file.float(name)?.1, kept);
+        found.push(file.row(name, &values, &reference));
+    }
+    found.extend(step(file, gpu, network, &parameters, &batch)?);
+    Ok(found)
+}
+
+/// Loss and every gradient that the file has; then, where it has them, the gradients' norm and the parameters after Adam, and Adam
+/// alone from the file's own gradients.
+pub(super) fn step(
+    file: &File,
+    gpu: &Gpu,
+    network: Network,
+    parameters: &Parameters,
+    batch: &Batch,
+) -> Result<Vec<GoldenRow>> {
     let label_smoothing = file.setting("label_smoothing", 0.0)?;
     let regularisation = Regularisation { label_smoothing, ..Regularisation::default() };
-    let batch = batch(file)?;
-    let mut found = forward(file, gpu, network.as_ref(), &parameters, &batch)?;
     let clip_norm: f32 = file.setting("clip_norm", 1.0)?;
     let learning_rate = file.setting("adam_lr", 1e-3)?;
     let optimizer = Optimizer { clip_norm: Some(clip_norm), ..Optimizer::default() };
-    let mut trainer = Trainer::new(gpu, network, &parameters, optimizer, regularisation)?;
-    trainer.step(&batch, 1, 0, learning_rate)?;
-    found.push(file.row("out.loss", &gpu.read(&trainer.loss)?, &file.float("out.loss")?.1));
+    let mut trainer = Trainer::new(gpu, network, parameters, optimizer, regularisation)?;
+    trainer.step(batch, 1, 0, learning_rate)?;
+    let mut found = vec![file.row("out.loss", &gpu.read(&trainer.loss)?, &file.float("out.loss")?.1)];
     for name in parameters.names() {
+        let Some((_, wanted)) = file.floats.get(&format!("grad.{name}")) else { continue };
         let gradient = read(gpu, trainer.state.gradients.tensor(name))?;
-        found.push(file.row(&format!("grad.{name}"), &gradient, &file.float(&format!("grad.{name}"))?.1));
+        let terms = cancelled(file, name, wanted);
+        found.push(file.row_beside(&format!("grad.{name}"), &gradient, wanted, terms));
     }
     if !file.floats.contains_key("out.grad_norm") {
         return Ok(found);
@@ -47,41 +69,50 @@ pub(super) fn training_step(file: &File, gpu: &Gpu, network: Network) -> Result<
         let (values, after) = among(read(gpu, parameters.tensor(name))?, after, kept);
         found.push(file.row(&format!("after.{name}"), &values, &after));
     }
-    found.extend(adam(file, gpu, &parameters, &optimizer, learning_rate)?);
+    found.extend(adam(file, gpu, parameters, &optimizer, learning_rate)?);
     Ok(found)
 }
 
-/// Logits and alignment weights.
-fn forward(
+/// The size of the terms of a bias's gradient that cancel, if they do: those of its layer's weight. What a softmax sees of a bias of
+/// its keys, for one, is the same for all of them.
+fn cancelled(file: &File, name: &str, gradient: &[f64]) -> f64 {
+    let weight = name.strip_suffix("bias").and_then(|layer| file.floats.get(&format!("grad.{layer}weight")));
+    let largest = |values: &[f64]| values.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+    let terms = weight.map_or(0.0, |(_, weight)| largest(weight));
+    // In f64 what cancels leaves no more of them.
+    if largest(gradient) < 1e-9 * terms { terms } else { 0.0 }
+}
+
+/// The results of a forward pass.
+pub(super) struct Outputs {
+    /// `[B, T, W]`
+    pub logits: Vec<f32>,
+    /// The alignment weights, `[B, T, S]`, if there are any.
+    pub weights: Option<Vec<f32>>,
+}
+
+/// Runs the forward pass of a batch.
+pub(super) fn forward(
     file: &File,
     gpu: &Gpu,
     network: &dyn Architecture,
     parameters: &Parameters,
     batch: &Batch,
-) -> Result<Vec<GoldenRow>> {
-    let training = TrainingGraph::new(network, batch.shape, &Regularisation::default(), Dtype::F32)?;
-    let mut outputs = vec![("out.logits", training.logits)];
-    outputs.extend(training.attention.map(|weights| ("out.weights", weights)));
-    let values: Vec<_> = outputs.iter().map(|(_, value)| *value).collect();
+) -> Result<Outputs> {
+    let mut layers = Layers::new();
+    let Forward { logits, attention, .. } = network.forward(&mut layers, batch.shape)?;
+    let kept: Vec<_> = [logits].into_iter().chain(attention).collect();
     let options = ProgramOptions {
         label: file.stem.clone(),
         parameters: Some(parameters),
-        outputs: &values,
+        outputs: &kept,
         ..ProgramOptions::default()
     };
-    let mut program = Program::compile(gpu, &training.graph, &options)?;
+    let mut program = Program::compile(gpu, &layers.graph, &options)?;
     program.stage(batch)?;
     program.run(Step::default())?;
-    let mut found = Vec::new();
-    for (name, value) in outputs {
-        // The outputs mean something only where the target is not padding.
-        let values: Vec<f32> = program.read(value)?;
-        let width = values.len() / batch.target_out.len();
-        let kept = batch.target_out.iter().flat_map(|token| std::iter::repeat_n(*token != 0, width));
-        let (values, reference) = among(values, &file.float(name)?.1, kept);
-        found.push(file.row(name, &values, &reference));
-    }
-    Ok(found)
+    let weights = attention.map(|weights| program.read(weights)).transpose()?;
+    Ok(Outputs { logits: program.read(logits)?, weights })
 }
 
 /// Adam by itself, from the file's gradients: no element is left out.

@@ -105,7 +105,7 @@ impl Reference {
     pub fn encode(&self, source: &[u32]) -> Encoded {
         let Config { source_vocabulary, embedding, hidden, attention, encoder_layers, .. } = self.config;
         let length = source.len();
-        let table = Embedding { vocabulary: source_vocabulary, size: embedding };
+        let table = Embedding { vocabulary: source_vocabulary, size: embedding, padding: None };
         let mut x = table.forward(self.get("encoder.embedding.weight"), source);
         let mut last = Vec::new();
         for layer in 0..encoder_layers {
@@ -130,7 +130,7 @@ impl Reference {
     pub fn next(&self, encoded: &Encoded, target: &[u32]) -> (Vec<f64>, Vec<f64>) {
         let Config { target_vocabulary, embedding, hidden, attention, readout, readout_size, .. } = self.config;
         let fed: Vec<u32> = std::iter::once(BOS).chain(target.iter().copied()).collect();
-        let table = Embedding { vocabulary: target_vocabulary, size: embedding };
+        let table = Embedding { vocabulary: target_vocabulary, size: embedding, padding: None };
         let words = table.forward(self.get("decoder.embedding.weight"), &fed);
         let decoder = AttentionalDecoder {
             batch: 1,

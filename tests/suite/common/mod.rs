@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each of the two programs uses its part")]
 
 mod devices;
+pub mod differences;
 pub mod generation;
 pub mod training;
 

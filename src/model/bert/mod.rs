@@ -1,0 +1,233 @@
+//! An encoder alone: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding" (2019), and
+//! Liu et al., "RoBERTa: A Robustly Optimized BERT Pretraining Approach" (2019). It predicts masked tokens, the class of a text or
+//! where an answer stands in it. Parameters have the names of Hugging Face's.
+
+mod config;
+mod graph;
+mod hugging_face;
+
+use std::sync::Arc;
+
+use super::{
+    Architecture, BatchShape, Embedding, FeedForward, Forward, Initial, Kind, LayerNorm, Layers, Limits, Linear,
+    MultiHeadAttention, Network, NormOrder, Parameter, PositionKind, Positions, Residual, SearchRoom, Stepper,
+    settings,
+};
+use crate::{Error, Result, graph::Parameters};
+
+pub use config::{Config, Head};
+
+/// The row of BERT in the table of architectures.
+pub(super) const KIND: Kind =
+    Kind { name: config::BERT, in_files: &[config::BERT], read, make: None, imports: hugging_face::OF_BERT };
+/// The row of RoBERTa.
+pub(super) const ROBERTA: Kind =
+    Kind { name: config::ROBERTA, in_files: &[config::ROBERTA], read, make: None, imports: hugging_face::OF_ROBERTA };
+
+/// The standard deviation of first weights.
+const DEVIATION: f32 = 0.02;
+
+/// The model at its sizes: its layers by what they are for.
+#[derive(Clone, Debug)]
+pub struct Bert {
+    config: Config,
+    words: Embedding,
+    segments: Embedding,
+    positions: Positions,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+    prediction: Prediction,
+}
+
+/// Attention to every position, then a feed-forward part.
+#[derive(Clone, Debug)]
+struct Layer {
+    attention: MultiHeadAttention,
+    attention_residual: Residual,
+    feed_forward: FeedForward,
+    feed_forward_residual: Residual,
+}
+
+/// The layers of a [`Head`].
+#[derive(Clone, Debug)]
+enum Prediction {
+    Masked {
+        dense: Linear,
+        norm: LayerNorm,
+        /// Its weight is the table of words.
+        output: Linear,
+    },
+    Classify {
+        /// From the first position's state.
+        dense: Linear,
+        output: Linear,
+    },
+    Span(Linear),
+}
+
+fn linear(name: &str, inputs: usize, outputs: usize) -> Linear {
+    Linear::new(name, inputs, outputs).drawn(Initial::Normal(DEVIATION))
+}
+
+impl Config {
+    fn embedding(&self, name: &str, rows: usize) -> Embedding {
+        let name = format!("{}.embeddings.{name}.weight", self.architecture);
+        Embedding { weight: Parameter::new(name, [rows, self.hidden], Initial::Normal(DEVIATION)) }
+    }
+
+    fn norm(&self, name: &str) -> LayerNorm {
+        LayerNorm::new(name, self.hidden, self.epsilon)
+    }
+
+    fn layer(&self, number: usize) -> Layer {
+        let name = format!("{}.encoder.layer.{number}", self.architecture);
+        let (hidden, between) = (self.hidden, self.feed_forward);
+        let projection = |part: &str| linear(&format!("{name}.attention.{part}"), hidden, hidden);
+        let residual = |part: &str| Residual { norm: self.norm(&format!("{name}.{part}")), order: NormOrder::Post };
+        Layer {
+            attention: MultiHeadAttention {
+                query: projection("self.query"),
+                key: projection("self.key"),
+                value: projection("self.value"),
+                output: projection("output.dense"),
+                heads: self.heads,
+            },
+            attention_residual: residual("attention.output.LayerNorm"),
+            feed_forward: FeedForward {
+                up: linear(&format!("{name}.intermediate.dense"), hidden, between),
+                down: linear(&format!("{name}.output.dense"), between, hidden),
+                activation: self.activation,
+            },
+            feed_forward_residual: residual("output.LayerNorm"),
+        }
+    }
+
+    fn prediction(&self, words: &Embedding) -> Prediction {
+        let (hidden, roberta) = (self.hidden, self.is_roberta());
+        match self.head {
+            Head::Masked => {
+                let part = |bert: &str, roberta_name: &str| match roberta {
+                    false => format!("cls.predictions.{bert}"),
+                    true => format!("lm_head.{roberta_name}"),
+                };
+                let decoder = part("decoder", "decoder");
+                let bias = Parameter::new(part("bias", "bias"), [self.vocabulary], Initial::Constant(0.0));
+                let mut output = Linear::new(&decoder, hidden, self.vocabulary);
+                output.weight = words.weight.clone();
+                output.bias = Some(Parameter { aliases: vec![format!("{decoder}.bias")], ..bias });
+                Prediction::Masked {
+                    dense: linear(&part("transform.dense", "dense"), hidden, hidden),
+                    norm: self.norm(&part("transform.LayerNorm", "layer_norm")),
+                    output,
+                }
+            }
+            Head::Classify => {
+                let [dense, output] = match roberta {
+                    false => ["bert.pooler.dense", "classifier"],
+                    true => ["classifier.dense", "classifier.out_proj"],
+                };
+                Prediction::Classify {
+                    dense: linear(dense, hidden, hidden),
+                    output: linear(output, hidden, self.classes),
+                }
+            }
+            Head::Span => Prediction::Span(linear("qa_outputs", hidden, 2)),
+        }
+    }
+}
+
+impl Layer {
+    /// In the order of Hugging Face's.
+    fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        let MultiHeadAttention { query, key, value, output, .. } = &self.attention;
+        let attention = [query, key, value, output].into_iter().flat_map(Linear::parameters);
+        let feed_forward = self.feed_forward.parameters().chain(self.feed_forward_residual.norm.parameters());
+        attention.chain(self.attention_residual.norm.parameters()).chain(feed_forward)
+    }
+}
+
+impl Prediction {
+    fn parameters(&self) -> Vec<&Parameter> {
+        match self {
+            Self::Masked { dense, norm, output } => {
+                output.bias.iter().chain(dense.parameters()).chain(norm.parameters()).collect()
+            }
+            Self::Classify { dense, output } => dense.parameters().chain(output.parameters()).collect(),
+            Self::Span(output) => output.parameters().collect(),
+        }
+    }
+}
+
+impl Bert {
+    /// A model of the given sizes, in an [`Arc`] to be shared.
+    ///
+    /// # Errors
+    /// [`crate::Error::Data`] naming a field of the configuration that makes no model.
+    pub fn new(config: Config) -> Result<Arc<Self>> {
+        Self::from_settings(config, "config")
+    }
+
+    /// The same; `path` names the file or option in errors.
+    fn from_settings(config: Config, path: &str) -> Result<Arc<Self>> {
+        config.check(path)?;
+        let mut words = config.embedding("word_embeddings", config.vocabulary);
+        if config.head == Head::Masked {
+            let decoder = if config.is_roberta() { "lm_head.decoder" } else { "cls.predictions.decoder" };
+            words.weight.aliases.push(format!("{decoder}.weight"));
+        }
+        let (first, name) = (config.first_position(), format!("{}.embeddings", config.architecture));
+        let rows = [first + config.max_length, config.hidden];
+        Ok(Arc::new(Self {
+            segments: config.embedding("token_type_embeddings", config.segments),
+            positions: Positions::new(PositionKind::Learned, &format!("{name}.position_embeddings"), rows, first),
+            norm: config.norm(&format!("{name}.LayerNorm")),
+            layers: (0..config.layers).map(|number| config.layer(number)).collect(),
+            prediction: config.prediction(&words),
+            words,
+            config,
+        }))
+    }
+}
+
+impl Architecture for Bert {
+    fn name(&self) -> &'static str {
+        if self.config.is_roberta() { ROBERTA.name } else { KIND.name }
+    }
+
+    fn config(&self) -> Result<String> {
+        settings::write(&self.config)
+    }
+
+    fn limits(&self) -> Limits {
+        let Config { vocabulary, classes, max_length, specials, head, .. } = self.config;
+        // A class or a position is never padding.
+        let (target_vocabulary, padding) = match head {
+            Head::Masked => (vocabulary, specials.pad),
+            Head::Classify => (classes, u32::MAX),
+            Head::Span => (max_length, u32::MAX),
+        };
+        Limits { source_vocabulary: vocabulary, target_vocabulary, max_length, specials, padding }
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        let Self { words, positions, segments, norm, layers, prediction, .. } = self;
+        let tables = [&words.weight].into_iter().chain(positions.parameters()).chain([&segments.weight]);
+        let layers = layers.iter().flat_map(Layer::parameters);
+        tables.chain(norm.parameters()).chain(layers).chain(prediction.parameters()).cloned().collect()
+    }
+
+    fn forward(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward> {
+        self.predict(layers, shape)
+    }
+
+    fn stepper(&self, _: &Parameters, _: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
+        Err(Error::data(
+            self.name(),
+            "writes no text: it is an encoder alone; generate with an architecture that has a decoder",
+        ))
+    }
+}
+
+fn read(text: &str, path: &str) -> Result<Network> {
+    Ok(Bert::from_settings(settings::read(text, path)?, path)?)
+}

@@ -1,0 +1,120 @@
+//! Layers: each declares the names, shapes and first values of its parameters once, and is what graphs and searches find them by.
+
+mod attention;
+mod embedding;
+mod feed_forward;
+mod gru_cell;
+mod linear;
+mod norm;
+mod positions;
+mod steps;
+
+pub use attention::{Attended, Memory, MultiHeadAttention};
+pub use embedding::Embedding;
+pub use feed_forward::{FeedForward, FeedForwardTensors, Nonlinearity};
+pub use gru_cell::{GruCell, GruTensors};
+pub use linear::{Linear, LinearTensors};
+pub use norm::{LayerNorm, LayerNormTensors, NormOrder, Residual};
+pub use positions::{PositionKind, PositionTensors, Positions};
+pub use steps::{CachedLayer, Flow, SourceLayer, SourceRows, StepCaches, StepRows};
+
+use super::{Parameter, Regularisation};
+use crate::{
+    Result,
+    gpu::Dtype,
+    graph::{Graph, Value},
+};
+
+/// A graph under construction: the parameters in it by name, and the dropout of a training step.
+#[derive(Debug, Default)]
+pub struct Layers {
+    /// The nodes so far.
+    pub graph: Graph,
+    training: Option<Regularisation>,
+    masks_states: bool,
+    used: Vec<(String, Value)>,
+}
+
+impl Layers {
+    /// An empty graph without dropout, in f32.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty graph of a training step, with activations of `precision`.
+    pub fn training(regularisation: &Regularisation, precision: Dtype) -> Self {
+        Self { graph: Graph::with_precision(precision), training: Some(*regularisation), ..Self::default() }
+    }
+
+    /// The parameters used so far, in the order of their first use.
+    pub fn used(&self) -> &[(String, Value)] {
+        &self.used
+    }
+
+    /// The one value of a parameter, however many layers share it.
+    pub fn parameter(&mut self, parameter: &Parameter) -> Value {
+        if let Some((_, value)) = self.used.iter().find(|(used, _)| *used == parameter.name) {
+            return *value;
+        }
+        let value = self.graph.parameter(parameter.name.clone(), parameter.shape.clone());
+        self.used.push((parameter.name.clone(), value));
+        value
+    }
+
+    /// Whether dropout of this rate leaves embedded words unchanged.
+    pub fn keeps_words(&self, rate: f32) -> bool {
+        self.training.is_none_or(|training| rate == 0.0 && training.dropout_words == 0.0)
+    }
+
+    /// Whether a recurrent layer has asked for the mask on its states.
+    pub fn masks_states(&self) -> bool {
+        self.masks_states
+    }
+
+    /// Whether the graph is one of a training step.
+    pub fn is_training(&self) -> bool {
+        self.training.is_some()
+    }
+
+    /// A rate of dropout in training; without it 0.
+    pub fn rate(&self, rate: f32) -> f32 {
+        if self.training.is_some() { rate } else { 0.0 }
+    }
+
+    /// Dropout of activations `[B, T, E]` in training.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn drop(&mut self, x: Value, rate: f32) -> Result<Value> {
+        match self.training {
+            None => Ok(x),
+            Some(Regularisation { variational: true, .. }) => self.graph.variational_dropout(x, rate),
+            Some(_) => self.graph.dropout(x, rate),
+        }
+    }
+
+    /// Dropout of embedded words `[B, T, E]` in training: of whole words, then of their elements.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn drop_words(&mut self, words: Value, rate: f32) -> Result<Value> {
+        let whole = self.training.map_or(0.0, |training| training.dropout_words);
+        let words = self.graph.row_dropout(words, whole)?;
+        self.drop(words, rate)
+    }
+
+    /// The mask on the states of a recurrent layer, if training has one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn state_mask<const N: usize>(&mut self, shape: [usize; N]) -> Result<Option<Value>> {
+        self.masks_states = true;
+        match self.training {
+            Some(Regularisation { dropout_state: rate, .. }) if rate != 0.0 => {
+                let ones = self.graph.filled(shape, 1.0);
+                self.graph.dropout(ones, rate).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
