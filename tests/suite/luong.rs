@@ -177,16 +177,6 @@ fn found(gpu: &Gpu, precision: Dtype, case: &Case) -> Found {
     }
 }
 
-/// Everything within `tolerance` of the largest value of its tensor.
-fn assert_close(what: &str, config: &Config, found: &[f32], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{what} of {config:?}");
-    let largest = expected.iter().fold(1e-3_f64, |largest, x| largest.max(x.abs()));
-    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let error = (f64::from(*found) - expected).abs() / largest;
-        assert!(error <= tolerance, "{what}[{i}] of {config:?}: {found}, expected {expected}");
-    }
-}
-
 fn assert_outputs(case: &Case, found: &Found, tolerance: f64) {
     let steps: Vec<_> = case.steps(&case.named()).into_iter().flatten().collect();
     let logits: Vec<f64> = steps.iter().flat_map(|step| step.logits.clone()).collect();
@@ -197,10 +187,10 @@ fn assert_outputs(case: &Case, found: &Found, tolerance: f64) {
     for ((what, expected), found) in
         [("logits", logits), ("weights", weights), ("centres", centres)].into_iter().zip(&found.outputs)
     {
-        assert_close(what, &case.config, found, &expected, tolerance);
+        common::assert_close(what, &case.config, found, &expected, tolerance);
     }
     assert_eq!(found.outputs.len(), if case.config.window == Window::Global { 2 } else { 3 });
-    assert_close("loss", &case.config, &[found.loss], &[case.loss(&case.named())], tolerance);
+    common::assert_close("loss", &case.config, &[found.loss], &[case.loss(&case.named())], tolerance);
 }
 
 #[test]

@@ -178,24 +178,14 @@ fn found(gpu: &Gpu, precision: Dtype, case: &Case) -> Found {
     }
 }
 
-/// Everything within `tolerance` of the largest value of its tensor.
-fn assert_close(what: &str, config: &Config, found: &[f32], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{what} of {config:?}");
-    let largest = expected.iter().fold(1e-3_f64, |largest, x| largest.max(x.abs()));
-    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let error = (f64::from(*found) - expected).abs() / largest;
-        assert!(error <= tolerance, "{what}[{i}] of {config:?}: {found}, expected {expected}");
-    }
-}
-
 #[test]
 fn every_combination_agrees_with_the_reference() {
     for (index, config) in configs().iter().enumerate() {
         let case = Case::new(config, index as u64);
         let found = found(common::gpu(), Dtype::F32, &case);
         let mut named = case.named();
-        assert_close("logits", config, &found.logits, &case.logits(&named), 2e-5);
-        assert_close("loss", config, &[found.loss], &[case.loss(&named)], 2e-5);
+        common::assert_close("logits", config, &found.logits, &case.logits(&named), 2e-5);
+        common::assert_close("loss", config, &[found.loss], &[case.loss(&named)], 2e-5);
         // Central differences of two values of each parameter.
         let mut random = ChaCha8Rng::seed_from_u64(index as u64);
         for (name, gradient) in &found.gradients {
@@ -224,7 +214,7 @@ fn portable_kernels_and_f16_agree_with_the_reference() {
             let case = Case::new(config, 1);
             let tolerance = if precision == Dtype::F16 { 2e-2 } else { 2e-5 };
             let found = found(gpu, precision, &case);
-            assert_close("logits", config, &found.logits, &case.logits(&case.named()), tolerance);
+            common::assert_close("logits", config, &found.logits, &case.logits(&case.named()), tolerance);
             assert!(found.gradients.iter().all(|(_, values)| values.iter().all(|value| value.is_finite())));
         }
     }

@@ -10,6 +10,7 @@ use devices::device;
 
 use std::{
     collections::HashSet,
+    fmt::Debug,
     io::{self, Write as _},
     time::Duration,
 };
@@ -123,4 +124,14 @@ pub fn run(gpu: &Gpu, record: impl FnOnce(&mut Recorder) -> Result<()>) {
 /// The bits of a tensor, for comparisons that a NaN must not pass.
 pub fn bits(gpu: &Gpu, tensor: &Tensor) -> Vec<u32> {
     gpu.read(tensor).unwrap()
+}
+
+/// Everything within `tolerance` of the largest value of its tensor; `of` is what it is a result of.
+pub fn assert_close(what: &str, of: &impl Debug, found: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what} of {of:?}");
+    let largest = expected.iter().fold(1e-3_f64, |largest, x| largest.max(x.abs()));
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(*found) - expected).abs() / largest;
+        assert!(error <= tolerance, "{what}[{i}] of {of:?}: {found}, expected {expected}");
+    }
 }
