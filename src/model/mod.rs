@@ -43,7 +43,7 @@ pub use folder::Model;
 pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};
 pub use gru_encoder::{Encoded, GruEncoder};
 pub use import::Import;
-pub use kind::Kind;
+pub use kind::{Kind, Learns};
 pub use layers::{
     Attended, CachedLayer, Embedding, FeedForward, FeedForwardTensors, Flow, GruCell, GruTensors, LayerNorm,
     LayerNormTensors, Layers, Linear, LinearTensors, Memory, MultiHeadAttention, Nonlinearity, NormOrder, PositionKind,

@@ -38,6 +38,7 @@ mod gru;
 mod habits;
 mod input;
 mod kill;
+mod language_model;
 mod layer_norm;
 mod lines;
 mod local_attention;

@@ -129,7 +129,7 @@ impl<'a> Printer<'a> {
             hypothesis.tokens.iter().chain([&EOS]).map(|token| self.model.target.token(*token)).collect();
         let finished = hypothesis.finished;
         let mut scores = Vec::new();
-        scorer.score_tokens(&[Example { source: source.tokens.clone(), target: hypothesis.tokens }], |found| {
+        scorer.score_tokens(&[Example::new(source.tokens.clone(), hypothesis.tokens)], |found| {
             scores.extend(found.iter().flatten().copied());
             Ok(())
         })?;
