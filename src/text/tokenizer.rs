@@ -11,7 +11,7 @@ use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::{AddedToken, Decoder as _, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
 use super::subwords::{self, Method};
-use super::vocabulary::{self, TokenUnit, VocabularyLimits};
+use super::vocabulary::{self, TokenUnit, VocabularyLimits, escape, unescape};
 use super::{BOS, EOS, Merges, PAD, SPECIALS, Tokenization, UNK, escaped, foreign, is_blank, read_text};
 use crate::{Error, Result};
 
@@ -22,7 +22,7 @@ const ANY_SCALAR: &str = r"[\s\S]";
 /// A vocabulary and the way a text is cut into its tokens; on disk a Hugging Face `tokenizer.json`.
 ///
 /// Ids 0 to 3 are `<pad>`, `<bos>`, `<eos>` and `<unk>` ([`SPECIALS`]). Text never becomes one of the first three:
-/// a text that holds `<eos>` is read as those five characters, or as an unknown word.
+/// a text that holds `<eos>` is read as those five characters, or as a word like any other.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -108,9 +108,22 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Data`] where the tokenizer refuses the text (only files made elsewhere do).
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        if SPECIALS.iter().any(|special| text.contains(special)) {
+            return self.encode_spelled(text);
+        }
         let encoding = guarded(|| self.inner.encode_fast(text, false)).map_err(|source| refused(text, &*source))?;
-        // A word spelled like a special token still finds that token's entry in the vocabulary: it is an unknown word.
         Ok(encoding.get_ids().iter().map(|&id| if is_silent(id) { UNK } else { id }).collect())
+    }
+
+    /// The ids of a text that may have words spelled like special tokens, which find those tokens' entries and not their own.
+    fn encode_spelled(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = guarded(|| self.inner.encode(text, false)).map_err(|source| refused(text, &*source))?;
+        let own = |id: u32, (start, end): (usize, usize)| match text.get(start..end) {
+            _ if id != UNK && !is_silent(id) => id,
+            Some(word) if SPECIALS.contains(&word) => self.inner.token_to_id(&escape(word)).unwrap_or(UNK),
+            _ => UNK,
+        };
+        Ok(encoding.get_ids().iter().zip(encoding.get_offsets()).map(|(id, place)| own(*id, *place)).collect())
     }
 
     /// The text of `ids`: `<pad>`, `<bos>`, `<eos>` and ids outside the vocabulary are skipped, `<unk>` is shown.
@@ -123,8 +136,8 @@ impl Tokenizer {
     pub fn decode_replacing<'a>(&self, ids: &[u32], replacement: impl Fn(usize) -> Option<&'a str>) -> String {
         let piece = |(place, &id): (usize, &u32)| match id {
             id if is_silent(id) => None,
-            UNK => replacement(place).map(str::to_owned).or_else(|| self.inner.id_to_token(UNK)),
-            id => self.inner.id_to_token(id),
+            UNK => replacement(place).map(str::to_owned).or_else(|| self.entry(UNK)),
+            id => self.entry(id),
         };
         let pieces: Vec<String> = ids.iter().enumerate().filter_map(piece).collect();
         match self.inner.get_decoder() {
@@ -168,13 +181,18 @@ impl Tokenizer {
 
     /// The text of a token in the vocabulary.
     pub fn piece(&self, id: u32) -> String {
-        self.inner.id_to_token(id).unwrap_or_else(|| format!("<no token {id}>"))
+        self.entry(id).unwrap_or_else(|| format!("<no token {id}>"))
+    }
+
+    /// The text of a token, if there is one of this id.
+    fn entry(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id).map(unescape)
     }
 
     /// One token for a picture or a table: white space and control characters get a visible sign, and so does a token that cannot
     /// be seen at all.
     pub fn token(&self, id: u32) -> String {
-        let Some(token) = self.inner.id_to_token(id) else { return self.piece(id) };
+        let Some(token) = self.entry(id) else { return self.piece(id) };
         let mut shown = String::with_capacity(token.len());
         let is_hidden = is_blank(&token);
         for c in token.chars() {
