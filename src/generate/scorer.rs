@@ -181,7 +181,8 @@ impl Scorer {
         }
         let Some(longest) = examples.iter().map(|example| example.target.len() + 1).max() else { return Ok(None) };
         let rows = (LOGITS / (longest * limits.target_vocabulary)).clamp(1, ROWS);
-        Buckets::new(examples, BatchSize::Sentences(rows), 2).map(Some)
+        let buckets = Buckets::new(examples, BatchSize::Sentences(rows), 2)?;
+        Ok(Some(buckets.with_specials(limits.specials)))
     }
 
     fn window(&mut self, window: &Window) -> Result<Vec<Vec<f32>>> {
