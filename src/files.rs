@@ -47,3 +47,30 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     let _ = folder;
     Ok(())
 }
+
+/// Makes a folder of what `write` puts into the one that it is given, whole or not at all; `path` must not be there, or be an empty
+/// folder. Feature `text`.
+///
+/// # Errors
+/// [`Error::Data`] for a folder that holds something; [`Error::Io`] naming the folder; the errors of `write`.
+#[cfg(feature = "text")]
+pub fn write_folder(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let holds_nothing = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    if path.symlink_metadata().is_ok() && !holds_nothing(path) {
+        let message = "is there already; give another folder, or remove it";
+        return Err(Error::data(path.display().to_string(), message));
+    }
+    let parent = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(Error::io(parent))?;
+    let folder = tempfile::Builder::new().prefix(".writing-").tempdir_in(parent).map_err(Error::io(path))?;
+    write(folder.path())?;
+    for entry in std::fs::read_dir(folder.path()).map_err(Error::io(path))? {
+        let file = entry.map_err(Error::io(path))?.path();
+        std::fs::File::open(&file).and_then(|file| file.sync_all()).map_err(Error::io(path))?;
+    }
+    sync_folder(folder.path())?;
+    std::fs::rename(folder.path(), path).map_err(Error::io(path))?;
+    // What it names is gone from there.
+    drop(folder.keep());
+    sync_folder(parent)
+}

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use super::{Parameter, zeros};
 #[cfg(feature = "text")]
 use crate::files;
 use crate::{Error, Gpu, Result, graph::Parameters};
@@ -85,13 +84,19 @@ pub fn tensors_of(name: &str, bytes: &[u8]) -> Result<TensorsByName> {
 }
 
 fn values(name: &str, file: &SafeTensors<'_>) -> Result<TensorsByName> {
-    let tensors = file.tensors().into_iter().map(|(tensor, view)| {
-        let values = floats(&view).ok_or_else(|| {
-            Error::data(name, format!("tensor `{tensor}` is {:?}; store it as F32, F16 or BF16", view.dtype()))
-        })?;
-        Ok((tensor, (view.shape().to_vec(), values)))
-    });
-    tensors.collect()
+    let tensors = file.tensors().into_iter();
+    tensors.map(|(tensor, view)| floats_of(name, &tensor, &view).map(|values| (tensor, values))).collect()
+}
+
+/// Shape and values of the tensor `tensor` of the file `name`.
+///
+/// # Errors
+/// [`Error::Data`] for an element type that is none of F32, F16 and BF16.
+pub(super) fn floats_of(name: &str, tensor: &str, view: &TensorView<'_>) -> Result<(Vec<usize>, Vec<f32>)> {
+    let values = floats(view).ok_or_else(|| {
+        Error::data(name, format!("tensor `{tensor}` is {:?}; store it as F32, F16 or BF16", view.dtype()))
+    })?;
+    Ok((view.shape().to_vec(), values))
 }
 
 fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
@@ -103,50 +108,6 @@ fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
         Dtype::BF16 => Some(halves.iter().map(|half| bf16::from_le_bytes(*half).to_f32()).collect()),
         _ => None,
     }
-}
-
-/// Parameters on the device from the bytes of a safetensors file that holds exactly the tensors `declared`; it may have those with
-/// other names under each of them. `name` names the file in errors.
-///
-/// # Errors
-/// [`Error::Data`] for a damaged file, and naming the tensor that is missing, unknown or of another shape, or that differs
-/// between its two names; [`Error::Limit`] and [`Error::OutOfMemory`] as [`zeros`].
-pub fn load_tensors(gpu: &Gpu, declared: &[Parameter], name: &str, bytes: &[u8]) -> Result<Parameters> {
-    loaded(gpu, declared, name, &whole(name, bytes)?.0)
-}
-
-/// Parameters from a file taken apart.
-pub(super) fn loaded(gpu: &Gpu, declared: &[Parameter], file: &str, tensors: &SafeTensors<'_>) -> Result<Parameters> {
-    let parameters = zeros(gpu, declared)?;
-    let mut tensors = values(file, tensors)?;
-    for (name, second) in declared.iter().flat_map(|one| one.aliases.iter().map(|alias| (&one.name, alias))) {
-        if let Some(values) = tensors.remove(second)
-            && tensors.get(name).is_some_and(|first| *first != values)
-        {
-            let message = format!("tensors `{second}` and `{name}` differ, and config.json says that they are tied");
-            return Err(Error::data(file, message));
-        }
-    }
-    let mut loaded = Vec::new();
-    for name in parameters.names() {
-        let tensor = parameters.tensor(name).ok_or_else(|| Error::data(file, format!("`{name}` has no place")))?;
-        let (shape, values) =
-            tensors.remove(name).ok_or_else(|| Error::data(file, format!("tensor `{name}` is missing")))?;
-        if shape != tensor.shape().dims() {
-            let message = format!("tensor `{name}` has shape {shape:?}; config.json asks for {}", tensor.shape());
-            return Err(Error::data(file, message));
-        }
-        if let Some((at, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-            let message = format!("tensor `{name}` holds {value} at element {at}; a model has finite values");
-            return Err(Error::data(file, message));
-        }
-        loaded.push((tensor, values));
-    }
-    if let Some(name) = tensors.keys().min() {
-        return Err(Error::data(file, format!("tensor `{name}` does not belong to the model of config.json")));
-    }
-    loaded.iter().try_for_each(|(tensor, values)| gpu.write(tensor, values))?;
-    Ok(parameters)
 }
 
 /// A tensor as a file holds it: f32, row-major.

@@ -9,9 +9,9 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Embedding, FeedForward, Forward, Initial, Kind, LayerNorm, Layers, Limits, Linear,
-    ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind, Positions, Readout, Residual,
-    SearchRoom, Stepper, settings,
+    Architecture, BatchShape, Counterpart, Embedding, FeedForward, Forward, Initial, Kind, LayerNorm, Layers, Limits,
+    Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind, Positions, Readout,
+    Residual, SearchRoom, Stepper, settings,
 };
 use crate::{Error, Result, graph::Parameters};
 
@@ -254,6 +254,10 @@ impl Architecture for Transformer {
 
     fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(TransformerStepper::new(self, parameters, room)?))
+    }
+
+    fn counterpart(&self) -> Result<Counterpart> {
+        hugging_face::counterpart(self)
     }
 }
 
