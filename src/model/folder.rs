@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::{
-    Kind, Metadata, Network, Specials, StoredTensor, TokenModel, WEIGHTS, first_values,
+    Kind, Metadata, Network, Specials, TokenModel, WEIGHTS, first_values,
     loading::loaded,
     tensors::whole,
     token_model::{CONFIG, check_saved, checksum_of},
-    write_tensors,
+    writing::write_parameters,
 };
 use crate::{
     Error, Gpu, Result, files,
@@ -107,8 +107,8 @@ impl Model {
         self.source.save(folder.join(SOURCE))?;
         self.target.save(folder.join(TARGET))?;
         let sums = OTHERS.iter().map(|name| Ok(((*name).to_owned(), checksum(&folder.join(name))?)));
-        let tensors = StoredTensor::of_parameters(&self.gpu, &self.parameters)?;
-        write_tensors(&folder.join(WEIGHTS), &tensors, sums.collect::<Result<Metadata>>()?)
+        let sums = sums.collect::<Result<Metadata>>()?;
+        write_parameters(&folder.join(WEIGHTS), &self.gpu, &self.parameters, sums)
     }
 }
 

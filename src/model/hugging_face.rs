@@ -3,14 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Map, Value};
 
 use super::{
-    Import, Model, Network, Specials, StoredTensor, TokenModel, WEIGHTS,
+    Import, Model, Network, Specials, TokenModel, WEIGHTS,
     folder::TARGET,
-    loading::{Naming, TensorSource as _, read_from},
+    loading::{Naming, read_from},
     shards::Shards,
+    writing::write_for_pytorch,
 };
 use crate::{
     Error, Gpu, Result, files,
@@ -48,11 +48,10 @@ impl TokenModel {
             may_lack: theirs.may_lack,
         });
         let declared = network.parameters();
-        let unread = shards.names().into_iter().filter(|name| naming.leaves_out(&declared, name)).collect::<Vec<_>>();
+        let (parameters, unread) = read_from(gpu, &declared, &mut shards, naming)?;
         if !unread.is_empty() {
             tracing::info!("{}: not read, as the model has no use for them: {}", folder.display(), unread.join(", "));
         }
-        let parameters = read_from(gpu, &declared, &mut shards, naming)?;
         Ok(Self { gpu: gpu.clone(), network, parameters })
     }
 }
@@ -96,22 +95,13 @@ impl Model {
     /// [`Error::Io`].
     pub fn export(&self, folder: impl AsRef<Path>) -> Result<()> {
         let counterpart = self.network.counterpart()?;
-        let tensors = StoredTensor::of_parameters(&self.gpu, &self.parameters)?;
         files::write_folder(folder.as_ref(), |folder| {
             files::write_atomically(&folder.join(CONFIG), counterpart.config.as_bytes())?;
             self.source.save_framed(folder.join(TOKENIZER))?;
             if self.network.writes_text() && !self.target.is_same(&self.source) {
                 self.target.save_framed(folder.join(TARGET))?;
             }
-            let path = folder.join(WEIGHTS);
-            let fail = |error: safetensors::SafeTensorError| Error::data(path.display().to_string(), error.to_string());
-            let views = tensors.iter().map(|StoredTensor { name, shape, bytes }| {
-                let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(fail)?;
-                Ok((counterpart.name(name), view))
-            });
-            // Without this entry, which says that PyTorch's layouts are meant, `from_pretrained` refuses a file.
-            let metadata = [("format".to_owned(), "pt".to_owned())].into();
-            safetensors::serialize_to_file(views.collect::<Result<Vec<_>>>()?, Some(metadata), &path).map_err(fail)
+            write_for_pytorch(&folder.join(WEIGHTS), &self.gpu, &self.parameters, |name| counterpart.name(name))
         })
     }
 }

@@ -50,12 +50,6 @@ impl Naming<'_> {
         })
         .collect()
     }
-
-    /// Whether no parameter of `declared` is read from a tensor, though it is known.
-    pub fn leaves_out(&self, declared: &[Parameter], tensor: &str) -> bool {
-        self.left_out.iter().any(|end| tensor.ends_with(end))
-            && !declared.iter().any(|parameter| self.names(parameter).iter().any(|name| name == tensor))
-    }
 }
 
 /// Parameters on the device from the bytes of a safetensors file that holds exactly the tensors `declared`; it may have those with
@@ -70,7 +64,7 @@ pub fn load_tensors(gpu: &Gpu, declared: &[Parameter], name: &str, bytes: &[u8])
 
 /// Parameters from a file taken apart.
 pub(super) fn loaded(gpu: &Gpu, declared: &[Parameter], file: &str, tensors: &SafeTensors<'_>) -> Result<Parameters> {
-    read_from(gpu, declared, &mut InMemory { file, tensors }, Naming::default())
+    Ok(read_from(gpu, declared, &mut InMemory { file, tensors }, Naming::default())?.0)
 }
 
 /// A file in memory.
@@ -93,7 +87,8 @@ impl TensorSource for InMemory<'_> {
     }
 }
 
-/// Parameters on the device from a checkpoint that has all of `declared`, under one of the names of each, and nothing else.
+/// Parameters on the device from a checkpoint that has all of `declared`, under one of the names of each, and nothing else but what
+/// it is known to have beside them: the names of that.
 ///
 /// # Errors
 /// [`Error::Data`] naming file and tensor: one that is missing, unknown, of another shape or not finite, or that differs between
@@ -103,7 +98,7 @@ pub(super) fn read_from(
     declared: &[Parameter],
     source: &mut impl TensorSource,
     naming: Naming<'_>,
-) -> Result<Parameters> {
+) -> Result<(Parameters, Vec<String>)> {
     let parameters = zeros(gpu, declared)?;
     let mut left: BTreeSet<String> = source.names().into_iter().collect();
     for parameter in declared {
@@ -139,7 +134,7 @@ pub(super) fn read_from(
         let message = format!("tensor `{name}` does not belong to the model of config.json");
         return Err(Error::data(source.file(name), message));
     }
-    Ok(parameters)
+    Ok((parameters, left.into_iter().collect()))
 }
 
 /// Writes the values of the tensor `name` of `file` to the device.

@@ -40,6 +40,8 @@ mod table;
 mod tensors;
 mod token_model;
 pub mod transformer;
+#[cfg(feature = "text")]
+mod writing;
 
 pub use crate::batch::{BatchShape, Specials};
 pub use architecture::{Architecture, Forward, Limits, Network};
@@ -63,9 +65,11 @@ pub use readout::Readout;
 pub use regularisation::Regularisation;
 pub use stepper::{Encoder, SearchRoom, StepOutputs, Stepper};
 pub use table::ARCHITECTURES;
+#[cfg(feature = "text")]
+pub use tensors::read_tensors;
 #[cfg(feature = "train")]
 pub(crate) use tensors::whole;
 pub use tensors::{Metadata, StoredTensor, TensorsByName, tensors_of};
-#[cfg(feature = "text")]
-pub use tensors::{read_tensors, write_tensors};
 pub use token_model::{TokenModel, WEIGHTS};
+#[cfg(feature = "text")]
+pub use writing::write_tensors;

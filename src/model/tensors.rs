@@ -4,7 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{
+    Dtype, SafeTensors,
+    tensor::{TensorView, View},
+};
 
 #[cfg(feature = "text")]
 use crate::files;
@@ -17,9 +20,9 @@ pub type TensorsByName = HashMap<String, (Vec<usize>, Vec<f32>)>;
 pub type Metadata = BTreeMap<String, String>;
 
 /// The one entry of a file's metadata, which holds all of ours as JSON: of several, the crate would let chance decide the order.
-const ENTRY: &str = "softalign";
+pub(super) const ENTRY: &str = "softalign";
 /// The key in that entry for the checksum of all else in the file.
-const CHECKSUM: &str = "checksum";
+pub(super) const CHECKSUM: &str = "checksum";
 /// The entry that PyTorch's own files have.
 const FORMAT: &str = "format";
 
@@ -42,25 +45,25 @@ pub(crate) fn whole<'a>(name: &str, bytes: &'a [u8]) -> Result<(SafeTensors<'a>,
     };
     let mut metadata: Metadata = serde_json::from_str(entry).map_err(|error| damaged(&error.to_string()))?;
     match metadata.remove(CHECKSUM) {
-        Some(stated) if stated == checksum(file.tensors(), &metadata) => Ok((file, metadata)),
+        Some(stated) if stated == checksum(&file.tensors(), &metadata) => Ok((file, metadata)),
         _ => Err(damaged("its checksum says that something in it has changed")),
     }
 }
 
 /// CRC-32C of names, types, shapes and values of the tensors, and of the metadata.
-fn checksum<'a, N: AsRef<str>>(tensors: impl IntoIterator<Item = (N, TensorView<'a>)>, metadata: &Metadata) -> String {
+pub(super) fn checksum<N: AsRef<str>, V: View>(tensors: &[(N, V)], metadata: &Metadata) -> String {
     let mut sum = 0;
     // Each with its length before it, so that what one part loses the next cannot make up for.
     let mut add = |bytes: &[u8]| {
         sum = crc32c::crc32c_append(sum, &(bytes.len() as u64).to_le_bytes());
         sum = crc32c::crc32c_append(sum, bytes);
     };
-    let mut tensors: Vec<_> = tensors.into_iter().collect();
+    let mut tensors: Vec<_> = tensors.iter().collect();
     tensors.sort_by(|(a, _), (b, _)| a.as_ref().cmp(b.as_ref()));
-    for (name, view) in &tensors {
+    for (name, view) in tensors {
         add(name.as_ref().as_bytes());
         add(format!("{:?} {:?}", view.dtype(), view.shape()).as_bytes());
-        add(view.data());
+        add(&view.data());
     }
     metadata.iter().flat_map(|(key, value)| [key, value]).for_each(|text| add(text.as_bytes()));
     format!("{sum:08x}")
@@ -135,23 +138,4 @@ impl StoredTensor {
             })
             .collect()
     }
-}
-
-/// Writes a safetensors file, whole or not at all, with a checksum in its metadata. Feature `text`.
-///
-/// # Errors
-/// [`Error::Io`].
-#[cfg(feature = "text")]
-pub fn write_tensors(path: &std::path::Path, tensors: &[StoredTensor], metadata: Metadata) -> Result<()> {
-    let fail = |error: safetensors::SafeTensorError| Error::data(path.display().to_string(), error.to_string());
-    let views = tensors.iter().map(|StoredTensor { name, shape, bytes }| {
-        TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name, view)).map_err(fail)
-    });
-    let views = views.collect::<Result<Vec<_>>>()?;
-    let sum = checksum(views.iter().cloned(), &metadata);
-    let all: Metadata = metadata.into_iter().chain([(CHECKSUM.to_owned(), sum)]).collect();
-    let entry =
-        serde_json::to_string(&all).map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
-    let metadata = HashMap::from([(ENTRY.to_owned(), entry)]);
-    files::write_atomically(path, &safetensors::serialize(views, Some(metadata)).map_err(fail)?)
 }

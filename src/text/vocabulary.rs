@@ -99,7 +99,7 @@ impl Default for VocabularyLimits {
 
 /// The tokens of `texts` in the order of their ids: the specials, then by frequency (descending), then by code point.
 ///
-/// A word that is spelled like a special token stands there in the form of [`escape`].
+/// A word that is spelled like a special token stands there with a space before it, as no word does.
 pub fn rank<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: VocabularyLimits) -> Vec<String> {
     let mut counts: HashMap<&str, u64> = HashMap::new();
     for piece in texts.flat_map(|text| unit.split(text)) {

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use softalign::{
     Error,
     batch::{Batch, BatchShape},
-    generate::Embedder,
+    generate::{Embedder, Generator, SearchOptions},
     graph::{Program, ProgramOptions},
     kernels::Step,
-    model::{Layers, Model, Specials, read_tensors},
+    model::{Layers, Model, Specials, TokenModel, read_tensors},
     text::Tokenizer,
 };
 use tempfile::TempDir;
@@ -473,4 +473,49 @@ fn embeds_sentences_as_hugging_face_does() {
     let expected: Vec<f32> = words("out.embeddings").into_iter().map(f32::from_le_bytes).collect();
     let error = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max);
     assert!(found.len() == expected.len() && error <= 1e-5, "{error}");
+}
+
+/// A GPT-2 of 8 layers: the logits behind prompts, and the greedy continuation through the caches.
+#[test]
+#[ignore = "SOFTALIGN_MICROFORMER must name the folder mgm/resources/general_model of the PyPI package microformer-mgm 0.5.8, with \
+    its parameters saved as model.safetensors"]
+fn continues_texts_as_gpt2_does() {
+    let model = TokenModel::import(common::gpu(), elsewhere("SOFTALIGN_MICROFORMER")).unwrap();
+    let limits = model.network.limits();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/on_demand/microformer.safetensors");
+    let bytes = fs::read(path).unwrap();
+    let whole = SafeTensors::deserialize(&bytes).unwrap();
+    let words = |name: &str| whole.tensor(name).unwrap().data().as_chunks::<4>().0.to_vec();
+    let rows = |name: &str| -> Vec<Vec<u32>> {
+        let all: Vec<u32> = words(name).into_iter().map(u32::from_le_bytes).collect();
+        // Shorter ones end in -1.
+        all.chunks(all.len() / 3)
+            .map(|row| row.iter().copied().take_while(|token| *token < 1 << 31).collect())
+            .collect()
+    };
+    let logits: Vec<f32> = words("out.logits").into_iter().map(f32::from_le_bytes).collect();
+    let expected = logits.chunks(limits.target_vocabulary);
+    for ((prompt, continuation), expected) in rows("in.prompts").into_iter().zip(rows("out.generated")).zip(expected) {
+        let shape = BatchShape { rows: 1, source: 0, target: prompt.len() };
+        let mut layers = Layers::new();
+        let logits = model.network.forward(&mut layers, shape).unwrap().logits;
+        let parameters = Some(&model.parameters);
+        let options = ProgramOptions { parameters, outputs: &[logits], ..ProgramOptions::default() };
+        let mut program = Program::compile(common::gpu(), &layers.graph, &options).unwrap();
+        let mut batch = Batch::filler(shape, limits.specials);
+        batch.target_in.clone_from(&prompt);
+        program.stage(&batch).unwrap();
+        program.run(Step::default()).unwrap();
+        let found: Vec<f32> = program.read(logits).unwrap();
+        let last = &found[found.len() - expected.len()..];
+        let expected: Vec<f64> = expected.iter().map(|logit| f64::from(*logit)).collect();
+        common::assert_close("logits", &prompt.len(), last, &expected, 1e-5);
+
+        let prefix = prompt[1..].to_vec();
+        let room = Some(prefix.len() + continuation.len());
+        let options = SearchOptions { max_length: room, ..SearchOptions::default() };
+        let source = vec![limits.specials.eos];
+        let text = Generator::new(&model).generate_behind(&[source], &[prefix], &options).unwrap().remove(0).remove(0);
+        assert_eq!(text.tokens[prompt.len() - 1..], continuation);
+    }
 }
