@@ -7,7 +7,7 @@ use softalign::{
     Error, Result, files,
     generate::{Likelihood, Scorer},
     model::Model,
-    text::{EOS, Example, encode_pairs, fitting, read_tsv},
+    text::{Example, encode_pairs, fitting, read_tsv},
 };
 
 use super::{Global, open, output};
@@ -80,7 +80,8 @@ impl List<'_> {
         if !self.args.token_scores {
             return line;
         }
-        let names = example.target.iter().chain([&EOS]).map(|token| self.model.target.token(*token));
+        let end = self.model.target.specials().eos;
+        let names = example.target.iter().chain([&end]).map(|token| self.model.target.token(*token));
         let named = names.zip(tokens).map(|(token, x)| json!({"token": token, "log_probability": x}));
         self.tokens.push(named.collect());
         let each: Vec<_> = tokens.iter().map(|x| format!("{x:.4}")).collect();

@@ -187,7 +187,8 @@ impl Scorer {
         }
         let Some(longest) = examples.iter().map(Example::predicted).max() else { return Ok(None) };
         let rows = (LOGITS / (longest * limits.target_vocabulary)).clamp(1, ROWS);
-        Buckets::new(examples, BatchSize::Sentences(rows), 2).map(Some)
+        let buckets = Buckets::new(examples, BatchSize::Sentences(rows), 2)?;
+        Ok(Some(buckets.with_specials(limits.specials)))
     }
 
     fn window(&mut self, window: &Window) -> Result<Vec<Vec<f32>>> {

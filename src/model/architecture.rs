@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Layers, Parameter, SearchRoom, Stepper};
+use super::{Counterpart, Layers, Parameter, SearchRoom, Stepper};
 use crate::{
     Error, Result,
     batch::{BatchShape, Specials},
@@ -38,6 +38,29 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Shape`] for parameters that are not this model's; [`Error::OutOfMemory`] when memory runs out.
     fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>>;
+
+    /// The graph's nodes from the tokens of sources to a state for each, `[B, S, D]`, of a model that is an encoder alone. Its inputs
+    /// are columns of [`crate::batch::Batch`].
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a model that writes text; [`Error::Shape`].
+    fn states(&self, layers: &mut Layers, shape: BatchShape) -> Result<Value> {
+        let _ = (layers, shape);
+        Err(Error::data(self.name(), "is no encoder alone, whose states stand for a text; bert and roberta are"))
+    }
+
+    /// Whether targets are texts of the target vocabulary.
+    fn writes_text(&self) -> bool {
+        true
+    }
+
+    /// The same model among Hugging Face's.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for one that they do not have, naming the setting that differs from the nearest of theirs.
+    fn counterpart(&self) -> Result<Counterpart> {
+        Err(Error::data(self.name(), "has no counterpart among Hugging Face's models"))
+    }
 }
 
 /// An architecture at its sizes, shared.

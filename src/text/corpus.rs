@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{EOS, Tokenizer, is_blank, read_lines};
+use super::{Tokenizer, is_blank, read_lines};
 use crate::{Error, Result};
 
 /// A source text and the target text that answers it.
@@ -24,7 +24,7 @@ impl Pair {
 /// A [`Pair`] as token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// The source's ids; the last is [`EOS`]. None for a model that reads no source.
+    /// The source's ids, with the special tokens around it ([`Tokenizer::framed`]). None for a model that reads no source.
     pub source: Vec<u32>,
     /// The target's ids y1 to yn, without `<bos>` and `<eos>`: batches add those.
     pub target: Vec<u32>,
@@ -113,8 +113,7 @@ pub fn encode_pairs(
         .iter()
         .zip(1..)
         .map(|(pair, line)| {
-            let mut source = encode(line, "source", &pair.source, source_tokenizer)?;
-            source.push(EOS);
+            let source = source_tokenizer.framed(encode(line, "source", &pair.source, source_tokenizer)?);
             Ok(Example::new(source, encode(line, "target", &pair.target, target_tokenizer)?))
         })
         .collect()

@@ -23,6 +23,7 @@ pub mod corpus;
 pub mod dates;
 mod edits;
 mod foreign;
+mod frame;
 pub mod lines;
 pub mod metrics;
 pub mod numbers;

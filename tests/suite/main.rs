@@ -36,6 +36,7 @@ mod gpt2;
 mod graph;
 mod gru;
 mod habits;
+mod import;
 mod input;
 mod kill;
 mod language_model;

@@ -83,10 +83,31 @@ fn specials_in_user_text_are_text() {
     assert!(ids.iter().all(|&id| id > UNK));
     assert_eq!(tokenizer.decode(&ids), text);
 
-    let tokenizer = Tokenizer::train(&TokenUnit::Words, ["a <eos> b <pad>"].into_iter(), None).unwrap();
-    assert_eq!(tokenizer.size(), 6);
-    assert_eq!(tokenizer.encode("a <eos> b <bos> <pad> a<eos>").unwrap(), [4, UNK, 5, UNK, UNK, UNK]);
+    let tokenizer = Tokenizer::train(&TokenUnit::Words, ["b <eos> a a <unk> <unk> <unk>"].into_iter(), None).unwrap();
+    let text = "a <eos> b <unk> a";
+    assert_eq!(tokenizer.encode(text).unwrap(), [5, 6, 7, 4, 5]);
+    assert_eq!(tokenizer.decode(&[5, 6, 7, 4, 5]), text);
+    assert_eq!(tokenizer.units(&[5, 6, 4]), ["a", "<eos>", "<unk>"]);
+    assert_eq!(tokenizer.units_of(text).unwrap(), text.split(' ').collect::<Vec<_>>());
+    assert_eq!([2, 6].map(|id| tokenizer.token(id)), ["<eos>", "<eos>"]);
+    // The unknown word is another than the word of that spelling, and so are words that only hold one.
+    assert_eq!(tokenizer.encode("x <bos> <pad> a<eos>").unwrap(), [UNK; 4]);
+    assert_eq!(tokenizer.decode_replacing(&[4, UNK], |_| Some("x")), "<unk> x");
     assert_eq!(tokenizer.tokens("a <eos> x").unwrap(), ["a", "<eos>", "x"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    tokenizer.save(&path).unwrap();
+    assert_eq!(Tokenizer::load(&path).unwrap().encode(text).unwrap(), [5, 6, 7, 4, 5]);
+}
+
+/// A folder of 0.1.0, whose vocabulary has no entry for such a word, loads with the same ids.
+#[test]
+fn a_vocabulary_without_words_spelled_like_specials_is_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    Tokenizer::train(&TokenUnit::Words, ["a b"].into_iter(), None).unwrap().save(&path).unwrap();
+    let old = Tokenizer::load(&path).unwrap();
+    assert_eq!((old.size(), old.encode("a <unk> b").unwrap()), (6, vec![4, UNK, 5]));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use softalign::{
     Error, Result,
     generate::{Generator, Hypothesis, Scorer, draw_alignment, replace_unknown},
     model::Model,
-    text::{EOS, Example, Tokenizer, escaped},
+    text::{Example, Tokenizer, escaped},
 };
 
 use super::{Args, Source, TERMINAL};
@@ -125,8 +125,12 @@ impl<'a> Printer<'a> {
     /// The tokens of a text and their scores, where they are asked for.
     fn tokens(&mut self, source: &Source, hypothesis: Hypothesis) -> Result<Vec<Token>> {
         let Some(scorer) = &mut self.scorer else { return Ok(Vec::new()) };
-        let named: Vec<String> =
-            hypothesis.tokens.iter().chain([&EOS]).map(|token| self.model.target.token(*token)).collect();
+        let named: Vec<String> = hypothesis
+            .tokens
+            .iter()
+            .chain([&self.model.target.specials().eos])
+            .map(|token| self.model.target.token(*token))
+            .collect();
         let finished = hypothesis.finished;
         let mut scores = Vec::new();
         scorer.score_tokens(&[Example::new(source.tokens.clone(), hypothesis.tokens)], |found| {
@@ -170,7 +174,7 @@ fn names(model: &Model, source: &[u32], target: &[u32]) -> [Vec<String>; 2] {
     let name = |tokenizer: &Tokenizer, tokens: &[u32]| -> Vec<String> {
         tokens.iter().map(|token| tokenizer.token(*token)).collect()
     };
-    [name(&model.source, source), name(&model.target, &[target, &[EOS]].concat())]
+    [name(&model.source, source), name(&model.target, &[target, &[model.target.specials().eos]].concat())]
 }
 
 fn draw(model: &Model, generator: &mut Generator, source: &[u32], target: &[u32], path: &Path) -> Result<()> {

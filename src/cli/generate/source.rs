@@ -4,7 +4,7 @@ use softalign::{
     Error, Result,
     generate::{Generator, SearchOptions},
     model::Model,
-    text::{Tokenizer, UNK, escaped, is_blank},
+    text::{Tokenizer, escaped, is_blank},
 };
 
 use super::Args;
@@ -132,9 +132,11 @@ impl<'a> Reader<'a> {
 }
 
 fn warn_of_unknown(place: &str, tokenizer: &Tokenizer, text: &str, tokens: &[u32]) -> Result<()> {
-    if tokens.contains(&UNK) {
-        let pieces = tokenizer.tokens(text)?;
-        for (piece, _) in pieces.iter().zip(tokens).filter(|(_, token)| **token == UNK) {
+    let unknown = tokenizer.specials().unk;
+    if tokens.contains(&unknown) {
+        // The source has special tokens around it.
+        let (tokens, pieces) = (tokenizer.encode(text)?, tokenizer.tokens(text)?);
+        for (piece, _) in pieces.iter().zip(tokens).filter(|(_, token)| *token == unknown) {
             tracing::warn!("{place}: the model has not seen `{}`; it reads <unk>", escaped(piece));
         }
     }

@@ -9,9 +9,9 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Embedding, FeedForward, Forward, Initial, Kind, LayerNorm, Layers, Learns, Limits,
-    Linear, ModelOptions, Network, NormOrder, Parameter, PositionKind, Positions, Residual, SearchRoom, Stepper,
-    settings,
+    Architecture, BatchShape, Counterpart, Embedding, FeedForward, Forward, Initial, Kind, LayerNorm, Layers, Learns,
+    Limits, Linear, ModelOptions, Network, NormOrder, Parameter, PositionKind, Positions, Residual, SearchRoom,
+    Stepper, settings,
 };
 use crate::{Result, graph::Parameters};
 
@@ -146,6 +146,10 @@ impl Architecture for Gpt2 {
 
     fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(Gpt2Stepper::new(self, parameters, room)?))
+    }
+
+    fn counterpart(&self) -> Result<Counterpart> {
+        hugging_face::counterpart(self)
     }
 }
 

@@ -9,8 +9,8 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Embedding, FeedForward, Forward, Initial, Kind, LayerNorm, Layers, Learns, Limits,
-    Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind, Positions, Readout,
+    Architecture, BatchShape, Counterpart, Embedding, FeedForward, Forward, Initial, Kind, LayerNorm, Layers, Learns,
+    Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind, Positions, Readout,
     Residual, SearchRoom, Stepper, settings,
 };
 use crate::{Error, Result, graph::Parameters};
@@ -259,6 +259,10 @@ impl Architecture for Transformer {
 
     fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(TransformerStepper::new(self, parameters, room)?))
+    }
+
+    fn counterpart(&self) -> Result<Counterpart> {
+        hugging_face::counterpart(self)
     }
 }
 
