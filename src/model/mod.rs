@@ -45,11 +45,14 @@ pub use gru_encoder::{Encoded, GruEncoder};
 pub use import::Import;
 pub use kind::Kind;
 pub use layers::{
-    Attended, CachedLayer, Embedding, FeedForward, FeedForwardTensors, Flow, GruCell, GruTensors, LayerNorm,
-    LayerNormTensors, Layers, Linear, LinearTensors, Memory, MultiHeadAttention, Nonlinearity, NormOrder, PositionKind,
-    PositionTensors, Positions, Residual, SourceLayer, SourceRows, StepCaches, StepRows,
+    Attended, CachedLayer, DecoderLayer, DecoderSizes, DecoderSteps, Embedding, EncoderLayer, FeedForward,
+    FeedForwardRows, FeedForwardTensors, Flow, GruCell, GruTensors, HeadSizes, LayerDropout, LayerNorm,
+    LayerNormTensors, Layers, Linear, LinearTensors, Memory, MultiHeadAttention, Nonlinearity, NormOrder, Places,
+    PositionKind, PositionTensors, Positions, RelativeBias, RelativeBiasTensors, Residual, SourceLayer, SourceRows,
+    StepCaches, StepRows, Vocabularies, VocabularySettings, Weighing, decode,
 };
 pub use options::ModelOptions;
+use parameter::distinct;
 pub use parameter::{Initial, Parameter, first_values, zeros};
 pub use readout::Readout;
 pub use regularisation::Regularisation;
