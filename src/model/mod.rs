@@ -30,6 +30,7 @@ mod readout;
 mod regularisation;
 mod settings;
 mod stepper;
+pub mod t5;
 mod table;
 mod tensors;
 mod token_model;
