@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Import, Kind, ModelOptions, Network, bahdanau, bert, gpt2, import, luong, settings, transformer};
-use crate::{Error, Result};
+use crate::{Error, Result, names::setting};
 
 /// Every architecture.
 pub const ARCHITECTURES: &[Kind] =
@@ -25,7 +25,9 @@ impl Kind {
     /// [`Error::Data`] that lists the names there are.
     pub fn named(name: &str) -> Result<&'static Self> {
         let found = ARCHITECTURES.iter().find(|kind| kind.name == name);
-        found.ok_or_else(|| Error::data("`architecture`", format!("`{name}` is not known here; known are {}", known())))
+        found.ok_or_else(|| {
+            Error::data(setting("architecture"), format!("`{name}` is not known here; known are {}", known()))
+        })
     }
 
     /// Whether a model reads a source and writes a target, as those do that the command trains.

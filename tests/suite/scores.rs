@@ -56,7 +56,7 @@ fn tokenizations_have_sacrebleus_names() {
 fn evaluation(rows: &[(&str, &str, &str)], scoring: &Scoring) -> Evaluation {
     let pairs: Vec<Pair> = rows.iter().map(|(source, target, _)| Pair::new(*source, *target)).collect();
     let texts: Vec<String> = rows.iter().map(|(_, _, text)| (*text).to_owned()).collect();
-    evaluate_texts(None, &pairs, &texts, scoring).unwrap()
+    evaluate_texts(None, &pairs, ("some name", &texts), scoring).unwrap()
 }
 
 #[test]
@@ -88,6 +88,34 @@ fn references_are_grouped_where_that_is_asked_for() {
     assert!(grouped.chrf_signature.starts_with("nrefs:var|grouped:source|"), "{}", grouped.chrf_signature);
 
     let pairs = [Pair::new("s", "t")];
-    let error = evaluate_texts(None, &pairs, &[], &Scoring::default()).unwrap_err().to_string();
-    assert_eq!(error, "the hypotheses: 0 lines in place of one for each of the 1 pairs");
+    let error = evaluate_texts(None, &pairs, ("texts.txt", &[]), &Scoring::default()).unwrap_err().to_string();
+    assert_eq!(error, "texts.txt: 0 lines in place of one for each of the 1 pairs");
+}
+
+/// A line for each pair, of which those of one source are the same, or a line for each source.
+#[test]
+fn texts_of_grouped_references_are_one_a_source() {
+    let pairs = [("s", "a b"), ("t", "c"), ("s", "d"), ("t", "e"), ("u", "f")].map(|(s, t)| Pair::new(s, t));
+    let grouped = Scoring { group_references: true, ..Scoring::default() };
+    let found = |lines: &[&str]| {
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        evaluate_texts(None, &pairs, ("texts.txt", &lines), &grouped)
+    };
+    // As files have them, an empty line may stand behind the last.
+    for lines in [
+        &["a b", "x", "a b", "x", "f"][..],
+        &["a b", "x", "a b", "x", "f", ""],
+        &["a b", "x", "f"],
+        &["a b", "x", "f", ""],
+    ] {
+        let texts = found(lines).unwrap().texts;
+        let texts: Vec<_> = texts.iter().map(|pair| (pair.source.as_str(), pair.target.as_str())).collect();
+        assert_eq!(texts, [("s", "a b"), ("t", "x"), ("u", "f")], "{lines:?}");
+    }
+    let error = found(&["a b", "x", "a b", "y", "f"]).unwrap_err().to_string();
+    for part in ["texts.txt: lines 2 and 4 differ", "\"t\"", "3 sources"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let error = found(&["a b", "x", "a b", "x"]).unwrap_err().to_string();
+    assert_eq!(error, "texts.txt: 4 lines in place of one for each of the 5 pairs, or of the 3 sources");
 }
