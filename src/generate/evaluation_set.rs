@@ -5,8 +5,8 @@ use std::{collections::HashMap, slice};
 use super::{Generator, Likelihood, SearchOptions, replace_unknown};
 use crate::{
     Error, Result,
-    model::Model,
-    text::{Pair, Tokenization, encode_pairs, escaped, metrics::Statistics, without_last},
+    model::{BatchShape, Layers, Model},
+    text::{Example, Pair, Tokenization, escaped, metrics::Statistics, without_last},
 };
 
 /// How texts are compared with references.
@@ -217,17 +217,33 @@ impl EvaluationSet {
         self.items.iter().zip(written).map(of_item).collect()
     }
 
-    /// The likelihood of each item's references, which `pairs` hold; of none whose source is too long.
+    /// The likelihood of each item's references, which `pairs` hold; of none whose source is too long. A reference may be as long
+    /// as it likes, but for models with a table of positions; a warning says how many are then too long.
     pub(super) fn likelihoods(&self, generator: &Generator, model: &Model, pairs: &[Pair]) -> Result<Vec<Likelihood>> {
-        let (mut short, mut items) = (Vec::new(), Vec::new());
+        let (mut examples, mut items, mut long) = (Vec::new(), Vec::new(), Vec::new());
         for (pair, &item) in pairs.iter().zip(&self.of_pairs) {
-            if self.items.get(item).is_some_and(|item| item.place.is_some()) {
-                short.push(pair.clone());
-                items.push(item);
+            if self.items.get(item).is_none_or(|item| item.place.is_none()) {
+                continue;
             }
+            let target = model.target.encode(&pair.target)?;
+            let length = target.len() + 1;
+            if length > generator.longest() && !takes(generator, length) {
+                long.push(&pair.target);
+                continue;
+            }
+            examples.push(Example { source: model.encode(&pair.source)?, target });
+            items.push(item);
         }
-        // Sources are short enough already, and a reference may be as long as it likes.
-        let examples = encode_pairs("evaluate", &short, &model.source, &model.target, usize::MAX)?;
+        if let Some(first) = long.first() {
+            tracing::warn!(
+                "{} of {} references have more than {} tokens, their <eos> counted, and this model has places for no more: the \
+                 perplexity is without them. The first is \"{}\"",
+                long.len(),
+                pairs.len(),
+                generator.longest(),
+                escaped(first)
+            );
+        }
         let mut sums = vec![Likelihood::default(); self.items.len()];
         for (item, likelihood) in items.into_iter().zip(generator.scorer().score(&examples)?) {
             sums.get_mut(item).into_iter().for_each(|sum| *sum += likelihood);
@@ -250,6 +266,12 @@ impl EvaluationSet {
         let counts = || self.items.iter().map(|item| item.texts.len());
         [counts().min().unwrap_or(0), counts().max().unwrap_or(0)]
     }
+}
+
+/// Whether the models can score a text of `length` tokens, its `<eos>` counted, which may be longer than what they write.
+fn takes(generator: &Generator, length: usize) -> bool {
+    let shape = BatchShape { rows: 1, source: 1, target: length };
+    generator.members.iter().all(|member| member.network.forward(&mut Layers::new(), shape).is_ok())
 }
 
 /// Says how many references a model's vocabulary cannot write as they stand: lower-cased by its tokenizer, for one, or with words

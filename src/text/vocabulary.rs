@@ -107,7 +107,9 @@ pub fn rank<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: 
         *counts.entry(piece).or_default() += 1;
     }
     for special in SPECIALS {
-        counts.remove(special);
+        if let Some(count) = counts.remove(special) {
+            tracing::warn!("{count} words of the text are `{special}`, a special token: they are read as unknown ones");
+        }
     }
     let mut ranked: Vec<_> = counts.into_iter().filter(|(_, count)| *count >= limits.min_count).collect();
     // UTF-8 keeps the order of code points, so comparing strings compares those.
