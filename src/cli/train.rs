@@ -41,6 +41,10 @@ pub struct Args {
     /// some ten thousand sentences with spaces between words). Other options have precedence over it; a task is one itself.
     #[arg(long, value_name = "NAME", conflicts_with = "task")]
     preset: Option<Preset>,
+    /// Begin with the parameters, the tokenizers and the settings of a model folder: fine-tuning on other data.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "architecture", "model", "source_tokens", "target_tokens",
+        "max_vocabulary", "min_count", "shared_vocabulary", "embedding", "hidden", "layers", "dropout", "readout", "tie_embeddings"])]
+    from: Option<PathBuf>,
     /// Folder for the model and the run's state [default: runs/TASK, or runs/ and the training file's name].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -247,6 +251,9 @@ impl Args {
             Some(preset) => preset.recipe(data),
             None => (TrainOptions::new(data), Budget::default()),
         };
+        if let Some(from) = self.from.take() {
+            options = options.beginning_with(&from)?;
+        }
         if let Some(name) = self.architecture.take() {
             options = options.with_architecture(&name);
         }
