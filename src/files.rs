@@ -35,11 +35,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(mut stream) = stream(path).map_err(Error::io(path))? {
         return stream.write_all(bytes).map_err(Error::io(path));
     }
-    let Some(target) = links(path).find(|path| !path.is_symlink()) else {
-        return Err(Error::io(path)(io::Error::other("this link leads to itself")));
-    };
-    // The parent of a bare file name is "", which is no folder to create a file in.
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let target = target(path)?;
+    let folder = parent(&target);
     let mut builder = tempfile::Builder::new();
     builder.prefix(".writing-");
     // Temporary files are private by default; the renamed one is as readable as any other file (less the umask).
@@ -53,6 +50,41 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     file.as_file().sync_all().map_err(Error::io(path))?;
     file.persist(&target).map_err(|failed| Error::io(path)(failed.error))?;
     sync_folder(folder)
+}
+
+/// Replaces `path` by the file that `write` makes at the place that it is given, as [`write_atomically`] does. Feature `text`.
+///
+/// # Errors
+/// [`Error::Io`] naming the file; the errors of `write`.
+#[cfg(feature = "text")]
+pub fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if let Some(mut stream) = stream(path).map_err(Error::io(path))? {
+        let room = tempfile::tempdir().map_err(Error::io(path))?;
+        let made = room.path().join("made");
+        write(&made)?;
+        let copied = File::open(&made).and_then(|mut file| io::copy(&mut file, &mut stream));
+        return copied.map(drop).map_err(Error::io(path));
+    }
+    let target = target(path)?;
+    let folder = parent(&target);
+    let room = tempfile::Builder::new().prefix(".writing-").tempdir_in(folder).map_err(Error::io(path))?;
+    let made = room.path().join("made");
+    // As readable as the old file, or as any other (less the umask), whoever makes it.
+    let mut permissions = File::create(&made).and_then(|file| file.metadata()).map_err(Error::io(path))?.permissions();
+    if let Ok(old) = target.metadata() {
+        permissions = old.permissions();
+    }
+    write(&made)?;
+    let file = File::open(&made).map_err(Error::io(path))?;
+    file.set_permissions(permissions).and_then(|()| file.sync_all()).map_err(Error::io(path))?;
+    std::fs::rename(&made, &target).map_err(Error::io(path))?;
+    sync_folder(folder)
+}
+
+/// The folder that a path is in; that of a bare name is "", which is no folder to create a file in.
+#[cfg(any(feature = "text", feature = "validate"))]
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Opens `path` to write to it bit by bit: as a new file, or where it is a pipe, a device or a descriptor as what it is. Feature
@@ -72,6 +104,16 @@ pub fn create(path: &Path) -> Result<File> {
 pub fn is_stream(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
         || links(path).any(|path| is_descriptor(&path))
+}
+
+/// The file that a path leads to through links, whether it is there or not.
+///
+/// # Errors
+/// [`Error::Io`] for links that lead nowhere.
+#[cfg(any(feature = "text", feature = "validate"))]
+fn target(path: &Path) -> Result<PathBuf> {
+    let file = links(path).find(|path| !path.is_symlink());
+    file.ok_or_else(|| Error::io(path)(io::Error::other("this link leads to itself")))
 }
 
 /// A path, and those that it leads to link by link, the last perhaps not there yet.
@@ -121,4 +163,31 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     #[cfg(not(unix))]
     let _ = folder;
     Ok(())
+}
+
+/// Makes a folder of what `write` puts into the one that it is given, whole or not at all; `path` must not be there, or be an empty
+/// folder. Feature `text`.
+///
+/// # Errors
+/// [`Error::Data`] for a folder that holds something; [`Error::Io`] naming the folder; the errors of `write`.
+#[cfg(feature = "text")]
+pub fn write_folder(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let holds_nothing = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    if path.symlink_metadata().is_ok() && !holds_nothing(path) {
+        let message = "is there already; give another folder, or remove it";
+        return Err(Error::data(path.display().to_string(), message));
+    }
+    let parent = parent(path);
+    std::fs::create_dir_all(parent).map_err(Error::io(parent))?;
+    let folder = tempfile::Builder::new().prefix(".writing-").tempdir_in(parent).map_err(Error::io(path))?;
+    write(folder.path())?;
+    for entry in std::fs::read_dir(folder.path()).map_err(Error::io(path))? {
+        let file = entry.map_err(Error::io(path))?.path();
+        std::fs::File::open(&file).and_then(|file| file.sync_all()).map_err(Error::io(path))?;
+    }
+    sync_folder(folder.path())?;
+    std::fs::rename(folder.path(), path).map_err(Error::io(path))?;
+    // What it names is gone from there.
+    drop(folder.keep());
+    sync_folder(parent)
 }

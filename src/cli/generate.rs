@@ -5,7 +5,6 @@ mod answer;
 mod source;
 
 use std::{
-    io::{BufReader, Read},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -14,23 +13,16 @@ use softalign::{
     Error, Result,
     generate::{Generator, Hypothesis, Sampling, SearchOptions},
     model::Model,
-    text::{Lines, as_line},
+    text::as_line,
 };
 
 use super::{
-    Global, open,
+    Global, groups, open,
     search::{Search, number},
 };
 use alignments::Alignments;
 use answer::{Answer, Printer};
 use source::{Input, Reader};
-
-/// Lines of standard input that are decoded together, at first and at most: the first answers come soon, and of many lines
-/// those of about one length meet.
-const LINES: [usize; 2] = [64, 2048];
-
-/// The most bytes that are read of standard input at once.
-const BUFFER: usize = 1 << 20;
 
 /// The file name that stands for the terminal.
 const TERMINAL: &str = "-";
@@ -151,8 +143,7 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
         read: 0,
     };
     if args.text.is_empty() {
-        let input = BufReader::with_capacity(BUFFER, std::io::stdin().lock());
-        writer.answer_lines(Lines::new("standard input", input))?;
+        groups::in_groups(groups::stdin(), |lines| writer.answer(lines))?;
     } else {
         let texts: Vec<String> = args.text.iter().map(|text| as_line(text).into_owned()).collect();
         writer.answer(&texts)?;
@@ -174,31 +165,6 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn answer_lines(&mut self, mut lines: Lines<BufReader<impl Read>>) -> Result<()> {
-        let (mut read, mut most) = (Vec::new(), LINES[0]);
-        loop {
-            let next = lines.next().transpose();
-            let more = matches!(next, Ok(Some(_)));
-            let end = !more && next.is_ok();
-            if let Ok(Some(line)) = next {
-                read.push(line);
-            } else if let Err(error) = next {
-                // Lines before a bad one are not lost.
-                self.answer(&read)?;
-                return Err(error);
-            }
-            // A reader that waits for an answer before the next line gets it.
-            if end || read.len() == most || lines.is_drained() {
-                self.answer(&read)?;
-                read.clear();
-                most = (2 * most).min(LINES[1]);
-            }
-            if end {
-                return Ok(());
-            }
-        }
-    }
-
     /// Answers lines up to the first that stops the run.
     fn answer(&mut self, lines: &[String]) -> Result<()> {
         let (mut read, mut stopped) = (Vec::new(), Ok(()));

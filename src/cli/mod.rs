@@ -7,12 +7,16 @@
 mod accuracy;
 mod bench;
 mod devices;
+mod embed;
 mod evaluate;
+mod export;
 mod flags;
 mod generate;
 mod golden;
 mod grid;
+mod groups;
 mod headless;
+mod import;
 mod interrupt;
 mod log;
 mod output;
@@ -83,6 +87,12 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Print the log-probability of each given target under a trained model.
     Score(score::Args),
+    /// Print the embedding of each text, by a model that is an encoder alone: a line of numbers each.
+    Embed(embed::Args),
+    /// Make a model folder of a Hugging Face folder.
+    Import(import::Args),
+    /// Make a Hugging Face folder of a model folder.
+    Export(export::Args),
     /// Write a page about a run: settings, curves, examples with their alignments, errors.
     Report(report::Args),
     /// List the adapters of this machine with their limits and features.
@@ -104,6 +114,9 @@ impl Command {
             Self::Generate(args) => generate::run(*args, global),
             Self::Evaluate(args) => evaluate::run(args, global),
             Self::Score(args) => score::run(&args, global),
+            Self::Embed(args) => embed::run(args, global),
+            Self::Import(args) => import::run(&args, global),
+            Self::Export(args) => export::run(&args, global),
             Self::Report(args) => report::run(&args, global),
             Self::Devices => devices::run(),
             Self::Validate(args) => validate::run(args, global),
@@ -193,7 +206,7 @@ mod tests {
 
         #[test]
         fn a_command_line_is_understood_or_refused_with_code_2(
-            command in 0..10_usize,
+            command in 0..13_usize,
             rest in prop::collection::vec(prop_oneof![9 => prop::sample::select(words()), 1 => any::<String>()], 0..8),
         ) {
             let all = Cli::command();

@@ -7,7 +7,7 @@ use softalign::{
     Error, Result, files,
     generate::{Likelihood, Scorer},
     model::Model,
-    text::{EOS, Example, Pair, read_tsv},
+    text::{Example, Pair, read_tsv},
 };
 
 use super::{Global, flags, open, output};
@@ -85,7 +85,7 @@ fn encode(model: &Model, pair: &Pair) -> Result<Example> {
         );
         return Err(Error::data("the target", message));
     }
-    Ok(Example { source, target })
+    Ok(Example::new(source, target))
 }
 
 /// The scores found so far.
@@ -114,7 +114,8 @@ impl List<'_> {
         if !self.args.token_scores {
             return line;
         }
-        let names = example.target.iter().chain([&EOS]).map(|token| self.model.target.token(*token));
+        let end = self.model.target.specials().eos;
+        let names = example.target.iter().chain([&end]).map(|token| self.model.target.token(*token));
         let named = names.zip(tokens).map(|(token, x)| json!({"token": token, "log_probability": x}));
         self.tokens.push(named.collect());
         let each: Vec<_> = tokens.iter().map(|x| format!("{x:.4}")).collect();

@@ -83,7 +83,7 @@ impl EvaluationSet {
         let mut places: HashMap<String, Option<usize>> = HashMap::new();
         for item in &mut set.items {
             if !places.contains_key(&item.source) {
-                let tokens = [model.source.encode(&item.source)?, vec![model.network.limits().specials.eos]].concat();
+                let tokens = model.source.framed(model.source.encode(&item.source)?);
                 let fits = tokens.len() <= longest;
                 places.insert(item.source.clone(), fits.then_some(set.sources.len()));
                 set.sources.extend(fits.then_some(tokens));
@@ -231,7 +231,7 @@ impl EvaluationSet {
                 long.push(&pair.target);
                 continue;
             }
-            examples.push(Example { source: model.encode(&pair.source)?, target });
+            examples.push(Example::new(model.encode(&pair.source)?, target));
             items.push(item);
         }
         if let Some(first) = long.first() {

@@ -2,7 +2,7 @@
 //! attention in place of their position tokens, and no dictionary.
 
 use super::{Generator, Hypothesis};
-use crate::{Result, model::Model, text::UNK};
+use crate::{Result, model::Model};
 
 /// The text of a hypothesis that `generator` found with [`super::SearchOptions::attended`], each `<unk>` in it replaced by the
 /// token of `source` that it attended to most, or the word that this is a part of. The source's end is no token to write: one
@@ -19,7 +19,7 @@ pub fn replace_unknown(
     let words = model.source.copies(source)?;
     let attended = |place: usize| hypothesis.attended.get(place).map(|position| *position as usize);
     let at_end = |place| attended(place).is_some_and(|position| position >= words.len());
-    let unknown = hypothesis.tokens.iter().zip(0..).filter(|(token, _)| **token == UNK);
+    let unknown = hypothesis.tokens.iter().zip(0..).filter(|(token, _)| **token == model.target.specials().unk);
     let mut weights = Vec::new();
     if !words.is_empty() && unknown.map(|(_, place)| place).any(at_end) {
         // The search has kept the best position alone.

@@ -6,7 +6,7 @@ use crate::{
     Result,
     generate::{Generator, SearchOptions},
     model::Model,
-    text::{EOS, Pair, Tokenizer, nearest},
+    text::{Pair, Tokenizer, nearest},
 };
 
 /// The most right answers, and the most wrong ones, that are shown.
@@ -100,7 +100,7 @@ pub(super) fn choose<'a>(
         }
         let shown =
             |tokenizer: &Tokenizer, tokens: &[u32]| tokens.iter().map(|token| tokenizer.token(*token)).collect();
-        let target = [best.tokens.as_slice(), &[EOS]].concat();
+        let target = [best.tokens.as_slice(), &[model.target.specials().eos]].concat();
         examples.push(Example {
             source: shown(&model.source, source),
             target: shown(&model.target, &target),

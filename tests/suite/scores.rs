@@ -142,10 +142,7 @@ fn the_perplexity_is_of_all_references_that_the_model_can_read() {
         let found = evaluate_texts(Some((&mut generator, &model)), &pairs, ("x", &texts), &Scoring::default()).unwrap();
         let examples: Vec<_> = pairs[..read]
             .iter()
-            .map(|pair| Example {
-                source: model.encode(&pair.source).unwrap(),
-                target: model.target.encode(&pair.target).unwrap(),
-            })
+            .map(|pair| Example::new(model.encode(&pair.source).unwrap(), model.target.encode(&pair.target).unwrap()))
             .collect();
         let scores = Scorer::new(&model).score(&examples).unwrap();
         let (sum, tokens) =

@@ -8,7 +8,7 @@ use softalign::{
     Result,
     generate::{Generator, Hypothesis, Scorer, draw_alignment, replace_unknown},
     model::Model,
-    text::{EOS, Example, Tokenizer, escaped},
+    text::{Example, Tokenizer, escaped},
 };
 
 use super::{
@@ -125,11 +125,15 @@ impl<'a> Printer<'a> {
     /// The tokens of a text and their scores, where they are asked for.
     fn tokens(&mut self, input: &Input, hypothesis: Hypothesis) -> Result<Vec<Token>> {
         let Some(scorer) = &mut self.scorer else { return Ok(Vec::new()) };
-        let named: Vec<String> =
-            hypothesis.tokens.iter().chain([&EOS]).map(|token| self.model.target.token(*token)).collect();
+        let named: Vec<String> = hypothesis
+            .tokens
+            .iter()
+            .chain([&self.model.target.specials().eos])
+            .map(|token| self.model.target.token(*token))
+            .collect();
         let finished = hypothesis.finished;
         let mut scores = Vec::new();
-        scorer.score_tokens(&[Example { source: input.tokens.clone(), target: hypothesis.tokens }], |found| {
+        scorer.score_tokens(&[Example::new(input.tokens.clone(), hypothesis.tokens)], |found| {
             scores.extend(found.iter().flatten().copied());
             Ok(())
         })?;
@@ -144,7 +148,7 @@ pub fn names(model: &Model, source: &[u32], target: &[u32]) -> [Vec<String>; 2] 
     let name = |tokenizer: &Tokenizer, tokens: &[u32]| -> Vec<String> {
         tokens.iter().map(|token| tokenizer.token(*token)).collect()
     };
-    [name(&model.source, source), name(&model.target, &[target, &[EOS]].concat())]
+    [name(&model.source, source), name(&model.target, &[target, &[model.target.specials().eos]].concat())]
 }
 
 fn draw(model: &Model, generator: &mut Generator, source: &[u32], target: &[u32], path: &Path) -> Result<()> {

@@ -4,7 +4,7 @@ use softalign::{
     Error, Result,
     generate::{Generator, SearchOptions},
     model::Model,
-    text::{Tokenizer, UNK, as_line, escaped, is_blank},
+    text::{Tokenizer, as_line, escaped, is_blank},
 };
 
 use super::Args;
@@ -61,6 +61,10 @@ impl<'a> Reader<'a> {
     /// [`Error::Data`] for a tab that nobody has explained; under `--strict` for a source that the model cannot read.
     pub fn read(&self, number: u64, line: &str) -> Result<Source> {
         let place = format!("{} {number}", self.origin);
+        if !self.model.network.limits().reads_source() {
+            let input = self.answerable(&place, self.prompt(&place, line))?;
+            return Ok(Source { place, text: line.to_owned(), input });
+        }
         let wrong = |message: &str| Err(Error::data(&place, message));
         let (text, prefix) = match line.split_once('\t') {
             Some(_) if is_blank(line) => (line, None),
@@ -76,12 +80,14 @@ impl<'a> Reader<'a> {
             }
             Some((text, prefix)) => (text, Some(prefix)),
         };
-        let input = if is_blank(text) { None } else { self.input(&place, text, prefix)? };
+        let read = || self.answerable(&place, self.encode(&place, text, prefix));
+        let input = if is_blank(text) { None } else { read()? };
         Ok(Source { place, text: text.to_owned(), input })
     }
 
-    fn input(&self, place: &str, text: &str, prefix: Option<&str>) -> Result<Option<Input>> {
-        match self.encode(place, text, prefix) {
+    /// What was read, or nothing where the model cannot read it.
+    fn answerable(&self, place: &str, read: Result<Input>) -> Result<Option<Input>> {
+        match read {
             Err(error) if !self.args.strict => {
                 tracing::warn!("{place}: {error}. Its answer is empty");
                 Ok(None)
@@ -89,6 +95,13 @@ impl<'a> Reader<'a> {
             Err(error) => Err(Error::data(place, error.to_string())),
             Ok(input) => Ok(Some(input)),
         }
+    }
+
+    /// A text for a language model to continue; from nothing, where there is none.
+    fn prompt(&self, place: &str, text: &str) -> Result<Input> {
+        let prefix = [self.prefix.clone(), self.target(place, text)?].concat();
+        self.check(&prefix)?;
+        Ok(Input { tokens: Vec::new(), prefix })
     }
 
     fn encode(&self, place: &str, text: &str, prefix: Option<&str>) -> Result<Input> {
@@ -110,7 +123,8 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let message = format!("{} tokens, and texts have at most {longest} with their <eos>", prefix.len());
-        Err(Error::data("the prefix", message))
+        let what = if self.model.network.limits().reads_source() { "the prefix" } else { "the prompt" };
+        Err(Error::data(what, message))
     }
 
     /// The tokens of a prefix; says which pieces the model has not seen.
@@ -122,9 +136,11 @@ impl<'a> Reader<'a> {
 }
 
 fn warn_of_unknown(place: &str, tokenizer: &Tokenizer, text: &str, tokens: &[u32]) -> Result<()> {
-    if tokens.contains(&UNK) {
-        let pieces = tokenizer.tokens(text)?;
-        for (piece, _) in pieces.iter().zip(tokens).filter(|(_, token)| **token == UNK) {
+    let unknown = tokenizer.specials().unk;
+    if tokens.contains(&unknown) {
+        // The source has special tokens around it.
+        let (tokens, pieces) = (tokenizer.encode(text)?, tokenizer.tokens(text)?);
+        for (piece, _) in pieces.iter().zip(tokens).filter(|(_, token)| *token == unknown) {
             tracing::warn!("{place}: the model has not seen `{}`; it reads <unk>", escaped(piece));
         }
     }
