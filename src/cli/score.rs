@@ -7,18 +7,18 @@ use softalign::{
     Error, Result, files,
     generate::{Likelihood, Scorer},
     model::Model,
-    text::{Example, Pair, read_tsv},
+    text::{Example, Pair, read_lines, read_tsv},
 };
 
-use super::{Global, flags, open, output};
+use super::{Global, flags, open, output, search::is_language_model};
 
 /// Arguments of `score`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Model folder, as `softalign train` writes it.
     model: PathBuf,
-    /// Pairs to score: a line each, source<TAB>target. Tokens that the target vocabulary lacks count as <unk>. A pair that is too
-    /// long for the model gets an empty line, and a warning names its line.
+    /// Pairs to score: a line each, source<TAB>target; for a language model texts, a line each. Tokens that the target vocabulary
+    /// lacks count as <unk>. A pair that is too long for the model gets an empty line, and a warning names its line.
     file: PathBuf,
     /// Add to each line, behind a tab, the log-probabilities of the target's tokens, its <eos> included, with spaces between.
     #[arg(long)]
@@ -33,7 +33,10 @@ pub struct Args {
 
 /// Runs `score`.
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
-    let pairs = read_tsv(&args.file)?;
+    let pairs = match is_language_model(&args.model) {
+        true => read_lines(&args.file)?.into_iter().map(|text| Pair::new("", text)).collect(),
+        false => read_tsv(&args.file)?,
+    };
     let gpu = open(global)?;
     let model = Model::load(&gpu, &args.model)?;
     let (read, stopped) = read(args, &model, &pairs);
@@ -76,7 +79,8 @@ fn read(args: &Args, model: &Model, pairs: &[Pair]) -> (Vec<Option<Example>>, Re
 }
 
 fn encode(model: &Model, pair: &Pair) -> Result<Example> {
-    let (source, target) = (model.encode(&pair.source)?, model.target.encode(&pair.target)?);
+    let source = if model.network.limits().reads_source() { model.encode(&pair.source)? } else { Vec::new() };
+    let target = model.target.encode(&pair.target)?;
     let (length, longest) = (target.len() + 1, model.network.limits().max_length);
     if length > longest {
         let message = format!(

@@ -412,28 +412,27 @@ impl TrainOptions {
 
     /// Checks that nothing is asked for that a model of plain text does not have.
     fn check_pairs(&self) -> Result<()> {
+        if !self.learns_text() {
+            return Ok(());
+        }
+        let architecture = &self.architecture;
+        if self.metric != Metric::CrossEntropy {
+            let message = format!(
+                "is {}; `{architecture}` learns from plain text, and is known by its cross-entropy",
+                self.metric
+            );
+            return Err(Error::data(setting("metric"), message));
+        }
         let of_pairs = [
-            ("metric", self.metric != Metric::CrossEntropy),
             ("group_references", self.group_references),
             ("shared_vocabulary", self.shared_vocabulary),
             ("bpe_dropout", self.bpe_dropout > 0.0),
             ("guided_alignment", self.guided_alignment.is_some()),
             ("coverage_weight", self.coverage_weight > 0.0),
         ];
-        match of_pairs.into_iter().find(|(_, given)| self.learns_text() && *given) {
-            Some(("metric", _)) => {
-                let message = format!(
-                    "is {}; `{}` learns from plain text, and is known by its cross-entropy",
-                    self.metric, self.architecture
-                );
-                Err(Error::data("metric", message))
-            }
-            Some((option, _)) => Err(Error::data(
-                setting(option),
-                format!("needs pairs; `{}` learns from plain text", self.architecture),
-            )),
-            None => Ok(()),
-        }
+        of_pairs.into_iter().find(|(_, given)| *given).map_or(Ok(()), |(option, _)| {
+            Err(Error::data(setting(option), format!("needs pairs; `{architecture}` learns from plain text")))
+        })
     }
 
     /// The size of a batch.

@@ -213,6 +213,7 @@ fn options_that_would_be_ignored_are_refused() {
         ("validate --golden . --seconds 3", 2, "all of them"),
         ("validate --golden . --seed 3", 2, "all of them"),
         ("shaders --out x --checked", 1, "--to"),
+        ("train --text train.tsv --source-tokens words", 2, "reads no source"),
         ("train --train train.tsv --valid valid.tsv --architecture transformer --embedding 5", 1, "--embedding"),
         (
             "train --train train.tsv --valid valid.tsv --architecture transformer --tie-embeddings",

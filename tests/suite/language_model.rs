@@ -163,6 +163,16 @@ fn the_command_trains_continues_and_scores() {
     assert!(found["bits_per_byte"].as_f64().unwrap() > 0.0, "{found}");
     let output = work.command(&["evaluate", "runs/book", "test.txt", "--hypotheses", "test.txt"]).output().unwrap();
     refused(&output, 1, &["--hypotheses", "language model"]);
+    for option in ["--beam=2", "--strict", "--bootstrap=9", "--max-length=5"] {
+        let output = work.command(&["evaluate", "runs/book", "test.txt", option]).output().unwrap();
+        refused(&output, 1, &["a perplexity alone"]);
+    }
+
+    let output = work.command(&["score", "-q", "runs/book", "test.txt"]).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{stderr}");
+    let expected = found["log_probability"].as_f64().unwrap();
+    assert!((stdout.trim().parse::<f64>().unwrap() - expected).abs() < 1e-3, "{stdout}, {expected}");
 
     // Pairs are none of its business, nor is text a translator's.
     let output = work.command(&["train", "--train", "train.tsv", "--valid", "valid.tsv", "--architecture", "gpt2"]);

@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
     pub fn read(&self, number: u64, line: &str) -> Result<Source> {
         let place = format!("{} {number}", self.origin);
         if !self.model.network.limits().reads_source() {
-            let input = self.answerable(&place, self.prompt(&place, line))?;
+            let input = self.answerable(&place, || self.prompt(&place, line))?;
             return Ok(Source { place, text: line.to_owned(), input });
         }
         let wrong = |message: &str| Err(Error::data(&place, message));
@@ -80,14 +80,14 @@ impl<'a> Reader<'a> {
             }
             Some((text, prefix)) => (text, Some(prefix)),
         };
-        let read = || self.answerable(&place, self.encode(&place, text, prefix));
-        let input = if is_blank(text) { None } else { read()? };
+        let read = || self.encode(&place, text, prefix);
+        let input = if is_blank(text) { None } else { self.answerable(&place, read)? };
         Ok(Source { place, text: text.to_owned(), input })
     }
 
-    /// What was read, or nothing where the model cannot read it.
-    fn answerable(&self, place: &str, read: Result<Input>) -> Result<Option<Input>> {
-        match read {
+    /// What `read` gives, or nothing where the model cannot read it.
+    fn answerable(&self, place: &str, read: impl FnOnce() -> Result<Input>) -> Result<Option<Input>> {
+        match read() {
             Err(error) if !self.args.strict => {
                 tracing::warn!("{place}: {error}. Its answer is empty");
                 Ok(None)
