@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use softalign::{
     Error,
     batch::{Batch, BatchShape},
-    generate::{Embedder, Generator, SearchOptions},
+    generate::{Embedder, Generator, Hypothesis, SearchOptions, replace_unknown},
     graph::{Program, ProgramOptions},
     kernels::Step,
     model::{Layers, Model, Specials, TokenModel, read_tensors},
@@ -229,11 +229,22 @@ fn special_tokens_are_those_of_the_file() {
     // Neither padded nor truncated; `[SEP]` in a text is text.
     assert_eq!(model.encode("AB c z abcd").unwrap(), [2, 4, 17, 6, 1, 4, 17, 18, 19, 3]);
     assert_eq!(model.encode("a[SEP]").unwrap(), [2, 4, 1, 1, 1, 3]);
+    assert_eq!(model.source.own(&model.encode("AB c z abcd").unwrap()), 1..9);
     assert_eq!(model.source.decode(&[2, 4, 17, 6, 1, 3, 0]), "ab c [UNK]");
     // Where newer folders say of them in another file.
     let mut case = Case::new("bart");
     let folder = case.written();
     let known = import(folder.path()).unwrap();
+    // What an unknown token attended to is counted from the first token that is the text's own.
+    let (framed, words) = (known.encode("a b").unwrap(), known.source.copies("a b").unwrap());
+    let own = known.source.own(&framed);
+    assert_eq!((own.start, own.len()), (1, words.len()));
+    for (position, word) in own.zip(words) {
+        let (tokens, attended) = (vec![known.target.specials().unk], vec![position as u32]);
+        let unknown = Hypothesis { tokens, attended, ..Hypothesis::default() };
+        let text = replace_unknown(&mut Generator::new(&known), &known, "a b", &unknown).unwrap();
+        assert_eq!(text.trim(), word.trim());
+    }
     let ids = ["decoder_start_token_id", "eos_token_id", "pad_token_id"];
     let config = case.config.as_object_mut().unwrap();
     let generation: BTreeMap<_, _> = ids.iter().map(|id| (*id, config.remove(*id).unwrap())).collect();
