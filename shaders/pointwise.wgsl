@@ -1,10 +1,11 @@
-// y = a + b or a * b, or a function of a, element by element: ADD, MULTIPLY, TANH, SIGMOID, RELU, GELU_ERF, GELU_TANH or SWISH.
+// y = a + b or a * b, or a function of a, element by element: ADD, MULTIPLY, SCALE, TANH, SIGMOID, RELU, GELU_ERF, GELU_TANH or
+// SWISH.
 #import element
 #import gelu
 #import linear
 #import math
 
-struct Params { elements: u32 }
+struct Params { elements: u32, factor: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<element4>;         // [N]
@@ -25,6 +26,9 @@ fn main(
 #endif
 #ifdef MULTIPLY
     let value = x * vec4f(b[i]);
+#endif
+#ifdef SCALE
+    let value = x * params.factor;
 #endif
 #ifdef TANH
     let value = tanh4(x);

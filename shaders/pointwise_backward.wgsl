@@ -1,14 +1,14 @@
-// The gradient of one operand: d_y (ADD), d_y times the other operand (MULTIPLY), or d_y times the derivative of a function, from
-// its result y (TANH, SIGMOID, RELU) or from its operand (GELU_ERF, GELU_TANH, SWISH).
+// The gradient of one operand: d_y (ADD), d_y times the other operand (MULTIPLY) or times the factor (SCALE), or d_y times the
+// derivative of a function, from its result y (TANH, SIGMOID, RELU) or from its operand (GELU_ERF, GELU_TANH, SWISH).
 #import element
 #import gelu
 #import linear
 #import math
 
-struct Params { elements: u32 }
+struct Params { elements: u32, factor: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> factor: array<element4>;    // [N]: the other operand, y, or the operand; not read by ADD
+@group(0) @binding(1) var<storage, read> factor: array<element4>;    // [N]: the other operand, y, or the operand; not read by ADD and SCALE
 @group(0) @binding(2) var<storage, read> d_y: array<element4>;       // [N]
 @group(0) @binding(3) var<storage, read_write> d_x: array<element4>; // [N]
 
@@ -33,6 +33,9 @@ fn main(
 #endif
 #ifdef MULTIPLY
     let value = vec4f(d_y[i]) * vec4f(factor[i]);
+#endif
+#ifdef SCALE
+    let value = vec4f(d_y[i]) * params.factor;
 #endif
 #ifdef TANH
     let y = vec4f(factor[i]);

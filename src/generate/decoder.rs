@@ -125,13 +125,13 @@ impl Memory {
         })
     }
 
-    /// Records the work before the first step of a member whose encoder has left `state0`.
+    /// Records the work before the first step of a member whose encoder has left `state0`, if it has states.
     fn record_start(
         &self,
         recorder: &mut Recorder,
         stepper: &dyn Stepper,
         lengths: &Tensor,
-        state0: &Tensor,
+        state0: Option<&Tensor>,
     ) -> Result<()> {
         stepper.record_start(recorder)?;
         self.search.record_start(recorder, &self.state, lengths, state0, &stepper.feed())?;
@@ -190,24 +190,27 @@ impl Decoder {
         // The first member's encoder begins the Program that all steps are in.
         for (TokenModel { parameters, .. }, stepper) in members.iter().zip(&memory.steppers).rev() {
             let encoder = stepper.encoder()?;
+            let outputs: Vec<_> = [encoder.lengths].into_iter().chain(encoder.state).collect();
             let options = ProgramOptions {
                 label: "generate".into(),
                 parameters: Some(parameters),
                 given: &encoder.kept,
-                outputs: &[encoder.state, encoder.lengths],
+                outputs: &outputs,
                 pool: pool.clone(),
                 ..ProgramOptions::default()
             };
             if states.len() + 1 < members.len() {
                 let program = Program::compile(gpu, &encoder.graph, &options)?;
-                states.push(program.tensor(encoder.state)?.clone());
+                states.push(encoder.state.map(|state| program.tensor(state).cloned()).transpose()?);
                 encoders.push(program);
                 continue;
             }
             let program = Program::compile_with(gpu, &encoder.graph, &options, |recorder, finish| {
                 let lengths = finish.tensor(encoder.lengths)?;
-                let all = states.iter().chain([finish.tensor(encoder.state)?]);
-                for (stepper, state0) in memory.steppers.iter().rev().zip(all) {
+                let last = encoder.state.map(|state| finish.tensor(state)).transpose()?;
+                for (stepper, state0) in
+                    memory.steppers.iter().rev().zip(states.iter().map(Option::as_ref).chain([last]))
+                {
                     memory.record_start(recorder, stepper.as_ref(), lengths, state0)?;
                 }
                 memory.record_look(recorder, lengths, STEPS_PER_LOOK.min(capacity))

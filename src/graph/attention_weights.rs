@@ -6,7 +6,7 @@ use crate::{
     gpu::{Dtype, Recorder},
     kernels::{
         attention_weights::{AttentionWeights, Inputs},
-        dot_product_attention::{Heads, standard_scale},
+        dot_product_attention::Heads,
         matmul::Matrix,
     },
 };
@@ -20,7 +20,7 @@ struct Weights(AttentionWeights);
 impl Graph {
     /// What the queries of [`Graph::multi_head_attention`] attended to, without a causal mask, bias and dropout: the mean over `heads` of
     /// its weights, `[B, T, S]`, f32, for `query` `[B, T, N·D]`, `key` `[B, S, N·D]`, `lengths` `[B]` and the attention's `log_sum_exp`
-    /// `[B, N, T]`. It has no gradient.
+    /// `[B, N, T]` and `scale`. It has no gradient.
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -29,7 +29,7 @@ impl Graph {
         [query, key]: [Value; 2],
         lengths: Value,
         log_sum_exp: Value,
-        heads: usize,
+        (heads, scale): (usize, f32),
     ) -> Result<Value> {
         let [batch, queries, width] = self.expect_float(NAME, "query", query, [None; 3])?;
         let [_, keys, _] = self.expect(NAME, "key", key, self.dtype(query), [Some(batch), None, Some(width)])?;
@@ -39,7 +39,7 @@ impl Graph {
             let (wanted, got) = (format!("a number that divides the width {width}"), heads.to_string());
             return Err(Error::Shape { operation: NAME, argument: "heads", wanted, got });
         }
-        let (size, scale) = (width / heads, standard_scale(width / heads));
+        let size = width / heads;
         let operation = Weights(AttentionWeights { batch, heads, queries, keys, size, scale });
         let made = [([batch, queries, keys].into(), Dtype::F32)];
         Ok(self.push_as(operation, &[query, key, lengths, log_sum_exp], made)[0])

@@ -31,6 +31,14 @@ impl Graph {
         self.binary(Pointwise::Multiply, a, b)
     }
 
+    /// Each element times `factor`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for anything but floats.
+    pub fn scale(&mut self, a: Value, factor: f32) -> Result<Value> {
+        self.unary(Pointwise::Scale(factor), a)
+    }
+
     /// Hyperbolic tangent of each element.
     ///
     /// # Errors
@@ -135,6 +143,7 @@ impl Operation for Forward {
             Pointwise::Multiply => {
                 vec![Some(graph.multiply(d_y, inputs[1])?), Some(graph.multiply(d_y, inputs[0])?)]
             }
+            Pointwise::Scale(factor) => vec![Some(graph.scale(d_y, factor)?)],
             function => {
                 let from = if function.needs_operand() { inputs[0] } else { outputs[0] };
                 vec![Some(graph.function_gradient(function, from, d_y))]

@@ -255,8 +255,8 @@ impl BeamSearch {
     }
 
     /// Records the state before the first step: one empty hypothesis per sentence, or per row where they go their own ways, fed
-    /// with `<bos>`, its state that of the sentence in `state0` `[sentences, H]`, written to the first of the states. A
-    /// sentence whose length, u32 `[sentences]`, is 0 has ended.
+    /// with `<bos>`, its state, if the model has any, that of the sentence in `state0` `[sentences, H]`, written to the first of the
+    /// states. A sentence whose length, u32 `[sentences]`, is 0 has ended.
     ///
     /// # Errors
     /// [`Error::Shape`] for settings or tensors that do not fit the search; [`Error::Limit`] past the adapter's limits.
@@ -265,24 +265,30 @@ impl BeamSearch {
         recorder: &mut Recorder,
         state: &BeamState,
         lengths: &Tensor,
-        state0: &Tensor,
+        state0: Option<&Tensor>,
         feed: &Feed<'_>,
     ) -> Result<()> {
         self.check(state)?;
         feed.check(self)?;
         feed.check_states(self, 0)?;
         expect(NAME, "lengths", lengths, &[self.sentences])?;
-        expect(NAME, "state0", state0, &[self.sentences, feed.hidden])?;
         let [words_table, word_rows, gates, gate_rows] = feed.tensors();
+        let whole = feed.states.is_some() == state0.is_some();
+        expect_setting(NAME, "state0", whole, "a first state, if there are states", feed.hidden() as f64)?;
+        if let Some(state0) = state0 {
+            expect(NAME, "state0", state0, &[self.sentences, feed.hidden()])?;
+        }
+        // What is not there is not read.
+        let state0 = state0.unwrap_or(words_table);
         let apart = if self.apart() { 1 } else { self.beam };
         let sizes = [self.rows(), self.capacity, self.classes, self.beam, apart];
-        let params = [&sizes[..], &feed.params(), &[feed.hidden, self.specials.bos as usize]].concat();
+        let params = [&sizes[..], &feed.params(), &[feed.hidden(), self.specials.bos as usize]].concat();
         let bytes = self.rows() as f64 * (feed.bytes() + feed.state_bytes());
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_START,
             specialisation: copying(recorder.gpu().tiles(), feed.wide()),
             params: &params.iter().map(|value| *value as u32).collect::<Vec<_>>(),
-            tensors: &[lengths, &state.all, words_table, word_rows, gates, gate_rows, state0, feed.states],
+            tensors: &[lengths, &state.all, words_table, word_rows, gates, gate_rows, state0, feed.states()],
             workgroups: grid(self.rows()),
             cost: Cost { read: bytes, written: bytes, ..Cost::default() },
         })
@@ -438,7 +444,7 @@ impl BeamSearch {
             word_offset,
             word_stride,
             gates_size,
-            feed.hidden,
+            feed.hidden(),
             step.from,
             0,
             self.specials.pad as usize,
@@ -450,7 +456,7 @@ impl BeamSearch {
             kernel: &BEAM_SEARCH_MERGE,
             specialisation: merge(recorder.gpu().tiles(), beam, feed.wide() && step.from.is_multiple_of(4)),
             params: &[&words(sizes)[..], &[ranking.length_penalty.to_bits(), longest.to_bits()]].concat(),
-            tensors: &[step.scratch, &state.all, words_table, word_rows, gates, gate_rows, feed.states],
+            tensors: &[step.scratch, &state.all, words_table, word_rows, gates, gate_rows, feed.states()],
             workgroups: [self.sentences as u32, 1, 1],
             cost,
         })
@@ -470,7 +476,7 @@ impl BeamSearch {
     ) -> Result<()> {
         self.check(state)?;
         feed.check(self)?;
-        let hidden = if self.apart() { 0 } else { feed.hidden };
+        let hidden = if self.apart() { 0 } else { feed.hidden() };
         if !self.apart() {
             feed.check_choice(self, from)?;
         }
@@ -484,7 +490,7 @@ impl BeamSearch {
             kernel: &BEAM_SEARCH_FOLLOW,
             specialisation: copying(recorder.gpu().tiles(), feed.wide() && from.is_multiple_of(4)),
             params: &words(sizes),
-            tensors: &[&state.tokens, &state.parents, words_table, word_rows, gates, gate_rows, feed.states],
+            tensors: &[&state.tokens, &state.parents, words_table, word_rows, gates, gate_rows, feed.states()],
             workgroups: grid(self.rows()),
             cost: Cost { read: bytes, written: bytes, ..Cost::default() },
         })

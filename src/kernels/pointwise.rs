@@ -1,5 +1,5 @@
-//! Element by element, on one tensor or on two of the same shape: sum and product; tanh, logistic function, and the gates between
-//! the layers of a feed-forward network.
+//! Element by element, on one tensor or on two of the same shape: sum and product; a multiple, tanh, logistic function, and the gates
+//! between the layers of a feed-forward network.
 
 use super::{expect::expect_of, forms, library::shader};
 use crate::{
@@ -11,12 +11,14 @@ pub(super) static POINTWISE: Shader = shader!("pointwise", specialisations);
 pub(super) static POINTWISE_BACKWARD: Shader = shader!("pointwise_backward", specialisations);
 
 /// What is computed for each element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pointwise {
     /// `a + b`.
     Add,
     /// `a * b`.
     Multiply,
+    /// `a` times a number.
+    Scale(f32),
     /// `tanh(a)`.
     Tanh,
     /// `1 / (1 + exp(-a))`.
@@ -41,9 +43,10 @@ pub enum Gelu {
 }
 
 /// Every operation.
-const ALL: [Pointwise; 8] = [
+const ALL: [Pointwise; 9] = [
     Pointwise::Add,
     Pointwise::Multiply,
+    Pointwise::Scale(1.0),
     Pointwise::Tanh,
     Pointwise::Sigmoid,
     Pointwise::Relu,
@@ -84,6 +87,7 @@ impl Pointwise {
         match self {
             Self::Add => "ADD",
             Self::Multiply => "MULTIPLY",
+            Self::Scale(_) => "SCALE",
             Self::Tanh => "TANH",
             Self::Sigmoid => "SIGMOID",
             Self::Relu => "RELU",
@@ -108,7 +112,7 @@ impl Pointwise {
         let (elements, bytes) = (elements as f64, elements as f64 * dtype.bytes() as f64);
         // tanh: nine fused multiply-adds and a product around its division. Φ: a polynomial of degree 7 around an exponential.
         let (operations, transcendental) = match self {
-            Self::Add | Self::Multiply | Self::Relu => (1.0, 0.0),
+            Self::Add | Self::Multiply | Self::Scale(_) | Self::Relu => (1.0, 0.0),
             Self::Tanh => (20.0, 1.0),
             Self::Sigmoid => (2.0, 2.0),
             Self::Gelu(Gelu::Erf) => (22.0, 2.0),
@@ -128,6 +132,7 @@ impl Pointwise {
         let (elements, bytes) = (elements as f64, elements as f64 * dtype.bytes() as f64);
         let (operations, transcendental, reads) = match self {
             Self::Add => (0.0, 0.0, 1.0),
+            Self::Scale(_) => (1.0, 0.0, 1.0),
             Self::Multiply | Self::Relu => (1.0, 0.0, 2.0),
             Self::Tanh | Self::Sigmoid => (3.0, 0.0, 2.0),
             Self::Gelu(Gelu::Erf) => (25.0, 2.0, 2.0),
@@ -140,6 +145,10 @@ impl Pointwise {
             read: reads * bytes,
             written: bytes,
         }
+    }
+
+    fn factor(self) -> f32 {
+        if let Self::Scale(factor) = self { factor } else { 1.0 }
     }
 
     fn check_operands(self, second: bool) -> Result<()> {
@@ -159,7 +168,7 @@ impl Pointwise {
         recorder.launch(&Launch {
             kernel,
             specialisation: self.specialisation(&tiles, dtype),
-            params: &[elements as u32],
+            params: &[elements as u32, self.factor().to_bits()],
             tensors,
             workgroups: grid(elements.div_ceil(4 * tiles.workgroup as usize)),
             cost,
@@ -199,7 +208,7 @@ impl Pointwise {
             expect_of(y.dtype(), "pointwise", argument, tensor, shape)?;
         }
         let (for_a, for_b) = match self {
-            Self::Add => (d_y, d_y),
+            Self::Add | Self::Scale(_) => (d_y, d_y),
             Self::Multiply => (b, a),
             Self::Tanh | Self::Sigmoid | Self::Relu => (y, y),
             Self::Gelu(_) | Self::Swish => (a, a),

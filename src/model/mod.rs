@@ -36,6 +36,7 @@ mod settings;
 #[cfg(feature = "text")]
 mod shards;
 mod stepper;
+pub mod t5;
 mod table;
 mod tensors;
 mod token_model;
@@ -54,12 +55,15 @@ pub use gru_encoder::{Encoded, GruEncoder};
 pub use import::Import;
 pub use kind::Kind;
 pub use layers::{
-    Attended, CachedLayer, Embedding, FeedForward, FeedForwardTensors, Flow, GruCell, GruTensors, LayerNorm,
-    LayerNormTensors, Layers, Linear, LinearTensors, Memory, MultiHeadAttention, Nonlinearity, NormOrder, PositionKind,
-    PositionTensors, Positions, Residual, SourceLayer, SourceRows, StepCaches, StepRows,
+    Attended, CachedLayer, DecoderLayer, DecoderSizes, DecoderSteps, Embedding, EncoderLayer, FeedForward,
+    FeedForwardRows, FeedForwardTensors, Flow, GruCell, GruTensors, HeadSizes, LayerDropout, LayerNorm,
+    LayerNormTensors, Layers, Linear, LinearTensors, Memory, MultiHeadAttention, Nonlinearity, NormOrder, Places,
+    PositionKind, PositionTensors, Positions, RelativeBias, RelativeBiasTensors, Residual, SourceLayer, SourceRows,
+    StepCaches, StepRows, Vocabularies, VocabularySettings, Weighing, decode,
 };
 pub use loading::load_tensors;
 pub use options::ModelOptions;
+use parameter::distinct;
 pub use parameter::{Initial, Parameter, first_values, zeros};
 pub use readout::Readout;
 pub use regularisation::Regularisation;

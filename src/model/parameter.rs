@@ -83,6 +83,17 @@ impl Parameter {
     }
 }
 
+/// Parameters in their order, each that layers share once.
+pub(super) fn distinct<'a>(parameters: impl Iterator<Item = &'a Parameter>) -> Vec<Parameter> {
+    let mut all: Vec<Parameter> = Vec::new();
+    for one in parameters {
+        if all.iter().all(|listed| listed.name != one.name) {
+            all.push(one.clone());
+        }
+    }
+    all
+}
+
 /// Tensors of zeros for some parameters.
 ///
 /// # Errors

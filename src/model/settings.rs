@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::Readout;
 use crate::{Error, Result, batch::Specials, kernels::dot_product_attention::LARGEST_SIZE};
 
 /// Far past any adapter, and small enough that products of two sizes cannot overflow.
@@ -87,6 +88,33 @@ pub(super) fn check_heads(path: &str, hidden: usize, heads: usize) -> Result<()>
         return Err(Error::data(path, message));
     }
     Ok(())
+}
+
+/// Checks that source and target words that are one table are of one vocabulary.
+///
+/// # Errors
+/// [`Error::Data`] naming the fields.
+pub(super) fn check_shared(path: &str, shared: bool, [source, target]: [usize; 2]) -> Result<()> {
+    if !shared || source == target {
+        return Ok(());
+    }
+    let message = format!(
+        "shared_embeddings makes one table of source and target words, and source_vocabulary is {source}, target_vocabulary \
+         {target}; use one vocabulary for both"
+    );
+    Err(Error::data(path, message))
+}
+
+/// Checks that a model without a readout is not asked for another than it has. `what` is the model.
+///
+/// # Errors
+/// [`Error::Data`] naming the architecture.
+pub(super) fn check_readout(architecture: &str, readout: Readout, what: &str) -> Result<()> {
+    if readout == Readout::Tanh {
+        return Ok(());
+    }
+    let message = format!("{what} has no layer before its output layer to leave out; leave readout as it is");
+    Err(Error::data(architecture, message))
 }
 
 /// Checks what is added to a variance.

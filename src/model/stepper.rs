@@ -32,8 +32,8 @@ pub struct Encoder {
     pub graph: Graph,
     /// The source lengths, `[sentences]`.
     pub lengths: Value,
-    /// The state before the first step, `[sentences, H]`.
-    pub state: Value,
+    /// The state before the first step, `[sentences, H]`, of a model whose steps have [`Feed::states`].
+    pub state: Option<Value>,
     /// Further outputs for the steps, such as annotations, each with the stepper's tensor that receives it.
     pub kept: Vec<(Value, Tensor)>,
 }
@@ -67,8 +67,12 @@ pub trait Stepper: fmt::Debug {
     /// Decoder inputs that the search's kernels gather for the chosen tokens: the tables and the destinations.
     fn feed(&self) -> Feed<'_>;
 
-    /// The first element of the states after a step, among [`Feed::states`]; hypotheses that compete choose from these.
-    fn states_after(&self, step: usize) -> usize;
+    /// The first element of the states after a step, among [`Feed::states`]; hypotheses that compete choose from these. Without states
+    /// it means nothing.
+    fn states_after(&self, step: usize) -> usize {
+        let _ = step;
+        0
+    }
 
     /// Records the model's own preparation of the next step, after the search has chosen tokens and parents in `step` and fed them,
     /// or, without a step, fed the first tokens.

@@ -2,12 +2,12 @@
 
 use serde::Deserialize;
 
-use super::{Import, Kind, ModelOptions, Network, bahdanau, bert, gpt2, import, luong, settings, transformer};
+use super::{Import, Kind, ModelOptions, Network, bahdanau, bert, gpt2, import, luong, settings, t5, transformer};
 use crate::{Error, Result};
 
 /// Every architecture.
 pub const ARCHITECTURES: &[Kind] =
-    &[bahdanau::KIND, luong::KIND, transformer::KIND, gpt2::KIND, bert::KIND, bert::ROBERTA];
+    &[bahdanau::KIND, luong::KIND, transformer::KIND, t5::KIND, gpt2::KIND, bert::KIND, bert::ROBERTA];
 
 /// The field that every `config.json` has.
 #[derive(Deserialize)]

@@ -40,6 +40,7 @@ pub mod reduction;
 pub mod relative_position_bias;
 pub mod seq2seq;
 pub mod softmax;
+pub mod t5;
 pub mod transformer;
 
 pub use real::Real;

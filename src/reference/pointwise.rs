@@ -3,12 +3,14 @@
 use super::sigmoid;
 
 /// What is computed for each element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pointwise {
     /// `a + b`.
     Add,
     /// `a * b`.
     Multiply,
+    /// `a` times a number.
+    Scale(f64),
     /// `tanh(a)`.
     Tanh,
     /// `1 / (1 + exp(-a))`.
@@ -70,6 +72,7 @@ impl Pointwise {
         match self {
             Self::Add => pairs.map(|(a, b)| a + b).collect(),
             Self::Multiply => pairs.map(|(a, b)| a * b).collect(),
+            Self::Scale(factor) => a.iter().map(|a| factor * a).collect(),
             Self::Tanh => a.iter().map(|a| a.tanh()).collect(),
             Self::Sigmoid => a.iter().map(|&a| sigmoid(a)).collect(),
             Self::Relu => a.iter().map(|a| a.max(0.0)).collect(),
@@ -83,6 +86,7 @@ impl Pointwise {
     fn slope(self, a: f64, y: f64) -> f64 {
         match self {
             Self::Add | Self::Multiply => unreachable!("these are functions of two numbers"),
+            Self::Scale(factor) => factor,
             Self::Tanh => 1.0 - y * y,
             Self::Sigmoid => y * (1.0 - y),
             Self::Relu => f64::from(u8::from(a > 0.0)),

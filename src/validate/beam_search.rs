@@ -153,7 +153,7 @@ impl Run {
         let (fed, second) = (Fed::new(case, &search)?, Fed::new(case, &search)?);
         let lengths = case.gpu.tensor("lengths", [sentences], Dtype::U32, &vec![1_u32; sentences])?;
         for fed in [&fed, &second] {
-            case.run(|recorder| search.record_start(recorder, &state, &lengths, &fed.state0, &fed.feed()))?;
+            case.run(|recorder| search.record_start(recorder, &state, &lengths, Some(&fed.state0), &fed.feed()))?;
         }
         let rows: Vec<_> = (0..search.rows()).collect();
         let of_sentences: Vec<u32> = rows.iter().map(|row| (row / beam) as u32).collect();

@@ -48,6 +48,11 @@ const TOLERANCE: f64 = 1e-5;
 /// hundredth of its terms (a bias common to all scores changes nothing), so rounding weighs as much more.
 const KEY_BIAS_TOLERANCE: f64 = 5e-5;
 
+/// For the gradients of a T5: scores, which nothing scales, reach 39 in these cases, and what passes layers by is never normalised.
+/// Parameters off by an ulp, which is all that f32 knows of them, move some of these gradients by 5.5e-6 in f64, and a pass rounds
+/// several times as often.
+const T5_TOLERANCE: f64 = 3e-5;
+
 /// Runs every `*.safetensors` file of a folder, in the order of names. With feature `train` as well.
 ///
 /// # Errors
@@ -96,6 +101,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("rms_norm", family::rms_norm),
     ("roberta", hugging_face::hugging_face),
     ("seq2seq_step", seq2seq_step),
+    ("t5", hugging_face::hugging_face),
 ];
 
 struct File {
@@ -180,7 +186,11 @@ impl File {
     fn row_beside(&self, tensor: &str, values: &[f32], reference: &[f64], terms: f64) -> GoldenRow {
         let error =
             if values.len() == reference.len() { relative_error(values, reference, terms) } else { f64::INFINITY };
-        let tolerance = if tensor.ends_with("key.bias") { KEY_BIAS_TOLERANCE } else { TOLERANCE };
+        let tolerance = match tensor.strip_prefix("grad.") {
+            Some(name) if name.ends_with("key.bias") => KEY_BIAS_TOLERANCE,
+            Some(_) if self.stem.starts_with("t5") => T5_TOLERANCE,
+            _ => TOLERANCE,
+        };
         let passed = error <= tolerance;
         GoldenRow { file: self.stem.clone(), tensor: tensor.into(), error, tolerance, passed }
     }

@@ -28,13 +28,14 @@ fn operands(case: &mut Case<'_>) -> Operands {
     let (operation, reference) = [
         (Pointwise::Add, reference::pointwise::Pointwise::Add),
         (Pointwise::Multiply, reference::pointwise::Pointwise::Multiply),
+        (Pointwise::Scale(-0.7), reference::pointwise::Pointwise::Scale((-0.7_f32).into())),
         (Pointwise::Tanh, reference::pointwise::Pointwise::Tanh),
         (Pointwise::Sigmoid, reference::pointwise::Pointwise::Sigmoid),
         (Pointwise::Relu, reference::pointwise::Pointwise::Relu),
         (Pointwise::Gelu(Gelu::Erf), reference::pointwise::Pointwise::GeluErf),
         (Pointwise::Gelu(Gelu::Tanh), reference::pointwise::Pointwise::GeluTanh),
         (Pointwise::Swish, reference::pointwise::Pointwise::Swish),
-    ][case.below(8)];
+    ][case.below(9)];
     let (rows, columns) = (case.size(129), case.size(129));
     let a = case.values(rows * columns, 2.0);
     let b = operation.is_binary().then(|| case.values(rows * columns, 1.0));

@@ -35,13 +35,13 @@ impl Search {
     fn feed(&self) -> Feed<'_> {
         let [words, word_rows, states, _] = &self.tensors;
         let word_rows = Matrix { tensor: word_rows, offset: 0, stride: 1, batch_stride: 0 };
-        Feed { word: 1, words, word_rows, gates: None, hidden: 1, states }
+        Feed { word: 1, words, word_rows, gates: None, states: Some((1, states)) }
     }
 
     fn start(&self, gpu: &Gpu) {
         let lengths = common::upload_u32(gpu, [self.search.sentences], &vec![1; self.search.sentences]);
         common::run(gpu, |recorder| {
-            self.search.record_start(recorder, &self.state, &lengths, &self.tensors[3], &self.feed())
+            self.search.record_start(recorder, &self.state, &lengths, Some(&self.tensors[3]), &self.feed())
         });
     }
 

@@ -3,6 +3,7 @@
 use crate::common::{
     self,
     generation::{self, Reference, same, sources, tokenizer},
+    models::assert_gradients,
 };
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -199,25 +200,8 @@ fn every_combination_agrees_with_the_reference() {
         let case = Case::new(config);
         let found = found(common::gpu(), Dtype::F32, &case);
         assert_outputs(&case, &found, 2e-5);
-        // Central differences of three values of each parameter.
-        let mut random = ChaCha8Rng::seed_from_u64(index as u64);
-        let mut named = case.named();
-        for (name, gradient) in &found.gradients {
-            let largest = gradient.iter().fold(1e-3_f32, |largest, x| largest.max(x.abs()));
-            for _ in 0..3 {
-                let at = random.random_range(0..gradient.len());
-                let value = named[name][at];
-                let mut loss_at = |x: f64| {
-                    named.get_mut(name).unwrap()[at] = x;
-                    case.loss(&named)
-                };
-                const STEP: f64 = 1e-4;
-                let expected = (loss_at(value + STEP) - loss_at(value - STEP)) / (2.0 * STEP);
-                loss_at(value);
-                let error = (f64::from(gradient[at]) - expected).abs() / f64::from(largest);
-                assert!(error < 1e-4, "{name}[{at}] of {config:?}: {}, expected {expected}", gradient[at]);
-            }
-        }
+        let loss = |named: &Named| case.loss(named);
+        assert_gradients(config, &found.gradients, case.named(), [3, index as u64], 1e-4, loss);
     }
 }
 

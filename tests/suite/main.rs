@@ -66,6 +66,7 @@ mod shaders;
 mod softmax;
 mod sound;
 mod subwords;
+mod t5;
 mod text;
 mod token_model;
 mod train;

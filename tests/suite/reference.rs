@@ -465,6 +465,7 @@ fn reduction_gradients() {
 fn pointwise_gradients() {
     let mut random = Random::new(12);
     let functions = [
+        Pointwise::Scale(-0.7),
         Pointwise::Tanh,
         Pointwise::Sigmoid,
         Pointwise::Relu,

@@ -491,8 +491,7 @@ fn a_search_whose_memory_holds_nonsense_stays_inside_its_tensors() {
             words: &words.own,
             word_rows: Matrix::rows(&rows_of_words),
             gates: None,
-            hidden: HIDDEN,
-            states: &states.own,
+            states: Some((HIDDEN, &states.own)),
         };
         let (logits, weights) = (zeros(gpu, [rows, CLASSES]), zeros(gpu, [rows, KEYS]));
         let lengths = upload_u32(gpu, [2], &[u32::MAX, 1 << 20]);

@@ -1,7 +1,12 @@
 //! The weights of a layer's attention to a source of 25 tokens, as for a picture.
 
 use super::super::{Subject, Workload, problem::Problem, sample};
-use crate::{Gpu, Result, graph::MultiHeadAttention, kernels::Step, reference::attention_weights as reference};
+use crate::{
+    Gpu, Result,
+    graph::MultiHeadAttention,
+    kernels::{Step, dot_product_attention::standard_scale},
+    reference::attention_weights as reference,
+};
 
 const BATCH: usize = 1;
 const HEADS: usize = 8;
@@ -20,7 +25,12 @@ fn weights(gpu: &Gpu) -> Result<Subject> {
     let lengths = problem.words(&[BATCH], &full);
     let attention = MultiHeadAttention::new(query.value, key.value, key.value, lengths, HEADS);
     let attended = problem.graph.multi_head_attention(&attention)?;
-    let weights = problem.graph.attention_weights([query.value, key.value], lengths, attended.log_sum_exp, HEADS)?;
+    let weights = problem.graph.attention_weights(
+        [query.value, key.value],
+        lengths,
+        attended.log_sum_exp,
+        (HEADS, standard_scale(SIZE)),
+    )?;
     problem.finish(&[weights], Step::default(), move |outputs| {
         let scale = (SIZE as f64).sqrt().recip();
         let attention =

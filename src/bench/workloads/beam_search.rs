@@ -68,7 +68,7 @@ impl Started {
         let state0 = zeros(&[SENTENCES, SIZE])?;
         let lengths = gpu.tensor("bench", [SENTENCES], Dtype::U32, &[1_u32; SENTENCES])?;
         let mut start = Recorder::new(gpu, "bench");
-        search.record_start(&mut start, &started.state, &lengths, &state0, &started.feed())?;
+        search.record_start(&mut start, &started.state, &lengths, Some(&state0), &started.feed())?;
         gpu.wait(Some(start.finish()?.submit(0)?))?;
         Ok(started)
     }
@@ -83,8 +83,7 @@ impl Started {
             words: &self.words[0],
             word_rows: Matrix::rows(&self.words[1]),
             gates: Some((&self.gates[0], &self.gates[1])),
-            hidden: SIZE,
-            states: &self.states,
+            states: Some((SIZE, &self.states)),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// Tables and states of a recurrent model, from which the search copies what each row's next step reads.
+/// Tables and states of a model, from which the search copies what each row's next step reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Feed<'a> {
     /// Size of a word, E.
@@ -22,15 +22,13 @@ pub struct Feed<'a> {
     /// A second table, such as the products of each word with a GRU's gates, `[classes, G]`, and the tensor that receives its
     /// rows for the chosen tokens, `[rows, G]`.
     pub gates: Option<(&'a Tensor, &'a Tensor)>,
-    /// Size of a state, H.
-    pub hidden: usize,
-    /// States, each `[rows, H]`.
-    pub states: &'a Tensor,
+    /// Size of a state, H, and the states, each `[rows, H]`, of a model that has any.
+    pub states: Option<(usize, &'a Tensor)>,
 }
 
 impl Feed<'_> {
     pub(super) fn check(&self, search: &BeamSearch) -> Result<()> {
-        expect_extents(NAME, &[("word", self.word), ("hidden", self.hidden)])?;
+        expect_extents(NAME, &[("word", self.word)])?;
         expect(NAME, "words", self.words, &[search.classes, self.word])?;
         expect_matrix(NAME, "word_rows", &self.word_rows, [1, search.rows(), self.word])?;
         if let Some((table, rows)) = self.gates {
@@ -42,18 +40,30 @@ impl Feed<'_> {
     }
 
     pub(super) fn check_states(&self, search: &BeamSearch, offset: usize) -> Result<()> {
-        let states = Matrix { tensor: self.states, offset, stride: self.hidden, batch_stride: 0 };
-        expect_matrix(NAME, "states", &states, [1, search.rows(), self.hidden])
+        let Some((hidden, tensor)) = self.states else { return Ok(()) };
+        expect_extents(NAME, &[("hidden", hidden)])?;
+        let states = Matrix { tensor, offset, stride: hidden, batch_stride: 0 };
+        expect_matrix(NAME, "states", &states, [1, search.rows(), hidden])
     }
 
     /// Checks that states at `from` may be read while the first ones are written.
     pub(super) fn check_choice(&self, search: &BeamSearch, from: usize) -> Result<()> {
         self.check_states(search, from)?;
-        expect_setting(NAME, "from", from >= search.rows() * self.hidden, "behind the first states", from as f64)
+        expect_setting(NAME, "from", from >= search.rows() * self.hidden(), "behind the first states", from as f64)
     }
 
     pub(super) fn params(&self) -> [usize; 4] {
         [self.word, self.word_rows.offset, self.word_rows.stride, self.gates_size()]
+    }
+
+    /// H, if there are states.
+    pub(super) fn hidden(&self) -> usize {
+        self.states.map_or(0, |(hidden, _)| hidden)
+    }
+
+    /// The states, or a tensor that no state is written to.
+    pub(super) fn states(&self) -> &Tensor {
+        self.states.map_or(self.word_rows.tensor, |(_, states)| states)
     }
 
     /// G, if there is such a table.
@@ -68,7 +78,7 @@ impl Feed<'_> {
     }
 
     pub(super) fn wide(&self) -> bool {
-        let sizes = [self.word, self.hidden, self.gates_size()];
+        let sizes = [self.word, self.hidden(), self.gates_size()];
         self.word_rows.aligned() && sizes.iter().all(|size| size.is_multiple_of(4))
     }
 
@@ -80,6 +90,6 @@ impl Feed<'_> {
 
     /// Bytes of a row's state.
     pub(super) fn state_bytes(&self) -> f64 {
-        ELEMENT as f64 * self.hidden as f64
+        ELEMENT as f64 * self.hidden() as f64
     }
 }

@@ -110,7 +110,7 @@ impl Stepper for BahdanauStepper {
         let encoded = self.network.encode(&mut layers, BatchShape { rows, source, target: 0 }, by_token)?;
         let Encoded { annotation, key, state, lengths } = encoded;
         let kept = vec![(annotation, self.annotation.clone()), (key, self.key.clone())];
-        Ok(Encoder { graph: layers.graph, lengths, state, kept })
+        Ok(Encoder { graph: layers.graph, lengths, state: Some(state), kept })
     }
 
     fn record_start(&self, recorder: &mut Recorder) -> Result<()> {
@@ -159,8 +159,7 @@ impl Stepper for BahdanauStepper {
             words: &self.parameters.words,
             word_rows: self.words(),
             gates: self.gi_of_words.as_ref().map(|table| (table, &self.gi)),
-            hidden: self.step.hidden,
-            states: &self.states,
+            states: Some((self.step.hidden, &self.states)),
         }
     }
 

@@ -1,25 +1,13 @@
 //! The model's graph.
 
-use super::{Bert, Layer, Prediction};
+use super::{Bert, Prediction};
 use crate::{
     Error, Result,
     gpu::Dtype,
     graph::Value,
     kernels::matmul::Activation,
-    model::{Architecture as _, BatchShape, Forward, Layers, Memory},
+    model::{Architecture as _, BatchShape, Forward, LayerDropout, Layers, Places},
 };
-
-impl Layer {
-    /// `x` `[B, S, D]`; `lengths` `[B]`.
-    fn forward(&self, layers: &mut Layers, model: &Bert, x: Value, lengths: Value) -> Result<Value> {
-        let config = &model.config;
-        let x = self.attention_residual.around(layers, x, config.dropout, |layers, x| {
-            self.attention.forward(layers, x, Memory { states: x, lengths }, false, config.attention_dropout)
-        })?;
-        self.feed_forward_residual
-            .around(layers, x, config.dropout, |layers, x| self.feed_forward.forward(layers, x, 0.0))
-    }
-}
 
 impl Bert {
     /// The states of every position, `[B, S, D]`. Inputs are `source` and `segments` `[B, S]` and `lengths` `[B]`.
@@ -39,8 +27,9 @@ impl Bert {
         let x = self.positions.forward(layers, x, 1.0)?;
         let x = self.norm.forward(layers, x)?;
         let mut x = layers.drop(x, config.dropout)?;
+        let dropout = LayerDropout { results: config.dropout, weights: config.attention_dropout, between: 0.0 };
         for layer in &self.layers {
-            x = layer.forward(layers, self, x, lengths)?;
+            x = layer.forward(layers, x, Places { lengths, bias: None }, dropout)?;
         }
         Ok(x)
     }

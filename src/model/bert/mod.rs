@@ -9,9 +9,9 @@ mod hugging_face;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Counterpart, Embedding, FeedForward, Forward, Initial, Kind, LayerNorm, Layers, Limits,
-    Linear, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind, Positions, Residual, SearchRoom, Stepper,
-    settings,
+    Architecture, BatchShape, Counterpart, Embedding, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind,
+    LayerNorm, Layers, Limits, Linear, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind, Positions,
+    Residual, SearchRoom, Stepper, settings,
 };
 use crate::{
     Error, Result,
@@ -38,17 +38,8 @@ pub struct Bert {
     segments: Embedding,
     positions: Positions,
     norm: LayerNorm,
-    layers: Vec<Layer>,
+    layers: Vec<EncoderLayer>,
     prediction: Prediction,
-}
-
-/// Attention to every position, then a feed-forward part.
-#[derive(Clone, Debug)]
-struct Layer {
-    attention: MultiHeadAttention,
-    attention_residual: Residual,
-    feed_forward: FeedForward,
-    feed_forward_residual: Residual,
 }
 
 /// The layers of a [`Head`].
@@ -83,22 +74,23 @@ impl Config {
         LayerNorm::new(name, self.hidden, self.epsilon)
     }
 
-    fn layer(&self, number: usize) -> Layer {
+    fn layer(&self, number: usize) -> EncoderLayer {
         let name = format!("{}.encoder.layer.{number}", self.architecture);
         let (hidden, between) = (self.hidden, self.feed_forward);
         let projection = |part: &str| linear(&format!("{name}.attention.{part}"), hidden, hidden);
         let residual = |part: &str| Residual { norm: self.norm(&format!("{name}.{part}")), order: NormOrder::Post };
-        Layer {
+        EncoderLayer {
             attention: MultiHeadAttention {
                 query: projection("self.query"),
                 key: projection("self.key"),
                 value: projection("self.value"),
                 output: projection("output.dense"),
-                heads: self.heads,
+                heads: HeadSizes::sharing(hidden, self.heads),
             },
             attention_residual: residual("attention.output.LayerNorm"),
             feed_forward: FeedForward {
                 up: linear(&format!("{name}.intermediate.dense"), hidden, between),
+                gate: None,
                 down: linear(&format!("{name}.output.dense"), between, hidden),
                 activation: self.activation,
             },
@@ -141,14 +133,12 @@ impl Config {
     }
 }
 
-impl Layer {
-    /// In the order of Hugging Face's.
-    fn parameters(&self) -> impl Iterator<Item = &Parameter> {
-        let MultiHeadAttention { query, key, value, output, .. } = &self.attention;
-        let attention = [query, key, value, output].into_iter().flat_map(Linear::parameters);
-        let feed_forward = self.feed_forward.parameters().chain(self.feed_forward_residual.norm.parameters());
-        attention.chain(self.attention_residual.norm.parameters()).chain(feed_forward)
-    }
+/// A layer's parameters in the order of Hugging Face's.
+fn of_layer(layer: &EncoderLayer) -> impl Iterator<Item = &Parameter> {
+    let MultiHeadAttention { query, key, value, output, .. } = &layer.attention;
+    let attention = [query, key, value, output].into_iter().flat_map(Linear::parameters);
+    let feed_forward = layer.feed_forward.parameters().chain(layer.feed_forward_residual.norm.parameters());
+    attention.chain(layer.attention_residual.norm.parameters()).chain(feed_forward)
 }
 
 impl Prediction {
@@ -218,7 +208,7 @@ impl Architecture for Bert {
     fn parameters(&self) -> Vec<Parameter> {
         let Self { words, positions, segments, norm, layers, prediction, .. } = self;
         let tables = [&words.weight].into_iter().chain(positions.parameters()).chain([&segments.weight]);
-        let layers = layers.iter().flat_map(Layer::parameters);
+        let layers = layers.iter().flat_map(of_layer);
         tables.chain(norm.parameters()).chain(layers).chain(prediction.parameters()).cloned().collect()
     }
 

@@ -67,6 +67,7 @@ impl Config {
             attention_residual: residual("ln_1"),
             feed_forward: FeedForward {
                 up: linear("mlp.c_fc", hidden, between),
+                gate: None,
                 down: linear("mlp.c_proj", between, hidden).drawn(onto_residual),
                 activation: self.activation,
             },

@@ -10,8 +10,8 @@ use crate::{
         matmul::{Activation, Matrix},
     },
     model::{
-        CachedLayer, Encoder, FeedForwardTensors, LayerNormTensors, Layers, LinearTensors, NormOrder, PositionTensors,
-        SearchRoom, StepCaches, StepOutputs, StepRows, Stepper,
+        CachedLayer, Encoder, FeedForwardRows, FeedForwardTensors, HeadSizes, LayerNormTensors, Layers, LinearTensors,
+        NormOrder, PositionTensors, SearchRoom, StepCaches, StepOutputs, StepRows, Stepper,
     },
 };
 
@@ -29,10 +29,7 @@ pub(super) struct Gpt2Stepper {
     rows: StepRows,
     /// `[R, D]`
     words: Tensor,
-    /// `[R, F]`, two.
-    between: [Tensor; 2],
-    /// `[2, R, 1]`: the caches hold all that a hypothesis takes along, and the search chooses states of a recurrent model.
-    states: Tensor,
+    between: FeedForwardRows,
 }
 
 /// One layer.
@@ -48,8 +45,7 @@ impl Gpt2Stepper {
     pub fn new(network: &Gpt2, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Self> {
         let SearchRoom { gpu, search, .. } = *room;
         let (config, rows) = (&network.config, search.rows());
-        let tensor = |label: &str, columns: usize| gpu.zeros(label, [rows, columns], Dtype::F32);
-        let caches = StepCaches::new(room, config.heads, config.hidden)?;
+        let caches = StepCaches::new(room, HeadSizes::sharing(config.hidden, config.heads), None)?;
         let layers = network.layers.iter().map(|layer| {
             Ok(StepLayer {
                 attention: CachedLayer::new(gpu, &caches, parameters, [&layer.projection, &layer.output])?,
@@ -66,9 +62,8 @@ impl Gpt2Stepper {
             output: network.output.tensors(parameters)?,
             caches,
             rows: StepRows::new(gpu, rows, config.hidden)?,
-            words: tensor("words", config.hidden)?,
-            between: [tensor("between", config.feed_forward)?, tensor("between", config.feed_forward)?],
-            states: gpu.zeros("states", [2, rows, 1], Dtype::F32)?,
+            words: gpu.zeros("words", [rows, config.hidden], Dtype::F32)?,
+            between: FeedForwardRows::new(gpu, rows, config.feed_forward, false)?,
             network: network.clone(),
             search,
         })
@@ -79,9 +74,8 @@ impl Stepper for Gpt2Stepper {
     /// There is nothing to read: every text begins alike.
     fn encoder(&self) -> Result<Encoder> {
         let mut graph = Layers::new().graph;
-        let sentences = self.search.sentences;
-        let (lengths, state) = (graph.counts([sentences], 1), graph.filled([sentences, 1], 0.0));
-        Ok(Encoder { graph, lengths, state, kept: Vec::new() })
+        let lengths = graph.counts([self.search.sentences], 1);
+        Ok(Encoder { graph, lengths, state: None, kept: Vec::new() })
     }
 
     fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
@@ -108,13 +102,8 @@ impl Stepper for Gpt2Stepper {
             words: &self.table,
             word_rows: Matrix::rows(&self.words),
             gates: None,
-            hidden: 1,
-            states: &self.states,
+            states: None,
         }
-    }
-
-    fn states_after(&self, _: usize) -> usize {
-        self.search.rows()
     }
 
     fn record_fed(&self, recorder: &mut Recorder, state: &BeamState, step: Option<usize>) -> Result<()> {

@@ -1,22 +1,30 @@
 //! Layers: each declares the names, shapes and first values of its parameters once, and is what graphs and searches find them by.
 
 mod attention;
+mod blocks;
+mod decoder_steps;
 mod embedding;
 mod feed_forward;
 mod gru_cell;
 mod linear;
 mod norm;
 mod positions;
+mod relative_bias;
 mod steps;
+mod vocabularies;
 
-pub use attention::{Attended, Memory, MultiHeadAttention};
+pub use attention::{Attended, HeadSizes, Memory, MultiHeadAttention, Weighing};
+pub use blocks::{DecoderLayer, EncoderLayer, LayerDropout, Places, decode};
+pub use decoder_steps::{DecoderSizes, DecoderSteps};
 pub use embedding::Embedding;
-pub use feed_forward::{FeedForward, FeedForwardTensors, Nonlinearity};
+pub use feed_forward::{FeedForward, FeedForwardRows, FeedForwardTensors, Nonlinearity};
 pub use gru_cell::{GruCell, GruTensors};
 pub use linear::{Linear, LinearTensors};
 pub use norm::{LayerNorm, LayerNormTensors, NormOrder, Residual};
 pub use positions::{PositionKind, PositionTensors, Positions};
+pub use relative_bias::{RelativeBias, RelativeBiasTensors};
 pub use steps::{CachedLayer, Flow, SourceLayer, SourceRows, StepCaches, StepRows};
+pub use vocabularies::{Vocabularies, VocabularySettings};
 
 use super::{Parameter, Regularisation};
 use crate::{

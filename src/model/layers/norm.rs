@@ -11,13 +11,14 @@ use crate::{
     model::{Initial, Parameter},
 };
 
-/// Layer normalisation with a gain and a bias (Ba, Kiros and Hinton 2016, equation 4).
+/// Layer normalisation with a gain and a bias (Ba, Kiros and Hinton 2016, equation 4), or by the root mean square with a gain alone
+/// (Zhang and Sennrich 2019, section 4).
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
     /// The gain, `[D]`.
     pub weight: Parameter,
-    /// `[D]`
-    pub bias: Parameter,
+    /// `[D]`; none where rows are divided by their root mean square.
+    pub bias: Option<Parameter>,
     epsilon: f32,
 }
 
@@ -43,13 +44,19 @@ pub struct Residual {
 impl LayerNorm {
     /// A normalisation over `size` features; `epsilon` is added to their variance.
     pub fn new(name: &str, size: usize, epsilon: f32) -> Self {
-        let parameter = |part: &str, value| Parameter::new(format!("{name}.{part}"), [size], Initial::Constant(value));
-        Self { weight: parameter("weight", 1.0), bias: parameter("bias", 0.0), epsilon }
+        let bias = Parameter::new(format!("{name}.bias"), [size], Initial::Constant(0.0));
+        Self { bias: Some(bias), ..Self::rms(name, size, epsilon) }
+    }
+
+    /// One by the root mean square of `size` features; `epsilon` is added to their mean square.
+    pub fn rms(name: &str, size: usize, epsilon: f32) -> Self {
+        let weight = Parameter::new(format!("{name}.weight"), [size], Initial::Constant(1.0));
+        Self { weight, bias: None, epsilon }
     }
 
     /// The gain, then the bias.
     pub fn parameters(&self) -> impl Iterator<Item = &Parameter> {
-        [&self.weight, &self.bias].into_iter()
+        [&self.weight].into_iter().chain(&self.bias)
     }
 
     /// `x` `[.., D]`, normalised.
@@ -57,8 +64,14 @@ impl LayerNorm {
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn forward(&self, layers: &mut Layers, x: Value) -> Result<Value> {
-        let (gain, bias) = (layers.parameter(&self.weight), layers.parameter(&self.bias));
-        layers.graph.layer_norm(x, gain, Some(bias), self.epsilon)
+        let gain = layers.parameter(&self.weight);
+        match &self.bias {
+            Some(bias) => {
+                let bias = layers.parameter(bias);
+                layers.graph.layer_norm(x, gain, Some(bias), self.epsilon)
+            }
+            None => layers.graph.rms_norm(x, gain, self.epsilon),
+        }
     }
 }
 
@@ -68,8 +81,8 @@ impl LayerNorm {
     /// # Errors
     /// [`crate::Error::Shape`] if the parameters lack one of the layer's names and shapes.
     pub fn tensors(&self, parameters: &Parameters) -> Result<LayerNormTensors> {
-        let (weight, bias) = (self.weight.tensor(parameters)?, self.bias.tensor(parameters)?);
-        Ok(LayerNormTensors { weight, bias, epsilon: self.epsilon })
+        let bias = self.bias.as_ref().map(|bias| bias.tensor(parameters)).transpose()?;
+        Ok(LayerNormTensors { weight: self.weight.tensor(parameters)?, bias, epsilon: self.epsilon })
     }
 }
 
@@ -77,7 +90,7 @@ impl LayerNorm {
 #[derive(Clone, Debug)]
 pub struct LayerNormTensors {
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
     epsilon: f32,
 }
 
@@ -88,8 +101,9 @@ impl LayerNormTensors {
     /// [`crate::Error::Shape`] for tensors that do not fit.
     pub fn record(&self, recorder: &mut Recorder, x: &Tensor, y: &Tensor, statistics: &Tensor) -> Result<()> {
         let (rows, columns) = (x.shape().rows(), x.shape().last());
-        let norm = kernel::LayerNorm { rows, columns, norm: Norm::Layer, epsilon: self.epsilon };
-        let inputs = kernel::Inputs { x, gain: &self.weight, bias: Some(&self.bias) };
+        let kind = if self.bias.is_some() { Norm::Layer } else { Norm::Rms };
+        let norm = kernel::LayerNorm { rows, columns, norm: kind, epsilon: self.epsilon };
+        let inputs = kernel::Inputs { x, gain: &self.weight, bias: self.bias.as_ref() };
         norm.record(recorder, &inputs, &kernel::Outputs { y, statistics })
     }
 }

@@ -1,6 +1,6 @@
 //! Layers of attention in the steps of a search: a row for each hypothesis, and memory for what earlier steps have left.
 
-use super::{LayerNormTensors, Linear, LinearTensors, MultiHeadAttention, NormOrder, Residual};
+use super::{HeadSizes, LayerNormTensors, Linear, LinearTensors, MultiHeadAttention, NormOrder, Residual};
 use crate::{
     Gpu, Result, Tensor,
     gpu::{Dtype, Recorder},
@@ -11,7 +11,7 @@ use crate::{
         beam_search::{BeamSearch, BeamState},
         cached_attention::{Cache, CachedAttention},
         copy::Copy,
-        dot_product_attention::{DotProductAttention, Heads, Inputs, Tile, standard_scale},
+        dot_product_attention::{DotProductAttention, Heads, Inputs, Tile},
         matmul::{Activation, Matrix},
     },
     model::SearchRoom,
@@ -112,6 +112,8 @@ pub struct StepCaches {
     origins: Option<[Tensor; 2]>,
     /// `[R]`
     starts: Tensor,
+    /// `[N, 2 capacity - 1]`
+    bias: Option<Tensor>,
     /// `[R, 3 N D]`
     projected: Tensor,
     /// `[R, N D]`
@@ -120,14 +122,14 @@ pub struct StepCaches {
 }
 
 impl StepCaches {
-    /// Memory for `heads` that share `width` features, over all steps of a search.
+    /// Memory for all steps of a search; `bias`, if there is any, is that of [`CachedAttention::record`].
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`] when memory runs out.
-    pub fn new(room: &SearchRoom<'_>, heads: usize, width: usize) -> Result<Self> {
-        let SearchRoom { gpu, search, .. } = *room;
-        let (rows, capacity, size) = (search.rows(), search.capacity, width / heads);
-        let attention = CachedAttention { rows, heads, size, capacity, scale: standard_scale(size) };
+    pub fn new(room: &SearchRoom<'_>, heads: HeadSizes, bias: Option<&Tensor>) -> Result<Self> {
+        let (SearchRoom { gpu, search, .. }, HeadSizes { count, size, scale }) = (*room, heads);
+        let (rows, capacity, width) = (search.rows(), search.capacity, heads.width());
+        let attention = CachedAttention { rows, heads: count, size, capacity, scale };
         let tensor = |label: &str, columns: usize| gpu.zeros(label, [rows, columns], Dtype::F32);
         let origins = || gpu.zeros("origins", [rows, capacity], Dtype::U32);
         let own: Vec<_> = (0..rows as u32).flat_map(|row| std::iter::repeat_n(row, capacity)).collect();
@@ -135,6 +137,7 @@ impl StepCaches {
             own: gpu.tensor("own origins", [rows, capacity], Dtype::U32, &own)?,
             origins: if search.apart() { None } else { Some([origins()?, origins()?]) },
             starts: gpu.zeros("starts", [rows], Dtype::U32)?,
+            bias: bias.cloned(),
             projected: tensor("projected", 3 * width)?,
             context: tensor("context", width)?,
             scratch: gpu.zeros("parts of contexts", [attention.scratch()], Dtype::F32)?,
@@ -258,13 +261,13 @@ impl CachedLayer {
         (number, counter): (usize, &Tensor),
         [x, y]: [&Tensor; 2],
     ) -> Result<()> {
-        let StepCaches { attention, projected, context, scratch, .. } = caches;
+        let StepCaches { attention, bias, projected, context, scratch, .. } = caches;
         let CachedAttention { rows, heads, size, .. } = *attention;
         self.projection.record(recorder, rows, x, Activation::None, Matrix::rows(projected))?;
         let part = |number: usize| Matrix::rows(projected).offset(number * heads * size);
         let cache = self.cache(caches, counter, number);
         attention.record_append(recorder, part(1), part(2), &cache)?;
-        attention.record(recorder, part(0), None, &cache, [scratch, context])?;
+        attention.record(recorder, part(0), bias.as_ref(), &cache, [scratch, context])?;
         self.output.record_onto(recorder, rows, context, y)
     }
 
@@ -289,14 +292,13 @@ pub struct SourceRows {
 }
 
 impl SourceRows {
-    /// Memory for `heads` that share `width` features.
+    /// Memory for the steps of a search.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`] when memory runs out.
-    pub fn new(room: &SearchRoom<'_>, heads: usize, width: usize) -> Result<Self> {
+    pub fn new(room: &SearchRoom<'_>, heads: HeadSizes) -> Result<Self> {
         let SearchRoom { gpu, search: BeamSearch { sentences, beam, .. }, keys, .. } = *room;
-        let size = width / heads;
-        let scale = standard_scale(size);
+        let (HeadSizes { count: heads, size, scale }, width) = (heads, heads.width());
         let tensor = |label: &str, shape: [usize; 3]| gpu.zeros(label, shape, Dtype::F32);
         Ok(Self {
             attention: DotProductAttention {

@@ -330,7 +330,7 @@ impl Stepper for LuongStepper {
         }
         let mut kept = vec![(annotation, self.annotation.clone())];
         kept.extend(self.key.as_ref().map(|tensor| (key, tensor.clone())));
-        Ok(Encoder { graph: layers.graph, lengths, state, kept })
+        Ok(Encoder { graph: layers.graph, lengths, state: Some(state), kept })
     }
 
     fn record_start(&self, recorder: &mut Recorder) -> Result<()> {
@@ -368,8 +368,7 @@ impl Stepper for LuongStepper {
             words: &self.parameters.words,
             word_rows: Matrix::rows(&self.words),
             gates: self.gi_of_words.as_ref().map(|table| (table, &self.gi)),
-            hidden: self.network.config.state(),
-            states: &self.states,
+            states: Some((self.network.config.state(), &self.states)),
         }
     }
 

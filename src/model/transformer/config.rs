@@ -133,14 +133,6 @@ impl Config {
             let message = format!("positions are sinusoidal, in pairs of features, and hidden is {}, odd", self.hidden);
             return Err(Error::data(path, message));
         }
-        if self.shared_embeddings && self.source_vocabulary != self.target_vocabulary {
-            let message = format!(
-                "shared_embeddings makes one table of source and target words, and source_vocabulary is {}, \
-                 target_vocabulary {}; use one vocabulary for both",
-                self.source_vocabulary, self.target_vocabulary
-            );
-            return Err(Error::data(path, message));
-        }
-        Ok(())
+        settings::check_shared(path, self.shared_embeddings, [self.source_vocabulary, self.target_vocabulary])
     }
 }

@@ -9,11 +9,11 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Counterpart, Embedding, FeedForward, Forward, Initial, Kind, LayerNorm, Layers, Limits,
-    Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind, Positions, Readout,
-    Residual, SearchRoom, Stepper, settings,
+    Architecture, BatchShape, Counterpart, DecoderLayer, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind,
+    LayerNorm, Layers, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind,
+    Positions, Residual, SearchRoom, Stepper, Vocabularies, VocabularySettings, distinct, settings,
 };
-use crate::{Error, Result, graph::Parameters};
+use crate::{Result, graph::Parameters};
 
 pub use config::Config;
 use step::TransformerStepper;
@@ -32,11 +32,9 @@ const PADDED: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Transformer {
     config: Config,
-    source: Embedding,
-    target: Embedding,
+    words: Vocabularies,
     encoder: Stack<EncoderLayer>,
     decoder: Stack<DecoderLayer>,
-    output: Linear,
 }
 
 /// One side of the model.
@@ -48,26 +46,6 @@ struct Stack<L> {
     layers: Vec<L>,
     /// Of the top layer's result, where layers are normalised first.
     norm: Option<LayerNorm>,
-}
-
-/// A layer of the encoder.
-#[derive(Clone, Debug)]
-struct EncoderLayer {
-    attention: MultiHeadAttention,
-    attention_residual: Residual,
-    feed_forward: FeedForward,
-    feed_forward_residual: Residual,
-}
-
-/// A layer of the decoder.
-#[derive(Clone, Debug)]
-struct DecoderLayer {
-    attention: MultiHeadAttention,
-    attention_residual: Residual,
-    source_attention: MultiHeadAttention,
-    source_residual: Residual,
-    feed_forward: FeedForward,
-    feed_forward_residual: Residual,
 }
 
 /// A linear layer drawn as the paper's own code draws it.
@@ -83,7 +61,7 @@ impl Config {
             key: projection("k"),
             value: projection("v"),
             output: projection("out"),
-            heads: self.heads,
+            heads: HeadSizes::sharing(self.hidden, self.heads),
         }
     }
 
@@ -98,6 +76,7 @@ impl Config {
     fn feed_forward(&self, name: &str, between: usize) -> FeedForward {
         FeedForward {
             up: linear(&format!("{name}.fc1"), self.hidden, between),
+            gate: None,
             down: linear(&format!("{name}.fc2"), between, self.hidden),
             activation: self.activation,
         }
@@ -141,57 +120,32 @@ impl Config {
         }
     }
 
-    /// The tables of source and target words, and the output layer: one tensor where the settings say so.
-    fn vocabularies(&self) -> (Embedding, Embedding, Linear) {
-        let initial = Initial::Normal((self.hidden as f32).sqrt().recip());
-        let [source, target] = ["encoder", "decoder"].map(|side| format!("model.{side}.embed_tokens.weight"));
-        let table = |name: &str, rows, aliases: Vec<String>| Embedding {
-            weight: Parameter { aliases, ..Parameter::new(name, [rows, self.hidden], initial) },
-        };
-        let mut output = Linear::without_bias("lm_head", self.hidden, self.target_vocabulary).drawn(initial);
-        let tied = self.tie_embeddings.then(|| output.weight.name.clone());
-        let (source, target) = if self.shared_embeddings {
-            let aliases = [source, target].into_iter().chain(tied).collect();
-            let shared = table("model.shared.weight", self.source_vocabulary, aliases);
-            (shared.clone(), shared)
-        } else {
-            let target = table(&target, self.target_vocabulary, tied.into_iter().collect());
-            (table(&source, self.source_vocabulary, vec![]), target)
-        };
-        if self.tie_embeddings {
-            output.weight = target.weight.clone();
-        }
+    fn vocabularies(&self) -> Vocabularies {
+        let mut all = Vocabularies::new(VocabularySettings {
+            prefix: "model.",
+            words: [self.source_vocabulary, self.target_vocabulary],
+            size: self.hidden,
+            shared: self.shared_embeddings,
+            tied: self.tie_embeddings,
+            initial: Initial::Normal((self.hidden as f32).sqrt().recip()),
+        });
         if self.output_bias {
             let shape = [1, self.target_vocabulary];
-            output.bias = Some(Parameter::new("final_logits_bias", shape, Initial::Constant(0.0)));
+            all.output.bias = Some(Parameter::new("final_logits_bias", shape, Initial::Constant(0.0)));
         }
-        (source, target, output)
+        all
     }
 }
 
 impl<L> Stack<L> {
-    fn parameters<'a>(&'a self, of_layer: impl Fn(&'a L) -> Vec<&'a Parameter>) -> Vec<&'a Parameter> {
+    fn parameters<'a, I: Iterator<Item = &'a Parameter>>(
+        &'a self,
+        of_layer: impl Fn(&'a L) -> I,
+    ) -> impl Iterator<Item = &'a Parameter> {
         let norms = self.embedding_norm.iter().flat_map(LayerNorm::parameters);
         let layers = self.layers.iter().flat_map(of_layer);
         let last = self.norm.iter().flat_map(LayerNorm::parameters);
-        self.positions.parameters().chain(norms).chain(layers).chain(last).collect()
-    }
-}
-
-impl EncoderLayer {
-    fn parameters(&self) -> Vec<&Parameter> {
-        let attention = self.attention.parameters().chain(self.attention_residual.norm.parameters());
-        let feed_forward = self.feed_forward.parameters().chain(self.feed_forward_residual.norm.parameters());
-        attention.chain(feed_forward).collect()
-    }
-}
-
-impl DecoderLayer {
-    fn parameters(&self) -> Vec<&Parameter> {
-        let attention = self.attention.parameters().chain(self.attention_residual.norm.parameters());
-        let source = self.source_attention.parameters().chain(self.source_residual.norm.parameters());
-        let feed_forward = self.feed_forward.parameters().chain(self.feed_forward_residual.norm.parameters());
-        attention.chain(source).chain(feed_forward).collect()
+        self.positions.parameters().chain(norms).chain(layers).chain(last)
     }
 }
 
@@ -207,15 +161,12 @@ impl Transformer {
     /// The same; `path` names the file or option in errors.
     fn from_settings(config: Config, path: &str) -> Result<Arc<Self>> {
         config.check(path)?;
-        let (source, target, output) = config.vocabularies();
         let encoder = (0..config.encoder_layers).map(|number| config.encoder_layer(number)).collect();
         let decoder = (0..config.decoder_layers).map(|number| config.decoder_layer(number)).collect();
         Ok(Arc::new(Self {
-            source,
-            target,
+            words: config.vocabularies(),
             encoder: config.stack("encoder", encoder),
             decoder: config.stack("decoder", decoder),
-            output,
             config,
         }))
     }
@@ -236,16 +187,11 @@ impl Architecture for Transformer {
     }
 
     fn parameters(&self) -> Vec<Parameter> {
-        let tables = [&self.source.weight, &self.target.weight].into_iter();
+        let Vocabularies { source, target, output } = &self.words;
+        let tables = [&source.weight, &target.weight].into_iter();
         let encoder = self.encoder.parameters(EncoderLayer::parameters);
         let decoder = self.decoder.parameters(DecoderLayer::parameters);
-        let mut all: Vec<Parameter> = Vec::new();
-        for one in tables.chain(encoder).chain(decoder).chain(self.output.parameters()) {
-            if all.iter().all(|listed| listed.name != one.name) {
-                all.push(one.clone());
-            }
-        }
-        all
+        distinct(tables.chain(encoder).chain(decoder).chain(output.parameters()))
     }
 
     fn forward(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward> {
@@ -267,10 +213,7 @@ fn read(text: &str, path: &str) -> Result<Network> {
 
 fn make(options: &ModelOptions, [source, target]: [usize; 2]) -> Result<Network> {
     let ModelOptions { hidden, layers, dropout, max_length, .. } = *options;
-    if options.readout != Readout::Tanh {
-        let message = "a Transformer has no layer before its output layer to leave out; leave readout as it is";
-        return Err(Error::data("transformer", message));
-    }
+    settings::check_readout("transformer", options.readout, "a Transformer")?;
     let config = Config {
         hidden,
         encoder_feed_forward: hidden.saturating_mul(4),

@@ -1,5 +1,4 @@
-//! The model's steps in a search. Keys and values of the source are made once, by the encoder's graph; those of the text so far stay
-//! in caches.
+//! The model's steps in a search.
 
 use super::Transformer;
 use crate::{
@@ -11,8 +10,8 @@ use crate::{
         matmul::{Activation, Matrix},
     },
     model::{
-        BatchShape, CachedLayer, Encoder, FeedForwardTensors, LayerNorm, LayerNormTensors, Layers, LinearTensors,
-        NormOrder, PositionTensors, SearchRoom, SourceLayer, SourceRows, StepCaches, StepOutputs, StepRows, Stepper,
+        BatchShape, DecoderSizes, DecoderSteps, Encoder, HeadSizes, LayerNorm, LayerNormTensors, Layers, LinearTensors,
+        PositionTensors, SearchRoom, StepOutputs, Stepper,
     },
 };
 
@@ -26,62 +25,32 @@ pub(super) struct TransformerStepper {
     table: Tensor,
     positions: PositionTensors,
     embedding_norm: Option<LayerNormTensors>,
-    layers: Vec<StepLayer>,
+    decoder: DecoderSteps,
     norm: Option<LayerNormTensors>,
     output: LinearTensors,
-    caches: StepCaches,
-    source: SourceRows,
-    rows: StepRows,
     /// `[R, D]`
     words: Tensor,
-    /// `[R, F]`, two.
-    between: [Tensor; 2],
-    /// `[2, R, 1]`: the caches hold all that a hypothesis takes along, and the search chooses states of a recurrent model.
-    states: Tensor,
-}
-
-/// One layer of the decoder.
-#[derive(Debug)]
-struct StepLayer {
-    attention: CachedLayer,
-    attention_norm: (LayerNormTensors, NormOrder),
-    source: SourceLayer,
-    source_norm: (LayerNormTensors, NormOrder),
-    feed_forward: FeedForwardTensors,
-    feed_forward_norm: (LayerNormTensors, NormOrder),
 }
 
 impl TransformerStepper {
     pub fn new(network: &Transformer, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Self> {
         let SearchRoom { gpu, search, keys, .. } = *room;
-        let (config, rows) = (&network.config, search.rows());
-        let tensor = |label: &str, columns: usize| gpu.zeros(label, [rows, columns], Dtype::F32);
+        let (config, decoder) = (&network.config, &network.decoder);
         let norm = |norm: &Option<LayerNorm>| norm.as_ref().map(|norm| norm.tensors(parameters)).transpose();
-        let caches = StepCaches::new(room, config.heads, config.hidden)?;
-        let source = SourceRows::new(room, config.heads, config.hidden)?;
-        let layers = network.decoder.layers.iter().map(|layer| {
-            Ok(StepLayer {
-                attention: CachedLayer::of_three(gpu, &caches, parameters, &layer.attention)?,
-                attention_norm: layer.attention_residual.tensors(parameters)?,
-                source: SourceLayer::new(gpu, &source, parameters, &layer.source_attention)?,
-                source_norm: layer.source_residual.tensors(parameters)?,
-                feed_forward: layer.feed_forward.tensors(parameters)?,
-                feed_forward_norm: layer.feed_forward_residual.tensors(parameters)?,
-            })
-        });
+        let sizes = DecoderSizes {
+            heads: HeadSizes::sharing(config.hidden, config.heads),
+            hidden: config.hidden,
+            between: config.decoder_feed_forward,
+            gated: false,
+        };
         Ok(Self {
-            layers: layers.collect::<Result<_>>()?,
-            table: network.target.weight.tensor(parameters)?,
-            positions: network.decoder.positions.tensors(gpu, parameters, [search.capacity, config.hidden])?,
-            embedding_norm: norm(&network.decoder.embedding_norm)?,
-            norm: norm(&network.decoder.norm)?,
-            output: network.output.tensors(parameters)?,
-            caches,
-            source,
-            rows: StepRows::new(gpu, rows, config.hidden)?,
-            words: tensor("words", config.hidden)?,
-            between: [tensor("between", config.decoder_feed_forward)?, tensor("between", config.decoder_feed_forward)?],
-            states: gpu.zeros("states", [2, rows, 1], Dtype::F32)?,
+            table: network.words.target.weight.tensor(parameters)?,
+            positions: decoder.positions.tensors(gpu, parameters, [search.capacity, config.hidden])?,
+            embedding_norm: norm(&decoder.embedding_norm)?,
+            decoder: DecoderSteps::new(room, parameters, &decoder.layers, sizes, None)?,
+            norm: norm(&decoder.norm)?,
+            output: network.words.output.tensors(parameters)?,
+            words: gpu.zeros("words", [search.rows(), config.hidden], Dtype::F32)?,
             network: network.clone(),
             search,
             keys,
@@ -94,43 +63,22 @@ impl Stepper for TransformerStepper {
         let shape = BatchShape { rows: self.search.sentences, source: self.keys, target: 0 };
         let mut layers = Layers::new();
         let source = self.network.encode(&mut layers, shape)?;
-        let mut kept = Vec::new();
-        for (layer, step) in self.network.decoder.layers.iter().zip(&self.layers) {
-            let attention = &layer.source_attention;
-            for (projection, tensor) in [(&attention.key, &step.source.key), (&attention.value, &step.source.value)] {
-                kept.push((projection.forward(&mut layers, source.states, Activation::None)?, tensor.clone()));
-            }
-        }
-        let state = layers.graph.filled([shape.rows, 1], 0.0);
-        Ok(Encoder { graph: layers.graph, lengths: source.lengths, state, kept })
+        let kept = self.decoder.kept(&mut layers, &self.network.decoder.layers, source.states)?;
+        Ok(Encoder { graph: layers.graph, lengths: source.lengths, state: None, kept })
     }
 
     fn record_start(&self, recorder: &mut Recorder) -> Result<()> {
-        self.layers.iter().try_for_each(|layer| layer.attention.record_start(recorder))
+        self.decoder.record_start(recorder)
     }
 
     fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
-        let config = &self.network.config;
-        let mut flow = self.rows.start();
-        let place = (config.factor(), outputs.counter, step);
+        let mut flow = self.decoder.rows.start();
+        let place = (self.network.config.factor(), outputs.counter, step);
         self.positions.record(recorder, &self.words, place, flow.now())?;
         if let Some(norm) = &self.embedding_norm {
             flow.norm(recorder, norm)?;
         }
-        for layer in &self.layers {
-            flow.around(recorder, &layer.attention_norm, |recorder, x, y| {
-                layer.attention.record_onto(recorder, &self.caches, (step, outputs.counter), [x, y])
-            })?;
-            flow.around(recorder, &layer.source_norm, |recorder, x, y| {
-                layer.source.record_onto(recorder, &self.source, outputs.lengths, [x, y])
-            })?;
-            flow.around(recorder, &layer.feed_forward_norm, |recorder, x, y| {
-                layer.feed_forward.record_onto(recorder, x, &self.between, y)
-            })?;
-        }
-        if let (Some(weights), Some(layer)) = (outputs.weights, self.layers.last()) {
-            layer.source.record_weights(recorder, &self.source, outputs.lengths, weights)?;
-        }
+        self.decoder.record(recorder, step, outputs, &mut flow)?;
         if let Some(norm) = &self.norm {
             flow.norm(recorder, norm)?;
         }
@@ -143,17 +91,11 @@ impl Stepper for TransformerStepper {
             words: &self.table,
             word_rows: Matrix::rows(&self.words),
             gates: None,
-            hidden: 1,
-            states: &self.states,
+            states: None,
         }
     }
 
-    fn states_after(&self, _: usize) -> usize {
-        self.search.rows()
-    }
-
     fn record_fed(&self, recorder: &mut Recorder, state: &BeamState, step: Option<usize>) -> Result<()> {
-        // One table serves the caches of all layers.
-        self.layers.first().map_or(Ok(()), |layer| self.caches.record_fed(recorder, &layer.attention, state, step))
+        self.decoder.record_fed(recorder, state, step)
     }
 }

@@ -54,8 +54,7 @@ impl Fed {
             words: &self.words_gpu,
             word_rows: Matrix::rows(&self.word_rows).offset(4),
             gates: self.gates_gpu.as_ref().map(|(table, rows)| (table, rows)),
-            hidden: self.hidden,
-            states: &self.states,
+            states: Some((self.hidden, &self.states)),
         }
     }
 

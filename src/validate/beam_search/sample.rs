@@ -40,7 +40,7 @@ pub(super) fn sample(case: &mut Case<'_>) -> Result<f64> {
         gpu.write(tensor, &streams)?;
     }
     let scratch = case.poisoned([search.scratch()])?;
-    case.run(|recorder| search.record_start(recorder, &state, &lengths_gpu, &fed.state0, &fed.feed()))?;
+    case.run(|recorder| search.record_start(recorder, &state, &lengths_gpu, Some(&fed.state0), &fed.feed()))?;
     let mut scores = vec![0.0_f64; rows];
     let mut finished: Vec<u32> = (0..rows).map(|row| u32::from(lengths[row / search.beam] == 0)).collect();
     let (all_rows, mut worst) = ((0..rows).collect::<Vec<_>>(), 0.0_f64);

@@ -4,6 +4,7 @@
 mod devices;
 pub mod differences;
 pub mod generation;
+pub mod models;
 pub mod training;
 
 use devices::device;
