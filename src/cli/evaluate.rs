@@ -1,5 +1,7 @@
 //! `softalign evaluate`: scores of a model, or of given texts, on a file.
 
+mod plain;
+
 use std::{path::PathBuf, process::ExitCode};
 
 use softalign::{
@@ -10,7 +12,7 @@ use softalign::{
 
 use super::{
     Global, open, output,
-    search::{Search, groups_references},
+    search::{Search, groups_references, is_language_model},
 };
 
 /// The seed of the resamples: the same texts have the same intervals.
@@ -23,7 +25,8 @@ pub struct Args {
     /// Model folder, as `softalign train` writes it. With --hypotheses it may be left out.
     #[arg(required_unless_present = "hypotheses")]
     model: Option<PathBuf>,
-    /// Pairs to score on: a line each, source<TAB>target.
+    /// Pairs to score on: a line each, source<TAB>target. For a language model a text, of which it says perplexity and bits per
+    /// byte.
     #[arg(required = true)]
     file: PathBuf,
     /// Score the lines of this file, one for each pair, in place of texts that the model writes.
@@ -52,6 +55,9 @@ pub struct Args {
 
 /// Runs `evaluate`.
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
+    if let Some(folder) = args.model.as_deref().filter(|folder| is_language_model(folder)) {
+        return plain::run(&args, folder, global);
+    }
     let pairs = read_tsv(&args.file)?;
     let hypotheses = args.hypotheses.as_ref().map(read_lines).transpose()?;
     let scoring = Scoring {

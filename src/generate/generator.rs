@@ -173,6 +173,14 @@ impl Generator {
         let stranger =
             |tokens: &[u32], vocabulary: usize| tokens.iter().copied().find(|token| *token as usize >= vocabulary);
         for (number, source) in (1..).zip(sources) {
+            if !self.limits.reads_source() {
+                if source.is_empty() {
+                    continue;
+                }
+                return refuse(format!(
+                    "source {number} is not empty, and this model reads none; what it is to continue is a prefix"
+                ));
+            }
             if source.is_empty() || source.len() > longest {
                 return refuse(format!(
                     "source {number} has {} tokens with its <eos>; this model takes 1 to {longest}. Shorten it, or train with a \

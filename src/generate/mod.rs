@@ -18,6 +18,8 @@ mod options;
 #[cfg(feature = "report")]
 mod picture;
 #[cfg(feature = "text")]
+mod plain;
+#[cfg(feature = "text")]
 mod scorer;
 #[cfg(feature = "text")]
 mod text;
@@ -40,6 +42,8 @@ pub use hypothesis::Hypothesis;
 pub use options::SearchOptions;
 #[cfg(feature = "report")]
 pub use picture::draw_alignment;
+#[cfg(feature = "text")]
+pub use plain::{PlainEvaluation, evaluate_plain};
 #[cfg(feature = "text")]
 pub use scorer::{Likelihood, Scorer, ScoringBatches};
 pub use tokens::Tokens;

@@ -69,7 +69,7 @@ pub type Network = Arc<dyn Architecture>;
 /// The vocabularies, the longest text and the special tokens that a model was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Source tokens, specials included.
+    /// Source tokens, specials included; 0 for a model that reads no source.
     pub source_vocabulary: usize,
     /// Target tokens, specials included.
     pub target_vocabulary: usize,
@@ -79,6 +79,13 @@ pub struct Limits {
     pub specials: Specials,
     /// The target that loss and scores leave out.
     pub padding: u32,
+}
+
+impl Limits {
+    /// Whether the model reads a source. One that does not continues its own text.
+    pub fn reads_source(&self) -> bool {
+        self.source_vocabulary > 0
+    }
 }
 
 /// The outputs of a model's forward pass.

@@ -70,10 +70,13 @@ impl Model {
         let name = path.display().to_string();
         let network = Kind::read(&read_text(&path)?, &name)?;
         let limits = network.limits();
-        let source = tokenizer(&folder.join(SOURCE), limits.specials, limits.source_vocabulary)?;
         // A class or a place in a text is no token: then both sides are cut alike.
         let targets = if network.writes_text() { limits.target_vocabulary } else { limits.source_vocabulary };
         let target = tokenizer(&folder.join(TARGET), limits.specials, targets)?;
+        let source = match limits.reads_source() {
+            true => tokenizer(&folder.join(SOURCE), limits.specials, limits.source_vocabulary)?,
+            false => target.clone(),
+        };
         let parameters = loaded(gpu, &network.parameters(), &weights, &tensors)?;
         Ok(Self { gpu: gpu.clone(), network, parameters, source, target })
     }
@@ -96,6 +99,12 @@ impl Model {
         Ok(tokens)
     }
 
+    /// The tokenizers by the names of their files; a model that reads no source has one alone.
+    pub(crate) fn tokenizers(&self) -> impl Iterator<Item = (&'static str, &Tokenizer)> {
+        let source = self.network.limits().reads_source().then_some((SOURCE, &self.source));
+        source.into_iter().chain([(TARGET, &self.target)])
+    }
+
     /// Writes the model folder, each file whole or not at all, the parameters last.
     ///
     /// # Errors
@@ -104,9 +113,11 @@ impl Model {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         files::write_atomically(&folder.join(CONFIG), self.network.config()?.as_bytes())?;
-        self.source.save(folder.join(SOURCE))?;
-        self.target.save(folder.join(TARGET))?;
-        let sums = OTHERS.iter().map(|name| Ok(((*name).to_owned(), checksum(&folder.join(name))?)));
+        for (name, tokenizer) in self.tokenizers() {
+            tokenizer.save(folder.join(name))?;
+        }
+        let others = [CONFIG].into_iter().chain(self.tokenizers().map(|(name, _)| name));
+        let sums = others.map(|name| Ok((name.to_owned(), checksum(&folder.join(name))?)));
         let sums = sums.collect::<Result<Metadata>>()?;
         write_parameters(&folder.join(WEIGHTS), &self.gpu, &self.parameters, sums)
     }

@@ -53,7 +53,7 @@ pub use folder::Model;
 pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};
 pub use gru_encoder::{Encoded, GruEncoder};
 pub use import::Import;
-pub use kind::Kind;
+pub use kind::{Kind, Learns};
 pub use layers::{
     Attended, CachedLayer, DecoderLayer, DecoderSizes, DecoderSteps, Embedding, EncoderLayer, FeedForward,
     FeedForwardRows, FeedForwardTensors, Flow, GruCell, GruTensors, HeadSizes, LayerDropout, LayerNorm,

@@ -179,7 +179,10 @@ impl Buckets {
             let fits = |example: &&Example| Shape::of(example).fits(plan.shape);
             let Some(example) = self.examples.get(index).filter(fits) else { continue };
             batch.put_source(row, &example.source);
-            batch.put_target(row, &example.target);
+            match example.cut {
+                true => batch.put_cut_target(row, &example.target),
+                false => batch.put_target(row, &example.target),
+            }
             if let Some(place) = batch.indices.get_mut(row) {
                 *place = Some(index);
             }

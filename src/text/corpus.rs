@@ -24,10 +24,24 @@ impl Pair {
 /// A [`Pair`] as token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// The source's ids, with the special tokens around it ([`Tokenizer::framed`]).
+    /// The source's ids, with the special tokens around it ([`Tokenizer::framed`]). None for a model that reads no source.
     pub source: Vec<u32>,
     /// The target's ids y1 to yn, without `<bos>` and `<eos>`: batches add those.
     pub target: Vec<u32>,
+    /// Whether the text goes on behind the target, so that no `<eos>` is expected there.
+    pub cut: bool,
+}
+
+impl Example {
+    /// A whole target for a source.
+    pub fn new(source: Vec<u32>, target: Vec<u32>) -> Self {
+        Self { source, target, cut: false }
+    }
+
+    /// Tokens that the model should predict: those of the target, and its `<eos>`.
+    pub fn predicted(&self) -> usize {
+        self.target.len() + usize::from(!self.cut)
+    }
 }
 
 /// Reads pairs from a file with one `source<TAB>target` per line ([`read_lines`]); one empty line may end it.
@@ -100,7 +114,7 @@ pub fn encode_pairs(
         .zip(1..)
         .map(|(pair, line)| {
             let source = source_tokenizer.framed(encode(line, "source", &pair.source, source_tokenizer)?);
-            Ok(Example { source, target: encode(line, "target", &pair.target, target_tokenizer)? })
+            Ok(Example::new(source, encode(line, "target", &pair.target, target_tokenizer)?))
         })
         .collect()
 }
@@ -111,7 +125,7 @@ pub fn encode_pairs(
 /// # Errors
 /// [`Error::Data`] where none does.
 pub fn fitting(name: &str, examples: &[Example], max_length: usize) -> Result<Vec<bool>> {
-    let fits = |example: &Example| example.source.len().max(example.target.len() + 1) <= max_length;
+    let fits = |example: &Example| example.source.len().max(example.predicted()) <= max_length;
     let fits: Vec<bool> = examples.iter().map(fits).collect();
     let long = fits.iter().filter(|fits| !**fits).count();
     if let Some(first) = fits.iter().position(|fits| !fits) {

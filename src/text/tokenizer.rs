@@ -11,6 +11,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::{AddedToken, Decoder as _, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
+use super::byte_level;
 use super::subwords::{self, Method};
 use super::vocabulary::{self, TokenUnit, VocabularyLimits, escape, unescape};
 use super::{Merges, SPECIALS, Specials, Tokenization, escaped, foreign, frame::Frame, is_blank, read_text};
@@ -62,6 +63,9 @@ impl Tokenizer {
             TokenUnit::Chars | TokenUnit::Words => Self::ranked(unit, texts, limits),
             TokenUnit::Bpe(size) => subwords(Method::Bpe, texts, *size).map(Self::for_user_text),
             TokenUnit::Unigram(size) => subwords(Method::Unigram, texts, *size).map(Self::for_user_text),
+            TokenUnit::Bytes(size) => {
+                byte_level::train(texts, size.unwrap_or(byte_level::LEAST), limits.min_count).map(Self::for_user_text)
+            }
             TokenUnit::File(path) => Self::adopt(path),
         }
     }

@@ -21,6 +21,8 @@ pub enum TokenUnit {
     Bpe(usize),
     /// Parts of words by a unigram language model, trained on the corpus: `unigram:8000`.
     Unigram(usize),
+    /// Every byte is a token: `bytes`; or bytes that stand together often, at most 8,000 tokens: `bytes:8000`. White space is kept.
+    Bytes(Option<usize>),
     /// The tokens of a Hugging Face `tokenizer.json`: its path.
     File(PathBuf),
 }
@@ -42,6 +44,8 @@ impl fmt::Display for TokenUnit {
             Self::Words => f.write_str("words"),
             Self::Bpe(size) => write!(f, "bpe:{size}"),
             Self::Unigram(size) => write!(f, "unigram:{size}"),
+            Self::Bytes(None) => f.write_str("bytes"),
+            Self::Bytes(Some(size)) => write!(f, "bytes:{size}"),
             Self::File(path) => path.display().fmt(f),
         }
     }
@@ -55,12 +59,15 @@ impl FromStr for TokenUnit {
         match name.split_once(':') {
             None if name == "chars" => Some(Self::Chars),
             None if name == "words" => Some(Self::Words),
+            None if name == "bytes" => Some(Self::Bytes(None)),
             Some(("bpe", text)) => size(text).map(Self::Bpe),
             Some(("unigram", text)) => size(text).map(Self::Unigram),
+            Some(("bytes", text)) => size(text).map(|size| Self::Bytes(Some(size))),
             _ => name.ends_with(".json").then(|| Self::File(name.into())),
         }
         .ok_or_else(|| {
-            let known = "`chars`, `words`, `bpe:8000`, `unigram:8000` or the path of a tokenizer.json";
+            let known =
+                "`chars`, `words`, `bytes`, `bpe:8000`, `unigram:8000`, `bytes:8000` or the path of a tokenizer.json";
             Error::data("token unit", format!("`{name}` is not one; use {known}"))
         })
     }

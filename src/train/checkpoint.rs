@@ -95,7 +95,8 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
             stored.into_iter().map(|tensor| StoredTensor { name: format!("{group}.{}", tensor.name), ..tensor }),
         );
     }
-    let tokenizers = [SOURCE, TARGET].map(|name| Ok((name.to_owned(), checksum(&folder.join(name))?)));
+    let tokenizers = [SOURCE, TARGET].into_iter().filter(|name| folder.join(name).is_file());
+    let tokenizers = tokenizers.map(|name| Ok((name.to_owned(), checksum(&folder.join(name))?)));
     let tokenizers = tokenizers.into_iter().collect::<Result<_>>()?;
     if let Some(scaling) = &trainer.state.scaling {
         let shape = scaling.shape().dims().to_vec();

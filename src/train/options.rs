@@ -11,11 +11,11 @@ use super::{Decay, Metric, Optimizer, Pairs, Precision, Progress, Schedule};
 use crate::{
     Error, Result,
     generate::Scoring,
-    model::{Kind, ModelOptions, Readout, Regularisation},
-    text::{BatchSize, Pair, Task, TokenUnit, read_tsv},
+    model::{Kind, Learns, ModelOptions, Readout, Regularisation},
+    text::{BatchSize, Pair, Task, TokenUnit, hold_out, read_plain, read_tsv},
 };
 
-/// The origin of sentence pairs.
+/// The origin of a run's data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -33,6 +33,22 @@ pub enum Data {
     },
     /// Pairs in memory.
     Pairs(Pairs),
+    /// Plain text, for a model that predicts each token from those before it.
+    Text {
+        /// The file to learn.
+        #[serde(serialize_with = "as_text")]
+        train: PathBuf,
+        /// The file to validate on; without, the last tenth of the other is held out.
+        #[serde(default, serialize_with = "as_text_if_any", skip_serializing_if = "Option::is_none")]
+        valid: Option<PathBuf>,
+    },
+}
+
+fn as_text_if_any<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => as_text(path, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Writes a path as people read it: JSON has no other bytes than those of texts, and content decides what the data are.
@@ -220,6 +236,9 @@ fn is_zero(value: &f32) -> bool {
     *value == 0.0
 }
 
+/// The architecture for plain text, where nobody asks for another.
+const LANGUAGE_MODEL: &str = "gpt2";
+
 fn default_architecture() -> String {
     Kind::DEFAULT.name.to_owned()
 }
@@ -229,8 +248,39 @@ fn is_default_architecture(name: &String) -> bool {
 }
 
 impl TrainOptions {
-    /// The defaults for some data: a task brings its own units and a model of the size that it needs.
+    /// The defaults for some data: a task brings its own units and a model of the size that it needs, and plain text a model that
+    /// learns from it.
     pub fn new(data: Data) -> Self {
+        match data {
+            Data::Text { .. } => Self::of_pairs(data).with_architecture(LANGUAGE_MODEL),
+            data => Self::of_pairs(data),
+        }
+    }
+
+    /// The same for another architecture. One that learns from plain text brings defaults of its own.
+    pub fn with_architecture(self, name: &str) -> Self {
+        let options = Self { architecture: name.to_owned(), ..self };
+        if !options.learns_text() {
+            return options;
+        }
+        let task = matches!(options.data, Data::Task(_));
+        Self {
+            metric: Metric::CrossEntropy,
+            schedule: Schedule { warmup: 100, ..options.schedule },
+            learning_rate: 1e-3,
+            batch: 32,
+            max_length: if task { 64 } else { 256 },
+            layers: if task { 2 } else { 4 },
+            ..options
+        }
+    }
+
+    /// Whether the architecture learns from plain text rather than pairs.
+    pub fn learns_text(&self) -> bool {
+        Kind::named(&self.architecture).is_ok_and(|kind| kind.learns() == Some(Learns::Text))
+    }
+
+    fn of_pairs(data: Data) -> Self {
         let task = matches!(data, Data::Task(_));
         let target_unit = if data == Data::Task(Task::Numbers) { TokenUnit::Words } else { TokenUnit::Chars };
         Self {
@@ -285,6 +335,7 @@ impl TrainOptions {
             }
         }
         self.check_vocabularies()?;
+        self.check_pairs()?;
         if !(1..=u32::MAX as usize).contains(&self.accumulate) {
             return wrong("`accumulate`", format!("{} is not a number of batches", self.accumulate));
         }
@@ -353,6 +404,31 @@ impl TrainOptions {
         Ok(())
     }
 
+    /// Checks that nothing is asked for that a model of plain text does not have.
+    fn check_pairs(&self) -> Result<()> {
+        let of_pairs = [
+            ("`metric`", self.metric != Metric::CrossEntropy),
+            ("`group_references`", self.group_references),
+            ("`shared_vocabulary`", self.shared_vocabulary),
+            ("`bpe_dropout`", self.bpe_dropout > 0.0),
+            ("`guided_alignment`", self.guided_alignment.is_some()),
+            ("`coverage_weight`", self.coverage_weight > 0.0),
+        ];
+        match of_pairs.into_iter().find(|(_, given)| self.learns_text() && *given) {
+            Some(("`metric`", _)) => {
+                let message = format!(
+                    "is {}; `{}` learns from plain text, and is known by its cross-entropy",
+                    self.metric, self.architecture
+                );
+                Err(Error::data("`metric`", message))
+            }
+            Some((option, _)) => {
+                Err(Error::data(option, format!("needs pairs; `{}` learns from plain text", self.architecture)))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The size of a batch.
     pub fn batch_size(&self) -> BatchSize {
         self.batch_tokens.map_or(BatchSize::Sentences(self.batch), BatchSize::Tokens)
@@ -393,7 +469,7 @@ impl TrainOptions {
     pub fn data_name(&self) -> String {
         match &self.data {
             Data::Task(task) => task.to_string(),
-            Data::Files { train, .. } => train.display().to_string(),
+            Data::Files { train, .. } | Data::Text { train, .. } => train.display().to_string(),
             Data::Pairs(_) => "pairs".to_owned(),
         }
     }
@@ -402,7 +478,8 @@ impl TrainOptions {
     pub fn valid_name(&self) -> String {
         match &self.data {
             Data::Task(task) => format!("{task}, unseen"),
-            Data::Files { valid, .. } => valid.display().to_string(),
+            Data::Files { valid, .. } | Data::Text { valid: Some(valid), .. } => valid.display().to_string(),
+            Data::Text { train, valid: None } => format!("{}, its last tenth", train.display()),
             Data::Pairs(_) => "pairs to check with".to_owned(),
         }
     }
@@ -410,8 +487,8 @@ impl TrainOptions {
     /// Reads or makes the training and the validation pairs.
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that cannot be read, [`Error::Data`] for a line that is no pair ([`read_tsv`]), or for pairs
-    /// that were in memory, in the options that a run's folder keeps.
+    /// [`Error::Io`] for a file that cannot be read, [`Error::Data`] for a line that is no pair ([`read_tsv`]), for pairs that were
+    /// in memory, in the options that a run's folder keeps, and for data that are no pairs.
     pub fn pairs(&self) -> Result<(Vec<Pair>, Vec<Pair>)> {
         match &self.data {
             Data::Task(task) => {
@@ -420,6 +497,39 @@ impl TrainOptions {
             }
             Data::Files { train, valid } => Ok((read_tsv(train)?, read_tsv(valid)?)),
             Data::Pairs(pairs) => pairs.get(),
+            Data::Text { .. } => self.other_data(Learns::Pairs, Learns::Text),
         }
+    }
+
+    /// Reads or makes the training and the validation text; of a task, a line for each pair, its source and its target.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be read, [`Error::Data`] for one that is not UTF-8 or blank, and for data that are
+    /// pairs.
+    pub fn plain(&self) -> Result<[String; 2]> {
+        match &self.data {
+            Data::Task(_) => {
+                let (train, valid) = self.pairs()?;
+                let line = |pair: &Pair| format!("{} {}\n", pair.source, pair.target);
+                Ok([train, valid].map(|pairs| pairs.iter().map(line).collect()))
+            }
+            Data::Text { train, valid: Some(valid) } => Ok([read_plain(train)?, read_plain(valid)?]),
+            Data::Text { train, valid: None } => {
+                let text = read_plain(train)?;
+                let (train, valid) = hold_out(&text);
+                Ok([train.to_owned(), valid.to_owned()])
+            }
+            Data::Files { .. } | Data::Pairs(_) => self.other_data(Learns::Text, Learns::Pairs),
+        }
+    }
+
+    /// The error for data that the architecture does not learn from.
+    fn other_data<T>(&self, wanted: Learns, given: Learns) -> Result<T> {
+        let message = format!(
+            "`{}` learns from {wanted}, and the data are {given}, which {} learns from",
+            self.architecture,
+            Kind::that_learn(given).join(" or ")
+        );
+        Err(Error::data("`architecture`", message))
     }
 }

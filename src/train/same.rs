@@ -82,11 +82,14 @@ fn changed_by_path((told, old): (&TrainOptions, &Metadata), options: &TrainOptio
 
 /// The files of a run's data, each with the name of its checksum.
 fn files(options: &TrainOptions) -> impl Iterator<Item = (&'static str, &Path)> {
-    let pairs = match &options.data {
+    let texts = match &options.data {
         Data::Files { train, valid } => vec![(TRAIN, train.as_path()), (VALID, valid)],
+        Data::Text { train, valid } => {
+            [(TRAIN, train.as_path())].into_iter().chain(valid.iter().map(|valid| (VALID, valid.as_path()))).collect()
+        }
         Data::Task(_) | Data::Pairs(_) => Vec::new(),
     };
-    pairs.into_iter().chain(options.guided_alignment.iter().map(|guide| (ALIGNMENT, guide.file.as_path())))
+    texts.into_iter().chain(options.guided_alignment.iter().map(|guide| (ALIGNMENT, guide.file.as_path())))
 }
 
 /// The first option that differs.

@@ -106,7 +106,7 @@ fn every_file_is_read_alike() {
         let error = read_tsv(write("pairs.tsv", text.as_bytes())).unwrap_err().to_string();
         assert!(error.contains(part), "{text:?}: {error}");
     }
-    let example = |source: usize, target: usize| Example { source: vec![4; source + 1], target: vec![4; target] };
+    let example = |source: usize, target: usize| Example::new(vec![4; source + 1], vec![4; target]);
     let examples = [example(2, 1), example(1, 3)];
     let wanted = read_alignment(write("links", b"0-0 1-0\n0-2\n"), &examples).unwrap();
     for text in ["\u{feff}0-0 1-0\r\n0-2", "0-0\t1-0\r0-2\r", "0-0\u{3000}1-0\n0-2\n"] {

@@ -39,6 +39,7 @@ mod habits;
 mod import;
 mod input;
 mod kill;
+mod language_model;
 mod layer_norm;
 mod lines;
 mod local_attention;

@@ -133,7 +133,7 @@ impl<'a> Printer<'a> {
             .collect();
         let finished = hypothesis.finished;
         let mut scores = Vec::new();
-        scorer.score_tokens(&[Example { source: source.tokens.clone(), target: hypothesis.tokens }], |found| {
+        scorer.score_tokens(&[Example::new(source.tokens.clone(), hypothesis.tokens)], |found| {
             scores.extend(found.iter().flatten().copied());
             Ok(())
         })?;

@@ -55,6 +55,9 @@ impl<'a> Reader<'a> {
     /// [`Error::Data`] for a tab that nobody has explained; under `--strict` for a source that the model cannot read.
     pub fn read(&self, number: u64, line: &str) -> Result<Option<Source>> {
         let place = format!("{} {number}", self.origin);
+        if !self.model.network.limits().reads_source() {
+            return self.answerable(place, |place| self.prompt(place, line));
+        }
         if is_blank(line) {
             return Ok(None);
         }
@@ -75,7 +78,12 @@ impl<'a> Reader<'a> {
         if is_blank(text) {
             return Ok(None);
         }
-        match self.encode(&place, text, prefix) {
+        self.answerable(place, |place| self.encode(place, text, prefix))
+    }
+
+    /// The source that `read` gives, or nothing where the model cannot read it.
+    fn answerable(&self, place: String, read: impl FnOnce(&str) -> Result<Source>) -> Result<Option<Source>> {
+        match read(&place) {
             Err(error) if !self.args.strict => {
                 tracing::warn!("{place}: {}. Its answer is empty", flags::named(&error.to_string()));
                 Ok(None)
@@ -83,6 +91,13 @@ impl<'a> Reader<'a> {
             Err(error) => Err(Error::data(place, error.to_string())),
             Ok(source) => Ok(Some(source)),
         }
+    }
+
+    /// A text for a language model to continue; from nothing, where there is none.
+    fn prompt(&self, place: &str, text: &str) -> Result<Source> {
+        let prefix = [self.prefix.clone(), self.target(place, text)?].concat();
+        self.check(&prefix)?;
+        Ok(Source { text: text.to_owned(), tokens: Vec::new(), prefix })
     }
 
     fn encode(&self, place: &str, text: &str, prefix: Option<&str>) -> Result<Source> {
@@ -104,7 +119,8 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let message = format!("{} tokens, and texts have at most {longest} with their <eos>", prefix.len());
-        Err(Error::data("the prefix", message))
+        let what = if self.model.network.limits().reads_source() { "the prefix" } else { "the prompt" };
+        Err(Error::data(what, message))
     }
 
     /// The tokens of a prefix; says which pieces the model has not seen.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::{
     Architecture, BatchShape, Counterpart, DecoderLayer, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind,
-    LayerNorm, Layers, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind,
-    Positions, Residual, SearchRoom, Stepper, Vocabularies, VocabularySettings, distinct, settings,
+    LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter,
+    PositionKind, Positions, Residual, SearchRoom, Stepper, Vocabularies, VocabularySettings, distinct, settings,
 };
 use crate::{Result, graph::Parameters};
 
@@ -19,8 +19,13 @@ pub use config::Config;
 use step::TransformerStepper;
 
 /// The row of the table of architectures.
-pub(super) const KIND: Kind =
-    Kind { name: "transformer", in_files: config::IN_FILES, read, make: Some(make), imports: hugging_face::IMPORTS };
+pub(super) const KIND: Kind = Kind {
+    name: "transformer",
+    in_files: config::IN_FILES,
+    read,
+    make: Some((Learns::Pairs, make)),
+    imports: hugging_face::IMPORTS,
+};
 
 /// Added to the variance of what is normalised.
 const EPSILON: f32 = 1e-5;
