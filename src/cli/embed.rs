@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Instant};
 use serde::Serialize;
 use softalign::{Error, Result, generate::Embedder, model::Model, text::is_blank};
 
-use super::{Global, flags, groups, open, output, progress::Bar};
+use super::{Global, groups, open, output, progress::Bar};
 
 /// Arguments of `embed`.
 #[derive(clap::Args)]
@@ -94,7 +94,7 @@ impl Writer<'_> {
         match self.model.encode(text) {
             Err(error) if !self.args.strict => {
                 let place = format!("{} {number}", self.origin);
-                tracing::warn!("{place}: {}. Its line is empty", flags::named(&error.to_string()));
+                tracing::warn!("{place}: {error}. Its line is empty");
                 Ok(None)
             }
             Err(error) => Err(Error::data(format!("{} {number}", self.origin), error.to_string())),

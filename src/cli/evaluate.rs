@@ -29,8 +29,12 @@ pub struct Args {
     /// byte.
     #[arg(required = true)]
     file: PathBuf,
-    /// Score the lines of this file, one for each pair, in place of texts that the model writes.
-    #[arg(long, value_name = "FILE")]
+    /// Score the lines of this file, one for each pair, or one for each source where references are grouped. No model writes any
+    /// text then, so that nothing is left for options of the search and --strict to decide.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "strict", "ensemble", "beam", "length_penalty", "coverage_penalty", "no_repeat_ngram", "min_length", "max_length",
+        "replace_unk", "forbid_unk",
+    ])]
     hypotheses: Option<PathBuf>,
     /// Take the targets of all pairs with one source for references of one text, as models trained with `--preset g2p` do.
     /// Otherwise each pair is scored by itself.
@@ -70,8 +74,9 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let evaluation = evaluate(&args, global, &pairs, hypotheses.as_deref(), &scoring)?;
     print(&evaluation, &scoring)?;
     if let Some(path) = &args.json {
-        let text = serde_json::to_vec_pretty(&evaluation).map_err(|error| Error::data("scores", error.to_string()))?;
-        files::write_atomically(path, &text)?;
+        let text =
+            serde_json::to_string_pretty(&evaluation).map_err(|error| Error::data("scores", error.to_string()))?;
+        files::write_atomically(path, (text + "\n").as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -83,9 +88,9 @@ fn evaluate(
     hypotheses: Option<&[String]>,
     scoring: &Scoring,
 ) -> Result<Evaluation> {
-    let Some(folder) = &args.model else {
-        return evaluate_texts(None, pairs, hypotheses.unwrap_or_default(), scoring);
-    };
+    let name = args.hypotheses.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    let texts = (name.as_str(), hypotheses.unwrap_or_default());
+    let Some(folder) = &args.model else { return evaluate_texts(None, pairs, texts, scoring) };
     let gpu = open(global)?;
     let options = args.search.options();
     let (model, mut generator) = args.search.load(&gpu, folder, &options)?;
@@ -102,7 +107,7 @@ fn evaluate(
         }
     }
     match hypotheses {
-        Some(texts) => evaluate_texts(Some((&mut generator, &model)), pairs, texts, scoring),
+        Some(_) => evaluate_texts(Some((&mut generator, &model)), pairs, texts, scoring),
         None => evaluate_in_full(&mut generator, &model, pairs, &options, scoring),
     }
 }

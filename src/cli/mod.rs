@@ -130,13 +130,14 @@ impl Command {
 /// Runs the command that the arguments ask for.
 pub fn main() -> ExitCode {
     headless::quieten_device_selection();
-    let Cli { global, command } = Cli::parse();
+    softalign::name_settings(flags::option);
+    let Cli { global, command } = Cli::try_parse().unwrap_or_else(|error| flags::explained(error).exit());
     log::start(&global);
     command.run(&global).unwrap_or_else(|error| match error {
         // The reader of the output has closed it: no failure.
         Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         error => {
-            output::note(&flags::named(&format!("error: {error}")));
+            output::note(&format!("error: {error}"));
             match error {
                 Error::NoAdapter { .. } => ExitCode::from(EXIT_UNUSABLE),
                 _ => ExitCode::FAILURE,

@@ -51,11 +51,11 @@ pub struct Search {
     /// Cut texts at N tokens, their end token included [default: the model's longest].
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
-    /// Write, in place of `<unk>`, the source token that it attended to most.
+    /// Write, in place of `<unk>`, the source token that it attended to most, the source's end left aside.
     #[arg(long)]
     pub replace_unk: bool,
-    /// Never write `<unk>`.
-    #[arg(long)]
+    /// Never write `<unk>`, so that there is none to replace.
+    #[arg(long, conflicts_with = "replace_unk")]
     forbid_unk: bool,
 }
 

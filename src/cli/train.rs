@@ -1,7 +1,6 @@
 //! `softalign train`: trains a model on a built-in task or on files, and says how to use it.
 
 use std::{
-    borrow::Cow,
     ffi::OsStr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -9,8 +8,8 @@ use std::{
 };
 
 use softalign::{
-    Error, Result,
-    model::{ARCHITECTURES, Readout},
+    Error, Result, files,
+    model::{ARCHITECTURES, Kind, ModelOptions, Readout},
     text::{Task, TokenUnit, escaped},
     train::{
         Budget, Data, Decay, Destination, Event, GuidedAlignment, Metric, Precision, Preset, TrainOptions, Validated,
@@ -26,7 +25,7 @@ use super::{
 /// Arguments of `train`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A built-in task: numbers (digits to English words) or dates (written dates to ISO 8601 and back).
+    /// A built-in task, which makes its own pairs: numbers (digits to English words) or dates (written dates to ISO 8601 and back).
     #[arg(value_name = "TASK", required_unless_present_any = ["train", "text"], conflicts_with_all = ["train", "text", "valid"])]
     task: Option<Task>,
     /// Training pairs: a line each, source<TAB>target.
@@ -39,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     valid: Option<PathBuf>,
     /// A recipe: g2p (letters to phones, for a hundred thousand words or so) or translate-small (a language to another one, for
-    /// some ten thousand sentences with spaces between words). Other options have precedence over it.
+    /// some ten thousand sentences with spaces between words). Other options have precedence over it; a task is one itself.
     #[arg(long, value_name = "NAME", conflicts_with = "task")]
     preset: Option<Preset>,
     /// Folder for the model and the run's state [default: runs/TASK, or runs/ and the training file's name].
@@ -232,7 +231,7 @@ fn replace<T>(place: &mut T, given: Option<T>) {
 
 impl Args {
     fn options(&mut self) -> Result<(TrainOptions, Budget, PathBuf)> {
-        let name = |file: &Path| file.file_stem().filter(|_| !is_stream(file)).map(OsStr::to_owned);
+        let name = |file: &Path| file.file_stem().filter(|_| !files::is_stream(file)).map(OsStr::to_owned);
         let (data, folder) = match (self.task, self.train.take(), self.text.take(), self.valid.take()) {
             (Some(task), ..) => (Data::Task(task), Some(task.to_string().into())),
             (_, _, Some(train), valid) => (Data::Text { valid, train: train.clone() }, name(&train)),
@@ -301,15 +300,45 @@ impl Args {
                 budget.epochs.ok_or_else(|| Error::data("--decay", "linear and cosine end with --epochs; give it"))?;
             *epochs = end;
         }
+        self.refuse_idle(&options)?;
         Ok((options, budget, folder))
+    }
+
+    /// Refuses sizes and ties that make no other model: the architecture has no use for them, or a setting of its own.
+    fn refuse_idle(&self, options: &TrainOptions) -> Result<()> {
+        let model = options.model();
+        let size = self.embedding.map(|size| ModelOptions { embedding: size.saturating_add(1), ..model.clone() });
+        let untied = self.tie_embeddings.then(|| ModelOptions { tie_embeddings: false, ..model.clone() });
+        let kind = Kind::named(&options.architecture)?;
+        // Any vocabularies will do.
+        let config = |model: &ModelOptions| kind.make(model, [1_000; 2]).and_then(|network| network.config()).ok();
+        let Some(made) = config(&model) else { return Ok(()) };
+        for (option, other) in [("--embedding", size), ("--tie-embeddings", untied)] {
+            if other.is_some_and(|other| config(&other).as_ref() == Some(&made)) {
+                let message = format!("decides nothing here: {} has no such setting, or --model sets it", kind.name);
+                return Err(Error::data(option, message));
+            }
+        }
+        Ok(())
     }
 }
 
-/// Whether a path names what is connected there rather than a file of its own, as that of a pipe does.
-fn is_stream(path: &Path) -> bool {
-    path.starts_with("/dev")
-        || path.starts_with("/proc")
-        || path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
+/// Says which options decide nothing. They are no reason to refuse a run: one of an earlier version may have them.
+fn warn_of_idle(options: &TrainOptions) {
+    let units = [&options.source_unit, &options.target_unit];
+    let all = |is_one: fn(&TokenUnit) -> bool| units.into_iter().all(is_one);
+    if options.max_vocabulary.is_some() && all(|unit| !matches!(unit, TokenUnit::Chars | TokenUnit::Words)) {
+        tracing::warn!(
+            "--max-vocabulary limits chars and words, and there are none: bpe:N and unigram:N say their size"
+        );
+    }
+    if options.min_count > 1 && all(|unit| matches!(unit, TokenUnit::File(_))) {
+        tracing::warn!("--min-count decides nothing: both vocabularies are made already");
+    }
+    let drops = options.dropout > 0.0 || options.model.keys().any(|key| key.contains("dropout"));
+    if options.variational && !drops {
+        tracing::warn!("--variational decides nothing without --dropout");
+    }
 }
 
 #[cfg(test)]
@@ -325,6 +354,7 @@ impl Args {
 /// Runs `train`.
 pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let (options, budget, folder) = args.options()?;
+    warn_of_idle(&options);
     let gpu = open(global)?;
     let stop = interrupt::flag();
     let mut bar = Bar::new(global, None, "steps");
@@ -338,7 +368,7 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
         &mut |event| show(event, what, global, &mut bar),
     )?;
     drop(bar);
-    let shown = folder.display();
+    let shown = escaped(&folder.display().to_string());
     let step = outcome.progress.step;
     if outcome.interrupted {
         let without = if args.overwrite { " without --overwrite" } else { "" };
@@ -364,14 +394,20 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     };
     // The command as it was called, so that the line can be copied whether it is installed or built by cargo.
     let command = std::env::args_os().next().unwrap_or_else(|| "softalign".into());
-    let [command, folder] = [Path::new(&command), &folder].map(|path| quoted(&path.to_string_lossy()));
+    let [command, folder] = [Path::new(&command), &folder].map(quoted);
     output::print(&format!("{command} generate {folder} {example}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A word as a shell takes it. Only a NUL, which no path has, cannot be quoted.
-fn quoted(word: &str) -> String {
-    shlex::try_quote(word).map_or_else(|_| word.to_owned(), Cow::into_owned)
+/// A path as a shell takes it, and no command takes for an option.
+fn quoted(path: &Path) -> String {
+    let path = if path.as_os_str().as_encoded_bytes().starts_with(b"-") { &Path::new(".").join(path) } else { path };
+    let is_seen = |text: &&str| text.split(['\n', '\t']).all(|part| escaped(part) == part);
+    match path.to_str().filter(is_seen).map(shlex::try_quote) {
+        Some(Ok(quoted)) => quoted.into_owned(),
+        // What is no text, or cannot be seen, is spelled in ANSI-C quotes, which all shells but the oldest read.
+        _ => format!("$'{}'", path.as_os_str().as_encoded_bytes().escape_ascii()),
+    }
 }
 
 /// Shows an event of a run that learns from so many of `what`.

@@ -11,6 +11,7 @@ use crate::{
     graph::{Pool, Program, ProgramOptions, Programs, Value},
     kernels::{Step, beam_search::MOST_MEMBERS},
     model::{Layers, Limits, TokenModel},
+    names::setting,
 };
 
 /// Numbers of sentences decoded at once: few, so that few Programs are made.
@@ -184,8 +185,9 @@ impl Generator {
             if source.is_empty() || source.len() > longest {
                 return refuse(format!(
                     "source {number} has {} tokens with its <eos>; this model takes 1 to {longest}. Shorten it, or train with a \
-                     larger `max_length`",
-                    source.len()
+                     larger {}",
+                    source.len(),
+                    setting("max_length")
                 ));
             }
             if let Some(token) = stranger(source, source_vocabulary) {

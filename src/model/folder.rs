@@ -12,6 +12,7 @@ use super::{
 use crate::{
     Error, Gpu, Result, files,
     graph::Parameters,
+    names::setting,
     text::{Tokenizer, escaped, read_text},
 };
 
@@ -91,8 +92,8 @@ impl Model {
         if length > longest {
             let start: String = escaped(text).chars().take(40).collect();
             let message = format!(
-                "{length} tokens with its <eos>, and this model takes {longest}; shorten it, or train with a larger \
-                 `max_length`"
+                "{length} tokens with its <eos>, and this model takes {longest}; shorten it, or train with a larger {}",
+                setting("max_length")
             );
             return Err(Error::data(format!("the source that starts `{start}`"), message));
         }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{
     Import, Kind, Learns, ModelOptions, Network, bahdanau, bert, gpt2, import, luong, settings, t5, transformer,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, names::setting};
 
 /// Every architecture.
 pub const ARCHITECTURES: &[Kind] =
@@ -27,7 +27,9 @@ impl Kind {
     /// [`Error::Data`] that lists the names there are.
     pub fn named(name: &str) -> Result<&'static Self> {
         let found = ARCHITECTURES.iter().find(|kind| kind.name == name);
-        found.ok_or_else(|| Error::data("`architecture`", format!("`{name}` is not known here; known are {}", known())))
+        found.ok_or_else(|| {
+            Error::data(setting("architecture"), format!("`{name}` is not known here; known are {}", known()))
+        })
     }
 
     /// The data that a new model of this architecture learns from, if it is trained here.

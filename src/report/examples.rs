@@ -17,6 +17,8 @@ const LONGEST: usize = 80;
 /// The model's answer to a source, in tokens.
 pub(super) struct Answer {
     pub source: String,
+    /// What was written, as text.
+    pub text: String,
     /// Tokens of the source, without its `<eos>`.
     pub source_length: usize,
     pub written: Vec<String>,
@@ -62,6 +64,7 @@ pub(super) fn answers(model: &Model, texts: &[Pair], references: &[Vec<String>])
             let place = references.iter().position(|reference| *reference == nearest);
             Ok(Answer {
                 source: text.source.clone(),
+                text: text.target.clone(),
                 source_length: model.source.tokens(&text.source)?.len(),
                 wanted: place.and_then(|place| wanted.get(place)).cloned().unwrap_or_default(),
                 nearest,
@@ -102,7 +105,7 @@ pub(super) fn choose<'a>(
             source: shown(&model.source, source),
             target: shown(&model.target, &target),
             source_text: answer.source.clone(),
-            text: model.target.decode(&best.tokens),
+            text: answer.text.clone(),
             wanted: (!answer.is_right()).then(|| answer.wanted.clone()),
             // Finer differences cannot be seen, and the page stays small.
             weights: weights

@@ -2,8 +2,8 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{Tokenizer, is_blank, read_lines};
-use crate::{Error, Result};
+use super::{Tokenizer, escaped, is_blank, read_lines};
+use crate::{Error, Result, names::setting};
 
 /// A source text and the target text that answers it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -102,8 +102,9 @@ pub fn encode_pairs(
         let length = ids.len() + 1;
         if length > max_length {
             let message = format!(
-                "line {line}: the {side} has {length} tokens with its <eos>, more than the {max_length} allowed; \
-                 raise `max_length` or drop the line"
+                "line {line}: the {side} has {length} tokens with its <eos>, more than the {max_length} allowed; raise {} or \
+                 drop the line",
+                setting("max_length")
             );
             return Err(Error::data(name, message));
         }
@@ -129,15 +130,16 @@ pub fn fitting(name: &str, examples: &[Example], max_length: usize) -> Result<Ve
     let fits: Vec<bool> = examples.iter().map(fits).collect();
     let long = fits.iter().filter(|fits| !**fits).count();
     if let Some(first) = fits.iter().position(|fits| !fits) {
+        let longer = setting("max_length");
         let message = format!(
             "{long} of {} pairs have more than {max_length} tokens on a side, its <eos> counted, the first in line {}",
             examples.len(),
             first + 1
         );
         if long == examples.len() {
-            return Err(Error::data(name, format!("{message}; raise `max_length`, for none is left")));
+            return Err(Error::data(name, format!("{message}; raise {longer}, for none is left")));
         }
-        tracing::warn!("{name}: {message}. They are left out; a larger `max_length` keeps them");
+        tracing::warn!("{}: {message}. They are left out; a larger {longer} keeps them", escaped(name));
     }
     Ok(fits)
 }

@@ -14,6 +14,7 @@
 
 pub mod alignment;
 pub mod batch;
+mod blank;
 mod bleu;
 mod bootstrap;
 mod bpe_dropout;
@@ -35,25 +36,27 @@ mod subwords;
 pub mod tasks;
 pub mod tokenization;
 pub mod tokenizer;
-mod visible;
 pub mod vocabulary;
 
-pub use crate::batch::{Batch, BatchShape, Column, Specials};
+pub use crate::{
+    batch::{Batch, BatchShape, Column, Specials},
+    visible::escaped,
+};
 pub use alignment::{Alignment, parse_alignment, read_alignment};
 pub use batch::{BatchPlan, Buckets};
+pub use blank::is_blank;
 pub use bootstrap::{Interval, bootstrap};
 pub use bpe_dropout::Merges;
 pub use corpus::{Example, Pair, encode_pairs, fitting, read_tsv, spread};
 pub use edits::{Edit, edits, nearest};
 pub(crate) use lines::without_last;
-pub use lines::{Lines, read_lines, read_text};
+pub use lines::{Lines, as_line, read_lines, read_text};
 pub use metrics::{Scores, score};
 pub use plain::{encode_plain, hold_out, pieces, read_plain, windows};
 pub use shapes::{BatchSize, MAX_SHAPES};
 pub use tasks::{Task, TaskData};
 pub use tokenization::Tokenization;
 pub use tokenizer::Tokenizer;
-pub use visible::{escaped, is_blank};
 pub use vocabulary::{TokenUnit, VocabularyLimits};
 
 /// The id of `<pad>`, which fills rows after their end and never counts.

@@ -15,7 +15,7 @@ use super::byte_level;
 use super::subwords::{self, Method};
 use super::vocabulary::{self, TokenUnit, VocabularyLimits, escape, unescape};
 use super::{Merges, SPECIALS, Specials, Tokenization, escaped, foreign, frame::Frame, is_blank, read_text};
-use crate::{Error, Result};
+use crate::{Error, Result, visible::replaced};
 
 /// Every Unicode scalar, newlines too. Not `(?s).`: Oniguruma, which Hugging Face's Python package uses, reads `(?s)`
 /// in another way than Rust's engines do.
@@ -230,24 +230,16 @@ impl Tokenizer {
         self.inner.id_to_token(id).map(unescape)
     }
 
-    /// One token for a picture or a table: white space and control characters get a visible sign, and so does a token that cannot
-    /// be seen at all.
+    /// One token for a picture or a table: white space and characters that one cannot see get a visible sign.
     pub fn token(&self, id: u32) -> String {
         let Some(token) = self.entry(id) else { return self.piece(id) };
-        let mut shown = String::with_capacity(token.len());
-        let is_hidden = is_blank(&token);
-        for c in token.chars() {
-            match c {
-                ' ' => shown.push('␣'),
-                '\n' => shown.push('⏎'),
-                '\t' => shown.push('⇥'),
-                c if is_hidden || c.is_whitespace() || c.is_control() => {
-                    shown.push_str(&format!("U+{:04X}", u32::from(c)))
-                }
-                c => shown.push(c),
-            }
-        }
-        shown
+        let sign = |c: char| match c {
+            ' ' => "␣".to_owned(),
+            '\n' => "⏎".to_owned(),
+            '\t' => "⇥".to_owned(),
+            c => format!("U+{:04X}", u32::from(c)),
+        };
+        if is_blank(&token) { token.chars().map(sign).collect() } else { replaced(&token, sign).replace(' ', "␣") }
     }
 
     /// The pieces that `text` is cut into, as written (also those that the vocabulary lacks).

@@ -11,6 +11,7 @@ use crate::{
     gpu::TileTable,
     graph::Parameters,
     model::{Metadata, SOURCE, StoredTensor, TARGET, checksum, whole, write_tensors},
+    names::setting,
 };
 
 /// The checkpoint's name in a run's folder.
@@ -161,6 +162,7 @@ pub(super) fn load(gpu: &Gpu, folder: &Path, trainer: &Trainer) -> Result<()> {
 }
 
 fn damaged(path: &Path, why: &str) -> Error {
-    let message = format!("not whole, or not of this run ({why}); restore it, or start again with `overwrite`");
+    let message =
+        format!("not whole, or not of this run ({why}); restore it, or start again with {}", setting("overwrite"));
     Error::data(path.display().to_string(), message)
 }

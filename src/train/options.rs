@@ -12,6 +12,7 @@ use crate::{
     Error, Result,
     generate::Scoring,
     model::{Kind, Learns, ModelOptions, Readout, Regularisation},
+    names::setting,
     text::{BatchSize, Pair, Task, TokenUnit, hold_out, read_plain, read_tsv},
 };
 
@@ -92,10 +93,10 @@ impl Budget {
     /// [`Error::Data`] naming the field.
     pub fn check(&self) -> Result<()> {
         if self.patience == Some(0) {
-            return Err(Error::data("`patience`", "must be at least 1"));
+            return Err(Error::data(setting("patience"), "must be at least 1"));
         }
         match self.minutes.filter(|minutes| !(minutes.is_finite() && *minutes >= 0.0)) {
-            Some(minutes) => Err(Error::data("`minutes`", format!("{minutes} is not a length of time"))),
+            Some(minutes) => Err(Error::data(setting("minutes"), format!("{minutes} is not a length of time"))),
             None => Ok(()),
         }
     }
@@ -328,8 +329,8 @@ impl TrainOptions {
     /// # Errors
     /// [`Error::Data`] naming the field.
     pub fn check(&self) -> Result<()> {
-        let wrong = |option: &str, message: String| Err(Error::data(option, message));
-        for (option, size) in [("`batch`", self.batch), ("`batch_tokens`", self.batch_tokens.unwrap_or(1))] {
+        let wrong = |option: &str, message: String| Err(Error::data(setting(option), message));
+        for (option, size) in [("batch", self.batch), ("batch_tokens", self.batch_tokens.unwrap_or(1))] {
             if size == 0 {
                 return wrong(option, "must be at least 1".into());
             }
@@ -337,96 +338,101 @@ impl TrainOptions {
         self.check_vocabularies()?;
         self.check_pairs()?;
         if !(1..=u32::MAX as usize).contains(&self.accumulate) {
-            return wrong("`accumulate`", format!("{} is not a number of batches", self.accumulate));
+            return wrong("accumulate", format!("{} is not a number of batches", self.accumulate));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return wrong("`learning_rate`", format!("{} is not a positive number", self.learning_rate));
+            return wrong("learning_rate", format!("{} is not a positive number", self.learning_rate));
         }
         if !(self.clip_norm > 0.0 && self.clip_norm.is_finite()) {
-            return wrong("`clip_norm`", format!("{} is not a positive number", self.clip_norm));
+            return wrong("clip_norm", format!("{} is not a positive number", self.clip_norm));
         }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return wrong("`weight_decay`", format!("{} is not a number from 0 on", self.weight_decay));
+            return wrong("weight_decay", format!("{} is not a number from 0 on", self.weight_decay));
         }
         if let Some(decay) = self.ema.filter(|decay| !(0.0..1.0).contains(decay)) {
-            return wrong("`ema`", format!("{decay} is not from 0 to less than 1"));
+            return wrong("ema", format!("{decay} is not from 0 to less than 1"));
         }
         self.regularisation().check()?;
         if !(0.0..1.0).contains(&self.dropout) {
-            return wrong("`dropout`", format!("{} is not from 0 to less than 1", self.dropout));
+            return wrong("dropout", format!("{} is not from 0 to less than 1", self.dropout));
         }
-        for (option, size) in [("`embedding`", self.embedding), ("`hidden`", self.hidden), ("`layers`", self.layers)] {
+        for (option, size) in [("embedding", self.embedding), ("hidden", self.hidden), ("layers", self.layers)] {
             if size == 0 {
                 return wrong(option, "must be at least 1".into());
             }
         }
         if self.tie_embeddings && self.readout == Readout::None {
-            let message = "needs `readout` tanh: without a readout the output layer reads more than a word has";
-            return wrong("`tie_embeddings`", message.into());
+            let readout = setting("readout");
+            let message =
+                format!("needs {readout} tanh: without a readout the output layer reads more than a word has");
+            return wrong("tie_embeddings", message);
         }
         // Any vocabularies will do; the run's own are not known yet.
         Kind::named(&self.architecture)?.make(&self.model(), [1_000; 2])?;
         if matches!(self.schedule.decay, Decay::Linear { epochs: 0 } | Decay::Cosine { epochs: 0 }) {
-            return wrong("`decay`", "ends after no epoch at all; it takes at least 1".into());
+            return wrong("decay", "ends after no epoch at all; it takes at least 1".into());
         }
         if self.schedule.decay == (Decay::Plateau { patience: 0 }) {
-            return wrong("`decay`", "a plateau of no validations is none; it takes at least 1".into());
+            return wrong("decay", "a plateau of no validations is none; it takes at least 1".into());
         }
         if self.keep_best == 1 {
             let message = "an average takes at least 2 models; the best one alone is the run's folder anyway";
-            return wrong("`keep_best`", message.into());
+            return wrong("keep_best", message.into());
         }
         if self.validate_every == Some(0) {
-            return wrong("`validate_every`", "must be at least 1".into());
+            return wrong("validate_every", "must be at least 1".into());
         }
         Ok(())
     }
 
     fn check_vocabularies(&self) -> Result<()> {
-        let wrong = |option: &str, message: String| Err(Error::data(option, message));
+        let wrong = |option: &str, message: String| Err(Error::data(setting(option), message));
         let (source, target) = (&self.source_unit, &self.target_unit);
         if self.min_count == 0 {
-            return wrong("`min_count`", "must be at least 1, which leaves nothing out".into());
+            return wrong("min_count", "must be at least 1, which leaves nothing out".into());
         }
         if self.shared_vocabulary && source != target {
-            let message = format!("needs one unit for both: `source_tokens` are {source} and `target_tokens` {target}");
-            return wrong("`shared_vocabulary`", message);
+            let [one, other] = ["source_tokens", "target_tokens"].map(setting);
+            let message = format!("needs one unit for both: {one} are {source} and {other} {target}");
+            return wrong("shared_vocabulary", message);
         }
         if !(0.0..1.0).contains(&self.bpe_dropout) {
-            return wrong("`bpe_dropout`", format!("{} is not from 0 to less than 1", self.bpe_dropout));
+            return wrong("bpe_dropout", format!("{} is not from 0 to less than 1", self.bpe_dropout));
         }
         if self.bpe_dropout > 0.0 && ![source, target].iter().any(|unit| matches!(unit, TokenUnit::Bpe(_))) {
-            return wrong("`bpe_dropout`", "needs `source_tokens` or `target_tokens` of bpe:N".into());
+            let [one, other] = ["source_tokens", "target_tokens"].map(setting);
+            return wrong("bpe_dropout", format!("needs {one} or {other} of bpe:N"));
         }
         if self.bpe_dropout > 0.0 && self.guided_alignment.is_some() {
-            return wrong("`bpe_dropout`", "moves the tokens that `guided_alignment` links; use one of them".into());
+            let links = setting("guided_alignment");
+            return wrong("bpe_dropout", format!("moves the tokens that {links} links; use one of them"));
         }
         Ok(())
     }
 
     /// Checks that nothing is asked for that a model of plain text does not have.
     fn check_pairs(&self) -> Result<()> {
-        let of_pairs = [
-            ("`metric`", self.metric != Metric::CrossEntropy),
-            ("`group_references`", self.group_references),
-            ("`shared_vocabulary`", self.shared_vocabulary),
-            ("`bpe_dropout`", self.bpe_dropout > 0.0),
-            ("`guided_alignment`", self.guided_alignment.is_some()),
-            ("`coverage_weight`", self.coverage_weight > 0.0),
-        ];
-        match of_pairs.into_iter().find(|(_, given)| self.learns_text() && *given) {
-            Some(("`metric`", _)) => {
-                let message = format!(
-                    "is {}; `{}` learns from plain text, and is known by its cross-entropy",
-                    self.metric, self.architecture
-                );
-                Err(Error::data("`metric`", message))
-            }
-            Some((option, _)) => {
-                Err(Error::data(option, format!("needs pairs; `{}` learns from plain text", self.architecture)))
-            }
-            None => Ok(()),
+        if !self.learns_text() {
+            return Ok(());
         }
+        let architecture = &self.architecture;
+        if self.metric != Metric::CrossEntropy {
+            let message = format!(
+                "is {}; `{architecture}` learns from plain text, and is known by its cross-entropy",
+                self.metric
+            );
+            return Err(Error::data(setting("metric"), message));
+        }
+        let of_pairs = [
+            ("group_references", self.group_references),
+            ("shared_vocabulary", self.shared_vocabulary),
+            ("bpe_dropout", self.bpe_dropout > 0.0),
+            ("guided_alignment", self.guided_alignment.is_some()),
+            ("coverage_weight", self.coverage_weight > 0.0),
+        ];
+        of_pairs.into_iter().find(|(_, given)| *given).map_or(Ok(()), |(option, _)| {
+            Err(Error::data(setting(option), format!("needs pairs; `{architecture}` learns from plain text")))
+        })
     }
 
     /// The size of a batch.
@@ -530,6 +536,6 @@ impl TrainOptions {
             self.architecture,
             Kind::that_learn(given).join(" or ")
         );
-        Err(Error::data("`architecture`", message))
+        Err(Error::data(setting("architecture"), message))
     }
 }

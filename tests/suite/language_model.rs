@@ -164,6 +164,12 @@ fn the_command_trains_continues_and_scores() {
     let output = work.command(&["evaluate", "runs/book", "test.txt", "--hypotheses", "test.txt"]).output().unwrap();
     refused(&output, 1, &["--hypotheses", "language model"]);
 
+    let output = work.command(&["score", "-q", "runs/book", "test.txt"]).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{stderr}");
+    let expected = found["log_probability"].as_f64().unwrap();
+    assert!((stdout.trim().parse::<f64>().unwrap() - expected).abs() < 1e-3, "{stdout}, {expected}");
+
     // Pairs are none of its business, nor is text a translator's.
     let output = work.command(&["train", "--train", "train.tsv", "--valid", "valid.tsv", "--architecture", "gpt2"]);
     refused(&{ output }.output().unwrap(), 1, &["gpt2", "plain text", "pairs"]);

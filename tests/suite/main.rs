@@ -28,6 +28,7 @@ mod edges;
 mod embed;
 mod embedding;
 mod faults;
+mod files;
 mod floors;
 mod generate;
 mod glu;
