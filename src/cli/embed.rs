@@ -33,7 +33,7 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let model = Model::load(&gpu, &args.model)?;
     let bar = Bar::new(global, None, "texts");
     let origin = if args.text.is_empty() { "standard input, line" } else { "TEXT" };
-    let mut writer = Writer { embedder: Embedder::new(&model), model, args: &args, origin, bar, read: 0, embedded: 0 };
+    let mut writer = Writer { embedder: Embedder::new(&model)?, model, args: &args, origin, bar, read: 0, embedded: 0 };
     let start = Instant::now();
     if args.text.is_empty() {
         groups::in_groups(groups::stdin(), |lines| writer.write(lines))?;
