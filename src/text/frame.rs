@@ -15,10 +15,10 @@ const TEXT: u32 = u32::MAX;
 
 impl Frame {
     /// The frame that a file's post-processor makes, found by giving it a text to work on. Where it adds nothing, `<eos>` ends a
-    /// source.
-    pub fn of(processor: Option<&PostProcessorWrapper>, eos: u32) -> Self {
+    /// source, if there is one.
+    pub fn of(processor: Option<&PostProcessorWrapper>, eos: Option<u32>) -> Self {
         let made = processor.map(Self::made_by).unwrap_or_default();
-        if made == Self::default() { Self { before: Vec::new(), behind: vec![eos] } } else { made }
+        if made == Self::default() { Self { behind: eos.into_iter().collect(), ..made } } else { made }
     }
 
     /// The frame that a post-processor makes, if any.

@@ -123,7 +123,8 @@ impl Tokenizer {
         let mut silent: HashSet<u32> = special.chain([specials.pad, specials.bos, specials.eos]).collect();
         silent.remove(&specials.unk);
         let size = inner.get_vocab(true).into_values().max().map_or(0, |last| last as usize + 1);
-        let frame = Frame::of(inner.get_post_processor(), specials.eos);
+        let eos = (specials.eos != u32::MAX).then_some(specials.eos);
+        let frame = Frame::of(inner.get_post_processor(), eos);
         Self { inner, specials, silent, frame, size }
     }
 
@@ -313,7 +314,7 @@ impl Tokenizer {
     /// [`Error::Io`] where the file cannot be written; [`Error::Data`] for special tokens that the vocabulary lacks.
     pub fn save_framed(&self, path: impl AsRef<Path>) -> Result<()> {
         let mut framed = self.clone();
-        if self.inner.get_post_processor().is_none() {
+        if self.inner.get_post_processor().is_none() && self.frame != Frame::default() {
             let processor = self.frame.processor(|id| self.inner.id_to_token(id));
             let failed = |why: String| Error::data(show(path.as_ref()), why);
             framed.inner.with_post_processor(Some(processor.map_err(failed)?));

@@ -232,6 +232,14 @@ fn special_tokens_are_those_of_the_file() {
     assert_eq!(model.encode("a[SEP]").unwrap(), [2, 4, 1, 1, 1, 3]);
     assert_eq!(model.source.own(&model.encode("AB c z abcd").unwrap()), 1..9);
     assert_eq!(model.source.decode(&[2, 4, 17, 6, 1, 3, 0]), "ab c [UNK]");
+    // A file that puts nothing around a text, with a configuration that knows of no end either.
+    let mut case = Case::new("bert_mlm");
+    case.tokenizer["post_processor"] = Value::Null;
+    let folder = case.written();
+    let model = import(folder.path()).unwrap();
+    assert_eq!(model.encode("ab").unwrap(), [4, 17]);
+    model.export(folder.path().join("out")).unwrap();
+    assert_eq!(import(&folder.path().join("out")).unwrap().encode("ab").unwrap(), [4, 17]);
     // Where newer folders say of them in another file.
     let mut case = Case::new("bart");
     let folder = case.written();

@@ -29,6 +29,7 @@ struct Fields {
     #[serde(skip_deserializing)]
     architectures: [&'static str; 1],
     vocab_size: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
     decoder_vocab_size: Option<usize>,
     d_model: usize,
     encoder_layers: usize,
@@ -119,7 +120,7 @@ pub(super) fn counterpart(model: &Transformer) -> Result<Counterpart> {
         model_type: import.model_type,
         architectures: [class],
         vocab_size: config.source_vocabulary,
-        decoder_vocab_size: Some(config.target_vocabulary),
+        decoder_vocab_size: (config.target_vocabulary != config.source_vocabulary).then_some(config.target_vocabulary),
         d_model: config.hidden,
         encoder_layers: config.encoder_layers,
         decoder_layers: config.decoder_layers,
