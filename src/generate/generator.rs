@@ -240,7 +240,7 @@ impl Generator {
     /// over the models of an ensemble.
     ///
     /// # Errors
-    /// [`Error::Data`] for a model without attention; the errors of kernels and of the device.
+    /// [`Error::Data`] for a model without attention or a source; the errors of kernels and of the device.
     pub fn alignment(&mut self, source: &[u32], target: &[u32]) -> Result<Vec<f32>> {
         pollster::block_on(self.align(source, target, Waiting::Blocking))
     }
