@@ -16,6 +16,7 @@
 mod architecture;
 pub mod bahdanau;
 pub mod bert;
+pub mod convs2s;
 #[cfg(feature = "text")]
 mod folder;
 pub mod gpt2;

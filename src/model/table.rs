@@ -2,12 +2,14 @@
 
 use serde::Deserialize;
 
-use super::{Import, Kind, ModelOptions, Network, bahdanau, bert, gpt2, import, luong, settings, t5, transformer};
+use super::{
+    Import, Kind, ModelOptions, Network, bahdanau, bert, convs2s, gpt2, import, luong, settings, t5, transformer,
+};
 use crate::{Error, Result};
 
 /// Every architecture.
 pub const ARCHITECTURES: &[Kind] =
-    &[bahdanau::KIND, luong::KIND, transformer::KIND, t5::KIND, gpt2::KIND, bert::KIND, bert::ROBERTA];
+    &[bahdanau::KIND, luong::KIND, transformer::KIND, t5::KIND, convs2s::KIND, gpt2::KIND, bert::KIND, bert::ROBERTA];
 
 /// The field that every `config.json` has.
 #[derive(Deserialize)]

@@ -20,6 +20,7 @@ pub mod attentional_decoder;
 pub mod beam_search;
 pub mod cached_attention;
 pub mod conv1d;
+pub mod convs2s;
 pub mod copy;
 pub mod coverage_loss;
 pub mod cross_entropy;

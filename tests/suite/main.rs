@@ -17,6 +17,7 @@ mod bert;
 mod cached_attention;
 mod cli;
 mod conv1d;
+mod convs2s;
 mod copy;
 mod coverage_loss;
 mod cross_entropy;

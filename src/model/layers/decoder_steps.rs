@@ -130,7 +130,7 @@ impl DecoderSteps {
         }
         match (outputs.weights, self.layers.last()) {
             (Some(weights), Some(layer)) => {
-                layer.source.record_weights(recorder, &self.source, outputs.lengths, weights)
+                self.source.record_weights(recorder, &layer.source.key, outputs.lengths, weights)
             }
             _ => Ok(()),
         }

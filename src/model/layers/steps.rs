@@ -319,6 +319,49 @@ impl SourceRows {
     }
 }
 
+impl SourceRows {
+    /// Where the queries of a step belong, `[sentences, K, N D]`.
+    pub fn query(&self) -> &Tensor {
+        &self.query
+    }
+
+    /// The contexts that a step has made, `[sentences, K, N D]`.
+    pub fn context(&self) -> &Tensor {
+        &self.context
+    }
+
+    /// Records the contexts of the queries among `key` and `value`, each `[sentences, S, N D]`.
+    ///
+    /// # Errors
+    /// The errors of the kernels.
+    pub fn record(&self, recorder: &mut Recorder, [key, value]: [&Tensor; 2], lengths: &Tensor) -> Result<()> {
+        let Self { attention, query, context, log_sum_exp, step } = self;
+        let heads = |tensor| Heads::side_by_side(tensor, 0, attention.size);
+        let inputs = Inputs { query: heads(query), key: heads(key), value: heads(value), lengths, bias: None, step };
+        let tile = Tile::choose(recorder.gpu(), attention.size);
+        attention.record(recorder, tile, &inputs, heads(context), log_sum_exp)
+    }
+
+    /// Records the mean over heads of the weights `[R, S]` that have made the last contexts.
+    ///
+    /// # Errors
+    /// The errors of the kernels.
+    pub fn record_weights(
+        &self,
+        recorder: &mut Recorder,
+        key: &Tensor,
+        lengths: &Tensor,
+        weights: Matrix<'_>,
+    ) -> Result<()> {
+        let Self { attention, query, log_sum_exp, .. } = self;
+        let DotProductAttention { batch, heads, queries, keys, size, scale, .. } = *attention;
+        let side_by_side = |tensor| Heads::side_by_side(tensor, 0, size);
+        let (query, key) = (side_by_side(query), side_by_side(key));
+        let inputs = attention_weights::Inputs { query, key, lengths, log_sum_exp };
+        AttentionWeights { batch, heads, queries, keys, size, scale }.record(recorder, &inputs, weights)
+    }
+}
+
 /// Attention of one layer to the source, in the steps of a search.
 #[derive(Debug)]
 pub struct SourceLayer {
@@ -357,38 +400,9 @@ impl SourceLayer {
         lengths: &Tensor,
         [x, y]: [&Tensor; 2],
     ) -> Result<()> {
-        let SourceRows { attention, query, context, log_sum_exp, step } = rows;
-        let (count, size) = (attention.batch * attention.queries, attention.size);
-        self.query.record(recorder, count, x, Activation::None, Matrix::rows(query))?;
-        let heads = |tensor| Heads::side_by_side(tensor, 0, size);
-        let inputs =
-            Inputs { query: heads(query), key: heads(&self.key), value: heads(&self.value), lengths, bias: None, step };
-        let tile = Tile::choose(recorder.gpu(), size);
-        attention.record(recorder, tile, &inputs, heads(context), log_sum_exp)?;
-        self.output.record_onto(recorder, count, context, y)
-    }
-
-    /// Records the mean over heads of the weights `[R, S]` that have made the last result.
-    ///
-    /// # Errors
-    /// The errors of the kernels.
-    pub fn record_weights(
-        &self,
-        recorder: &mut Recorder,
-        rows: &SourceRows,
-        lengths: &Tensor,
-        weights: Matrix<'_>,
-    ) -> Result<()> {
-        let SourceRows { attention, query, log_sum_exp, .. } = rows;
-        let DotProductAttention { batch, heads, queries, keys, size, scale, .. } = *attention;
-        let side_by_side = |tensor| Heads::side_by_side(tensor, 0, size);
-        let inputs = attention_weights::Inputs {
-            query: side_by_side(query),
-            key: side_by_side(&self.key),
-            lengths,
-            log_sum_exp,
-        };
-        let attention = AttentionWeights { batch, heads, queries, keys, size, scale };
-        attention.record(recorder, &inputs, weights)
+        let count = rows.attention.batch * rows.attention.queries;
+        self.query.record(recorder, count, x, Activation::None, Matrix::rows(rows.query()))?;
+        rows.record(recorder, [&self.key, &self.value], lengths)?;
+        self.output.record_onto(recorder, count, rows.context(), y)
     }
 }
