@@ -117,10 +117,26 @@ impl Batch {
 
     /// Puts a target, without specials, into a row of filler. Tokens past the row's end are left out.
     pub fn put_target(&mut self, row: usize, target: &[u32]) {
-        let (tokens, Specials { bos, eos, .. }) = (target.iter().copied(), self.specials);
-        fill(&mut self.target_in, self.shape.target, row, [bos].into_iter().chain(tokens.clone()));
-        fill(&mut self.target_out, self.shape.target, row, tokens.chain([eos]));
-        self.target_tokens += target.len() + 1;
+        self.put(row, target, Some(self.specials.eos));
+    }
+
+    /// Puts a target, without specials, whose text goes on behind it: no `<eos>` is expected there. Tokens past the row's end are
+    /// left out.
+    pub fn put_cut_target(&mut self, row: usize, target: &[u32]) {
+        self.put(row, target, None);
+    }
+
+    fn put(&mut self, row: usize, target: &[u32], end: Option<u32>) {
+        let expected = || target.iter().copied().chain(end);
+        let steps = target.len() + usize::from(end.is_some());
+        fill(
+            &mut self.target_in,
+            self.shape.target,
+            row,
+            [self.specials.bos].into_iter().chain(expected()).take(steps),
+        );
+        fill(&mut self.target_out, self.shape.target, row, expected());
+        self.target_tokens += steps;
     }
 
     /// The column that a graph calls `name`.

@@ -2,6 +2,11 @@
 
 use std::{io::ErrorKind, path::PathBuf};
 
+use crate::{
+    names::setting,
+    visible::{escaped, shown},
+};
+
 /// The result of every fallible function of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -27,7 +32,8 @@ pub enum Error {
     },
     /// The device went away (unplugged, reset by a watchdog, destroyed).
     #[error(
-        "the device was lost in {program} at step {step}: {message}. Start again; a training run resumes from its last checkpoint. With the option `trace` the error names the kernel."
+        "the device was lost in {program} at step {step}: {message}. Start again; a training run resumes from its last checkpoint. With the option {} the error names the kernel.",
+        setting("trace")
     )]
     DeviceLost {
         /// The Program last submitted.
@@ -89,8 +95,8 @@ pub enum Error {
         got: String,
     },
     /// Data, a model folder or a setting that cannot be used. Settings are called as the fields of the options are, in
-    /// backticks.
-    #[error("{path}: {message}")]
+    /// backticks, or as [`crate::name_settings`] has them.
+    #[error("{}: {message}", escaped(.path))]
     Data {
         /// The file, folder or setting.
         path: String,
@@ -98,7 +104,7 @@ pub enum Error {
         message: String,
     },
     /// Reading or writing failed.
-    #[error("{path}: {source}{}", way_out(.source))]
+    #[error("{}: {source}{}", shown(.path), way_out(.source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -107,7 +113,8 @@ pub enum Error {
     },
     /// A training step produced an infinity or a NaN.
     #[error(
-        "step {step}: the {what} is not finite; the update was skipped. Lower the learning rate, or look at the data of this step; with the option `check_finite` the error names the kernel and the tensor."
+        "step {step}: the {what} is not finite; the update was skipped. Lower the learning rate, or look at the data of this step; with the option {} the error names the kernel and the tensor.",
+        setting("check_finite")
     )]
     NonFinite {
         /// The step.
@@ -117,8 +124,8 @@ pub enum Error {
     },
     /// The parameters of a training run are lost: the model computes no numbers any more.
     #[error(
-        "step {step}: {what} is not finite: the parameters are lost. {}. Start again with a lower `learning_rate` or `clip_norm`, and another folder or `overwrite`.",
-        kept(.checkpoint)
+        "step {step}: {what} is not finite: the parameters are lost. {}. Start again with a lower {} or {}, and another folder or {}.",
+        kept(.checkpoint), setting("learning_rate"), setting("clip_norm"), setting("overwrite")
     )]
     Lost {
         /// The step.

@@ -32,6 +32,7 @@ pub mod graph;
 pub mod guide;
 pub mod kernels;
 pub mod model;
+mod names;
 pub mod random;
 pub mod reference;
 #[cfg(feature = "report")]
@@ -44,7 +45,9 @@ pub mod train;
 pub mod tune;
 #[cfg(feature = "validate")]
 pub mod validate;
+mod visible;
 
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuOptions, Tensor};
+pub use names::name_settings;
 pub use wgpu;

@@ -30,10 +30,12 @@ type Key = [String; 4];
 /// # Errors
 /// [`Error::Data`] if the file holds something else; a file that cannot be read or written.
 pub fn update(path: &Path, gpu: &Gpu, rows: &[Row]) -> Result<()> {
-    let before = match read_text(path) {
-        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
-        read => Some(read?),
+    let read = || match read_text(path) {
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
     };
+    // A pipe has no table to add to.
+    let before = if files::is_stream(path) { None } else { read()? };
     let mut table = match before {
         None => Table::default(),
         Some(text) => Table::parse(&text).ok_or_else(|| {

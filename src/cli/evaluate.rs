@@ -1,5 +1,7 @@
 //! `softalign evaluate`: scores of a model, or of given texts, on a file.
 
+mod plain;
+
 use std::{path::PathBuf, process::ExitCode};
 
 use softalign::{
@@ -10,7 +12,7 @@ use softalign::{
 
 use super::{
     Global, open, output,
-    search::{Search, groups_references},
+    search::{Search, groups_references, is_language_model},
 };
 
 /// The seed of the resamples: the same texts have the same intervals.
@@ -23,11 +25,16 @@ pub struct Args {
     /// Model folder, as `softalign train` writes it. With --hypotheses it may be left out.
     #[arg(required_unless_present = "hypotheses")]
     model: Option<PathBuf>,
-    /// Pairs to score on: a line each, source<TAB>target.
+    /// Pairs to score on: a line each, source<TAB>target. For a language model a text, of which it says perplexity and bits per
+    /// byte.
     #[arg(required = true)]
     file: PathBuf,
-    /// Score the lines of this file, one for each pair, in place of texts that the model writes.
-    #[arg(long, value_name = "FILE")]
+    /// Score the lines of this file, one for each pair, or one for each source where references are grouped. No model writes any
+    /// text then, so that nothing is left for options of the search and --strict to decide.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "strict", "ensemble", "beam", "length_penalty", "coverage_penalty", "no_repeat_ngram", "min_length", "max_length",
+        "replace_unk", "forbid_unk",
+    ])]
     hypotheses: Option<PathBuf>,
     /// Take the targets of all pairs with one source for references of one text, as models trained with `--preset g2p` do.
     /// Otherwise each pair is scored by itself.
@@ -52,6 +59,9 @@ pub struct Args {
 
 /// Runs `evaluate`.
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
+    if let Some(folder) = args.model.as_deref().filter(|folder| is_language_model(folder)) {
+        return plain::run(&args, folder, global);
+    }
     let pairs = read_tsv(&args.file)?;
     let hypotheses = args.hypotheses.as_ref().map(read_lines).transpose()?;
     let scoring = Scoring {
@@ -64,8 +74,9 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let evaluation = evaluate(&args, global, &pairs, hypotheses.as_deref(), &scoring)?;
     print(&evaluation, &scoring)?;
     if let Some(path) = &args.json {
-        let text = serde_json::to_vec_pretty(&evaluation).map_err(|error| Error::data("scores", error.to_string()))?;
-        files::write_atomically(path, &text)?;
+        let text =
+            serde_json::to_string_pretty(&evaluation).map_err(|error| Error::data("scores", error.to_string()))?;
+        files::write_atomically(path, (text + "\n").as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -77,9 +88,9 @@ fn evaluate(
     hypotheses: Option<&[String]>,
     scoring: &Scoring,
 ) -> Result<Evaluation> {
-    let Some(folder) = &args.model else {
-        return evaluate_texts(None, pairs, hypotheses.unwrap_or_default(), scoring);
-    };
+    let name = args.hypotheses.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    let texts = (name.as_str(), hypotheses.unwrap_or_default());
+    let Some(folder) = &args.model else { return evaluate_texts(None, pairs, texts, scoring) };
     let gpu = open(global)?;
     let options = args.search.options();
     let (model, mut generator) = args.search.load(&gpu, folder, &options)?;
@@ -96,7 +107,7 @@ fn evaluate(
         }
     }
     match hypotheses {
-        Some(texts) => evaluate_texts(Some((&mut generator, &model)), pairs, texts, scoring),
+        Some(_) => evaluate_texts(Some((&mut generator, &model)), pairs, texts, scoring),
         None => evaluate_in_full(&mut generator, &model, pairs, &options, scoring),
     }
 }

@@ -1,10 +1,10 @@
 //! `softalign generate`: text from a model folder.
 
+mod alignments;
 mod answer;
 mod source;
 
 use std::{
-    io::{BufReader, Read},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -12,22 +12,17 @@ use std::{
 use softalign::{
     Error, Result,
     generate::{Generator, Hypothesis, Sampling, SearchOptions},
-    text::Lines,
+    model::Model,
+    text::as_line,
 };
 
 use super::{
-    Global, open,
+    Global, groups, open,
     search::{Search, number},
 };
+use alignments::Alignments;
 use answer::{Answer, Printer};
-use source::{Reader, Source};
-
-/// Lines of standard input that are decoded together, at first and at most: the first answers come soon, and of many lines
-/// those of about one length meet.
-const LINES: [usize; 2] = [64, 2048];
-
-/// The most bytes that are read of standard input at once.
-const BUFFER: usize = 1 << 20;
+use source::{Input, Reader};
 
 /// The file name that stands for the terminal.
 const TERMINAL: &str = "-";
@@ -40,8 +35,8 @@ pub struct Args {
     /// Sources; without any, lines of standard input. Each is answered by a line, a blank one by an empty line.
     text: Vec<String>,
     /// Print the best N different texts of each source, or N samples: a line each, with the source's number, the text's rank, its
-    /// score and the text, between tabs. The search is at least N wide. A text that the model can spell in several ways counts
-    /// once, with the best of their scores.
+    /// score and the text, between tabs. The search is at least N wide; where it finds fewer, a warning says so. A text that the
+    /// model can spell in several ways counts once, with the best of their scores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     n_best: Option<u8>,
     /// Print a JSON object for each source in place of lines of text.
@@ -65,7 +60,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE.png", num_args = 0..=1, default_missing_value = TERMINAL)]
     attention: Option<PathBuf>,
     /// Write the alignment of each source with its best text, a line each: in the Pharaoh form, 0-0 1-2, the source token that
-    /// each target token attended to most; to a file that ends in .json or .jsonl all weights, as JSON.
+    /// each target token attended to most; to a file that ends in .jsonl all weights, a JSON object a line; to one that ends in
+    /// .json an array of them, when all is done.
     #[arg(long, value_name = "FILE")]
     alignments: Option<PathBuf>,
     #[command(flatten)]
@@ -129,23 +125,30 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     if args.attention.as_ref().is_some_and(|path| path != Path::new(TERMINAL)) && args.text.len() != 1 {
         return Err(Error::data("--attention", "a file shows one source; give exactly one TEXT, before --attention"));
     }
+    if args.jsonl && args.attention.as_ref().is_some_and(|path| path == Path::new(TERMINAL)) {
+        let message = "a grid would stand among the objects of --jsonl; give it a file, or see --alignments";
+        return Err(Error::data("--attention", message));
+    }
     let gpu = open(global)?;
     let options = args.options();
     let (model, generator) = args.search.load(&gpu, &args.model, &options)?;
     let origin = if args.text.is_empty() { "standard input, line" } else { "TEXT" };
     let mut writer = Writer {
         reader: Reader::new(&args, &model, origin, &generator, &options)?,
-        printer: Printer::new(&args, &model, &generator)?,
+        printer: Printer::new(&args, &model, &generator),
+        model: &model,
+        alignments: args.alignments.as_deref().map(Alignments::new).transpose()?,
         generator,
         options,
         read: 0,
     };
     if args.text.is_empty() {
-        let input = BufReader::with_capacity(BUFFER, std::io::stdin().lock());
-        writer.answer_lines(Lines::new("standard input", input))?;
+        groups::in_groups(groups::stdin(), |lines| writer.answer(lines))?;
     } else {
-        writer.answer(&args.text)?;
+        let texts: Vec<String> = args.text.iter().map(|text| as_line(text).into_owned()).collect();
+        writer.answer(&texts)?;
     }
+    writer.alignments.map_or(Ok(()), Alignments::finish)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -153,6 +156,8 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
 struct Writer<'a> {
     reader: Reader<'a>,
     printer: Printer<'a>,
+    model: &'a Model,
+    alignments: Option<Alignments>,
     generator: Generator,
     options: SearchOptions,
     /// Lines read so far.
@@ -160,31 +165,6 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn answer_lines(&mut self, mut lines: Lines<BufReader<impl Read>>) -> Result<()> {
-        let (mut read, mut most) = (Vec::new(), LINES[0]);
-        loop {
-            let next = lines.next().transpose();
-            let more = matches!(next, Ok(Some(_)));
-            let end = !more && next.is_ok();
-            if let Ok(Some(line)) = next {
-                read.push(line);
-            } else if let Err(error) = next {
-                // Lines before a bad one are not lost.
-                self.answer(&read)?;
-                return Err(error);
-            }
-            // A reader that waits for an answer before the next line gets it.
-            if end || read.len() == most || lines.is_drained() {
-                self.answer(&read)?;
-                read.clear();
-                most = (2 * most).min(LINES[1]);
-            }
-            if end {
-                return Ok(());
-            }
-        }
-    }
-
     /// Answers lines up to the first that stops the run.
     fn answer(&mut self, lines: &[String]) -> Result<()> {
         let (mut read, mut stopped) = (Vec::new(), Ok(()));
@@ -197,18 +177,21 @@ impl Writer<'_> {
                 }
             }
         }
-        let sources: Vec<&Source> = read.iter().flatten().collect();
+        let inputs: Vec<&Input> = read.iter().filter_map(|source| source.input.as_ref()).collect();
         let [tokens, prefixes]: [Vec<_>; 2] = [
-            sources.iter().map(|source| source.tokens.clone()).collect(),
-            sources.iter().map(|source| source.prefix.clone()).collect(),
+            inputs.iter().map(|input| input.tokens.clone()).collect(),
+            inputs.iter().map(|input| input.prefix.clone()).collect(),
         ];
         let found = self.generator.generate_behind(&tokens, &prefixes, &self.options)?;
-        self.options.first += sources.len() as u64;
+        self.options.first += inputs.len() as u64;
         let mut found = found.into_iter();
         for (source, number) in read.iter().zip(self.read + 1..) {
-            let hypotheses: Vec<Hypothesis> = source.as_ref().and_then(|_| found.next()).unwrap_or_default();
-            let answer = Answer { number, source: source.as_ref(), hypotheses };
+            let hypotheses: Vec<Hypothesis> = source.input.as_ref().and_then(|_| found.next()).unwrap_or_default();
+            let answer = Answer { number, source, hypotheses };
             self.printer.print(&mut self.generator, &answer)?;
+            if let Some(alignments) = &mut self.alignments {
+                alignments.add(self.model, &mut self.generator, &answer)?;
+            }
         }
         self.read += read.len() as u64;
         stopped

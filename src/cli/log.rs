@@ -11,7 +11,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt::layer};
 
-use super::{Global, flags, output};
+use super::{Global, output};
 
 /// Starts the log at the level of `-q` and `-v`.
 pub fn start(global: &Global) {
@@ -47,9 +47,6 @@ where
         })?;
         let mut message = String::new();
         context.field_format().format_fields(Writer::new(&mut message), event)?;
-        // The library calls settings by their fields.
-        let of_library = !event.metadata().target().starts_with("softalign::cli");
-        let message = if of_library { flags::named(&message) } else { message };
         writeln!(to, "{}", output::shown(&message))
     }
 }

@@ -7,12 +7,16 @@
 mod accuracy;
 mod bench;
 mod devices;
+mod embed;
 mod evaluate;
+mod export;
 mod flags;
 mod generate;
 mod golden;
 mod grid;
+mod groups;
 mod headless;
+mod import;
 mod interrupt;
 mod log;
 mod output;
@@ -83,6 +87,12 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Print the log-probability of each given target under a trained model.
     Score(score::Args),
+    /// Print the embedding of each text, by a model that is an encoder alone: a line of numbers each.
+    Embed(embed::Args),
+    /// Make a model folder of a Hugging Face folder.
+    Import(import::Args),
+    /// Make a Hugging Face folder of a model folder.
+    Export(export::Args),
     /// Write a page about a run: settings, curves, examples with their alignments, errors.
     Report(report::Args),
     /// List the adapters of this machine with their limits and features.
@@ -104,6 +114,9 @@ impl Command {
             Self::Generate(args) => generate::run(*args, global),
             Self::Evaluate(args) => evaluate::run(args, global),
             Self::Score(args) => score::run(&args, global),
+            Self::Embed(args) => embed::run(args, global),
+            Self::Import(args) => import::run(&args, global),
+            Self::Export(args) => export::run(&args, global),
             Self::Report(args) => report::run(&args, global),
             Self::Devices => devices::run(),
             Self::Validate(args) => validate::run(args, global),
@@ -117,13 +130,14 @@ impl Command {
 /// Runs the command that the arguments ask for.
 pub fn main() -> ExitCode {
     headless::quieten_device_selection();
-    let Cli { global, command } = Cli::parse();
+    softalign::name_settings(flags::option);
+    let Cli { global, command } = Cli::try_parse().unwrap_or_else(|error| flags::explained(error).exit());
     log::start(&global);
     command.run(&global).unwrap_or_else(|error| match error {
         // The reader of the output has closed it: no failure.
         Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         error => {
-            output::note(&flags::named(&format!("error: {error}")));
+            output::note(&format!("error: {error}"));
             match error {
                 Error::NoAdapter { .. } => ExitCode::from(EXIT_UNUSABLE),
                 _ => ExitCode::FAILURE,
@@ -192,7 +206,7 @@ mod tests {
 
         #[test]
         fn a_command_line_is_understood_or_refused_with_code_2(
-            command in 0..10_usize,
+            command in 0..13_usize,
             rest in prop::collection::vec(prop_oneof![9 => prop::sample::select(words()), 1 => any::<String>()], 0..8),
         ) {
             let all = Cli::command();

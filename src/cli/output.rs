@@ -1,6 +1,7 @@
 //! Writing to standard output (results) and standard error (everything else) without ever panicking.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::LazyLock;
 
 use indicatif::MultiProgress;
@@ -14,9 +15,23 @@ pub static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 /// # Errors
 /// [`Error::Io`], of kind `BrokenPipe` where the reader is gone: the caller stops, and that is no failure.
 pub fn print(text: &str) -> Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+/// Prints a path as it is, whatever its bytes: others go on with it.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_path(path: &Path) -> Result<()> {
+    print_bytes(path.as_os_str().as_encoded_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<()> {
     BARS.suspend(|| {
         let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{text}").and_then(|()| stdout.flush())
+        stdout.write_all(bytes)?;
+        stdout.write_all(b"\n")?;
+        stdout.flush()
     })
     .map_err(Error::io("standard output"))
 }

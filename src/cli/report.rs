@@ -57,10 +57,14 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     }
     let examined = match &data {
         Some(data) if args.folder.join(WEIGHTS).exists() => Some(data.examine(&open(global)?, args)?),
-        _ => None,
+        Some(_) => {
+            tracing::warn!("the folder holds no model yet: the page has no examples and no errors");
+            None
+        }
+        None => None,
     };
     report.with(examined).write(&out)?;
-    output::print(&out.display().to_string())?;
+    output::print_path(&out)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -85,7 +89,7 @@ fn watch(args: &Args, global: &Global, data: Option<&Data>, out: &Path) -> Resul
         if seen != Some(now) {
             Report::of_folder(&args.folder)?.with(examined.clone()).reloading(EVERY).write(out)?;
             if seen.replace(now).is_none() {
-                output::print(&out.display().to_string())?;
+                output::print_path(out)?;
             }
         }
         if nap(&stop) {

@@ -7,18 +7,18 @@ use softalign::{
     Error, Result, files,
     generate::{Likelihood, Scorer},
     model::Model,
-    text::{EOS, Example, encode_pairs, fitting, read_tsv},
+    text::{Example, Pair, read_lines, read_tsv},
 };
 
-use super::{Global, open, output};
+use super::{Global, flags, open, output, search::is_language_model};
 
 /// Arguments of `score`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Model folder, as `softalign train` writes it.
     model: PathBuf,
-    /// Pairs to score: a line each, source<TAB>target. Tokens that the target vocabulary lacks count as <unk>. A pair that is too
-    /// long for the model gets an empty line, and a warning.
+    /// Pairs to score: a line each, source<TAB>target; for a language model texts, a line each. Tokens that the target vocabulary lacks count as <unk>. A pair that is too
+    /// long for the model gets an empty line, and a warning names its line.
     file: PathBuf,
     /// Add to each line, behind a tab, the log-probabilities of the target's tokens, its <eos> included, with spaces between.
     #[arg(long)]
@@ -33,30 +33,63 @@ pub struct Args {
 
 /// Runs `score`.
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
-    let pairs = read_tsv(&args.file)?;
+    let pairs = match is_language_model(&args.model) {
+        true => read_lines(&args.file)?.into_iter().map(|text| Pair::new("", text)).collect(),
+        false => read_tsv(&args.file)?,
+    };
     let gpu = open(global)?;
     let model = Model::load(&gpu, &args.model)?;
-    let longest = model.network.limits().max_length;
-    let name = args.file.display().to_string();
-    // Strict about length, or not at all.
-    let most = if args.strict { longest } else { usize::MAX };
-    let all = encode_pairs(&name, &pairs, &model.source, &model.target, most)?;
-    let mut fits = fitting(&name, &all, longest)?.into_iter();
-    let examples: Vec<Example> =
-        all.into_iter().zip(fits.as_slice()).filter(|(_, fits)| **fits).map(|(one, _)| one).collect();
+    let (read, stopped) = read(args, &model, &pairs);
+    let examples: Vec<Example> = read.iter().flatten().cloned().collect();
     let mut list = List { args, model: &model, total: Likelihood::default(), scores: Vec::new(), tokens: Vec::new() };
-    let mut next = examples.iter();
+    let mut next = read.iter();
     Scorer::new(&model).score_tokens(&examples, |part| {
         let mut lines = Vec::new();
         for tokens in part {
-            lines.extend(fits.by_ref().take_while(|fits| !fits).map(|_| list.left_out()));
-            lines.extend(next.next().map(|example| list.line(example, tokens)));
+            for example in next.by_ref() {
+                lines.push(list.line(example.as_ref().map(|example| (example, tokens.as_slice()))));
+                if example.is_some() {
+                    break;
+                }
+            }
         }
         output::print(&lines.join("\n"))
     })?;
-    fits.try_for_each(|_| output::print(&list.left_out()))?;
+    next.try_for_each(|_| output::print(&list.line(None)))?;
+    stopped?;
     list.finish(examples.len(), global.quiet)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Pairs as tokens, none of one that is too long for the model; under `--strict` those before the first such pair, and its error.
+fn read(args: &Args, model: &Model, pairs: &[Pair]) -> (Vec<Option<Example>>, Result<()>) {
+    let mut read = Vec::new();
+    for (pair, line) in pairs.iter().zip(1..) {
+        let wrong = |error: Error| Error::data(format!("{}, line {line}", args.file.display()), error.to_string());
+        match encode(model, pair) {
+            Ok(example) => read.push(Some(example)),
+            Err(error) if args.strict => return (read, Err(wrong(error))),
+            Err(error) => {
+                tracing::warn!("{}. Its line is empty", wrong(error));
+                read.push(None);
+            }
+        }
+    }
+    (read, Ok(()))
+}
+
+fn encode(model: &Model, pair: &Pair) -> Result<Example> {
+    let source = if model.network.limits().reads_source() { model.encode(&pair.source)? } else { Vec::new() };
+    let target = model.target.encode(&pair.target)?;
+    let (length, longest) = (target.len() + 1, model.network.limits().max_length);
+    if length > longest {
+        let message = format!(
+            "{length} tokens with its <eos>, and this model takes {longest}; shorten it, or train with a larger {}",
+            flags::option("max_length")
+        );
+        return Err(Error::data("the target", message));
+    }
+    Ok(Example::new(source, target))
 }
 
 /// The scores found so far.
@@ -71,8 +104,13 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    /// The line of a pair whose tokens have these log-probabilities.
-    fn line(&mut self, example: &Example, tokens: &[f32]) -> String {
+    /// The line of a pair whose tokens have these log-probabilities, or of one that was left out.
+    fn line(&mut self, scored: Option<(&Example, &[f32])>) -> String {
+        let Some((example, tokens)) = scored else {
+            self.scores.push(None);
+            self.tokens.push(Value::Null);
+            return String::new();
+        };
         let found = Likelihood::of(tokens);
         self.total += found;
         self.scores.push(Some(found.log_probability));
@@ -80,29 +118,27 @@ impl List<'_> {
         if !self.args.token_scores {
             return line;
         }
-        let names = example.target.iter().chain([&EOS]).map(|token| self.model.target.token(*token));
+        let end = self.model.target.specials().eos;
+        let names = example.target.iter().chain([&end]).map(|token| self.model.target.token(*token));
         let named = names.zip(tokens).map(|(token, x)| json!({"token": token, "log_probability": x}));
         self.tokens.push(named.collect());
         let each: Vec<_> = tokens.iter().map(|x| format!("{x:.4}")).collect();
         format!("{line}\t{}", each.join(" "))
     }
 
-    fn left_out(&mut self) -> String {
-        self.scores.push(None);
-        if self.args.token_scores {
-            self.tokens.push(Value::Null);
-        }
-        String::new()
-    }
-
     /// Says the totals of so many pairs, and writes them as JSON where they are asked for.
     fn finish(&self, pairs: usize, quiet: bool) -> Result<()> {
-        let (total, perplexity, bits) = (self.total, self.total.perplexity(), self.total.bits_per_token());
+        let total = self.total;
+        // Of nothing there is none.
+        let [perplexity, bits] =
+            [total.perplexity(), total.bits_per_token()].map(|figure| (total.tokens > 0).then_some(figure));
         if !quiet {
+            let means = perplexity.zip(bits).map_or_else(String::new, |(perplexity, bits)| {
+                format!(", perplexity {perplexity:.4}, {bits:.4} bits per token")
+            });
             // Not among the results, which are a line for each pair.
             output::note(&format!(
-                "{pairs} pairs, {} target tokens with their <eos>: log-probability {:.4}, perplexity {perplexity:.4}, \
-                 {bits:.4} bits per token",
+                "{pairs} pairs, {} target tokens with their <eos>: log-probability {:.4}{means}",
                 total.tokens, total.log_probability
             ));
         }
@@ -114,7 +150,7 @@ impl List<'_> {
         if let (true, Some(fields)) = (self.args.token_scores, found.as_object_mut()) {
             fields.insert("token_scores".into(), self.tokens.as_slice().into());
         }
-        let text = serde_json::to_vec_pretty(&found).map_err(|error| Error::data("scores", error.to_string()))?;
-        files::write_atomically(path, &text)
+        let text = serde_json::to_string_pretty(&found).map_err(|error| Error::data("scores", error.to_string()))?;
+        files::write_atomically(path, (text + "\n").as_bytes())
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use softalign::{
     Error, Gpu, Result,
     generate::{Generator, SearchOptions},
-    model::Model,
+    model::{Kind, Model},
     text::read_text,
     train::TrainOptions,
 };
@@ -14,6 +14,13 @@ use softalign::{
 pub fn groups_references(folder: &Path) -> bool {
     let run = read_text(folder.join("run.json")).ok();
     run.and_then(|run| serde_json::from_str::<TrainOptions>(&run).ok()).is_some_and(|run| run.group_references)
+}
+
+/// Whether a folder holds a model that reads no source, and continues texts. One that is no model folder does not.
+pub fn is_language_model(folder: &Path) -> bool {
+    let path = folder.join("config.json");
+    let network = read_text(&path).ok().and_then(|text| Kind::read(&text, &path.display().to_string()).ok());
+    network.is_some_and(|network| !network.limits().reads_source())
 }
 
 /// Search options of the commands that write texts.
@@ -44,11 +51,11 @@ pub struct Search {
     /// Cut texts at N tokens, their end token included [default: the model's longest].
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
-    /// Write, in place of `<unk>`, the source token that it attended to most.
+    /// Write, in place of `<unk>`, the source token that it attended to most, the source's end left aside.
     #[arg(long)]
     pub replace_unk: bool,
-    /// Never write `<unk>`.
-    #[arg(long)]
+    /// Never write `<unk>`, so that there is none to replace.
+    #[arg(long, conflicts_with = "replace_unk")]
     forbid_unk: bool,
 }
 

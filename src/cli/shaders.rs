@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use softalign::gpu::translate::{self, Language, Needs};
 use softalign::gpu::{AdapterClass, Shader, Specialisation, Tiles};
 use softalign::kernels::SHADERS;
+use softalign::text::escaped;
 use softalign::{Error, Result};
 
 use super::{Global, output};
@@ -62,8 +63,11 @@ impl To {
 /// # Errors
 /// [`Error::Io`] if a file cannot be written, [`Error::Shader`] if a form has no translation.
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
+    if global.checked && args.languages.is_empty() {
+        return Err(Error::data("--checked", "what is translated has checks; name a language by --to"));
+    }
     let files = if args.languages.is_empty() { by_class(args)? } else { by_language(args, global.checked)? };
-    output::print(&format!("{files} files written to {}", args.out.display()))?;
+    output::print(&format!("{files} files written to {}", escaped(&args.out.display().to_string())))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,7 +1,6 @@
 //! `softalign train`: trains a model on a built-in task or on files, and says how to use it.
 
 use std::{
-    borrow::Cow,
     ffi::OsStr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -9,9 +8,9 @@ use std::{
 };
 
 use softalign::{
-    Error, Result,
-    model::{ARCHITECTURES, Readout},
-    text::{Task, TokenUnit},
+    Error, Result, files,
+    model::{ARCHITECTURES, Kind, ModelOptions, Readout},
+    text::{Task, TokenUnit, escaped},
     train::{
         Budget, Data, Decay, Destination, Event, GuidedAlignment, Metric, Precision, Preset, TrainOptions, Validated,
         train,
@@ -26,17 +25,20 @@ use super::{
 /// Arguments of `train`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A built-in task: numbers (digits to English words) or dates (written dates to ISO 8601 and back).
-    #[arg(value_name = "TASK", required_unless_present = "train", conflicts_with_all = ["train", "valid"])]
+    /// A built-in task, which makes its own pairs: numbers (digits to English words) or dates (written dates to ISO 8601 and back).
+    #[arg(value_name = "TASK", required_unless_present_any = ["train", "text"], conflicts_with_all = ["train", "text", "valid"])]
     task: Option<Task>,
     /// Training pairs: a line each, source<TAB>target.
-    #[arg(long, value_name = "FILE.tsv", requires = "valid")]
+    #[arg(long, value_name = "FILE.tsv", requires = "valid", conflicts_with = "text")]
     train: Option<PathBuf>,
-    /// Validation pairs, in the same form.
-    #[arg(long, value_name = "FILE.tsv", requires = "train")]
+    /// Plain text to learn, each token from those before it: a language model.
+    #[arg(long, value_name = "FILE.txt", conflicts_with = "preset")]
+    text: Option<PathBuf>,
+    /// Validation pairs, or text, in the same form [default for --text: its last tenth, which is then not learnt].
+    #[arg(long, value_name = "FILE")]
     valid: Option<PathBuf>,
     /// A recipe: g2p (letters to phones, for a hundred thousand words or so) or translate-small (a language to another one, for
-    /// some ten thousand sentences with spaces between words). Other options have precedence over it.
+    /// some ten thousand sentences with spaces between words). Other options have precedence over it; a task is one itself.
     #[arg(long, value_name = "NAME", conflicts_with = "task")]
     preset: Option<Preset>,
     /// Folder for the model and the run's state [default: runs/TASK, or runs/ and the training file's name].
@@ -45,12 +47,12 @@ pub struct Args {
     /// Replace what the folder holds instead of going on with it.
     #[arg(long)]
     overwrite: bool,
-    /// Unit of source tokens: chars, words, bpe:N or unigram:N (N subwords from the corpus), or a tokenizer.json [default:
-    /// chars].
+    /// Unit of source tokens: chars, words, bytes, bpe:N, unigram:N or bytes:N (N subwords from the corpus; those of bytes keep all
+    /// white space), or a tokenizer.json [default: chars].
     #[arg(long, value_name = "UNIT")]
     source_tokens: Option<TokenUnit>,
-    /// Unit of target tokens, in the same form [default: chars; words for numbers].
-    #[arg(long, value_name = "UNIT")]
+    /// Unit of target tokens, or of the tokens of --text, in the same form [default: chars; words for numbers].
+    #[arg(long, visible_alias = "tokens", value_name = "UNIT")]
     target_tokens: Option<TokenUnit>,
     /// Largest vocabulary of chars or words; rarer ones become <unk>.
     #[arg(long, value_name = "N")]
@@ -66,7 +68,8 @@ pub struct Args {
     /// (Provilkov et al. 2020) [default: 0].
     #[arg(long, value_name = "X")]
     bpe_dropout: Option<f32>,
-    /// Longest source or target in tokens, the end token included; longer pairs are left out [default: 100].
+    /// Longest source or target in tokens, the end token included; longer pairs are left out [default: 100]. Of plain text the
+    /// window, in which a token is predicted from those before it [default: 256].
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
     /// Stop after this many passes over the data [default: 3 for a task, 10 for files, if no other limit is given].
@@ -81,7 +84,7 @@ pub struct Args {
     /// Stop after this many validations in a row without an improvement of --metric.
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
-    /// Sentence pairs per batch [default: 128].
+    /// Sentence pairs per batch, or windows of plain text [default: 128; 32 for text].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Fill a batch by tokens instead: at most this many on either side, padding included.
@@ -140,7 +143,7 @@ pub struct Args {
     /// Weight of the coverage loss, which penalises attention to positions attended to before (See et al. 2017) [default: 0].
     #[arg(long, value_name = "X")]
     coverage_weight: Option<f32>,
-    /// Architecture of the model [default: bahdanau].
+    /// Architecture of the model [default: bahdanau; gpt2 for plain text].
     #[arg(long, value_name = "NAME", value_parser = architectures())]
     architecture: Option<String>,
     /// A setting of the model by its name in config.json, such as attention=64; may be given several times, and has precedence
@@ -154,7 +157,7 @@ pub struct Args {
     /// files].
     #[arg(long, value_name = "N")]
     hidden: Option<usize>,
-    /// Layers of the encoder, and in a Transformer of the decoder [default: 1].
+    /// Layers of the encoder, and in a Transformer of the decoder [default: 1; of gpt2 2 for a task, 4 for a file].
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
     /// The layer before the output: tanh or none [default: tanh].
@@ -186,7 +189,7 @@ pub struct Args {
 
 fn architectures() -> clap::builder::PossibleValuesParser {
     clap::builder::PossibleValuesParser::new(
-        ARCHITECTURES.iter().filter(|kind| kind.reads_pairs()).map(|kind| kind.name),
+        ARCHITECTURES.iter().filter(|kind| kind.learns().is_some()).map(|kind| kind.name),
     )
 }
 
@@ -228,22 +231,25 @@ fn replace<T>(place: &mut T, given: Option<T>) {
 
 impl Args {
     fn options(&mut self) -> Result<(TrainOptions, Budget, PathBuf)> {
-        let (data, folder) = match (self.task, self.train.take(), self.valid.take()) {
-            (Some(task), _, _) => (Data::Task(task), Some(task.to_string().into())),
-            (None, Some(train), Some(valid)) => {
-                let name = train.file_stem().filter(|_| !is_stream(&train)).map(OsStr::to_owned);
-                (Data::Files { train, valid }, name)
-            }
-            _ => return Err(Error::data("train", "name a built-in task, or give --train and --valid")),
+        let name = |file: &Path| file.file_stem().filter(|_| !files::is_stream(file)).map(OsStr::to_owned);
+        let (data, folder) = match (self.task, self.train.take(), self.text.take(), self.valid.take()) {
+            (Some(task), ..) => (Data::Task(task), Some(task.to_string().into())),
+            (_, _, Some(train), valid) => (Data::Text { valid, train: train.clone() }, name(&train)),
+            (_, Some(train), _, Some(valid)) => (Data::Files { valid, train: train.clone() }, name(&train)),
+            _ => return Err(Error::data("train", "name a built-in task, or give --train and --valid, or --text")),
         };
         let folder = self.out.take().or_else(|| Some(PathBuf::from("runs").join(folder?))).ok_or_else(|| {
-            Error::data("--train", "a pipe has no name that tells its data from others; name the run's folder by --out")
+            let message = "a pipe has no name that tells its data from others; name the run's folder by --out";
+            Error::data("--train or --text", message)
         })?;
         let task = self.task.is_some();
         let (mut options, limits) = match self.preset {
             Some(preset) => preset.recipe(data),
             None => (TrainOptions::new(data), Budget::default()),
         };
+        if let Some(name) = self.architecture.take() {
+            options = options.with_architecture(&name);
+        }
         replace(&mut options.source_unit, self.source_tokens.take());
         replace(&mut options.target_unit, self.target_tokens.take());
         replace(&mut options.max_vocabulary, self.max_vocabulary.map(Some));
@@ -269,7 +275,6 @@ impl Args {
         let weight = self.guided_alignment_weight.unwrap_or(GuidedAlignment::WEIGHT);
         options.guided_alignment = self.guided_alignment.take().map(|file| GuidedAlignment { file, weight });
         replace(&mut options.coverage_weight, self.coverage_weight);
-        replace(&mut options.architecture, self.architecture.take());
         options.model.extend(self.model.drain(..));
         replace(&mut options.embedding, self.embedding);
         replace(&mut options.hidden, self.hidden);
@@ -295,15 +300,45 @@ impl Args {
                 budget.epochs.ok_or_else(|| Error::data("--decay", "linear and cosine end with --epochs; give it"))?;
             *epochs = end;
         }
+        self.refuse_idle(&options)?;
         Ok((options, budget, folder))
+    }
+
+    /// Refuses sizes and ties that make no other model: the architecture has no use for them, or a setting of its own.
+    fn refuse_idle(&self, options: &TrainOptions) -> Result<()> {
+        let model = options.model();
+        let size = self.embedding.map(|size| ModelOptions { embedding: size.saturating_add(1), ..model.clone() });
+        let untied = self.tie_embeddings.then(|| ModelOptions { tie_embeddings: false, ..model.clone() });
+        let kind = Kind::named(&options.architecture)?;
+        // Any vocabularies will do.
+        let config = |model: &ModelOptions| kind.make(model, [1_000; 2]).and_then(|network| network.config()).ok();
+        let Some(made) = config(&model) else { return Ok(()) };
+        for (option, other) in [("--embedding", size), ("--tie-embeddings", untied)] {
+            if other.is_some_and(|other| config(&other).as_ref() == Some(&made)) {
+                let message = format!("decides nothing here: {} has no such setting, or --model sets it", kind.name);
+                return Err(Error::data(option, message));
+            }
+        }
+        Ok(())
     }
 }
 
-/// Whether a path names what is connected there rather than a file of its own, as that of a pipe does.
-fn is_stream(path: &Path) -> bool {
-    path.starts_with("/dev")
-        || path.starts_with("/proc")
-        || path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
+/// Says which options decide nothing. They are no reason to refuse a run: one of an earlier version may have them.
+fn warn_of_idle(options: &TrainOptions) {
+    let units = [&options.source_unit, &options.target_unit];
+    let all = |is_one: fn(&TokenUnit) -> bool| units.into_iter().all(is_one);
+    if options.max_vocabulary.is_some() && all(|unit| !matches!(unit, TokenUnit::Chars | TokenUnit::Words)) {
+        tracing::warn!(
+            "--max-vocabulary limits chars and words, and there are none: bpe:N and unigram:N say their size"
+        );
+    }
+    if options.min_count > 1 && all(|unit| matches!(unit, TokenUnit::File(_))) {
+        tracing::warn!("--min-count decides nothing: both vocabularies are made already");
+    }
+    let drops = options.dropout > 0.0 || options.model.keys().any(|key| key.contains("dropout"));
+    if options.variational && !drops {
+        tracing::warn!("--variational decides nothing without --dropout");
+    }
 }
 
 #[cfg(test)]
@@ -319,19 +354,21 @@ impl Args {
 /// Runs `train`.
 pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let (options, budget, folder) = args.options()?;
+    warn_of_idle(&options);
     let gpu = open(global)?;
     let stop = interrupt::flag();
     let mut bar = Bar::new(global, None, "steps");
+    let what = if options.learns_text() { "windows of text" } else { "pairs" };
     let outcome = train(
         &gpu,
         &options,
         budget,
         Destination { folder: &folder, overwrite: args.overwrite },
         &|| stop.load(Ordering::Relaxed),
-        &mut |event| show(event, global, &mut bar),
+        &mut |event| show(event, what, global, &mut bar),
     )?;
     drop(bar);
-    let shown = folder.display();
+    let shown = escaped(&folder.display().to_string());
     let step = outcome.progress.step;
     if outcome.interrupted {
         let without = if args.overwrite { " without --overwrite" } else { "" };
@@ -339,7 +376,11 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
         return Ok(ExitCode::from(130));
     }
     let best = outcome.progress.best.map_or_else(String::new, |(value, per)| {
-        let per = if options.metric == Metric::Per { String::new() } else { format!(", {}", Metric::Per.show(per)) };
+        let per = if options.metric == Metric::Per || options.learns_text() {
+            String::new()
+        } else {
+            format!(", {}", Metric::Per.show(per))
+        };
         format!(", best {}{per}", options.metric.show(value))
     });
     let minutes = outcome.progress.seconds / 60.0;
@@ -353,22 +394,29 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     };
     // The command as it was called, so that the line can be copied whether it is installed or built by cargo.
     let command = std::env::args_os().next().unwrap_or_else(|| "softalign".into());
-    let [command, folder] = [Path::new(&command), &folder].map(|path| quoted(&path.to_string_lossy()));
+    let [command, folder] = [Path::new(&command), &folder].map(quoted);
     output::print(&format!("{command} generate {folder} {example}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A word as a shell takes it. Only a NUL, which no path has, cannot be quoted.
-fn quoted(word: &str) -> String {
-    shlex::try_quote(word).map_or_else(|_| word.to_owned(), Cow::into_owned)
+/// A path as a shell takes it, and no command takes for an option.
+fn quoted(path: &Path) -> String {
+    let path = if path.as_os_str().as_encoded_bytes().starts_with(b"-") { &Path::new(".").join(path) } else { path };
+    let is_seen = |text: &&str| text.split(['\n', '\t']).all(|part| escaped(part) == part);
+    match path.to_str().filter(is_seen).map(shlex::try_quote) {
+        Some(Ok(quoted)) => quoted.into_owned(),
+        // What is no text, or cannot be seen, is spelled in ANSI-C quotes, which all shells but the oldest read.
+        _ => format!("$'{}'", path.as_os_str().as_encoded_bytes().escape_ascii()),
+    }
 }
 
-fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
+/// Shows an event of a run that learns from so many of `what`.
+fn show(event: Event<'_>, what: &str, global: &Global, bar: &mut Bar) {
     match event {
         Event::Started { train, valid, parameters, resumed, total } => {
             let going_on = if resumed > 0 { format!(", going on after step {resumed}") } else { String::new() };
             bar.println(&format!(
-                "{train} pairs to learn from, {valid} to check with, {parameters} parameters{going_on}"
+                "{train} {what} to learn from, {valid} to check with, {parameters} parameters{going_on}"
             ));
             *bar = Bar::new(global, total, "steps");
             bar.update_with(resumed, "compiling kernels", None);
@@ -387,6 +435,10 @@ fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
             let best = if best { " (best so far)" } else { "" };
             bar.println(&format!("step {step}: {}{best}", figures(&found)));
             for (pair, reference) in samples {
+                if found.scores.is_none() {
+                    bar.println(&format!("    {} ▸ {}", escaped(&pair.source), escaped(&pair.target)));
+                    continue;
+                }
                 let mark = if &pair.target == reference { "=" } else { "≠" };
                 let reference = if &pair.target == reference { String::new() } else { format!("   ({reference})") };
                 bar.println(&format!("    {} {mark} {}{reference}", pair.source, pair.target));
@@ -397,11 +449,17 @@ fn show(event: Event<'_>, global: &Global, bar: &mut Bar) {
 }
 
 fn figures(found: &Validated) -> String {
-    let scores = &found.scores;
-    format!(
-        "exact match {:.2} %, token error rate {:.2} %, BLEU {:.2}, cross-entropy {:.4} on {}",
-        scores.exact_match, scores.token_error_rate, scores.bleu, found.cross_entropy, scores.count
-    )
+    let cross_entropy = format!("cross-entropy {:.4}", found.cross_entropy);
+    match (&found.scores, found.bits_per_byte) {
+        (Some(scores), _) => format!(
+            "exact match {:.2} %, token error rate {:.2} %, BLEU {:.2}, {cross_entropy} on {}",
+            scores.exact_match, scores.token_error_rate, scores.bleu, scores.count
+        ),
+        (None, bits) => {
+            let bits = bits.map_or_else(String::new, |bits| format!(", {bits:.4} bits per byte"));
+            format!("{cross_entropy}, perplexity {:.3}{bits}", found.cross_entropy.exp())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -421,7 +479,7 @@ mod tests {
         };
         let mut bar = Bar::new(&global, None, "steps");
         let started = Event::Started { train: 9, valid: 3, parameters: 7, resumed: 4505, total: Some(17_300) };
-        show(started, &global, &mut bar);
+        show(started, "pairs", &global, &mut bar);
         assert_eq!(bar.first, Some(4505));
     }
 }

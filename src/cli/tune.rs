@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use clap::builder::PossibleValuesParser;
 use comfy_table::CellAlignment;
 use softalign::gpu::tuner;
+use softalign::text::escaped;
 use softalign::tune::{self, Event, MARGIN, Row, describe, difference, tune};
 use softalign::{Error, Result};
 
@@ -56,7 +57,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     written?;
     print(&rows)?;
     if !rows.is_empty() {
-        output::print(&format!("written to {}", path.display()))?;
+        output::print(&format!("written to {}", escaped(&path.display().to_string())))?;
     }
     if halted() {
         output::note("stopped; what was found so far is kept");

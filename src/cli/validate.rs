@@ -40,8 +40,8 @@ pub struct Args {
     /// on.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "accuracy.md")]
     report: Option<PathBuf>,
-    /// Instead compare the engine with the cases in a folder, which your own PyTorch wrote.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "dtype", "json", "report"])]
+    /// Instead compare the engine with the cases in a folder, all of them, which your own PyTorch wrote.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["cases", "seconds", "seed", "only", "dtype", "json", "report"])]
     golden: Option<PathBuf>,
 }
 
@@ -199,7 +199,8 @@ fn print(gpu: &Gpu, first: u64, rows: &[Row], problems: &[String], left_out: usi
 
 /// The command that runs a row's worst case alone.
 fn repeat(row: &Row, global: &Global) -> String {
-    let adapter = global.adapter.as_ref().map(|adapter| format!(" --adapter '{adapter}'")).unwrap_or_default();
+    let adapter = global.adapter.as_ref().and_then(|adapter| shlex::try_quote(adapter).ok());
+    let adapter = adapter.map_or_else(String::new, |adapter| format!(" --adapter {adapter}"));
     let checked = if global.checked { " --checked" } else { "" };
     let untuned = if global.untuned { " --untuned" } else { "" };
     let Row { kernel, dtype, worst_seed, .. } = row;

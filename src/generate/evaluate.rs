@@ -120,14 +120,17 @@ pub fn evaluate_in_full(
     Ok(score(&set, written, &likelihoods, scoring))
 }
 
-/// Scores given texts, one for each of `pairs`, and, where there is a model, the likelihood of the references.
+/// Scores given texts, and, where there is a model, the likelihood of the references. `texts` are the name of their file, for
+/// messages, and its lines: one for each of `pairs`, or, where references are grouped, one for each source in the order in which
+/// they first stand.
 ///
 /// # Errors
-/// [`crate::Error::Data`] for another number of texts, and for pairs that cannot be encoded; the errors of the device.
+/// [`crate::Error::Data`] for another number of texts, for different ones for a source whose references are grouped, and for pairs
+/// that cannot be encoded; the errors of the device.
 pub fn evaluate_texts(
     model: Option<(&mut Generator, &Model)>,
     pairs: &[Pair],
-    texts: &[String],
+    texts: (&str, &[String]),
     scoring: &Scoring,
 ) -> Result<Evaluation> {
     let Some((generator, model)) = model else {

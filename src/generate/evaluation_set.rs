@@ -5,8 +5,8 @@ use std::{collections::HashMap, slice};
 use super::{Generator, Likelihood, SearchOptions, replace_unknown};
 use crate::{
     Error, Result,
-    model::Model,
-    text::{Pair, Tokenization, encode_pairs, escaped, metrics::Statistics, without_last},
+    model::{BatchShape, Layers, Model},
+    text::{Example, Pair, Tokenization, escaped, metrics::Statistics, without_last},
 };
 
 /// How texts are compared with references.
@@ -83,7 +83,7 @@ impl EvaluationSet {
         let mut places: HashMap<String, Option<usize>> = HashMap::new();
         for item in &mut set.items {
             if !places.contains_key(&item.source) {
-                let tokens = [model.source.encode(&item.source)?, vec![model.network.limits().specials.eos]].concat();
+                let tokens = model.source.framed(model.source.encode(&item.source)?);
                 let fits = tokens.len() <= longest;
                 places.insert(item.source.clone(), fits.then_some(set.sources.len()));
                 set.sources.extend(fits.then_some(tokens));
@@ -132,7 +132,7 @@ impl EvaluationSet {
             tracing::warn!(
                 "{}: {long} of {} sources have more tokens than the {longest} that the model takes, their <eos> counted, the first \
                  in line {}. Their texts are empty, and the perplexity is without them",
-                scoring.name,
+                escaped(&scoring.name),
                 self.items.len(),
                 first + 1
             );
@@ -152,7 +152,7 @@ impl EvaluationSet {
             match best {
                 None => Ok(Written::default()),
                 Some(best) if options.attended => {
-                    let text = replace_unknown(model, &item.source, best)?;
+                    let text = replace_unknown(generator, model, &item.source, best)?;
                     Ok(Written { units: model.target.units_of(&text)?, text })
                 }
                 Some(best) => {
@@ -163,26 +163,48 @@ impl EvaluationSet {
         written.collect()
     }
 
-    /// Texts from elsewhere, one for each pair; of several for one item the first.
-    pub(super) fn given(&self, model: Option<&Model>, texts: &[String]) -> Result<Vec<Written>> {
-        let texts = without_last(texts, self.of_pairs.len());
-        if texts.len() != self.of_pairs.len() {
-            let message =
-                format!("{} lines in place of one for each of the {} pairs", texts.len(), self.of_pairs.len());
-            return Err(Error::data("the hypotheses", message));
-        }
-        let mut written = Vec::new();
-        for (text, &item) in texts.iter().zip(&self.of_pairs) {
-            if item < written.len() {
-                continue;
-            }
+    /// Texts from elsewhere, the lines of a file: one for each item, or one for each pair.
+    pub(super) fn given(&self, model: Option<&Model>, (name, lines): (&str, &[String])) -> Result<Vec<Written>> {
+        let (pairs, items) = (self.of_pairs.len(), self.items.len());
+        let [by_pair, by_item] = [pairs, items].map(|wanted| without_last(lines, wanted));
+        let texts: Vec<&String> = if by_pair.len() == pairs {
+            self.of_items(name, by_pair)?
+        } else if by_item.len() == items {
+            by_item.iter().collect()
+        } else {
+            let sources = if items < pairs { format!(", or of the {items} sources") } else { String::new() };
+            let message = format!("{} lines in place of one for each of the {pairs} pairs{sources}", lines.len());
+            return Err(Error::data(name, message));
+        };
+        let written = texts.into_iter().map(|text| {
             let units = match model {
                 Some(model) => model.target.units_of(text)?,
                 None => Tokenization::None.tokens(text),
             };
-            written.push(Written { text: text.clone(), units });
+            Ok(Written { text: text.clone(), units })
+        });
+        written.collect()
+    }
+
+    /// Each item's text, of a text for each pair.
+    fn of_items<'a>(&self, name: &str, texts: &'a [String]) -> Result<Vec<&'a String>> {
+        let mut found: Vec<(&String, usize)> = Vec::new();
+        for ((text, &item), line) in texts.iter().zip(&self.of_pairs).zip(1..) {
+            match found.get(item) {
+                None => found.push((text, line)),
+                Some((known, _)) if *known == text => {}
+                Some((_, first)) => {
+                    let message = format!(
+                        "lines {first} and {line} differ, and both are for the source \"{}\", whose references are grouped: give \
+                         all of a source's pairs the same line, or one line for each of the {} sources",
+                        self.items.get(item).map(|item| escaped(&item.source)).unwrap_or_default(),
+                        self.items.len()
+                    );
+                    return Err(Error::data(name, message));
+                }
+            }
         }
-        Ok(written)
+        Ok(found.into_iter().map(|(text, _)| text).collect())
     }
 
     /// What each item adds to the scores.
@@ -195,17 +217,33 @@ impl EvaluationSet {
         self.items.iter().zip(written).map(of_item).collect()
     }
 
-    /// The likelihood of each item's references, which `pairs` hold; of none whose source is too long.
+    /// The likelihood of each item's references, which `pairs` hold; of none whose source is too long. A reference may be as long
+    /// as it likes, but for models with a table of positions; a warning says how many are then too long.
     pub(super) fn likelihoods(&self, generator: &Generator, model: &Model, pairs: &[Pair]) -> Result<Vec<Likelihood>> {
-        let (mut short, mut items) = (Vec::new(), Vec::new());
+        let (mut examples, mut items, mut long) = (Vec::new(), Vec::new(), Vec::new());
         for (pair, &item) in pairs.iter().zip(&self.of_pairs) {
-            if self.items.get(item).is_some_and(|item| item.place.is_some()) {
-                short.push(pair.clone());
-                items.push(item);
+            if self.items.get(item).is_none_or(|item| item.place.is_none()) {
+                continue;
             }
+            let target = model.target.encode(&pair.target)?;
+            let length = target.len() + 1;
+            if length > generator.longest() && !takes(generator, length) {
+                long.push(&pair.target);
+                continue;
+            }
+            examples.push(Example::new(model.encode(&pair.source)?, target));
+            items.push(item);
         }
-        // Sources are short enough already, and a reference may be as long as it likes.
-        let examples = encode_pairs("evaluate", &short, &model.source, &model.target, usize::MAX)?;
+        if let Some(first) = long.first() {
+            tracing::warn!(
+                "{} of {} references have more than {} tokens, their <eos> counted, and this model has places for no more: the \
+                 perplexity is without them. The first is \"{}\"",
+                long.len(),
+                pairs.len(),
+                generator.longest(),
+                escaped(first)
+            );
+        }
         let mut sums = vec![Likelihood::default(); self.items.len()];
         for (item, likelihood) in items.into_iter().zip(generator.scorer().score(&examples)?) {
             sums.get_mut(item).into_iter().for_each(|sum| *sum += likelihood);
@@ -230,6 +268,12 @@ impl EvaluationSet {
     }
 }
 
+/// Whether the models can score a text of `length` tokens, its `<eos>` counted, which may be longer than what they write.
+fn takes(generator: &Generator, length: usize) -> bool {
+    let shape = BatchShape { rows: 1, source: 1, target: length };
+    generator.members.iter().all(|member| member.network.forward(&mut Layers::new(), shape).is_ok())
+}
+
 /// Says how many references a model's vocabulary cannot write as they stand: lower-cased by its tokenizer, for one, or with words
 /// that it lacks.
 fn warn_of_foreign(model: &Model, pairs: &[Pair], scoring: &Scoring) -> Result<()> {
@@ -246,7 +290,7 @@ fn warn_of_foreign(model: &Model, pairs: &[Pair], scoring: &Scoring) -> Result<(
         tracing::warn!(
             "{}: {foreign} of {} references cannot be written as they stand with the model's vocabulary, and so never match. The \
              first, in line {line}, is \"{}\"; \"{}\" is as near as it gets",
-            scoring.name,
+            escaped(&scoring.name),
             pairs.len(),
             escaped(reference),
             escaped(&nearest)

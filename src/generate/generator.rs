@@ -11,6 +11,7 @@ use crate::{
     graph::{Pool, Program, ProgramOptions, Programs, Value},
     kernels::{Step, beam_search::MOST_MEMBERS},
     model::{Layers, Limits, TokenModel},
+    names::setting,
 };
 
 /// Numbers of sentences decoded at once: few, so that few Programs are made.
@@ -173,11 +174,20 @@ impl Generator {
         let stranger =
             |tokens: &[u32], vocabulary: usize| tokens.iter().copied().find(|token| *token as usize >= vocabulary);
         for (number, source) in (1..).zip(sources) {
+            if !self.limits.reads_source() {
+                if source.is_empty() {
+                    continue;
+                }
+                return refuse(format!(
+                    "source {number} is not empty, and this model reads none; what it is to continue is a prefix"
+                ));
+            }
             if source.is_empty() || source.len() > longest {
                 return refuse(format!(
                     "source {number} has {} tokens with its <eos>; this model takes 1 to {longest}. Shorten it, or train with a \
-                     larger `max_length`",
-                    source.len()
+                     larger {}",
+                    source.len(),
+                    setting("max_length")
                 ));
             }
             if let Some(token) = stranger(source, source_vocabulary) {

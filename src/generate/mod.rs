@@ -1,9 +1,10 @@
 //! From a source to what a model writes for it: greedy and beam search and sampling on the device, by one model or several, and
-//! alignment weights. It takes token ids and gives token ids; feature `text` adds what needs tokenizers: [`Generator::ensemble`],
-//! [`replace_unknown`], [`evaluate`] and [`Scorer`].
+//! alignment weights; and from a text to its embedding. It takes token ids and gives token ids; feature `text` adds what needs
+//! tokenizers: [`Generator::ensemble`], [`replace_unknown`], [`evaluate`] and [`Scorer`].
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod decoder;
+mod embedder;
 #[cfg(feature = "text")]
 mod evaluate;
 #[cfg(feature = "text")]
@@ -17,6 +18,8 @@ mod options;
 #[cfg(feature = "report")]
 mod picture;
 #[cfg(feature = "text")]
+mod plain;
+#[cfg(feature = "text")]
 mod scorer;
 #[cfg(feature = "text")]
 mod text;
@@ -25,6 +28,7 @@ mod tokens;
 mod unknown;
 
 pub use crate::kernels::beam_search::Sampling;
+pub use embedder::Embedder;
 #[cfg(feature = "text")]
 pub use evaluate::{Evaluation, Intervals, evaluate, evaluate_in_full, evaluate_texts, evaluate_with};
 #[cfg(feature = "text")]
@@ -38,6 +42,8 @@ pub use hypothesis::Hypothesis;
 pub use options::SearchOptions;
 #[cfg(feature = "report")]
 pub use picture::draw_alignment;
+#[cfg(feature = "text")]
+pub use plain::{PlainEvaluation, evaluate_plain};
 #[cfg(feature = "text")]
 pub use scorer::{Likelihood, Scorer, ScoringBatches};
 pub use tokens::Tokens;

@@ -12,7 +12,7 @@ use plotters::style::{
 };
 
 use super::fonts::Face;
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, visible::replaced};
 
 // Lengths in pixels, for a screen of two pixels to the point.
 const MARGIN: i32 = 44;
@@ -111,7 +111,8 @@ struct Label {
 impl Label {
     /// A token as one can see it: white space as signs, long ones cut.
     fn new(token: &str, is_svg: bool) -> Result<Self, String> {
-        let mut text: String = token.chars().take(LONGEST_LABEL).map(visible).collect();
+        let token = replaced(token, sign).replace(' ', "␣");
+        let mut text: String = token.chars().take(LONGEST_LABEL).collect();
         if token.chars().nth(LONGEST_LABEL).is_some() {
             text.push('…');
         }
@@ -138,15 +139,18 @@ impl Label {
     }
 }
 
-fn visible(character: char) -> char {
-    match character {
-        ' ' => '␣',
+/// The sign for a character that cannot be seen.
+fn sign(character: char) -> String {
+    let shown = match character {
         '\t' => '⇥',
         '\n' => '↵',
         // No XML may hold the last two of a plane's characters.
-        other if other.is_control() || matches!(u32::from(other), 0xfffe | 0xffff) => '\u{fffd}',
-        other => other,
-    }
+        other if u32::from(other) & 0xfffe == 0xfffe => '\u{fffd}',
+        // For private use: a font may have them.
+        private @ ('\u{e000}'..='\u{f8ff}' | '\u{f0000}'..) => private,
+        _ => '\u{fffd}',
+    };
+    shown.to_string()
 }
 
 /// The layout of a picture.

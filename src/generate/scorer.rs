@@ -42,7 +42,12 @@ impl Likelihood {
 
     /// The mean of -log2 of the tokens' probabilities.
     pub fn bits_per_token(&self) -> f64 {
-        -self.log_probability / self.tokens.max(1) as f64 / std::f64::consts::LN_2
+        self.bits() / self.tokens.max(1) as f64
+    }
+
+    /// -log2 of the probability of all tokens: what the text takes when it is compressed by the model.
+    pub fn bits(&self) -> f64 {
+        -self.log_probability / std::f64::consts::LN_2
     }
 }
 
@@ -73,7 +78,7 @@ pub struct ScoringBatches {
 #[derive(Clone, Debug)]
 struct Window {
     batches: Vec<Batch>,
-    /// Target tokens of each example, its `<eos>` included.
+    /// Tokens of each example that are predicted.
     tokens: Vec<usize>,
 }
 
@@ -171,17 +176,19 @@ impl Scorer {
             let known = |tokens: &[u32], size| tokens.iter().all(|token| (*token as usize) < size);
             let fits = known(&example.source, limits.source_vocabulary)
                 && known(&example.target, limits.target_vocabulary)
-                && !example.source.is_empty();
+                && example.source.is_empty() != limits.reads_source();
             if !fits {
                 let message = format!(
-                    "pair {number} has no source, or a token that the model does not have; encode it with its tokenizers"
+                    "pair {number} has a source where the model reads none, or none where it does, or a token that the model does \
+                     not have; encode it with its tokenizers"
                 );
                 return Err(Error::data("score", message));
             }
         }
-        let Some(longest) = examples.iter().map(|example| example.target.len() + 1).max() else { return Ok(None) };
+        let Some(longest) = examples.iter().map(Example::predicted).max() else { return Ok(None) };
         let rows = (LOGITS / (longest * limits.target_vocabulary)).clamp(1, ROWS);
-        Buckets::new(examples, BatchSize::Sentences(rows), 2).map(Some)
+        let buckets = Buckets::new(examples, BatchSize::Sentences(rows), 2)?;
+        Ok(Some(buckets.with_specials(limits.specials)))
     }
 
     fn window(&mut self, window: &Window) -> Result<Vec<Vec<f32>>> {
@@ -241,6 +248,6 @@ impl Window {
     fn new(buckets: &Buckets, examples: &[Example]) -> Result<Self> {
         let part = Buckets::like(buckets, examples, 2)?;
         let batches = part.in_order().iter().map(|plan| part.batch(plan)).collect();
-        Ok(Self { batches, tokens: examples.iter().map(|example| example.target.len() + 1).collect() })
+        Ok(Self { batches, tokens: examples.iter().map(Example::predicted).collect() })
     }
 }

@@ -22,7 +22,9 @@ impl Graph {
     pub fn positions(&mut self, x: Value, table: Value, first: usize, factor: f32) -> Result<Value> {
         let [batch, steps, size] = self.expect_float("positions", "x", x, [None; 3])?;
         let [places, _] = self.expect("positions", "table", table, Dtype::F32, [None, Some(size)])?;
-        Ok(self.push_like(Forward(Positions { batch, steps, size, places, first, factor }), &[x, table], x))
+        let positions = Positions { batch, steps, size, places, first, factor };
+        positions.check()?;
+        Ok(self.push_like(Forward(positions), &[x, table], x))
     }
 }
 

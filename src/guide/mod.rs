@@ -6,6 +6,9 @@ pub mod training {}
 #[doc = include_str!("generation.md")]
 pub mod generation {}
 
+#[doc = include_str!("checkpoints.md")]
+pub mod checkpoints {}
+
 #[doc = include_str!("measuring.md")]
 pub mod measuring {}
 

@@ -97,7 +97,11 @@ impl Positions {
         Cost { operations: 2.0 * elements, transcendental: 0.0, read: bytes, written: bytes + table }
     }
 
-    fn check(&self) -> Result<()> {
+    /// Checks the extents, and that the table has a place for every step.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub(crate) fn check(&self) -> Result<()> {
         let Self { batch, steps, size, places, first, factor } = *self;
         expect_extents(NAME, &[("batch", batch), ("steps", steps), ("size", size), ("places", places)])?;
         let inside = first.checked_add(steps).is_some_and(|end| end <= places);

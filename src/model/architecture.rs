@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Layers, Parameter, SearchRoom, Stepper};
+use super::{Counterpart, Layers, Parameter, SearchRoom, Stepper};
 use crate::{
     Error, Result,
     batch::{BatchShape, Specials},
@@ -38,6 +38,29 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Shape`] for parameters that are not this model's; [`Error::OutOfMemory`] when memory runs out.
     fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>>;
+
+    /// The graph's nodes from the tokens of sources to a state for each, `[B, S, D]`, of a model that is an encoder alone. Its inputs
+    /// are columns of [`crate::batch::Batch`].
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a model that writes text; [`Error::Shape`].
+    fn states(&self, layers: &mut Layers, shape: BatchShape) -> Result<Value> {
+        let _ = (layers, shape);
+        Err(Error::data(self.name(), "is no encoder alone, whose states stand for a text; bert and roberta are"))
+    }
+
+    /// Whether targets are texts of the target vocabulary.
+    fn writes_text(&self) -> bool {
+        true
+    }
+
+    /// The same model among Hugging Face's.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for one that they do not have, naming the setting that differs from the nearest of theirs.
+    fn counterpart(&self) -> Result<Counterpart> {
+        Err(Error::data(self.name(), "has no counterpart among Hugging Face's models"))
+    }
 }
 
 /// An architecture at its sizes, shared.
@@ -46,7 +69,7 @@ pub type Network = Arc<dyn Architecture>;
 /// The vocabularies, the longest text and the special tokens that a model was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Source tokens, specials included.
+    /// Source tokens, specials included; 0 for a model that reads no source.
     pub source_vocabulary: usize,
     /// Target tokens, specials included.
     pub target_vocabulary: usize,
@@ -56,6 +79,13 @@ pub struct Limits {
     pub specials: Specials,
     /// The target that loss and scores leave out.
     pub padding: u32,
+}
+
+impl Limits {
+    /// Whether the model reads a source. One that does not continues its own text.
+    pub fn reads_source(&self) -> bool {
+        self.source_vocabulary > 0
+    }
 }
 
 /// The outputs of a model's forward pass.

@@ -1,16 +1,18 @@
 //! A model folder: `config.json`, `model.safetensors`, `source.tokenizer.json`, `target.tokenizer.json`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{
-    Kind, Metadata, Network, StoredTensor, TokenModel, WEIGHTS, first_values,
-    tensors::{loaded, whole},
+    Kind, Metadata, Network, Specials, TokenModel, WEIGHTS, first_values,
+    loading::loaded,
+    tensors::whole,
     token_model::{CONFIG, check_saved, checksum_of},
-    write_tensors,
+    writing::write_parameters,
 };
 use crate::{
     Error, Gpu, Result, files,
     graph::Parameters,
+    names::setting,
     text::{Tokenizer, escaped, read_text},
 };
 
@@ -69,30 +71,39 @@ impl Model {
         let name = path.display().to_string();
         let network = Kind::read(&read_text(&path)?, &name)?;
         let limits = network.limits();
-        let source = tokenizer(folder.join(SOURCE), limits.source_vocabulary)?;
-        let target = tokenizer(folder.join(TARGET), limits.target_vocabulary)?;
+        // A class or a place in a text is no token: then both sides are cut alike.
+        let targets = if network.writes_text() { limits.target_vocabulary } else { limits.source_vocabulary };
+        let target = tokenizer(&folder.join(TARGET), limits.specials, targets)?;
+        let source = match limits.reads_source() {
+            true => tokenizer(&folder.join(SOURCE), limits.specials, limits.source_vocabulary)?,
+            false => target.clone(),
+        };
         let parameters = loaded(gpu, &network.parameters(), &weights, &tensors)?;
         Ok(Self { gpu: gpu.clone(), network, parameters, source, target })
     }
 
-    /// The tokens of a source for the encoder, with `<eos>` at the end.
+    /// The tokens of a source for the encoder, with the special tokens around it ([`Tokenizer::framed`]).
     ///
     /// # Errors
     /// [`Error::Data`] for a text that the tokenizer refuses or that is longer than the model's `max_length`.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let mut tokens = self.source.encode(text)?;
-        let limits = self.network.limits();
-        tokens.push(limits.specials.eos);
-        let (length, longest) = (tokens.len(), limits.max_length);
+        let tokens = self.source.framed(self.source.encode(text)?);
+        let (length, longest) = (tokens.len(), self.network.limits().max_length);
         if length > longest {
             let start: String = escaped(text).chars().take(40).collect();
             let message = format!(
-                "{length} tokens with its <eos>, and this model takes {longest}; shorten it, or train with a larger \
-                 `max_length`"
+                "{length} tokens with its <eos>, and this model takes {longest}; shorten it, or train with a larger {}",
+                setting("max_length")
             );
             return Err(Error::data(format!("the source that starts `{start}`"), message));
         }
         Ok(tokens)
+    }
+
+    /// The tokenizers by the names of their files; a model that reads no source has one alone.
+    pub(crate) fn tokenizers(&self) -> impl Iterator<Item = (&'static str, &Tokenizer)> {
+        let source = self.network.limits().reads_source().then_some((SOURCE, &self.source));
+        source.into_iter().chain([(TARGET, &self.target)])
     }
 
     /// Writes the model folder, each file whole or not at all, the parameters last.
@@ -103,11 +114,13 @@ impl Model {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         files::write_atomically(&folder.join(CONFIG), self.network.config()?.as_bytes())?;
-        self.source.save(folder.join(SOURCE))?;
-        self.target.save(folder.join(TARGET))?;
-        let sums = OTHERS.iter().map(|name| Ok(((*name).to_owned(), checksum(&folder.join(name))?)));
-        let tensors = StoredTensor::of_parameters(&self.gpu, &self.parameters)?;
-        write_tensors(&folder.join(WEIGHTS), &tensors, sums.collect::<Result<Metadata>>()?)
+        for (name, tokenizer) in self.tokenizers() {
+            tokenizer.save(folder.join(name))?;
+        }
+        let others = [CONFIG].into_iter().chain(self.tokenizers().map(|(name, _)| name));
+        let sums = others.map(|name| Ok((name.to_owned(), checksum(&folder.join(name))?)));
+        let sums = sums.collect::<Result<Metadata>>()?;
+        write_parameters(&folder.join(WEIGHTS), &self.gpu, &self.parameters, sums)
     }
 }
 
@@ -130,11 +143,13 @@ pub(crate) fn checksum(path: &Path) -> Result<String> {
     Ok(checksum_of(&files::read(path)?))
 }
 
-fn tokenizer(path: PathBuf, size: usize) -> Result<Tokenizer> {
-    let tokenizer = Tokenizer::load(&path)?;
-    if tokenizer.size() == size {
+/// The tokenizer of a file, for a model with a vocabulary of `size`. Those of models from elsewhere may have fewer tokens.
+fn tokenizer(path: &Path, specials: Specials, size: usize) -> Result<Tokenizer> {
+    let tokenizer = Tokenizer::load_for(path, specials)?;
+    let own = tokenizer.size();
+    if own == size || (specials != Specials::FIRST && own < size) {
         return Ok(tokenizer);
     }
-    let message = format!("holds {} tokens, and config.json says {size}; use the files of one model", tokenizer.size());
+    let message = format!("holds {own} tokens, and config.json says {size}; use the files of one model");
     Err(Error::data(path.display().to_string(), message))
 }

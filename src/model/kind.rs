@@ -1,9 +1,29 @@
 //! An architecture: a row of the table.
 
+use std::fmt;
+
 use super::{Import, ModelOptions, Network};
 use crate::Result;
 
-/// Makes a model for a source and a target vocabulary.
+/// The data that a model learns from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learns {
+    /// Pairs of a source and the target that answers it.
+    Pairs,
+    /// Plain text, each token of which it predicts from those before.
+    Text,
+}
+
+impl fmt::Display for Learns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pairs => "pairs",
+            Self::Text => "plain text",
+        })
+    }
+}
+
+/// Makes a model for a source and a target vocabulary; one that reads no source takes the second alone.
 pub(super) type Make = fn(&ModelOptions, [usize; 2]) -> Result<Network>;
 
 /// A row of the table of architectures.
@@ -15,8 +35,8 @@ pub struct Kind {
     pub(super) in_files: &'static [&'static str],
     /// Reads the text of `config.json`; the second argument names the file in errors.
     pub(super) read: fn(&str, &str) -> Result<Network>,
-    /// Makes a model for a source and a target vocabulary; `None` for models that do not read one text and write another.
-    pub(super) make: Option<Make>,
+    /// What a new one learns from, and its maker; `None` for models that are not trained from such data.
+    pub(super) make: Option<(Learns, Make)>,
     /// Models of Hugging Face's that it reads.
     pub(super) imports: &'static [Import],
 }

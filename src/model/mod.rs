@@ -8,7 +8,7 @@
 //! 2. `mod.rs`: its layers by what they are for, from the building blocks of `layers`, with the names that checkpoints of it have;
 //! 3. `graph.rs`: [`Architecture::forward`], from columns of [`crate::batch::Batch`] to logits and targets;
 //! 4. `step.rs`: a [`Stepper`], the same a token at a time, if it writes text;
-//! 5. `hugging_face.rs`: an [`Import`] for each kind of checkpoint that it reads;
+//! 5. `hugging_face.rs`: an [`Import`] for each kind of checkpoint that it reads, and the [`Counterpart`] that it is written as;
 //! 6. its row in [`ARCHITECTURES`], its cases in `tests/golden`, and a test module; where no other implementation vouches for it, a
 //!    plain model in [`mod@crate::reference`].
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
@@ -17,35 +17,44 @@ mod architecture;
 pub mod bahdanau;
 pub mod bert;
 pub mod convs2s;
+mod counterpart;
 #[cfg(feature = "text")]
 mod folder;
 pub mod gpt2;
 mod gru_encoder;
+#[cfg(feature = "text")]
+mod hugging_face;
 mod import;
 mod kind;
 mod layers;
+mod loading;
 pub mod luong;
 mod options;
 mod parameter;
 mod readout;
 mod regularisation;
 mod settings;
+#[cfg(feature = "text")]
+mod shards;
 mod stepper;
 pub mod t5;
 mod table;
 mod tensors;
 mod token_model;
 pub mod transformer;
+#[cfg(feature = "text")]
+mod writing;
 
 pub use crate::batch::{BatchShape, Specials};
 pub use architecture::{Architecture, Forward, Limits, Network};
+pub use counterpart::Counterpart;
 #[cfg(feature = "text")]
 pub use folder::Model;
 #[cfg(feature = "train")]
 pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};
 pub use gru_encoder::{Encoded, GruEncoder};
 pub use import::Import;
-pub use kind::Kind;
+pub use kind::{Kind, Learns};
 pub use layers::{
     Attended, CachedLayer, DecoderLayer, DecoderSizes, DecoderSteps, Embedding, EncoderLayer, FeedForward,
     FeedForwardRows, FeedForwardTensors, Flow, GruCell, GruTensors, HeadSizes, LayerDropout, LayerNorm,
@@ -53,6 +62,7 @@ pub use layers::{
     PositionKind, PositionTensors, Positions, RelativeBias, RelativeBiasTensors, Residual, SourceLayer, SourceRows,
     StepCaches, StepRows, Vocabularies, VocabularySettings, Weighing, decode,
 };
+pub use loading::load_tensors;
 pub use options::ModelOptions;
 use parameter::distinct;
 pub use parameter::{Initial, Parameter, first_values, zeros};
@@ -60,9 +70,11 @@ pub use readout::Readout;
 pub use regularisation::Regularisation;
 pub use stepper::{Encoder, SearchRoom, StepOutputs, Stepper};
 pub use table::ARCHITECTURES;
+#[cfg(feature = "text")]
+pub use tensors::read_tensors;
 #[cfg(feature = "train")]
 pub(crate) use tensors::whole;
-pub use tensors::{Metadata, StoredTensor, TensorsByName, load_tensors, tensors_of};
-#[cfg(feature = "text")]
-pub use tensors::{read_tensors, write_tensors};
+pub use tensors::{Metadata, StoredTensor, TensorsByName, tensors_of};
 pub use token_model::{TokenModel, WEIGHTS};
+#[cfg(feature = "text")]
+pub use writing::write_tensors;

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::Readout;
-use crate::{Error, Result};
+use crate::{Error, Result, names::setting};
 
 /// Fields of a configuration that are no settings: the data or another option fixes them.
 const FIXED: [&str; 6] =
@@ -61,7 +61,7 @@ impl ModelOptions {
         for (key, text) in &self.settings {
             let wrong = |what: String| {
                 Error::data(
-                    format!("`model` {key}={text}"),
+                    format!("{} {key}={text}", setting("model")),
                     format!("{what}; this architecture has {}", known.join(", ")),
                 )
             };

@@ -1,6 +1,6 @@
 //! Regularisation of training. None of it is part of a model: the model's folder does not store it.
 
-use crate::{Error, Result};
+use crate::{Error, Result, names::setting};
 
 /// Rates and weights of a training step, beside the model's own dropout. A rate or weight of 0 costs nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -27,19 +27,18 @@ impl Regularisation {
     /// [`Error::Data`] naming the field.
     pub fn check(&self) -> Result<()> {
         for (option, rate) in [
-            ("`label_smoothing`", self.label_smoothing),
-            ("`dropout_state`", self.dropout_state),
-            ("`dropout_words`", self.dropout_words),
+            ("label_smoothing", self.label_smoothing),
+            ("dropout_state", self.dropout_state),
+            ("dropout_words", self.dropout_words),
         ] {
             if !(0.0..1.0).contains(&rate) {
-                return Err(Error::data(option, format!("{rate} is not from 0 to less than 1")));
+                return Err(Error::data(setting(option), format!("{rate} is not from 0 to less than 1")));
             }
         }
-        for (option, weight) in
-            [("`guided_alignment_weight`", self.guided_alignment), ("`coverage_weight`", self.coverage)]
+        for (option, weight) in [("guided_alignment_weight", self.guided_alignment), ("coverage_weight", self.coverage)]
         {
             if !(weight >= 0.0 && weight.is_finite()) {
-                return Err(Error::data(option, format!("{weight} is not a number from 0 on")));
+                return Err(Error::data(setting(option), format!("{weight} is not a number from 0 on")));
             }
         }
         Ok(())

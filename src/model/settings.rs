@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::Readout;
-use crate::{Error, Result, kernels::dot_product_attention::LARGEST_SIZE};
+use crate::{Error, Result, batch::Specials, kernels::dot_product_attention::LARGEST_SIZE};
 
 /// Far past any adapter, and small enough that products of two sizes cannot overflow.
 const LARGEST: usize = 1 << 24;
@@ -134,4 +134,17 @@ pub(super) fn check_epsilon(path: &str, epsilon: f32) -> Result<()> {
         return Ok(());
     }
     Err(Error::data(path, format!("epsilon is {epsilon}; it must be above 0")))
+}
+
+/// Checks that special tokens are of the vocabulary; one that there is none of is `u32::MAX`.
+///
+/// # Errors
+/// [`Error::Data`] naming the first that is not.
+pub(super) fn check_specials(path: &str, specials: Specials, vocabulary: usize) -> Result<()> {
+    let Specials { pad, bos, eos, unk } = specials;
+    let all = [("pad", pad), ("bos", bos), ("eos", eos), ("unk", unk)];
+    let wrong = all.into_iter().find(|(_, id)| *id != u32::MAX && *id as usize >= vocabulary);
+    wrong.map_or(Ok(()), |(name, id)| {
+        Err(Error::data(path, format!("the special token {name} has id {id}, and the vocabulary {vocabulary} tokens")))
+    })
 }

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 
 use super::{
-    Import, Kind, ModelOptions, Network, bahdanau, bert, convs2s, gpt2, import, luong, settings, t5, transformer,
+    Import, Kind, Learns, ModelOptions, Network, bahdanau, bert, convs2s, gpt2, import, luong, settings, t5,
+    transformer,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, names::setting};
 
 /// Every architecture.
 pub const ARCHITECTURES: &[Kind] =
@@ -27,25 +28,33 @@ impl Kind {
     /// [`Error::Data`] that lists the names there are.
     pub fn named(name: &str) -> Result<&'static Self> {
         let found = ARCHITECTURES.iter().find(|kind| kind.name == name);
-        found.ok_or_else(|| Error::data("`architecture`", format!("`{name}` is not known here; known are {}", known())))
+        found.ok_or_else(|| {
+            Error::data(setting("architecture"), format!("`{name}` is not known here; known are {}", known()))
+        })
     }
 
-    /// Whether a model reads a source and writes a target, as those do that the command trains.
-    pub fn reads_pairs(&self) -> bool {
-        self.make.is_some()
+    /// The data that a new model of this architecture learns from, if it is trained here.
+    pub fn learns(&self) -> Option<Learns> {
+        self.make.map(|(learns, _)| learns)
     }
 
-    /// A model of this architecture for a source and a target vocabulary of these sizes.
+    /// The names of the architectures that learn from such data.
+    pub fn that_learn(learns: Learns) -> Vec<&'static str> {
+        ARCHITECTURES.iter().filter(|kind| kind.learns() == Some(learns)).map(|kind| kind.name).collect()
+    }
+
+    /// A model of this architecture for a source and a target vocabulary of these sizes; one that reads no source takes the second
+    /// alone.
     ///
     /// # Errors
-    /// [`Error::Data`] for sizes or settings that make no model, and for an architecture that knows no pairs.
+    /// [`Error::Data`] for sizes or settings that make no model, and for an architecture that is not trained here.
     pub fn make(&self, options: &ModelOptions, vocabularies: [usize; 2]) -> Result<Network> {
-        let make = self.make.ok_or_else(|| {
-            let pairs: Vec<_> = ARCHITECTURES.iter().filter(|kind| kind.reads_pairs()).map(|kind| kind.name).collect();
+        let (_, make) = self.make.ok_or_else(|| {
             let message = format!(
-                "this architecture knows no pairs of a source and a target; one of {} does, and this one's files are read by \
+                "this architecture learns neither from pairs, as {} do, nor from plain text, as {} does; its files are read by \
                  `Kind::read` and `Import`",
-                pairs.join(", ")
+                Self::that_learn(Learns::Pairs).join(", "),
+                Self::that_learn(Learns::Text).join(", ")
             );
             Error::data(self.name, message)
         })?;

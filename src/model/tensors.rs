@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{
+    Dtype, SafeTensors,
+    tensor::{TensorView, View},
+};
 
-use super::{Parameter, zeros};
 #[cfg(feature = "text")]
 use crate::files;
 use crate::{Error, Gpu, Result, graph::Parameters};
@@ -18,9 +20,9 @@ pub type TensorsByName = HashMap<String, (Vec<usize>, Vec<f32>)>;
 pub type Metadata = BTreeMap<String, String>;
 
 /// The one entry of a file's metadata, which holds all of ours as JSON: of several, the crate would let chance decide the order.
-const ENTRY: &str = "softalign";
+pub(super) const ENTRY: &str = "softalign";
 /// The key in that entry for the checksum of all else in the file.
-const CHECKSUM: &str = "checksum";
+pub(super) const CHECKSUM: &str = "checksum";
 /// The entry that PyTorch's own files have.
 const FORMAT: &str = "format";
 
@@ -43,25 +45,25 @@ pub(crate) fn whole<'a>(name: &str, bytes: &'a [u8]) -> Result<(SafeTensors<'a>,
     };
     let mut metadata: Metadata = serde_json::from_str(entry).map_err(|error| damaged(&error.to_string()))?;
     match metadata.remove(CHECKSUM) {
-        Some(stated) if stated == checksum(file.tensors(), &metadata) => Ok((file, metadata)),
+        Some(stated) if stated == checksum(&file.tensors(), &metadata) => Ok((file, metadata)),
         _ => Err(damaged("its checksum says that something in it has changed")),
     }
 }
 
 /// CRC-32C of names, types, shapes and values of the tensors, and of the metadata.
-fn checksum<'a, N: AsRef<str>>(tensors: impl IntoIterator<Item = (N, TensorView<'a>)>, metadata: &Metadata) -> String {
+pub(super) fn checksum<N: AsRef<str>, V: View>(tensors: &[(N, V)], metadata: &Metadata) -> String {
     let mut sum = 0;
     // Each with its length before it, so that what one part loses the next cannot make up for.
     let mut add = |bytes: &[u8]| {
         sum = crc32c::crc32c_append(sum, &(bytes.len() as u64).to_le_bytes());
         sum = crc32c::crc32c_append(sum, bytes);
     };
-    let mut tensors: Vec<_> = tensors.into_iter().collect();
+    let mut tensors: Vec<_> = tensors.iter().collect();
     tensors.sort_by(|(a, _), (b, _)| a.as_ref().cmp(b.as_ref()));
-    for (name, view) in &tensors {
+    for (name, view) in tensors {
         add(name.as_ref().as_bytes());
         add(format!("{:?} {:?}", view.dtype(), view.shape()).as_bytes());
-        add(view.data());
+        add(&view.data());
     }
     metadata.iter().flat_map(|(key, value)| [key, value]).for_each(|text| add(text.as_bytes()));
     format!("{sum:08x}")
@@ -85,13 +87,19 @@ pub fn tensors_of(name: &str, bytes: &[u8]) -> Result<TensorsByName> {
 }
 
 fn values(name: &str, file: &SafeTensors<'_>) -> Result<TensorsByName> {
-    let tensors = file.tensors().into_iter().map(|(tensor, view)| {
-        let values = floats(&view).ok_or_else(|| {
-            Error::data(name, format!("tensor `{tensor}` is {:?}; store it as F32, F16 or BF16", view.dtype()))
-        })?;
-        Ok((tensor, (view.shape().to_vec(), values)))
-    });
-    tensors.collect()
+    let tensors = file.tensors().into_iter();
+    tensors.map(|(tensor, view)| floats_of(name, &tensor, &view).map(|values| (tensor, values))).collect()
+}
+
+/// Shape and values of the tensor `tensor` of the file `name`.
+///
+/// # Errors
+/// [`Error::Data`] for an element type that is none of F32, F16 and BF16.
+pub(super) fn floats_of(name: &str, tensor: &str, view: &TensorView<'_>) -> Result<(Vec<usize>, Vec<f32>)> {
+    let values = floats(view).ok_or_else(|| {
+        Error::data(name, format!("tensor `{tensor}` is {:?}; store it as F32, F16 or BF16", view.dtype()))
+    })?;
+    Ok((view.shape().to_vec(), values))
 }
 
 fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
@@ -103,50 +111,6 @@ fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
         Dtype::BF16 => Some(halves.iter().map(|half| bf16::from_le_bytes(*half).to_f32()).collect()),
         _ => None,
     }
-}
-
-/// Parameters on the device from the bytes of a safetensors file that holds exactly the tensors `declared`; it may have those with
-/// other names under each of them. `name` names the file in errors.
-///
-/// # Errors
-/// [`Error::Data`] for a damaged file, and naming the tensor that is missing, unknown or of another shape, or that differs
-/// between its two names; [`Error::Limit`] and [`Error::OutOfMemory`] as [`zeros`].
-pub fn load_tensors(gpu: &Gpu, declared: &[Parameter], name: &str, bytes: &[u8]) -> Result<Parameters> {
-    loaded(gpu, declared, name, &whole(name, bytes)?.0)
-}
-
-/// Parameters from a file taken apart.
-pub(super) fn loaded(gpu: &Gpu, declared: &[Parameter], file: &str, tensors: &SafeTensors<'_>) -> Result<Parameters> {
-    let parameters = zeros(gpu, declared)?;
-    let mut tensors = values(file, tensors)?;
-    for (name, second) in declared.iter().flat_map(|one| one.aliases.iter().map(|alias| (&one.name, alias))) {
-        if let Some(values) = tensors.remove(second)
-            && tensors.get(name).is_some_and(|first| *first != values)
-        {
-            let message = format!("tensors `{second}` and `{name}` differ, and config.json says that they are tied");
-            return Err(Error::data(file, message));
-        }
-    }
-    let mut loaded = Vec::new();
-    for name in parameters.names() {
-        let tensor = parameters.tensor(name).ok_or_else(|| Error::data(file, format!("`{name}` has no place")))?;
-        let (shape, values) =
-            tensors.remove(name).ok_or_else(|| Error::data(file, format!("tensor `{name}` is missing")))?;
-        if shape != tensor.shape().dims() {
-            let message = format!("tensor `{name}` has shape {shape:?}; config.json asks for {}", tensor.shape());
-            return Err(Error::data(file, message));
-        }
-        if let Some((at, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-            let message = format!("tensor `{name}` holds {value} at element {at}; a model has finite values");
-            return Err(Error::data(file, message));
-        }
-        loaded.push((tensor, values));
-    }
-    if let Some(name) = tensors.keys().min() {
-        return Err(Error::data(file, format!("tensor `{name}` does not belong to the model of config.json")));
-    }
-    loaded.iter().try_for_each(|(tensor, values)| gpu.write(tensor, values))?;
-    Ok(parameters)
 }
 
 /// A tensor as a file holds it: f32, row-major.
@@ -174,23 +138,4 @@ impl StoredTensor {
             })
             .collect()
     }
-}
-
-/// Writes a safetensors file, whole or not at all, with a checksum in its metadata. Feature `text`.
-///
-/// # Errors
-/// [`Error::Io`].
-#[cfg(feature = "text")]
-pub fn write_tensors(path: &std::path::Path, tensors: &[StoredTensor], metadata: Metadata) -> Result<()> {
-    let fail = |error: safetensors::SafeTensorError| Error::data(path.display().to_string(), error.to_string());
-    let views = tensors.iter().map(|StoredTensor { name, shape, bytes }| {
-        TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name, view)).map_err(fail)
-    });
-    let views = views.collect::<Result<Vec<_>>>()?;
-    let sum = checksum(views.iter().cloned(), &metadata);
-    let all: Metadata = metadata.into_iter().chain([(CHECKSUM.to_owned(), sum)]).collect();
-    let entry =
-        serde_json::to_string(&all).map_err(|error| Error::data(path.display().to_string(), error.to_string()))?;
-    let metadata = HashMap::from([(ENTRY.to_owned(), entry)]);
-    files::write_atomically(path, &safetensors::serialize(views, Some(metadata)).map_err(fail)?)
 }

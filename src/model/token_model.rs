@@ -1,9 +1,6 @@
 //! A model of token ids, from a folder's files in memory.
 
-use super::{
-    Kind, Metadata, Network,
-    tensors::{loaded, whole},
-};
+use super::{Kind, Metadata, Network, loading::loaded, tensors::whole};
 use crate::{Error, Gpu, Result, graph::Parameters};
 
 /// The file of the parameters in a model folder.

@@ -6,7 +6,7 @@ use crate::{
     Result,
     generate::{Generator, SearchOptions},
     model::Model,
-    text::{EOS, Pair, Tokenizer, nearest},
+    text::{Pair, Tokenizer, nearest},
 };
 
 /// The most right answers, and the most wrong ones, that are shown.
@@ -17,6 +17,8 @@ const LONGEST: usize = 80;
 /// The model's answer to a source, in tokens.
 pub(super) struct Answer {
     pub source: String,
+    /// What was written, as text.
+    pub text: String,
     /// Tokens of the source, without its `<eos>`.
     pub source_length: usize,
     pub written: Vec<String>,
@@ -62,6 +64,7 @@ pub(super) fn answers(model: &Model, texts: &[Pair], references: &[Vec<String>])
             let place = references.iter().position(|reference| *reference == nearest);
             Ok(Answer {
                 source: text.source.clone(),
+                text: text.target.clone(),
                 source_length: model.source.tokens(&text.source)?.len(),
                 wanted: place.and_then(|place| wanted.get(place)).cloned().unwrap_or_default(),
                 nearest,
@@ -97,12 +100,12 @@ pub(super) fn choose<'a>(
         }
         let shown =
             |tokenizer: &Tokenizer, tokens: &[u32]| tokens.iter().map(|token| tokenizer.token(*token)).collect();
-        let target = [best.tokens.as_slice(), &[EOS]].concat();
+        let target = [best.tokens.as_slice(), &[model.target.specials().eos]].concat();
         examples.push(Example {
             source: shown(&model.source, source),
             target: shown(&model.target, &target),
             source_text: answer.source.clone(),
-            text: model.target.decode(&best.tokens),
+            text: answer.text.clone(),
             wanted: (!answer.is_right()).then(|| answer.wanted.clone()),
             // Finer differences cannot be seen, and the page stays small.
             weights: weights

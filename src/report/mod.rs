@@ -24,6 +24,7 @@ use crate::{
     model::Model,
     text::{Pair, read_text},
     train::{History, Panel, Session, panels},
+    visible::replaced,
 };
 
 const PAGE: &str = include_str!("page.html");
@@ -160,6 +161,9 @@ impl Report {
         let data = serde_json::to_string(self).map_err(|error| Error::data("report", error.to_string()))?;
         // Neither `</script>` nor `<!--` can be spelled without this character, which is in texts alone.
         let data = data.replace('<', "\\u003c");
+        // What cannot be seen would turn lines around, or be missed; a space of any kind is a space.
+        let escape = |c: char| if c.is_whitespace() { c.to_string() } else { format!("\\\\u{{{:x}}}", u32::from(c)) };
+        let data = replaced(&data, escape);
         Ok(PAGE.replace("{style}", STYLE).replace("{script}", SCRIPT).replace("{data}", &data))
     }
 
@@ -231,6 +235,12 @@ mod tests {
         let value: Value = serde_json::from_str(data).unwrap();
         assert_eq!(value["name"], hostile);
         assert_eq!(value["run"][0][1], hostile);
+        let turning = "\u{202e}a\u{200b} \u{3000}\u{646}\u{200c}\u{627}";
+        let page = report(turning).html().unwrap();
+        assert!(!page.contains(['\u{202e}', '\u{200b}']) && page.contains("\u{646}\u{200c}\u{627}"));
+        let data = page.split_once("type=\"application/json\">").unwrap().1.split_once("</script>").unwrap().0;
+        let value: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(value["name"], "\\u{202e}a\\u{200b} \u{3000}\u{646}\u{200c}\u{627}");
     }
 
     #[test]

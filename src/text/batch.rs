@@ -42,6 +42,7 @@ pub struct Buckets {
     size: BatchSize,
     buckets: Vec<Bucket>,
     alignment: Option<Alignment>,
+    specials: Specials,
 }
 
 impl Buckets {
@@ -57,7 +58,12 @@ impl Buckets {
         check(&examples, size, width)?;
         let all = examples.iter().map(Shape::of).enumerate().collect();
         let buckets = Grid { size, width }.cut(all);
-        Ok(Self { examples, size, buckets, alignment: None })
+        Ok(Self { examples, size, buckets, alignment: None, specials: Specials::FIRST })
+    }
+
+    /// For a model with these special tokens; without this they are [`Specials::FIRST`].
+    pub fn with_specials(self, specials: Specials) -> Self {
+        Self { specials, ..self }
     }
 
     /// With the alignment of the examples, which batches then have.
@@ -89,7 +95,7 @@ impl Buckets {
             buckets.extend(grid.cut(longer));
         }
         grid.settle(&mut buckets);
-        Ok(Self { examples, size: like.size, buckets, alignment: None })
+        Ok(Self { examples, size: like.size, buckets, alignment: None, specials: like.specials })
     }
 
     /// The examples, in the order they were given.
@@ -161,10 +167,10 @@ impl Buckets {
     }
 
     /// The token ids of a plan. It has as many rows as every batch of its shape; those without an example are all
-    /// [`super::PAD`] and have length 0. A row of a plan that other buckets made, and that does not fit here, is left as
+    /// padding and have length 0. A row of a plan that other buckets made, and that does not fit here, is left as
     /// filler.
     pub fn batch(&self, plan: &BatchPlan) -> Batch {
-        let mut batch = Batch::filler(self.shape(plan), Specials::FIRST);
+        let mut batch = Batch::filler(self.shape(plan), self.specials);
         let BatchShape { rows, source, target } = batch.shape;
         if self.alignment.is_some() {
             batch.alignment = vec![0.0; rows * target * source];
@@ -173,7 +179,10 @@ impl Buckets {
             let fits = |example: &&Example| Shape::of(example).fits(plan.shape);
             let Some(example) = self.examples.get(index).filter(fits) else { continue };
             batch.put_source(row, &example.source);
-            batch.put_target(row, &example.target);
+            match example.cut {
+                true => batch.put_cut_target(row, &example.target),
+                false => batch.put_target(row, &example.target),
+            }
             if let Some(place) = batch.indices.get_mut(row) {
                 *place = Some(index);
             }

@@ -2,8 +2,8 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{EOS, Tokenizer, is_blank, read_lines};
-use crate::{Error, Result};
+use super::{Tokenizer, escaped, is_blank, read_lines};
+use crate::{Error, Result, names::setting};
 
 /// A source text and the target text that answers it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,10 +24,24 @@ impl Pair {
 /// A [`Pair`] as token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// The source's ids; the last is [`EOS`].
+    /// The source's ids, with the special tokens around it ([`Tokenizer::framed`]). None for a model that reads no source.
     pub source: Vec<u32>,
     /// The target's ids y1 to yn, without `<bos>` and `<eos>`: batches add those.
     pub target: Vec<u32>,
+    /// Whether the text goes on behind the target, so that no `<eos>` is expected there.
+    pub cut: bool,
+}
+
+impl Example {
+    /// A whole target for a source.
+    pub fn new(source: Vec<u32>, target: Vec<u32>) -> Self {
+        Self { source, target, cut: false }
+    }
+
+    /// Tokens that the model should predict: those of the target, and its `<eos>`.
+    pub fn predicted(&self) -> usize {
+        self.target.len() + usize::from(!self.cut)
+    }
 }
 
 /// Reads pairs from a file with one `source<TAB>target` per line ([`read_lines`]); one empty line may end it.
@@ -88,8 +102,9 @@ pub fn encode_pairs(
         let length = ids.len() + 1;
         if length > max_length {
             let message = format!(
-                "line {line}: the {side} has {length} tokens with its <eos>, more than the {max_length} allowed; \
-                 raise `max_length` or drop the line"
+                "line {line}: the {side} has {length} tokens with its <eos>, more than the {max_length} allowed; raise {} or \
+                 drop the line",
+                setting("max_length")
             );
             return Err(Error::data(name, message));
         }
@@ -99,9 +114,8 @@ pub fn encode_pairs(
         .iter()
         .zip(1..)
         .map(|(pair, line)| {
-            let mut source = encode(line, "source", &pair.source, source_tokenizer)?;
-            source.push(EOS);
-            Ok(Example { source, target: encode(line, "target", &pair.target, target_tokenizer)? })
+            let source = source_tokenizer.framed(encode(line, "source", &pair.source, source_tokenizer)?);
+            Ok(Example::new(source, encode(line, "target", &pair.target, target_tokenizer)?))
         })
         .collect()
 }
@@ -112,19 +126,20 @@ pub fn encode_pairs(
 /// # Errors
 /// [`Error::Data`] where none does.
 pub fn fitting(name: &str, examples: &[Example], max_length: usize) -> Result<Vec<bool>> {
-    let fits = |example: &Example| example.source.len().max(example.target.len() + 1) <= max_length;
+    let fits = |example: &Example| example.source.len().max(example.predicted()) <= max_length;
     let fits: Vec<bool> = examples.iter().map(fits).collect();
     let long = fits.iter().filter(|fits| !**fits).count();
     if let Some(first) = fits.iter().position(|fits| !fits) {
+        let longer = setting("max_length");
         let message = format!(
             "{long} of {} pairs have more than {max_length} tokens on a side, its <eos> counted, the first in line {}",
             examples.len(),
             first + 1
         );
         if long == examples.len() {
-            return Err(Error::data(name, format!("{message}; raise `max_length`, for none is left")));
+            return Err(Error::data(name, format!("{message}; raise {longer}, for none is left")));
         }
-        tracing::warn!("{name}: {message}. They are left out; a larger `max_length` keeps them");
+        tracing::warn!("{}: {message}. They are left out; a larger {longer} keeps them", escaped(name));
     }
     Ok(fits)
 }

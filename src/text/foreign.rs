@@ -64,7 +64,7 @@ pub(super) fn renumber(json: &mut Value) -> Option<()> {
 }
 
 /// The token that the file itself has for what its vocabulary lacks.
-fn unknown(model: &Map<String, Value>) -> Option<String> {
+pub(super) fn unknown(model: &Map<String, Value>) -> Option<String> {
     let by_name = model.get("unk_token").and_then(Value::as_str);
     let by_id = || model.get("vocab")?.get(usize::try_from(model.get("unk_id")?.as_u64()?).ok()?)?.get(0)?.as_str();
     by_name.or_else(by_id).map(str::to_owned)

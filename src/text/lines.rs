@@ -1,10 +1,11 @@
 //! Lines of text: the one way in for pairs, alignments, configuration and standard input.
 //!
 //! A line ends with LF or CRLF; a text without any LF, whose lines must end with CR then, is taken at that. The last line may
-//! have no end. A byte-order mark at the start belongs to the file, not to its text. Everything else is text, whether it can
+//! have no end. Byte-order marks belong to files, not to their text ([`as_line`]). Everything else is text, whether it can
 //! be seen or not: NUL, U+2028 and U+3000 end no line.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     io::{BufRead, BufReader, Read},
     path::Path,
@@ -14,6 +15,8 @@ use crate::{Error, Result, files};
 
 /// The sign before a text that it is Unicode.
 const MARK: char = '\u{feff}';
+/// The start of a column that was a file of its own.
+const MARKED_COLUMN: &str = "\t\u{feff}";
 
 /// The lines of a text without their ends: UTF-8, checked line by line.
 #[derive(Debug)]
@@ -41,19 +44,20 @@ impl<R: BufRead> Lines<R> {
             return Ok(None);
         }
         let text = decode(&bytes).map_err(|fault| fault.error(&self.name, self.number))?;
-        let is_first = self.number == 0;
-        let text = if is_first { unmarked(text) } else { text };
+        let text = text.strip_prefix(MARK).unwrap_or(text);
         if text.is_empty() {
             return Ok(None);
         }
+        let is_first = self.number == 0;
         self.number += 1;
         if is_first && !text.ends_with('\n') {
-            let mut lines = text.strip_suffix('\r').unwrap_or(text).split('\r').map(str::to_owned);
+            let lines = text.strip_suffix('\r').unwrap_or(text).split('\r');
+            let mut lines = lines.map(|line| as_line(line).into_owned());
             let first = lines.next();
             self.ready.extend(lines);
             return Ok(first);
         }
-        Ok(Some(text.trim_end_matches('\n').trim_end_matches('\r').to_owned()))
+        Ok(Some(as_line(text).into_owned()))
     }
 }
 
@@ -91,11 +95,15 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     let bytes = files::read(path)?;
     let text = decode(&bytes).map_err(|fault| fault.error(&path.display().to_string(), 0))?;
-    Ok(unmarked(text).to_owned())
+    Ok(text.strip_prefix(MARK).unwrap_or(text).to_owned())
 }
 
-fn unmarked(text: &str) -> &str {
-    text.strip_prefix(MARK).unwrap_or(text)
+/// The text of a line: without its end, and without the byte-order marks of files, which stand at its start, and behind a tab
+/// where files were put side by side.
+pub fn as_line(text: &str) -> Cow<'_, str> {
+    let line = text.trim_end_matches('\n').trim_end_matches('\r');
+    let line = line.strip_prefix(MARK).unwrap_or(line);
+    if line.contains(MARKED_COLUMN) { line.replace(MARKED_COLUMN, "\t").into() } else { line.into() }
 }
 
 /// The place of the first byte that is not UTF-8, both from 0.

@@ -4,6 +4,7 @@
 //!   Face `tokenizer.json`;
 //! - [`lines`]: the reader of every text: files, and standard input;
 //! - [`corpus`]: sentence pairs from tab-separated files, and their encoding;
+//! - [`plain`]: plain text, in the windows that language models learn;
 //! - [`alignment`]: which target tokens stand for which source tokens, from files;
 //! - [`batch`]: length buckets, so that a few static shapes hold a whole corpus;
 //! - [`tokenization`]: the tokens of BLEU;
@@ -13,17 +14,21 @@
 
 pub mod alignment;
 pub mod batch;
+mod blank;
 mod bleu;
 mod bootstrap;
 mod bpe_dropout;
+mod byte_level;
 mod chrf;
 pub mod corpus;
 pub mod dates;
 mod edits;
 mod foreign;
+mod frame;
 pub mod lines;
 pub mod metrics;
 pub mod numbers;
+pub mod plain;
 mod segment;
 mod shapes;
 mod sizes;
@@ -31,24 +36,27 @@ mod subwords;
 pub mod tasks;
 pub mod tokenization;
 pub mod tokenizer;
-mod visible;
 pub mod vocabulary;
 
-pub use crate::batch::{Batch, BatchShape, Column, Specials};
+pub use crate::{
+    batch::{Batch, BatchShape, Column, Specials},
+    visible::escaped,
+};
 pub use alignment::{Alignment, parse_alignment, read_alignment};
 pub use batch::{BatchPlan, Buckets};
+pub use blank::is_blank;
 pub use bootstrap::{Interval, bootstrap};
 pub use bpe_dropout::Merges;
 pub use corpus::{Example, Pair, encode_pairs, fitting, read_tsv, spread};
 pub use edits::{Edit, edits, nearest};
 pub(crate) use lines::without_last;
-pub use lines::{Lines, read_lines, read_text};
+pub use lines::{Lines, as_line, read_lines, read_text};
 pub use metrics::{Scores, score};
+pub use plain::{encode_plain, hold_out, pieces, read_plain, windows};
 pub use shapes::{BatchSize, MAX_SHAPES};
 pub use tasks::{Task, TaskData};
 pub use tokenization::Tokenization;
 pub use tokenizer::Tokenizer;
-pub use visible::{escaped, is_blank};
 pub use vocabulary::{TokenUnit, VocabularyLimits};
 
 /// The id of `<pad>`, which fills rows after their end and never counts.

@@ -46,7 +46,7 @@ pub(super) struct Shape {
 impl Shape {
     /// The steps that an example fills.
     pub fn of(example: &Example) -> Self {
-        Self { source: example.source.len(), target: example.target.len() + 1 }
+        Self { source: example.source.len(), target: example.predicted() }
     }
 
     /// Whether `self` lies within `room`.

@@ -4,16 +4,18 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use serde_json::Value;
 use tokenizers::decoders::fuse::Fuse;
 use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::{AddedToken, Decoder as _, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
+use super::byte_level;
 use super::subwords::{self, Method};
-use super::vocabulary::{self, TokenUnit, VocabularyLimits};
-use super::{BOS, EOS, Merges, PAD, SPECIALS, Tokenization, UNK, escaped, foreign, is_blank, read_text};
-use crate::{Error, Result};
+use super::vocabulary::{self, TokenUnit, VocabularyLimits, escape, unescape};
+use super::{Merges, SPECIALS, Specials, Tokenization, escaped, foreign, frame::Frame, is_blank, read_text};
+use crate::{Error, Result, visible::replaced};
 
 /// Every Unicode scalar, newlines too. Not `(?s).`: Oniguruma, which Hugging Face's Python package uses, reads `(?s)`
 /// in another way than Rust's engines do.
@@ -21,11 +23,18 @@ const ANY_SCALAR: &str = r"[\s\S]";
 
 /// A vocabulary and the way a text is cut into its tokens; on disk a Hugging Face `tokenizer.json`.
 ///
-/// Ids 0 to 3 are `<pad>`, `<bos>`, `<eos>` and `<unk>` ([`SPECIALS`]). Text never becomes one of the first three:
-/// a text that holds `<eos>` is read as those five characters, or as an unknown word.
+/// Ids 0 to 3 are `<pad>`, `<bos>`, `<eos>` and `<unk>` ([`SPECIALS`]), but for those of models from elsewhere
+/// ([`Tokenizer::load_for`]). Text never becomes a special token other than the unknown one: a text that holds `<eos>` is read as
+/// those five characters, or as a word like any other.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    specials: Specials,
+    /// The ids that stand for no text: the special tokens, but for the unknown one.
+    silent: HashSet<u32>,
+    frame: Frame,
+    /// One past the largest id.
+    size: usize,
 }
 
 impl Tokenizer {
@@ -54,6 +63,9 @@ impl Tokenizer {
             TokenUnit::Chars | TokenUnit::Words => Self::ranked(unit, texts, limits),
             TokenUnit::Bpe(size) => subwords(Method::Bpe, texts, *size).map(Self::for_user_text),
             TokenUnit::Unigram(size) => subwords(Method::Unigram, texts, *size).map(Self::for_user_text),
+            TokenUnit::Bytes(size) => {
+                byte_level::train(texts, size.unwrap_or(byte_level::LEAST), limits.min_count).map(Self::for_user_text)
+            }
             TokenUnit::File(path) => Self::adopt(path),
         }
     }
@@ -93,27 +105,69 @@ impl Tokenizer {
     }
 
     /// Turns off everything that would read more, or less, out of a text than its own tokens.
-    fn for_user_text(mut inner: tokenizers::Tokenizer) -> Self {
+    fn for_user_text(inner: tokenizers::Tokenizer) -> Self {
+        Self::with_specials(inner, Specials::FIRST)
+    }
+
+    /// The same for a tokenizer with these special tokens.
+    fn with_specials(mut inner: tokenizers::Tokenizer, specials: Specials) -> Self {
         // "<eos>" within a text is text. This setting is not kept in the file, so `load` needs it too.
         inner.set_encode_special_tokens(true);
         // Lengths and padding belong to the batches; a file made elsewhere may ask for its own.
         inner.with_padding(None);
         // Removing a truncation cannot fail: only its stride is ever checked.
         let _ = inner.with_truncation(None);
-        Self { inner }
+        let added = inner.get_added_vocabulary().get_added_tokens_decoder();
+        let special = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id);
+        let mut silent: HashSet<u32> = special.chain([specials.pad, specials.bos, specials.eos]).collect();
+        silent.remove(&specials.unk);
+        let size = inner.get_vocab(true).into_values().max().map_or(0, |last| last as usize + 1);
+        let frame = Frame::of(inner.get_post_processor(), specials.eos);
+        Self { inner, specials, silent, frame, size }
     }
 
-    /// The ids of `text`, without `<bos>` and `<eos>`; what the vocabulary lacks becomes [`UNK`].
+    /// The special tokens' ids. One that there is none of is `u32::MAX`.
+    pub fn specials(&self) -> Specials {
+        self.specials
+    }
+
+    /// Whether the id stands for no text at all, such as that of `<eos>`.
+    fn is_silent(&self, id: u32) -> bool {
+        self.silent.contains(&id)
+    }
+
+    /// The ids of a whole source for an encoder: those of its text between the special tokens that the model was trained with,
+    /// for this crate's own models an `<eos>` at the end.
+    pub fn framed(&self, ids: Vec<u32>) -> Vec<u32> {
+        self.frame.around(ids)
+    }
+
+    /// The ids of `text`, without special tokens around it; what the vocabulary lacks becomes the unknown token.
     ///
     /// # Errors
     /// [`Error::Data`] where the tokenizer refuses the text (only files made elsewhere do).
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        if SPECIALS.iter().any(|special| text.contains(special)) {
+            return self.encode_spelled(text);
+        }
         let encoding = guarded(|| self.inner.encode_fast(text, false)).map_err(|source| refused(text, &*source))?;
-        // A word spelled like a special token still finds that token's entry in the vocabulary: it is an unknown word.
-        Ok(encoding.get_ids().iter().map(|&id| if is_silent(id) { UNK } else { id }).collect())
+        Ok(encoding.get_ids().iter().map(|&id| if self.is_silent(id) { self.specials.unk } else { id }).collect())
     }
 
-    /// The text of `ids`: `<pad>`, `<bos>`, `<eos>` and ids outside the vocabulary are skipped, `<unk>` is shown.
+    /// The ids of a text that may have words spelled like special tokens, which find those tokens' entries and not their own.
+    fn encode_spelled(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = guarded(|| self.inner.encode(text, false)).map_err(|source| refused(text, &*source))?;
+        let own = |id: u32, (start, end): (usize, usize)| match text.get(start..end) {
+            _ if id != self.specials.unk && !self.is_silent(id) => id,
+            Some(word) if SPECIALS.contains(&word) => {
+                self.inner.token_to_id(&escape(word)).unwrap_or(self.specials.unk)
+            }
+            _ => self.specials.unk,
+        };
+        Ok(encoding.get_ids().iter().zip(encoding.get_offsets()).map(|(id, place)| own(*id, *place)).collect())
+    }
+
+    /// The text of `ids`: special tokens and ids outside the vocabulary are skipped, but `<unk>` is shown.
     pub fn decode(&self, ids: &[u32]) -> String {
         self.decode_replacing(ids, |_| None)
     }
@@ -122,9 +176,9 @@ impl Tokenizer {
     /// for its place among `ids`.
     pub fn decode_replacing<'a>(&self, ids: &[u32], replacement: impl Fn(usize) -> Option<&'a str>) -> String {
         let piece = |(place, &id): (usize, &u32)| match id {
-            id if is_silent(id) => None,
-            UNK => replacement(place).map(str::to_owned).or_else(|| self.inner.id_to_token(UNK)),
-            id => self.inner.id_to_token(id),
+            id if self.is_silent(id) => None,
+            id if id == self.specials.unk => replacement(place).map(str::to_owned).or_else(|| self.entry(id)),
+            id => self.entry(id),
         };
         let pieces: Vec<String> = ids.iter().enumerate().filter_map(piece).collect();
         match self.inner.get_decoder() {
@@ -168,27 +222,24 @@ impl Tokenizer {
 
     /// The text of a token in the vocabulary.
     pub fn piece(&self, id: u32) -> String {
-        self.inner.id_to_token(id).unwrap_or_else(|| format!("<no token {id}>"))
+        self.entry(id).unwrap_or_else(|| format!("<no token {id}>"))
     }
 
-    /// One token for a picture or a table: white space and control characters get a visible sign, and so does a token that cannot
-    /// be seen at all.
+    /// The text of a token, if there is one of this id.
+    fn entry(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id).map(unescape)
+    }
+
+    /// One token for a picture or a table: white space and characters that one cannot see get a visible sign.
     pub fn token(&self, id: u32) -> String {
-        let Some(token) = self.inner.id_to_token(id) else { return self.piece(id) };
-        let mut shown = String::with_capacity(token.len());
-        let is_hidden = is_blank(&token);
-        for c in token.chars() {
-            match c {
-                ' ' => shown.push('␣'),
-                '\n' => shown.push('⏎'),
-                '\t' => shown.push('⇥'),
-                c if is_hidden || c.is_whitespace() || c.is_control() => {
-                    shown.push_str(&format!("U+{:04X}", u32::from(c)))
-                }
-                c => shown.push(c),
-            }
-        }
-        shown
+        let Some(token) = self.entry(id) else { return self.piece(id) };
+        let sign = |c: char| match c {
+            ' ' => "␣".to_owned(),
+            '\n' => "⏎".to_owned(),
+            '\t' => "⇥".to_owned(),
+            c => format!("U+{:04X}", u32::from(c)),
+        };
+        if is_blank(&token) { token.chars().map(sign).collect() } else { replaced(&token, sign).replace(' ', "␣") }
     }
 
     /// The pieces that `text` is cut into, as written (also those that the vocabulary lacks).
@@ -233,9 +284,9 @@ impl Tokenizer {
         }
     }
 
-    /// The number of ids, the specials included.
+    /// One past the largest id, the specials included: the rows that a model's table of words needs.
     pub fn size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.size
     }
 
     /// Writes `path` as a Hugging Face `tokenizer.json`: to a temporary name, synced, then renamed.
@@ -246,6 +297,27 @@ impl Tokenizer {
         let path = path.as_ref();
         let json = self.inner.to_string(true).map_err(|source| Error::data(show(path), source.to_string()))?;
         crate::files::write_atomically(path, json.as_bytes())
+    }
+
+    /// Writes `path` as [`Tokenizer::save`] does, with a post-processor that puts the special tokens around a text, for programs
+    /// that know of them by the file alone.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be written; [`Error::Data`] for special tokens that the vocabulary lacks.
+    pub fn save_framed(&self, path: impl AsRef<Path>) -> Result<()> {
+        let mut framed = self.clone();
+        if self.inner.get_post_processor().is_none() {
+            let processor = self.frame.processor(|id| self.inner.id_to_token(id));
+            let failed = |why: String| Error::data(show(path.as_ref()), why);
+            framed.inner.with_post_processor(Some(processor.map_err(failed)?));
+        }
+        framed.save(path)
+    }
+
+    /// Whether another has the same file.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let file = |tokenizer: &Self| tokenizer.inner.to_string(false).ok();
+        file(self) == file(other)
     }
 
     /// Reads a Hugging Face `tokenizer.json` whose first ids are [`SPECIALS`]: one that [`Tokenizer::save`] wrote.
@@ -269,6 +341,37 @@ impl Tokenizer {
         }
         tokenizer.check_ids(path)?;
         Ok(tokenizer)
+    }
+
+    /// Reads the `tokenizer.json` of a model with these special tokens, with the ids that the file has: Hugging Face's own, with
+    /// whatever normalisers, pre-tokenisers and special tokens around a text it asks for. Padding and truncation are not its
+    /// business here.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no tokenizer, and as [`Tokenizer::load`] where the
+    /// special tokens are this crate's own.
+    pub fn load_for(path: impl AsRef<Path>, specials: Specials) -> Result<Self> {
+        let path = path.as_ref();
+        if specials == Specials::FIRST { Self::load(path) } else { Ok(Self::with_specials(parse(path)?, specials)) }
+    }
+
+    /// The special tokens as far as a file says itself: the unknown one, and as `bos` and `eos` what it puts first before a text and
+    /// last behind it. Those that it says nothing of are `u32::MAX`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no tokenizer.
+    pub fn stated_specials(path: impl AsRef<Path>) -> Result<Specials> {
+        let inner = parse(path.as_ref())?;
+        let frame = inner.get_post_processor().map(Frame::made_by).unwrap_or_default();
+        let model = serde_json::to_value(inner.get_model()).ok();
+        let unknown = model.as_ref().and_then(Value::as_object).and_then(foreign::unknown);
+        let id = |id: Option<u32>| id.unwrap_or(u32::MAX);
+        Ok(Specials {
+            pad: u32::MAX,
+            bos: id(frame.before.first().copied()),
+            eos: id(frame.behind.last().copied()),
+            unk: id(unknown.and_then(|token| inner.token_to_id(&token))),
+        })
     }
 
     /// Reads any Hugging Face `tokenizer.json`. Where its first ids are not [`SPECIALS`], tokens get new ids: those four
@@ -297,7 +400,7 @@ impl Tokenizer {
     /// Embedding tables have one row per id from 0 to `size() - 1`: an id past that would read outside them.
     fn check_ids(&self, path: &Path) -> Result<()> {
         let ids: HashSet<u32> = self.inner.get_vocab(true).into_values().collect();
-        let size = self.size();
+        let size = self.inner.get_vocab_size(true);
         match (0..).take(size).find(|id| !ids.contains(id)) {
             Some(id) => {
                 let message =
@@ -307,11 +410,6 @@ impl Tokenizer {
             None => Ok(()),
         }
     }
-}
-
-/// Whether `id` stands for no text at all.
-fn is_silent(id: u32) -> bool {
-    matches!(id, PAD | BOS | EOS)
 }
 
 fn words(text: &str) -> Vec<String> {

@@ -21,6 +21,8 @@ pub enum TokenUnit {
     Bpe(usize),
     /// Parts of words by a unigram language model, trained on the corpus: `unigram:8000`.
     Unigram(usize),
+    /// Every byte is a token: `bytes`; or bytes that stand together often, at most 8,000 tokens: `bytes:8000`. White space is kept.
+    Bytes(Option<usize>),
     /// The tokens of a Hugging Face `tokenizer.json`: its path.
     File(PathBuf),
 }
@@ -42,6 +44,8 @@ impl fmt::Display for TokenUnit {
             Self::Words => f.write_str("words"),
             Self::Bpe(size) => write!(f, "bpe:{size}"),
             Self::Unigram(size) => write!(f, "unigram:{size}"),
+            Self::Bytes(None) => f.write_str("bytes"),
+            Self::Bytes(Some(size)) => write!(f, "bytes:{size}"),
             Self::File(path) => path.display().fmt(f),
         }
     }
@@ -55,12 +59,15 @@ impl FromStr for TokenUnit {
         match name.split_once(':') {
             None if name == "chars" => Some(Self::Chars),
             None if name == "words" => Some(Self::Words),
+            None if name == "bytes" => Some(Self::Bytes(None)),
             Some(("bpe", text)) => size(text).map(Self::Bpe),
             Some(("unigram", text)) => size(text).map(Self::Unigram),
+            Some(("bytes", text)) => size(text).map(|size| Self::Bytes(Some(size))),
             _ => name.ends_with(".json").then(|| Self::File(name.into())),
         }
         .ok_or_else(|| {
-            let known = "`chars`, `words`, `bpe:8000`, `unigram:8000` or the path of a tokenizer.json";
+            let known =
+                "`chars`, `words`, `bytes`, `bpe:8000`, `unigram:8000`, `bytes:8000` or the path of a tokenizer.json";
             Error::data("token unit", format!("`{name}` is not one; use {known}"))
         })
     }
@@ -99,19 +106,30 @@ impl Default for VocabularyLimits {
 
 /// The tokens of `texts` in the order of their ids: the specials, then by frequency (descending), then by code point.
 ///
-/// Words that look like a special token are left out: they are text, and a second entry of that name would shadow the special
-/// one.
+/// A word that is spelled like a special token stands there with a space before it, as no word does.
 pub fn rank<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: VocabularyLimits) -> Vec<String> {
     let mut counts: HashMap<&str, u64> = HashMap::new();
     for piece in texts.flat_map(|text| unit.split(text)) {
         *counts.entry(piece).or_default() += 1;
     }
-    for special in SPECIALS {
-        counts.remove(special);
-    }
     let mut ranked: Vec<_> = counts.into_iter().filter(|(_, count)| *count >= limits.min_count).collect();
     // UTF-8 keeps the order of code points, so comparing strings compares those.
     ranked.sort_unstable_by_key(|&(token, count)| (Reverse(count), token));
     let room = limits.max_size.map_or(ranked.len(), |size| size.saturating_sub(SPECIALS.len()));
-    SPECIALS.into_iter().chain(ranked.into_iter().map(|(token, _)| token).take(room)).map(str::to_owned).collect()
+    let words = ranked.into_iter().map(|(word, _)| escape(word)).take(room);
+    SPECIALS.map(str::to_owned).into_iter().chain(words).collect()
+}
+
+/// The entry of a user's word in a vocabulary: the word itself, and for one that is spelled like a special token a name that no
+/// word has, with a space before it.
+pub(super) fn escape(word: &str) -> String {
+    if SPECIALS.contains(&word) { format!(" {word}") } else { word.to_owned() }
+}
+
+/// The word of an entry.
+pub(super) fn unescape(entry: String) -> String {
+    match entry.strip_prefix(' ') {
+        Some(word) if SPECIALS.contains(&word) => word.to_owned(),
+        _ => entry,
+    }
 }

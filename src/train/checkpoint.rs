@@ -11,6 +11,7 @@ use crate::{
     gpu::TileTable,
     graph::Parameters,
     model::{Metadata, SOURCE, StoredTensor, TARGET, checksum, whole, write_tensors},
+    names::setting,
 };
 
 /// The checkpoint's name in a run's folder.
@@ -95,7 +96,8 @@ pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progr
             stored.into_iter().map(|tensor| StoredTensor { name: format!("{group}.{}", tensor.name), ..tensor }),
         );
     }
-    let tokenizers = [SOURCE, TARGET].map(|name| Ok((name.to_owned(), checksum(&folder.join(name))?)));
+    let tokenizers = [SOURCE, TARGET].into_iter().filter(|name| folder.join(name).is_file());
+    let tokenizers = tokenizers.map(|name| Ok((name.to_owned(), checksum(&folder.join(name))?)));
     let tokenizers = tokenizers.into_iter().collect::<Result<_>>()?;
     if let Some(scaling) = &trainer.state.scaling {
         let shape = scaling.shape().dims().to_vec();
@@ -160,6 +162,7 @@ pub(super) fn load(gpu: &Gpu, folder: &Path, trainer: &Trainer) -> Result<()> {
 }
 
 fn damaged(path: &Path, why: &str) -> Error {
-    let message = format!("not whole, or not of this run ({why}); restore it, or start again with `overwrite`");
+    let message =
+        format!("not whole, or not of this run ({why}); restore it, or start again with {}", setting("overwrite"));
     Error::data(path.display().to_string(), message)
 }

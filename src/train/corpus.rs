@@ -2,11 +2,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{TrainOptions, dropped::Dropped, pairs::add_pairs};
+use super::{TrainOptions, dropped::Dropped, pairs::add_pairs, plain::Plain};
 use crate::{
     Result,
-    model::{Kind, Metadata, Network, SOURCE, TARGET, checksum},
-    text::{Buckets, Pair, TokenUnit, Tokenizer, VocabularyLimits, encode_pairs, fitting, parse_alignment, read_lines},
+    model::{Kind, Learns, Metadata, Network, SOURCE, TARGET, checksum},
+    text::{
+        Buckets, Example, Pair, TokenUnit, Tokenizer, VocabularyLimits, encode_pairs, encode_plain, fitting,
+        parse_alignment, pieces, read_lines, windows,
+    },
 };
 
 /// Names of checksums: of the training pairs,
@@ -21,17 +24,26 @@ pub(super) const TARGET_TOKENS: &str = "target_tokens";
 
 /// Everything that a run reads before it begins. A pipe can be read but once.
 pub(super) struct Corpus {
-    pub train: Vec<Pair>,
-    pub valid: Vec<Pair>,
-    /// The lines of the file of alignments.
-    pub alignment: Option<Vec<String>>,
+    texts: Texts,
     /// CRC-32C of each by its name.
     pub sums: Metadata,
 }
 
+/// The texts of a run.
+enum Texts {
+    Pairs {
+        train: Vec<Pair>,
+        valid: Vec<Pair>,
+        /// The lines of the file of alignments.
+        alignment: Option<Vec<String>>,
+    },
+    /// What is learnt and what validations look at.
+    Plain([String; 2]),
+}
+
 impl Corpus {
     /// Takes over the checksums of tokenizer files that a run has read before and that are gone now: they stay those to go by.
-    pub(super) fn remember_tokenizers(&mut self, known: &Metadata) {
+    pub fn remember_tokenizers(&mut self, known: &Metadata) {
         for name in [SOURCE_TOKENS, TARGET_TOKENS] {
             if let (None, Some(sum)) = (self.sums.get(name), known.get(name)) {
                 self.sums.insert(name.to_owned(), sum.clone());
@@ -42,20 +54,34 @@ impl Corpus {
     /// Reads or makes the data.
     ///
     /// # Errors
-    /// As [`TrainOptions::pairs`]; [`Error::Io`] for alignments that cannot be read.
+    /// As [`TrainOptions::pairs`] and [`TrainOptions::plain`]; [`crate::Error::Io`] for alignments that cannot be read.
     pub fn read(options: &TrainOptions) -> Result<Self> {
-        let (train, valid) = options.pairs()?;
         let mut sums = Metadata::new();
-        for (name, pairs) in [(TRAIN, &train), (VALID, &valid)] {
-            let mut sum = 0;
-            add_pairs(&mut sum, pairs);
-            sums.insert(name.to_owned(), format!("{sum:08x}"));
-        }
-        let alignment = options.guided_alignment.as_ref().map(|guide| read_lines(&guide.file)).transpose()?;
-        if let Some(lines) = &alignment {
-            let add = |sum, line: &String| crc32c::crc32c_append(crc32c::crc32c_append(sum, line.as_bytes()), b"\n");
-            sums.insert(ALIGNMENT.to_owned(), format!("{:08x}", lines.iter().fold(0, add)));
-        }
+        let mut add = |name: &str, sum: u32| sums.insert(name.to_owned(), format!("{sum:08x}"));
+        let texts = match Kind::named(&options.architecture)?.learns() {
+            Some(Learns::Text) => {
+                let texts = options.plain()?;
+                for (name, text) in [TRAIN, VALID].into_iter().zip(&texts) {
+                    add(name, crc32c::crc32c(text.as_bytes()));
+                }
+                Texts::Plain(texts)
+            }
+            _ => {
+                let (train, valid) = options.pairs()?;
+                for (name, pairs) in [(TRAIN, &train), (VALID, &valid)] {
+                    let mut sum = 0;
+                    add_pairs(&mut sum, pairs);
+                    add(name, sum);
+                }
+                let alignment = options.guided_alignment.as_ref().map(|guide| read_lines(&guide.file)).transpose()?;
+                if let Some(lines) = &alignment {
+                    let line =
+                        |sum, line: &String| crc32c::crc32c_append(crc32c::crc32c_append(sum, line.as_bytes()), b"\n");
+                    add(ALIGNMENT, lines.iter().fold(0, line));
+                }
+                Texts::Pairs { train, valid, alignment }
+            }
+        };
         for (name, unit) in [(SOURCE_TOKENS, &options.source_unit), (TARGET_TOKENS, &options.target_unit)] {
             // A run that goes on has its own copy.
             if let TokenUnit::File(path) = unit
@@ -64,7 +90,7 @@ impl Corpus {
                 sums.insert(name.to_owned(), checksum(path)?);
             }
         }
-        Ok(Self { train, valid, alignment, sums })
+        Ok(Self { texts, sums })
     }
 }
 
@@ -74,7 +100,14 @@ pub(super) struct Encoded {
     pub source: Tokenizer,
     pub target: Tokenizer,
     pub examples: Examples,
-    pub valid: Vec<Pair>,
+    pub valid: Valid,
+}
+
+/// What validations look at.
+pub(super) enum Valid {
+    Pairs(Vec<Pair>),
+    /// Plain text in windows, and its bytes.
+    Plain(Vec<Example>, usize),
 }
 
 /// The training examples of a run in their batches.
@@ -84,6 +117,8 @@ pub(super) enum Examples {
     Same(Arc<Buckets>),
     /// Cut anew in every epoch.
     Dropped(Box<Dropped>),
+    /// Windows of plain text.
+    Plain(Plain),
 }
 
 impl Examples {
@@ -95,6 +130,7 @@ impl Examples {
         match self {
             Self::Same(buckets) => Ok(buckets.clone()),
             Self::Dropped(dropped) => dropped.epoch(epoch).map(Arc::new),
+            Self::Plain(plain) => plain.epoch(epoch),
         }
     }
 
@@ -103,6 +139,7 @@ impl Examples {
         match self {
             Self::Same(buckets) => buckets.examples().len(),
             Self::Dropped(dropped) => dropped.len(),
+            Self::Plain(plain) => plain.len(),
         }
     }
 }
@@ -115,30 +152,42 @@ impl Encoded {
     /// model takes.
     ///
     /// # Errors
-    /// [`Error::Data`] for data, vocabularies or a model that cannot be used.
+    /// [`crate::Error::Data`] for data, vocabularies or a model that cannot be used.
     pub fn new(corpus: Corpus, options: &TrainOptions, earlier: Option<&Path>) -> Result<Self> {
-        let Corpus { mut train, mut valid, alignment, .. } = corpus;
-        let limits = VocabularyLimits { max_size: options.max_vocabulary, min_count: options.min_count };
-        // A run that goes on keeps its vocabularies, whatever has become of the file or the trainer they came from.
-        let tokenizer = |name: &str, unit: &TokenUnit, texts: &[Side]| match earlier
-            .map(|folder| folder.join(name))
-            .filter(|kept| kept.is_file())
-        {
-            Some(kept) => Tokenizer::load(kept),
-            None => {
-                let texts = train.iter().flat_map(|pair| texts.iter().map(|text| text(pair)));
-                Tokenizer::train_within(unit, texts, limits)
-            }
+        match corpus.texts {
+            Texts::Plain(texts) => Self::of_plain(&texts, options, earlier),
+            Texts::Pairs { train, valid, alignment } => Self::of_pairs([train, valid], alignment, options, earlier),
+        }
+    }
+
+    fn of_plain([train, valid]: &[String; 2], options: &TrainOptions, earlier: Option<&Path>) -> Result<Self> {
+        let target = tokenizer((TARGET, &options.target_unit), pieces(train), options, earlier)?;
+        let network = Kind::named(&options.architecture)?.make(&options.model(), [0, target.size()])?;
+        let length = network.limits().max_length;
+        let examples = Plain::new(encode_plain(train, &target)?, length, options.batch_size(), options.seed)?;
+        let examples = Examples::Plain(examples);
+        let valid = Valid::Plain(windows(&encode_plain(valid, &target)?, length, 0), valid.len());
+        Ok(Self { network, source: target.clone(), target, examples, valid })
+    }
+
+    fn of_pairs(
+        [mut train, mut valid]: [Vec<Pair>; 2],
+        alignment: Option<Vec<String>>,
+        options: &TrainOptions,
+        earlier: Option<&Path>,
+    ) -> Result<Self> {
+        let train_tokenizer = |name, unit, sides: &[Side]| {
+            let texts = train.iter().flat_map(|pair| sides.iter().map(|side| side(pair)));
+            tokenizer((name, unit), texts, options, earlier)
         };
         let (of_source, of_target): (Side, Side) = (|pair| &pair.source, |pair| &pair.target);
         let (source, target) = match options.shared_vocabulary {
             false => (
-                tokenizer(SOURCE, &options.source_unit, &[of_source])?,
-                tokenizer(TARGET, &options.target_unit, &[of_target])?,
+                train_tokenizer(SOURCE, &options.source_unit, &[of_source])?,
+                train_tokenizer(TARGET, &options.target_unit, &[of_target])?,
             ),
             true => {
-                let both = [of_source, of_target];
-                let source = tokenizer(SOURCE, &options.source_unit, &both)?;
+                let source = train_tokenizer(SOURCE, &options.source_unit, &[of_source, of_target])?;
                 (source.clone(), source)
             }
         };
@@ -171,7 +220,22 @@ impl Encoded {
         // Found out now rather than at the first validation.
         let fits = fitting(&options.valid_name(), &encode(&options.valid_name(), &valid)?, longest)?;
         keep(&mut valid, &fits);
-        Ok(Self { network, source, target, examples, valid })
+        Ok(Self { network, source, target, examples, valid: Valid::Pairs(valid) })
+    }
+}
+
+/// The tokenizer of a file of the run's folder. A run that goes on keeps its vocabularies, whatever has become of the file or the
+/// trainer they came from.
+fn tokenizer<'a>(
+    (name, unit): (&str, &TokenUnit),
+    texts: impl Iterator<Item = &'a str>,
+    options: &TrainOptions,
+    earlier: Option<&Path>,
+) -> Result<Tokenizer> {
+    let limits = VocabularyLimits { max_size: options.max_vocabulary, min_count: options.min_count };
+    match earlier.map(|folder| folder.join(name)).filter(|kept| kept.is_file()) {
+        Some(kept) => Tokenizer::load(kept),
+        None => Tokenizer::train_within(unit, texts, limits),
     }
 }
 

@@ -43,9 +43,8 @@ impl Dropped {
             true => dropped,
             false => plain.to_vec(),
         };
-        let first = dropped.cut(0).into_iter().zip(&dropped.plain).map(|(cut, plain)| Example {
-            source: longer(cut.source, &plain.source, longest),
-            target: longer(cut.target, &plain.target, longest - 1),
+        let first = dropped.cut(0).into_iter().zip(&dropped.plain).map(|(cut, plain)| {
+            Example::new(longer(cut.source, &plain.source, longest), longer(cut.target, &plain.target, longest - 1))
         });
         dropped.shapes = Buckets::new(first.collect::<Vec<_>>(), batches, 2)?;
         Ok(dropped)
@@ -80,10 +79,8 @@ impl Dropped {
             None => plain.to_vec(),
         };
         let cut = |(pair, plain): (&Pair, &Example)| {
-            let mut example = Example {
-                source: side(source, &pair.source, &plain.source),
-                target: side(target, &pair.target, &plain.target),
-            };
+            let mut example =
+                Example::new(side(source, &pair.source, &plain.source), side(target, &pair.target, &plain.target));
             if source.is_some() {
                 example.source.push(EOS);
             }

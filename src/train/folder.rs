@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Error, Result, files,
     model::{FILES, Metadata},
+    names::setting,
     text::read_text,
 };
 
@@ -44,7 +45,10 @@ pub(super) fn lock(destination: Destination<'_>) -> Result<Option<Lock>> {
         false => None,
     };
     if !overwrite && !folder.join(OPTIONS).exists() && folder.exists() && !is_empty(folder)? {
-        let message = "is not empty and holds no run; choose another folder, or set `overwrite` to replace it";
+        let message = format!(
+            "is not empty and holds no run; choose another folder, or set {} to replace it",
+            setting("overwrite")
+        );
         return Err(Error::data(folder.display().to_string(), message));
     }
     Ok(lock)
@@ -72,7 +76,7 @@ pub(super) fn examine(
         return Ok(None);
     }
     let other = |message: String| {
-        let message = format!("{message}; choose another folder, or set `overwrite` to replace it");
+        let message = format!("{message}; choose another folder, or set {} to replace it", setting("overwrite"));
         Error::data(folder.display().to_string(), message)
     };
     let text = read_text(&file).map_err(|error| other(error.to_string()))?;
@@ -85,7 +89,7 @@ pub(super) fn examine(
     let Some(progress) = saved.as_ref().map(|saved| &saved.progress) else { return Ok(saved) };
     let limits = budget.reached(progress);
     if progress.finished && !limits.is_empty() {
-        let limits = limits.iter().map(|limit| format!("`{limit}`")).collect::<Vec<_>>().join(" and ");
+        let limits = limits.iter().map(|limit| setting(limit)).collect::<Vec<_>>().join(" and ");
         let message = format!("this run is finished, after {} steps; more {limits} let it go on", progress.step);
         return Err(other(message));
     }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, text::escaped};
 
 /// The file whose lock a session holds. It stays when the session ends: to delete it would let two sessions lock two files.
 pub(super) const LOCK: &str = "run.lock";
@@ -37,7 +37,7 @@ impl Lock {
                 return Err(Error::data(folder.display().to_string(), message));
             }
             Err(TryLockError::Error(error)) => {
-                let folder = folder.display();
+                let folder = escaped(&folder.display().to_string());
                 tracing::warn!("{folder}: this file system locks no files ({error}); let no other run use this folder");
             }
         }

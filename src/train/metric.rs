@@ -28,7 +28,7 @@ pub enum Metric {
     CrossEntropy,
 }
 
-/// The values that rank a model: the metric, and the token error rate, which decides between equals.
+/// The values that rank a model: the metric, and the token error rate, which decides between equals; 0 for plain text.
 pub type Place = (f64, f64);
 
 impl Metric {
@@ -37,15 +37,16 @@ impl Metric {
 
     /// The values that rank a model, from its validation.
     pub fn place(self, validated: &Validated) -> Place {
-        let scores = &validated.scores;
+        // A checkpoint holds no infinities: they are no JSON.
+        let cross_entropy = validated.cross_entropy.clamp(0.0, f64::MAX);
+        let Some(scores) = &validated.scores else { return (cross_entropy, 0.0) };
         let value = match self {
             Self::Exact => scores.exact_match,
             Self::Per => scores.token_error_rate,
             Self::Ser => scores.sentence_error_rate,
             Self::Bleu => scores.bleu,
             Self::Chrf => scores.chrf,
-            // A checkpoint holds no infinities: they are no JSON.
-            Self::CrossEntropy => validated.cross_entropy.clamp(0.0, f64::MAX),
+            Self::CrossEntropy => cross_entropy,
         };
         (value, scores.token_error_rate)
     }

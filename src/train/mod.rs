@@ -20,6 +20,7 @@ mod options;
 mod pace;
 mod pairs;
 mod panels;
+mod plain;
 mod precision;
 mod preset;
 mod run;

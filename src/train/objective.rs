@@ -5,6 +5,7 @@ use crate::{
     gpu::Dtype,
     graph::{Graph, Targets, Value},
     model::{Architecture, BatchShape, Layers, Regularisation},
+    names::setting,
 };
 
 /// The graph of a training step. Its inputs are columns of [`crate::batch::Batch`], and the loss scale.
@@ -42,7 +43,7 @@ impl TrainingGraph {
         let forward = network.forward(&mut layers, shape)?;
         if regularisation.dropout_state > 0.0 && !layers.masks_states() {
             let message = "needs recurrent states, and this architecture has none; leave it out";
-            return Err(Error::data("`dropout_state`", message));
+            return Err(Error::data(setting("dropout_state"), message));
         }
         let (names, values): (Vec<_>, Vec<_>) = layers.used().iter().cloned().unzip();
         let mut graph = layers.graph;

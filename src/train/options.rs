@@ -11,11 +11,12 @@ use super::{Decay, Metric, Optimizer, Pairs, Precision, Progress, Schedule};
 use crate::{
     Error, Result,
     generate::Scoring,
-    model::{Kind, ModelOptions, Readout, Regularisation},
-    text::{BatchSize, Pair, Task, TokenUnit, read_tsv},
+    model::{Kind, Learns, ModelOptions, Readout, Regularisation},
+    names::setting,
+    text::{BatchSize, Pair, Task, TokenUnit, hold_out, read_plain, read_tsv},
 };
 
-/// The origin of sentence pairs.
+/// The origin of a run's data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -33,6 +34,22 @@ pub enum Data {
     },
     /// Pairs in memory.
     Pairs(Pairs),
+    /// Plain text, for a model that predicts each token from those before it.
+    Text {
+        /// The file to learn.
+        #[serde(serialize_with = "as_text")]
+        train: PathBuf,
+        /// The file to validate on; without, the last tenth of the other is held out.
+        #[serde(default, serialize_with = "as_text_if_any", skip_serializing_if = "Option::is_none")]
+        valid: Option<PathBuf>,
+    },
+}
+
+fn as_text_if_any<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => as_text(path, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Writes a path as people read it: JSON has no other bytes than those of texts, and content decides what the data are.
@@ -76,10 +93,10 @@ impl Budget {
     /// [`Error::Data`] naming the field.
     pub fn check(&self) -> Result<()> {
         if self.patience == Some(0) {
-            return Err(Error::data("`patience`", "must be at least 1"));
+            return Err(Error::data(setting("patience"), "must be at least 1"));
         }
         match self.minutes.filter(|minutes| !(minutes.is_finite() && *minutes >= 0.0)) {
-            Some(minutes) => Err(Error::data("`minutes`", format!("{minutes} is not a length of time"))),
+            Some(minutes) => Err(Error::data(setting("minutes"), format!("{minutes} is not a length of time"))),
             None => Ok(()),
         }
     }
@@ -220,6 +237,9 @@ fn is_zero(value: &f32) -> bool {
     *value == 0.0
 }
 
+/// The architecture for plain text, where nobody asks for another.
+const LANGUAGE_MODEL: &str = "gpt2";
+
 fn default_architecture() -> String {
     Kind::DEFAULT.name.to_owned()
 }
@@ -229,8 +249,39 @@ fn is_default_architecture(name: &String) -> bool {
 }
 
 impl TrainOptions {
-    /// The defaults for some data: a task brings its own units and a model of the size that it needs.
+    /// The defaults for some data: a task brings its own units and a model of the size that it needs, and plain text a model that
+    /// learns from it.
     pub fn new(data: Data) -> Self {
+        match data {
+            Data::Text { .. } => Self::of_pairs(data).with_architecture(LANGUAGE_MODEL),
+            data => Self::of_pairs(data),
+        }
+    }
+
+    /// The same for another architecture. One that learns from plain text brings defaults of its own.
+    pub fn with_architecture(self, name: &str) -> Self {
+        let options = Self { architecture: name.to_owned(), ..self };
+        if !options.learns_text() {
+            return options;
+        }
+        let task = matches!(options.data, Data::Task(_));
+        Self {
+            metric: Metric::CrossEntropy,
+            schedule: Schedule { warmup: 100, ..options.schedule },
+            learning_rate: 1e-3,
+            batch: 32,
+            max_length: if task { 64 } else { 256 },
+            layers: if task { 2 } else { 4 },
+            ..options
+        }
+    }
+
+    /// Whether the architecture learns from plain text rather than pairs.
+    pub fn learns_text(&self) -> bool {
+        Kind::named(&self.architecture).is_ok_and(|kind| kind.learns() == Some(Learns::Text))
+    }
+
+    fn of_pairs(data: Data) -> Self {
         let task = matches!(data, Data::Task(_));
         let target_unit = if data == Data::Task(Task::Numbers) { TokenUnit::Words } else { TokenUnit::Chars };
         Self {
@@ -278,79 +329,110 @@ impl TrainOptions {
     /// # Errors
     /// [`Error::Data`] naming the field.
     pub fn check(&self) -> Result<()> {
-        let wrong = |option: &str, message: String| Err(Error::data(option, message));
-        for (option, size) in [("`batch`", self.batch), ("`batch_tokens`", self.batch_tokens.unwrap_or(1))] {
+        let wrong = |option: &str, message: String| Err(Error::data(setting(option), message));
+        for (option, size) in [("batch", self.batch), ("batch_tokens", self.batch_tokens.unwrap_or(1))] {
             if size == 0 {
                 return wrong(option, "must be at least 1".into());
             }
         }
         self.check_vocabularies()?;
+        self.check_pairs()?;
         if !(1..=u32::MAX as usize).contains(&self.accumulate) {
-            return wrong("`accumulate`", format!("{} is not a number of batches", self.accumulate));
+            return wrong("accumulate", format!("{} is not a number of batches", self.accumulate));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return wrong("`learning_rate`", format!("{} is not a positive number", self.learning_rate));
+            return wrong("learning_rate", format!("{} is not a positive number", self.learning_rate));
         }
         if !(self.clip_norm > 0.0 && self.clip_norm.is_finite()) {
-            return wrong("`clip_norm`", format!("{} is not a positive number", self.clip_norm));
+            return wrong("clip_norm", format!("{} is not a positive number", self.clip_norm));
         }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return wrong("`weight_decay`", format!("{} is not a number from 0 on", self.weight_decay));
+            return wrong("weight_decay", format!("{} is not a number from 0 on", self.weight_decay));
         }
         if let Some(decay) = self.ema.filter(|decay| !(0.0..1.0).contains(decay)) {
-            return wrong("`ema`", format!("{decay} is not from 0 to less than 1"));
+            return wrong("ema", format!("{decay} is not from 0 to less than 1"));
         }
         self.regularisation().check()?;
         if !(0.0..1.0).contains(&self.dropout) {
-            return wrong("`dropout`", format!("{} is not from 0 to less than 1", self.dropout));
+            return wrong("dropout", format!("{} is not from 0 to less than 1", self.dropout));
         }
-        for (option, size) in [("`embedding`", self.embedding), ("`hidden`", self.hidden), ("`layers`", self.layers)] {
+        for (option, size) in [("embedding", self.embedding), ("hidden", self.hidden), ("layers", self.layers)] {
             if size == 0 {
                 return wrong(option, "must be at least 1".into());
             }
         }
         if self.tie_embeddings && self.readout == Readout::None {
-            let message = "needs `readout` tanh: without a readout the output layer reads more than a word has";
-            return wrong("`tie_embeddings`", message.into());
+            let readout = setting("readout");
+            let message =
+                format!("needs {readout} tanh: without a readout the output layer reads more than a word has");
+            return wrong("tie_embeddings", message);
         }
         // Any vocabularies will do; the run's own are not known yet.
         Kind::named(&self.architecture)?.make(&self.model(), [1_000; 2])?;
         if matches!(self.schedule.decay, Decay::Linear { epochs: 0 } | Decay::Cosine { epochs: 0 }) {
-            return wrong("`decay`", "ends after no epoch at all; it takes at least 1".into());
+            return wrong("decay", "ends after no epoch at all; it takes at least 1".into());
         }
         if self.schedule.decay == (Decay::Plateau { patience: 0 }) {
-            return wrong("`decay`", "a plateau of no validations is none; it takes at least 1".into());
+            return wrong("decay", "a plateau of no validations is none; it takes at least 1".into());
         }
         if self.keep_best == 1 {
             let message = "an average takes at least 2 models; the best one alone is the run's folder anyway";
-            return wrong("`keep_best`", message.into());
+            return wrong("keep_best", message.into());
         }
         if self.validate_every == Some(0) {
-            return wrong("`validate_every`", "must be at least 1".into());
+            return wrong("validate_every", "must be at least 1".into());
         }
         Ok(())
     }
 
     fn check_vocabularies(&self) -> Result<()> {
-        let wrong = |option: &str, message: String| Err(Error::data(option, message));
+        let wrong = |option: &str, message: String| Err(Error::data(setting(option), message));
         let (source, target) = (&self.source_unit, &self.target_unit);
         if self.min_count == 0 {
-            return wrong("`min_count`", "must be at least 1, which leaves nothing out".into());
+            return wrong("min_count", "must be at least 1, which leaves nothing out".into());
         }
         if self.shared_vocabulary && source != target {
-            let message = format!("needs one unit for both: `source_tokens` are {source} and `target_tokens` {target}");
-            return wrong("`shared_vocabulary`", message);
+            let [one, other] = ["source_tokens", "target_tokens"].map(setting);
+            let message = format!("needs one unit for both: {one} are {source} and {other} {target}");
+            return wrong("shared_vocabulary", message);
         }
         if !(0.0..1.0).contains(&self.bpe_dropout) {
-            return wrong("`bpe_dropout`", format!("{} is not from 0 to less than 1", self.bpe_dropout));
+            return wrong("bpe_dropout", format!("{} is not from 0 to less than 1", self.bpe_dropout));
         }
         if self.bpe_dropout > 0.0 && ![source, target].iter().any(|unit| matches!(unit, TokenUnit::Bpe(_))) {
-            return wrong("`bpe_dropout`", "needs `source_tokens` or `target_tokens` of bpe:N".into());
+            let [one, other] = ["source_tokens", "target_tokens"].map(setting);
+            return wrong("bpe_dropout", format!("needs {one} or {other} of bpe:N"));
         }
         if self.bpe_dropout > 0.0 && self.guided_alignment.is_some() {
-            return wrong("`bpe_dropout`", "moves the tokens that `guided_alignment` links; use one of them".into());
+            let links = setting("guided_alignment");
+            return wrong("bpe_dropout", format!("moves the tokens that {links} links; use one of them"));
         }
         Ok(())
+    }
+
+    /// Checks that nothing is asked for that a model of plain text does not have.
+    fn check_pairs(&self) -> Result<()> {
+        if !self.learns_text() {
+            return Ok(());
+        }
+        let architecture = &self.architecture;
+        if self.metric != Metric::CrossEntropy {
+            let message = format!(
+                "is {}; `{architecture}` learns from plain text, and is known by its cross-entropy",
+                self.metric
+            );
+            return Err(Error::data(setting("metric"), message));
+        }
+        let of_pairs = [
+            ("group_references", self.group_references),
+            ("shared_vocabulary", self.shared_vocabulary),
+            ("bpe_dropout", self.bpe_dropout > 0.0),
+            ("guided_alignment", self.guided_alignment.is_some()),
+            ("coverage_weight", self.coverage_weight > 0.0),
+        ];
+        of_pairs.into_iter().find(|(_, given)| *given).map_or(Ok(()), |(option, _)| {
+            Err(Error::data(setting(option), format!("needs pairs; `{architecture}` learns from plain text")))
+        })
     }
 
     /// The size of a batch.
@@ -393,7 +475,7 @@ impl TrainOptions {
     pub fn data_name(&self) -> String {
         match &self.data {
             Data::Task(task) => task.to_string(),
-            Data::Files { train, .. } => train.display().to_string(),
+            Data::Files { train, .. } | Data::Text { train, .. } => train.display().to_string(),
             Data::Pairs(_) => "pairs".to_owned(),
         }
     }
@@ -402,7 +484,8 @@ impl TrainOptions {
     pub fn valid_name(&self) -> String {
         match &self.data {
             Data::Task(task) => format!("{task}, unseen"),
-            Data::Files { valid, .. } => valid.display().to_string(),
+            Data::Files { valid, .. } | Data::Text { valid: Some(valid), .. } => valid.display().to_string(),
+            Data::Text { train, valid: None } => format!("{}, its last tenth", train.display()),
             Data::Pairs(_) => "pairs to check with".to_owned(),
         }
     }
@@ -410,8 +493,8 @@ impl TrainOptions {
     /// Reads or makes the training and the validation pairs.
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that cannot be read, [`Error::Data`] for a line that is no pair ([`read_tsv`]), or for pairs
-    /// that were in memory, in the options that a run's folder keeps.
+    /// [`Error::Io`] for a file that cannot be read, [`Error::Data`] for a line that is no pair ([`read_tsv`]), for pairs that were
+    /// in memory, in the options that a run's folder keeps, and for data that are no pairs.
     pub fn pairs(&self) -> Result<(Vec<Pair>, Vec<Pair>)> {
         match &self.data {
             Data::Task(task) => {
@@ -420,6 +503,39 @@ impl TrainOptions {
             }
             Data::Files { train, valid } => Ok((read_tsv(train)?, read_tsv(valid)?)),
             Data::Pairs(pairs) => pairs.get(),
+            Data::Text { .. } => self.other_data(Learns::Pairs, Learns::Text),
         }
+    }
+
+    /// Reads or makes the training and the validation text; of a task, a line for each pair, its source and its target.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be read, [`Error::Data`] for one that is not UTF-8 or blank, and for data that are
+    /// pairs.
+    pub fn plain(&self) -> Result<[String; 2]> {
+        match &self.data {
+            Data::Task(_) => {
+                let (train, valid) = self.pairs()?;
+                let line = |pair: &Pair| format!("{} {}\n", pair.source, pair.target);
+                Ok([train, valid].map(|pairs| pairs.iter().map(line).collect()))
+            }
+            Data::Text { train, valid: Some(valid) } => Ok([read_plain(train)?, read_plain(valid)?]),
+            Data::Text { train, valid: None } => {
+                let text = read_plain(train)?;
+                let (train, valid) = hold_out(&text);
+                Ok([train.to_owned(), valid.to_owned()])
+            }
+            Data::Files { .. } | Data::Pairs(_) => self.other_data(Learns::Text, Learns::Pairs),
+        }
+    }
+
+    /// The error for data that the architecture does not learn from.
+    fn other_data<T>(&self, wanted: Learns, given: Learns) -> Result<T> {
+        let message = format!(
+            "`{}` learns from {wanted}, and the data are {given}, which {} learns from",
+            self.architecture,
+            Kind::that_learn(given).join(" or ")
+        );
+        Err(Error::data(setting("architecture"), message))
     }
 }

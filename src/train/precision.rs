@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Gpu, Result,
     gpu::{Dtype, adapter},
+    names::setting,
 };
 
 /// The type of activations, of the values kept for the backward pass and of their gradients. Parameters, moments, losses and
@@ -41,7 +42,7 @@ impl Precision {
         let adapter = adapter::describe(gpu.info());
         let message =
             format!("{adapter} offers no f16 in shaders; use f32, or another adapter (see `softalign devices`)");
-        Err(Error::data("`precision`", message))
+        Err(Error::data(setting("precision"), message))
     }
 }
 

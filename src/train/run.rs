@@ -20,7 +20,7 @@ use super::{
 use crate::{
     Error, Gpu, Result,
     kernels::unusable,
-    model::{Metadata, Model, SOURCE, TARGET},
+    model::{Metadata, Model},
     text::{Batch, BatchPlan, Buckets, Pair},
 };
 
@@ -56,7 +56,7 @@ pub fn train(
     }
     let gpu = &with_tiles(gpu, earlier.as_ref());
     let mut run = Run::new(gpu, options, budget, destination, (lock, earlier.map(|saved| saved.progress)), corpus)?;
-    let (train, valid) = (run.examples.len(), run.validation.pairs().len());
+    let (train, valid) = (run.examples.len(), run.validation.len());
     let parameters = run.model.parameters.elements();
     Session::new(gpu, parameters, train, valid).write(destination.folder)?;
     observe(Event::Started { train, valid, parameters, resumed: run.progress.step, total: run.total() });
@@ -132,7 +132,7 @@ impl<'a> Run<'a> {
             }
             (lock, _) => claim(destination, lock, options)?,
         };
-        for (name, tokenizer) in [(SOURCE, &model.source), (TARGET, &model.target)] {
+        for (name, tokenizer) in model.tokenizers() {
             if earlier.is_none() || !folder.join(name).is_file() {
                 tokenizer.save(folder.join(name))?;
             }

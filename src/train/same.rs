@@ -10,7 +10,8 @@ use super::{
 use crate::{
     Result,
     model::{Metadata, checksum},
-    text::TokenUnit,
+    names::setting,
+    text::{TokenUnit, escaped},
 };
 
 /// What two runs differ in: of the one in a folder what it was told and has saved, of the other what it is told and has read.
@@ -58,7 +59,7 @@ pub(super) fn difference(
     };
     Ok(changed.map(|name| {
         let path = files(options).find(|(file, _)| *file == name).map(|(_, path)| path.display().to_string());
-        format!("{} has other content", path.unwrap_or_else(|| format!("`{name}`")))
+        format!("{} has other content", path.map_or_else(|| setting(name), |path| escaped(&path)))
     }))
 }
 
@@ -82,11 +83,14 @@ fn changed_by_path((told, old): (&TrainOptions, &Metadata), options: &TrainOptio
 
 /// The files of a run's data, each with the name of its checksum.
 fn files(options: &TrainOptions) -> impl Iterator<Item = (&'static str, &Path)> {
-    let pairs = match &options.data {
+    let texts = match &options.data {
         Data::Files { train, valid } => vec![(TRAIN, train.as_path()), (VALID, valid)],
+        Data::Text { train, valid } => {
+            [(TRAIN, train.as_path())].into_iter().chain(valid.iter().map(|valid| (VALID, valid.as_path()))).collect()
+        }
         Data::Task(_) | Data::Pairs(_) => Vec::new(),
     };
-    pairs.into_iter().chain(options.guided_alignment.iter().map(|guide| (ALIGNMENT, guide.file.as_path())))
+    texts.into_iter().chain(options.guided_alignment.iter().map(|guide| (ALIGNMENT, guide.file.as_path())))
 }
 
 /// The first option that differs.
@@ -97,8 +101,12 @@ fn first(found: &TrainOptions, wanted: &TrainOptions) -> String {
     let (Ok(serde_json::Value::Object(found)), Ok(serde_json::Value::Object(wanted))) = (found, wanted) else {
         return "other options".into();
     };
-    // An option with its default value may be missing from the file.
-    let show = |value: Option<&serde_json::Value>| value.map_or_else(|| "the default".to_owned(), ToString::to_string);
+    let show = |value: Option<&serde_json::Value>| match value {
+        // An option with its default value may be missing from the file.
+        None => "the default".to_owned(),
+        Some(serde_json::Value::Null) => "not set".to_owned(),
+        Some(value) => escaped(&value.to_string()),
+    };
     let differing = found.keys().chain(wanted.keys()).find(|name| found.get(*name) != wanted.get(*name));
     differing.map_or_else(
         || "other options".into(),

@@ -4,14 +4,17 @@ use serde::Serialize;
 
 use crate::text::Scores;
 
-/// The results of a validation, on at most four thousand sources of the validation pairs.
+/// The results of a validation: of pairs, on at most four thousand sources.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Validated {
-    /// The scores of the generated texts.
+    /// The scores of the generated texts; none of a model that learns from plain text.
     #[serde(flatten)]
-    pub scores: Scores,
-    /// The cross-entropy per token of the references, each `<eos>` included, in nats: what the loss of training is without label
-    /// smoothing and other terms.
+    pub scores: Option<Scores>,
+    /// The cross-entropy per token of the references, or of the text, each `<eos>` included, in nats: what the loss of training is
+    /// without label smoothing and other terms.
     pub cross_entropy: f64,
+    /// Of plain text: the bits that a byte of it takes, by the model's probabilities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_byte: Option<f64>,
 }

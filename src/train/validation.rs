@@ -1,11 +1,13 @@
-//! Validation during training: its pairs, the model's scores on them, and a few of its texts.
+//! Validation during training: its data, the model's scores on them, and a few of its texts.
 
-use super::Validated;
+use super::{Validated, corpus::Valid};
 use crate::{
     Result,
-    generate::{EvaluationSet, Generator, Likelihood, Scorer, Scoring, ScoringBatches, SearchOptions, evaluate_with},
+    generate::{
+        EvaluationSet, Generator, Likelihood, Sampling, Scorer, Scoring, ScoringBatches, SearchOptions, evaluate_with,
+    },
     model::Model,
-    text::{Pair, encode_pairs, spread},
+    text::{Example, Pair, encode_pairs, spread},
 };
 
 /// Sources that a validation during training looks at, at most. Of a thousand, chance decides between models half a point
@@ -13,66 +15,141 @@ use crate::{
 const VALIDATED: usize = 4_000;
 /// Samples shown at a validation.
 const SAMPLES: usize = 3;
+/// The most tokens of a prompt, and of what the model writes behind it.
+const PROMPT: usize = 40;
 
-/// The validation pairs of a run, encoded once, with the generator and scorer of the model.
+/// The validation data of a run, encoded once, with the generator and scorer of the model.
 #[derive(Debug)]
 pub(super) struct Validation {
     generator: Generator,
     scorer: Scorer,
-    pairs: Vec<Pair>,
-    set: EvaluationSet,
+    data: Data,
     batches: ScoringBatches,
 }
 
+#[derive(Clone, Debug)]
+enum Data {
+    Pairs { pairs: Vec<Pair>, set: EvaluationSet },
+    Plain { windows: usize, bytes: usize, prompts: Vec<Prompt> },
+}
+
+/// A place of a plain text: some tokens for the model to continue, and how the text does.
+#[derive(Clone, Debug)]
+struct Prompt {
+    tokens: Vec<u32>,
+    text: String,
+    continuation: String,
+}
+
 impl Validation {
-    /// A validation on at most [`VALIDATED`] sources of `valid` with all their targets, compared as `scoring` says. Each run uses the parameters that
-    /// `model` has then.
+    /// A validation on at most [`VALIDATED`] sources of pairs with all their targets, compared as `scoring` says, or on plain text.
+    /// Each run uses the parameters that `model` has then.
     ///
     /// # Errors
     /// [`crate::Error::Data`] for a pair that cannot be encoded, or whose source is longer than the model's `max_length`.
-    pub fn new(model: &Model, valid: Vec<Pair>, scoring: &Scoring) -> Result<Self> {
-        let pairs = spread(valid, VALIDATED);
-        let examples = encode_pairs(&scoring.name, &pairs, &model.source, &model.target, usize::MAX)?;
+    pub fn new(model: &Model, valid: Valid, scoring: &Scoring) -> Result<Self> {
         let (generator, scorer) = (Generator::new(model), Scorer::new(model));
-        let (set, batches) = (EvaluationSet::new(model, &pairs, scoring)?, scorer.batches(&examples)?);
-        Ok(Self { generator, scorer, pairs, set, batches })
+        let (data, examples) = match valid {
+            Valid::Pairs(valid) => {
+                let pairs = spread(valid, VALIDATED);
+                let examples = encode_pairs(&scoring.name, &pairs, &model.source, &model.target, usize::MAX)?;
+                let set = EvaluationSet::new(model, &pairs, scoring)?;
+                (Data::Pairs { pairs, set }, examples)
+            }
+            Valid::Plain(windows, bytes) => {
+                let prompts = prompts(model, &windows);
+                (Data::Plain { windows: windows.len(), bytes, prompts }, windows)
+            }
+        };
+        let batches = scorer.batches(&examples)?;
+        Ok(Self { generator, scorer, data, batches })
     }
 
     /// The same validation of another model of the run.
     pub fn of(&self, model: &Model) -> Self {
-        let Self { pairs, set, batches, .. } = self;
-        let (pairs, set, batches) = (pairs.clone(), set.clone(), batches.clone());
-        Self { generator: Generator::new(model), scorer: Scorer::new(model), pairs, set, batches }
+        let (data, batches) = (self.data.clone(), self.batches.clone());
+        Self { generator: Generator::new(model), scorer: Scorer::new(model), data, batches }
     }
 
-    /// The validation pairs.
-    pub fn pairs(&self) -> &[Pair] {
-        &self.pairs
+    /// The number of validation pairs, or of windows of plain text.
+    pub fn len(&self) -> usize {
+        match &self.data {
+            Data::Pairs { pairs, .. } => pairs.len(),
+            Data::Plain { windows, .. } => *windows,
+        }
     }
 
-    /// The scores of the model, and its text for each distinct source.
+    /// The scores of the model, and its text for each distinct source; of plain text, what it writes behind a few prompts.
     ///
     /// # Errors
     /// The errors of kernels and of the device.
     pub fn run(&mut self, model: &Model) -> Result<(Validated, Vec<Pair>)> {
-        let (scores, texts) = evaluate_with(&mut self.generator, model, &self.set, &SearchOptions::default())?;
+        let (scores, texts) = match &self.data {
+            Data::Pairs { set, .. } => {
+                let (scores, texts) = evaluate_with(&mut self.generator, model, set, &SearchOptions::default())?;
+                (Some(scores), texts)
+            }
+            Data::Plain { prompts, .. } => (None, continued(&mut self.generator, model, prompts)?),
+        };
         let mut all = Likelihood::default();
         self.scorer.score_batches(&self.batches)?.into_iter().for_each(|one| all += one);
         let cross_entropy = -all.log_probability / all.tokens.max(1) as f64;
-        Ok((Validated { scores, cross_entropy }, texts))
+        let bits_per_byte = match self.data {
+            Data::Pairs { .. } => None,
+            Data::Plain { bytes, .. } => Some(all.bits() / bytes.max(1) as f64),
+        };
+        Ok((Validated { scores, cross_entropy, bits_per_byte }, texts))
     }
 
-    /// A few texts with their references: other ones after each `step`, the same ones in every run.
+    /// A few texts with their references: other ones after each `step`, the same ones in every run; of plain text all of them.
     pub fn samples(&self, step: u64, texts: &[Pair]) -> Vec<(Pair, String)> {
+        let pairs = match &self.data {
+            Data::Pairs { pairs, .. } => pairs,
+            Data::Plain { prompts, .. } => {
+                let samples = texts.iter().zip(prompts);
+                return samples.map(|(text, prompt)| (text.clone(), prompt.continuation.clone())).collect();
+            }
+        };
         let first = (step as usize).wrapping_mul(SAMPLES).checked_rem(texts.len()).unwrap_or_default();
         let sample = |text: &Pair| {
             let text = text.clone();
             // Of several references the one that the text equals, if any.
-            let answers = || self.pairs.iter().filter(|pair| pair.source == text.source).map(|pair| &pair.target);
+            let answers = || pairs.iter().filter(|pair| pair.source == text.source).map(|pair| &pair.target);
             let reference = answers().find(|target| **target == text.target).or_else(|| answers().next());
             let reference = reference.cloned().unwrap_or_default();
             (text, reference)
         };
         texts.iter().cycle().skip(first).take(SAMPLES.min(texts.len())).map(sample).collect()
     }
+}
+
+/// Prompts from all over a text: the first half of a window, the second being how it goes on.
+fn prompts(model: &Model, windows: &[Example]) -> Vec<Prompt> {
+    let long: Vec<_> = windows.iter().filter(|window| window.target.len() > 1).collect();
+    let chosen = long.iter().step_by(long.len().div_ceil(SAMPLES).max(1));
+    let prompt = |window: &&Example| {
+        let (tokens, rest) = window.target.split_at((window.target.len() / 2).min(PROMPT));
+        let rest = rest.get(..PROMPT).unwrap_or(rest);
+        let [text, continuation] = [tokens, rest].map(|part| model.target.decode(part));
+        Prompt { tokens: tokens.to_vec(), text, continuation }
+    };
+    chosen.map(prompt).collect()
+}
+
+/// What the model writes behind each prompt: drawn from the likelier tokens, for a search repeats itself (Holtzman et al., "The
+/// Curious Case of Neural Text Degeneration", 2020, section 3.1).
+fn continued(generator: &mut Generator, model: &Model, prompts: &[Prompt]) -> Result<Vec<Pair>> {
+    let options = SearchOptions {
+        sampling: Some(Sampling { temperature: 1.0, top_k: 0, top_p: 0.9 }),
+        max_length: Some((2 * PROMPT).min(generator.longest())),
+        ..SearchOptions::default()
+    };
+    let prefixes: Vec<_> = prompts.iter().map(|prompt| prompt.tokens.clone()).collect();
+    let found = generator.generate_behind(&vec![Vec::new(); prompts.len()], &prefixes, &options)?;
+    let texts = prompts.iter().zip(found).map(|(prompt, found)| {
+        let tokens = found.into_iter().next().unwrap_or_default().tokens;
+        let behind = tokens.get(prompt.tokens.len()..).unwrap_or_default();
+        Pair::new(prompt.text.clone(), model.target.decode(behind))
+    });
+    Ok(texts.collect())
 }

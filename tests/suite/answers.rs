@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::{Value, json};
+
 use crate::cli::{Work, fed, refused, texts};
 
 /// A line that the model cannot read has an empty answer, or ends the run where that is asked for.
@@ -92,7 +94,7 @@ fn answers_have_the_form_that_is_asked_for() {
     let rows: Vec<Vec<&str>> = stdout.lines().map(|line| line.split('\t').collect()).collect();
     let places: Vec<_> = rows.iter().map(|row| (row[0], row[1])).collect();
     assert_eq!(places, [("1", "1"), ("1", "2"), ("1", "3"), ("2", "1"), ("3", "1"), ("3", "2"), ("3", "3")]);
-    assert_eq!(rows[3][2..], ["0.0000", ""]);
+    assert_eq!(rows[3][2..], ["", ""], "what is no text has no score");
     let (wide, _) = generate(&["--n-best", "40"], "12\n");
     let different: std::collections::HashSet<_> = wide.lines().map(|line| line.split('\t').nth(3).unwrap()).collect();
     assert_eq!((wide.lines().count(), different.len()), (40, 40), "{wide}");
@@ -102,7 +104,7 @@ fn answers_have_the_form_that_is_asked_for() {
     let objects: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(objects.len(), 3);
     assert_eq!((&objects[0]["sentence"], &objects[0]["source"]), (&1.into(), &"12".into()));
-    assert_eq!(objects[1]["texts"][0]["text"], "");
+    assert_eq!(objects[1]["texts"][0], json!({"text": "", "score": null, "finished": false}));
     let best = &objects[2]["texts"][0];
     let tokens = best["tokens"].as_array().unwrap();
     let sum: f64 = tokens.iter().map(|token| token["log_probability"].as_f64().unwrap()).sum();
@@ -133,8 +135,133 @@ fn answers_have_the_form_that_is_asked_for() {
     let output = work.command(&["score", "model", "long.tsv"]).output().unwrap();
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success() && stdout.lines().nth(1) == Some("") && stdout.lines().count() == 3, "{stdout}");
-    assert!(stderr.contains("long.tsv: 1 of 3 pairs") && stderr.contains("line 2"), "{stderr}");
-    refused(&work.command(&["score", "model", "long.tsv", "--strict"]).output().unwrap(), 1, &["long.tsv", "line 2"]);
+    assert!(stderr.contains("warning: long.tsv, line 2: the source that starts `123456789`"), "{stderr}");
+    let output = work.command(&["score", "model", "long.tsv", "--strict"]).output().unwrap();
+    refused(&output, 1, &["error: long.tsv, line 2: ", "shorten it, or train with a larger --max-length"]);
+    assert_eq!(texts(&output).0, format!("{}\n", stdout.lines().next().unwrap()), "the line before it is scored");
+    // Also where nothing is left, on either side.
+    fs::write(work.path("all.tsv"), format!("123456789\tone\n1\t{}\n", "one ".repeat(8))).unwrap();
+    let output = work.command(&["score", "model", "all.tsv", "--json", "s.json"]).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert_eq!((output.status.code(), stdout.as_str()), (Some(0), "\n\n"), "{stderr}");
+    for part in ["all.tsv, line 1: the source", "all.tsv, line 2: the target: 9 tokens", "larger --max-length"] {
+        assert!(stderr.contains(part), "{part} is missing from\n{stderr}");
+    }
+    let scores: Value = serde_json::from_slice(&fs::read(work.path("s.json")).unwrap()).unwrap();
+    assert!(scores["perplexity"].is_null() && scores["log_probabilities"] == json!([null, null]), "{scores}");
+}
+
+/// A source that has no answer is not lost, and a list that is too short is not passed over.
+#[test]
+fn what_has_no_answer_is_told_apart() {
+    let work = Work::new();
+    work.trained();
+    let input = "12\n\u{3000}\n123456789\n\u{feff}7\n";
+    let output = fed(work.command(&["generate", "-q", "model", "--jsonl"]), input.as_bytes());
+    let objects: Vec<Value> = texts(&output).0.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let sources: Vec<_> = objects.iter().map(|object| object["source"].as_str().unwrap()).collect();
+    assert_eq!(sources, ["12", "\u{3000}", "123456789", "7"]);
+    for object in &objects[1..3] {
+        assert_eq!(object["texts"], json!([{"text": "", "score": null, "finished": false}]));
+    }
+    assert!(objects[0]["texts"][0]["score"].is_f64() && objects[3]["texts"][0]["score"].is_f64());
+    let marked = work.command(&["generate", "-q", "model", "\u{feff}12\r\n", "12"]).output().unwrap();
+    let (stdout, stderr) = texts(&marked);
+    let lines: Vec<_> = stdout.lines().collect();
+    assert!(lines[0] == lines[1] && !stderr.contains("feff"), "{stdout}{stderr}");
+
+    // A text of one token: there are no more than the vocabulary has.
+    fs::write(work.path("few.tsv"), "1\tone\n2\ttwo\n").unwrap();
+    let train =
+        "train -q --train few.tsv --valid few.tsv --out few --steps 2 --embedding 4 --hidden 8 --target-tokens words";
+    assert!(work.command(&train.split(' ').collect::<Vec<_>>()).output().unwrap().status.success());
+    let list = |more: &[&str]| {
+        let output = fed(work.command(&[&["generate", "-q", "few", "--max-length", "1"], more].concat()), b"1\n\n2\n");
+        assert!(output.status.success(), "{}", texts(&output).1);
+        texts(&output)
+    };
+    let (stdout, stderr) = list(&["--n-best", "9"]);
+    let first = stdout.lines().filter(|line| line.starts_with("1\t")).count();
+    assert!((1..9).contains(&first), "{stdout}");
+    for line in [1, 3] {
+        let said = format!("standard input, line {line}: {first} different texts in place of 9");
+        assert!(stderr.contains(&said), "{said} is missing from\n{stderr}");
+    }
+    assert!(!stderr.contains("line 2"), "{stderr}");
+    assert!(!list(&["--n-best", "2"]).1.contains("in place of"));
+
+    // A word that looks like the unknown one is read as it, and that is said.
+    fs::write(work.path("few.tsv"), "1\tone <unk>\n2\t<unk> <eos>\n").unwrap();
+    let output = work.command(&train.split(' ').chain(["--overwrite"]).collect::<Vec<_>>()).output().unwrap();
+    let (_, stderr) = texts(&output);
+    for part in ["warning: 2 words of the text are `<unk>`", "warning: 1 words of the text are `<eos>`"] {
+        assert!(output.status.success() && stderr.contains(part), "{part} is missing from\n{stderr}");
+    }
+}
+
+/// What is asked for and cannot be had together is refused, with the reason.
+#[test]
+fn options_that_would_be_ignored_are_refused() {
+    let work = Work::new();
+    work.trained();
+    fs::write(work.path("texts.txt"), "one\n".repeat(6)).unwrap();
+    let searches = ["--ensemble model", "--strict", "--beam 2", "--length-penalty 1", "--coverage-penalty 1"];
+    let more = ["--no-repeat-ngram 2", "--min-length 1", "--max-length 5", "--replace-unk", "--forbid-unk"];
+    for option in searches.iter().chain(&more) {
+        for model in [&["model"][..], &[]] {
+            let arguments = [&["evaluate"], model, &["valid.tsv", "--hypotheses", "texts.txt"]].concat();
+            let output = work.command(&arguments).args(option.split(' ')).output().unwrap();
+            refused(&output, 2, &["--hypotheses", option.split(' ').next().unwrap(), "No model writes"]);
+        }
+    }
+    for (line, code, why) in [
+        ("generate model 12 --replace-unk --forbid-unk", 2, "none to replace"),
+        ("generate model 12 --jsonl --attention", 1, "among the objects of --jsonl"),
+        ("validate --golden . --cases 3", 2, "all of them"),
+        ("validate --golden . --seconds 3", 2, "all of them"),
+        ("validate --golden . --seed 3", 2, "all of them"),
+        ("shaders --out x --checked", 1, "--to"),
+        ("train --train train.tsv --valid valid.tsv --architecture transformer --embedding 5", 1, "--embedding"),
+        (
+            "train --train train.tsv --valid valid.tsv --architecture transformer --tie-embeddings",
+            1,
+            "--tie-embeddings",
+        ),
+        ("train --train train.tsv --valid valid.tsv --embedding 5 --model embedding=6", 1, "--model sets it"),
+    ] {
+        refused(&work.command(&line.split(' ').collect::<Vec<_>>()).output().unwrap(), code, &[why]);
+    }
+    assert!(!work.path("x").exists() && !work.path("runs").exists());
+    let idle = ["--max-vocabulary", "9", "--source-tokens", "bpe:40", "--target-tokens", "bpe:40", "--variational"];
+    let train = "train -q --train train.tsv --valid valid.tsv --out idle --steps 1 --embedding 4 --hidden 8";
+    let output = work.command(&train.split(' ').chain(idle).collect::<Vec<_>>()).output().unwrap();
+    let (_, stderr) = texts(&output);
+    assert!(output.status.success(), "{stderr}");
+    for part in ["--max-vocabulary limits chars and words", "--variational decides nothing"] {
+        assert!(stderr.contains(part), "{part} is missing from\n{stderr}");
+    }
+}
+
+/// All weights as one JSON value, whole or not there.
+#[test]
+fn alignments_are_json_where_their_name_says_so() {
+    let work = Work::new();
+    work.trained();
+    let generate = |file: &str, more: &[&str]| {
+        let arguments = [&["generate", "-q", "model", "--alignments", file], more].concat();
+        fed(work.command(&arguments), b"12\n\n123456789\n345\n")
+    };
+    assert!(generate("a.jsonl", &[]).status.success() && generate("a.json", &[]).status.success());
+    let lines = fs::read_to_string(work.path("a.jsonl")).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let array = fs::read(work.path("a.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Vec<Value>>(&array).unwrap(), lines);
+    assert_eq!(lines[1], json!({"sentence": 2, "source": [], "target": [], "weights": []}));
+    assert_eq!(lines[3]["source"], json!(["3", "4", "5", "<eos>"]));
+    // A run that stops leaves what was there before.
+    assert!(!generate("a.json", &["--strict"]).status.success());
+    assert!(fs::read(work.path("a.json")).unwrap() == array);
+    assert!(!generate("none.json", &["--strict"]).status.success() && !work.path("none.json").exists());
 }
 
 /// Texts from elsewhere, references by source or by line, tokens of BLEU, and the perplexity of an ensemble.
@@ -168,6 +295,12 @@ fn evaluation_says_what_it_compares() {
     assert!((json["exact_match"].as_f64().unwrap() - 100.0 / 3.0).abs() < 1e-9, "{json}");
     let grouped = ["several.tsv", "--hypotheses", "hypotheses.txt", "--group-references", "--tokenize", "13a"];
     let (stdout, _, json) = evaluate(&grouped);
+    // A line for each source says the same; lines of one source that differ say nothing.
+    fs::write(work.path("hypotheses.txt"), "seven\n\n").unwrap();
+    assert_eq!(evaluate(&grouped).0, stdout);
+    fs::write(work.path("hypotheses.txt"), "seven\n\nsix\n").unwrap();
+    let output = work.command(&[&["evaluate"], &grouped[..]].concat()).output().unwrap();
+    refused(&output, 1, &["hypotheses.txt: lines 1 and 3 differ", "one line for each of the 2 sources"]);
     assert!(stdout.contains("sources              2\nreferences           1 to 2 each, grouped by source"), "{stdout}");
     assert_eq!((json["exact_match"].as_f64(), json.get("perplexity")), (Some(50.0), None));
     assert!(stdout.contains("|tok:13a|") && stdout.contains("nrefs:var|grouped:source|"), "{stdout}");

@@ -10,8 +10,8 @@ use softalign::{
     graph::{Parameters, Programs},
     kernels::beam_search::{BeamState, Feed},
     model::{
-        ARCHITECTURES, Architecture, Encoder, Forward, Initial, Kind, Layers, Limits, ModelOptions, Parameter, Readout,
-        Regularisation, SearchRoom, StepOutputs, Stepper,
+        ARCHITECTURES, Architecture, Encoder, Forward, Initial, Kind, Layers, Learns, Limits, ModelOptions, Parameter,
+        Readout, Regularisation, SearchRoom, StepOutputs, Stepper,
         bahdanau::{Bahdanau, Config},
     },
     text::{EOS, Example},
@@ -31,11 +31,12 @@ fn options(settings: &[(&str, &str)]) -> ModelOptions {
 #[test]
 fn every_architecture_is_made_written_and_read_alike() {
     assert_eq!(Kind::DEFAULT.name, "bahdanau");
-    for kind in ARCHITECTURES.iter().filter(|kind| kind.reads_pairs()) {
+    for kind in ARCHITECTURES.iter().filter(|kind| kind.learns().is_some()) {
         let network = Kind::named(kind.name).unwrap().make(&options(&[]), [9, 11]).unwrap();
         assert_eq!(network.name(), kind.name);
         let Limits { source_vocabulary, target_vocabulary, specials, .. } = network.limits();
-        assert_eq!((source_vocabulary, target_vocabulary, specials), (9, 11, Specials::default()));
+        let read = if kind.learns() == Some(Learns::Pairs) { 9 } else { 0 };
+        assert_eq!((source_vocabulary, target_vocabulary, specials), (read, 11, Specials::default()));
         let read = Kind::read(&network.config().unwrap(), "config.json").unwrap();
         assert_eq!(read.config().unwrap(), network.config().unwrap());
         assert_eq!(read.parameters(), network.parameters());
@@ -222,7 +223,7 @@ fn a_model_of_ones_own_without_attention_trains_scores_and_generates() {
     let (mut of_open, mut of_reticent) = (Generator::new(&open), Generator::new(&reticent));
     let plain = SearchOptions::default();
     assert_eq!(of_reticent.generate(&sources, &plain).unwrap(), of_open.generate(&sources, &plain).unwrap());
-    let example = Example { source: vec![4, 5, EOS], target: vec![4, 6] };
+    let example = Example::new(vec![4, 5, EOS], vec![4, 6]);
     let examples = std::slice::from_ref(&example);
     assert_eq!(Scorer::new(&reticent).score(examples).unwrap(), Scorer::new(&open).score(examples).unwrap());
     // Whatever needs the weights says so.

@@ -10,7 +10,7 @@ use std::{
 use softalign::text::numbers::number_words;
 use tempfile::TempDir;
 
-fn softalign(arguments: &[&str]) -> Command {
+pub fn softalign(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_softalign"));
     command.args(arguments);
     command

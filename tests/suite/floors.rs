@@ -11,6 +11,7 @@ use syn::{UseTree, visit::Visit};
 
 /// The floors from the lowest up. What stands on one line shares a floor, and does not import from one another.
 const FLOORS: &[&[&str]] = &[
+    &["names", "visible"],
     &["error", "random"],
     &["files", "drawing", "batch"],
     &["reference", "text"],
@@ -26,8 +27,14 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// What the crate's root gives: names for things of the floors below every other, and another crate.
-const ROOT: &[(&str, &str)] =
-    &[("Error", "error"), ("Result", "error"), ("Gpu", "gpu"), ("GpuOptions", "gpu"), ("Tensor", "gpu")];
+const ROOT: &[(&str, &str)] = &[
+    ("name_settings", "names"),
+    ("Error", "error"),
+    ("Result", "error"),
+    ("Gpu", "gpu"),
+    ("GpuOptions", "gpu"),
+    ("Tensor", "gpu"),
+];
 
 fn floor(module: &str) -> usize {
     FLOORS.iter().position(|floor| floor.contains(&module)).unwrap_or_else(|| {

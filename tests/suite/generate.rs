@@ -209,15 +209,20 @@ fn an_ensemble_of_one_model_twice_is_that_model() {
 #[test]
 fn unknown_tokens_become_what_they_attended_to() {
     let model = model(14, 9, 12, Readout::Tanh, 1, 3);
-    let found = |tokens: &[u32], attended: &[u32]| {
+    let mut generator = Generator::new(&model);
+    let mut found = |tokens: &[u32], attended: &[u32]| {
         let (tokens, attended) = (tokens.to_vec(), attended.to_vec());
         let hypothesis = Hypothesis { tokens, attended, ..Hypothesis::default() };
-        replace_unknown(&model, "xyz", &hypothesis).unwrap()
+        replace_unknown(&mut generator, &model, "xyz", &hypothesis).unwrap()
     };
     assert_eq!(found(&[4, UNK, 5, UNK, UNK], &[0, 2, 1, 0, 1]), "azbxy");
-    // The source's end is no word; without positions nothing is known.
-    assert_eq!(found(&[UNK, 4, UNK], &[3, 0, 1]), "<unk>ay");
+    // Without positions nothing is known.
     assert_eq!(found(&[UNK, 4], &[]), "<unk>a");
+    // The source's end is no word: the token that has most of the rest is.
+    let ends = found(&[UNK, 4, UNK], &[3, 0, 1]);
+    let weights = Generator::new(&model).alignment(&model.encode("xyz").unwrap(), &[UNK, 4, UNK]).unwrap();
+    let best = (0..3).max_by(|&one, &other| weights[one].total_cmp(&weights[other])).unwrap();
+    assert_eq!(ends, format!("{}ay", ["x", "y", "z"][best]), "{weights:?}");
     assert_eq!(found(&[], &[]), "");
 }
 
@@ -231,7 +236,10 @@ fn unknown_tokens_are_told_by_token_and_not_by_text() {
     let model = Model::new(common::gpu(), network, tokenizer.clone(), tokenizer, 1).unwrap();
     let hypothesis =
         Hypothesis { tokens: vec![4, UNK, 5, UNK, 4], attended: vec![0, 1, 0, 2, 0], ..Hypothesis::default() };
-    assert_eq!(replace_unknown(&model, "x y <unk>", &hypothesis).unwrap(), "a<unk>b y c <unk> a<unk>b");
+    assert_eq!(
+        replace_unknown(&mut Generator::new(&model), &model, "x y <unk>", &hypothesis).unwrap(),
+        "a<unk>b y c <unk> a<unk>b"
+    );
 }
 
 #[test]

@@ -161,14 +161,64 @@ fn files_and_folders_may_have_any_name() {
             assert!(output.status.success(), "{}: {}", name.display(), said(&output));
             let folder = setting.out("runs").join(name);
             assert!(folder.join("model.safetensors").exists(), "{}", name.display());
-            // The line that is printed to be copied is one that a shell understands; a text has no way to spell other names.
-            if name.to_str().is_some() && steps == 1 {
+            // The line that is printed to be copied is one that a shell understands, by the letter.
+            if steps == 1 {
                 let line = String::from_utf8(output.stdout).unwrap();
-                let shell = Command::new("sh").args(["-c", &line]).current_dir(setting.folder.path()).output().unwrap();
+                let shell = if name.to_str().is_some() { "sh" } else { "bash" };
+                let shell =
+                    Command::new(shell).args(["-c", &line]).current_dir(setting.folder.path()).output().unwrap();
                 assert!(shell.status.success(), "{line}: {}", said(&shell));
+                // So is the path of a page.
+                let page =
+                    Command::new(env!("CARGO_BIN_EXE_softalign")).args(["report", "--quiet"]).arg(&folder).output();
+                let page = page.unwrap();
+                assert!(page.status.success(), "{}: {}", name.display(), said(&page));
+                let written = page.stdout.strip_suffix(b"\n").unwrap();
+                assert!(Path::new(OsStr::from_bytes(written)).is_file(), "{}", name.display());
             }
         }
     }
+    // A folder is no option.
+    let more = ["--quiet", "--out=-x \u{ff}"];
+    let output = train(&setting, &pairs(&setting), 1, &more).output().unwrap();
+    let line = String::from_utf8(output.stdout).unwrap();
+    let shell = Command::new("sh").args(["-c", &line]).current_dir(setting.folder.path()).output().unwrap();
+    assert!(shell.status.success(), "{line}: {}", said(&shell));
+}
+
+/// Names and texts of users stand in messages as they are: none of them becomes an option, and none breaks a line.
+#[test]
+fn messages_quote_what_users_wrote() {
+    let setting = Setting::new();
+    let said_of = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_softalign"));
+        let output = command.args(arguments).current_dir(setting.folder.path()).output().unwrap();
+        said(&output)
+    };
+    let refusal = |file: &str| said_of(&["train", "-q", "--train", file, "--valid", file, "--metric", "bleu"]);
+    assert_eq!(refusal("`batch`.tsv"), "error: `batch`.tsv: No such file or directory (os error 2)\n");
+    fs::write(setting.out("`seed`\n`hidden`"), "no tab\n").unwrap();
+    let wanted = "error: `seed`\\n`hidden`: line 1: there is no tab; write source<TAB>target\n";
+    assert_eq!(refusal("`seed`\n`hidden`"), wanted);
+    fs::write(setting.out("`out`.tsv"), "a\t`max_length`\n").unwrap();
+    let stderr =
+        said_of(&["train", "-q", "--train", "`out`.tsv", "--valid", "`out`.tsv", "--max-length", "2", "--out", "long"]);
+    assert!(stderr.contains("`out`.tsv: 1 of 1 pairs") && stderr.contains("raise --max-length"), "{stderr}");
+    let pairs = pairs(&setting);
+    let stderr = said_of(&["score", "-q", "`trace`\n", pairs.to_str().unwrap()]);
+    assert!(stderr.contains("error: `trace`\\n: holds no config.json") && stderr.lines().count() == 1, "{stderr}");
+    // Settings are called as the options are.
+    let stderr = said_of(&["train", "-q", "numbers", "--clip-norm", "0"]);
+    assert_eq!(stderr, "error: --clip-norm: 0 is not a positive number\n");
+    // A model that has seen neither.
+    assert!(train(&setting, &pairs, 1, &["--quiet", "--out", "model"]).status().unwrap().success());
+    let stderr = said_of(&["generate", "-q", "model", "1`s"]);
+    for part in ["has not seen ```", "has not seen `s`"] {
+        assert!(stderr.contains(part), "{part} is missing from\n{stderr}");
+    }
+    let more = ["--quiet", "--out", "model", "--ema", "0.5"];
+    let stderr = said(&train(&setting, &pairs, 1, &more).output().unwrap());
+    assert!(stderr.contains("ema is not set there and 0.5 here") && stderr.contains("--overwrite"), "{stderr}");
 }
 
 #[test]

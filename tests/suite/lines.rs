@@ -29,7 +29,11 @@ fn lines_end_with_lf_or_crlf_or_all_of_them_with_cr() {
         ("a\r\rb", &["a", "", "b"]),
         // Only where nothing else ends a line.
         ("a\rb\nc\rd", &["a\rb", "c\rd"]),
-        ("\u{feff}a\n\u{feff}b\n\n", &["a", "\u{feff}b", ""]),
+        // Files one behind the other and side by side have more than one mark; within a text it is a character.
+        ("\u{feff}a\n\u{feff}b\n\n", &["a", "b", ""]),
+        ("\u{feff}a\t\u{feff}b\n\u{feff}\n\u{feff}", &["a\tb", ""]),
+        ("\u{feff}a\r\u{feff}b\t\u{feff}\r", &["a", "b\t"]),
+        ("a\u{feff}b \u{feff}c\n", &["a\u{feff}b \u{feff}c"]),
         ("a\0b\u{2028}c\u{85}d\u{b}e\u{c}f\u{1e}\u{3000}\tg\n", &["a\0b\u{2028}c\u{85}d\u{b}e\u{c}f\u{1e}\u{3000}\tg"]),
     ] {
         assert_eq!(lines(text.as_bytes()), wanted, "{text:?}");
@@ -79,6 +83,14 @@ fn what_cannot_be_seen_is_blank_and_shown_escaped() {
     assert_eq!(escaped(hidden), r"a b\u{a0}c\u{200b}d\0e\tf\u{3000}g\u{202e}h\u{feff}i\u{1b}[31m");
     let plain = "\"don't\" \\ né e\u{301} हिन्दी 日本 😀 مرحبا";
     assert_eq!(escaped(plain), plain);
+    // Joiners are text where they stand between letters or pictures, and nowhere else.
+    let joined = "می\u{200c}خواهم क्\u{200d}ष क्\u{200c}ष 👩\u{200d}🚀 ❤\u{fe0f}\u{200d}🔥";
+    assert_eq!(escaped(joined), joined);
+    assert_eq!(
+        escaped("\u{200d}ب 1\u{200d}2 ا\u{200c} ب\u{200c}\u{200c}ب"),
+        r"\u{200d}ب 1\u{200d}2 ا\u{200c} ب\u{200c}\u{200c}ب"
+    );
+    assert_eq!(escaped("a\u{3164}b\u{2066}c\u{2069}"), r"a\u{3164}b\u{2066}c\u{2069}");
 }
 
 /// Pairs, alignments and configuration, with the marks and line ends of other systems.
@@ -106,7 +118,7 @@ fn every_file_is_read_alike() {
         let error = read_tsv(write("pairs.tsv", text.as_bytes())).unwrap_err().to_string();
         assert!(error.contains(part), "{text:?}: {error}");
     }
-    let example = |source: usize, target: usize| Example { source: vec![4; source + 1], target: vec![4; target] };
+    let example = |source: usize, target: usize| Example::new(vec![4; source + 1], vec![4; target]);
     let examples = [example(2, 1), example(1, 3)];
     let wanted = read_alignment(write("links", b"0-0 1-0\n0-2\n"), &examples).unwrap();
     for text in ["\u{feff}0-0 1-0\r\n0-2", "0-0\t1-0\r0-2\r", "0-0\u{3000}1-0\n0-2\n"] {

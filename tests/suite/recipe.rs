@@ -341,7 +341,7 @@ fn the_best_models_are_kept_and_averaged() {
         &mut |event| match event {
             Event::Validated { step, found: validated, best, .. } => {
                 let place = Metric::Chrf.place(&validated);
-                assert_eq!(place.0, validated.scores.chrf);
+                assert_eq!(place.0, validated.scores.unwrap().chrf);
                 assert_eq!(best, found.iter().all(|other| Metric::Chrf.is_better(place, other.place)), "step {step}");
                 found.push(Kept { step, place });
                 // Stable: of equals the earlier one stays in front.

@@ -52,7 +52,7 @@ fn batch(folder: &Path, rows: usize) -> Batch {
         let length = 2 + row % 3;
         let token = |i: usize| 4 + ((row * 7 + i * 3) % 5) as u32;
         let target: Vec<u32> = (0..length).map(token).collect();
-        Example { source: target.iter().copied().chain([EOS]).collect(), target }
+        Example::new(target.iter().copied().chain([EOS]).collect(), target)
     };
     let examples: Vec<_> = (0..rows).map(example).collect();
     let line = |example: &Example| {
@@ -230,8 +230,7 @@ fn a_run_with_all_of_it_resumes_bit_for_bit() {
 fn alignments_that_do_not_fit_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("links.txt");
-    let examples =
-        [Example { source: vec![4, 5, EOS], target: vec![6] }, Example { source: vec![4, EOS], target: vec![7, 8, 9] }];
+    let examples = [Example::new(vec![4, 5, EOS], vec![6]), Example::new(vec![4, EOS], vec![7, 8, 9])];
     for (text, parts) in [
         ("0-0\n", ["has 1 in place of a line for each of the 2 training pairs", "it is empty"]),
         ("0-0\n0-1\n\n\n", ["has 4 in place of", "2 training pairs"]),

@@ -21,7 +21,7 @@ fn model(vocabulary: usize) -> Model {
 }
 
 fn example(source: &[u32], target: &[u32]) -> Example {
-    Example { source: [source, &[EOS]].concat(), target: target.into() }
+    Example::new([source, &[EOS]].concat(), target.into())
 }
 
 /// Sources and targets of every length up to some, an empty target among them.
@@ -38,8 +38,7 @@ fn the_search_finds_what_is_likely() {
     let source = example(&[4, 5, 6, 7], &[]).source;
     let options = SearchOptions { n_best: 16, ..SearchOptions::beam(16) };
     let found = Generator::new(&model).generate(std::slice::from_ref(&source), &options).unwrap();
-    let examples: Vec<_> =
-        found[0].iter().map(|text| Example { source: source.clone(), target: text.tokens.clone() }).collect();
+    let examples: Vec<_> = found[0].iter().map(|text| Example::new(source.clone(), text.tokens.clone())).collect();
     let scored = Scorer::new(&model).score(&examples).unwrap();
     let mut finished = 0;
     for (hypothesis, scored) in found[0].iter().zip(scored) {
@@ -108,7 +107,7 @@ fn strange_pairs_are_refused() {
     let model = model(9);
     let mut scorer = Scorer::new(&model);
     let good = example(&[4], &[5]);
-    for bad in [Example { source: vec![], target: vec![5] }, example(&[9], &[5]), example(&[4], &[9])] {
+    for bad in [Example::new(vec![], vec![5]), example(&[9], &[5]), example(&[4], &[9])] {
         match scorer.score(&[good.clone(), bad]) {
             Err(Error::Data { message, .. }) => assert!(message.starts_with("pair 2 "), "{message}"),
             other => panic!("not refused: {other:?}"),

@@ -1,11 +1,14 @@
 //! Scores against sacreBLEU's and jiwer's, on texts that are hard to cut.
 
 use serde_json::Value;
-use softalign::generate::{Evaluation, Scoring, evaluate_texts};
+use softalign::generate::{Evaluation, Generator, Scorer, Scoring, evaluate_texts};
+use softalign::model::{Kind, Model, ModelOptions};
 use softalign::text::{
-    Pair, Tokenization,
+    Example, Pair, TokenUnit, Tokenization, Tokenizer,
     metrics::{Segment, Statistics},
 };
+
+use crate::common;
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("../golden/scores.json")).unwrap()
@@ -56,7 +59,7 @@ fn tokenizations_have_sacrebleus_names() {
 fn evaluation(rows: &[(&str, &str, &str)], scoring: &Scoring) -> Evaluation {
     let pairs: Vec<Pair> = rows.iter().map(|(source, target, _)| Pair::new(*source, *target)).collect();
     let texts: Vec<String> = rows.iter().map(|(_, _, text)| (*text).to_owned()).collect();
-    evaluate_texts(None, &pairs, &texts, scoring).unwrap()
+    evaluate_texts(None, &pairs, ("some name", &texts), scoring).unwrap()
 }
 
 #[test]
@@ -88,6 +91,64 @@ fn references_are_grouped_where_that_is_asked_for() {
     assert!(grouped.chrf_signature.starts_with("nrefs:var|grouped:source|"), "{}", grouped.chrf_signature);
 
     let pairs = [Pair::new("s", "t")];
-    let error = evaluate_texts(None, &pairs, &[], &Scoring::default()).unwrap_err().to_string();
-    assert_eq!(error, "the hypotheses: 0 lines in place of one for each of the 1 pairs");
+    let error = evaluate_texts(None, &pairs, ("texts.txt", &[]), &Scoring::default()).unwrap_err().to_string();
+    assert_eq!(error, "texts.txt: 0 lines in place of one for each of the 1 pairs");
+}
+
+/// A line for each pair, of which those of one source are the same, or a line for each source.
+#[test]
+fn texts_of_grouped_references_are_one_a_source() {
+    let pairs = [("s", "a b"), ("t", "c"), ("s", "d"), ("t", "e"), ("u", "f")].map(|(s, t)| Pair::new(s, t));
+    let grouped = Scoring { group_references: true, ..Scoring::default() };
+    let found = |lines: &[&str]| {
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        evaluate_texts(None, &pairs, ("texts.txt", &lines), &grouped)
+    };
+    // As files have them, an empty line may stand behind the last.
+    for lines in [
+        &["a b", "x", "a b", "x", "f"][..],
+        &["a b", "x", "a b", "x", "f", ""],
+        &["a b", "x", "f"],
+        &["a b", "x", "f", ""],
+    ] {
+        let texts = found(lines).unwrap().texts;
+        let texts: Vec<_> = texts.iter().map(|pair| (pair.source.as_str(), pair.target.as_str())).collect();
+        assert_eq!(texts, [("s", "a b"), ("t", "x"), ("u", "f")], "{lines:?}");
+    }
+    let error = found(&["a b", "x", "a b", "y", "f"]).unwrap_err().to_string();
+    for part in ["texts.txt: lines 2 and 4 differ", "\"t\"", "3 sources"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let error = found(&["a b", "x", "a b", "x"]).unwrap_err().to_string();
+    assert_eq!(error, "texts.txt: 4 lines in place of one for each of the 5 pairs, or of the 3 sources");
+}
+
+/// A reference that is longer than anything the model writes has a likelihood, unless the model has no places for it.
+#[test]
+fn the_perplexity_is_of_all_references_that_the_model_can_read() {
+    let tokenizer = Tokenizer::train(&TokenUnit::Chars, ["abc"].into_iter(), None).unwrap();
+    let pairs = [Pair::new("ab", "ba"), Pair::new("c", "abcabcabcabc")];
+    let texts = [String::new(), String::new()];
+    for (architecture, settings, read) in [
+        ("bahdanau", &[][..], 2),
+        ("transformer", &[("heads", "2"), ("positions", "sinusoidal")], 2),
+        ("transformer", &[("heads", "2"), ("positions", "learned")], 1),
+    ] {
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let options = ModelOptions { embedding: 8, hidden: 8, max_length: 8, settings, ..ModelOptions::default() };
+        let network = Kind::named(architecture).unwrap().make(&options, [tokenizer.size(); 2]).unwrap();
+        let model = Model::new(common::gpu(), network, tokenizer.clone(), tokenizer.clone(), 1).unwrap();
+        let mut generator = Generator::new(&model);
+        let found = evaluate_texts(Some((&mut generator, &model)), &pairs, ("x", &texts), &Scoring::default()).unwrap();
+        let examples: Vec<_> = pairs[..read]
+            .iter()
+            .map(|pair| Example::new(model.encode(&pair.source).unwrap(), model.target.encode(&pair.target).unwrap()))
+            .collect();
+        let scores = Scorer::new(&model).score(&examples).unwrap();
+        let (sum, tokens) =
+            scores.iter().fold((0.0, 0), |(sum, tokens), one| (sum + one.log_probability, tokens + one.tokens));
+        let wanted = (-sum / tokens as f64).exp();
+        let perplexity = found.perplexity.unwrap();
+        assert!((perplexity - wanted).abs() < 1e-6 * wanted, "{architecture}: {perplexity} is not {wanted}");
+    }
 }

@@ -272,3 +272,28 @@ fn a_very_long_word_is_learnt_from() {
         assert_eq!(tokenizer.decode(&tokenizer.encode(&long).unwrap()), long, "{unit}");
     }
 }
+
+/// Every text has tokens, whatever the vocabulary was made from, and comes back as it was.
+#[test]
+fn bytes_lose_nothing() {
+    let text = "the cat sat  on the mat\n\tthe end\n\n";
+    for (unit, size) in [(TokenUnit::Bytes(None), 260), (TokenUnit::Bytes(Some(270)), 270)] {
+        assert_eq!(unit.to_string().parse::<TokenUnit>().unwrap(), unit);
+        let tokenizer = Tokenizer::train(&unit, [text].into_iter(), None).unwrap();
+        assert!(tokenizer.size() <= size && tokenizer.size() > 259, "{}", tokenizer.size());
+        let again = Tokenizer::train(&unit, [text].into_iter(), None).unwrap();
+        for text in [text, "", " ", "\u{0}é日本 \u{1f600}<eos>\r\n  x", "the the"] {
+            let tokens = tokenizer.encode(text).unwrap();
+            assert_eq!(tokenizer.decode(&tokens), text);
+            assert_eq!(again.encode(text).unwrap(), tokens);
+            assert!(tokens.iter().all(|token| *token > UNK), "{tokens:?}");
+            if unit == TokenUnit::Bytes(None) {
+                assert_eq!(tokens.len(), text.len());
+            }
+        }
+    }
+    for unit in ["bytes:259", "bytes:99999999"] {
+        let refused = Tokenizer::train(&unit.parse().unwrap(), [text].into_iter(), None).unwrap_err().to_string();
+        assert!(refused.contains("260"), "{refused}");
+    }
+}

@@ -47,7 +47,7 @@ fn chars(texts: &[&str]) -> Tokenizer {
 fn example(source: usize, target: usize) -> Example {
     let mut ids = vec![7; source - 1];
     ids.push(EOS);
-    Example { source: ids, target: vec![9; target] }
+    Example::new(ids, vec![9; target])
 }
 
 #[test]
@@ -83,10 +83,31 @@ fn specials_in_user_text_are_text() {
     assert!(ids.iter().all(|&id| id > UNK));
     assert_eq!(tokenizer.decode(&ids), text);
 
-    let tokenizer = Tokenizer::train(&TokenUnit::Words, ["a <eos> b <pad>"].into_iter(), None).unwrap();
-    assert_eq!(tokenizer.size(), 6);
-    assert_eq!(tokenizer.encode("a <eos> b <bos> <pad> a<eos>").unwrap(), [4, UNK, 5, UNK, UNK, UNK]);
+    let tokenizer = Tokenizer::train(&TokenUnit::Words, ["b <eos> a a <unk> <unk> <unk>"].into_iter(), None).unwrap();
+    let text = "a <eos> b <unk> a";
+    assert_eq!(tokenizer.encode(text).unwrap(), [5, 6, 7, 4, 5]);
+    assert_eq!(tokenizer.decode(&[5, 6, 7, 4, 5]), text);
+    assert_eq!(tokenizer.units(&[5, 6, 4]), ["a", "<eos>", "<unk>"]);
+    assert_eq!(tokenizer.units_of(text).unwrap(), text.split(' ').collect::<Vec<_>>());
+    assert_eq!([2, 6].map(|id| tokenizer.token(id)), ["<eos>", "<eos>"]);
+    // The unknown word is another than the word of that spelling, and so are words that only hold one.
+    assert_eq!(tokenizer.encode("x <bos> <pad> a<eos>").unwrap(), [UNK; 4]);
+    assert_eq!(tokenizer.decode_replacing(&[4, UNK], |_| Some("x")), "<unk> x");
     assert_eq!(tokenizer.tokens("a <eos> x").unwrap(), ["a", "<eos>", "x"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    tokenizer.save(&path).unwrap();
+    assert_eq!(Tokenizer::load(&path).unwrap().encode(text).unwrap(), [5, 6, 7, 4, 5]);
+}
+
+/// A folder of 0.1.0, whose vocabulary has no entry for such a word, loads with the same ids.
+#[test]
+fn a_vocabulary_without_words_spelled_like_specials_is_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    Tokenizer::train(&TokenUnit::Words, ["a b"].into_iter(), None).unwrap().save(&path).unwrap();
+    let old = Tokenizer::load(&path).unwrap();
+    assert_eq!((old.size(), old.encode("a <unk> b").unwrap()), (6, vec![4, UNK, 5]));
 }
 
 #[test]
@@ -156,6 +177,8 @@ fn unit_names() {
         (TokenUnit::Words, "words"),
         (TokenUnit::Bpe(8000), "bpe:8000"),
         (TokenUnit::Unigram(50), "unigram:50"),
+        (TokenUnit::Bytes(None), "bytes"),
+        (TokenUnit::Bytes(Some(500)), "bytes:500"),
         (TokenUnit::File("c:/a folder/t.json".into()), "c:/a folder/t.json"),
     ] {
         assert_eq!(name.parse::<TokenUnit>().unwrap(), unit);
@@ -163,9 +186,10 @@ fn unit_names() {
         assert_eq!(serde_json::to_value(&unit).unwrap(), name);
         assert_eq!(serde_json::from_value::<TokenUnit>(name.into()).unwrap(), unit);
     }
-    for name in ["bytes", "bpe", "bpe:", "bpe:many", "unigram:-1", "chars:3", ""] {
+    for name in ["byte", "bytes:", "bpe", "bpe:", "bpe:many", "unigram:-1", "chars:3", ""] {
         let error = name.parse::<TokenUnit>().unwrap_err().to_string();
-        let known = "use `chars`, `words`, `bpe:8000`, `unigram:8000` or the path of a tokenizer.json";
+        let known =
+            "use `chars`, `words`, `bytes`, `bpe:8000`, `unigram:8000`, `bytes:8000` or the path of a tokenizer.json";
         assert_eq!(error, format!("token unit: `{name}` is not one; {known}"));
     }
 }
@@ -241,8 +265,8 @@ fn pairs_are_encoded_within_the_limit() {
     let tokenizer = chars(&["abc"]);
     let pairs = [Pair::new("ab", "c"), Pair::new("a", "abc")];
     let examples = encode_pairs("g.tsv", &pairs, &tokenizer, &tokenizer, 4).unwrap();
-    assert_eq!(examples[0], Example { source: vec![4, 5, EOS], target: vec![6] });
-    assert_eq!(examples[1], Example { source: vec![4, EOS], target: vec![4, 5, 6] });
+    assert_eq!(examples[0], Example::new(vec![4, 5, EOS], vec![6]));
+    assert_eq!(examples[1], Example::new(vec![4, EOS], vec![4, 5, 6]));
     let error = encode_pairs("g.tsv", &pairs, &tokenizer, &tokenizer, 3).unwrap_err().to_string();
     assert_eq!(
         error,
@@ -255,8 +279,7 @@ fn pairs_are_encoded_within_the_limit() {
 
 #[test]
 fn a_batch_is_padded_and_filled() {
-    let examples =
-        [Example { source: vec![4, 5, EOS], target: vec![6] }, Example { source: vec![4, EOS], target: vec![7, 8] }];
+    let examples = [Example::new(vec![4, 5, EOS], vec![6]), Example::new(vec![4, EOS], vec![7, 8])];
     let buckets = Buckets::new(&examples[..], BatchSize::Sentences(3), 2).unwrap();
     assert_eq!(buckets.shapes(), [(4, 4)]);
     let plans = buckets.in_order();

@@ -307,7 +307,7 @@ fn a_validation_looks_at_whole_sources() {
     train(common::gpu(), &options, steps(1), Destination { folder: &out, overwrite: false }, &|| false, &mut |event| {
         match event {
             Event::Started { valid, .. } => pairs = valid,
-            Event::Validated { found, .. } => count = found.scores.count,
+            Event::Validated { found, .. } => count = found.scores.unwrap().count,
             _ => {}
         }
     })

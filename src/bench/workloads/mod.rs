@@ -1,4 +1,4 @@
-//! The workloads with names. W1 to W7 are those for which figures of other systems are known; the other kernels come at the
+//! The workloads with names. W1 to W8 are those for which figures of other systems are known; the other kernels come at the
 //! shapes that the default model gives them.
 
 mod adam;
@@ -32,6 +32,7 @@ mod relative_position_bias;
 mod small_model;
 mod softmax;
 mod training;
+mod transformer;
 
 pub use training::{first_step, first_steps};
 
@@ -58,6 +59,7 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(training::workloads());
     all.extend(generation::workloads());
     all.extend(dot_product_attention::workloads());
+    all.extend(transformer::workloads());
     all.extend(attention_weights::workloads());
     all.extend(attentional_decoder::workloads());
     all.extend(additive_score::workloads());

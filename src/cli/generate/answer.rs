@@ -1,38 +1,39 @@
-//! What `softalign generate` writes: texts, lists, JSON, alignments.
+//! What `softalign generate` writes: texts, lists, JSON, pictures of alignments.
 
-use std::{
-    collections::HashSet,
-    fs::File,
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashSet, path::Path};
 
 use serde::Serialize;
 use serde_json::json;
 use softalign::{
-    Error, Result,
+    Result,
     generate::{Generator, Hypothesis, Scorer, draw_alignment, replace_unknown},
     model::Model,
-    text::{EOS, Example, Tokenizer, escaped},
+    text::{Example, Tokenizer, escaped},
 };
 
-use super::{Args, Source, TERMINAL};
+use super::{
+    Args, TERMINAL,
+    source::{Input, Source},
+};
 use crate::cli::{grid, output};
 
 /// Texts for a source. A blank source, and one that the model cannot read, has none.
 pub struct Answer<'a> {
     /// The source's place among all, from 1.
     pub number: u64,
-    pub source: Option<&'a Source>,
+    pub source: &'a Source,
     /// The best first.
     pub hypotheses: Vec<Hypothesis>,
 }
 
+/// A text, and the hypothesis that spells it; an empty text where there is none.
+type Spelled = (String, Option<Hypothesis>);
+
 /// A text as `--jsonl` prints it.
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 struct Written {
     text: String,
-    score: f32,
+    score: Option<f32>,
     /// Whether it ended by itself rather than at the greatest length.
     finished: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -49,87 +50,90 @@ struct Token {
 pub struct Printer<'a> {
     args: &'a Args,
     model: &'a Model,
-    alignments: Option<(PathBuf, File)>,
     /// Where tokens are scored.
     scorer: Option<Scorer>,
 }
 
 impl<'a> Printer<'a> {
-    /// # Errors
-    /// [`Error::Io`] for a file that cannot be made.
-    pub fn new(args: &'a Args, model: &'a Model, generator: &Generator) -> Result<Self> {
-        let create = |path: &PathBuf| Ok((path.clone(), File::create(path).map_err(Error::io(path))?));
-        let alignments = args.alignments.as_ref().map(create).transpose()?;
-        Ok(Self { args, model, alignments, scorer: args.token_scores.then(|| generator.scorer()) })
+    pub fn new(args: &'a Args, model: &'a Model, generator: &Generator) -> Self {
+        Self { args, model, scorer: args.token_scores.then(|| generator.scorer()) }
     }
 
     /// # Errors
-    /// The errors of the device; [`Error::Io`].
+    /// The errors of the device; [`softalign::Error::Io`].
     pub fn print(&mut self, generator: &mut Generator, answer: &Answer<'_>) -> Result<()> {
-        let texts = self.texts(answer)?;
+        let texts = self.texts(generator, answer)?;
         if self.args.jsonl {
             self.print_object(answer, texts)?;
         } else if self.args.n_best.is_some() {
             for (rank, (text, hypothesis)) in (1..).zip(&texts) {
-                output::print(&format!("{}\t{rank}\t{:.4}\t{text}", answer.number, hypothesis.score))?;
+                let score = hypothesis.as_ref().map_or_else(String::new, |found| format!("{:.4}", found.score));
+                output::print(&format!("{}\t{rank}\t{score}\t{text}", answer.number))?;
             }
         } else {
             texts.iter().try_for_each(|(text, _)| output::print(text))?;
         }
-        self.write_alignment(generator, answer)?;
-        if let (Some(path), Some(source), Some(best)) = (&self.args.attention, answer.source, answer.hypotheses.first())
-        {
-            draw(self.model, generator, &source.tokens, &best.tokens, path)?;
+        let aligned = answer.source.input.as_ref().zip(answer.hypotheses.first());
+        if let (Some(path), Some((input, best))) = (&self.args.attention, aligned) {
+            draw(self.model, generator, &input.tokens, &best.tokens, path)?;
         }
         Ok(())
     }
 
-    /// The different texts of an answer with their best hypotheses, as many as were asked for; samples as they were drawn. An
-    /// empty text where there is none.
-    fn texts(&self, answer: &Answer<'_>) -> Result<Vec<(String, Hypothesis)>> {
+    /// The different texts of an answer with their best hypotheses, as many as were asked for; samples as they were drawn.
+    fn texts(&self, generator: &mut Generator, answer: &Answer<'_>) -> Result<Vec<Spelled>> {
+        let Source { place, text: source, input } = answer.source;
         let mut texts = Vec::new();
         let mut seen = HashSet::new();
         for hypothesis in &answer.hypotheses {
-            let text = match answer.source {
-                Some(source) if self.args.search.replace_unk => replace_unknown(self.model, &source.text, hypothesis)?,
-                _ => self.model.target.decode(&hypothesis.tokens),
+            let text = match self.args.search.replace_unk {
+                true => replace_unknown(generator, self.model, source, hypothesis)?,
+                false => self.model.target.decode(&hypothesis.tokens),
             };
             if self.args.sample.sample || seen.insert(text.clone()) {
                 texts.push((text, hypothesis.clone()));
             }
         }
-        texts.truncate(self.args.n_best.unwrap_or(1).into());
+        let wanted = self.args.n_best.unwrap_or(1).into();
+        texts.truncate(wanted);
         for (text, _) in texts.iter().filter(|(_, hypothesis)| !hypothesis.finished) {
-            tracing::warn!("`{}` was cut at the greatest length", escaped(text));
+            tracing::warn!("{place}: `{}` was cut at the greatest length", escaped(text));
         }
+        if input.is_some() && texts.is_empty() {
+            tracing::warn!("{place}: no text for `{}`: the options leave none", escaped(source));
+        } else if input.is_some() && texts.len() < wanted {
+            tracing::warn!("{place}: {} different texts in place of {wanted}: the search found no more", texts.len());
+        }
+        let mut texts: Vec<Spelled> = texts.into_iter().map(|(text, hypothesis)| (text, Some(hypothesis))).collect();
         if texts.is_empty() {
-            if let Some(source) = answer.source {
-                tracing::warn!("no text for `{}`: the options leave none", escaped(&source.text));
-            }
-            texts.push(Default::default());
+            texts.push(Spelled::default());
         }
         Ok(texts)
     }
 
-    fn print_object(&mut self, answer: &Answer<'_>, texts: Vec<(String, Hypothesis)>) -> Result<()> {
+    fn print_object(&mut self, answer: &Answer<'_>, texts: Vec<Spelled>) -> Result<()> {
         let texts = texts.into_iter().map(|(text, hypothesis)| {
-            let Hypothesis { score, finished, .. } = hypothesis;
-            let tokens = answer.source.map_or(Ok(Vec::new()), |source| self.tokens(source, hypothesis))?;
-            Ok(Written { text, score, finished, tokens })
+            let (score, finished) = hypothesis.as_ref().map(|found| (found.score, found.finished)).unzip();
+            let spelled = answer.source.input.as_ref().zip(hypothesis);
+            let tokens = spelled.map_or(Ok(Vec::new()), |(input, hypothesis)| self.tokens(input, hypothesis))?;
+            Ok(Written { text, score, finished: finished.unwrap_or_default(), tokens })
         });
         let texts: Vec<Written> = texts.collect::<Result<_>>()?;
-        let source = answer.source.map_or("", |source| &source.text);
-        output::print(&json!({"sentence": answer.number, "source": source, "texts": texts}).to_string())
+        output::print(&json!({"sentence": answer.number, "source": answer.source.text, "texts": texts}).to_string())
     }
 
     /// The tokens of a text and their scores, where they are asked for.
-    fn tokens(&mut self, source: &Source, hypothesis: Hypothesis) -> Result<Vec<Token>> {
+    fn tokens(&mut self, input: &Input, hypothesis: Hypothesis) -> Result<Vec<Token>> {
         let Some(scorer) = &mut self.scorer else { return Ok(Vec::new()) };
-        let named: Vec<String> =
-            hypothesis.tokens.iter().chain([&EOS]).map(|token| self.model.target.token(*token)).collect();
+        let named: Vec<String> = hypothesis
+            .tokens
+            .iter()
+            .chain([&self.model.target.specials().eos])
+            .map(|token| self.model.target.token(*token))
+            .collect();
         let finished = hypothesis.finished;
         let mut scores = Vec::new();
-        scorer.score_tokens(&[Example { source: source.tokens.clone(), target: hypothesis.tokens }], |found| {
+        scorer.score_tokens(&[Example::new(input.tokens.clone(), hypothesis.tokens)], |found| {
             scores.extend(found.iter().flatten().copied());
             Ok(())
         })?;
@@ -137,40 +141,14 @@ impl<'a> Printer<'a> {
         scores.truncate(if finished { scores.len() } else { scores.len().saturating_sub(1) });
         Ok(named.into_iter().zip(scores).map(|(token, log_probability)| Token { token, log_probability }).collect())
     }
-
-    fn write_alignment(&mut self, generator: &mut Generator, answer: &Answer<'_>) -> Result<()> {
-        let Some((path, file)) = &mut self.alignments else { return Ok(()) };
-        let aligned = answer.source.zip(answer.hypotheses.first());
-        let line = match aligned {
-            _ if path.extension().is_none_or(|extension| extension != "jsonl" && extension != "json") => {
-                aligned.map_or_else(String::new, |(source, best)| links(source, best))
-            }
-            None => json!({"sentence": answer.number, "source": [], "target": [], "weights": []}).to_string(),
-            Some((source, best)) => {
-                let weights = generator.alignment(&source.tokens, &best.tokens)?;
-                let weights: Vec<_> = weights.chunks(source.tokens.len()).collect();
-                let [columns, rows] = names(self.model, &source.tokens, &best.tokens);
-                json!({"sentence": answer.number, "source": columns, "target": rows, "weights": weights}).to_string()
-            }
-        };
-        writeln!(file, "{line}").map_err(Error::io(path.as_path()))
-    }
-}
-
-/// The source token that each target token attended to most, in the Pharaoh form. One that attended to the source's end has none.
-fn links(source: &Source, best: &Hypothesis) -> String {
-    let end = source.tokens.len().saturating_sub(1);
-    let links =
-        best.attended.iter().map(|position| *position as usize).zip(0..).filter(|(position, _)| *position < end);
-    links.map(|(position, target)| format!("{position}-{target}")).collect::<Vec<_>>().join(" ")
 }
 
 /// Source and target tokens as they are shown, the `<eos>` of both included.
-fn names(model: &Model, source: &[u32], target: &[u32]) -> [Vec<String>; 2] {
+pub fn names(model: &Model, source: &[u32], target: &[u32]) -> [Vec<String>; 2] {
     let name = |tokenizer: &Tokenizer, tokens: &[u32]| -> Vec<String> {
         tokens.iter().map(|token| tokenizer.token(*token)).collect()
     };
-    [name(&model.source, source), name(&model.target, &[target, &[EOS]].concat())]
+    [name(&model.source, source), name(&model.target, &[target, &[model.target.specials().eos]].concat())]
 }
 
 fn draw(model: &Model, generator: &mut Generator, source: &[u32], target: &[u32], path: &Path) -> Result<()> {

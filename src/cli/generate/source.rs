@@ -4,16 +4,22 @@ use softalign::{
     Error, Result,
     generate::{Generator, SearchOptions},
     model::Model,
-    text::{Tokenizer, UNK, escaped, is_blank},
+    text::{Tokenizer, as_line, escaped, is_blank},
 };
 
 use super::Args;
-use crate::cli::flags;
 
-/// A source that the model can read.
+/// A source as it was given.
 pub struct Source {
-    /// As it was given.
+    /// Where it stands, for messages.
+    pub place: String,
     pub text: String,
+    /// None where the text is blank, or the model cannot read it.
+    pub input: Option<Input>,
+}
+
+/// What the model reads of a source.
+pub struct Input {
     /// Its tokens, `<eos>` included.
     pub tokens: Vec<u32>,
     /// The tokens that its text begins with.
@@ -44,22 +50,24 @@ impl<'a> Reader<'a> {
     ) -> Result<Self> {
         let longest = [generator.longest(), options.max_length.unwrap_or(generator.longest())];
         let reader = Self { args, model, origin, longest, prefix: Vec::new() };
-        let prefix = reader.target("--prefix", args.prefix.as_deref().unwrap_or_default())?;
+        let prefix = reader.target("--prefix", &as_line(args.prefix.as_deref().unwrap_or_default()))?;
         reader.check(&prefix).map_err(|error| Error::data("--prefix", error.to_string()))?;
         Ok(Self { prefix, ..reader })
     }
 
-    /// The source on a line, or nothing where the line is blank or the model cannot read it.
+    /// The source on a line.
     ///
     /// # Errors
     /// [`Error::Data`] for a tab that nobody has explained; under `--strict` for a source that the model cannot read.
-    pub fn read(&self, number: u64, line: &str) -> Result<Option<Source>> {
+    pub fn read(&self, number: u64, line: &str) -> Result<Source> {
         let place = format!("{} {number}", self.origin);
-        if is_blank(line) {
-            return Ok(None);
+        if !self.model.network.limits().reads_source() {
+            let input = self.answerable(&place, || self.prompt(&place, line))?;
+            return Ok(Source { place, text: line.to_owned(), input });
         }
         let wrong = |message: &str| Err(Error::data(&place, message));
         let (text, prefix) = match line.split_once('\t') {
+            Some(_) if is_blank(line) => (line, None),
             None => (line, None),
             Some(_) if !self.args.prefix_column => {
                 return wrong(
@@ -72,20 +80,31 @@ impl<'a> Reader<'a> {
             }
             Some((text, prefix)) => (text, Some(prefix)),
         };
-        if is_blank(text) {
-            return Ok(None);
-        }
-        match self.encode(&place, text, prefix) {
+        let read = || self.encode(&place, text, prefix);
+        let input = if is_blank(text) { None } else { self.answerable(&place, read)? };
+        Ok(Source { place, text: text.to_owned(), input })
+    }
+
+    /// What `read` gives, or nothing where the model cannot read it.
+    fn answerable(&self, place: &str, read: impl FnOnce() -> Result<Input>) -> Result<Option<Input>> {
+        match read() {
             Err(error) if !self.args.strict => {
-                tracing::warn!("{place}: {}. Its answer is empty", flags::named(&error.to_string()));
+                tracing::warn!("{place}: {error}. Its answer is empty");
                 Ok(None)
             }
             Err(error) => Err(Error::data(place, error.to_string())),
-            Ok(source) => Ok(Some(source)),
+            Ok(input) => Ok(Some(input)),
         }
     }
 
-    fn encode(&self, place: &str, text: &str, prefix: Option<&str>) -> Result<Source> {
+    /// A text for a language model to continue; from nothing, where there is none.
+    fn prompt(&self, place: &str, text: &str) -> Result<Input> {
+        let prefix = [self.prefix.clone(), self.target(place, text)?].concat();
+        self.check(&prefix)?;
+        Ok(Input { tokens: Vec::new(), prefix })
+    }
+
+    fn encode(&self, place: &str, text: &str, prefix: Option<&str>) -> Result<Input> {
         let tokens = self.model.encode(text)?;
         let prefix = prefix.map_or_else(|| Ok(self.prefix.clone()), |prefix| self.target(place, prefix))?;
         let [longest, _] = self.longest;
@@ -95,7 +114,7 @@ impl<'a> Reader<'a> {
         }
         self.check(&prefix)?;
         warn_of_unknown(place, &self.model.source, text, &tokens)?;
-        Ok(Source { text: text.to_owned(), tokens, prefix })
+        Ok(Input { tokens, prefix })
     }
 
     fn check(&self, prefix: &[u32]) -> Result<()> {
@@ -104,7 +123,8 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let message = format!("{} tokens, and texts have at most {longest} with their <eos>", prefix.len());
-        Err(Error::data("the prefix", message))
+        let what = if self.model.network.limits().reads_source() { "the prefix" } else { "the prompt" };
+        Err(Error::data(what, message))
     }
 
     /// The tokens of a prefix; says which pieces the model has not seen.
@@ -116,9 +136,11 @@ impl<'a> Reader<'a> {
 }
 
 fn warn_of_unknown(place: &str, tokenizer: &Tokenizer, text: &str, tokens: &[u32]) -> Result<()> {
-    if tokens.contains(&UNK) {
-        let pieces = tokenizer.tokens(text)?;
-        for (piece, _) in pieces.iter().zip(tokens).filter(|(_, token)| **token == UNK) {
+    let unknown = tokenizer.specials().unk;
+    if tokens.contains(&unknown) {
+        // The source has special tokens around it.
+        let (tokens, pieces) = (tokenizer.encode(text)?, tokenizer.tokens(text)?);
+        for (piece, _) in pieces.iter().zip(tokens).filter(|(_, token)| *token == unknown) {
             tracing::warn!("{place}: the model has not seen `{}`; it reads <unk>", escaped(piece));
         }
     }

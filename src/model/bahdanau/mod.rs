@@ -8,8 +8,8 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Kind, Layers, Limits, Linear, ModelOptions,
-    Network, Parameter, SearchRoom, Stepper, settings,
+    Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Kind, Layers, Learns, Limits, Linear,
+    ModelOptions, Network, Parameter, SearchRoom, Stepper, settings,
 };
 use crate::{Result, batch::Specials, graph::Parameters};
 
@@ -19,7 +19,7 @@ use step::BahdanauStepper;
 
 /// The row of the table of architectures.
 pub(super) const KIND: Kind =
-    Kind { name: "bahdanau", in_files: config::IN_FILES, read, make: Some(make), imports: &[] };
+    Kind { name: "bahdanau", in_files: config::IN_FILES, read, make: Some((Learns::Pairs, make)), imports: &[] };
 
 /// The model at its sizes: its layers by what they are for.
 #[derive(Clone, Debug)]

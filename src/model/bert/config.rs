@@ -20,6 +20,8 @@ pub(super) const ROBERTA: &str = "roberta";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Head {
+    /// Nothing: the states are what is wanted.
+    States,
     /// The token at each position, for those that were masked (Devlin et al. 2019, section 3.1).
     Masked,
     /// One class of a whole text (section 4.1).
@@ -104,6 +106,7 @@ impl Config {
             ("pad", if self.is_roberta() { self.specials.pad as usize } else { 0 }, COUNT),
         ];
         settings::check_sizes(path, sizes)?;
+        settings::check_specials(path, self.specials, self.vocabulary)?;
         settings::check_heads(path, self.hidden, self.heads)?;
         settings::check_rates(path, [("dropout", self.dropout), ("attention_dropout", self.attention_dropout)])?;
         settings::check_epsilon(path, self.epsilon)

@@ -2,11 +2,11 @@
 
 use super::{Bert, Prediction};
 use crate::{
-    Result,
+    Error, Result,
     gpu::Dtype,
     graph::Value,
     kernels::matmul::Activation,
-    model::{BatchShape, Forward, LayerDropout, Layers, Places},
+    model::{Architecture as _, BatchShape, Forward, LayerDropout, Layers, Places},
 };
 
 impl Bert {
@@ -40,6 +40,9 @@ impl Bert {
         let (BatchShape { rows, source: steps, .. }, config) = (shape, &self.config);
         let x = self.encode(layers, shape)?;
         let logits = match &self.prediction {
+            Prediction::Nothing => {
+                return Err(Error::data(self.name(), "predicts nothing with this head: its states are what is wanted"));
+            }
             Prediction::Masked { dense, norm, output } => {
                 let x = dense.forward(layers, x, Activation::None)?;
                 let x = config.activation.forward(layers, x)?;
@@ -59,12 +62,11 @@ impl Bert {
             }
         };
         let target = match &self.prediction {
-            Prediction::Masked { .. } => steps,
+            Prediction::Nothing | Prediction::Masked { .. } => steps,
             Prediction::Classify { .. } => 1,
             Prediction::Span(_) => 2,
         };
         let targets = layers.graph.input("target_out", [rows, target], Dtype::U32);
-        let _ = steps;
         Ok(Forward { logits, targets, attention: None })
     }
 }

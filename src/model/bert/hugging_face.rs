@@ -2,22 +2,42 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Bert, Config, Head, config};
 use crate::{
     Result,
     batch::Specials,
     model::{
-        Import, Network, Nonlinearity,
-        import::{fields, unknown},
+        Counterpart, Import, Network, Nonlinearity,
+        import::{activation, fields, id, stated, unknown},
     },
 };
 
-pub(super) const OF_BERT: &[Import] = &[Import { model_type: config::BERT, read }];
-pub(super) const OF_ROBERTA: &[Import] = &[Import { model_type: config::ROBERTA, read }];
+const BERT: Import = Import { model_type: config::BERT, read };
+const ROBERTA: Import = Import { model_type: config::ROBERTA, read };
+pub(super) const OF_BERT: &[Import] = &[BERT];
+pub(super) const OF_ROBERTA: &[Import] = &[ROBERTA];
 
-#[derive(Deserialize)]
+/// What their classes are called after the name of the model.
+const CLASSES: [(Head, &str); 4] = [
+    (Head::States, "Model"),
+    (Head::Masked, "ForMaskedLM"),
+    (Head::Classify, "ForSequenceClassification"),
+    (Head::Span, "ForQuestionAnswering"),
+];
+
+/// Buffers, and the layers of outputs that a model of another class has been trained with too.
+const LEFT_OUT: &[&str] = &[
+    "embeddings.position_ids",
+    "embeddings.token_type_ids",
+    "pooler.dense.weight",
+    "pooler.dense.bias",
+    "cls.seq_relationship.weight",
+    "cls.seq_relationship.bias",
+];
+
+#[derive(Deserialize, Serialize)]
 struct Fields {
     model_type: String,
     architectures: Vec<String>,
@@ -26,6 +46,7 @@ struct Fields {
     num_hidden_layers: usize,
     num_attention_heads: usize,
     intermediate_size: usize,
+    #[serde(serialize_with = "activation")]
     hidden_act: Nonlinearity,
     layer_norm_eps: f32,
     hidden_dropout_prob: f32,
@@ -33,12 +54,25 @@ struct Fields {
     max_position_embeddings: usize,
     type_vocab_size: usize,
     pad_token_id: u32,
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bos_token_id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eos_token_id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unk_token_id: Option<u32>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     id2label: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     position_embedding_type: Option<String>,
     #[serde(default)]
     is_decoder: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tie_word_embeddings: Option<bool>,
+}
+
+/// The beginning of the names of their classes.
+fn class_prefix(model_type: &str) -> &'static str {
+    if model_type == config::ROBERTA { "Roberta" } else { "Bert" }
 }
 
 fn read(text: &str, path: &str) -> Result<Network> {
@@ -56,12 +90,9 @@ fn read(text: &str, path: &str) -> Result<Network> {
         }
     }
     let class = fields.architectures.first().map_or("", String::as_str);
-    let begins = if fields.model_type == config::ROBERTA { "Roberta" } else { "Bert" };
-    let head = match class.strip_prefix(begins).unwrap_or_default() {
-        "ForMaskedLM" => Head::Masked,
-        "ForSequenceClassification" => Head::Classify,
-        "ForQuestionAnswering" => Head::Span,
-        _ => return Err(unknown(path, &format!("architectures is `{class}`"))),
+    let kind = class.strip_prefix(class_prefix(&fields.model_type)).unwrap_or_default();
+    let Some((head, _)) = CLASSES.into_iter().find(|(_, name)| *name == kind) else {
+        return Err(unknown(path, &format!("architectures is `{class}`")));
     };
     let mut config = Config {
         architecture: fields.model_type,
@@ -77,9 +108,47 @@ fn read(text: &str, path: &str) -> Result<Network> {
         epsilon: fields.layer_norm_eps,
         dropout: fields.hidden_dropout_prob,
         attention_dropout: fields.attention_probs_dropout_prob,
-        specials: Specials { pad: fields.pad_token_id, ..Specials::default() },
+        specials: Specials {
+            pad: fields.pad_token_id,
+            bos: id(fields.bos_token_id),
+            eos: id(fields.eos_token_id),
+            unk: id(fields.unk_token_id),
+        },
         ..Config::new(fields.vocab_size)
     };
     config.max_length = fields.max_position_embeddings.saturating_sub(config.first_position());
     Ok(Bert::from_settings(config, path)?)
+}
+
+/// The counterpart of a model.
+pub(super) fn counterpart(model: &Bert) -> Result<Counterpart> {
+    let config = &model.config;
+    let class = CLASSES.into_iter().find(|(head, _)| *head == config.head).map_or("", |(_, name)| name);
+    let labels = if config.classes == 2 { 0..0 } else { 0..config.classes };
+    let fields = Fields {
+        model_type: config.architecture.clone(),
+        architectures: vec![format!("{}{class}", class_prefix(&config.architecture))],
+        vocab_size: config.vocabulary,
+        hidden_size: config.hidden,
+        num_hidden_layers: config.layers,
+        num_attention_heads: config.heads,
+        intermediate_size: config.feed_forward,
+        hidden_act: config.activation,
+        layer_norm_eps: config.epsilon,
+        hidden_dropout_prob: config.dropout,
+        attention_probs_dropout_prob: config.attention_dropout,
+        max_position_embeddings: config.max_length + config.first_position(),
+        type_vocab_size: config.segments,
+        pad_token_id: config.specials.pad,
+        bos_token_id: stated(config.specials.bos),
+        eos_token_id: stated(config.specials.eos),
+        unk_token_id: stated(config.specials.unk),
+        id2label: labels.map(|label| (label.to_string(), format!("LABEL_{label}"))).collect(),
+        position_embedding_type: None,
+        is_decoder: false,
+        tie_word_embeddings: None,
+    };
+    let (import, prefix) = if config.is_roberta() { (ROBERTA, "roberta.") } else { (BERT, "bert.") };
+    let is_bare = config.head == Head::States;
+    Ok(Counterpart { prefix, is_bare, left_out: LEFT_OUT, ..import.counterpart(model, &fields)? })
 }

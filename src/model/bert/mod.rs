@@ -1,6 +1,6 @@
 //! An encoder alone: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding" (2019), and
 //! Liu et al., "RoBERTa: A Robustly Optimized BERT Pretraining Approach" (2019). It predicts masked tokens, the class of a text or
-//! where an answer stands in it. Parameters have the names of Hugging Face's.
+//! where an answer stands in it, or its states stand for a text. Parameters have the names of Hugging Face's.
 
 mod config;
 mod graph;
@@ -9,11 +9,14 @@ mod hugging_face;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Embedding, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind, LayerNorm,
-    Layers, Limits, Linear, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind, Positions, Residual,
-    SearchRoom, Stepper, settings,
+    Architecture, BatchShape, Counterpart, Embedding, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind,
+    LayerNorm, Layers, Limits, Linear, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind, Positions,
+    Residual, SearchRoom, Stepper, settings,
 };
-use crate::{Error, Result, graph::Parameters};
+use crate::{
+    Error, Result,
+    graph::{Parameters, Value},
+};
 
 pub use config::{Config, Head};
 
@@ -42,6 +45,7 @@ pub struct Bert {
 /// The layers of a [`Head`].
 #[derive(Clone, Debug)]
 enum Prediction {
+    Nothing,
     Masked {
         dense: Linear,
         norm: LayerNorm,
@@ -97,6 +101,7 @@ impl Config {
     fn prediction(&self, words: &Embedding) -> Prediction {
         let (hidden, roberta) = (self.hidden, self.is_roberta());
         match self.head {
+            Head::States => Prediction::Nothing,
             Head::Masked => {
                 let part = |bert: &str, roberta_name: &str| match roberta {
                     false => format!("cls.predictions.{bert}"),
@@ -139,6 +144,7 @@ fn of_layer(layer: &EncoderLayer) -> impl Iterator<Item = &Parameter> {
 impl Prediction {
     fn parameters(&self) -> Vec<&Parameter> {
         match self {
+            Self::Nothing => Vec::new(),
             Self::Masked { dense, norm, output } => {
                 output.bias.iter().chain(dense.parameters()).chain(norm.parameters()).collect()
             }
@@ -192,7 +198,7 @@ impl Architecture for Bert {
         let Config { vocabulary, classes, max_length, specials, head, .. } = self.config;
         // A class or a position is never padding.
         let (target_vocabulary, padding) = match head {
-            Head::Masked => (vocabulary, specials.pad),
+            Head::States | Head::Masked => (vocabulary, specials.pad),
             Head::Classify => (classes, u32::MAX),
             Head::Span => (max_length, u32::MAX),
         };
@@ -215,6 +221,18 @@ impl Architecture for Bert {
             self.name(),
             "writes no text: it is an encoder alone; generate with an architecture that has a decoder",
         ))
+    }
+
+    fn states(&self, layers: &mut Layers, shape: BatchShape) -> Result<Value> {
+        self.encode(layers, shape)
+    }
+
+    fn writes_text(&self) -> bool {
+        false
+    }
+
+    fn counterpart(&self) -> Result<Counterpart> {
+        hugging_face::counterpart(self)
     }
 }
 

@@ -9,7 +9,7 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Embedding, Forward, Initial, Kind, Layers, Limits, Linear, ModelOptions, Network,
+    Architecture, BatchShape, Embedding, Forward, Initial, Kind, Layers, Learns, Limits, Linear, ModelOptions, Network,
     Parameter, PositionKind, Positions, Readout, SearchRoom, Stepper, settings,
 };
 use crate::{Error, Result, graph::Parameters};
@@ -20,7 +20,7 @@ use step::ConvS2SStepper;
 
 /// The row of the table of architectures.
 pub(super) const KIND: Kind =
-    Kind { name: "convs2s", in_files: config::IN_FILES, read, make: Some(make), imports: &[] };
+    Kind { name: "convs2s", in_files: config::IN_FILES, read, make: Some((Learns::Pairs, make)), imports: &[] };
 
 /// What sums of two independent values are multiplied with, so that their variance stays (section 3.4).
 const HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;

@@ -78,6 +78,7 @@ impl Config {
             ("max_length", self.max_length, SIZE),
         ];
         settings::check_sizes(path, sizes)?;
+        settings::check_specials(path, self.specials, self.vocabulary)?;
         settings::check_heads(path, self.hidden, self.heads)?;
         settings::check_rates(path, [("dropout", self.dropout), ("attention_dropout", self.attention_dropout)])?;
         settings::check_epsilon(path, self.epsilon)

@@ -9,8 +9,9 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Embedding, FeedForward, Forward, Initial, Kind, LayerNorm, Layers, Limits, Linear,
-    Network, NormOrder, Parameter, PositionKind, Positions, Residual, SearchRoom, Stepper, settings,
+    Architecture, BatchShape, Counterpart, Embedding, FeedForward, Forward, Initial, Kind, LayerNorm, Layers, Learns,
+    Limits, Linear, ModelOptions, Network, NormOrder, Parameter, PositionKind, Positions, Residual, SearchRoom,
+    Stepper, settings,
 };
 use crate::{Result, graph::Parameters};
 
@@ -18,8 +19,13 @@ pub use config::Config;
 use step::Gpt2Stepper;
 
 /// The row of the table of architectures.
-pub(super) const KIND: Kind =
-    Kind { name: "gpt2", in_files: config::IN_FILES, read, make: None, imports: hugging_face::IMPORTS };
+pub(super) const KIND: Kind = Kind {
+    name: "gpt2",
+    in_files: config::IN_FILES,
+    read,
+    make: Some((Learns::Text, make)),
+    imports: hugging_face::IMPORTS,
+};
 
 /// The standard deviation of first weights.
 const DEVIATION: f32 = 0.02;
@@ -125,7 +131,7 @@ impl Architecture for Gpt2 {
 
     fn limits(&self) -> Limits {
         let Config { vocabulary, max_length, specials, .. } = self.config;
-        let [source_vocabulary, target_vocabulary] = [vocabulary; 2];
+        let [source_vocabulary, target_vocabulary] = [0, vocabulary];
         Limits { source_vocabulary, target_vocabulary, max_length, specials, padding: specials.pad }
     }
 
@@ -142,8 +148,21 @@ impl Architecture for Gpt2 {
     fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(Gpt2Stepper::new(self, parameters, room)?))
     }
+
+    fn counterpart(&self) -> Result<Counterpart> {
+        hugging_face::counterpart(self)
+    }
 }
 
 fn read(text: &str, path: &str) -> Result<Network> {
     Ok(Gpt2::from_settings(settings::read(text, path)?, path)?)
+}
+
+fn make(options: &ModelOptions, [_, vocabulary]: [usize; 2]) -> Result<Network> {
+    let ModelOptions { hidden, layers, dropout, max_length, .. } = *options;
+    let feed_forward = hidden.saturating_mul(4);
+    let config = Config { hidden, feed_forward, layers, dropout, ..Config::new(vocabulary) };
+    // Batches are padded to even lengths, and every place needs a row.
+    let max_length = max_length.checked_next_multiple_of(2).unwrap_or(max_length);
+    Ok(Gpt2::new(options.apply(&Config { max_length, ..config })?)?)
 }

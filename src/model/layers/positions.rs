@@ -9,6 +9,7 @@ use crate::{
     graph::{Parameters, Value},
     kernels::positions::{self as kernel, Order, sinusoids},
     model::{Initial, Parameter},
+    names::setting,
 };
 
 /// The origin of the vectors of places.
@@ -91,7 +92,7 @@ impl Positions {
                 if places > learned {
                     let message =
                         format!("is {places}; this model has learned {learned} positions, and texts cannot be longer");
-                    return Err(Error::data("`max_length`", message));
+                    return Err(Error::data(setting("max_length"), message));
                 }
                 table
             }

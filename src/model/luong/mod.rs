@@ -8,8 +8,8 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Kind, Layers, Limits, Linear, ModelOptions,
-    Network, Parameter, Readout, SearchRoom, Stepper, settings,
+    Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Kind, Layers, Learns, Limits, Linear,
+    ModelOptions, Network, Parameter, Readout, SearchRoom, Stepper, settings,
 };
 use crate::{Error, Result, batch::Specials, graph::Parameters};
 
@@ -18,7 +18,8 @@ pub use graph::TeacherForced;
 use step::LuongStepper;
 
 /// The row of the table of architectures.
-pub(super) const KIND: Kind = Kind { name: "luong", in_files: config::IN_FILES, read, make: Some(make), imports: &[] };
+pub(super) const KIND: Kind =
+    Kind { name: "luong", in_files: config::IN_FILES, read, make: Some((Learns::Pairs, make)), imports: &[] };
 
 /// The model at its sizes: its layers by what they are for. None but the GRUs and the bridge has a bias, as in the paper.
 #[derive(Clone, Debug)]

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use super::{
     Architecture, BatchShape, DecoderLayer, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind, LayerNorm,
-    Layers, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter, RelativeBias, Residual,
-    SearchRoom, Stepper, Vocabularies, VocabularySettings, distinct, settings,
+    Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter, RelativeBias,
+    Residual, SearchRoom, Stepper, Vocabularies, VocabularySettings, distinct, settings,
 };
 use crate::{Result, graph::Parameters, kernels::relative_position_bias::PositionBuckets};
 
@@ -20,8 +20,13 @@ pub use config::Config;
 use step::T5Stepper;
 
 /// The row of the table of architectures.
-pub(super) const KIND: Kind =
-    Kind { name: "t5", in_files: config::IN_FILES, read, make: Some(make), imports: hugging_face::IMPORTS };
+pub(super) const KIND: Kind = Kind {
+    name: "t5",
+    in_files: config::IN_FILES,
+    read,
+    make: Some((Learns::Pairs, make)),
+    imports: hugging_face::IMPORTS,
+};
 
 /// The model at its sizes: its layers by what they are for.
 #[derive(Clone, Debug)]

@@ -121,6 +121,7 @@ impl Config {
             ("max_length", self.max_length, SIZE),
         ];
         settings::check_sizes(path, sizes)?;
+        settings::check_specials(path, self.specials, self.source_vocabulary.min(self.target_vocabulary))?;
         settings::check_heads(path, self.hidden, self.heads)?;
         let rates = [
             ("dropout", self.dropout),

@@ -9,9 +9,9 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, DecoderLayer, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind, LayerNorm,
-    Layers, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind, Positions,
-    Residual, SearchRoom, Stepper, Vocabularies, VocabularySettings, distinct, settings,
+    Architecture, BatchShape, Counterpart, DecoderLayer, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind,
+    LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter,
+    PositionKind, Positions, Residual, SearchRoom, Stepper, Vocabularies, VocabularySettings, distinct, settings,
 };
 use crate::{Result, graph::Parameters};
 
@@ -19,8 +19,13 @@ pub use config::Config;
 use step::TransformerStepper;
 
 /// The row of the table of architectures.
-pub(super) const KIND: Kind =
-    Kind { name: "transformer", in_files: config::IN_FILES, read, make: Some(make), imports: hugging_face::IMPORTS };
+pub(super) const KIND: Kind = Kind {
+    name: "transformer",
+    in_files: config::IN_FILES,
+    read,
+    make: Some((Learns::Pairs, make)),
+    imports: hugging_face::IMPORTS,
+};
 
 /// Added to the variance of what is normalised.
 const EPSILON: f32 = 1e-5;
@@ -197,6 +202,10 @@ impl Architecture for Transformer {
 
     fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(TransformerStepper::new(self, parameters, room)?))
+    }
+
+    fn counterpart(&self) -> Result<Counterpart> {
+        hugging_face::counterpart(self)
     }
 }
 

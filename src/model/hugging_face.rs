@@ -1,0 +1,138 @@
+//! Folders of Hugging Face's: `config.json`, `model.safetensors` or its shards, `tokenizer.json`. Read as a model, and written from
+//! one so that `from_pretrained` loads it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::{
+    Import, Model, Network, Specials, TokenModel, WEIGHTS,
+    folder::TARGET,
+    loading::{Naming, read_from},
+    shards::Shards,
+    writing::write_for_pytorch,
+};
+use crate::{
+    Error, Gpu, Result, files,
+    text::{Tokenizer, read_text},
+};
+
+/// The file of the settings, here as there.
+const CONFIG: &str = "config.json";
+/// Where newer folders have the special tokens of texts that a model writes.
+const GENERATION: &str = "generation_config.json";
+/// The file of the tokenizer.
+const TOKENIZER: &str = "tokenizer.json";
+/// The settings that either of the first two may have.
+const OF_GENERATION: [&str; 4] = ["bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"];
+
+impl TokenModel {
+    /// Reads the configuration and the parameters of a Hugging Face folder, those in f16 and bf16 as f32.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Data`] naming the file, the setting or the tensor that is missing, damaged or of no model here;
+    /// [`Error::Limit`] for a parameter larger than a binding may be, [`Error::OutOfMemory`] when memory runs out.
+    pub fn import(gpu: &Gpu, folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        let none = u32::MAX;
+        Self::read_from(gpu, folder, network(folder, Specials { pad: none, bos: none, eos: none, unk: none })?)
+    }
+
+    fn read_from(gpu: &Gpu, folder: &Path, network: Network) -> Result<Self> {
+        let mut shards = Shards::open(folder)?;
+        // A model that they do not have has nothing but its parameters.
+        let counterpart = network.counterpart().ok();
+        let naming = counterpart.as_ref().map_or(Naming::default(), |theirs| Naming {
+            prefix: theirs.prefix,
+            left_out: theirs.left_out,
+            may_lack: theirs.may_lack,
+        });
+        let declared = network.parameters();
+        let (parameters, unread) = read_from(gpu, &declared, &mut shards, naming)?;
+        if !unread.is_empty() {
+            tracing::info!("{}: not read, as the model has no use for them: {}", folder.display(), unread.join(", "));
+        }
+        Ok(Self { gpu: gpu.clone(), network, parameters })
+    }
+}
+
+impl Model {
+    /// Reads a Hugging Face folder with its tokenizer, whose ids, special tokens among them, are the model's from then on.
+    ///
+    /// # Errors
+    /// As [`TokenModel::import`], and [`Error::Data`] for a folder without a `tokenizer.json`, or one with more tokens than the model.
+    pub fn import(gpu: &Gpu, folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        expect(folder, CONFIG, "it is not a folder of Hugging Face's")?;
+        let python = "`AutoTokenizer.from_pretrained(folder).save_pretrained(folder)` in Python writes one";
+        let path = expect(folder, TOKENIZER, python)?;
+        let network = network(folder, Tokenizer::stated_specials(&path)?)?;
+        let limits = network.limits();
+        let tokenizer = |path: &Path, size: usize| {
+            let tokenizer = Tokenizer::load_for(path, limits.specials)?;
+            if tokenizer.size() <= size {
+                return Ok(tokenizer);
+            }
+            let message = format!("its ids go up to {}, and {CONFIG} has {size} tokens", tokenizer.size() - 1);
+            Err(Error::data(path.display().to_string(), message))
+        };
+        let source = tokenizer(&path, limits.source_vocabulary)?;
+        let other = folder.join(TARGET);
+        let target = match other.is_file() {
+            true => tokenizer(&other, limits.target_vocabulary)?,
+            false => source.clone(),
+        };
+        let TokenModel { gpu, network, parameters } = TokenModel::read_from(gpu, folder, network)?;
+        Ok(Self { gpu, network, parameters, source, target })
+    }
+
+    /// Writes a folder that `from_pretrained` of Hugging Face's `transformers` loads, whole or not at all: settings, parameters in f32
+    /// and the tokenizer under the names that they have there. Where targets have a tokenizer of their own, it stands beside as
+    /// `target.tokenizer.json`, which [`Model::import`] alone knows of.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a model that Hugging Face does not have, naming the setting, and for a folder that is there already;
+    /// [`Error::Io`].
+    pub fn export(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let counterpart = self.network.counterpart()?;
+        files::write_folder(folder.as_ref(), |folder| {
+            files::write_atomically(&folder.join(CONFIG), counterpart.config.as_bytes())?;
+            self.source.save_framed(folder.join(TOKENIZER))?;
+            if self.network.writes_text() && !self.target.is_same(&self.source) {
+                self.target.save_framed(folder.join(TARGET))?;
+            }
+            write_for_pytorch(&folder.join(WEIGHTS), &self.gpu, &self.parameters, |name| counterpart.name(name))
+        })
+    }
+}
+
+/// The path of a file that the folder must have; `consequence` follows where it does not.
+fn expect(folder: &Path, name: &str, consequence: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    let missing = || Error::data(folder.display().to_string(), format!("holds no {name}; {consequence}"));
+    if path.is_file() { Ok(path) } else { Err(missing()) }
+}
+
+/// The network that a folder's configuration describes. What it does not say of the special tokens, the file of generation does,
+/// or the tokenizer.
+fn network(folder: &Path, stated: Specials) -> Result<Network> {
+    let path = expect(folder, CONFIG, "it is not a folder of Hugging Face's")?;
+    let name = path.display().to_string();
+    let read = |path: &Path| -> Result<Map<String, Value>> {
+        let wrong = |error| Error::data(path.display().to_string(), format!("not a configuration: {error}"));
+        serde_json::from_str(&read_text(path)?).map_err(wrong)
+    };
+    let mut settings = read(&path)?;
+    let generation = folder.join(GENERATION);
+    let mut further = if generation.is_file() { read(&generation)? } else { Map::new() };
+    further.retain(|name, value| OF_GENERATION.contains(&name.as_str()) && value.is_number());
+    let known = [("bos_token_id", stated.bos), ("eos_token_id", stated.eos), ("unk_token_id", stated.unk)];
+    let known = known.into_iter().filter(|(_, id)| *id != u32::MAX).map(|(name, id)| (name.to_owned(), id.into()));
+    for (name, value) in further.into_iter().chain(known) {
+        if settings.get(&name).is_none_or(Value::is_null) {
+            settings.insert(name, value);
+        }
+    }
+    let text = Value::Object(settings).to_string();
+    Import::of(&text, &name)?.network(&text, &name)
+}
