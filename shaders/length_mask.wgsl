@@ -23,5 +23,5 @@ fn main(
     let length = min(lengths[row / params.steps], params.steps);
     let factor = select(1.0, sqrt(f32(length)), params.root != 0u);
     // Masked steps may hold anything.
-    y[i] = select(Element(), Element(Single(x[i]) * factor), row % params.steps < length);
+    y[i] = Element(select(Single(0.0), Single(x[i]) * factor, row % params.steps < length));
 }

@@ -42,6 +42,7 @@ mod reshape;
 mod select;
 mod slice;
 mod softmax;
+mod stop_gradient;
 
 use std::fmt;
 

@@ -42,6 +42,7 @@ mod table;
 mod tensors;
 mod token_model;
 pub mod transformer;
+pub mod transformer_xl;
 #[cfg(feature = "text")]
 mod writing;
 

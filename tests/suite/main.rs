@@ -76,5 +76,6 @@ mod text;
 mod token_model;
 mod train;
 mod transformer;
+mod transformer_xl;
 mod tune;
 mod vocabularies;

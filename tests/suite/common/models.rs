@@ -32,13 +32,14 @@ pub struct Case {
 }
 
 impl Case {
-    /// Parameters from within `range` of 0.
+    /// Parameters from within `range` of 0; without sources for a model that reads none.
     pub fn new(network: Network, range: f32, seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut draw = |count: usize| (0..count).map(|_| random.random_range(-range..range)).collect();
         let values = network.parameters().into_iter().map(|one| (one.name, draw(one.shape.elements()))).collect();
         let words = network.limits().source_vocabulary as u32;
-        let source = (0..SHAPE.rows * SHAPE.source).map(|_| random.random_range(4..words)).collect();
+        let count = if words > 0 { SHAPE.rows * SHAPE.source } else { 0 };
+        let source = (0..count).map(|_| random.random_range(4..words)).collect();
         Self { network, values, source }
     }
 
