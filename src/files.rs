@@ -35,9 +35,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(mut stream) = stream(path).map_err(Error::io(path))? {
         return stream.write_all(bytes).map_err(Error::io(path));
     }
-    let Some(target) = links(path).find(|path| !path.is_symlink()) else {
-        return Err(Error::io(path)(io::Error::other("this link leads to itself")));
-    };
+    let target = target(path)?;
     let folder = parent(&target);
     let mut builder = tempfile::Builder::new();
     builder.prefix(".writing-");
@@ -60,17 +58,27 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// [`Error::Io`] naming the file; the errors of `write`.
 #[cfg(feature = "text")]
 pub fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let parent = parent(path);
-    let room = tempfile::Builder::new().prefix(".writing-").tempdir_in(parent).map_err(Error::io(path))?;
+    if let Some(mut stream) = stream(path).map_err(Error::io(path))? {
+        let room = tempfile::tempdir().map_err(Error::io(path))?;
+        let made = room.path().join("made");
+        write(&made)?;
+        let copied = File::open(&made).and_then(|mut file| io::copy(&mut file, &mut stream));
+        return copied.map(drop).map_err(Error::io(path));
+    }
+    let target = target(path)?;
+    let folder = parent(&target);
+    let room = tempfile::Builder::new().prefix(".writing-").tempdir_in(folder).map_err(Error::io(path))?;
     let made = room.path().join("made");
-    // As readable as any other file (less the umask), whoever makes it.
-    let permissions =
-        std::fs::File::create(&made).and_then(|file| file.metadata()).map_err(Error::io(path))?.permissions();
+    // As readable as the old file, or as any other (less the umask), whoever makes it.
+    let mut permissions = File::create(&made).and_then(|file| file.metadata()).map_err(Error::io(path))?.permissions();
+    if let Ok(old) = target.metadata() {
+        permissions = old.permissions();
+    }
     write(&made)?;
-    let file = std::fs::File::open(&made).map_err(Error::io(path))?;
+    let file = File::open(&made).map_err(Error::io(path))?;
     file.set_permissions(permissions).and_then(|()| file.sync_all()).map_err(Error::io(path))?;
-    std::fs::rename(&made, path).map_err(Error::io(path))?;
-    sync_folder(parent)
+    std::fs::rename(&made, &target).map_err(Error::io(path))?;
+    sync_folder(folder)
 }
 
 /// The folder that a path is in; that of a bare name is "", which is no folder to create a file in.
@@ -96,6 +104,16 @@ pub fn create(path: &Path) -> Result<File> {
 pub fn is_stream(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
         || links(path).any(|path| is_descriptor(&path))
+}
+
+/// The file that a path leads to through links, whether it is there or not.
+///
+/// # Errors
+/// [`Error::Io`] for links that lead nowhere.
+#[cfg(any(feature = "text", feature = "validate"))]
+fn target(path: &Path) -> Result<PathBuf> {
+    let file = links(path).find(|path| !path.is_symlink());
+    file.ok_or_else(|| Error::io(path)(io::Error::other("this link leads to itself")))
 }
 
 /// A path, and those that it leads to link by link, the last perhaps not there yet.

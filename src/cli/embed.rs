@@ -3,7 +3,12 @@
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use serde::Serialize;
-use softalign::{Error, Result, generate::Embedder, model::Model, text::is_blank};
+use softalign::{
+    Error, Result,
+    generate::Embedder,
+    model::Model,
+    text::{as_line, is_blank},
+};
 
 use super::{Global, groups, open, output, progress::Bar};
 
@@ -28,12 +33,13 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let model = Model::load(&gpu, &args.model)?;
     let bar = Bar::new(global, None, "texts");
     let origin = if args.text.is_empty() { "standard input, line" } else { "TEXT" };
-    let mut writer = Writer { embedder: Embedder::new(&model), model, args: &args, origin, bar, read: 0, embedded: 0 };
+    let mut writer = Writer { embedder: Embedder::new(&model)?, model, args: &args, origin, bar, read: 0, embedded: 0 };
     let start = Instant::now();
     if args.text.is_empty() {
         groups::in_groups(groups::stdin(), |lines| writer.write(lines))?;
     } else {
-        writer.write(&args.text)?;
+        let texts: Vec<String> = args.text.iter().map(|text| as_line(text).into_owned()).collect();
+        writer.write(&texts)?;
     }
     let (texts, seconds) = (writer.embedded, start.elapsed().as_secs_f64());
     writer.bar.println(&format!("{texts} texts in {seconds:.1} s, {:.1} texts/s", texts as f64 / seconds));

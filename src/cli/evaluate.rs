@@ -15,6 +15,8 @@ use super::{
     search::{Search, groups_references, is_language_model},
 };
 
+/// Resamples, where nobody says how many.
+const RESAMPLES: u32 = 1_000;
 /// The seed of the resamples: the same texts have the same intervals.
 const SEED: u64 = 1;
 
@@ -44,9 +46,9 @@ pub struct Args {
     /// tokens are characters].
     #[arg(long, value_name = "KIND")]
     tokenize: Option<Tokenization>,
-    /// Resamples for the 95 % interval beside each score (Koehn 2004); 0 for none.
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
-    bootstrap: u32,
+    /// Resamples for the 95 % interval beside each score (Koehn 2004); 0 for none [default: 1000].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    bootstrap: Option<u32>,
     /// Stop where a source is too long for the model. Otherwise its text is empty, and a warning says so.
     #[arg(long)]
     strict: bool,
@@ -68,7 +70,7 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
         name: args.file.display().to_string(),
         tokenization: args.tokenize,
         group_references: args.group_references || args.model.as_deref().is_some_and(groups_references),
-        resamples: args.bootstrap as usize,
+        resamples: args.bootstrap.unwrap_or(RESAMPLES) as usize,
         seed: SEED,
     };
     let evaluation = evaluate(&args, global, &pairs, hypotheses.as_deref(), &scoring)?;

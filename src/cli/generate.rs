@@ -42,6 +42,10 @@ pub struct Args {
     /// Print a JSON object for each source in place of lines of text.
     #[arg(long)]
     jsonl: bool,
+    /// Print each source, a tab and its text: pairs for `train`, with which another model learns from this one (sequence-level
+    /// distillation, Kim and Rush 2016). Sources without a text are left out.
+    #[arg(long, conflicts_with_all = ["jsonl", "n_best"])]
+    pairs: bool,
     /// Add each text's tokens and the logarithms of their probabilities to the objects of --jsonl.
     #[arg(long, requires = "jsonl")]
     token_scores: bool,

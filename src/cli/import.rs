@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use softalign::{Result, files, model::Model};
+use softalign::{Result, files, model::Model, text::escaped};
 
 use super::{Global, open, output};
 
@@ -23,7 +23,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     files::write_folder(&args.out, |folder| model.save(folder))?;
     if !global.quiet {
         let parameters: usize = model.network.parameters().iter().map(|parameter| parameter.shape.elements()).sum();
-        let (name, out) = (model.network.name(), args.out.display());
+        let (name, out) = (model.network.name(), escaped(&args.out.display().to_string()));
         output::note(&format!("{out}: {name} of {parameters} parameters, {} tokens", model.source.size()));
     }
     Ok(ExitCode::SUCCESS)

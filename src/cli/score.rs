@@ -17,8 +17,8 @@ use super::{Global, flags, open, output, search::is_language_model};
 pub struct Args {
     /// Model folder, as `softalign train` writes it.
     model: PathBuf,
-    /// Pairs to score: a line each, source<TAB>target; for a language model texts, a line each. Tokens that the target vocabulary lacks count as <unk>. A pair that is too
-    /// long for the model gets an empty line, and a warning names its line.
+    /// Pairs to score: a line each, source<TAB>target; for a language model texts, a line each. Tokens that the target vocabulary
+    /// lacks count as <unk>. A pair that is too long for the model gets an empty line, and a warning names its line.
     file: PathBuf,
     /// Add to each line, behind a tab, the log-probabilities of the target's tokens, its <eos> included, with spaces between.
     #[arg(long)]

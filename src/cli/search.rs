@@ -70,6 +70,11 @@ pub fn number(text: &str, valid: impl Fn(f32) -> bool, wanted: &str) -> Result<f
 }
 
 impl Search {
+    /// Whether nothing is said about the search itself.
+    pub fn is_plain(&self) -> bool {
+        self.options() == SearchOptions::default()
+    }
+
     /// The library's search options.
     pub fn options(&self) -> SearchOptions {
         SearchOptions {

@@ -31,8 +31,8 @@ pub struct Args {
     /// Training pairs: a line each, source<TAB>target.
     #[arg(long, value_name = "FILE.tsv", requires = "valid", conflicts_with = "text")]
     train: Option<PathBuf>,
-    /// Plain text to learn, each token from those before it: a language model.
-    #[arg(long, value_name = "FILE.txt", conflicts_with = "preset")]
+    /// Plain text to learn, each token from those before it: a language model, which reads no source.
+    #[arg(long, value_name = "FILE.txt", conflicts_with_all = ["preset", "source_tokens"])]
     text: Option<PathBuf>,
     /// Validation pairs, or text, in the same form [default for --text: its last tenth, which is then not learnt].
     #[arg(long, value_name = "FILE")]
@@ -41,6 +41,10 @@ pub struct Args {
     /// some ten thousand sentences with spaces between words). Other options have precedence over it; a task is one itself.
     #[arg(long, value_name = "NAME", conflicts_with = "task")]
     preset: Option<Preset>,
+    /// Begin with the parameters, the tokenizers and the settings of a model folder: fine-tuning on other data.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "architecture", "model", "source_tokens", "target_tokens",
+        "max_vocabulary", "min_count", "shared_vocabulary", "embedding", "hidden", "layers", "dropout", "readout", "tie_embeddings"])]
+    from: Option<PathBuf>,
     /// Folder for the model and the run's state [default: runs/TASK, or runs/ and the training file's name].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -247,6 +251,9 @@ impl Args {
             Some(preset) => preset.recipe(data),
             None => (TrainOptions::new(data), Budget::default()),
         };
+        if let Some(from) = self.from.take() {
+            options = options.beginning_with(&from)?;
+        }
         if let Some(name) = self.architecture.take() {
             options = options.with_architecture(&name);
         }
@@ -325,7 +332,7 @@ impl Args {
 
 /// Says which options decide nothing. They are no reason to refuse a run: one of an earlier version may have them.
 fn warn_of_idle(options: &TrainOptions) {
-    let units = [&options.source_unit, &options.target_unit];
+    let units = [&options.target_unit, if options.learns_text() { &options.target_unit } else { &options.source_unit }];
     let all = |is_one: fn(&TokenUnit) -> bool| units.into_iter().all(is_one);
     if options.max_vocabulary.is_some() && all(|unit| !matches!(unit, TokenUnit::Chars | TokenUnit::Words)) {
         tracing::warn!(
@@ -333,7 +340,7 @@ fn warn_of_idle(options: &TrainOptions) {
         );
     }
     if options.min_count > 1 && all(|unit| matches!(unit, TokenUnit::File(_))) {
-        tracing::warn!("--min-count decides nothing: both vocabularies are made already");
+        tracing::warn!("--min-count decides nothing: every vocabulary is made already");
     }
     let drops = options.dropout > 0.0 || options.model.keys().any(|key| key.contains("dropout"));
     if options.variational && !drops {

@@ -33,18 +33,22 @@ impl std::fmt::Debug for Embedder {
 impl Embedder {
     /// An embedder for `model`, a [`TokenModel`] or (feature `text`) a [`Model`](crate::model::Model), that is an encoder alone; it
     /// shares the model's parameters.
-    pub fn new(model: impl Into<TokenModel>) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Data`] for another model.
+    pub fn new(model: impl Into<TokenModel>) -> Result<Self> {
         let model = model.into();
+        model.network.states(&mut Layers::new(), BatchShape { rows: 1, source: 1, target: 1 })?;
         let (gpu, limits) = (model.gpu.clone(), model.network.limits());
-        Self { gpu, model, limits, pool: Pool::default(), programs: Programs::default() }
+        Ok(Self { gpu, model, limits, pool: Pool::default(), programs: Programs::default() })
     }
 
     /// The embeddings `[N, D]` of texts, each with the special tokens around it, in their order: the mean of the last layer's states
     /// over a text's tokens, divided by its Euclidean length.
     ///
     /// # Errors
-    /// [`Error::Data`] for a model that is no encoder alone, and for a text that is empty, longer than the model's `max_length` or
-    /// not of its vocabulary; the errors of the device.
+    /// [`Error::Data`] for a text that is empty, longer than the model's `max_length` or not of its vocabulary; the errors of the
+    /// device.
     pub fn embed(&mut self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
         self.check(texts)?;
         let mut order: Vec<(usize, &Vec<u32>)> = texts.iter().enumerate().collect();

@@ -68,8 +68,18 @@ impl Model {
         let (bytes, weights) = (files::read(&weights)?, weights.display().to_string());
         let (tensors, metadata) = whole(&weights, &bytes)?;
         check_files(folder, &metadata)?;
-        let name = path.display().to_string();
-        let network = Kind::read(&read_text(&path)?, &name)?;
+        let (network, source, target) = Self::parts(folder)?;
+        let parameters = loaded(gpu, &network.parameters(), &weights, &tensors)?;
+        Ok(Self { gpu: gpu.clone(), network, parameters, source, target })
+    }
+
+    /// What a model folder holds but for the parameters: the architecture at its sizes, and the tokenizers of sources and targets.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Data`] naming the file that is missing, damaged or does not fit the others.
+    pub(crate) fn parts(folder: &Path) -> Result<(Network, Tokenizer, Tokenizer)> {
+        let path = folder.join(CONFIG);
+        let network = Kind::read(&read_text(&path)?, &path.display().to_string())?;
         let limits = network.limits();
         // A class or a place in a text is no token: then both sides are cut alike.
         let targets = if network.writes_text() { limits.target_vocabulary } else { limits.source_vocabulary };
@@ -78,8 +88,7 @@ impl Model {
             true => tokenizer(&folder.join(SOURCE), limits.specials, limits.source_vocabulary)?,
             false => target.clone(),
         };
-        let parameters = loaded(gpu, &network.parameters(), &weights, &tensors)?;
-        Ok(Self { gpu: gpu.clone(), network, parameters, source, target })
+        Ok((network, source, target))
     }
 
     /// The tokens of a source for the encoder, with the special tokens around it ([`Tokenizer::framed`]).
@@ -106,6 +115,15 @@ impl Model {
         source.into_iter().chain([(TARGET, &self.target)])
     }
 
+    /// Writes what a model folder holds but for the parameters.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn save_parts(&self, folder: &Path) -> Result<()> {
+        files::write_atomically(&folder.join(CONFIG), self.network.config()?.as_bytes())?;
+        self.tokenizers().try_for_each(|(name, tokenizer)| tokenizer.save(folder.join(name)))
+    }
+
     /// Writes the model folder, each file whole or not at all, the parameters last.
     ///
     /// # Errors
@@ -113,10 +131,7 @@ impl Model {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        files::write_atomically(&folder.join(CONFIG), self.network.config()?.as_bytes())?;
-        for (name, tokenizer) in self.tokenizers() {
-            tokenizer.save(folder.join(name))?;
-        }
+        self.save_parts(folder)?;
         let others = [CONFIG].into_iter().chain(self.tokenizers().map(|(name, _)| name));
         let sums = others.map(|name| Ok((name.to_owned(), checksum(&folder.join(name))?)));
         let sums = sums.collect::<Result<Metadata>>()?;

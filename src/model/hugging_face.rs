@@ -76,7 +76,8 @@ impl Model {
             let message = format!("its ids go up to {}, and {CONFIG} has {size} tokens", tokenizer.size() - 1);
             Err(Error::data(path.display().to_string(), message))
         };
-        let source = tokenizer(&path, limits.source_vocabulary)?;
+        let alone = if limits.reads_source() { limits.source_vocabulary } else { limits.target_vocabulary };
+        let source = tokenizer(&path, alone)?;
         let other = folder.join(TARGET);
         let target = match other.is_file() {
             true => tokenizer(&other, limits.target_vocabulary)?,
@@ -97,9 +98,15 @@ impl Model {
         let counterpart = self.network.counterpart()?;
         files::write_folder(folder.as_ref(), |folder| {
             files::write_atomically(&folder.join(CONFIG), counterpart.config.as_bytes())?;
-            self.source.save_framed(folder.join(TOKENIZER))?;
-            if self.network.writes_text() && !self.target.is_same(&self.source) {
-                self.target.save_framed(folder.join(TARGET))?;
+            let tokenizer = folder.join(TOKENIZER);
+            if !self.network.limits().reads_source() {
+                // A prompt goes on: nothing stands behind it.
+                self.target.save(tokenizer)?;
+            } else {
+                self.source.save_framed(tokenizer)?;
+                if self.network.writes_text() && !self.target.is_same(&self.source) {
+                    self.target.save(folder.join(TARGET))?;
+                }
             }
             write_for_pytorch(&folder.join(WEIGHTS), &self.gpu, &self.parameters, |name| counterpart.name(name))
         })

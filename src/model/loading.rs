@@ -147,5 +147,7 @@ fn put(gpu: &Gpu, tensor: &Tensor, (file, name): (&str, &str), (shape, values): 
         let message = format!("tensor `{name}` holds {value} at element {at}; a model has finite values");
         return Err(Error::data(file, message));
     }
-    gpu.write(tensor, values)
+    gpu.write(tensor, values)?;
+    // Until a submit the values wait in memory of their own, all of a model's if it came to that.
+    gpu.pace(Some(gpu.queue().submit([])))
 }

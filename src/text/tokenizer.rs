@@ -1,6 +1,7 @@
 //! Text to token ids and back, over the `tokenizers` crate.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -140,6 +141,12 @@ impl Tokenizer {
     /// for this crate's own models an `<eos>` at the end.
     pub fn framed(&self, ids: Vec<u32>) -> Vec<u32> {
         self.frame.around(ids)
+    }
+
+    /// The places of a source's own tokens among those of [`Tokenizer::framed`].
+    pub fn own(&self, framed: &[u32]) -> Range<usize> {
+        let end = framed.len().saturating_sub(self.frame.behind.len());
+        self.frame.before.len().min(end)..end
     }
 
     /// The ids of `text`, without special tokens around it; what the vocabulary lacks becomes the unknown token.

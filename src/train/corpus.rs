@@ -5,9 +5,9 @@ use std::{path::Path, sync::Arc};
 use super::{TrainOptions, dropped::Dropped, pairs::add_pairs, plain::Plain};
 use crate::{
     Result,
-    model::{Kind, Learns, Metadata, Network, SOURCE, TARGET, checksum},
+    model::{Kind, Learns, Metadata, Model, Network, SOURCE, TARGET, WEIGHTS, checksum},
     text::{
-        Buckets, Example, Pair, TokenUnit, Tokenizer, VocabularyLimits, encode_pairs, encode_plain, fitting,
+        Buckets, Example, Pair, TokenUnit, Tokenizer, VocabularyLimits, encode_pairs, encode_plain, escaped, fitting,
         parse_alignment, pieces, read_lines, windows,
     },
 };
@@ -18,6 +18,8 @@ pub(super) const TRAIN: &str = "train";
 pub(super) const VALID: &str = "valid";
 /// of the alignments that guide the attention,
 pub(super) const ALIGNMENT: &str = "guided_alignment";
+/// of the parameters that the run begins with,
+pub(super) const FROM: &str = "from";
 /// and of the files of tokenizers that were made elsewhere.
 pub(super) const SOURCE_TOKENS: &str = "source_tokens";
 pub(super) const TARGET_TOKENS: &str = "target_tokens";
@@ -42,9 +44,9 @@ enum Texts {
 }
 
 impl Corpus {
-    /// Takes over the checksums of tokenizer files that a run has read before and that are gone now: they stay those to go by.
-    pub fn remember_tokenizers(&mut self, known: &Metadata) {
-        for name in [SOURCE_TOKENS, TARGET_TOKENS] {
+    /// Takes over the checksums of files that a run has read before and that are gone now: they stay those to go by.
+    pub fn remember(&mut self, known: &Metadata) {
+        for name in [SOURCE_TOKENS, TARGET_TOKENS, FROM] {
             if let (None, Some(sum)) = (self.sums.get(name), known.get(name)) {
                 self.sums.insert(name.to_owned(), sum.clone());
             }
@@ -89,6 +91,9 @@ impl Corpus {
             {
                 sums.insert(name.to_owned(), checksum(path)?);
             }
+        }
+        if let Some(from) = options.from.as_ref().map(|from| from.join(WEIGHTS)).filter(|from| from.is_file()) {
+            sums.insert(FROM.to_owned(), checksum(&from)?);
         }
         Ok(Self { texts, sums })
     }
@@ -161,13 +166,21 @@ impl Encoded {
     }
 
     fn of_plain([train, valid]: &[String; 2], options: &TrainOptions, earlier: Option<&Path>) -> Result<Self> {
-        let target = tokenizer((TARGET, &options.target_unit), pieces(train), options, earlier)?;
-        let network = Kind::named(&options.architecture)?.make(&options.model(), [0, target.size()])?;
+        let (network, source, target) = match begun(options, earlier)? {
+            Some(parts) => parts,
+            None => {
+                let target = tokenizer((TARGET, &options.target_unit), pieces(train), options, earlier)?;
+                let network = Kind::named(&options.architecture)?.make(&options.model(), [0, target.size()])?;
+                (network, target.clone(), target)
+            }
+        };
         let length = network.limits().max_length;
-        let examples = Plain::new(encode_plain(train, &target)?, length, options.batch_size(), options.seed)?;
+        let tokens = encode_plain(train, &target)?;
+        warn_of_unknown(options, [(&target, &tokens)].into_iter());
+        let examples = Plain::new(tokens, length, options.batch_size(), options.seed)?;
         let examples = Examples::Plain(examples);
         let valid = Valid::Plain(windows(&encode_plain(valid, &target)?, length, 0), valid.len());
-        Ok(Self { network, source: target.clone(), target, examples, valid })
+        Ok(Self { network, source, target, examples, valid })
     }
 
     fn of_pairs(
@@ -176,26 +189,17 @@ impl Encoded {
         options: &TrainOptions,
         earlier: Option<&Path>,
     ) -> Result<Self> {
-        let train_tokenizer = |name, unit, sides: &[Side]| {
-            let texts = train.iter().flat_map(|pair| sides.iter().map(|side| side(pair)));
-            tokenizer((name, unit), texts, options, earlier)
+        let (network, source, target) = match begun(options, earlier)? {
+            Some(parts) => parts,
+            None => made(&train, options, earlier)?,
         };
-        let (of_source, of_target): (Side, Side) = (|pair| &pair.source, |pair| &pair.target);
-        let (source, target) = match options.shared_vocabulary {
-            false => (
-                train_tokenizer(SOURCE, &options.source_unit, &[of_source])?,
-                train_tokenizer(TARGET, &options.target_unit, &[of_target])?,
-            ),
-            true => {
-                let source = train_tokenizer(SOURCE, &options.source_unit, &[of_source, of_target])?;
-                (source.clone(), source)
-            }
-        };
-        let network = Kind::named(&options.architecture)?.make(&options.model(), [source.size(), target.size()])?;
+        let specials = network.limits().specials;
         let longest = options.max_length.min(network.limits().max_length);
         let encode = |name: &str, pairs: &[Pair]| encode_pairs(name, pairs, &source, &target, usize::MAX);
 
         let mut examples = encode(&options.data_name(), &train)?;
+        let sides = examples.iter().map(|example| [&example.source, &example.target]);
+        warn_of_unknown(options, sides.flat_map(|[a, b]| [(&source, a), (&target, b)]));
         let alignment = match (&alignment, &options.guided_alignment) {
             (Some(lines), Some(guide)) => Some(parse_alignment(&guide.file.display().to_string(), lines, &examples)?),
             _ => None,
@@ -211,7 +215,7 @@ impl Encoded {
             Examples::Dropped(Box::new(dropped))
         } else {
             // Multiples of two cost little padding and keep the kernels' 16-byte paths in most shapes.
-            let mut buckets = Buckets::new(examples, options.batch_size(), 2)?;
+            let mut buckets = Buckets::new(examples, options.batch_size(), 2)?.with_specials(specials);
             if let Some(alignment) = alignment {
                 buckets = buckets.aligned(alignment.keep(&fits));
             }
@@ -221,6 +225,46 @@ impl Encoded {
         let fits = fitting(&options.valid_name(), &encode(&options.valid_name(), &valid)?, longest)?;
         keep(&mut valid, &fits);
         Ok(Self { network, source, target, examples, valid: Valid::Pairs(valid) })
+    }
+}
+
+/// A model for pairs, with vocabularies of its own.
+fn made(train: &[Pair], options: &TrainOptions, earlier: Option<&Path>) -> Result<(Network, Tokenizer, Tokenizer)> {
+    let train_tokenizer = |name, unit, sides: &[Side]| {
+        let texts = train.iter().flat_map(|pair| sides.iter().map(|side| side(pair)));
+        tokenizer((name, unit), texts, options, earlier)
+    };
+    let (of_source, of_target): (Side, Side) = (|pair| &pair.source, |pair| &pair.target);
+    let (source, target) = match options.shared_vocabulary {
+        false => (
+            train_tokenizer(SOURCE, &options.source_unit, &[of_source])?,
+            train_tokenizer(TARGET, &options.target_unit, &[of_target])?,
+        ),
+        true => {
+            let source = train_tokenizer(SOURCE, &options.source_unit, &[of_source, of_target])?;
+            (source.clone(), source)
+        }
+    };
+    let network = Kind::named(&options.architecture)?.make(&options.model(), [source.size(), target.size()])?;
+    Ok((network, source, target))
+}
+
+/// What the model that a run begins with has beside its parameters; a run that goes on has its own copy.
+fn begun(options: &TrainOptions, earlier: Option<&Path>) -> Result<Option<(Network, Tokenizer, Tokenizer)>> {
+    options.from.as_deref().map(|from| Model::parts(earlier.unwrap_or(from))).transpose()
+}
+
+/// Says how many tokens the vocabulary of another model's data does not have.
+fn warn_of_unknown<'a>(options: &TrainOptions, texts: impl Iterator<Item = (&'a Tokenizer, &'a Vec<u32>)>) {
+    let Some(from) = &options.from else { return };
+    let (mut unknown, mut all) = (0, 0);
+    for (tokenizer, tokens) in texts {
+        unknown += tokens.iter().filter(|token| **token == tokenizer.specials().unk).count();
+        all += tokens.len();
+    }
+    if unknown > 0 {
+        let from = escaped(&from.display().to_string());
+        tracing::warn!("{unknown} of {all} tokens are not in the vocabulary of {from}: they are learnt as <unk>");
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Decay, Metric, Optimizer, Pairs, Precision, Progress, Schedule};
 use crate::{
     Error, Result,
     generate::Scoring,
-    model::{Kind, Learns, ModelOptions, Readout, Regularisation},
+    model::{Kind, Learns, Model, ModelOptions, Readout, Regularisation},
     names::setting,
     text::{BatchSize, Pair, Task, TokenUnit, hold_out, read_plain, read_tsv},
 };
@@ -126,6 +126,10 @@ impl Budget {
 pub struct TrainOptions {
     /// The data.
     pub data: Data,
+    /// A model folder whose parameters, tokenizers and settings the run begins with, in place of new ones. The run's own options of
+    /// tokens and of the model then decide nothing, but for its architecture, which is that model's.
+    #[serde(default, serialize_with = "as_text_if_any", skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
     /// The unit of source tokens.
     pub source_unit: TokenUnit,
     /// The unit of target tokens.
@@ -276,6 +280,15 @@ impl TrainOptions {
         }
     }
 
+    /// The same, beginning with the model in a folder: fine-tuning.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Data`] for a folder that holds no model.
+    pub fn beginning_with(self, folder: &Path) -> Result<Self> {
+        let (network, ..) = Model::parts(folder)?;
+        Ok(Self { from: Some(folder.to_owned()), ..self.with_architecture(network.name()) })
+    }
+
     /// Whether the architecture learns from plain text rather than pairs.
     pub fn learns_text(&self) -> bool {
         Kind::named(&self.architecture).is_ok_and(|kind| kind.learns() == Some(Learns::Text))
@@ -286,6 +299,7 @@ impl TrainOptions {
         let target_unit = if data == Data::Task(Task::Numbers) { TokenUnit::Words } else { TokenUnit::Chars };
         Self {
             data,
+            from: None,
             source_unit: TokenUnit::Chars,
             target_unit,
             max_vocabulary: None,

@@ -52,7 +52,7 @@ pub fn train(
     let mut corpus = Corpus::read(options)?;
     let earlier = examine(destination, options, &corpus.sums, budget)?;
     if let Some(saved) = &earlier {
-        corpus.remember_tokenizers(&saved.sums);
+        corpus.remember(&saved.sums);
     }
     let gpu = &with_tiles(gpu, earlier.as_ref());
     let mut run = Run::new(gpu, options, budget, destination, (lock, earlier.map(|saved| saved.progress)), corpus)?;
@@ -114,7 +114,10 @@ impl<'a> Run<'a> {
         let sums = corpus.sums.clone();
         let encoded = Encoded::new(corpus, options, earlier.is_some().then_some(folder))?;
         let Encoded { network, source, target, examples, valid } = encoded;
-        let mut model = Model::new(gpu, network, source, target, options.seed)?;
+        let mut model = match options.from.as_ref().filter(|_| earlier.is_none()) {
+            Some(from) => Model::load(gpu, from)?,
+            None => Model::new(gpu, network, source, target, options.seed)?,
+        };
         let optimizer = options.optimizer();
         let trainer = Trainer::new(gpu, model.network.clone(), &model.parameters, optimizer, options.regularisation())?;
         if let Some(average) = &trainer.state.average {
@@ -132,6 +135,9 @@ impl<'a> Run<'a> {
             }
             (lock, _) => claim(destination, lock, options)?,
         };
+        if options.from.is_some() {
+            model.save_parts(folder)?;
+        }
         for (name, tokenizer) in model.tokenizers() {
             if earlier.is_none() || !folder.join(name).is_file() {
                 tokenizer.save(folder.join(name))?;

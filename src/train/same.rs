@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     Data, Decay, TrainOptions,
     checkpoint::Saved,
-    corpus::{ALIGNMENT, SOURCE_TOKENS, TARGET_TOKENS, TRAIN, VALID},
+    corpus::{ALIGNMENT, FROM, SOURCE_TOKENS, TARGET_TOKENS, TRAIN, VALID},
 };
 use crate::{
     Result,
@@ -31,10 +31,13 @@ pub(super) fn difference(
     if let (Some(there), Some(here)) = (&mut there.guided_alignment, &options.guided_alignment) {
         there.file.clone_from(&here.file);
     }
+    let same = |name| known.zip(sums.get(name)).is_some_and(|(known, sum)| known.get(name) == Some(sum));
+    if same(FROM) && there.from.is_some() && options.from.is_some() {
+        there.from.clone_from(&options.from);
+    }
     if lengths(there.schedule.decay, options.schedule.decay).is_some() {
         there.schedule.decay = options.schedule.decay;
     }
-    let same = |name| known.zip(sums.get(name)).is_some_and(|(known, sum)| known.get(name) == Some(sum));
     for (name, there, here) in [
         (SOURCE_TOKENS, &mut there.source_unit, &options.source_unit),
         (TARGET_TOKENS, &mut there.target_unit, &options.target_unit),
@@ -53,7 +56,7 @@ pub(super) fn difference(
             let data = [TRAIN, VALID, ALIGNMENT].into_iter().find(|name| known.get(*name) != sums.get(*name));
             // A tokenizer's file may be gone: the run's folder has what it told.
             let told = |name: &&str| known.get(*name).zip(sums.get(*name)).is_some_and(|(known, sum)| known != sum);
-            data.or_else(|| [SOURCE_TOKENS, TARGET_TOKENS].into_iter().find(told))
+            data.or_else(|| [SOURCE_TOKENS, TARGET_TOKENS, FROM].into_iter().find(told))
         }
         (Some(saved), None) => changed_by_path((told, &saved.data), options)?,
     };

@@ -189,14 +189,6 @@ fn what_has_no_answer_is_told_apart() {
     }
     assert!(!stderr.contains("line 2"), "{stderr}");
     assert!(!list(&["--n-best", "2"]).1.contains("in place of"));
-
-    // A word that looks like the unknown one is read as it, and that is said.
-    fs::write(work.path("few.tsv"), "1\tone <unk>\n2\t<unk> <eos>\n").unwrap();
-    let output = work.command(&train.split(' ').chain(["--overwrite"]).collect::<Vec<_>>()).output().unwrap();
-    let (_, stderr) = texts(&output);
-    for part in ["warning: 2 words of the text are `<unk>`", "warning: 1 words of the text are `<eos>`"] {
-        assert!(output.status.success() && stderr.contains(part), "{part} is missing from\n{stderr}");
-    }
 }
 
 /// What is asked for and cannot be had together is refused, with the reason.
@@ -221,6 +213,7 @@ fn options_that_would_be_ignored_are_refused() {
         ("validate --golden . --seconds 3", 2, "all of them"),
         ("validate --golden . --seed 3", 2, "all of them"),
         ("shaders --out x --checked", 1, "--to"),
+        ("train --text train.tsv --source-tokens words", 2, "reads no source"),
         ("train --train train.tsv --valid valid.tsv --architecture transformer --embedding 5", 1, "--embedding"),
         (
             "train --train train.tsv --valid valid.tsv --architecture transformer --tie-embeddings",

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use softalign::{
     Error,
     batch::{Batch, BatchShape},
-    generate::{Embedder, Generator, SearchOptions},
+    generate::{Embedder, Generator, Hypothesis, SearchOptions, replace_unknown},
     graph::{Program, ProgramOptions},
     kernels::Step,
     model::{Layers, Model, Specials, TokenModel, read_tensors},
@@ -27,7 +27,8 @@ use crate::{
     common,
 };
 
-const CASES: [&str; 7] = ["bart", "bert_classify", "bert_mlm", "bert_qa", "gpt2", "marian", "roberta_mlm"];
+const CASES: [&str; 9] =
+    ["bart", "bert_classify", "bert_mlm", "bert_qa", "gpt2", "marian", "roberta_mlm", "t5", "t5_gated"];
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
@@ -229,11 +230,22 @@ fn special_tokens_are_those_of_the_file() {
     // Neither padded nor truncated; `[SEP]` in a text is text.
     assert_eq!(model.encode("AB c z abcd").unwrap(), [2, 4, 17, 6, 1, 4, 17, 18, 19, 3]);
     assert_eq!(model.encode("a[SEP]").unwrap(), [2, 4, 1, 1, 1, 3]);
+    assert_eq!(model.source.own(&model.encode("AB c z abcd").unwrap()), 1..9);
     assert_eq!(model.source.decode(&[2, 4, 17, 6, 1, 3, 0]), "ab c [UNK]");
     // Where newer folders say of them in another file.
     let mut case = Case::new("bart");
     let folder = case.written();
     let known = import(folder.path()).unwrap();
+    // What an unknown token attended to is counted from the first token that is the text's own.
+    let (framed, words) = (known.encode("a b").unwrap(), known.source.copies("a b").unwrap());
+    let own = known.source.own(&framed);
+    assert_eq!((own.start, own.len()), (1, words.len()));
+    for (position, word) in own.zip(words) {
+        let (tokens, attended) = (vec![known.target.specials().unk], vec![position as u32]);
+        let unknown = Hypothesis { tokens, attended, ..Hypothesis::default() };
+        let text = replace_unknown(&mut Generator::new(&known), &known, "a b", &unknown).unwrap();
+        assert_eq!(text.trim(), word.trim());
+    }
     let ids = ["decoder_start_token_id", "eos_token_id", "pad_token_id"];
     let config = case.config.as_object_mut().unwrap();
     let generation: BTreeMap<_, _> = ids.iter().map(|id| (*id, config.remove(*id).unwrap())).collect();
@@ -397,7 +409,7 @@ fn an_embedding_is_the_mean_of_the_states_whatever_stands_beside_it() {
     let model = import(Case::bare("bert_mlm", "bert.", "BertModel").written().path()).unwrap();
     let lines = ["ab c", "a", "", "abcdefg", "l k j", "c", "ba", "d e f", "m", "g"];
     let tokens: Vec<_> = lines.iter().map(|line| model.encode(line).unwrap()).collect();
-    let mut embedder = Embedder::new(&model);
+    let mut embedder = Embedder::new(&model).unwrap();
     let together = embedder.embed(&tokens).unwrap();
     for (tokens, found) in tokens.iter().zip(&together) {
         common::assert_close("embedding", tokens, found, &embedding(&model, tokens), 2e-6);
@@ -408,7 +420,7 @@ fn an_embedding_is_the_mean_of_the_states_whatever_stands_beside_it() {
         assert!(message.contains("text 2") && message.contains(part), "{message}");
     }
     let writes = import(Case::new("gpt2").written().path()).unwrap();
-    let message = Embedder::new(&writes).embed(&[vec![4]]).unwrap_err().to_string();
+    let message = Embedder::new(&writes).unwrap_err().to_string();
     assert!(message.contains("gpt2: is no encoder alone"), "{message}");
 }
 
@@ -469,7 +481,7 @@ fn embeds_sentences_as_hugging_face_does() {
     for (tokens, row) in tokens.iter().zip(ids.chunks(ids.len() / sentences.len())) {
         assert_eq!(*tokens, row[..tokens.len()]);
     }
-    let found = Embedder::new(&model).embed(&tokens).unwrap().concat();
+    let found = Embedder::new(&model).unwrap().embed(&tokens).unwrap().concat();
     let expected: Vec<f32> = words("out.embeddings").into_iter().map(f32::from_le_bytes).collect();
     let error = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max);
     assert!(found.len() == expected.len() && error <= 1e-5, "{error}");
@@ -514,8 +526,7 @@ fn continues_texts_as_gpt2_does() {
         let prefix = prompt[1..].to_vec();
         let room = Some(prefix.len() + continuation.len());
         let options = SearchOptions { max_length: room, ..SearchOptions::default() };
-        let source = vec![limits.specials.eos];
-        let text = Generator::new(&model).generate_behind(&[source], &[prefix], &options).unwrap().remove(0).remove(0);
+        let text = Generator::new(&model).generate_behind(&[vec![]], &[prefix], &options).unwrap().remove(0).remove(0);
         assert_eq!(text.tokens[prompt.len() - 1..], continuation);
     }
 }

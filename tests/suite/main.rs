@@ -30,6 +30,7 @@ mod embed;
 mod embedding;
 mod faults;
 mod files;
+mod fine_tuning;
 mod floors;
 mod generate;
 mod glu;

@@ -13,9 +13,13 @@ pub fn run(args: &Args, folder: &Path, global: &Global) -> Result<ExitCode> {
         ("--hypotheses", args.hypotheses.is_some()),
         ("--group-references", args.group_references),
         ("--tokenize", args.tokenize.is_some()),
+        ("--strict", args.strict),
+        ("--bootstrap", args.bootstrap.is_some()),
+        ("an option of a search", !args.search.is_plain()),
     ] {
         if given {
-            let message = "compares texts with references, and this is a language model: it has a perplexity alone";
+            let message =
+                "is for texts that a model writes for sources, and this is a language model: it has a perplexity alone";
             return Err(Error::data(option, message));
         }
     }
@@ -33,8 +37,8 @@ pub fn run(args: &Args, folder: &Path, global: &Global) -> Result<ExitCode> {
         output::print(&format!("{name:<20} {value:.4}"))?;
     }
     if let Some(path) = &args.json {
-        let text = serde_json::to_vec_pretty(&found).map_err(|error| Error::data("scores", error.to_string()))?;
-        files::write_atomically(path, &text)?;
+        let text = serde_json::to_string_pretty(&found).map_err(|error| Error::data("scores", error.to_string()))?;
+        files::write_atomically(path, (text + "\n").as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -60,7 +60,7 @@ impl Alignments {
             file.write_all((line + "\n").as_bytes()).map_err(Error::io(&self.path))
         };
         match &mut self.form {
-            Form::Links(file) => write(file, links(answer)),
+            Form::Links(file) => write(file, links(model, answer)),
             Form::Lines(file) => write(file, aligned(model, generator, answer).and_then(|found| json(&found))?),
             Form::Array(all) => {
                 all.push(aligned(model, generator, answer)?);
@@ -85,13 +85,13 @@ fn json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::data("--alignments", error.to_string()))
 }
 
-/// The source token that each target token attended to most. One that attended to the source's end has none.
-fn links(answer: &Answer<'_>) -> String {
+/// The source token that each target token attended to most. One that attended to a special token around the source has none.
+fn links(model: &Model, answer: &Answer<'_>) -> String {
     let Some((input, best)) = answer.source.input.as_ref().zip(answer.hypotheses.first()) else { return String::new() };
-    let end = input.tokens.len().saturating_sub(1);
-    let links =
-        best.attended.iter().map(|position| *position as usize).zip(0..).filter(|(position, _)| *position < end);
-    links.map(|(position, target)| format!("{position}-{target}")).collect::<Vec<_>>().join(" ")
+    let own = model.source.own(&input.tokens);
+    let attended = best.attended.iter().map(|position| *position as usize).zip(0..);
+    let links = attended.filter(|(position, _)| own.contains(position));
+    links.map(|(position, target)| format!("{}-{target}", position - own.start)).collect::<Vec<_>>().join(" ")
 }
 
 fn aligned(model: &Model, generator: &mut Generator, answer: &Answer<'_>) -> Result<Aligned> {

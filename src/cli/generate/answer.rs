@@ -8,7 +8,7 @@ use softalign::{
     Result,
     generate::{Generator, Hypothesis, Scorer, draw_alignment, replace_unknown},
     model::Model,
-    text::{Example, Tokenizer, escaped},
+    text::{Example, Tokenizer, escaped, is_blank},
 };
 
 use super::{
@@ -69,6 +69,10 @@ impl<'a> Printer<'a> {
             for (rank, (text, hypothesis)) in (1..).zip(&texts) {
                 let score = hypothesis.as_ref().map_or_else(String::new, |found| format!("{:.4}", found.score));
                 output::print(&format!("{}\t{rank}\t{score}\t{text}", answer.number))?;
+            }
+        } else if self.args.pairs {
+            for (text, _) in texts.iter().filter(|(text, _)| !is_blank(text)) {
+                output::print(&format!("{}\t{text}", answer.source.text))?;
             }
         } else {
             texts.iter().try_for_each(|(text, _)| output::print(text))?;

@@ -109,6 +109,7 @@ impl Config {
             ("max_length", self.max_length, SIZE),
         ];
         settings::check_sizes(path, sizes)?;
+        settings::check_specials(path, self.specials, self.source_vocabulary.min(self.target_vocabulary))?;
         settings::check_rates(path, [("dropout", self.dropout)])?;
         settings::check_epsilon(path, self.epsilon)?;
         settings::check_shared(path, self.shared_embeddings, [self.source_vocabulary, self.target_vocabulary])?;

@@ -10,9 +10,9 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, DecoderLayer, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind, LayerNorm,
-    Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter, RelativeBias,
-    Residual, SearchRoom, Stepper, Vocabularies, VocabularySettings, distinct, settings,
+    Architecture, BatchShape, Counterpart, DecoderLayer, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind,
+    LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter,
+    RelativeBias, Residual, SearchRoom, Stepper, Vocabularies, VocabularySettings, distinct, settings,
 };
 use crate::{Result, graph::Parameters, kernels::relative_position_bias::PositionBuckets};
 
@@ -193,6 +193,10 @@ impl Architecture for T5 {
 
     fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(T5Stepper::new(self, parameters, room)?))
+    }
+
+    fn counterpart(&self) -> Result<Counterpart> {
+        hugging_face::counterpart(self)
     }
 }
 
