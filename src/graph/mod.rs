@@ -25,6 +25,7 @@ mod gradient;
 mod gru;
 mod layer_norm;
 mod length_mask;
+mod listed_rows;
 mod local_attention;
 mod matmul;
 mod operands;
@@ -41,6 +42,7 @@ mod relative_position_bias;
 mod reshape;
 mod select;
 mod slice;
+mod sliding_window_attention;
 mod softmax;
 mod stop_gradient;
 
@@ -57,6 +59,7 @@ pub use plan::MemoryReport;
 pub use program::{Finish, Pool, Program, ProgramOptions};
 pub use programs::Programs;
 pub use relative_attention::RelativeQueries;
+pub use sliding_window_attention::Window;
 
 use crate::{
     Error, Result,

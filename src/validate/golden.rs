@@ -11,6 +11,7 @@ mod hugging_face;
 mod luong;
 mod model;
 mod relative_position_bias;
+mod sliding_window_attention;
 mod transformer_xl;
 
 use std::{collections::HashMap, path::Path};
@@ -105,6 +106,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("rms_norm", family::rms_norm),
     ("roberta", hugging_face::hugging_face),
     ("seq2seq_step", seq2seq_step),
+    ("sliding_window_attention", sliding_window_attention::sliding_window_attention),
     ("t5", hugging_face::hugging_face),
     ("transformer_xl", transformer_xl::transformer_xl),
 ];

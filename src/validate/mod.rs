@@ -33,6 +33,7 @@ mod golden;
 mod gru;
 mod layer_norm;
 mod length_mask;
+mod listed_rows;
 mod local_attention;
 mod matmul;
 mod permute;
@@ -43,6 +44,7 @@ mod relative_attention;
 mod relative_position_bias;
 mod rounded;
 mod shapes;
+mod sliding_window_attention;
 mod softmax;
 
 use std::time::{Duration, Instant};
@@ -183,6 +185,7 @@ pub fn checks() -> Vec<Check> {
         gru::KERNELS,
         layer_norm::KERNELS,
         length_mask::KERNELS,
+        listed_rows::KERNELS,
         local_attention::KERNELS,
         matmul::KERNELS,
         permute::KERNELS,
@@ -191,6 +194,7 @@ pub fn checks() -> Vec<Check> {
         reduction::KERNELS,
         relative_attention::KERNELS,
         relative_position_bias::KERNELS,
+        sliding_window_attention::KERNELS,
         softmax::KERNELS,
     ]
     .into_iter()
