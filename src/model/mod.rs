@@ -61,7 +61,7 @@ pub use layers::{
     FeedForwardRows, FeedForwardTensors, Flow, GruCell, GruTensors, HeadSizes, LayerDropout, LayerNorm,
     LayerNormTensors, Layers, Linear, LinearTensors, Memory, MultiHeadAttention, Nonlinearity, NormOrder, Places,
     PositionKind, PositionTensors, Positions, RelativeBias, RelativeBiasTensors, Residual, SourceLayer, SourceRows,
-    StepCaches, StepRows, Vocabularies, VocabularySettings, Weighing, decode,
+    StepCaches, StepRows, Vocabularies, VocabularySettings, Weighing, WindowAttention, decode,
 };
 pub use loading::load_tensors;
 pub use options::ModelOptions;

@@ -19,6 +19,7 @@ pub const ARCHITECTURES: &[Kind] = &[
     transformer_xl::KIND,
     bert::KIND,
     bert::ROBERTA,
+    bert::LONGFORMER,
 ];
 
 /// The field that every `config.json` has.

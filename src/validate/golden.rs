@@ -99,6 +99,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("gpt2", hugging_face::hugging_face),
     ("gru", gru),
     ("layer_norm", family::layer_norm),
+    ("longformer", hugging_face::hugging_face),
     ("luong", luong::luong),
     ("marian", hugging_face::hugging_face),
     ("matmul", matmul),

@@ -25,7 +25,7 @@ fn the_gradients_of_the_reference_agree_with_central_differences() {
     let (x, y) = (random.tensor(&[2, 5, 2]), random.tensor(&[2, 3, 2]));
     let found = rows.backward(&y, &positions);
     let objective = |x: &[Vec<f64>]| dot(&rows.forward(&x[0], &positions), &y);
-    check_gradients("listed_rows", &[x.clone()], objective, &[("x", &found)]);
+    check_gradients("listed_rows", std::slice::from_ref(&x), objective, &[("x", &found)]);
     let up = random.tensor(&[2, 5, 2]);
     let [d_base, d_rows] = rows.put_backward(&up, &positions);
     let objective = |x: &[Vec<f64>]| dot(&rows.put(&x[0], &x[1], &positions), &up);
@@ -43,8 +43,8 @@ fn rows_go_out_and_back() {
     let y = graph.put_listed_rows(x, taken, positions).unwrap();
     let d_x = graph.gradients_from(&[(y, upstream)], &[x]).unwrap()[0];
     let outputs = [taken, y, d_x];
-    let options = ProgramOptions { label: "test".into(), outputs: &outputs, ..ProgramOptions::default() };
     for gpu in [common::gpu(), common::portable()] {
+        let options = ProgramOptions { label: "test".into(), outputs: &outputs, ..ProgramOptions::default() };
         let mut program = Program::compile(gpu, &graph, &options).unwrap();
         let values: Vec<f32> = (1..=30).map(|at| at as f32).collect();
         let up: Vec<f32> = (1..=30).map(|at| 0.5 / at as f32).collect();

@@ -89,6 +89,12 @@ fn batch(file: &File, limits: &Limits) -> Result<Batch> {
     }
     batch.source = tokens;
     batch.lengths = lengths(file, steps)?;
+    if let Some((_, marks)) = file.integers.get("in.global_attention_mask") {
+        for (row, marks) in marks.chunks(steps).enumerate() {
+            let marked = (0..).zip(marks).filter(|(_, mark)| **mark == 1);
+            batch.put_globals(row, &marked.map(|(position, _)| position).collect::<Vec<_>>())?;
+        }
+    }
     if let Some((_, segments)) = file.integers.get("in.token_type_ids") {
         batch.segments.clone_from(segments);
     }
