@@ -240,7 +240,7 @@ impl Generator {
     /// over the models of an ensemble.
     ///
     /// # Errors
-    /// [`Error::Data`] for a model without attention; the errors of kernels and of the device.
+    /// [`Error::Data`] for a model without attention or a source; the errors of kernels and of the device.
     pub fn alignment(&mut self, source: &[u32], target: &[u32]) -> Result<Vec<f32>> {
         pollster::block_on(self.align(source, target, Waiting::Blocking))
     }
@@ -254,6 +254,9 @@ impl Generator {
     }
 
     async fn align(&mut self, source: &[u32], target: &[u32], waiting: Waiting) -> Result<Vec<f32>> {
+        if !self.limits.reads_source() {
+            return Err(Error::data("an alignment", "there is no source to attend to: this model reads none"));
+        }
         let mut sum = vec![0.0; source.len() * (target.len() + 1)];
         let members = self.members.len();
         for member in 0..members {

@@ -24,6 +24,7 @@ mod glu;
 mod gradient;
 mod gru;
 mod layer_norm;
+mod length_mask;
 mod local_attention;
 mod matmul;
 mod operands;
@@ -35,11 +36,13 @@ mod positions;
 mod program;
 mod programs;
 mod reduction;
+mod relative_attention;
 mod relative_position_bias;
 mod reshape;
 mod select;
 mod slice;
 mod softmax;
+mod stop_gradient;
 
 use std::fmt;
 
@@ -53,6 +56,7 @@ pub use parameters::Parameters;
 pub use plan::MemoryReport;
 pub use program::{Finish, Pool, Program, ProgramOptions};
 pub use programs::Programs;
+pub use relative_attention::RelativeQueries;
 
 use crate::{
     Error, Result,

@@ -292,7 +292,8 @@ impl DotProductAttention {
         self.record_bias_sum(recorder, tile, parts, d_bias)
     }
 
-    fn record_delta(&self, recorder: &mut Recorder, lengths: &Tensor, saved: &Saved<'_>) -> Result<()> {
+    /// Records the statistics of each query, and the lengths.
+    pub(super) fn record_delta(&self, recorder: &mut Recorder, lengths: &Tensor, saved: &Saved<'_>) -> Result<()> {
         let Saved { context, log_sum_exp, d_context, statistics } = *saved;
         let rows = self.batch * self.heads * self.queries;
         let tiles = *recorder.gpu().tiles();

@@ -48,6 +48,8 @@ shared![
     "position_buckets",
     "random",
     "reduce",
+    "relative_gradients",
+    "relative_pairs",
     "search",
     "specials",
     "step",

@@ -4,8 +4,8 @@
 use super::{
     adam, additive_attention, additive_score, alignment_loss, attention_weights, beam_search, cached_attention,
     ceiling, conv1d, copy, coverage_loss, cross_entropy, dot_product_attention, dropout, embedding, glu, gru,
-    layer_norm, local_attention, matmul, permute, pointwise, positions, reduction, relative_position_bias, softmax,
-    tunable::TunableKernel,
+    layer_norm, length_mask, local_attention, matmul, permute, pointwise, positions, reduction, relative_attention,
+    relative_position_bias, softmax, tunable::TunableKernel,
 };
 use crate::gpu::{Gpu, Shader, TileTable};
 
@@ -63,6 +63,7 @@ pub static SHADERS: &[&Shader] = &[
     &layer_norm::LAYER_NORM,
     &layer_norm::LAYER_NORM_BACKWARD,
     &layer_norm::LAYER_NORM_PARAMETERS_BACKWARD,
+    &length_mask::LENGTH_MASK,
     &local_attention::LOCAL_ATTENTION,
     &local_attention::LOCAL_ATTENTION_BACKWARD,
     &matmul::MATMUL,
@@ -75,6 +76,10 @@ pub static SHADERS: &[&Shader] = &[
     &reduction::REDUCTION,
     &reduction::REDUCTION_BACKWARD,
     &reduction::REDUCTION_COLUMNS,
+    &relative_attention::RELATIVE_ATTENTION,
+    &relative_attention::RELATIVE_ATTENTION_BACKWARD,
+    &relative_attention::RELATIVE_ATTENTION_KEYS_BACKWARD,
+    &relative_attention::RELATIVE_ATTENTION_RELATIVE_BACKWARD,
     &relative_position_bias::RELATIVE_POSITION_BIAS,
     &relative_position_bias::RELATIVE_POSITION_BIAS_BACKWARD,
     &softmax::SOFTMAX,

@@ -16,6 +16,7 @@
 mod architecture;
 pub mod bahdanau;
 pub mod bert;
+pub mod convs2s;
 mod counterpart;
 #[cfg(feature = "text")]
 mod folder;
@@ -41,6 +42,7 @@ mod table;
 mod tensors;
 mod token_model;
 pub mod transformer;
+pub mod transformer_xl;
 #[cfg(feature = "text")]
 mod writing;
 

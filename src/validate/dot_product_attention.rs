@@ -15,7 +15,7 @@ use crate::{
 /// Outliers make scores of up to 100; an f32 score of that size is off by some 4e-6, and exp makes that an error of its weight.
 const TOLERANCE: f64 = 5e-6;
 /// A case whose scores may be larger is allowed as much more.
-const LARGE_SCORE: f64 = 100.0;
+pub(super) const LARGE_SCORE: f64 = 100.0;
 /// The error of one store in f16; backward, the stored context's error is in the mean that is taken off a score's gradient.
 const HALF: [f64; 2] = [TOLERANCE + ROUNDING, TOLERANCE + 2.0 * ROUNDING];
 
@@ -265,7 +265,7 @@ fn backward(case: &mut Case<'_>, adjusted: bool) -> Result<f64> {
 }
 
 /// The length of the longest row.
-fn longest(values: &[f32], size: usize) -> f64 {
+pub(super) fn longest(values: &[f32], size: usize) -> f64 {
     let length = |row: &[f32]| widen(row).iter().map(|value| value * value).sum::<f64>().sqrt();
     values.chunks(size).map(length).fold(0.0, f64::max)
 }

@@ -32,12 +32,14 @@ mod glu;
 mod golden;
 mod gru;
 mod layer_norm;
+mod length_mask;
 mod local_attention;
 mod matmul;
 mod permute;
 mod pointwise;
 mod positions;
 mod reduction;
+mod relative_attention;
 mod relative_position_bias;
 mod rounded;
 mod shapes;
@@ -180,12 +182,14 @@ pub fn checks() -> Vec<Check> {
         glu::KERNELS,
         gru::KERNELS,
         layer_norm::KERNELS,
+        length_mask::KERNELS,
         local_attention::KERNELS,
         matmul::KERNELS,
         permute::KERNELS,
         pointwise::KERNELS,
         positions::KERNELS,
         reduction::KERNELS,
+        relative_attention::KERNELS,
         relative_position_bias::KERNELS,
         softmax::KERNELS,
     ]

@@ -9,7 +9,7 @@ use half::f16;
 use softalign::{
     Gpu,
     gpu::Dtype,
-    graph::{DecoderInputs, Epilogue, Graph, GruWeights, Program, ProgramOptions, Value},
+    graph::{DecoderInputs, Epilogue, Graph, GruWeights, Program, ProgramOptions, RelativeQueries, Value},
     kernels::{Step, conv1d::Padding, local_attention::Window, matmul::Activation, pointwise::Gelu},
     model::Regularisation,
     train::{Optimizer, Trainer},
@@ -102,6 +102,21 @@ const KINDS: &[Kind] = &[
         floats: &[("x", &[2, 3, 4]), ("weight", &[5, 4, 3]), ("bias", &[5])],
         words: &[],
         build: |g, x| g.conv1d(x[0], x[1], Some(x[2]), Padding::Same).unwrap(),
+    },
+    Kind {
+        name: "length_mask",
+        floats: &[("x", &[2, 3, 4])],
+        words: &[("lengths", &[2], &[3, 3])],
+        build: |g, x| g.length_mask(x[0], x[1], true).unwrap(),
+    },
+    Kind {
+        name: "relative_attention",
+        floats: &[("queries", &[2, 2, 16]), ("key", &[2, 3, 8]), ("value", &[2, 3, 8]), ("relative", &[3, 8])],
+        words: &[("lengths", &[2], &[3, 3])],
+        build: |g, x| {
+            let queries = RelativeQueries { queries: x[0], heads: 2, scale: 0.5 };
+            g.relative_attention(queries, [x[1], x[2]], x[3], x[4]).unwrap()
+        },
     },
     Kind {
         name: "permute and slice",

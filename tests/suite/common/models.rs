@@ -37,8 +37,9 @@ impl Case {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut draw = |count: usize| (0..count).map(|_| random.random_range(-range..range)).collect();
         let values = network.parameters().into_iter().map(|one| (one.name, draw(one.shape.elements()))).collect();
-        let words = network.limits().source_vocabulary as u32;
-        let source = (0..SHAPE.rows * SHAPE.source).map(|_| random.random_range(4..words)).collect();
+        let limits = network.limits();
+        let read = if limits.reads_source() { SHAPE.rows * SHAPE.source } else { 0 };
+        let source = (0..read).map(|_| random.random_range(4..limits.source_vocabulary as u32)).collect();
         Self { network, values, source }
     }
 
