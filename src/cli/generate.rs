@@ -135,7 +135,10 @@ impl Args {
             ("--coverage-penalty", self.search.options().coverage_penalty > 0.0),
         ];
         of_source.into_iter().find(|(_, given)| *given).map_or(Ok(()), |(option, _)| {
-            Err(Error::data(option, "is about a source, and this is a language model: it continues texts"))
+            Err(Error::data(
+                option,
+                "is about a source, and this is a language model: it has no source, and continues texts",
+            ))
         })
     }
 }
