@@ -13,7 +13,8 @@
 struct Params {
     rows: u32, heads: u32, size: u32, capacity: u32,
     query_offset: u32, query_stride: u32, step: u32, scale: f32,
-    splits: u32, biased: u32,
+    splits: u32, biased: u32,           // 1: by head, 2: by row
+    segment: u32, memory: u32,          // steps of a segment, and those before it that a row sees
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -23,7 +24,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> origins: array<u32>;            // [R, capacity]
 @group(0) @binding(5) var<storage, read> starts: array<u32>;             // [R]
 @group(0) @binding(6) var<storage, read> counter: array<u32>;            // [1]
-@group(0) @binding(7) var<storage, read> bias: array<f32>;               // [N, 2 capacity - 1], by s - t + capacity - 1
+@group(0) @binding(7) var<storage, read> bias: array<f32>;               // [N, 2 capacity - 1], by s - t + capacity - 1; by row [R, N, capacity], by t - s
 @group(0) @binding(8) var<storage, read_write> parts: array<f32>;        // [R, N, splits, D + 2]: context, total, largest score
 
 const FLOOR = -1e30;                    // below any score; finite, so that differences are never NaN
@@ -45,8 +46,10 @@ fn main(
     let row = head / params.heads;
     let position = position_of(row);
     let query_at = params.query_offset + row * params.query_stride + n * params.size;
-    let begin = owned % params.splits * SPAN;
-    let end = min(begin + SPAN, position + 1u);
+    let segment = position / params.segment * params.segment;
+    let split = owned % params.splits * SPAN;
+    let begin = max(split, segment - min(segment, params.memory));
+    let end = min(split + SPAN, position + 1u);
 
     var largest = FLOOR;
     var total = 0.0;                    // of this lane's keys
@@ -61,8 +64,10 @@ fn main(
             let q = load_query(query_at + d, query_at + params.size);
             products = fma(q, load_key(at + d, at + params.size), products);
         }
-        var score = sum_of(products) * params.scale;
-        if (params.biased != 0u) { score += bias[n * (2u * params.capacity - 1u) + s + params.capacity - 1u - position]; }
+        var score = sum_of(products);
+        if (params.biased == 2u) { score += bias[head * params.capacity + position - s]; }
+        score *= params.scale;
+        if (params.biased == 1u) { score += bias[n * (2u * params.capacity - 1u) + s + params.capacity - 1u - position]; }
         score = select(FLOOR, score, live);
         let new_largest = max(largest, reduce_max(score, lane));
         let factor = exp(largest - new_largest);

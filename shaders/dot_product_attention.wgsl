@@ -4,8 +4,11 @@
 //
 // ADJUSTED: scores have a bias by relative position, or weights dropout, or both.
 // VECTOR, WIDE: sizes, offsets and strides are multiples of a piece.
+#import attention_bias
+#import attention_dropout
+#import attention_places
+#import attention_softmax
 #import attention_tiles
-#import attention_weights
 #import heads
 #import load_piece(query)
 #import load_piece(key)
@@ -40,8 +43,6 @@ fn load_column(second: bool, at: u32, feature: u32) -> Piece {
     if (second) { return load_piece_value(start, at + params.size); }
     return load_piece_key(start, at + params.size);
 }
-
-const FLOOR = -1e30;                    // below any score; finite, so that differences are never NaN
 
 @compute @workgroup_size(LANES, GROUPS)
 fn main(
@@ -78,7 +79,6 @@ fn main(
     for (var r = 0u; r < ROWS; r++) { largest[r] = FLOOR; }
     for (var column0 = 0u; column0 < end; column0 += COLUMN_TILE) {
         var weights = products(false, place, column0);
-        var tile_largest = largest;
 #ifdef ADJUSTED
         for (var j = 0u; j < BLOCKS; j++) {
             let column = column0 + (j * LANES + lane) * 4u;
@@ -98,31 +98,18 @@ fn main(
 #else
                 let scaled = weights[r][j] * params.scale;
 #endif
-                let score = select(vec4f(FLOOR), scaled, columns < vec4u(visible));
-                let pair = max(score.xy, score.zw);
-                tile_largest[r] = max(tile_largest[r], max(pair.x, pair.y));
-                weights[r][j] = score;
+                weights[r][j] = select(vec4f(FLOOR), scaled, columns < vec4u(visible));
             }
         }
-        tile_largest = largest_of_lanes(place, tile_largest);
-        for (var r = 0u; r < ROWS; r++) {
-            let factor = exp(largest[r] - tile_largest[r]);
-            largest[r] = tile_largest[r];
-            total[r] *= factor;
-            for (var j = 0u; j < FEATURES; j++) { sums[r][j] *= factor; }
-            for (var j = 0u; j < BLOCKS; j++) {
-                let score = weights[r][j];
-                // Some drivers' exp ends at the smallest normal number: masked weights are exactly 0 all the same.
-                let weight = select(vec4f(), exp(score - largest[r]), score > vec4f(FLOOR));
-                total[r] += (weight.x + weight.y) + (weight.z + weight.w);
+        weigh(place, &weights, &largest, &total, &sums);
 #ifdef ADJUSTED
+        for (var r = 0u; r < ROWS; r++) {
+            for (var j = 0u; j < BLOCKS; j++) {
                 let columns = vec4u(column0 + (j * LANES + lane) * 4u) + vec4u(0u, 1u, 2u, 3u);
-                weights[r][j] = weight * kept(head, vec4u(row0 + group * ROWS + r), columns);
-#else
-                weights[r][j] = weight;
-#endif
+                weights[r][j] *= kept(head, vec4u(row0 + group * ROWS + r), columns);
             }
         }
+#endif
         accumulate(true, place, column0, end - column0, &weights, &sums);
     }
 

@@ -8,9 +8,11 @@
 //
 // ADJUSTED: scores have a bias by relative position, or weights dropout, or both.
 // VECTOR, WIDE: sizes, offsets and strides are multiples of a piece.
+#import attention_bias
+#import attention_dropout
 #import attention_loads
+#import attention_places
 #import attention_tiles
-#import attention_weights
 #import heads
 #import store_piece(d_first)
 #import store_piece(d_second)

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Error, Result};
+
 /// The ids of the tokens that loss and search know of: settings of their kernels, which a model gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Specials {
@@ -27,6 +29,9 @@ impl Default for Specials {
         Self::FIRST
     }
 }
+
+/// The most global positions of a source, for models whose attention has a window: G.
+pub const MOST_GLOBALS: usize = 64;
 
 /// Extents of a batch, `[B, S, T]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,6 +70,9 @@ pub struct Batch {
     pub lengths: Vec<u32>,
     /// `[B, S]` the segment that each source token belongs to, from 0.
     pub segments: Vec<u32>,
+    /// `[B, G]` the positions of each source that see everything and are seen by everything, where attention has a window: in ascending
+    /// order, and behind them what is no position.
+    pub globals: Vec<u32>,
     /// `[B, T]` decoder inputs: `<bos>` y1 … yn.
     pub target_in: Vec<u32>,
     /// `[B, T]` tokens that the decoder should predict: y1 … yn `<eos>`.
@@ -99,6 +107,7 @@ impl Batch {
             source: vec![specials.pad; rows * source],
             lengths: vec![0; rows],
             segments: vec![0; rows * source],
+            globals: vec![u32::MAX; rows * MOST_GLOBALS],
             target_in: vec![specials.pad; rows * target],
             target_out: vec![specials.pad; rows * target],
             indices: vec![None; rows],
@@ -113,6 +122,23 @@ impl Batch {
             // Never the maximum: a batch's positions are within u32.
             *length = u32::try_from(source.len()).unwrap_or(u32::MAX);
         }
+    }
+
+    /// Makes positions of a row's source global.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for more than [`MOST_GLOBALS`].
+    pub fn put_globals(&mut self, row: usize, positions: &[u32]) -> Result<()> {
+        let mut positions = positions.to_vec();
+        positions.sort_unstable();
+        positions.dedup();
+        if positions.len() > MOST_GLOBALS {
+            let message = format!("has {} global positions; a text may have up to {MOST_GLOBALS}", positions.len());
+            return Err(Error::data(format!("row {row} of a batch"), message));
+        }
+        positions.resize(MOST_GLOBALS, u32::MAX);
+        fill(&mut self.globals, MOST_GLOBALS, row, positions.into_iter());
+        Ok(())
     }
 
     /// Puts a target, without specials, into a row of filler. Tokens past the row's end are left out.
@@ -145,6 +171,7 @@ impl Batch {
             "source" => Some(Column::Tokens(&self.source)),
             "lengths" => Some(Column::Tokens(&self.lengths)),
             "segments" => Some(Column::Tokens(&self.segments)),
+            "globals" => Some(Column::Tokens(&self.globals)),
             "target_in" => Some(Column::Tokens(&self.target_in)),
             "target_out" => Some(Column::Tokens(&self.target_out)),
             "alignment" => Some(Column::Weights(&self.alignment)),

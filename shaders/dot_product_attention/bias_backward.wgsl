@@ -2,9 +2,11 @@
 // A workgroup owns a band of tiles that start COLUMN_TILE columns apart and follow the diagonal: element (row, column) lies on the same
 // diagonal in each of them, so the tiles are summed up element by element, and their diagonals once at the end.
 //     d_bias[n, s - t + T - 1] = sum of weight * (d_context · value - delta)
+#import attention_bias
+#import attention_dropout
 #import attention_loads
+#import attention_places
 #import attention_tiles
-#import attention_weights
 #import heads
 
 struct Params {

@@ -3,9 +3,9 @@
 // the scores of BLOCKS * 4 columns, those at (block * LANES + lane) * 4 and behind, and the sums of FEATURES * 4 features, those
 // at feature_of(j, lane) and behind for each piece.
 //
-// The importing shader has params.size and the functions load_row(second, at, feature) and load_column(second, at, feature): a piece
-// of features from the first or the second tensor of that side, whose row or column starts at element `at`; and the strides of
-// these tensors, row_stride(second) and column_stride(second).
+// The importing shader has params.size; a Place of an invocation with a lane and a group; row_at(second, place, row) and
+// column_at(second, place, column), the element of the first or the second tensor of that side at which a row of the workgroup's tile
+// or a column of its walk starts; and load_row(second, at, feature) and load_column(second, at, feature), a piece of features behind it.
 //
 // SUBGROUPS: one subgroup per workgroup; each lane loads its own part of the rows, and the subgroup passes it round.
 // Otherwise: LANES x GROUPS invocations work from tiles in workgroup memory.
@@ -20,17 +20,6 @@ alias Scores = array<array<vec4f, BLOCKS>, ROWS>;
 alias Sums = array<array<vec4f, FEATURES>, ROWS>;
 alias PerRow = array<f32, ROWS>;
 
-// The place of an invocation; indices past the last row or column are clamped to it, and their results are masked.
-struct Place {
-    row: u32,               // the workgroup's first row
-    last_row: u32,
-    last_column: u32,
-    row_start: vec2u,       // the head's first row in the first and in the second tensor
-    column_start: vec2u,
-    lane: u32,
-    group: u32,
-}
-
 // The feature that a piece is loaded from: the last piece's first one for those past the size, which nothing counts; a load by the
 // element makes zeros of them.
 #ifdef VECTOR
@@ -41,14 +30,6 @@ fn loaded_from(feature: u32) -> u32 { return feature; }
 
 // The first feature of the piece whose sums an invocation holds from index j on, a multiple of PARTS.
 fn feature_of(j: u32, lane: u32) -> u32 { return (j * LANES + lane * PARTS) * 4u; }
-
-// Where a row of the workgroup's tile starts, and a column of the head.
-fn row_at(second: bool, place: Place, row: u32) -> u32 {
-    return select(place.row_start.x, place.row_start.y, second) + min(place.row + row, place.last_row) * row_stride(second);
-}
-fn column_at(second: bool, place: Place, column: u32) -> u32 {
-    return select(place.column_start.x, place.column_start.y, second) + min(column, place.last_column) * column_stride(second);
-}
 
 #ifdef SUBGROUPS
 const SHARES = ROWS / LANES;            // pieces of the rows that a lane loads at a time

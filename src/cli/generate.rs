@@ -18,7 +18,7 @@ use softalign::{
 
 use super::{
     Global, groups, open,
-    search::{Search, number},
+    search::{Search, is_language_model, number},
 };
 use alignments::Alignments;
 use answer::{Answer, Printer};
@@ -124,6 +124,25 @@ impl Args {
     }
 }
 
+impl Args {
+    /// Checks that nothing is asked of a source where the model reads none.
+    fn check_without_source(&self) -> Result<()> {
+        let of_source = [
+            ("--prefix-column", self.prefix_column),
+            ("--attention", self.attention.is_some()),
+            ("--alignments", self.alignments.is_some()),
+            ("--replace-unk", self.search.replace_unk),
+            ("--coverage-penalty", self.search.options().coverage_penalty > 0.0),
+        ];
+        of_source.into_iter().find(|(_, given)| *given).map_or(Ok(()), |(option, _)| {
+            Err(Error::data(
+                option,
+                "is about a source, and this is a language model: it has no source, and continues texts",
+            ))
+        })
+    }
+}
+
 /// Runs `generate`.
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     if args.attention.as_ref().is_some_and(|path| path != Path::new(TERMINAL)) && args.text.len() != 1 {
@@ -132,6 +151,9 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     if args.jsonl && args.attention.as_ref().is_some_and(|path| path == Path::new(TERMINAL)) {
         let message = "a grid would stand among the objects of --jsonl; give it a file, or see --alignments";
         return Err(Error::data("--attention", message));
+    }
+    if is_language_model(&args.model) {
+        args.check_without_source()?;
     }
     let gpu = open(global)?;
     let options = args.options();

@@ -1,11 +1,15 @@
 //! Multi-head scaled dot-product attention: [`crate::kernels::dot_product_attention`] as nodes.
 
-use super::{Context, Graph, Operation, Value, operands::operands};
+use super::{
+    Context, Graph, Operation, Value,
+    operands::operands,
+    sliding_window_attention::{Attention, Window},
+};
 use crate::{
     Error, Result,
     gpu::{Dtype, Recorder, Shape, Tensor},
     kernels::dot_product_attention::{
-        DotProductAttention, Gradients, Heads, Inputs, Saved, Tile, WeightDropout, standard_scale,
+        DotProductAttention, Gradients, Heads, Inputs, Saved, WeightDropout, standard_scale,
     },
 };
 
@@ -47,6 +51,8 @@ pub struct MultiHeadAttention {
     /// `[N, T + S - 1]`, f32: what the score of query t and key s gets added, at s - t + T - 1, such as
     /// [`Graph::relative_position_bias`] makes.
     pub bias: Option<Value>,
+    /// The keys that a query sees of those it would see otherwise, where that is not all of them; there is no bias then.
+    pub window: Option<Window>,
     /// The share of weights that dropout takes.
     pub dropout: f32,
 }
@@ -61,7 +67,7 @@ impl MultiHeadAttention {
         heads: usize,
     ) -> Self {
         let (query, key, value) = (query.into(), key.into(), value.into());
-        Self { query, key, value, lengths, heads, causal: false, scale: None, bias: None, dropout: 0.0 }
+        Self { query, key, value, lengths, heads, causal: false, scale: None, bias: None, window: None, dropout: 0.0 }
     }
 
     /// Self-attention whose queries, keys and values are the three parts, in this order, of `projected` `[B, T, 3·N·D]`.
@@ -82,12 +88,12 @@ pub struct Attended {
 }
 
 operands! {
-    /// A bias may follow.
+    /// A bias or global positions may follow.
     ForwardInputs { query, key, value, lengths }
 }
 operands! { ForwardOutputs { context, log_sum_exp } }
 operands! {
-    /// A bias may follow.
+    /// A bias or global positions may follow.
     BackwardInputs { query, key, value, lengths, context, log_sum_exp, d_context }
 }
 operands! {
@@ -116,7 +122,7 @@ impl Place {
 
 #[derive(Clone, Copy, Debug)]
 struct Forward {
-    attention: DotProductAttention,
+    attention: Attention,
     /// Of query, key and value.
     places: [Place; 3],
     context: Place,
@@ -160,6 +166,7 @@ impl Graph {
             scale: standard_scale(size),
             dropout: None,
         };
+        let attention = Attention::Whole(attention);
         let forward = Forward { attention, places: [Place::Apart; 3], context: Place::Apart };
         let shape = self.shape(query).clone();
         Ok(self.attend(forward, ForwardInputs { query, key, value, lengths }, None, shape).context)
@@ -173,7 +180,7 @@ impl Graph {
     /// [`Error::Shape`], also for heads that do not divide the width, and for parts that no operand uses.
     pub fn multi_head_attention(&mut self, attention: &MultiHeadAttention) -> Result<Attended> {
         const NAME: &str = "multi_head_attention";
-        let MultiHeadAttention { query, key, value, lengths, heads, causal, scale, bias, dropout } = *attention;
+        let MultiHeadAttention { query, key, value, lengths, heads, causal, scale, bias, window, dropout } = *attention;
         let [batch, queries, width] = self.expect_columns("query", query, [None; 3])?;
         let [_, keys, _] = self.expect_columns("key", key, [Some(batch), None, Some(width)])?;
         self.expect_columns("value", value, [Some(batch), Some(keys), Some(width)])?;
@@ -190,6 +197,10 @@ impl Graph {
         if let Some(bias) = bias {
             self.expect(NAME, "bias", bias, Dtype::F32, [Some(heads), Some(queries + keys - 1)])?;
         }
+        if let (Some(_), Some(_)) = (bias, window) {
+            let (wanted, got) = ("none where there is a window".into(), "one".into());
+            return Err(Error::Shape { operation: NAME, argument: "bias", wanted, got });
+        }
         if !(0.0..1.0).contains(&dropout) {
             let (wanted, got) = ("0 or more and less than 1".into(), dropout.to_string());
             return Err(Error::Shape { operation: NAME, argument: "dropout", wanted, got });
@@ -197,25 +208,31 @@ impl Graph {
         let dropout = (dropout > 0.0).then_some(WeightDropout { rate: dropout, operation: self.nodes.len() as u32 });
         let size = width / heads;
         let scale = scale.unwrap_or_else(|| standard_scale(size));
+        let attention = DotProductAttention { batch, heads, queries, keys, size, causal, scale, dropout };
+        let attention = match window {
+            Some(window) => Attention::Window(window.operation(self, attention)?),
+            None => Attention::Whole(attention),
+        };
         let forward = Forward {
-            attention: DotProductAttention { batch, heads, queries, keys, size, causal, scale, dropout },
+            attention,
             places: [query, key, value].map(|operand| Place::SideBySide(operand.part * width)),
             context: Place::SideBySide(0),
         };
+        let globals = window.and_then(|window| window.globals);
         let inputs = ForwardInputs { query: query.value, key: key.value, value: value.value, lengths };
-        Ok(self.attend(forward, inputs, bias, [batch, queries, width].into()))
+        Ok(self.attend(forward, inputs, bias.or(globals), [batch, queries, width].into()))
     }
 
     fn attend(
         &mut self,
         forward: Forward,
         inputs: ForwardInputs<Value>,
-        bias: Option<Value>,
+        besides: Option<Value>,
         context: Shape,
     ) -> Attended {
-        let DotProductAttention { batch, heads, queries, .. } = forward.attention;
+        let DotProductAttention { batch, heads, queries, .. } = *forward.attention.sizes();
         let made = [(context, self.dtype(inputs.query)), ([batch, heads, queries].into(), Dtype::F32)];
-        let inputs: Vec<_> = inputs.list().into_iter().chain(bias).collect();
+        let inputs: Vec<_> = inputs.list().into_iter().chain(besides).collect();
         let outputs = self.push_as(forward, &inputs, made);
         Attended { context: outputs[0], log_sum_exp: outputs[1] }
     }
@@ -258,19 +275,27 @@ fn expect_every_part(operands: &[Columns; 3]) -> Result<()> {
 }
 
 impl Forward {
-    fn inputs<'a>(&self, inputs: ForwardInputs<&'a Tensor>, bias: Option<&'a Tensor>, step: &'a Tensor) -> Inputs<'a> {
+    fn inputs<'a>(&self, inputs: ForwardInputs<&'a Tensor>, step: &'a Tensor) -> Inputs<'a> {
         let ForwardInputs { query, key, value, lengths } = inputs;
         let [query, key, value] = self.heads([query, key, value]);
-        Inputs { query, key, value, lengths, bias, step }
+        Inputs { query, key, value, lengths, bias: None, step }
     }
 
     /// The heads of query, key and value, or of their gradients.
     fn heads<'a>(&self, tensors: [&'a Tensor; 3]) -> [Heads<'a>; 3] {
-        std::array::from_fn(|index| self.places[index].heads(tensors[index], self.attention.size))
+        std::array::from_fn(|index| self.places[index].heads(tensors[index], self.attention.sizes().size))
     }
 
     fn of_context<'a>(&self, tensor: &'a Tensor) -> Heads<'a> {
-        self.context.heads(tensor, self.attention.size)
+        self.context.heads(tensor, self.attention.sizes().size)
+    }
+
+    /// The bias, if there is one, of what follows the operands.
+    fn bias<'a, T>(&self, besides: &'a [T]) -> &'a [T] {
+        match self.attention {
+            Attention::Whole(_) => besides,
+            Attention::Window(_) => &[],
+        }
     }
 
     /// Which of the gradients each operand's is in: one for all parts of a value, else one for each operand.
@@ -295,15 +320,14 @@ impl Forward {
 
 impl Operation for Forward {
     fn name(&self) -> &'static str {
-        "dot_product_attention"
+        self.attention.name()
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let (inputs, bias) = ForwardInputs::first_of(context.inputs)?;
-        let inputs = self.inputs(inputs, bias.first(), context.step);
+        let (inputs, besides) = ForwardInputs::first_of(context.inputs)?;
+        let inputs = self.inputs(inputs, context.step);
         let ForwardOutputs { context, log_sum_exp } = ForwardOutputs::of(context.outputs)?;
-        let tile = Tile::choose(recorder.gpu(), self.attention.size);
-        self.attention.record(recorder, tile, &inputs, self.of_context(context), log_sum_exp)
+        self.attention.record(recorder, inputs, besides.first(), self.of_context(context), log_sum_exp)
     }
 
     fn gradient(
@@ -314,41 +338,42 @@ impl Operation for Forward {
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
         let Some(d_context) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
-        let (operands, bias) = ForwardInputs::first_of(inputs)?;
+        let (operands, besides) = ForwardInputs::first_of(inputs)?;
+        let bias = self.bias(besides);
         let ForwardInputs { query, key, value, lengths } = operands.map(|value| *value);
         let ForwardOutputs { context, log_sum_exp } = ForwardOutputs::of(outputs)?.map(|value| *value);
         let operands = [query, key, value];
         let owners = self.owners(operands);
-        let mut made = vec![([self.attention.statistics()].into(), Dtype::F32)];
+        let mut made = vec![([self.attention.sizes().statistics()].into(), Dtype::F32)];
         let first_of = |owner: &usize| owners.iter().position(|other| other == owner);
         made.extend((0..3).filter_map(|owner| first_of(&owner)).map(|first| graph.like(operands[first])));
         let from = BackwardInputs { query, key, value, lengths, context, log_sum_exp, d_context };
         for bias in bias {
-            made.extend([graph.like(*bias), ([self.attention.bias_parts()].into(), Dtype::F32)]);
+            made.extend([graph.like(*bias), ([self.attention.sizes().bias_parts()].into(), Dtype::F32)]);
         }
-        let from = [from.list().as_slice(), bias].concat();
+        let from = [from.list().as_slice(), besides].concat();
         let gradients = graph.push_as(Backward { forward: *self, owners }, &from, made);
         let of_operand = |index: usize| {
             (first_of(&owners[index]) == Some(index)).then(|| gradients[BackwardOutputs::<()>::COUNT + owners[index]])
         };
-        let d_bias = bias.iter().map(|_| gradients.iter().rev().nth(1).copied());
-        Ok([of_operand(0), of_operand(1), of_operand(2), None].into_iter().chain(d_bias).collect())
+        let d_bias = bias.first().and_then(|_| gradients.iter().rev().nth(1).copied());
+        let of_besides = besides.iter().map(|_| d_bias);
+        Ok([of_operand(0), of_operand(1), of_operand(2), None].into_iter().chain(of_besides).collect())
     }
 }
 
 impl Operation for Backward {
     fn name(&self) -> &'static str {
-        "dot_product_attention"
+        self.forward.attention.name()
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let (BackwardOutputs { statistics }, gradients) = BackwardOutputs::first_of(context.outputs)?;
-        let (operands, bias) = BackwardInputs::first_of(context.inputs)?;
+        let (operands, besides) = BackwardInputs::first_of(context.inputs)?;
         let BackwardInputs { query, key, value, lengths, context: made, log_sum_exp, d_context } = operands;
         let Self { forward, owners } = self;
         let inputs = ForwardInputs { query, key, value, lengths };
-        let inputs = forward.inputs(inputs, bias.first(), context.step);
-        let tile = Tile::choose(recorder.gpu(), forward.attention.size);
+        let inputs = forward.inputs(inputs, context.step);
         let saved = Saved {
             context: forward.of_context(made),
             log_sum_exp,
@@ -356,11 +381,12 @@ impl Operation for Backward {
             statistics,
         };
         let [query, key, value] = forward.heads(owners.map(|owner| &gradients[owner]));
-        let bias = match bias {
+        let bias = match forward.bias(besides) {
             [] => None,
             _ => Some(BiasOutputs::of(&gradients[gradients.len().saturating_sub(BiasOutputs::<()>::COUNT)..])?),
         };
         let bias = bias.map(|BiasOutputs { d_bias, parts }| (d_bias, parts));
-        forward.attention.record_backward(recorder, tile, &inputs, &saved, &Gradients { query, key, value, bias })
+        let gradients = Gradients { query, key, value, bias };
+        forward.attention.record_backward(recorder, inputs, besides.first(), &saved, &gradients)
     }
 }

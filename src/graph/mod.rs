@@ -24,6 +24,8 @@ mod glu;
 mod gradient;
 mod gru;
 mod layer_norm;
+mod length_mask;
+mod listed_rows;
 mod local_attention;
 mod matmul;
 mod operands;
@@ -35,11 +37,14 @@ mod positions;
 mod program;
 mod programs;
 mod reduction;
+mod relative_attention;
 mod relative_position_bias;
 mod reshape;
 mod select;
 mod slice;
+mod sliding_window_attention;
 mod softmax;
+mod stop_gradient;
 
 use std::fmt;
 
@@ -53,6 +58,8 @@ pub use parameters::Parameters;
 pub use plan::MemoryReport;
 pub use program::{Finish, Pool, Program, ProgramOptions};
 pub use programs::Programs;
+pub use relative_attention::RelativeQueries;
+pub use sliding_window_attention::Window;
 
 use crate::{
     Error, Result,

@@ -30,11 +30,11 @@ pub const LARGEST_SIZE: usize = 256;
 
 /// ```text
 /// position[r]    = starts[r] + counter + step
-/// score[r, n, s] = query[r, n] · key[origins[r, s], s, n] * scale + bias[n, s - position[r] + capacity - 1]
-/// context[r, n]  = sum over s <= position[r] of softmax(score[r, n])[s] * value[origins[r, s], s, n]
+/// score[r, n, s] = query[r, n] · key[origins[r, s], s, n] * scale + bias
+/// context[r, n]  = sum over first[r] <= s <= position[r] of softmax(score[r, n])[s] * value[origins[r, s], s, n]
 /// ```
 ///
-/// Positions past the capacity are the last one.
+/// The first position that a row sees is 0, or that of [`Segments`]. Positions past the capacity are the last one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CachedAttention {
     /// Rows, R: hypotheses.
@@ -47,6 +47,18 @@ pub struct CachedAttention {
     pub capacity: usize,
     /// What products are multiplied with.
     pub scale: f32,
+    /// What a row sees of its earlier positions; without it all.
+    pub segments: Option<Segments>,
+}
+
+/// Segments of a text, in each of which a row sees what is before it there, and a memory of what is before the segment (Dai et al.
+/// 2019, section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segments {
+    /// Positions of a segment.
+    pub steps: usize,
+    /// Positions before a segment that are remembered.
+    pub memory: usize,
 }
 
 /// The keys and values of earlier steps, and where each row stands.
@@ -65,6 +77,17 @@ pub struct Cache<'a> {
     pub counter: &'a Tensor,
     /// The steps since then.
     pub step: usize,
+}
+
+/// What scores get added by the distance of a position from a row's own.
+#[derive(Clone, Copy, Debug)]
+pub enum Bias<'a> {
+    /// `[N, 2·capacity - 1]`, f32: for all rows, at s - position + capacity - 1, as [`super::dot_product_attention`] has it for as many
+    /// queries and keys.
+    OfHeads(&'a Tensor),
+    /// `[R, N, capacity]`, f32: for each row, at position - s, and multiplied with the scale, such as the products of a query with
+    /// vectors of distances.
+    OfRows(&'a Tensor),
 }
 
 impl CachedAttention {
@@ -131,7 +154,7 @@ impl CachedAttention {
     }
 
     /// Records the contexts `[R, N·D]` of the queries, rows of N·D elements, over every position up to each row's own, whose key and
-    /// value have been appended. `bias` `[N, 2·capacity - 1]`, f32, is that of [`super::dot_product_attention`] for as many queries and keys.
+    /// value have been appended.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor has another shape or type, [`crate::Error::Limit`] if the caches are longer than
@@ -140,7 +163,7 @@ impl CachedAttention {
         &self,
         recorder: &mut Recorder,
         query: Matrix<'_>,
-        bias: Option<&Tensor>,
+        bias: Option<Bias<'_>>,
         cache: &Cache<'_>,
         [scratch, context]: [&Tensor; 2],
     ) -> Result<()> {
@@ -148,9 +171,18 @@ impl CachedAttention {
         let dtype = cache.key.dtype();
         expect_matrix(NAME, "query", &query, [1, self.rows, self.width()])?;
         expect_dtype(dtype, NAME, "query", query.tensor)?;
-        if let Some(bias) = bias {
-            expect_of(Dtype::F32, NAME, "bias", bias, &[self.heads, 2 * self.capacity - 1])?;
-        }
+        let (kind, bias) = match bias {
+            // What is not there is not read.
+            None => (0, cache.starts),
+            Some(Bias::OfHeads(bias)) => {
+                expect_of(Dtype::F32, NAME, "bias", bias, &[self.heads, 2 * self.capacity - 1])?;
+                (1, bias)
+            }
+            Some(Bias::OfRows(bias)) => {
+                expect_of(Dtype::F32, NAME, "bias", bias, &[self.rows, self.heads, self.capacity])?;
+                (2, bias)
+            }
+        };
         expect_scratch(NAME, scratch, self.scratch())?;
         expect_of(dtype, NAME, "context", context, &[self.rows, self.width()])?;
         let what = || format!("{NAME} over {} positions", self.capacity);
@@ -158,6 +190,8 @@ impl CachedAttention {
         let rounds = SPAN / tiles.row as usize * (self.size.div_ceil(4) + 3 * LARGEST_SIZE);
         expect_rounds(recorder.gpu(), rounds + 2 * self.splits(), what, "Generate shorter texts, or use a GPU.")?;
         let vector = query.aligned() && self.size.is_multiple_of(4);
+        let segments = self.segments.unwrap_or(Segments { steps: self.capacity, memory: 0 });
+        expect_extents(NAME, &[("steps of a segment", segments.steps)])?;
         let word = |value: usize| value as u32;
         recorder.launch(&Launch {
             kernel: &CACHED_ATTENTION,
@@ -172,18 +206,11 @@ impl CachedAttention {
                 word(cache.step),
                 self.scale.to_bits(),
                 word(self.splits()),
-                u32::from(bias.is_some()),
+                kind,
+                word(segments.steps),
+                word(segments.memory),
             ],
-            tensors: &[
-                query.tensor,
-                cache.key,
-                cache.value,
-                cache.origins,
-                cache.starts,
-                cache.counter,
-                bias.unwrap_or(cache.starts),
-                scratch,
-            ],
+            tensors: &[query.tensor, cache.key, cache.value, cache.origins, cache.starts, cache.counter, bias, scratch],
             workgroups: grid(self.rows * self.heads * self.splits()),
             cost: self.cost(dtype),
         })?;

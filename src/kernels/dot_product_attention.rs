@@ -16,16 +16,16 @@ use crate::{
     gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
 pub use tile::Tile;
-use tile::{Form, Pass};
+pub(super) use tile::{Form, Pass, forms};
 
 pub(super) static DOT_PRODUCT_ATTENTION: Shader =
-    shader!("dot_product_attention", |tiles| tile::forms(tiles, &[Pass::Forward]));
+    shader!("dot_product_attention", |tiles| forms(tiles, &[Pass::Forward]));
 pub(super) static DOT_PRODUCT_ATTENTION_BACKWARD: Shader =
-    shader!("dot_product_attention_backward", |tiles| tile::forms(tiles, &[Pass::Queries, Pass::Keys]));
+    shader!("dot_product_attention_backward", |tiles| forms(tiles, &[Pass::Queries, Pass::Keys]));
 pub(super) static DOT_PRODUCT_ATTENTION_DELTA_BACKWARD: Shader =
     shader!("dot_product_attention/delta_backward", deltas);
 pub(super) static DOT_PRODUCT_ATTENTION_BIAS_BACKWARD: Shader =
-    shader!("dot_product_attention/bias_backward", |tiles| tile::forms(tiles, &[Pass::Diagonals]));
+    shader!("dot_product_attention/bias_backward", |tiles| forms(tiles, &[Pass::Diagonals]));
 pub(super) static DOT_PRODUCT_ATTENTION_BIAS_SUM_BACKWARD: Shader =
     shader!("dot_product_attention/bias_sum_backward", |tiles| vec![forms::workgroup(tiles)]);
 
@@ -176,7 +176,7 @@ impl DotProductAttention {
         if self.dropout.is_some() { 12.0 } else { 0.0 }
     }
 
-    fn cost_delta(&self, dtype: Dtype) -> Cost {
+    pub(super) fn cost_delta(&self, dtype: Dtype) -> Cost {
         let (_, queries, _) = self.counts();
         let size = self.size as f64;
         Cost {
@@ -187,7 +187,7 @@ impl DotProductAttention {
         }
     }
 
-    fn cost_pass(&self, pass: Pass, dtype: Dtype) -> Cost {
+    pub(super) fn cost_pass(&self, pass: Pass, dtype: Dtype) -> Cost {
         let (scores, queries, keys) = self.counts();
         let bytes = dtype.bytes() as f64;
         let size = self.size as f64;
@@ -292,7 +292,8 @@ impl DotProductAttention {
         self.record_bias_sum(recorder, tile, parts, d_bias)
     }
 
-    fn record_delta(&self, recorder: &mut Recorder, lengths: &Tensor, saved: &Saved<'_>) -> Result<()> {
+    /// Records the statistics of each query, and the lengths.
+    pub(super) fn record_delta(&self, recorder: &mut Recorder, lengths: &Tensor, saved: &Saved<'_>) -> Result<()> {
         let Saved { context, log_sum_exp, d_context, statistics } = *saved;
         let rows = self.batch * self.heads * self.queries;
         let tiles = *recorder.gpu().tiles();
@@ -331,28 +332,37 @@ impl DotProductAttention {
         };
         let adjusted = inputs.bias.is_some() || self.dropout.is_some();
         self.check_tile(recorder.gpu(), tile, walked, adjusted)?;
-        let all = self.batch * self.heads;
-        let sizes = [self.heads, all, self.queries, self.keys, self.size].map(|size| size as u32);
-        let dropout = self.dropout.unwrap_or(WeightDropout { rate: 0.0, operation: 0 });
-        let rate = f64::from(dropout.rate);
+        recorder.launch(&Launch {
+            kernel,
+            specialisation: tile.specialisation(recorder.gpu().tiles(), self.form(pass, heads, adjusted)),
+            params: &self.words(heads, &[u32::from(inputs.bias.is_some())]),
+            tensors,
+            workgroups: grid(self.batch * self.heads * workgroups),
+            cost,
+        })
+    }
+
+    /// The form of a pass over heads that lie like these.
+    pub(super) fn form(&self, pass: Pass, heads: &[Heads<'_>], adjusted: bool) -> Form {
         let aligned =
             |piece: &usize| self.size.is_multiple_of(*piece) && heads.iter().all(|heads| heads.aligned(*piece));
         let piece = [8, 4].into_iter().find(aligned).unwrap_or(1);
-        let form = Form { size: self.size, piece, pass, adjusted, dtype: heads[0].tensor.dtype() };
-        recorder.launch(&Launch {
-            kernel,
-            specialisation: tile.specialisation(recorder.gpu().tiles(), form),
-            params: &[
-                heads.iter().flat_map(Heads::layout).collect::<Vec<_>>().as_slice(),
-                &sizes,
-                &[u32::from(self.causal), self.scale.to_bits(), u32::from(inputs.bias.is_some())],
-                &[dropout.operation, (rate * 4_294_967_296.0) as u32, ((1.0 / (1.0 - rate)) as f32).to_bits(), 0],
-            ]
-            .concat(),
-            tensors,
-            workgroups: grid(all * workgroups),
-            cost,
-        })
+        Form { size: self.size, piece, pass, adjusted, dtype: heads[0].tensor.dtype() }
+    }
+
+    /// The words of the parameters: layouts, sizes and settings, what the pass has besides, and dropout.
+    pub(super) fn words(&self, heads: &[Heads<'_>], besides: &[u32]) -> Vec<u32> {
+        let sizes = [self.heads, self.batch * self.heads, self.queries, self.keys, self.size].map(|size| size as u32);
+        let dropout = self.dropout.unwrap_or(WeightDropout { rate: 0.0, operation: 0 });
+        let rate = f64::from(dropout.rate);
+        [
+            heads.iter().flat_map(Heads::layout).collect::<Vec<_>>().as_slice(),
+            &sizes,
+            &[u32::from(self.causal), self.scale.to_bits()],
+            besides,
+            &[dropout.operation, (rate * 4_294_967_296.0) as u32, ((1.0 / (1.0 - rate)) as f32).to_bits(), 0],
+        ]
+        .concat()
     }
 
     fn of_queries(&self) -> [usize; 4] {
@@ -367,7 +377,7 @@ impl DotProductAttention {
         [self.heads, self.queries + self.keys - 1]
     }
 
-    fn check_inputs(&self, inputs: &Inputs<'_>) -> Result<()> {
+    pub(super) fn check_inputs(&self, inputs: &Inputs<'_>) -> Result<()> {
         let dtype = inputs.query.tensor.dtype();
         inputs.query.expect(NAME, "query", dtype, self.of_queries())?;
         inputs.key.expect(NAME, "key", dtype, self.of_keys())?;
@@ -391,7 +401,12 @@ impl DotProductAttention {
         Ok(())
     }
 
-    fn check_gradients(&self, inputs: &Inputs<'_>, saved: &Saved<'_>, gradients: &Gradients<'_>) -> Result<()> {
+    pub(super) fn check_gradients(
+        &self,
+        inputs: &Inputs<'_>,
+        saved: &Saved<'_>,
+        gradients: &Gradients<'_>,
+    ) -> Result<()> {
         let dtype = inputs.query.tensor.dtype();
         let [batch, heads, queries, _] = self.of_queries();
         saved.context.expect(NAME, "context", dtype, self.of_queries())?;
@@ -413,7 +428,7 @@ impl DotProductAttention {
     }
 
     /// Checks that there is a form for the tile, and that the driver goes through its rounds.
-    fn check_tile(&self, gpu: &Gpu, tile: Tile, walked: usize, adjusted: bool) -> Result<()> {
+    pub(super) fn check_tile(&self, gpu: &Gpu, tile: Tile, walked: usize, adjusted: bool) -> Result<()> {
         expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.size))?;
         expect_setting(NAME, "tile", tile.holds(self.size), "one that holds such heads", self.size as f64)?;
         let what = || format!("{NAME} of {} queries and {} keys", self.queries, self.keys);

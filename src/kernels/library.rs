@@ -25,9 +25,13 @@ macro_rules! shared {
 }
 
 shared![
+    "attention_bias",
+    "attention_dropout",
     "attention_loads",
+    "attention_places",
+    "attention_softmax",
     "attention_tiles",
-    "attention_weights",
+    "attention_window",
     "block",
     "cache",
     "element",
@@ -48,6 +52,8 @@ shared![
     "position_buckets",
     "random",
     "reduce",
+    "relative_gradients",
+    "relative_pairs",
     "search",
     "specials",
     "step",

@@ -4,8 +4,8 @@
 use super::{
     adam, additive_attention, additive_score, alignment_loss, attention_weights, beam_search, cached_attention,
     ceiling, conv1d, copy, coverage_loss, cross_entropy, dot_product_attention, dropout, embedding, glu, gru,
-    layer_norm, local_attention, matmul, permute, pointwise, positions, reduction, relative_position_bias, softmax,
-    tunable::TunableKernel,
+    layer_norm, length_mask, listed_rows, local_attention, matmul, permute, pointwise, positions, reduction,
+    relative_attention, relative_position_bias, sliding_window_attention, softmax, tunable::TunableKernel,
 };
 use crate::gpu::{Gpu, Shader, TileTable};
 
@@ -63,6 +63,9 @@ pub static SHADERS: &[&Shader] = &[
     &layer_norm::LAYER_NORM,
     &layer_norm::LAYER_NORM_BACKWARD,
     &layer_norm::LAYER_NORM_PARAMETERS_BACKWARD,
+    &length_mask::LENGTH_MASK,
+    &listed_rows::LISTED_ROWS,
+    &listed_rows::LISTED_ROWS_PUT,
     &local_attention::LOCAL_ATTENTION,
     &local_attention::LOCAL_ATTENTION_BACKWARD,
     &matmul::MATMUL,
@@ -75,8 +78,14 @@ pub static SHADERS: &[&Shader] = &[
     &reduction::REDUCTION,
     &reduction::REDUCTION_BACKWARD,
     &reduction::REDUCTION_COLUMNS,
+    &relative_attention::RELATIVE_ATTENTION,
+    &relative_attention::RELATIVE_ATTENTION_BACKWARD,
+    &relative_attention::RELATIVE_ATTENTION_KEYS_BACKWARD,
+    &relative_attention::RELATIVE_ATTENTION_RELATIVE_BACKWARD,
     &relative_position_bias::RELATIVE_POSITION_BIAS,
     &relative_position_bias::RELATIVE_POSITION_BIAS_BACKWARD,
+    &sliding_window_attention::SLIDING_WINDOW_ATTENTION,
+    &sliding_window_attention::SLIDING_WINDOW_ATTENTION_BACKWARD,
     &softmax::SOFTMAX,
     &softmax::SOFTMAX_BACKWARD,
 ];

@@ -46,7 +46,10 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// [`Error::Data`] for a model that writes text; [`Error::Shape`].
     fn states(&self, layers: &mut Layers, shape: BatchShape) -> Result<Value> {
         let _ = (layers, shape);
-        Err(Error::data(self.name(), "is no encoder alone, whose states stand for a text; bert and roberta are"))
+        Err(Error::data(
+            self.name(),
+            "is no encoder alone, whose states stand for a text; bert, roberta and longformer are",
+        ))
     }
 
     /// Whether targets are texts of the target vocabulary.

@@ -16,6 +16,7 @@
 mod architecture;
 pub mod bahdanau;
 pub mod bert;
+pub mod convs2s;
 mod counterpart;
 #[cfg(feature = "text")]
 mod folder;
@@ -41,6 +42,7 @@ mod table;
 mod tensors;
 mod token_model;
 pub mod transformer;
+pub mod transformer_xl;
 #[cfg(feature = "text")]
 mod writing;
 
@@ -59,7 +61,7 @@ pub use layers::{
     FeedForwardRows, FeedForwardTensors, Flow, GruCell, GruTensors, HeadSizes, LayerDropout, LayerNorm,
     LayerNormTensors, Layers, Linear, LinearTensors, Memory, MultiHeadAttention, Nonlinearity, NormOrder, Places,
     PositionKind, PositionTensors, Positions, RelativeBias, RelativeBiasTensors, Residual, SourceLayer, SourceRows,
-    StepCaches, StepRows, Vocabularies, VocabularySettings, Weighing, decode,
+    StepCaches, StepRows, Vocabularies, VocabularySettings, Weighing, WindowAttention, decode,
 };
 pub use loading::load_tensors;
 pub use options::ModelOptions;

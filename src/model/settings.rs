@@ -117,6 +117,14 @@ pub(super) fn check_readout(architecture: &str, readout: Readout, what: &str) ->
     Err(Error::data(architecture, message))
 }
 
+/// The positions that a model of texts of up to `max_length` learns: batches are padded to lengths that the shapes of a few Programs
+/// have, and every place needs a row.
+pub(super) fn padded(max_length: usize) -> usize {
+    /// A multiple of every length that batches are padded to a multiple of.
+    const PADDED: usize = 8;
+    max_length.checked_next_multiple_of(PADDED).unwrap_or(max_length)
+}
+
 /// Checks what is added to a variance.
 ///
 /// # Errors

@@ -3,13 +3,24 @@
 use serde::Deserialize;
 
 use super::{
-    Import, Kind, Learns, ModelOptions, Network, bahdanau, bert, gpt2, import, luong, settings, t5, transformer,
+    Import, Kind, Learns, ModelOptions, Network, bahdanau, bert, convs2s, gpt2, import, luong, settings, t5,
+    transformer, transformer_xl,
 };
 use crate::{Error, Result, names::setting};
 
 /// Every architecture.
-pub const ARCHITECTURES: &[Kind] =
-    &[bahdanau::KIND, luong::KIND, transformer::KIND, t5::KIND, gpt2::KIND, bert::KIND, bert::ROBERTA];
+pub const ARCHITECTURES: &[Kind] = &[
+    bahdanau::KIND,
+    luong::KIND,
+    transformer::KIND,
+    t5::KIND,
+    convs2s::KIND,
+    gpt2::KIND,
+    transformer_xl::KIND,
+    bert::KIND,
+    bert::ROBERTA,
+    bert::LONGFORMER,
+];
 
 /// The field that every `config.json` has.
 #[derive(Deserialize)]

@@ -5,8 +5,8 @@ use super::softmax::softmax;
 use super::{add_scaled, dot, expect_shape};
 
 /// ```text
-/// score[r, n, s] = query[r, n] · key[origins[r, s], s, n] * scale + bias[n, s - position[r] + capacity - 1]
-/// context[r, n]  = sum over s <= position[r] of softmax(score[r, n])[s] * value[origins[r, s], s, n]
+/// score[r, n, s] = query[r, n] · key[origins[r, s], s, n] * scale + bias
+/// context[r, n]  = sum over first[r] <= s <= position[r] of softmax(score[r, n])[s] * value[origins[r, s], s, n]
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CachedAttention {
@@ -20,6 +20,8 @@ pub struct CachedAttention {
     pub capacity: usize,
     /// What products are multiplied with.
     pub scale: f64,
+    /// Positions of a segment, and of the memory before it: what a row sees. Without it all.
+    pub segments: Option<[usize; 2]>,
 }
 
 /// What [`CachedAttention`] reads.
@@ -35,32 +37,44 @@ pub struct CachedInputs<'a> {
     pub origins: &'a [u32],
     /// `[R]`: the last position that each row sees.
     pub positions: &'a [usize],
-    /// `[N, 2·capacity - 1]`; none is 0 everywhere.
-    pub bias: Option<&'a [f64]>,
+    /// What scores get added; none is 0 everywhere.
+    pub bias: Option<Bias<'a>>,
+}
+
+/// What scores get added by the distance of a position from a row's own.
+#[derive(Clone, Copy, Debug)]
+pub enum Bias<'a> {
+    /// `[N, 2·capacity - 1]`, at s - position + capacity - 1.
+    OfHeads(&'a [f64]),
+    /// `[R, N, capacity]`, at position - s, times the scale.
+    OfRows(&'a [f64]),
 }
 
 impl CachedAttention {
     /// The contexts `[R, N·D]`.
     pub fn forward(&self, inputs: &CachedInputs) -> Vec<f64> {
-        let Self { rows, heads, size, capacity, scale } = *self;
+        let Self { rows, heads, size, capacity, scale, segments } = *self;
         let width = heads * size;
         expect_shape("query", inputs.query, &[rows, width]);
         expect_shape("key", inputs.key, &[rows, capacity, width]);
         expect_shape("value", inputs.value, &[rows, capacity, width]);
         let mut context = vec![0.0; rows * width];
         for (row, position) in inputs.positions.iter().enumerate() {
+            let first = segments.map_or(0, |[steps, memory]| (position / steps * steps).saturating_sub(memory));
             for head in 0..heads {
                 let at = |s: usize| {
                     let origin = inputs.origins[row * capacity + s] as usize;
                     (origin * capacity + s) * width + head * size
                 };
                 let query = &inputs.query[row * width + head * size..][..size];
-                let bias = |s: usize| {
-                    inputs.bias.map_or(0.0, |bias| bias[head * (2 * capacity - 1) + s + capacity - 1 - position])
+                let bias = |s: usize| match inputs.bias {
+                    None => 0.0,
+                    Some(Bias::OfHeads(bias)) => bias[head * (2 * capacity - 1) + s + capacity - 1 - position],
+                    Some(Bias::OfRows(bias)) => scale * bias[(row * heads + head) * capacity + position - s],
                 };
                 let score = |s: usize| scale * dot(query, &inputs.key[at(s)..][..size]) + bias(s);
-                let weights = softmax(&(0..=*position).map(score).collect::<Vec<_>>());
-                for (s, weight) in weights.into_iter().enumerate() {
+                let weights = softmax(&(first..=*position).map(score).collect::<Vec<_>>());
+                for (s, weight) in (first..).zip(weights) {
                     let sum = &mut context[row * width + head * size..][..size];
                     add_scaled(sum, weight, &inputs.value[at(s)..][..size]);
                 }

@@ -4,7 +4,7 @@ use super::{Case, KernelChecks, ROUNDING, largest, widen};
 use crate::{
     Result,
     kernels::{
-        cached_attention::{Cache, CachedAttention},
+        cached_attention::{Bias, Cache, CachedAttention, Segments},
         matmul::Matrix,
     },
     reference::cached_attention as reference,
@@ -27,7 +27,8 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     let (size, capacity) = (if case.coin() { 4 * case.size(16) } else { case.size(65) }, case.size(600));
     let width = heads * size;
     let scale = 1.0 / (size as f32).sqrt();
-    let attention = CachedAttention { rows, heads, size, capacity, scale };
+    let segments = case.coin().then(|| Segments { steps: case.size(300), memory: case.below(300) });
+    let attention = CachedAttention { rows, heads, size, capacity, scale, segments };
     let (counted, step) = (case.below(3), case.below(3));
     let starts: Vec<u32> = (0..rows).map(|_| case.below(capacity) as u32).collect();
     let positions: Vec<_> = starts.iter().map(|start| (*start as usize + counted + step).min(capacity - 1)).collect();
@@ -36,13 +37,17 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     // A step's query, key and value lie beside one another, as one projection makes them.
     let projected = case.values(rows * 3 * width, 1.0);
     let [mut key, mut value] = [(); 2].map(|()| case.values(rows * capacity * width, 1.0));
-    let bias = case.coin().then(|| case.values(heads * (2 * capacity - 1), 1.0));
+    // None, for each head, or for each row as well.
+    let kind = case.below(3);
+    let shape = [vec![1], vec![heads, 2 * capacity - 1], vec![rows, heads, capacity]][kind].clone();
+    let bias = case.values(shape.iter().product(), 1.0);
     let projected_gpu = case.upload_activation([rows, 3 * width], &projected)?;
     let (key_gpu, value_gpu) = (
         case.upload_activation([rows, capacity, width], &key)?,
         case.upload_activation([rows, capacity, width], &value)?,
     );
-    let bias_gpu = bias.as_ref().map(|bias| case.upload([heads, 2 * capacity - 1], bias)).transpose()?;
+    let bias_gpu = case.upload(shape.as_slice(), &bias)?;
+    let added = [None, Some(Bias::OfHeads(&bias_gpu)), Some(Bias::OfRows(&bias_gpu))][kind];
     let [starts_gpu, parents_gpu] = [case.upload_u32([rows], &starts)?, case.upload_u32([rows], &parents)?];
     let counter_gpu = case.upload_u32([1], &[counted as u32])?;
     // Each row's own position is its own.
@@ -65,7 +70,7 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     let part = |part: usize| Matrix::rows(&projected_gpu).offset(part * width);
     case.run(|recorder| {
         attention.record_append(recorder, part(1), part(2), &cache)?;
-        attention.record(recorder, part(0), bias_gpu.as_ref(), &cache, [&scratch, &context])?;
+        attention.record(recorder, part(0), added, &cache, [&scratch, &context])?;
         attention.record_follow(recorder, &parents_gpu, &cache, &next_gpu)
     })?;
 
@@ -76,9 +81,10 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
         }
     }
     let scale = f64::from(scale);
-    let reference = reference::CachedAttention { rows, heads, size, capacity, scale };
+    let segments = segments.map(|Segments { steps, memory }| [steps, memory]);
+    let reference = reference::CachedAttention { rows, heads, size, capacity, scale, segments };
     let query: Vec<f32> = projected.chunks(3 * width).flat_map(|row| &row[..width]).copied().collect();
-    let bias = bias.map(|bias| widen(&bias));
+    let bias = widen(&bias);
     let (wide_key, wide_value) = (widen(&key), widen(&value));
     let wanted = reference.forward(&reference::CachedInputs {
         query: &widen(&query),
@@ -86,7 +92,7 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
         value: &wide_value,
         origins: &origins,
         positions: &positions,
-        bias: bias.as_deref(),
+        bias: [None, Some(reference::Bias::OfHeads(&bias)), Some(reference::Bias::OfRows(&bias))][kind],
     });
     let followed = reference.follow(&origins, &parents, &positions) == case.gpu.read::<u32>(&next_gpu)?;
     let appended = case.error(&key_gpu, &wide_key, 0.0)?.max(case.error(&value_gpu, &wide_value, 0.0)?) == 0.0;

@@ -13,11 +13,11 @@ use crate::{
 };
 
 /// Outliers make scores of up to 100; an f32 score of that size is off by some 4e-6, and exp makes that an error of its weight.
-const TOLERANCE: f64 = 5e-6;
+pub(super) const TOLERANCE: f64 = 5e-6;
 /// A case whose scores may be larger is allowed as much more.
-const LARGE_SCORE: f64 = 100.0;
+pub(super) const LARGE_SCORE: f64 = 100.0;
 /// The error of one store in f16; backward, the stored context's error is in the mean that is taken off a score's gradient.
-const HALF: [f64; 2] = [TOLERANCE + ROUNDING, TOLERANCE + 2.0 * ROUNDING];
+pub(super) const HALF: [f64; 2] = [TOLERANCE + ROUNDING, TOLERANCE + 2.0 * ROUNDING];
 
 pub(super) const KERNELS: &[KernelChecks] = &[
     KernelChecks {
@@ -38,7 +38,7 @@ pub(super) const KERNELS: &[KernelChecks] = &[
 
 /// Where heads lie in the tensors of a case.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Layout {
+pub(super) enum Layout {
     Apart,
     SideBySide,
     /// Query, key and value in the columns of one tensor, and so their gradients.
@@ -46,15 +46,15 @@ enum Layout {
 }
 
 /// A tensor with heads in it.
-struct Laid {
-    tensor: Tensor,
+pub(super) struct Laid {
+    pub(super) tensor: Tensor,
     /// The first column, where heads lie side by side.
-    first: Option<usize>,
-    dims: [usize; 4],
+    pub(super) first: Option<usize>,
+    pub(super) dims: [usize; 4],
 }
 
 impl Laid {
-    fn heads(&self) -> Heads<'_> {
+    pub(super) fn heads(&self) -> Heads<'_> {
         match self.first {
             None => Heads::apart(&self.tensor),
             Some(first) => Heads::side_by_side(&self.tensor, first, self.dims[3]),
@@ -70,7 +70,7 @@ impl Laid {
     }
 
     /// Writes heads of `[B, N, T, D]`, and nothing between them.
-    fn write(&self, case: &Case<'_>, values: &[f32]) -> Result<()> {
+    pub(super) fn write(&self, case: &Case<'_>, values: &[f32]) -> Result<()> {
         let size = self.dims[3];
         let mut all = case.gpu.read_floats(&self.tensor)?;
         for (start, row) in self.rows().zip(values.chunks(size)) {
@@ -80,7 +80,7 @@ impl Laid {
     }
 
     /// The error of the heads; whatever else the tensor holds is not looked at.
-    fn error(&self, case: &Case<'_>, wanted: &[f64], scale: f64) -> Result<f64> {
+    pub(super) fn error(&self, case: &Case<'_>, wanted: &[f64], scale: f64) -> Result<f64> {
         let all = case.gpu.read_floats(&self.tensor)?;
         let values: Vec<f32> = self.rows().flat_map(|start| &all[start..start + self.dims[3]]).copied().collect();
         Ok(relative_error(&values, wanted, scale))
@@ -156,19 +156,6 @@ impl Drawn {
         Inputs { query, key, value, lengths: &self.lengths_gpu, bias, step: &self.step_gpu }
     }
 
-    /// A tensor for a context or its gradient.
-    fn of_context(&self, case: &Case<'_>) -> Result<Laid> {
-        let DotProductAttention { batch, heads, queries, size, .. } = self.attention;
-        let dims = [batch, heads, queries, size];
-        match self.layout {
-            Layout::Apart => Ok(Laid { tensor: case.poisoned_activation(dims)?, first: None, dims }),
-            Layout::SideBySide | Layout::Within => {
-                let tensor = case.poisoned_activation([batch, queries, heads * size])?;
-                Ok(Laid { tensor, first: Some(0), dims })
-            }
-        }
-    }
-
     fn reference<T>(
         &self,
         run: impl FnOnce(&reference::DotProductAttention, &reference::DotProductInputs<'_>) -> T,
@@ -189,8 +176,24 @@ impl Drawn {
     }
 }
 
+/// A tensor of NaN for a context or its gradient.
+pub(super) fn of_context(case: &Case<'_>, attention: &DotProductAttention, layout: Layout) -> Result<Laid> {
+    let DotProductAttention { batch, heads, queries, size, .. } = *attention;
+    let dims = [batch, heads, queries, size];
+    let (tensor, first) = match layout {
+        Layout::Apart => (case.poisoned_activation(dims)?, None),
+        Layout::SideBySide | Layout::Within => (case.poisoned_activation([batch, queries, heads * size])?, Some(0)),
+    };
+    Ok(Laid { tensor, first, dims })
+}
+
 /// Tensors of NaN for query, key and value, or for their gradients, with `before` columns before the heads.
-fn operands(case: &Case<'_>, attention: &DotProductAttention, layout: Layout, before: usize) -> Result<[Laid; 3]> {
+pub(super) fn operands(
+    case: &Case<'_>,
+    attention: &DotProductAttention,
+    layout: Layout,
+    before: usize,
+) -> Result<[Laid; 3]> {
     let DotProductAttention { batch, heads, queries, keys, size, .. } = *attention;
     let width = heads * size;
     let shared = case.poisoned_activation([batch, keys, 3 * width])?;
@@ -209,7 +212,7 @@ fn operands(case: &Case<'_>, attention: &DotProductAttention, layout: Layout, be
 fn forward(case: &mut Case<'_>, adjusted: bool) -> Result<f64> {
     let drawn = Drawn::new(case, adjusted)?;
     let DotProductAttention { batch, heads, queries, size, .. } = drawn.attention;
-    let context = drawn.of_context(case)?;
+    let context = of_context(case, &drawn.attention, drawn.layout)?;
     let log_sum_exp = case.poisoned([batch, heads, queries])?;
     case.run(|recorder| {
         let tile = Tile::choose(recorder.gpu(), size);
@@ -226,7 +229,8 @@ fn backward(case: &mut Case<'_>, adjusted: bool) -> Result<f64> {
     let drawn = Drawn::new(case, adjusted)?;
     let DotProductAttention { batch, heads, queries, keys, size, scale, .. } = drawn.attention;
     let d_context = case.values(batch * heads * queries * size, 0.1);
-    let [context, d_context_gpu] = [drawn.of_context(case)?, drawn.of_context(case)?];
+    let [context, d_context_gpu] =
+        [of_context(case, &drawn.attention, drawn.layout)?, of_context(case, &drawn.attention, drawn.layout)?];
     d_context_gpu.write(case, &d_context)?;
     let log_sum_exp = case.poisoned([batch, heads, queries])?;
     let statistics = case.poisoned([drawn.attention.statistics()])?;
@@ -265,7 +269,7 @@ fn backward(case: &mut Case<'_>, adjusted: bool) -> Result<f64> {
 }
 
 /// The length of the longest row.
-fn longest(values: &[f32], size: usize) -> f64 {
+pub(super) fn longest(values: &[f32], size: usize) -> f64 {
     let length = |row: &[f32]| widen(row).iter().map(|value| value * value).sum::<f64>().sqrt();
     values.chunks(size).map(length).fold(0.0, f64::max)
 }

@@ -32,15 +32,19 @@ mod glu;
 mod golden;
 mod gru;
 mod layer_norm;
+mod length_mask;
+mod listed_rows;
 mod local_attention;
 mod matmul;
 mod permute;
 mod pointwise;
 mod positions;
 mod reduction;
+mod relative_attention;
 mod relative_position_bias;
 mod rounded;
 mod shapes;
+mod sliding_window_attention;
 mod softmax;
 
 use std::time::{Duration, Instant};
@@ -180,13 +184,17 @@ pub fn checks() -> Vec<Check> {
         glu::KERNELS,
         gru::KERNELS,
         layer_norm::KERNELS,
+        length_mask::KERNELS,
+        listed_rows::KERNELS,
         local_attention::KERNELS,
         matmul::KERNELS,
         permute::KERNELS,
         pointwise::KERNELS,
         positions::KERNELS,
         reduction::KERNELS,
+        relative_attention::KERNELS,
         relative_position_bias::KERNELS,
+        sliding_window_attention::KERNELS,
         softmax::KERNELS,
     ]
     .into_iter()

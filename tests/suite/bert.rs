@@ -1,7 +1,8 @@
-//! BERT and RoBERTa beside their golden cases: what is refused, and what their limits say.
+//! BERT, RoBERTa and Longformer beside their golden cases: what is refused, and what their limits say.
 
 use softalign::{
     Error,
+    batch::{Batch, BatchShape, MOST_GLOBALS, Specials},
     model::{
         Architecture, Import, Kind, ModelOptions,
         bert::{Bert, Config, Head},
@@ -20,6 +21,9 @@ fn refuses_what_is_no_model() {
         ("architecture", Config { architecture: "bart".into(), ..Config::new(9) }),
         ("segments", Config { segments: 0, ..Config::new(9) }),
         ("epsilon", Config { epsilon: f32::NAN, ..Config::new(9) }),
+        ("`windows` has 1 numbers; a bert", Config { windows: vec![2], ..Config::new(9) }),
+        ("a longformer of 4 layers has 4", Config { architecture: "longformer".into(), ..Config::new(9) }),
+        ("windows is 0", Config { architecture: "longformer".into(), windows: vec![2, 2, 0, 2], ..Config::new(9) }),
     ] {
         let message = refusal(Bert::new(wrong));
         assert!(message.contains(field), "{message}");
@@ -56,4 +60,38 @@ fn configurations_that_no_model_here_has_are_named() {
         let message = refusal(read(&config.replace(part, other)));
         assert!(message.contains("config.json") && message.contains(named), "{message}");
     }
+}
+
+#[test]
+fn windows_are_those_of_every_layer_or_of_each() {
+    let config = r#"{"model_type": "longformer", "architectures": ["LongformerModel"], "vocab_size": 9, "hidden_size": 8,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 4, "hidden_act": "gelu", "layer_norm_eps": 1e-5,
+        "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "max_position_embeddings": 34, "type_vocab_size": 1,
+        "pad_token_id": 1, "attention_window": 6}"#;
+    let read = |text: &str| Import::of(text, "config.json").and_then(|import| import.network(text, "config.json"));
+    let network = read(config).unwrap();
+    assert_eq!((network.name(), network.limits().max_length), ("longformer", 32));
+    let compact = |text: String| text.split_whitespace().collect::<String>();
+    assert!(compact(network.config().unwrap()).contains("\"windows\":[3,3],"));
+    let counterpart = network.counterpart().unwrap();
+    assert!(compact(counterpart.config).contains("\"attention_window\":[6,6]"));
+    let global = network.parameters().iter().filter(|parameter| parameter.name.contains("_global.")).count();
+    assert_eq!(global, 2 * 3 * 2);
+    for (windows, named) in [("[6]", "`windows` has 1 numbers"), ("[6, 5]", "odd number 5"), ("0", "windows is 0")] {
+        let message =
+            refusal(read(&config.replace("\"attention_window\": 6", &format!("\"attention_window\": {windows}"))));
+        assert!(message.contains("config.json") && message.contains(named), "{message}");
+    }
+}
+
+#[test]
+fn global_positions_are_listed_in_order() {
+    let mut batch = Batch::filler(BatchShape::new(2, 9, 9), Specials::default());
+    batch.put_globals(1, &[5, 0, 5]).unwrap();
+    let (none, listed) = batch.globals.split_at(MOST_GLOBALS);
+    assert!(none.iter().all(|position| *position == u32::MAX));
+    assert_eq!(listed[..3], [0, 5, u32::MAX]);
+    let many: Vec<u32> = (0..=MOST_GLOBALS as u32).collect();
+    let message = refusal(batch.put_globals(0, &many));
+    assert!(message.contains("row 0") && message.contains("65") && message.contains("64"), "{message}");
 }

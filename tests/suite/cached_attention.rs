@@ -25,7 +25,7 @@ const WIDTH: usize = 8;
 #[test]
 fn hypotheses_see_their_own_paths() {
     let gpu = common::gpu();
-    let attention = CachedAttention { rows: ROWS, heads: 2, size: 4, capacity: STEPS, scale: 0.5 };
+    let attention = CachedAttention { rows: ROWS, heads: 2, size: 4, capacity: STEPS, scale: 0.5, segments: None };
     let parents: [[u32; ROWS]; STEPS - 1] = [[0, 0, 1], [2, 1, 1], [2, 0, 0], [1, 1, 2]];
     let value = |step: usize, row: usize, column: usize, of: f32| ((step * 31 + row * 7 + column) as f32 * of).sin();
     let of_step = |step: usize, of: f32| -> Vec<f32> {
@@ -95,7 +95,7 @@ fn hypotheses_see_their_own_paths() {
 #[test]
 fn refuses_what_it_cannot_run() {
     let gpu = common::gpu();
-    let attention = CachedAttention { rows: 1, heads: 1, size: 257, capacity: 2, scale: 1.0 };
+    let attention = CachedAttention { rows: 1, heads: 1, size: 257, capacity: 2, scale: 1.0, segments: None };
     let floats =
         |shape: &[usize]| gpu.tensor("test", shape, Dtype::F32, &vec![0.0_f32; shape.iter().product()]).unwrap();
     let words = |shape: &[usize]| gpu.tensor("test", shape, Dtype::U32, &vec![0_u32; shape.iter().product()]).unwrap();

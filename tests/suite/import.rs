@@ -27,8 +27,8 @@ use crate::{
     common,
 };
 
-const CASES: [&str; 9] =
-    ["bart", "bert_classify", "bert_mlm", "bert_qa", "gpt2", "marian", "roberta_mlm", "t5", "t5_gated"];
+const CASES: [&str; 10] =
+    ["bart", "bert_classify", "bert_mlm", "bert_qa", "gpt2", "longformer", "marian", "roberta_mlm", "t5", "t5_gated"];
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 

@@ -163,6 +163,10 @@ fn the_command_trains_continues_and_scores() {
     assert!(found["bits_per_byte"].as_f64().unwrap() > 0.0, "{found}");
     let output = work.command(&["evaluate", "runs/book", "test.txt", "--hypotheses", "test.txt"]).output().unwrap();
     refused(&output, 1, &["--hypotheses", "language model"]);
+    for option in ["--prefix-column", "--attention", "--alignments=a", "--replace-unk", "--coverage-penalty=1"] {
+        let output = work.command(&["generate", "runs/book", "a", option]).output().unwrap();
+        refused(&output, 1, &[option.split('=').next().unwrap(), "continues texts"]);
+    }
     for option in ["--beam=2", "--strict", "--bootstrap=9", "--max-length=5"] {
         let output = work.command(&["evaluate", "runs/book", "test.txt", option]).output().unwrap();
         refused(&output, 1, &["a perplexity alone"]);

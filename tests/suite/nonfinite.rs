@@ -9,8 +9,11 @@ use half::f16;
 use softalign::{
     Gpu,
     gpu::Dtype,
-    graph::{DecoderInputs, Epilogue, Graph, GruWeights, Program, ProgramOptions, Value},
-    kernels::{Step, conv1d::Padding, local_attention::Window, matmul::Activation, pointwise::Gelu},
+    graph::{
+        DecoderInputs, Epilogue, Graph, GruWeights, MultiHeadAttention, Program, ProgramOptions, RelativeQueries,
+        Value, Window,
+    },
+    kernels::{Step, conv1d::Padding, local_attention, matmul::Activation, pointwise::Gelu},
     model::Regularisation,
     train::{Optimizer, Trainer},
 };
@@ -104,6 +107,21 @@ const KINDS: &[Kind] = &[
         build: |g, x| g.conv1d(x[0], x[1], Some(x[2]), Padding::Same).unwrap(),
     },
     Kind {
+        name: "length_mask",
+        floats: &[("x", &[2, 3, 4])],
+        words: &[("lengths", &[2], &[3, 3])],
+        build: |g, x| g.length_mask(x[0], x[1], true).unwrap(),
+    },
+    Kind {
+        name: "relative_attention",
+        floats: &[("queries", &[2, 2, 16]), ("key", &[2, 3, 8]), ("value", &[2, 3, 8]), ("relative", &[3, 8])],
+        words: &[("lengths", &[2], &[3, 3])],
+        build: |g, x| {
+            let queries = RelativeQueries { queries: x[0], heads: 2, scale: 0.5 };
+            g.relative_attention(queries, [x[1], x[2]], x[3], x[4]).unwrap()
+        },
+    },
+    Kind {
         name: "permute and slice",
         floats: &[("x", &[2, 3, 4])],
         words: &[],
@@ -140,6 +158,25 @@ const KINDS: &[Kind] = &[
         build: |g, x| g.dot_product_attention(x[0], x[1], x[2], x[3], false).unwrap(),
     },
     Kind {
+        name: "sliding_window_attention",
+        floats: &[("query", &[2, 3, 16]), ("key", &[2, 3, 16]), ("value", &[2, 3, 16])],
+        words: &[LENGTHS, ("globals", &[2, 1], &[1, 3])],
+        build: |g, x| {
+            let window = Some(Window { globals: Some(x[4]), ..Window::of(1) });
+            let attention = MultiHeadAttention { window, ..MultiHeadAttention::new(x[0], x[1], x[2], x[3], 2) };
+            g.multi_head_attention(&attention).unwrap().context
+        },
+    },
+    Kind {
+        name: "listed_rows",
+        floats: &[("x", &[2, 3, 8])],
+        words: &[("positions", &[2, 2], &[0, 2, 1, 3])],
+        build: |g, x| {
+            let rows = g.listed_rows(x[0], x[1]).unwrap();
+            g.put_listed_rows(x[0], rows, x[1]).unwrap()
+        },
+    },
+    Kind {
         name: "additive_attention",
         floats: &[("query", &[2, 9, 8]), ("key", &[2, 3, 8]), ("energy", &[8]), ("value", &[2, 3, 8])],
         words: &[LENGTHS],
@@ -161,14 +198,16 @@ const KINDS: &[Kind] = &[
         name: "local_attention",
         floats: &[("scores", &[2, 4, 3])],
         words: &[LENGTHS],
-        build: |g, x| g.local_attention(x[0], x[1], None, 3, Window::Global).unwrap().weights,
+        build: |g, x| g.local_attention(x[0], x[1], None, 3, local_attention::Window::Global).unwrap().weights,
     },
     Kind {
         name: "local_attention, predicted",
         floats: &[("scores", &[2, 4, 3]), ("shares", &[2, 4])],
         words: &[LENGTHS],
         build: |g, x| {
-            g.local_attention(x[0], x[2], Some(x[1]), 3, Window::Predicted { half_width: 2.0 }).unwrap().weights
+            g.local_attention(x[0], x[2], Some(x[1]), 3, local_attention::Window::Predicted { half_width: 2.0 })
+                .unwrap()
+                .weights
         },
     },
     Kind {

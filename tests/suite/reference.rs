@@ -18,6 +18,7 @@ use softalign::reference::local_attention::{LocalAttention, Window};
 use softalign::reference::matmul::{Activation, Matmul};
 use softalign::reference::pointwise::Pointwise;
 use softalign::reference::reduction;
+use softalign::reference::sliding_window_attention::SlidingWindowAttention;
 use softalign::reference::softmax::Softmax;
 
 impl Random {
@@ -160,6 +161,50 @@ fn masked_positions_may_hold_anything() {
     key[4..].fill(f64::NAN);
     value[4..].fill(f64::INFINITY);
     assert_eq!(run(&key, &value), expected);
+}
+
+#[test]
+fn sliding_window_attention_gradients() {
+    let mut random = Random::new(23);
+    let cases = [(1, 1, 1, 0, 1), (2, 3, 7, 2, 1), (2, 2, 8, 1, 3), (1, 2, 6, 9, 2)];
+    for (batch, size, steps, window, dilation) in cases {
+        for causal in [false, true] {
+            let (heads, scale) = (2, standard_scale(size));
+            let attention = SlidingWindowAttention { batch, heads, steps, size, window, dilation, causal, scale };
+            let shape = [batch, heads, steps, size];
+            let inputs = [random.tensor(&shape), random.tensor(&shape), random.tensor(&shape)];
+            let up = random.tensor(&shape);
+            let lengths: Vec<u32> = (0..batch).map(|b| (steps - 2 * b) as u32).collect();
+            let globals: Vec<bool> = (0..batch * steps).map(|position| position % 5 == 3).collect();
+            fn view<'a>(x: &'a [Vec<f64>], lengths: &'a [u32]) -> DotProductInputs<'a> {
+                DotProductInputs { query: &x[0], key: &x[1], value: &x[2], lengths, bias: None, kept: None }
+            }
+            let found = attention.backward(&view(&inputs, &lengths), &globals, &up);
+            let objective = |x: &[Vec<f64>]| dot(&attention.forward(&view(x, &lengths), &globals).0, &up);
+            let gradients = [("query", &*found.query), ("key", &*found.key), ("value", &*found.value)];
+            check_gradients(&format!("{attention:?}"), &inputs, objective, &gradients);
+        }
+    }
+}
+
+/// Where the window holds every key, or every position is global, it is dot-product attention.
+#[test]
+fn a_window_of_everything_hides_nothing() {
+    let mut random = Random::new(24);
+    let (batch, heads, steps, size, scale) = (2, 2, 9, 3, 0.7);
+    let shape = [batch, heads, steps, size];
+    let [query, key, value] = [(); 3].map(|()| random.tensor(&shape));
+    let inputs = DotProductInputs { query: &query, key: &key, value: &value, lengths: &[9, 4], bias: None, kept: None };
+    for causal in [false, true] {
+        let whole = DotProductAttention { batch, heads, queries: steps, keys: steps, size, causal, scale };
+        let (expected, denominators) = whole.forward(&inputs);
+        for (window, global) in [(steps, false), (0, true)] {
+            let attention = SlidingWindowAttention { batch, heads, steps, size, window, dilation: 1, causal, scale };
+            let (context, found) = attention.forward(&inputs, &vec![global; batch * steps]);
+            assert_close("context", &context, &expected, 0.0);
+            assert_close("log_sum_exp", &found, &denominators, 0.0);
+        }
+    }
 }
 
 #[test]

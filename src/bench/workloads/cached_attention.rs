@@ -27,7 +27,7 @@ pub(super) fn workloads() -> Vec<Workload> {
 fn cached_attention(gpu: &Gpu, [rows, heads, size, capacity]: [usize; 4]) -> Result<Subject> {
     let width = heads * size;
     let scale = 1.0 / (size as f32).sqrt();
-    let attention = CachedAttention { rows, heads, size, capacity, scale };
+    let attention = CachedAttention { rows, heads, size, capacity, scale, segments: None };
     let wave = |count: usize, step: f32| (0..count).map(|at| (at as f32 * step).sin()).collect::<Vec<_>>();
     let query = wave(rows * width, 0.7);
     let [key, value] = [0.9, 1.1].map(|step| wave(rows * capacity * width, step));
@@ -52,7 +52,8 @@ fn cached_attention(gpu: &Gpu, [rows, heads, size, capacity]: [usize; 4]) -> Res
     let bytes = scratch.bytes();
     let check = move |work: &mut Work| {
         work.run(&gpu)?;
-        let reference = reference::CachedAttention { rows, heads, size, capacity, scale: f64::from(scale) };
+        let reference =
+            reference::CachedAttention { rows, heads, size, capacity, scale: f64::from(scale), segments: None };
         let wanted = reference.forward(&reference::CachedInputs {
             query: &widen(&query),
             key: &widen(&key),

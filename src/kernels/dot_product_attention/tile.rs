@@ -16,7 +16,7 @@ pub(super) const MOST_DIAGONALS: usize = 1024;
 
 /// What the workgroups of a dispatch own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
+pub(in crate::kernels) enum Pass {
     /// Queries, whose contexts they make.
     Forward,
     /// Queries, whose gradients they make.
@@ -29,7 +29,7 @@ pub(super) enum Pass {
 
 /// What decides on a form of a shader, beside the tile.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
+pub(in crate::kernels) struct Form {
     /// Size of a head.
     pub size: usize,
     /// How many elements sizes, offsets and strides are multiples of.
@@ -89,7 +89,7 @@ impl Tile {
         }
     }
 
-    pub(super) fn of(tiles: &Tiles, size: usize) -> Self {
+    pub(in crate::kernels) fn of(tiles: &Tiles, size: usize) -> Self {
         // A walk along diagonals stages a tile, which of larger subgroups is past what workgroup memory every adapter has.
         match tiles.subgroup.filter(|lanes| *lanes <= 32) {
             Some(lanes) => {
@@ -116,7 +116,7 @@ impl Tile {
         self.subgroups || self.features(size) <= 2
     }
 
-    pub(super) fn specialisation(&self, tiles: &Tiles, form: Form) -> Specialisation {
+    pub(in crate::kernels) fn specialisation(&self, tiles: &Tiles, form: Form) -> Specialisation {
         let Form { size, piece, pass, adjusted, dtype } = form;
         let words64 = tiles.wide && dtype == Dtype::F32;
         let wide = self.subgroups && words64 && piece.is_multiple_of(8) && self.features(size) > 1;
@@ -134,11 +134,11 @@ impl Tile {
             .constant("FEATURES", self.features(size))
     }
 
-    pub(super) fn height(&self) -> usize {
+    pub(in crate::kernels) fn height(&self) -> usize {
         (self.groups * self.rows) as usize
     }
 
-    pub(super) fn width(&self) -> usize {
+    pub(in crate::kernels) fn width(&self) -> usize {
         (self.lanes * self.blocks * 4) as usize
     }
 
@@ -186,7 +186,7 @@ impl Tunable for Tile {
 }
 
 /// Every form that launches of some passes ask for.
-pub(super) fn forms(tiles: &Tiles, passes: &[Pass]) -> Vec<Specialisation> {
+pub(in crate::kernels) fn forms(tiles: &Tiles, passes: &[Pass]) -> Vec<Specialisation> {
     let mut all = Vec::new();
     for (dtype, pass) in forms::elements(tiles).iter().flat_map(|dtype| passes.iter().map(move |pass| (*dtype, *pass)))
     {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Result,
+    Error, Result,
     batch::Specials,
     model::{
         Nonlinearity,
@@ -15,6 +15,8 @@ use crate::{
 pub(super) const BERT: &str = "bert";
 /// The name of the one whose padding, positions and output layer differ.
 pub(super) const ROBERTA: &str = "roberta";
+/// The name of the RoBERTa whose attention has a window.
+pub(super) const LONGFORMER: &str = "longformer";
 
 /// What is predicted from the encoder's states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +36,7 @@ pub enum Head {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The name in files, `bert` or `roberta`.
+    /// The name in files: `bert`, `roberta` or `longformer`.
     pub architecture: String,
     /// Tokens, specials included.
     pub vocabulary: usize,
@@ -50,6 +52,9 @@ pub struct Config {
     pub feed_forward: usize,
     /// Layers.
     pub layers: usize,
+    /// How many positions to either side each layer's attention sees besides global ones, in a Longformer; else nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<usize>,
     /// Kinds of segments that a position may belong to.
     pub segments: usize,
     /// The nonlinearity of the feed-forward parts and of the layer before the tokens.
@@ -78,6 +83,7 @@ impl Config {
             heads: 4,
             feed_forward: 1024,
             layers: 4,
+            windows: Vec::new(),
             segments: 2,
             activation: Nonlinearity::Gelu,
             epsilon: 1e-12,
@@ -93,7 +99,7 @@ impl Config {
     /// # Errors
     /// [`crate::Error::Data`] naming the field, or the two that contradict each other.
     pub fn check(&self, path: &str) -> Result<()> {
-        settings::check_name(path, &self.architecture, &[BERT, ROBERTA])?;
+        settings::check_name(path, &self.architecture, &[BERT, ROBERTA, LONGFORMER])?;
         let sizes = [
             ("vocabulary", self.vocabulary, VOCABULARY),
             ("classes", self.classes, SIZE),
@@ -103,22 +109,40 @@ impl Config {
             ("layers", self.layers, LAYERS),
             ("segments", self.segments, SIZE),
             ("max_length", self.max_length, SIZE),
-            ("pad", if self.is_roberta() { self.specials.pad as usize } else { 0 }, COUNT),
+            ("pad", if self.follows_roberta() { self.specials.pad as usize } else { 0 }, COUNT),
         ];
         settings::check_sizes(path, sizes)?;
+        for reach in &self.windows {
+            settings::check_sizes(path, [("windows", *reach, SIZE)])?;
+        }
+        let windows = if self.is_longformer() { self.layers } else { 0 };
+        if self.windows.len() != windows {
+            let message = format!(
+                "`windows` has {} numbers; a {} of {} layers has {windows}",
+                self.windows.len(),
+                self.architecture,
+                self.layers
+            );
+            return Err(Error::data(path, message));
+        }
         settings::check_specials(path, self.specials, self.vocabulary)?;
         settings::check_heads(path, self.hidden, self.heads)?;
         settings::check_rates(path, [("dropout", self.dropout), ("attention_dropout", self.attention_dropout)])?;
         settings::check_epsilon(path, self.epsilon)
     }
 
-    /// Whether it is a RoBERTa.
-    pub(super) fn is_roberta(&self) -> bool {
-        self.architecture == ROBERTA
+    /// Whether padding, positions and output layers are those of a RoBERTa.
+    pub(super) fn follows_roberta(&self) -> bool {
+        self.architecture != BERT
+    }
+
+    /// Whether its attention has a window.
+    pub(super) fn is_longformer(&self) -> bool {
+        self.architecture == LONGFORMER
     }
 
     /// The row of the table of positions that is the first place's: RoBERTa's begin behind the row of the padding.
     pub(super) fn first_position(&self) -> usize {
-        if self.is_roberta() { self.specials.pad as usize + 1 } else { 0 }
+        if self.follows_roberta() { self.specials.pad as usize + 1 } else { 0 }
     }
 }

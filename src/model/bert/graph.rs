@@ -1,16 +1,38 @@
 //! The model's graph.
 
-use super::{Bert, Prediction};
+use super::{Bert, Layer, Prediction};
 use crate::{
     Error, Result,
+    batch::MOST_GLOBALS,
     gpu::Dtype,
     graph::Value,
     kernels::matmul::Activation,
-    model::{Architecture as _, BatchShape, Forward, LayerDropout, Layers, Places},
+    model::{Architecture as _, BatchShape, Forward, LayerDropout, Layers, Memory, Places},
 };
 
+impl Layer {
+    /// `x` `[B, S, D]`, of texts that have such lengths and, within windows, such global positions.
+    fn forward(
+        &self,
+        layers: &mut Layers,
+        x: Value,
+        (lengths, globals): (Value, Option<Value>),
+        dropout: LayerDropout,
+    ) -> Result<Value> {
+        let Self { block, window } = self;
+        match (window, globals) {
+            (Some(window), Some(globals)) => block.attending(layers, x, dropout, |layers, x| {
+                let memory = Memory { states: x, lengths };
+                window.forward(layers, &block.attention, memory, globals, dropout.weights)
+            }),
+            _ => block.forward(layers, x, Places { lengths, bias: None }, dropout),
+        }
+    }
+}
+
 impl Bert {
-    /// The states of every position, `[B, S, D]`. Inputs are `source` and `segments` `[B, S]` and `lengths` `[B]`.
+    /// The states of every position, `[B, S, D]`. Inputs are `source` and `segments` `[B, S]` and `lengths` `[B]`, and `globals` `[B, G]`
+    /// where attention has a window.
     pub(super) fn encode(&self, layers: &mut Layers, shape: BatchShape) -> Result<Value> {
         let (BatchShape { rows, source: steps, .. }, config) = (shape, &self.config);
         let tokens = layers.graph.input("source", [rows, steps], Dtype::U32);
@@ -28,8 +50,12 @@ impl Bert {
         let x = self.norm.forward(layers, x)?;
         let mut x = layers.drop(x, config.dropout)?;
         let dropout = LayerDropout { results: config.dropout, weights: config.attention_dropout, between: 0.0 };
+        let globals = match config.is_longformer() {
+            true => Some(layers.graph.input("globals", [rows, MOST_GLOBALS], Dtype::U32)),
+            false => None,
+        };
         for layer in &self.layers {
-            x = layer.forward(layers, x, Places { lengths, bias: None }, dropout)?;
+            x = layer.forward(layers, x, (lengths, globals), dropout)?;
         }
         Ok(x)
     }
@@ -51,7 +77,7 @@ impl Bert {
             }
             Prediction::Classify { dense, output } => {
                 let first = layers.graph.slice(x, 1, 0..1)?;
-                let first = if config.is_roberta() { layers.drop(first, config.dropout)? } else { first };
+                let first = if config.follows_roberta() { layers.drop(first, config.dropout)? } else { first };
                 let pooled = dense.forward(layers, first, Activation::Tanh)?;
                 let pooled = layers.drop(pooled, config.dropout)?;
                 output.forward(layers, pooled, Activation::None)?

@@ -1,4 +1,4 @@
-//! Configurations of BERT and RoBERTa.
+//! Configurations of BERT, RoBERTa and Longformer.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +18,8 @@ const BERT: Import = Import { model_type: config::BERT, read };
 const ROBERTA: Import = Import { model_type: config::ROBERTA, read };
 pub(super) const OF_BERT: &[Import] = &[BERT];
 pub(super) const OF_ROBERTA: &[Import] = &[ROBERTA];
+const LONGFORMER: Import = Import { model_type: config::LONGFORMER, read };
+pub(super) const OF_LONGFORMER: &[Import] = &[LONGFORMER];
 
 /// What their classes are called after the name of the model.
 const CLASSES: [(Head, &str); 4] = [
@@ -68,11 +70,38 @@ struct Fields {
     is_decoder: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     tie_word_embeddings: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attention_window: Option<AttentionWindow>,
+}
+
+/// The keys to both sides together, of every layer or of each.
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+enum AttentionWindow {
+    Same(usize),
+    Each(Vec<usize>),
+}
+
+/// The keys to either side that each of so many layers sees.
+fn windows(stated: Option<AttentionWindow>, layers: usize, path: &str) -> Result<Vec<usize>> {
+    let both = match stated {
+        None => Vec::new(),
+        Some(AttentionWindow::Same(both)) => vec![both; layers],
+        Some(AttentionWindow::Each(all)) => all,
+    };
+    match both.iter().find(|both| **both % 2 == 1) {
+        Some(odd) => Err(unknown(path, &format!("attention_window has the odd number {odd}"))),
+        None => Ok(both.into_iter().map(|both| both / 2).collect()),
+    }
 }
 
 /// The beginning of the names of their classes.
 fn class_prefix(model_type: &str) -> &'static str {
-    if model_type == config::ROBERTA { "Roberta" } else { "Bert" }
+    match model_type {
+        config::LONGFORMER => "Longformer",
+        config::ROBERTA => "Roberta",
+        _ => "Bert",
+    }
 }
 
 fn read(text: &str, path: &str) -> Result<Network> {
@@ -103,6 +132,7 @@ fn read(text: &str, path: &str) -> Result<Network> {
         heads: fields.num_attention_heads,
         feed_forward: fields.intermediate_size,
         layers: fields.num_hidden_layers,
+        windows: windows(fields.attention_window, fields.num_hidden_layers, path)?,
         segments: fields.type_vocab_size,
         activation: fields.hidden_act,
         epsilon: fields.layer_norm_eps,
@@ -147,8 +177,15 @@ pub(super) fn counterpart(model: &Bert) -> Result<Counterpart> {
         position_embedding_type: None,
         is_decoder: false,
         tie_word_embeddings: None,
+        attention_window: config
+            .is_longformer()
+            .then(|| AttentionWindow::Each(config.windows.iter().map(|reach| 2 * reach).collect())),
     };
-    let (import, prefix) = if config.is_roberta() { (ROBERTA, "roberta.") } else { (BERT, "bert.") };
+    let (import, prefix) = match config.architecture.as_str() {
+        config::LONGFORMER => (LONGFORMER, "longformer."),
+        config::ROBERTA => (ROBERTA, "roberta."),
+        _ => (BERT, "bert."),
+    };
     let is_bare = config.head == Head::States;
     Ok(Counterpart { prefix, is_bare, left_out: LEFT_OUT, ..import.counterpart(model, &fields)? })
 }

@@ -1,6 +1,7 @@
 //! An encoder alone: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding" (2019), and
 //! Liu et al., "RoBERTa: A Robustly Optimized BERT Pretraining Approach" (2019). It predicts masked tokens, the class of a text or
-//! where an answer stands in it, or its states stand for a text. Parameters have the names of Hugging Face's.
+//! where an answer stands in it, or its states stand for a text. And Beltagy, Peters and Cohan, "Longformer: The Long-Document
+//! Transformer" (2020): a RoBERTa whose attention has a window. Parameters have the names of Hugging Face's.
 
 mod config;
 mod graph;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use super::{
     Architecture, BatchShape, Counterpart, Embedding, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind,
     LayerNorm, Layers, Limits, Linear, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind, Positions,
-    Residual, SearchRoom, Stepper, settings,
+    Residual, SearchRoom, Stepper, WindowAttention, settings,
 };
 use crate::{
     Error, Result,
@@ -27,6 +28,15 @@ pub(super) const KIND: Kind =
 pub(super) const ROBERTA: Kind =
     Kind { name: config::ROBERTA, in_files: &[config::ROBERTA], read, make: None, imports: hugging_face::OF_ROBERTA };
 
+/// The row of Longformer.
+pub(super) const LONGFORMER: Kind = Kind {
+    name: config::LONGFORMER,
+    in_files: &[config::LONGFORMER],
+    read,
+    make: None,
+    imports: hugging_face::OF_LONGFORMER,
+};
+
 /// The standard deviation of first weights.
 const DEVIATION: f32 = 0.02;
 
@@ -38,8 +48,15 @@ pub struct Bert {
     segments: Embedding,
     positions: Positions,
     norm: LayerNorm,
-    layers: Vec<EncoderLayer>,
+    layers: Vec<Layer>,
     prediction: Prediction,
+}
+
+/// A layer, whose attention may have a window.
+#[derive(Clone, Debug)]
+struct Layer {
+    block: EncoderLayer,
+    window: Option<WindowAttention>,
 }
 
 /// The layers of a [`Head`].
@@ -74,12 +91,12 @@ impl Config {
         LayerNorm::new(name, self.hidden, self.epsilon)
     }
 
-    fn layer(&self, number: usize) -> EncoderLayer {
+    fn layer(&self, number: usize) -> Layer {
         let name = format!("{}.encoder.layer.{number}", self.architecture);
         let (hidden, between) = (self.hidden, self.feed_forward);
         let projection = |part: &str| linear(&format!("{name}.attention.{part}"), hidden, hidden);
         let residual = |part: &str| Residual { norm: self.norm(&format!("{name}.{part}")), order: NormOrder::Post };
-        EncoderLayer {
+        let block = EncoderLayer {
             attention: MultiHeadAttention {
                 query: projection("self.query"),
                 key: projection("self.key"),
@@ -95,11 +112,18 @@ impl Config {
                 activation: self.activation,
             },
             feed_forward_residual: residual("output.LayerNorm"),
-        }
+        };
+        let window = self.windows.get(number).map(|reach| WindowAttention {
+            reach: *reach,
+            query: projection("self.query_global"),
+            key: projection("self.key_global"),
+            value: projection("self.value_global"),
+        });
+        Layer { block, window }
     }
 
     fn prediction(&self, words: &Embedding) -> Prediction {
-        let (hidden, roberta) = (self.hidden, self.is_roberta());
+        let (hidden, roberta) = (self.hidden, self.follows_roberta());
         match self.head {
             Head::States => Prediction::Nothing,
             Head::Masked => {
@@ -133,12 +157,17 @@ impl Config {
     }
 }
 
-/// A layer's parameters in the order of Hugging Face's.
-fn of_layer(layer: &EncoderLayer) -> impl Iterator<Item = &Parameter> {
-    let MultiHeadAttention { query, key, value, output, .. } = &layer.attention;
-    let attention = [query, key, value, output].into_iter().flat_map(Linear::parameters);
-    let feed_forward = layer.feed_forward.parameters().chain(layer.feed_forward_residual.norm.parameters());
-    attention.chain(layer.attention_residual.norm.parameters()).chain(feed_forward)
+impl Layer {
+    /// In the order of Hugging Face's.
+    fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        let Self { block, window } = self;
+        let MultiHeadAttention { query, key, value, output, .. } = &block.attention;
+        let projections = [query, key, value].into_iter().flat_map(Linear::parameters);
+        let projections = projections.chain(window.iter().flat_map(WindowAttention::parameters));
+        let attention = projections.chain(output.parameters()).chain(block.attention_residual.norm.parameters());
+        let feed_forward = block.feed_forward.parameters().chain(block.feed_forward_residual.norm.parameters());
+        attention.chain(feed_forward)
+    }
 }
 
 impl Prediction {
@@ -168,7 +197,7 @@ impl Bert {
         config.check(path)?;
         let mut words = config.embedding("word_embeddings", config.vocabulary);
         if config.head == Head::Masked {
-            let decoder = if config.is_roberta() { "lm_head.decoder" } else { "cls.predictions.decoder" };
+            let decoder = if config.follows_roberta() { "lm_head.decoder" } else { "cls.predictions.decoder" };
             words.weight.aliases.push(format!("{decoder}.weight"));
         }
         let (first, name) = (config.first_position(), format!("{}.embeddings", config.architecture));
@@ -187,7 +216,11 @@ impl Bert {
 
 impl Architecture for Bert {
     fn name(&self) -> &'static str {
-        if self.config.is_roberta() { ROBERTA.name } else { KIND.name }
+        match self.config.architecture.as_str() {
+            config::LONGFORMER => LONGFORMER.name,
+            config::ROBERTA => ROBERTA.name,
+            _ => KIND.name,
+        }
     }
 
     fn config(&self) -> Result<String> {
@@ -208,7 +241,7 @@ impl Architecture for Bert {
     fn parameters(&self) -> Vec<Parameter> {
         let Self { words, positions, segments, norm, layers, prediction, .. } = self;
         let tables = [&words.weight].into_iter().chain(positions.parameters()).chain([&segments.weight]);
-        let layers = layers.iter().flat_map(of_layer);
+        let layers = layers.iter().flat_map(Layer::parameters);
         tables.chain(norm.parameters()).chain(layers).chain(prediction.parameters()).cloned().collect()
     }
 

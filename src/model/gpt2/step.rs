@@ -48,7 +48,11 @@ impl Gpt2Stepper {
         let caches = StepCaches::new(room, HeadSizes::sharing(config.hidden, config.heads), None)?;
         let layers = network.layers.iter().map(|layer| {
             Ok(StepLayer {
-                attention: CachedLayer::new(gpu, &caches, parameters, [&layer.projection, &layer.output])?,
+                attention: CachedLayer::new(
+                    gpu,
+                    &caches,
+                    [layer.projection.tensors(parameters)?, layer.output.tensors(parameters)?],
+                )?,
                 attention_norm: layer.attention_residual.tensors(parameters)?,
                 feed_forward: layer.feed_forward.tensors(parameters)?,
                 feed_forward_norm: layer.feed_forward_residual.tensors(parameters)?,
@@ -86,7 +90,7 @@ impl Stepper for Gpt2Stepper {
         self.positions.record(recorder, &self.words, (1.0, outputs.counter, step), flow.now())?;
         for layer in &self.layers {
             flow.around(recorder, &layer.attention_norm, |recorder, x, y| {
-                layer.attention.record_onto(recorder, &self.caches, (step, outputs.counter), [x, y])
+                layer.attention.record_onto(recorder, &self.caches, (step, outputs.counter), None, [x, y])
             })?;
             flow.around(recorder, &layer.feed_forward_norm, |recorder, x, y| {
                 layer.feed_forward.record_onto(recorder, x, &self.between, y)

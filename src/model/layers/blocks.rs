@@ -68,10 +68,24 @@ impl EncoderLayer {
     /// [`crate::Error::Shape`].
     pub fn forward(&self, layers: &mut Layers, x: Value, places: Places, dropout: LayerDropout) -> Result<Value> {
         let Places { lengths, bias } = places;
-        let x = self.attention_residual.around(layers, x, dropout.results, |layers, x| {
+        self.attending(layers, x, dropout, |layers, x| {
             let weighing = Weighing { causal: false, bias, dropout: dropout.weights };
             self.attention.forward(layers, x, Memory { states: x, lengths }, weighing)
-        })?;
+        })
+    }
+
+    /// The same where `attend` does as the attention.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`], and those of `attend`.
+    pub fn attending(
+        &self,
+        layers: &mut Layers,
+        x: Value,
+        dropout: LayerDropout,
+        attend: impl FnOnce(&mut Layers, Value) -> Result<Value>,
+    ) -> Result<Value> {
+        let x = self.attention_residual.around(layers, x, dropout.results, attend)?;
         self.feed_forward_residual
             .around(layers, x, dropout.results, |layers, x| self.feed_forward.forward(layers, x, dropout.between))
     }

@@ -9,7 +9,7 @@ use crate::{
     Result, Tensor,
     gpu::Recorder,
     graph::{Parameters, Value},
-    kernels::{beam_search::BeamState, matmul::Activation},
+    kernels::{beam_search::BeamState, cached_attention::Bias, matmul::Activation},
     model::{SearchRoom, StepOutputs},
 };
 
@@ -35,6 +35,8 @@ pub struct DecoderSteps {
     /// The rows on their way through the layers.
     pub rows: StepRows,
     between: FeedForwardRows,
+    /// Of self-attention, `[N, 2 capacity - 1]`.
+    bias: Option<Tensor>,
 }
 
 /// One layer.
@@ -62,7 +64,7 @@ impl DecoderSteps {
     ) -> Result<Self> {
         let SearchRoom { gpu, search, .. } = *room;
         let DecoderSizes { heads, hidden, between, gated } = sizes;
-        let caches = StepCaches::new(room, heads, bias)?;
+        let caches = StepCaches::new(room, heads, None)?;
         let source = SourceRows::new(room, heads)?;
         let layers = decoder.iter().map(|layer| {
             Ok(StepLayer {
@@ -80,6 +82,7 @@ impl DecoderSteps {
             source,
             rows: StepRows::new(gpu, search.rows(), hidden)?,
             between: FeedForwardRows::new(gpu, search.rows(), between, gated)?,
+            bias: bias.cloned(),
         })
     }
 
@@ -119,7 +122,8 @@ impl DecoderSteps {
     ) -> Result<()> {
         for layer in &self.layers {
             flow.around(recorder, &layer.attention_norm, |recorder, x, y| {
-                layer.attention.record_onto(recorder, &self.caches, (step, outputs.counter), [x, y])
+                let bias = self.bias.as_ref().map(Bias::OfHeads);
+                layer.attention.record_onto(recorder, &self.caches, (step, outputs.counter), bias, [x, y])
             })?;
             flow.around(recorder, &layer.source_norm, |recorder, x, y| {
                 layer.source.record_onto(recorder, &self.source, outputs.lengths, [x, y])
@@ -130,7 +134,7 @@ impl DecoderSteps {
         }
         match (outputs.weights, self.layers.last()) {
             (Some(weights), Some(layer)) => {
-                layer.source.record_weights(recorder, &self.source, outputs.lengths, weights)
+                self.source.record_weights(recorder, &layer.source.key, outputs.lengths, weights)
             }
             _ => Ok(()),
         }

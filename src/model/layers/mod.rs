@@ -12,6 +12,7 @@ mod positions;
 mod relative_bias;
 mod steps;
 mod vocabularies;
+mod window_attention;
 
 pub use attention::{Attended, HeadSizes, Memory, MultiHeadAttention, Weighing};
 pub use blocks::{DecoderLayer, EncoderLayer, LayerDropout, Places, decode};
@@ -25,6 +26,7 @@ pub use positions::{PositionKind, PositionTensors, Positions};
 pub use relative_bias::{RelativeBias, RelativeBiasTensors};
 pub use steps::{CachedLayer, Flow, SourceLayer, SourceRows, StepCaches, StepRows};
 pub use vocabularies::{Vocabularies, VocabularySettings};
+pub use window_attention::WindowAttention;
 
 use super::{Parameter, Regularisation};
 use crate::{

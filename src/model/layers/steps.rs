@@ -1,6 +1,6 @@
 //! Layers of attention in the steps of a search: a row for each hypothesis, and memory for what earlier steps have left.
 
-use super::{HeadSizes, LayerNormTensors, Linear, LinearTensors, MultiHeadAttention, NormOrder, Residual};
+use super::{HeadSizes, LayerNormTensors, LinearTensors, MultiHeadAttention, NormOrder, Residual};
 use crate::{
     Gpu, Result, Tensor,
     gpu::{Dtype, Recorder},
@@ -9,7 +9,7 @@ use crate::{
         Step,
         attention_weights::{self, AttentionWeights},
         beam_search::{BeamSearch, BeamState},
-        cached_attention::{Cache, CachedAttention},
+        cached_attention::{Bias, Cache, CachedAttention, Segments},
         copy::Copy,
         dot_product_attention::{DotProductAttention, Heads, Inputs, Tile},
         matmul::{Activation, Matrix},
@@ -112,8 +112,6 @@ pub struct StepCaches {
     origins: Option<[Tensor; 2]>,
     /// `[R]`
     starts: Tensor,
-    /// `[N, 2 capacity - 1]`
-    bias: Option<Tensor>,
     /// `[R, 3 N D]`
     projected: Tensor,
     /// `[R, N D]`
@@ -122,14 +120,14 @@ pub struct StepCaches {
 }
 
 impl StepCaches {
-    /// Memory for all steps of a search; `bias`, if there is any, is that of [`CachedAttention::record`].
+    /// Memory for all steps of a search; a row sees all that is before it, or what `segments` say.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`] when memory runs out.
-    pub fn new(room: &SearchRoom<'_>, heads: HeadSizes, bias: Option<&Tensor>) -> Result<Self> {
+    pub fn new(room: &SearchRoom<'_>, heads: HeadSizes, segments: Option<Segments>) -> Result<Self> {
         let (SearchRoom { gpu, search, .. }, HeadSizes { count, size, scale }) = (*room, heads);
         let (rows, capacity, width) = (search.rows(), search.capacity, heads.width());
-        let attention = CachedAttention { rows, heads: count, size, capacity, scale };
+        let attention = CachedAttention { rows, heads: count, size, capacity, scale, segments };
         let tensor = |label: &str, columns: usize| gpu.zeros(label, [rows, columns], Dtype::F32);
         let origins = || gpu.zeros("origins", [rows, capacity], Dtype::U32);
         let own: Vec<_> = (0..rows as u32).flat_map(|row| std::iter::repeat_n(row, capacity)).collect();
@@ -137,7 +135,6 @@ impl StepCaches {
             own: gpu.tensor("own origins", [rows, capacity], Dtype::U32, &own)?,
             origins: if search.apart() { None } else { Some([origins()?, origins()?]) },
             starts: gpu.zeros("starts", [rows], Dtype::U32)?,
-            bias: bias.cloned(),
             projected: tensor("projected", 3 * width)?,
             context: tensor("context", width)?,
             scratch: gpu.zeros("parts of contexts", [attention.scratch()], Dtype::F32)?,
@@ -186,6 +183,8 @@ pub struct CachedLayer {
     projection: LinearTensors,
     /// The layers that the projection is made of, if they are three.
     parts: Vec<LinearTensors>,
+    /// What the projection adds to queries alone, `[N D]`, if that is so.
+    query_bias: Option<Tensor>,
     output: LinearTensors,
     /// `[R, capacity, N D]`
     key: Tensor,
@@ -197,18 +196,26 @@ impl CachedLayer {
     /// A layer that has one projection for query, key and value.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] if the parameters lack one of the layer's names and shapes; [`crate::Error::OutOfMemory`].
-    pub fn new(gpu: &Gpu, caches: &StepCaches, parameters: &Parameters, layers: [&Linear; 2]) -> Result<Self> {
-        let [projection, output] = layers;
+    /// [`crate::Error::OutOfMemory`] when memory runs out.
+    pub fn new(gpu: &Gpu, caches: &StepCaches, [projection, output]: [LinearTensors; 2]) -> Result<Self> {
         let CachedAttention { rows, heads, size, capacity, .. } = caches.attention;
         let cache = |label: &str| gpu.zeros(label, [rows, capacity, heads * size], Dtype::F32);
-        Ok(Self {
-            projection: projection.tensors(parameters)?,
-            parts: Vec::new(),
-            output: output.tensors(parameters)?,
-            key: cache("cached keys")?,
-            value: cache("cached values")?,
-        })
+        let (key, value) = (cache("cached keys")?, cache("cached values")?);
+        Ok(Self { projection, parts: Vec::new(), query_bias: None, output, key, value })
+    }
+
+    /// A layer that has one projection, to whose queries alone a bias `[N D]` is added before the first step.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`] when memory runs out.
+    pub fn with_query_bias(
+        gpu: &Gpu,
+        caches: &StepCaches,
+        [mut projection, output]: [LinearTensors; 2],
+        bias: Tensor,
+    ) -> Result<Self> {
+        projection.bias = Some(gpu.zeros("projection's bias", [3 * bias.elements()], Dtype::F32)?);
+        Ok(Self { query_bias: Some(bias), ..Self::new(gpu, caches, [projection, output])? })
     }
 
     /// A layer that has three: they are put together before the first step, so that one product serves.
@@ -222,15 +229,16 @@ impl CachedLayer {
         attention: &MultiHeadAttention,
     ) -> Result<Self> {
         let MultiHeadAttention { query, key, value, output, .. } = attention;
-        let layer = Self::new(gpu, caches, parameters, [query, output])?;
-        let parts = vec![layer.projection.clone(), key.tensors(parameters)?, value.tensors(parameters)?];
-        let [width, inputs] = [layer.projection.weight.shape().rows(), layer.projection.weight.shape().last()];
+        let parts = [query, key, value].into_iter().map(|part| part.tensors(parameters));
+        let parts: Vec<_> = parts.collect::<Result<_>>()?;
+        let (width, inputs) = (caches.attention.heads * caches.attention.size, query.weight.shape.last());
         let weight = gpu.zeros("projection", [3 * width, inputs], Dtype::F32)?;
-        let bias = match layer.projection.bias {
+        let bias = match query.bias {
             Some(_) => Some(gpu.zeros("projection's bias", [3 * width], Dtype::F32)?),
             None => None,
         };
-        Ok(Self { projection: LinearTensors { weight, bias, by_inputs: false }, parts, ..layer })
+        let projection = LinearTensors { weight, bias, by_inputs: false };
+        Ok(Self { parts, ..Self::new(gpu, caches, [projection, output.tensors(parameters)?])? })
     }
 
     /// Records the making of the projection.
@@ -247,10 +255,14 @@ impl CachedLayer {
                 Copy { rows: 1, columns: rows, batch: 1 }.record(recorder, Matrix::rows(from), None, to)?;
             }
         }
+        if let (Some(from), Some(to)) = (&self.query_bias, &self.projection.bias) {
+            let copy = Copy { rows: 1, columns: from.elements(), batch: 1 };
+            copy.record(recorder, Matrix::rows(from).stride(from.elements()), None, Matrix::rows(to))?;
+        }
         Ok(())
     }
 
-    /// Records the layer's result for `x` `[R, D]` added to `y` `[R, D]`.
+    /// Records the layer's result for `x` `[R, D]` added to `y` `[R, D]`, with a bias on its scores.
     ///
     /// # Errors
     /// The errors of the kernels.
@@ -259,15 +271,16 @@ impl CachedLayer {
         recorder: &mut Recorder,
         caches: &StepCaches,
         (number, counter): (usize, &Tensor),
+        bias: Option<Bias<'_>>,
         [x, y]: [&Tensor; 2],
     ) -> Result<()> {
-        let StepCaches { attention, bias, projected, context, scratch, .. } = caches;
+        let StepCaches { attention, projected, context, scratch, .. } = caches;
         let CachedAttention { rows, heads, size, .. } = *attention;
         self.projection.record(recorder, rows, x, Activation::None, Matrix::rows(projected))?;
         let part = |number: usize| Matrix::rows(projected).offset(number * heads * size);
         let cache = self.cache(caches, counter, number);
         attention.record_append(recorder, part(1), part(2), &cache)?;
-        attention.record(recorder, part(0), bias.as_ref(), &cache, [scratch, context])?;
+        attention.record(recorder, part(0), bias, &cache, [scratch, context])?;
         self.output.record_onto(recorder, rows, context, y)
     }
 
@@ -319,6 +332,49 @@ impl SourceRows {
     }
 }
 
+impl SourceRows {
+    /// Where the queries of a step belong, `[sentences, K, N D]`.
+    pub fn query(&self) -> &Tensor {
+        &self.query
+    }
+
+    /// The contexts that a step has made, `[sentences, K, N D]`.
+    pub fn context(&self) -> &Tensor {
+        &self.context
+    }
+
+    /// Records the contexts of the queries among `key` and `value`, each `[sentences, S, N D]`.
+    ///
+    /// # Errors
+    /// The errors of the kernels.
+    pub fn record(&self, recorder: &mut Recorder, [key, value]: [&Tensor; 2], lengths: &Tensor) -> Result<()> {
+        let Self { attention, query, context, log_sum_exp, step } = self;
+        let heads = |tensor| Heads::side_by_side(tensor, 0, attention.size);
+        let inputs = Inputs { query: heads(query), key: heads(key), value: heads(value), lengths, bias: None, step };
+        let tile = Tile::choose(recorder.gpu(), attention.size);
+        attention.record(recorder, tile, &inputs, heads(context), log_sum_exp)
+    }
+
+    /// Records the mean over heads of the weights `[R, S]` that have made the last contexts.
+    ///
+    /// # Errors
+    /// The errors of the kernels.
+    pub fn record_weights(
+        &self,
+        recorder: &mut Recorder,
+        key: &Tensor,
+        lengths: &Tensor,
+        weights: Matrix<'_>,
+    ) -> Result<()> {
+        let Self { attention, query, log_sum_exp, .. } = self;
+        let DotProductAttention { batch, heads, queries, keys, size, scale, .. } = *attention;
+        let side_by_side = |tensor| Heads::side_by_side(tensor, 0, size);
+        let (query, key) = (side_by_side(query), side_by_side(key));
+        let inputs = attention_weights::Inputs { query, key, lengths, log_sum_exp };
+        AttentionWeights { batch, heads, queries, keys, size, scale }.record(recorder, &inputs, weights)
+    }
+}
+
 /// Attention of one layer to the source, in the steps of a search.
 #[derive(Debug)]
 pub struct SourceLayer {
@@ -357,38 +413,9 @@ impl SourceLayer {
         lengths: &Tensor,
         [x, y]: [&Tensor; 2],
     ) -> Result<()> {
-        let SourceRows { attention, query, context, log_sum_exp, step } = rows;
-        let (count, size) = (attention.batch * attention.queries, attention.size);
-        self.query.record(recorder, count, x, Activation::None, Matrix::rows(query))?;
-        let heads = |tensor| Heads::side_by_side(tensor, 0, size);
-        let inputs =
-            Inputs { query: heads(query), key: heads(&self.key), value: heads(&self.value), lengths, bias: None, step };
-        let tile = Tile::choose(recorder.gpu(), size);
-        attention.record(recorder, tile, &inputs, heads(context), log_sum_exp)?;
-        self.output.record_onto(recorder, count, context, y)
-    }
-
-    /// Records the mean over heads of the weights `[R, S]` that have made the last result.
-    ///
-    /// # Errors
-    /// The errors of the kernels.
-    pub fn record_weights(
-        &self,
-        recorder: &mut Recorder,
-        rows: &SourceRows,
-        lengths: &Tensor,
-        weights: Matrix<'_>,
-    ) -> Result<()> {
-        let SourceRows { attention, query, log_sum_exp, .. } = rows;
-        let DotProductAttention { batch, heads, queries, keys, size, scale, .. } = *attention;
-        let side_by_side = |tensor| Heads::side_by_side(tensor, 0, size);
-        let inputs = attention_weights::Inputs {
-            query: side_by_side(query),
-            key: side_by_side(&self.key),
-            lengths,
-            log_sum_exp,
-        };
-        let attention = AttentionWeights { batch, heads, queries, keys, size, scale };
-        attention.record(recorder, &inputs, weights)
+        let count = rows.attention.batch * rows.attention.queries;
+        self.query.record(recorder, count, x, Activation::None, Matrix::rows(rows.query()))?;
+        rows.record(recorder, [&self.key, &self.value], lengths)?;
+        self.output.record_onto(recorder, count, rows.context(), y)
     }
 }

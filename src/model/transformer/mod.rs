@@ -30,9 +30,6 @@ pub(super) const KIND: Kind = Kind {
 /// Added to the variance of what is normalised.
 const EPSILON: f32 = 1e-5;
 
-/// A multiple of every length that batches are padded to a multiple of.
-const PADDED: usize = 8;
-
 /// The model at its sizes: its layers by what they are for.
 #[derive(Clone, Debug)]
 pub struct Transformer {
@@ -231,8 +228,7 @@ fn make(options: &ModelOptions, [source, target]: [usize; 2]) -> Result<Network>
     };
     let mut config = options.apply(&config)?;
     if config.positions == PositionKind::Learned {
-        // Batches are padded to lengths that the shapes of a few Programs have, and every place needs a row.
-        config.max_length = max_length.checked_next_multiple_of(PADDED).unwrap_or(max_length);
+        config.max_length = settings::padded(max_length);
     }
     Ok(Transformer::new(config)?)
 }

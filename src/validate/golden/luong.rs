@@ -2,16 +2,17 @@
 
 use super::{
     File, GoldenRow, among,
-    model::{fill, training_step},
+    generated::{Begun, by_passes, by_steps},
+    model::{fill, pairs, training_step},
 };
 use crate::{
     Gpu, Result,
-    batch::{BatchShape, Specials},
+    batch::Batch,
     graph::{Parameters, Program, ProgramOptions},
     kernels::Step,
     model::{
-        Architecture as _, Layers,
-        luong::{Config, Luong, Score, TeacherForced, Window},
+        Layers, Network,
+        luong::{Config, Luong, Score, Window},
         zeros,
     },
 };
@@ -43,46 +44,16 @@ fn config(file: &File) -> Result<Config> {
     Ok(config)
 }
 
-/// A Program of the forward pass, and what it keeps.
-struct Forced {
-    program: Program,
-    outputs: TeacherForced,
-}
-
-impl Forced {
-    fn new(file: &File, gpu: &Gpu, network: &Luong, parameters: &Parameters, shape: BatchShape) -> Result<Self> {
-        let mut layers = Layers::new();
-        let outputs = network.teacher_forced(&mut layers, shape)?;
-        let kept: Vec<_> = [outputs.logits].into_iter().chain(outputs.alignment.centres).collect();
-        let options = ProgramOptions {
-            label: file.stem.clone(),
-            parameters: Some(parameters),
-            outputs: &kept,
-            ..ProgramOptions::default()
-        };
-        let mut program = Program::compile(gpu, &layers.graph, &options)?;
-        for name in ["source", "lengths"] {
-            program.write(name, &file.integer(&format!("in.{name}"))?.1)?;
-        }
-        Ok(Self { program, outputs })
-    }
-
-    /// Runs it for targets `[B, T]` from `<bos>` on.
-    fn run(&mut self, target_in: &[u32]) -> Result<()> {
-        self.program.write("target_in", target_in)?;
-        self.program.run(Step::default())
-    }
-}
-
 pub(super) fn luong(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
-    let [rows, source] = file.shape("in.source")?;
-    let [_, target] = file.shape("in.target_in")?;
-    let network = Luong::new(config(file)?)?;
+    let luong = Luong::new(config(file)?)?;
+    let (network, batch): (Network, _) = (luong.clone(), pairs(file)?);
     let mut found = training_step(file, gpu, network.clone())?;
     let parameters = zeros(gpu, &network.parameters())?;
     fill(file, gpu, &parameters, "param")?;
-    found.extend(centres(file, gpu, &network, &parameters, BatchShape { rows, source, target })?);
-    found.push(generated(file, gpu, &network, &parameters, BatchShape { rows, source, target: 0 })?);
+    found.extend(centres(file, gpu, &luong, &parameters, &batch)?);
+    let texts = Begun::translations(file, "in.source", &batch.lengths, &network)?;
+    found.push(by_passes(file, gpu, &network, &parameters, &texts)?);
+    found.push(by_steps(file, gpu, &network, &parameters, &texts)?);
     Ok(found)
 }
 
@@ -92,41 +63,21 @@ fn centres(
     gpu: &Gpu,
     network: &Luong,
     parameters: &Parameters,
-    shape: BatchShape,
+    batch: &Batch,
 ) -> Result<Option<GoldenRow>> {
     const NAME: &str = "out.positions";
-    let mut forced = Forced::new(file, gpu, network, parameters, shape)?;
-    let Some(centres) = forced.outputs.alignment.centres else { return Ok(None) };
-    forced.run(&file.integer("in.target_in")?.1)?;
-    let kept = file.integer("in.target_out")?.1.iter().map(|token| *token != 0);
-    let (values, reference) = among(forced.program.read(centres)?, &file.float(NAME)?.1, kept);
+    let mut layers = Layers::new();
+    let Some(centres) = network.teacher_forced(&mut layers, batch.shape)?.alignment.centres else { return Ok(None) };
+    let options = ProgramOptions {
+        label: file.stem.clone(),
+        parameters: Some(parameters),
+        outputs: &[centres],
+        ..ProgramOptions::default()
+    };
+    let mut program = Program::compile(gpu, &layers.graph, &options)?;
+    program.stage(batch)?;
+    program.run(Step::default())?;
+    let kept = batch.target_out.iter().map(|token| *token != 0);
+    let (values, reference) = among(program.read(centres)?, &file.float(NAME)?.1, kept);
     Ok(Some(file.row(NAME, &values, &reference)))
-}
-
-/// The model's text by the best token of each step, ends included.
-fn generated(file: &File, gpu: &Gpu, network: &Luong, parameters: &Parameters, shape: BatchShape) -> Result<GoldenRow> {
-    const NAME: &str = "out.generated";
-    let [_, steps] = file.shape(NAME)?;
-    let (rows, classes) = (shape.rows, network.limits().target_vocabulary);
-    let mut forced = Forced::new(file, gpu, network, parameters, BatchShape { target: steps, ..shape })?;
-    let mut target_in = vec![0_u32; rows * steps];
-    let mut tokens = vec![0.0_f32; rows * steps];
-    target_in.iter_mut().step_by(steps).for_each(|token| *token = Specials::default().bos);
-    for step in 0..steps {
-        forced.run(&target_in)?;
-        let logits: Vec<f32> = forced.program.read(forced.outputs.logits)?;
-        let of_row = logits.chunks(steps * classes);
-        for (row, logits) in of_row.enumerate() {
-            let of_step = logits.chunks(classes).nth(step).unwrap_or_default();
-            let best = of_step.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b)).map_or(0, |(token, _)| token);
-            if let Some(token) = tokens.get_mut(row * steps + step) {
-                *token = best as f32;
-            }
-            if let Some(token) = target_in.get_mut(row * steps + step + 1).filter(|_| step + 1 < steps) {
-                *token = best as u32;
-            }
-        }
-    }
-    let reference: Vec<f64> = file.integer(NAME)?.1.iter().map(|token| f64::from(*token)).collect();
-    Ok(file.row(NAME, &tokens, &reference))
 }

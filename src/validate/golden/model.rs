@@ -18,7 +18,7 @@ const LEAST_GRADIENT: f64 = 1e-6;
 pub(super) fn training_step(file: &File, gpu: &Gpu, network: Network) -> Result<Vec<GoldenRow>> {
     let parameters = zeros(gpu, &network.parameters())?;
     fill(file, gpu, &parameters, "param")?;
-    let batch = batch(file)?;
+    let batch = pairs(file)?;
     let Outputs { logits, weights } = forward(file, gpu, network.as_ref(), &parameters, &batch)?;
     let mut found = Vec::new();
     for (name, values) in [("out.logits", Some(logits)), ("out.weights", weights)] {
@@ -91,6 +91,41 @@ pub(super) struct Outputs {
     pub weights: Option<Vec<f32>>,
 }
 
+/// A model's forward pass, compiled.
+pub(super) struct Pass {
+    program: Program,
+    forward: Forward,
+}
+
+impl Pass {
+    pub fn new(
+        file: &File,
+        gpu: &Gpu,
+        network: &dyn Architecture,
+        parameters: &Parameters,
+        shape: BatchShape,
+    ) -> Result<Self> {
+        let mut layers = Layers::new();
+        let forward = network.forward(&mut layers, shape)?;
+        let kept: Vec<_> = [forward.logits].into_iter().chain(forward.attention).collect();
+        let options = ProgramOptions {
+            label: file.stem.clone(),
+            parameters: Some(parameters),
+            outputs: &kept,
+            ..ProgramOptions::default()
+        };
+        Ok(Self { program: Program::compile(gpu, &layers.graph, &options)?, forward })
+    }
+
+    pub fn run(&mut self, batch: &Batch) -> Result<Outputs> {
+        let Self { program, forward: Forward { logits, attention, .. } } = self;
+        program.stage(batch)?;
+        program.run(Step::default())?;
+        let weights = attention.map(|weights| program.read(weights)).transpose()?;
+        Ok(Outputs { logits: program.read(*logits)?, weights })
+    }
+}
+
 /// Runs the forward pass of a batch.
 pub(super) fn forward(
     file: &File,
@@ -99,20 +134,7 @@ pub(super) fn forward(
     parameters: &Parameters,
     batch: &Batch,
 ) -> Result<Outputs> {
-    let mut layers = Layers::new();
-    let Forward { logits, attention, .. } = network.forward(&mut layers, batch.shape)?;
-    let kept: Vec<_> = [logits].into_iter().chain(attention).collect();
-    let options = ProgramOptions {
-        label: file.stem.clone(),
-        parameters: Some(parameters),
-        outputs: &kept,
-        ..ProgramOptions::default()
-    };
-    let mut program = Program::compile(gpu, &layers.graph, &options)?;
-    program.stage(batch)?;
-    program.run(Step::default())?;
-    let weights = attention.map(|weights| program.read(weights)).transpose()?;
-    Ok(Outputs { logits: program.read(logits)?, weights })
+    Pass::new(file, gpu, network, parameters, batch.shape)?.run(batch)
 }
 
 /// Adam by itself, from the file's gradients: no element is left out.
@@ -138,7 +160,8 @@ fn adam(
     rows.collect()
 }
 
-fn batch(file: &File) -> Result<Batch> {
+/// The sources and targets of a case of pairs.
+pub(super) fn pairs(file: &File) -> Result<Batch> {
     let ([rows, source], [_, target]) = (file.shape("in.source")?, file.shape("in.target_out")?);
     let target_out = file.integer("in.target_out")?.1.clone();
     Ok(Batch {

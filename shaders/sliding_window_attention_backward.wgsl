@@ -1,0 +1,169 @@
+// Gradients of sliding_window_attention, in passes like those of dot_product_attention_backward: one owns rows of queries and, under KEY,
+// another rows of keys, and either walks over the other side as attention_window.wgsl says.
+//     weight  = exp(query · key * scale - log_sum_exp)
+//     d_score = weight * (d_context · value - delta) * scale
+//     d_query = d_score · key        d_key = d_scoreᵀ · query        d_value = weightᵀ · d_context
+// where dropout, if there is any, scales d_context · value, and the weights behind d_value, by what it has scaled weights by.
+//
+// ADJUSTED: weights have dropout.
+// VECTOR, WIDE: sizes, offsets and strides are multiples of a piece.
+#import attention_dropout
+#import attention_loads
+#import attention_tiles
+#import attention_window
+#import heads
+#import store_piece(d_first)
+#import store_piece(d_second)
+
+struct Params {
+    query: vec4u, key: vec4u, value: vec4u, d_context: vec4u, d_first: vec4u, d_second: vec4u,  // layouts
+    heads: u32, head_count: u32, queries: u32, keys: u32,               // as many keys as queries
+    size: u32, causal: u32, scale: f32, window: u32,
+    dilation: u32, reach: u32, globals: u32, everywhere: u32,
+    operation: u32, threshold: u32, kept_scale: f32, unused: u32,       // of dropout
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> query: array<Word>;                    // [B, N, T, D] or [B, T, N, D]
+@group(0) @binding(3) var<storage, read> key: array<Word>;                      // [B, N, T, D] or [B, T, N, D]
+@group(0) @binding(4) var<storage, read> value: array<Word>;                    // [B, N, T, D] or [B, T, N, D]
+@group(0) @binding(5) var<storage, read> d_context: array<Word>;                // as query
+@group(0) @binding(6) var<storage, read> statistics: array<vec2f>;              // [B, N, T, 2]: log_sum_exp, delta; [B, 2]: length
+@group(0) @binding(7) var<storage, read> globals: array<u32>;                   // [B, G]
+@group(0) @binding(8) var<storage, read_write> d_first: array<Word>;            // d_query, as query; KEY: d_key, as key
+@group(0) @binding(9) var<storage, read_write> d_second: array<Word>;           // KEY: d_value, as value; else not used
+
+#ifdef KEY
+fn load_row(second: bool, at: u32, feature: u32) -> Piece { return load_key_side(second, at, feature); }
+fn load_column(second: bool, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
+fn row_stride(second: bool) -> u32 { return key_stride(second); }
+fn column_stride(second: bool) -> u32 { return query_stride(second); }
+#else
+fn load_row(second: bool, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
+fn load_column(second: bool, at: u32, feature: u32) -> Piece { return load_key_side(second, at, feature); }
+fn row_stride(second: bool) -> u32 { return query_stride(second); }
+fn column_stride(second: bool) -> u32 { return key_stride(second); }
+#endif
+
+fn store(first_at: u32, second_at: u32, feature: u32, first: Piece, second: Piece) {
+    if (feature < params.size) {
+        store_piece_d_first(first_at + feature, first_at + params.size, first);
+#ifdef KEY
+        store_piece_d_second(second_at + feature, second_at + params.size, second);
+#endif
+    }
+}
+
+@compute @workgroup_size(LANES, GROUPS)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3u,
+    @builtin(num_workgroups) workgroups: vec3u,
+#ifdef SUBGROUPS
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let group = 0u;
+#else
+    @builtin(local_invocation_id) local: vec3u,
+) {
+    let lane = local.x;
+    let group = local.y;
+#endif
+    let index = workgroup.x + workgroup.y * workgroups.x;
+    let head = index / tiles_of_head();
+    if (head >= params.head_count) { return; }
+    let b = head / params.heads;
+    let n = head % params.heads;
+    let tile = index % tiles_of_head();
+    let length = u32(statistics[params.head_count * params.queries + b].x);
+    let query_start = vec2u(head_start(params.query, b, n), head_start(params.d_context, b, n));
+    let key_start = vec2u(head_start(params.key, b, n), head_start(params.value, b, n));
+    let first_start = head_start(params.d_first, b, n);
+    let second_start = head_start(params.d_second, b, n);
+    let first_statistic = head * params.queries;
+    let last_query = params.queries - 1u;
+#ifdef KEY
+    var place = place_of(tile, b, length, params.queries);
+    place.row_start = key_start;
+    place.column_start = query_start;
+#else
+    var place = place_of(tile, b, params.queries, length);
+    place.row_start = query_start;
+    place.column_start = key_start;
+#endif
+    place.lane = lane;
+    place.group = group;
+
+    var first: Sums;
+#ifdef KEY
+    var second: Sums;
+#else
+    var row_statistics: array<vec2f, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        row_statistics[r] = statistics[first_statistic + min(position_of_row(place, group * ROWS + r), last_query)];
+    }
+#endif
+    for (var column0 = 0u; column0 < place.end; column0 += COLUMN_TILE) {
+        var weights = products(false, place, column0);
+        var d_scores = products(true, place, column0);
+        for (var j = 0u; j < BLOCKS; j++) {
+            let columns = columns_from(place, column0 + (j * LANES + lane) * 4u);
+#ifdef KEY
+            let i = first_statistic + min(columns.at, vec4u(last_query));
+            let x = statistics[i.x];
+            let y = statistics[i.y];
+            let z = statistics[i.z];
+            let w = statistics[i.w];
+            let column_log_sum_exp = vec4f(x.x, y.x, z.x, w.x);
+            let column_delta = vec4f(x.y, y.y, z.y, w.y);
+#endif
+            for (var r = 0u; r < ROWS; r++) {
+                let row = position_of_row(place, group * ROWS + r);
+                let seen = visible(place, row, columns);
+#ifdef KEY
+                let log_sum_exp = column_log_sum_exp;
+                let delta = column_delta;
+#else
+                let log_sum_exp = vec4f(row_statistics[r].x);
+                let delta = vec4f(row_statistics[r].y);
+#endif
+#ifdef ADJUSTED
+#ifdef KEY
+                let multiplied = kept(head, columns.at, vec4u(row));
+#else
+                let multiplied = kept(head, vec4u(row), columns.at);
+#endif
+#else
+                let multiplied = vec4f(1.0);
+#endif
+                // No visible score exceeds its log_sum_exp; a masked one may, without bound.
+                let exponent = min(fma(weights[r][j], vec4f(params.scale), -log_sum_exp), vec4f(0.0));
+                let weight = select(vec4f(), exp(exponent), seen);
+                let d_weight = d_scores[r][j] * multiplied;
+                d_scores[r][j] = select(vec4f(), weight * (d_weight - delta) * params.scale, seen);
+                weights[r][j] = weight * multiplied;
+            }
+        }
+        accumulate(false, place, column0, place.end - column0, &d_scores, &first);
+#ifdef KEY
+        accumulate(true, place, column0, place.end - column0, &weights, &second);
+#endif
+    }
+
+    for (var r = 0u; r < ROWS; r++) {
+        let row = position_of_row(place, group * ROWS + r);
+        if (row < params.queries) {
+            for (var j = 0u; j < FEATURES; j += PARTS) {
+                var first_piece: Piece;
+                var second_piece: Piece;
+                for (var p = 0u; p < PARTS; p++) {
+                    first_piece[p] = first[r][j + p];
+#ifdef KEY
+                    second_piece[p] = second[r][j + p];
+#endif
+                }
+                store(first_start + row * params.d_first.w, second_start + row * params.d_second.w, feature_of(j, lane), first_piece, second_piece);
+            }
+        }
+    }
+}
