@@ -177,7 +177,7 @@ impl Encoded {
         let length = network.limits().max_length;
         let tokens = encode_plain(train, &target)?;
         warn_of_unknown(options, [(&target, &tokens)].into_iter());
-        let examples = Plain::new(tokens, length, options.batch_size(), options.seed)?;
+        let examples = Plain::new(tokens, network.limits(), options.batch_size(), options.seed)?;
         let examples = Examples::Plain(examples);
         let valid = Valid::Plain(windows(&encode_plain(valid, &target)?, length, 0), valid.len());
         Ok(Self { network, source, target, examples, valid })

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Result,
+    model::Limits,
     text::{BatchSize, Buckets, windows},
 };
 
@@ -26,11 +27,14 @@ pub(super) struct Plain {
 }
 
 impl Plain {
+    /// The windows of a model with these limits.
+    ///
     /// # Errors
     /// [`crate::Error::Data`] for batches that are none.
-    pub fn new(tokens: Vec<u32>, length: usize, size: BatchSize, seed: u64) -> Result<Self> {
-        let first = Arc::new(Buckets::new(windows(&tokens, length, 0), size, WIDTH)?);
-        Ok(Self { tokens, length, seed, first })
+    pub fn new(tokens: Vec<u32>, limits: Limits, size: BatchSize, seed: u64) -> Result<Self> {
+        let length = limits.max_length;
+        let first = Buckets::new(windows(&tokens, length, 0), size, WIDTH)?.with_specials(limits.specials);
+        Ok(Self { tokens, length, seed, first: Arc::new(first) })
     }
 
     /// The windows of an epoch; in the first one they begin where the text does.
