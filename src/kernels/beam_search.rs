@@ -174,7 +174,7 @@ pub struct SearchStep<'a> {
     pub scratch: &'a Tensor,
     /// Steps since the last count, before this one.
     pub number: usize,
-    /// The element of [`Feed::states`] from which on the step has left its states, if rows compete.
+    /// The element of `Feed::states` from which on the step has left its states, if rows compete.
     pub from: usize,
 }
 
@@ -295,7 +295,7 @@ impl BeamSearch {
     }
 
     /// Records one step. Where rows compete the states of the hypotheses are chosen from those at [`SearchStep::from`] and go to
-    /// the first ones of [`Feed::states`].
+    /// the first ones of `Feed::states`.
     ///
     /// # Errors
     /// [`Error::Shape`] if a tensor has another number of elements or a setting is out of its range, and what

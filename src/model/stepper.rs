@@ -32,7 +32,7 @@ pub struct Encoder {
     pub graph: Graph,
     /// The source lengths, `[sentences]`.
     pub lengths: Value,
-    /// The state before the first step, `[sentences, H]`, of a model whose steps have [`Feed::states`].
+    /// The state before the first step, `[sentences, H]`, of a model whose steps have `Feed::states`.
     pub state: Option<Value>,
     /// Further outputs for the steps, such as annotations, each with the stepper's tensor that receives it.
     pub kept: Vec<(Value, Tensor)>,
@@ -67,7 +67,7 @@ pub trait Stepper: fmt::Debug {
     /// Decoder inputs that the search's kernels gather for the chosen tokens: the tables and the destinations.
     fn feed(&self) -> Feed<'_>;
 
-    /// The first element of the states after a step, among [`Feed::states`]; hypotheses that compete choose from these. Without states
+    /// The first element of the states after a step, among `Feed::states`; hypotheses that compete choose from these. Without states
     /// it means nothing.
     fn states_after(&self, step: usize) -> usize {
         let _ = step;

@@ -95,9 +95,9 @@ fn changes(most: usize) -> impl Strategy<Value = Vec<(prop::sample::Index, Value
     prop::collection::vec((any::<prop::sample::Index>(), any_json()), 1..=most)
 }
 
-/// A line of a corpus: the pair on it, or nothing where it is wrong.
+/// A line of a corpus: the pair on it, or nothing where it is wrong. No column begins with a byte-order mark, which is not its text.
 fn line() -> impl Strategy<Value = (String, Option<Pair>)> {
-    let text = r"[^\t\r\n]{0,6}[a-zé日][^\t\r\n]{0,6}";
+    let text = r"([^\t\r\n\x{feff}][^\t\r\n]{0,5})?[a-zé日][^\t\r\n]{0,6}";
     let good =
         (text, text).prop_map(|(source, target)| (format!("{source}\t{target}"), Some(Pair::new(source, target))));
     let bad = prop_oneof![
@@ -115,7 +115,6 @@ proptest! {
 
     #[test]
     fn a_corpus_is_read_or_its_first_wrong_line_is_named(lines in prop::collection::vec(line(), 1..20), crlf: bool) {
-        prop_assume!(!lines[0].0.starts_with('\u{feff}'));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pairs.tsv");
         let text: Vec<_> = lines.iter().map(|(line, _)| line.as_str()).collect();
