@@ -102,14 +102,22 @@ struct Drawn {
     step_gpu: Tensor,
 }
 
+/// Sizes of heads: 1, primes, and a multiple of each width of a load, with neighbours of a tile's. Each makes a form of its own, which
+/// a driver on the CPU keeps as compiled code of many megabytes.
+const HEAD_SIZES: [usize; 12] = [1, 3, 8, 17, 20, 31, 32, 40, 64, 65, 128, LARGEST_SIZE];
+
+/// A size of heads, at most the largest.
+pub(super) fn head_size(case: &mut Case<'_>, largest: usize) -> usize {
+    let sizes = HEAD_SIZES.iter().filter(|size| **size <= largest).count();
+    HEAD_SIZES[case.below(sizes)]
+}
+
 impl Drawn {
     /// A case without or with what forms under `ADJUSTED` are for: a bias, dropout or both.
     fn new(case: &mut Case<'_>, adjusted: bool) -> Result<Self> {
         let layout = [Layout::Apart, Layout::SideBySide, Layout::Within][case.below(3)];
         let largest = if case.below(4) == 0 { LARGEST_SIZE } else { 128 };
-        let (size, keys) = (case.size(largest), case.size(130));
-        // Every width of a load.
-        let size = if case.coin() { size.next_multiple_of(8) } else { size };
+        let (size, keys) = (head_size(case, largest), case.size(130));
         let [biased, dropping] = [[false, false], [true, false], [false, true], [true, true]][match adjusted {
             true => 1 + case.below(3),
             false => 0,

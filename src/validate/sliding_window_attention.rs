@@ -2,7 +2,7 @@
 
 use super::{
     Case, KernelChecks,
-    dot_product_attention::{HALF, LARGE_SCORE, Laid, Layout, TOLERANCE, longest, of_context, operands},
+    dot_product_attention::{HALF, LARGE_SCORE, Laid, Layout, TOLERANCE, head_size, longest, of_context, operands},
     largest, widen,
 };
 use crate::{
@@ -51,9 +51,7 @@ impl Drawn {
     fn new(case: &mut Case<'_>, dropping: bool) -> Result<Self> {
         let layout = [Layout::Apart, Layout::Within][case.below(2)];
         // What larger heads change is shared with dot_product_attention.
-        let (steps, size) = (case.size(130), case.size(40));
-        // Every width of a load.
-        let size = if case.coin() { size.next_multiple_of(8) } else { size };
+        let (steps, size) = (case.size(130), head_size(case, 40));
         let dropout = dropping.then(|| WeightDropout { rate: [0.1, 0.5][case.below(2)], operation: case.bits() });
         let attention = DotProductAttention {
             dropout,

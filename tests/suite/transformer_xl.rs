@@ -95,9 +95,9 @@ fn steps_through_the_caches_are_those_of_the_whole_pass() {
         let config = Config { segment, memory, shared_biases, farthest_position, ..config() };
         let model = case(&config).model(common::gpu());
         let logits = |_: &[u32], target: &[u32]| whole_pass(&model, &[], target);
-        assert_steps_are_the_whole_pass(&config, &model, &[vec![2]], logits);
+        assert_steps_are_the_whole_pass(&config, &model, &[vec![]], logits);
         let attended = SearchOptions { attended: true, ..SearchOptions::default() };
-        assert!(matches!(Generator::new(&model).generate(&[vec![2]], &attended), Err(Error::Data { .. })));
+        assert!(matches!(Generator::new(&model).generate(&[vec![]], &attended), Err(Error::Data { .. })));
     }
 }
 

@@ -36,11 +36,18 @@ pub fn device() -> &'static Devices {
 }
 
 fn devices() -> &'static Devices {
-    Box::leak(Box::new(Devices {
-        own: LazyLock::new(|| open(&GpuOptions::from_env())),
-        portable: LazyLock::new(|| open(&GpuOptions { portable: true, checked: true, ..GpuOptions::from_env() })),
-        without_subgroups: LazyLock::new(without_subgroups),
-    }))
+    Box::leak(Box::default())
+}
+
+impl Default for Devices {
+    /// For a caller alone. Their kernels go with them: a CPU driver keeps megabytes of code for each.
+    fn default() -> Self {
+        Self {
+            own: LazyLock::new(|| open(&GpuOptions::from_env())),
+            portable: LazyLock::new(|| open(&GpuOptions { portable: true, checked: true, ..GpuOptions::from_env() })),
+            without_subgroups: LazyLock::new(without_subgroups),
+        }
+    }
 }
 
 fn open(options: &GpuOptions) -> Gpu {
