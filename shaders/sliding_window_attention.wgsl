@@ -63,6 +63,8 @@ fn main(
     let b = head / params.heads;
     let n = head % params.heads;
     var place = place_of(index % tiles_of_head(), b, params.queries, min(lengths[b], params.keys));
+    // Apart from what differs between invocations, for no loop with a barrier in it may end by that.
+    let end = place.end;
     place.row_start = vec2u(head_start(params.query, b, n));
     place.column_start = vec2u(head_start(params.key, b, n), head_start(params.value, b, n));
     place.lane = lane;
@@ -73,7 +75,7 @@ fn main(
     var largest: PerRow;
     var total: PerRow;                  // of this lane's columns
     for (var r = 0u; r < ROWS; r++) { largest[r] = FLOOR; }
-    for (var column0 = 0u; column0 < place.end; column0 += COLUMN_TILE) {
+    for (var column0 = 0u; column0 < end; column0 += COLUMN_TILE) {
         var weights = products(false, place, column0);
         for (var j = 0u; j < BLOCKS; j++) {
             let columns = columns_from(place, column0 + (j * LANES + lane) * 4u);
@@ -91,7 +93,7 @@ fn main(
             }
         }
 #endif
-        accumulate(true, place, column0, place.end - column0, &weights, &sums);
+        accumulate(true, place, column0, end - column0, &weights, &sums);
     }
 
     total = sum_of_lanes(place, total);

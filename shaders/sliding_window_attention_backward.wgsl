@@ -91,6 +91,8 @@ fn main(
     place.row_start = query_start;
     place.column_start = key_start;
 #endif
+    // Apart from what differs between invocations, for no loop with a barrier in it may end by that.
+    let end = place.end;
     place.lane = lane;
     place.group = group;
 
@@ -103,7 +105,7 @@ fn main(
         row_statistics[r] = statistics[first_statistic + min(position_of_row(place, group * ROWS + r), last_query)];
     }
 #endif
-    for (var column0 = 0u; column0 < place.end; column0 += COLUMN_TILE) {
+    for (var column0 = 0u; column0 < end; column0 += COLUMN_TILE) {
         var weights = products(false, place, column0);
         var d_scores = products(true, place, column0);
         for (var j = 0u; j < BLOCKS; j++) {
@@ -144,9 +146,9 @@ fn main(
                 weights[r][j] = weight * multiplied;
             }
         }
-        accumulate(false, place, column0, place.end - column0, &d_scores, &first);
+        accumulate(false, place, column0, end - column0, &d_scores, &first);
 #ifdef KEY
-        accumulate(true, place, column0, place.end - column0, &weights, &second);
+        accumulate(true, place, column0, end - column0, &weights, &second);
 #endif
     }
 
