@@ -1,5 +1,5 @@
 //! What the kernel tests share.
-#![allow(dead_code, reason = "each of the two programs uses its part")]
+#![allow(dead_code, reason = "each of the programs uses its part")]
 
 mod devices;
 pub mod differences;
