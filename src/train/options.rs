@@ -13,7 +13,7 @@ use crate::{
     generate::Scoring,
     model::{Kind, Learns, Model, ModelOptions, Readout, Regularisation},
     names::setting,
-    text::{BatchSize, Pair, Task, TokenUnit, hold_out, read_plain, read_tsv},
+    text::{BatchSize, Pair, Task, TokenUnit, hold_out, is_blank, read_plain, read_tsv},
 };
 
 /// The origin of a run's data.
@@ -537,6 +537,11 @@ impl TrainOptions {
             Data::Text { train, valid: None } => {
                 let text = read_plain(train)?;
                 let (train, valid) = hold_out(&text);
+                if is_blank(valid) {
+                    let message =
+                        "the text is too short to hold a tenth of it out for validation; give a text to validate on";
+                    return Err(Error::data(self.data_name(), message));
+                }
                 Ok([train.to_owned(), valid.to_owned()])
             }
             Data::Files { .. } | Data::Pairs(_) => self.other_data(Learns::Text, Learns::Pairs),

@@ -103,10 +103,14 @@ fn data_and_architecture_must_fit() {
     let folder = Path::new("/nowhere");
     let text = TrainOptions::new(Data::Text { train: folder.join("a"), valid: None });
     assert_eq!((text.architecture.as_str(), text.metric), ("gpt2", Metric::CrossEntropy));
+    let work = Work::new();
+    fs::write(work.path("short.txt"), "a\n").unwrap();
+    let short = TrainOptions::new(Data::Text { train: work.path("short.txt"), valid: None });
     let pairs = TrainOptions::new(Data::Files { train: folder.join("a"), valid: folder.join("b") });
     for (options, parts) in [
         (pairs.clone().with_architecture("gpt2"), ["`gpt2` learns from plain text", "the data are pairs"]),
         (text.clone().with_architecture("luong"), ["`luong` learns from pairs", "plain text, which gpt2"]),
+        (short, ["short.txt", "too short to hold a tenth of it out"]),
         (TrainOptions { metric: Metric::Bleu, ..text.clone() }, ["`metric`", "cross-entropy"]),
         (TrainOptions { coverage_weight: 1.0, ..text.clone() }, ["`coverage_weight`", "needs pairs"]),
         (TrainOptions { group_references: true, ..text.clone() }, ["`group_references`", "needs pairs"]),
