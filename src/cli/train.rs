@@ -52,10 +52,11 @@ pub struct Args {
     #[arg(long)]
     overwrite: bool,
     /// Unit of source tokens: chars, words, bytes, bpe:N, unigram:N or bytes:N (N subwords from the corpus; those of bytes keep all
-    /// white space), or a tokenizer.json [default: chars].
+    /// white space), or a tokenizer.json [default: chars; words for opinions and where classes are learnt].
     #[arg(long, value_name = "UNIT")]
     source_tokens: Option<TokenUnit>,
-    /// Unit of target tokens, or of the tokens of --text, in the same form [default: chars; words for numbers].
+    /// Unit of target tokens, or of the tokens of --text, in the same form; whole for names of classes [default: chars; words for
+    /// numbers; whole where classes are learnt].
     #[arg(long, visible_alias = "tokens", value_name = "UNIT")]
     target_tokens: Option<TokenUnit>,
     /// Largest vocabulary of chars or words; rarer ones become <unk>.

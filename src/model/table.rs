@@ -61,10 +61,11 @@ impl Kind {
     pub fn make(&self, options: &ModelOptions, vocabularies: [usize; 2]) -> Result<Network> {
         let (_, make) = self.make.ok_or_else(|| {
             let message = format!(
-                "this architecture learns neither from pairs, as {} do, nor from plain text, as {} does; its files are read by \
-                 `Kind::read` and `Import`",
+                "this architecture learns neither from pairs, as {} do, nor from plain text, as {} do, nor from texts and their \
+                 classes, as {} do; its files are read by `Kind::read` and `Import`",
                 Self::that_learn(Learns::Pairs).join(", "),
-                Self::that_learn(Learns::Text).join(", ")
+                Self::that_learn(Learns::Text).join(", "),
+                Self::that_learn(Learns::Classes).join(", ")
             );
             Error::data(self.name, message)
         })?;

@@ -14,6 +14,7 @@ mod attentional_decoder;
 mod beam_search;
 mod bench;
 mod cached_attention;
+mod classes;
 mod cli;
 mod conv1d;
 mod copy;
