@@ -2,13 +2,11 @@
 // importing shader has params.size, heads, queries, keys, limit, ramp and scale, and the bindings query [B, T, N, D], key [B, S, N, D]
 // and position [L, D]. Before the first key there are zeros, which are seen like any others.
 //
-// VECTOR: sizes are multiples of 4.
+// VECTOR: sizes are multiples of 4. SHARE: vec4s of a head that a lane sums up.
 #import load(query)
 #import load(key)
 #import load(position)
 #import span_mask
-
-const SHARE = 256u / 4u / LANES;        // vec4s of a head that a lane sums up
 
 // What lies at a distance behind a query. Before the first key nothing is there, and what is read is not used.
 struct Behind { there: bool, at: u32 }
