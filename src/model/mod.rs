@@ -58,8 +58,8 @@ pub use gru_encoder::{Encoded, GruEncoder};
 pub use import::Import;
 pub use kind::{Kind, Learns};
 pub use layers::{
-    Attended, CachedLayer, DecoderLayer, DecoderSizes, DecoderSteps, Embedding, EncoderLayer, FeedForward,
-    FeedForwardRows, FeedForwardTensors, Flow, GruCell, GruTensors, HeadSizes, LayerDropout, LayerNorm,
+    Attended, CachedLayer, CausalLayer, CausalSteps, DecoderLayer, DecoderSizes, DecoderSteps, Embedding, EncoderLayer,
+    FeedForward, FeedForwardRows, FeedForwardTensors, Flow, GruCell, GruTensors, HeadSizes, LayerDropout, LayerNorm,
     LayerNormTensors, Layers, Linear, LinearTensors, Memory, MultiHeadAttention, Nonlinearity, NormOrder, Places,
     PositionKind, PositionTensors, Positions, RelativeBias, RelativeBiasTensors, Residual, Segment, SourceLayer,
     SourceRows, StepCaches, StepRows, Vocabularies, VocabularySettings, Weighing, WindowAttention, decode, in_segments,

@@ -1,73 +1,52 @@
-//! The model's steps in a search. Keys and values of the text so far stay in caches behind the zeros that are before a text, and a step
-//! sees as many of them as the longest span.
+//! The model's steps in a search: caches begin with the zeros that are before a text, and a step sees as much of them as the longest
+//! span.
 
-use super::{AdaptiveSpan, Layer};
+use super::AdaptiveSpan;
 use crate::{
-    Error, Gpu, Result, Tensor,
+    Result, Tensor,
     gpu::{Dtype, Recorder},
     graph::Parameters,
     kernels::{
-        beam_search::{BeamSearch, BeamState, Feed},
+        beam_search::{BeamState, Feed},
         cached_attention::{Bias, Segments},
-        matmul::{Activation, Matrix},
         span_attention::SpanAttention,
     },
-    model::{
-        CachedLayer, Encoder, FeedForwardRows, FeedForwardTensors, HeadSizes, LayerNormTensors, Layers, LinearTensors,
-        NormOrder, SearchRoom, StepCaches, StepOutputs, StepRows, Stepper,
-    },
+    model::{CachedLayer, CausalLayer, CausalSteps, Encoder, HeadSizes, SearchRoom, StepCaches, StepOutputs, Stepper},
 };
 
 /// Tensors that the steps of a search read and write; R rows.
 #[derive(Debug)]
 pub(super) struct AdaptiveSpanStepper {
-    search: BeamSearch,
+    steps: CausalSteps,
     attention: SpanAttention,
-    table: Tensor,
+    /// Vectors of distances, `[L, D / N]`.
     positions: Tensor,
-    layers: Vec<StepLayer>,
-    output: LinearTensors,
-    caches: StepCaches,
-    rows: StepRows,
-    between: FeedForwardRows,
+    /// Of each layer, `[N]`.
+    spans: Vec<Tensor>,
     /// Of a layer's scores by distance, `[R, N, capacity]`.
     bias: Tensor,
-}
-
-/// One layer.
-#[derive(Debug)]
-struct StepLayer {
-    spans: Tensor,
-    attention: CachedLayer,
-    attention_norm: (LayerNormTensors, NormOrder),
-    feed_forward: FeedForwardTensors,
-    feed_forward_norm: (LayerNormTensors, NormOrder),
-}
-
-impl StepLayer {
-    fn new(gpu: &Gpu, parameters: &Parameters, caches: &StepCaches, layer: &Layer) -> Result<Self> {
-        Ok(Self {
-            spans: layer.spans.tensor(parameters)?,
-            attention: CachedLayer::of_three(gpu, caches, parameters, &layer.attention)?,
-            attention_norm: layer.attention_residual.tensors(parameters)?,
-            feed_forward: layer.feed_forward.tensors(parameters)?,
-            feed_forward_norm: layer.feed_forward_residual.tensors(parameters)?,
-        })
-    }
 }
 
 impl AdaptiveSpanStepper {
     pub fn new(network: &AdaptiveSpan, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Self> {
         let SearchRoom { gpu, search, .. } = *room;
-        let (config, rows, limit) = (&network.config, search.rows(), network.config.span_limit);
+        let (config, limit) = (&network.config, network.config.span_limit);
         let heads = HeadSizes::sharing(config.hidden, config.heads);
         // A step sees a position more, its own, whose weight is 0.
         let segments = Segments { steps: 1, memory: limit };
         let caches = StepCaches::behind_zeros(room, heads, Some(segments), limit)?;
-        let layers = network.layers.iter().map(|layer| StepLayer::new(gpu, parameters, &caches, layer));
+        let bias = gpu.zeros("bias", [search.rows(), heads.count, caches.capacity()], Dtype::F32)?;
+        let layers = network.layers.iter().map(|layer| {
+            let attention = CachedLayer::of_three(gpu, &caches, parameters, &layer.attention)?;
+            let around = [&layer.attention_residual, &layer.feed_forward_residual];
+            CausalLayer::new(parameters, attention, &layer.feed_forward, around)
+        });
+        let layers = layers.collect::<Result<_>>()?;
+        let vocabulary = (&network.words, &network.output);
         Ok(Self {
+            steps: CausalSteps::new(room, parameters, vocabulary, caches, layers, config.feed_forward)?,
             attention: SpanAttention {
-                batch: rows,
+                batch: search.rows(),
                 heads: heads.count,
                 queries: 1,
                 keys: 1,
@@ -76,58 +55,41 @@ impl AdaptiveSpanStepper {
                 ramp: config.ramp as f32,
                 scale: heads.scale,
             },
-            table: network.words.weight.tensor(parameters)?,
             positions: network.positions.tensor(parameters)?,
-            layers: layers.collect::<Result<_>>()?,
-            output: network.output.tensors(parameters)?,
-            rows: StepRows::new(gpu, rows, config.hidden)?,
-            between: FeedForwardRows::new(gpu, rows, config.feed_forward, false)?,
-            bias: gpu.zeros("bias", [rows, heads.count, caches.capacity()], Dtype::F32)?,
-            caches,
-            search,
+            spans: network.layers.iter().map(|layer| layer.spans.tensor(parameters)).collect::<Result<_>>()?,
+            bias,
         })
     }
 }
 
 impl Stepper for AdaptiveSpanStepper {
-    /// There is nothing to read: every text begins alike.
     fn encoder(&self) -> Result<Encoder> {
-        let mut graph = Layers::new().graph;
-        let lengths = graph.counts([self.search.sentences], 1);
-        Ok(Encoder { graph, lengths, state: None, kept: Vec::new() })
+        Ok(self.steps.encoder())
     }
 
     fn record_start(&self, recorder: &mut Recorder) -> Result<()> {
-        self.layers.iter().try_for_each(|layer| layer.attention.record_start(recorder))
+        self.steps.record_start(recorder)
     }
 
     fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
-        if outputs.weights.is_some() {
-            return Err(Error::data("an alignment", "needs a source to attend to, and this architecture has none"));
-        }
-        let Self { attention, positions, caches, bias, .. } = self;
-        let mut flow = self.rows.start();
-        for layer in &self.layers {
-            flow.around(recorder, &layer.attention_norm, |recorder, x, y| {
-                let query = layer.attention.record_projection(recorder, caches, x)?;
-                attention.record_bias(recorder, query, [positions, &layer.spans], bias)?;
-                let at = (step, outputs.counter);
-                layer.attention.record_projected(recorder, caches, at, Some(Bias::OfRows(bias)), y)
-            })?;
-            flow.around(recorder, &layer.feed_forward_norm, |recorder, x, y| {
-                layer.feed_forward.record_onto(recorder, x, &self.between, y)
-            })?;
-        }
-        self.output.record(recorder, self.search.rows(), flow.now(), Activation::None, outputs.logits)
+        let Self { steps, attention, positions, spans, bias } = self;
+        let mut flow = steps.rows.start();
+        steps.record(recorder, outputs, &mut flow, |recorder, (number, layer), [x, y]| {
+            let query = layer.record_projection(recorder, &steps.caches, x)?;
+            if let Some(spans) = spans.get(number) {
+                attention.record_bias(recorder, query, [positions, spans], bias)?;
+            }
+            let at = (step, outputs.counter);
+            layer.record_projected(recorder, &steps.caches, at, Some(Bias::OfRows(bias)), y)
+        })?;
+        steps.record_logits(recorder, &flow, outputs.logits)
     }
 
     fn feed(&self) -> Feed<'_> {
-        let rows = self.rows.start().now();
-        Feed { word: rows.shape().last(), words: &self.table, word_rows: Matrix::rows(rows), gates: None, states: None }
+        self.steps.feed(self.steps.rows.start().now())
     }
 
     fn record_fed(&self, recorder: &mut Recorder, state: &BeamState, step: Option<usize>) -> Result<()> {
-        // One table serves the caches of all layers.
-        self.layers.first().map_or(Ok(()), |layer| self.caches.record_fed(recorder, &layer.attention, state, step))
+        self.steps.record_fed(recorder, state, step)
     }
 }

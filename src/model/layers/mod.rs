@@ -2,6 +2,7 @@
 
 mod attention;
 mod blocks;
+mod causal_steps;
 mod decoder_steps;
 mod embedding;
 mod feed_forward;
@@ -17,6 +18,7 @@ mod window_attention;
 
 pub use attention::{Attended, HeadSizes, Memory, MultiHeadAttention, Weighing};
 pub use blocks::{DecoderLayer, EncoderLayer, LayerDropout, Places, decode};
+pub use causal_steps::{CausalLayer, CausalSteps};
 pub use decoder_steps::{DecoderSizes, DecoderSteps};
 pub use embedding::Embedding;
 pub use feed_forward::{FeedForward, FeedForwardRows, FeedForwardTensors, Nonlinearity};
