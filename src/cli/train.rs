@@ -439,6 +439,10 @@ fn show(event: Event<'_>, what: &str, global: &Global, bar: &mut Bar) {
             let best = if best { "the best: it is the model now" } else { "not better than the best of them" };
             bar.println(&format!("average of the {models} best: {}, {best}", figures(&found)));
         }
+        Event::Bounded { name, values, bounds: [low, high] } => {
+            let values: Vec<_> = values.iter().map(|value| format!("{value:.1}")).collect();
+            bar.println(&format!("{name}: {} (from {low} to {high})", values.join("  ")));
+        }
         Event::Validated { step, found, samples, best } => {
             let best = if best { " (best so far)" } else { "" };
             bar.println(&format!("step {step}: {}{best}", figures(&found)));

@@ -44,6 +44,7 @@ mod select;
 mod slice;
 mod sliding_window_attention;
 mod softmax;
+mod span_attention;
 mod stop_gradient;
 
 use std::fmt;
@@ -60,6 +61,7 @@ pub use program::{Finish, Pool, Program, ProgramOptions};
 pub use programs::Programs;
 pub use relative_attention::RelativeQueries;
 pub use sliding_window_attention::Window;
+pub use span_attention::SpanQueries;
 
 use crate::{
     Error, Result,
