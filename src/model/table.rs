@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{
-    Import, Kind, Learns, ModelOptions, Network, bahdanau, bert, convs2s, gpt2, import, luong, settings, t5,
+    Import, Kind, Learns, ModelOptions, Network, bahdanau, bert, convs2s, gpt2, import, luong, reformer, settings, t5,
     transformer, transformer_xl,
 };
 use crate::{Error, Result, names::setting};
@@ -17,6 +17,7 @@ pub const ARCHITECTURES: &[Kind] = &[
     convs2s::KIND,
     gpt2::KIND,
     transformer_xl::KIND,
+    reformer::KIND,
     bert::KIND,
     bert::ROBERTA,
     bert::LONGFORMER,
