@@ -5,7 +5,7 @@
 #import linear
 
 struct Params {
-    query: vec4u, key: vec4u,                                           // layouts
+    query: Heads, key: Heads,                                           // layouts
     batch: u32, heads: u32, queries: u32, keys: u32,
     size: u32, scale: f32, weights_offset: u32, weights_stride: u32,
 }
@@ -32,8 +32,8 @@ fn main(
     var sum = 0.0;
     if (s < lengths[b]) {
         for (var n = 0u; n < params.heads; n++) {
-            let query_at = head_start(params.query, b, n) + t * params.query.w;
-            let key_at = head_start(params.key, b, n) + s * params.key.w;
+            let query_at = head_start(params.query, b, n) + t * params.query.row;
+            let key_at = head_start(params.key, b, n) + s * params.key.row;
             var score = 0.0;
             for (var d = 0u; d < params.size; d++) { score = fma(f32(query[query_at + d]), f32(key[key_at + d]), score); }
             sum += exp(score * params.scale - log_sum_exp[(b * params.heads + n) * params.queries + t]);

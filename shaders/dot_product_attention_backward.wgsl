@@ -18,7 +18,7 @@
 #import store_piece(d_second)
 
 struct Params {
-    query: vec4u, key: vec4u, value: vec4u, d_context: vec4u, d_first: vec4u, d_second: vec4u,  // layouts
+    query: Heads, key: Heads, value: Heads, d_context: Heads, d_first: Heads, d_second: Heads,  // layouts
     heads: u32, head_count: u32, queries: u32, keys: u32,
     size: u32, causal: u32, scale: f32, biased: u32,
     operation: u32, threshold: u32, kept_scale: f32, unused: u32,       // of dropout
@@ -184,7 +184,7 @@ fn main(
                     second_piece[p] = second[r][j + p];
 #endif
                 }
-                store(first_start + row * params.d_first.w, second_start + row * params.d_second.w, feature_of(j, lane), first_piece, second_piece);
+                store(first_start + row * params.d_first.row, second_start + row * params.d_second.row, feature_of(j, lane), first_piece, second_piece);
             }
         }
     }

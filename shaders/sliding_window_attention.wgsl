@@ -14,7 +14,7 @@
 #import store_piece(context)
 
 struct Params {
-    query: vec4u, key: vec4u, value: vec4u, context: vec4u,         // layouts
+    query: Heads, key: Heads, value: Heads, context: Heads,         // layouts
     heads: u32, head_count: u32, queries: u32, keys: u32,               // as many keys as queries
     size: u32, causal: u32, scale: f32, window: u32,
     dilation: u32, reach: u32, globals: u32, everywhere: u32,
@@ -31,8 +31,8 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> context: array<Word>;     // [B, N, T, D] or [B, T, N, D]
 @group(0) @binding(8) var<storage, read_write> log_sum_exp: array<f32>;  // [B, N, T]
 
-fn row_stride(second: bool) -> u32 { return params.query.w; }
-fn column_stride(second: bool) -> u32 { return select(params.key.w, params.value.w, second); }
+fn row_stride(second: bool) -> u32 { return params.query.row; }
+fn column_stride(second: bool) -> u32 { return select(params.key.row, params.value.row, second); }
 
 fn load_row(second: bool, at: u32, feature: u32) -> Piece {
     return load_piece_query(at + loaded_from(feature), at + params.size);
@@ -106,7 +106,7 @@ fn main(
                 var result: Piece;
                 for (var p = 0u; p < PARTS; p++) { result[p] = sums[r][j + p] * inverse; }
                 let feature = feature_of(j, lane);
-                let start = context_start + row * params.context.w;
+                let start = context_start + row * params.context.row;
                 if (feature < params.size) { store_piece_context(start + feature, start + params.size, result); }
             }
             if (lane == 0u) {

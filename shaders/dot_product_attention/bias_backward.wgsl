@@ -10,7 +10,7 @@
 #import heads
 
 struct Params {
-    query: vec4u, key: vec4u, value: vec4u, d_context: vec4u,       // layouts
+    query: Heads, key: Heads, value: Heads, d_context: Heads,       // layouts
     heads: u32, head_count: u32, queries: u32, keys: u32,
     size: u32, causal: u32, scale: f32, biased: u32,
     operation: u32, threshold: u32, kept_scale: f32, unused: u32,       // of dropout

@@ -5,7 +5,7 @@
 #import heads
 
 struct Params {
-    context: vec4u, d_context: vec4u,       // layouts
+    context: Heads, d_context: Heads,       // layouts
     rows: u32, heads: u32, queries: u32, size: u32, batch: u32, keys: u32, unused: vec2u,
 }
 
@@ -29,8 +29,8 @@ fn main(
     let b = head / params.heads;
     let n = head % params.heads;
     let t = row % params.queries;
-    let start = head_start(params.context, b, n) + t * params.context.w;
-    let d_start = head_start(params.d_context, b, n) + t * params.d_context.w;
+    let start = head_start(params.context, b, n) + t * params.context.row;
+    let d_start = head_start(params.d_context, b, n) + t * params.d_context.row;
     var delta = 0.0;
     for (var d = 0u; d < params.size; d++) {
         delta = fma(f32(context[start + d]), f32(d_context[d_start + d]), delta);

@@ -15,5 +15,5 @@ fn load_key_side(second: bool, at: u32, feature: u32) -> Piece {
     if (second) { return load_piece_value(start, at + params.size); }
     return load_piece_key(start, at + params.size);
 }
-fn query_stride(second: bool) -> u32 { return select(params.query.w, params.d_context.w, second); }
-fn key_stride(second: bool) -> u32 { return select(params.key.w, params.value.w, second); }
+fn query_stride(second: bool) -> u32 { return select(params.query.row, params.d_context.row, second); }
+fn key_stride(second: bool) -> u32 { return select(params.key.row, params.value.row, second); }

@@ -21,7 +21,8 @@ fn pair_of(b: u32, n: u32, t: u32, s: u32, live: bool) -> Pair {
     for (var d = 0u; d < params.size; d += 4u) {
         d_weight = fma(load_value(v + d, v + params.size), load_d_context(c + d, c + params.size), d_weight);
     }
-    // No visible score exceeds its log_sum_exp.
-    let weight = select(0.0, exp(min(score - of_query.x, 0.0)), live);
+    // No visible score exceeds its log_sum_exp; what lies in a key that is not visible may be no number, and min of that is undefined.
+    let exponent = select(0.0, score - of_query.x, live);
+    let weight = select(0.0, exp(min(exponent, 0.0)), live);
     return Pair(weight, select(0.0, weight * (sum_of(d_weight) - of_query.y) * params.scale, live));
 }
