@@ -32,6 +32,7 @@ pub static SHADERS: &[&Shader] = &[
     &beam_search::BEAM_SEARCH_MERGE,
     &beam_search::BEAM_SEARCH_SAMPLE,
     &beam_search::BEAM_SEARCH_START,
+    &beam_search::BEAM_SEARCH_TEXTS,
     &cached_attention::CACHED_ATTENTION,
     &cached_attention::CACHED_ATTENTION_APPEND,
     &cached_attention::CACHED_ATTENTION_FOLLOW,
