@@ -50,14 +50,15 @@ fn main(
     let n = head % params.heads;
     let b = head / params.heads;
     let length = min(lengths[b], params.steps);
-    let end = select(0u, walked(), t < length);
+    let text = text_of(length);
+    let end = select(0u, walked(text), t < length);
     let own = row_at(b, n, t);
 
     var largest = ALONE;
     var total = 0.0;                    // of this lane's keys
     var sums: array<vec4f, SHARE>;
     for (var first = 0u; first < end; first += LANES) {
-        let s = met(head, t, min(first + lane, end - 1u), params.before);
+        let s = met(text, head, t, min(first + lane, end - 1u), text.before);
         let live = first + lane < end && sees(t, s, length);
         let score = select(ALONE, score_of(own, row_at(b, n, s)), live);
         let new_largest = max(largest, reduce_max(score, lane));

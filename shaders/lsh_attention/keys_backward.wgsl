@@ -35,13 +35,14 @@ fn main(
     let n = head % params.heads;
     let b = head / params.heads;
     let length = length_of(b);
-    let end = select(0u, walked(), s < length);
+    let text = text_of(length);
+    let end = select(0u, walked(text), s < length);
     let own = row_at(b, n, s);
 
     var d_k: array<vec4f, SHARE>;
     var d_v: array<vec4f, SHARE>;
     for (var first = 0u; first < end; first += LANES) {
-        let t = met(head, s, min(first + lane, end - 1u), params.after);
+        let t = met(text, head, s, min(first + lane, end - 1u), text.after);
         let live = first + lane < end && sees(t, s, length);
         let pair = pair_of(row_at(b, n, t), own, statistics[head * params.steps + t], live);
         workgroupBarrier();

@@ -9,6 +9,7 @@ struct Params {
     chunk: u32, before: u32, after: u32,
     causal: u32,
     unit: u32,              // 1: keys are the queries', scaled to one length, and a position does not see itself
+    least: u32, multiple: u32,      // of padding that each text has by itself; multiple 0: all are padded to T
     scale: f32,
 }
 
@@ -21,8 +22,27 @@ const ALONE = -1e30;                    // the log_sum_exp of a position that se
 // Where a position's row starts in a tensor [B, T, N, D].
 fn row_at(b: u32, n: u32, t: u32) -> u32 { return ((b * params.steps + t) * params.heads + n) * params.size; }
 
+// A text with its padding.
+struct Text {
+    extent: u32,            // its positions, padding included
+    rounds: u32,
+    chunk: u32, before: u32, after: u32,
+    hashed: bool,
+}
+
+// That of so many valid positions. One that is no longer than a chunk is one, which nothing is beside.
+fn text_of(length: u32) -> Text {
+    var extent = params.steps;
+    if (params.multiple != 0u) {
+        let padded = (length + params.multiple - 1u) / params.multiple * params.multiple;
+        extent = min(select(padded, length, length <= params.least), params.steps);
+    }
+    if (extent <= params.chunk) { return Text(extent, 1u, extent, 0u, 0u, false); }
+    return Text(extent, params.rounds, params.chunk, params.before, params.after, params.hashed != 0u);
+}
+
 // The pairs of a walk over all rounds.
-fn walked() -> u32 { return params.rounds * (params.before + 1u + params.after) * params.chunk; }
+fn walked(text: Text) -> u32 { return text.rounds * (text.before + 1u + text.after) * text.chunk; }
 
 // Where a head's part of the order starts, and where the places do.
 fn order_start(head: u32) -> u32 { return head * params.rounds * params.steps; }
@@ -30,20 +50,20 @@ fn places_start(head: u32) -> u32 { return order_start(params.batch * params.hea
 
 // The position that a walk from `t` comes to at its i-th step. Each round's walk goes through `before` chunks, the own one, and those
 // behind it. As many chunks away as there are or more is no way at all.
-fn met(head: u32, t: u32, i: u32, before: u32) -> u32 {
-    let width = (params.before + 1u + params.after) * params.chunk;
+fn met(text: Text, head: u32, t: u32, i: u32, before: u32) -> u32 {
+    let width = (text.before + 1u + text.after) * text.chunk;
     let hash = i / width;
     let step = i % width;
     var place = t;
-    if (params.hashed != 0u) { place = sorted[places_start(head) + hash * params.steps + t]; }
-    let chunks = params.rounds * params.steps / params.chunk;
-    let own = (hash * params.steps + place) / params.chunk;
-    let number = step / params.chunk;
+    if (text.hashed) { place = sorted[places_start(head) + hash * params.steps + t]; }
+    let chunks = text.rounds * text.extent / text.chunk;
+    let own = (hash * text.extent + place) / text.chunk;
+    let number = step / text.chunk;
     let distance = max(number, before) - min(number, before);
     let other = select((own + chunks + number - before) % chunks, own, distance >= chunks);
-    let slot = other * params.chunk + step % params.chunk;
-    if (params.hashed == 0u) { return slot; }
-    return sorted[order_start(head) + slot];
+    let slot = other * text.chunk + step % text.chunk;
+    if (!text.hashed) { return slot; }
+    return sorted[order_start(head) + slot / text.extent * params.steps + slot % text.extent];
 }
 
 // Whether query t sees key s, both of a text of so many positions.

@@ -6,7 +6,7 @@ use crate::{
     gpu::{Dtype, Recorder, Tensor},
     kernels::{
         dot_product_attention::standard_scale,
-        lsh_attention::{Gradients, Hash, Inputs, LshAttention, MOST_FACTORS, Order, Outputs, Saved},
+        lsh_attention::{Gradients, Hash, Inputs, LshAttention, MOST_FACTORS, Order, Outputs, Padding, Saved},
     },
 };
 
@@ -49,6 +49,8 @@ pub struct ChunkedAttention {
     pub after: usize,
     /// Whether positions see none that follow them in the text.
     pub causal: bool,
+    /// The padding that each text has by itself; without, all are padded to T.
+    pub padding: Option<Padding>,
 }
 
 /// Inputs: x, rotations and lengths. Output: the buckets.
@@ -103,7 +105,8 @@ impl Graph {
     /// # Errors
     /// [`Error::Shape`], also for heads that do not divide the width, and texts longer than a chunk that are not whole chunks.
     pub fn lsh_attention(&mut self, attention: &ChunkedAttention) -> Result<Value> {
-        let ChunkedAttention { query, key, value, lengths, buckets, heads, chunk, before, after, causal } = *attention;
+        let ChunkedAttention { query, key, value, lengths, buckets, heads, chunk, before, after, causal, padding } =
+            *attention;
         let [batch, steps, width] = self.expect_float(NAME, "query", query, [None; 3])?;
         let dtype = self.dtype(query);
         for (argument, tensor) in [("value", value)].into_iter().chain(key.map(|key| ("key", key))) {
@@ -128,9 +131,11 @@ impl Graph {
             order = Some(Order { rounds, buckets: count });
         }
         let (chunk, before, after) = if is_one { (steps, 0, 0) } else { (chunk, before, after) };
+        // What is one chunk with all padding is one with less.
+        let padding = padding.filter(|_| !is_one);
         let size = width / heads;
         let scale = standard_scale(size);
-        let kernel = LshAttention { batch, heads, steps, size, chunk, before, after, causal, scale, order };
+        let kernel = LshAttention { batch, heads, steps, size, chunk, before, after, causal, scale, order, padding };
         let inputs = ForwardInputs {
             query,
             key: key.unwrap_or(query),

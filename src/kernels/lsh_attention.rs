@@ -59,6 +59,18 @@ pub struct LshAttention {
     pub scale: f32,
     /// The orders by bucket; without, there is the text's own order alone.
     pub order: Option<Order>,
+    /// The padding that each sequence has by itself; without, all are padded to T.
+    pub padding: Option<Padding>,
+}
+
+/// Padding of a sequence by itself, in tensors that may have more. One that is no longer than a chunk with it is a chunk, which nothing is
+/// beside and no bucket divides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Padding {
+    /// The longest sequence that has none: no longer than a chunk.
+    pub least: usize,
+    /// What the length of a longer one is padded to a multiple of: a multiple of the chunk.
+    pub multiple: usize,
 }
 
 /// Orders of positions by their buckets.
@@ -260,13 +272,15 @@ impl LshAttention {
     }
 
     fn launch(&self, recorder: &mut Recorder, pass: &Pass<'_>) -> Result<()> {
-        let Self { batch, heads, steps, size, chunk, before, after, causal, scale, order } = *self;
+        let Self { batch, heads, steps, size, chunk, before, after, causal, scale, order, padding } = *self;
+        let Padding { least, multiple } = padding.unwrap_or(Padding { least: 0, multiple: 0 });
         let Pass { kernel, tensors, is_shared, cost } = *pass;
         self.check_rounds(recorder.gpu())?;
         let tiles = *recorder.gpu().tiles();
         let flag = usize::from;
         let sizes = [batch, heads, steps, size, self.rounds(), flag(order.is_some()), chunk, before, after];
-        let words: Vec<_> = sizes.into_iter().chain([flag(causal), flag(is_shared)]).map(|size| size as u32).collect();
+        let further = [flag(causal), flag(is_shared), least, multiple];
+        let words: Vec<_> = sizes.into_iter().chain(further).map(|size| size as u32).collect();
         recorder.launch(&Launch {
             kernel,
             specialisation: specialisation(&tiles, tensors[0].dtype(), size.is_multiple_of(4)),
@@ -288,7 +302,7 @@ impl LshAttention {
     }
 
     fn check(&self, inputs: &Inputs<'_>, outputs: &Outputs<'_>) -> Result<Dtype> {
-        let Self { batch, heads, steps, size, chunk, before, after, order, .. } = *self;
+        let Self { batch, heads, steps, size, chunk, before, after, order, padding, .. } = *self;
         let extents = [("batch", batch), ("heads", heads), ("steps", steps), ("size", size), ("chunk", chunk)];
         expect_extents(NAME, &extents)?;
         expect_extents(NAME, &[("rounds", self.rounds())])?;
@@ -296,6 +310,11 @@ impl LshAttention {
         expect_setting(NAME, "size of a head", size <= LARGEST_SIZE, &wanted, size as f64)?;
         let wanted = format!("a number that divides the {steps} steps");
         expect_setting(NAME, "chunk", steps.is_multiple_of(chunk), &wanted, chunk as f64)?;
+        if let Some(Padding { least, multiple }) = padding {
+            let whole = multiple > 0 && multiple.is_multiple_of(chunk) && i32::try_from(multiple).is_ok();
+            expect_setting(NAME, "multiple", whole, &format!("a multiple of the chunk {chunk}"), multiple as f64)?;
+            expect_setting(NAME, "least", least <= chunk, &format!("at most the chunk {chunk}"), least as f64)?;
+        }
         let counted = i32::try_from(self.walked()).is_ok();
         expect_setting(NAME, "chunks to either side", counted, "fewer", before.saturating_add(after) as f64)?;
         let dtype = inputs.query.dtype().activation();

@@ -33,6 +33,7 @@ pub static SHADERS: &[&Shader] = &[
     &beam_search::BEAM_SEARCH_MERGE,
     &beam_search::BEAM_SEARCH_SAMPLE,
     &beam_search::BEAM_SEARCH_START,
+    &beam_search::BEAM_SEARCH_TEXTS,
     &bounded_step::BOUNDED_STEP,
     &cached_attention::CACHED_ATTENTION,
     &cached_attention::CACHED_ATTENTION_APPEND,

@@ -66,11 +66,6 @@ pub trait Architecture: fmt::Debug + Send + Sync {
         true
     }
 
-    /// Whether a search can write texts with it: whether there is a [`Architecture::stepper`].
-    fn has_steps(&self) -> bool {
-        self.writes_text()
-    }
-
     /// The same model among Hugging Face's.
     ///
     /// # Errors

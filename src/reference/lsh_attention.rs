@@ -39,6 +39,9 @@ pub struct LshAttention {
     pub scale: f64,
     /// Orders; 0: the text's own alone.
     pub rounds: usize,
+    /// The padding that each sequence has by itself, where it is not T: the longest one that has none, and what the length of a longer one is
+    /// padded to a multiple of. One that is no longer than a chunk with it is one chunk.
+    pub padding: Option<[usize; 2]>,
 }
 
 /// What [`LshAttention`] reads.
@@ -131,30 +134,40 @@ impl LshAttention {
         &mut tensor[((b * self.steps + t) * self.heads + n) * self.size..][..self.size]
     }
 
-    /// The orders of a head, one behind the other.
-    fn order(&self, inputs: &LshInputs, b: usize, n: usize) -> Vec<usize> {
-        if self.rounds == 0 {
-            return (0..self.steps).collect();
+    /// The positions of a sequence, its own padding included.
+    fn extent(&self, length: usize) -> usize {
+        match self.padding {
+            None => self.steps,
+            Some([least, _]) if length <= least => length,
+            Some([_, multiple]) => length.next_multiple_of(multiple).min(self.steps),
+        }
+    }
+
+    /// The orders of a head, one behind the other, and their chunks.
+    fn order(&self, inputs: &LshInputs, b: usize, n: usize) -> (Vec<usize>, usize) {
+        let extent = self.extent(inputs.lengths[b] as usize);
+        if self.rounds == 0 || extent <= self.chunk {
+            return ((0..extent).collect(), self.chunk.min(extent));
         }
         let of_head = &inputs.buckets[(b * self.heads + n) * self.rounds * self.steps..][..self.rounds * self.steps];
         let sorted = of_head.chunks(self.steps).flat_map(|buckets| {
-            let mut order: Vec<usize> = (0..self.steps).collect();
+            let mut order: Vec<usize> = (0..extent).collect();
             order.sort_by_key(|t| buckets[*t]);
             order
         });
-        sorted.collect()
+        (sorted.collect(), self.chunk)
     }
 
     /// What each position of a head sees, as often as it does.
     fn seen(&self, inputs: &LshInputs, b: usize, n: usize) -> Vec<Vec<usize>> {
-        let order = self.order(inputs, b, n);
-        let (length, chunks) = (inputs.lengths[b] as usize, (order.len() / self.chunk) as isize);
+        let (order, chunk) = self.order(inputs, b, n);
+        let (length, chunks) = (inputs.lengths[b] as usize, (order.len() / chunk.max(1)) as isize);
         let mut seen = vec![Vec::new(); self.steps];
         for (slot, &t) in order.iter().enumerate() {
             for away in -(self.before as isize)..=self.after as isize {
                 let away = if away.abs() >= chunks { 0 } else { away };
-                let other = ((slot / self.chunk) as isize + away).rem_euclid(chunks) as usize;
-                let visible = order[other * self.chunk..][..self.chunk].iter().filter(|&&s| {
+                let other = ((slot / chunk) as isize + away).rem_euclid(chunks) as usize;
+                let visible = order[other * chunk..][..chunk].iter().filter(|&&s| {
                     let excluded = (self.causal && s > t) || (inputs.key.is_none() && s == t);
                     t < length && s < length && !excluded
                 });

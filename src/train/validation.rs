@@ -57,7 +57,7 @@ impl Validation {
                 (Data::Pairs { pairs, set }, examples)
             }
             Valid::Plain(windows, bytes) => {
-                let prompts = if model.network.has_steps() { prompts(model, &windows) } else { Vec::new() };
+                let prompts = prompts(model, &windows);
                 (Data::Plain { windows: windows.len(), bytes, prompts }, windows)
             }
         };

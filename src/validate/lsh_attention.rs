@@ -9,7 +9,7 @@ use crate::{
     Result, Tensor,
     kernels::{
         dot_product_attention::standard_scale,
-        lsh_attention::{Gradients, Hash, Inputs, LshAttention, MOST_FACTORS, Order, Outputs, Saved},
+        lsh_attention::{Gradients, Hash, Inputs, LshAttention, MOST_FACTORS, Order, Outputs, Padding, Saved},
     },
     reference::lsh_attention as reference,
 };
@@ -57,7 +57,9 @@ impl Drawn {
         let order =
             case.coin().then(|| Order { rounds: 1 + case.below(3), buckets: [2, 4, 14, 16, 40, 300][case.below(6)] });
         let (has_key, causal, scale) = (case.coin(), case.coin(), standard_scale(size));
-        let attention = LshAttention { batch, heads, steps, size, chunk, before, after, causal, scale, order };
+        let padding =
+            case.coin().then(|| Padding { least: case.below(chunk + 1), multiple: chunk * (1 + case.below(3)) });
+        let attention = LshAttention { batch, heads, steps, size, chunk, before, after, causal, scale, order, padding };
         let lengths = case.lengths(batch, steps);
         let rounds = order.map_or(0, |order| order.rounds);
         let mut buckets = Vec::new();
@@ -88,10 +90,12 @@ impl Drawn {
     }
 
     fn reference<T>(&self, run: impl FnOnce(&reference::LshAttention, &reference::LshInputs<'_>) -> T) -> T {
-        let LshAttention { batch, heads, steps, size, chunk, before, after, causal, scale, order } = self.attention;
+        let LshAttention { batch, heads, steps, size, chunk, before, after, causal, scale, order, padding } =
+            self.attention;
         let (scale, rounds) = (f64::from(scale), order.map_or(0, |order| order.rounds));
+        let padding = padding.map(|Padding { least, multiple }| [least, multiple]);
         let attention =
-            reference::LshAttention { batch, heads, steps, size, chunk, before, after, causal, scale, rounds };
+            reference::LshAttention { batch, heads, steps, size, chunk, before, after, causal, scale, rounds, padding };
         let [query, key, value] = self.values.each_ref().map(|values| widen(values));
         let (lengths, buckets) = (&self.lengths, &self.buckets);
         let key = self.has_key.then_some(key.as_slice());

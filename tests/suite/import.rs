@@ -27,7 +27,7 @@ use crate::{
     common,
 };
 
-const CASES: [&str; 12] = [
+const CASES: [&str; 11] = [
     "bart",
     "bert_classify",
     "bert_mlm",
@@ -36,7 +36,6 @@ const CASES: [&str; 12] = [
     "longformer",
     "marian",
     "reformer",
-    "reformer_axial",
     "roberta_mlm",
     "t5",
     "t5_gated",

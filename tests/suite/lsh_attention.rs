@@ -10,7 +10,7 @@ use softalign::{
     graph::{Buckets, ChunkedAttention, Graph, Program, ProgramOptions},
     kernels::{
         Step,
-        lsh_attention::{Hash, Inputs, LshAttention, Order, Outputs},
+        lsh_attention::{Hash, Inputs, LshAttention, Order, Outputs, Padding},
     },
     reference::lsh_attention as reference,
 };
@@ -26,8 +26,19 @@ fn the_gradients_of_the_reference_agree_with_central_differences() {
     for (chunk, before, after, rounds) in [(2, 1, 0, 2), (3, 0, 0, 1), (1, 1, 1, 3), (2, 1, 0, 0), (3, 2, 1, 0)] {
         for (has_key, causal) in [(false, true), (false, false), (true, true), (true, false)] {
             let (batch, heads, steps, size) = (2, 2, 6, 3);
-            let attention =
-                reference::LshAttention { batch, heads, steps, size, chunk, before, after, causal, scale: 0.6, rounds };
+            let attention = reference::LshAttention {
+                batch,
+                heads,
+                steps,
+                size,
+                chunk,
+                before,
+                after,
+                causal,
+                scale: 0.6,
+                rounds,
+                padding: None,
+            };
             let shape = [batch, steps, heads, size];
             let inputs: Vec<_> = (0..2 + usize::from(has_key)).map(|_| random.tensor(&shape)).collect();
             let up = random.tensor(&shape);
@@ -82,6 +93,7 @@ fn a_short_text_is_one_chunk() {
         before: 1,
         after: 0,
         causal: true,
+        padding: None,
     };
     let buckets = Some(Buckets { numbers, count: 2 });
     let contexts = [of(3, None), of(5, buckets), of(1, buckets)].map(|one| graph.lsh_attention(&one).unwrap());
@@ -116,6 +128,7 @@ fn refuses_wrong_shapes() {
         causal: true,
         scale: 1.0,
         order,
+        padding: None,
     };
     let (query, lengths) = (common::poisoned(gpu, 12), common::upload_u32(gpu, [1], &[4]));
     let buckets = common::upload_u32(gpu, [1, 1, 2, 4], &[0; 8]);
@@ -131,6 +144,8 @@ fn refuses_wrong_shapes() {
         (LshAttention { size: 257, ..attention }, "size of a head"),
         (LshAttention { before: usize::MAX, ..attention }, "chunks to either side"),
         (LshAttention { order: None, ..attention }, "buckets"),
+        (LshAttention { padding: Some(Padding { least: 1, multiple: 3 }), ..attention }, "multiple"),
+        (LshAttention { padding: Some(Padding { least: 3, multiple: 4 }), ..attention }, "least"),
         (LshAttention { order: Some(Order { rounds: 3, buckets: 4 }), ..attention }, "buckets"),
     ] {
         match wrong.record(&mut recorder, &inputs, &outputs) {
@@ -160,6 +175,7 @@ fn refuses_wrong_shapes() {
         before: 1,
         after: 0,
         causal: true,
+        padding: None,
     };
     for (wrong, named) in [(attention, "chunk"), (ChunkedAttention { heads: 3, chunk: 3, ..attention }, "heads")] {
         let error = graph.lsh_attention(&wrong).unwrap_err();

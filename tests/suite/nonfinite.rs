@@ -201,6 +201,7 @@ const KINDS: &[Kind] = &[
                 before: 1,
                 after: 0,
                 causal: true,
+                padding: None,
             };
             g.lsh_attention(&attention).unwrap()
         },

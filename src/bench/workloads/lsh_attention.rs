@@ -56,6 +56,7 @@ fn attention(gpu: &Gpu, steps: usize, rounds: usize, passes: Passes) -> Result<S
         before: 1,
         after: 0,
         causal: true,
+        padding: None,
     };
     let context = problem.graph.lsh_attention(&attention)?;
     let mut outputs = vec![context];
@@ -79,6 +80,7 @@ fn attention(gpu: &Gpu, steps: usize, rounds: usize, passes: Passes) -> Result<S
             causal: true,
             scale: standard_scale(SIZE),
             rounds,
+            padding: None,
         };
         let inputs = reference::LshInputs {
             query: &query,

@@ -184,15 +184,19 @@ impl Config {
         self.attention.iter().map(|kind| self.chunk(*kind))
     }
 
-    /// What a text is padded to a multiple of, if it is longer than a chunk.
-    fn multiple(&self) -> usize {
+    /// The longest text that is not padded: one that is a chunk of either kind.
+    pub(super) fn least(&self) -> usize {
+        self.chunks().min().unwrap_or(1)
+    }
+
+    /// What a longer text is padded to a multiple of.
+    pub(super) fn multiple(&self) -> usize {
         self.chunks().fold(1, |multiple, chunk| multiple / common_divisor(multiple, chunk).max(1) * chunk)
     }
 
     /// The positions that a text of so many tokens has with its padding.
     pub(super) fn padded(&self, steps: usize) -> usize {
-        let is_one_chunk = self.chunks().all(|chunk| steps <= chunk);
-        if is_one_chunk { steps } else { steps.next_multiple_of(self.multiple()) }
+        if steps <= self.least() { steps } else { steps.next_multiple_of(self.multiple()) }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     Result,
     gpu::Dtype,
     graph::{Buckets, ChunkedAttention, Value},
-    kernels::matmul::Activation,
+    kernels::{lsh_attention::Padding, matmul::Activation},
     model::{BatchShape, Forward, Layers},
 };
 
@@ -30,6 +30,8 @@ struct Texts {
     padded: usize,
     /// `[B]`
     lengths: Value,
+    /// Whether each text has the padding that it would have by itself, and not T'.
+    alone: bool,
 }
 
 impl PlaceVectors {
@@ -69,6 +71,7 @@ impl Layer {
         let config = &model.config;
         let project = |layers: &mut Layers, layer: &super::Linear| layer.forward(layers, x, Activation::None);
         let (lengths, heads) = (texts.lengths, config.heads);
+        let padding = texts.alone.then(|| Padding { least: config.least(), multiple: config.multiple() });
         let attention = match &self.attention {
             SelfAttention::Local { query, key, value } => ChunkedAttention {
                 query: project(layers, query)?,
@@ -81,6 +84,7 @@ impl Layer {
                 before: config.local_before,
                 after: 0,
                 causal: true,
+                padding,
             },
             SelfAttention::Lsh { query_key, value, .. } => {
                 let query = project(layers, query_key)?;
@@ -99,6 +103,7 @@ impl Layer {
                     before: config.lsh_before,
                     after: 0,
                     causal: true,
+                    padding,
                 }
             }
         };
@@ -141,6 +146,17 @@ impl Reformer {
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn encode(&self, layers: &mut Layers, tokens: Value, lengths: Value) -> Result<Encoded> {
+        self.encode_padded(layers, tokens, lengths, false)
+    }
+
+    /// The same; `alone`: as if each text were the only one, and T its length.
+    pub(super) fn encode_padded(
+        &self,
+        layers: &mut Layers,
+        tokens: Value,
+        lengths: Value,
+        alone: bool,
+    ) -> Result<Encoded> {
         let dropout = self.config.dropout;
         let table = layers.parameter(&self.words.weight);
         let words = layers.graph.embedding(table, tokens)?;
@@ -149,7 +165,7 @@ impl Reformer {
             // Of another shape: operations say so.
             _ => (0, 0),
         };
-        let texts = Texts { rows, steps, padded: self.config.padded(steps), lengths };
+        let texts = Texts { rows, steps, padded: self.config.padded(steps), lengths, alone };
         let words = layers.drop_words(words, dropout)?;
         let placed = self.places.forward(layers, words, texts)?;
         let x = self.pad(layers, placed, texts)?;

@@ -5,6 +5,7 @@
 mod config;
 mod graph;
 mod hugging_face;
+mod step;
 
 use std::sync::Arc;
 
@@ -12,10 +13,11 @@ use super::{
     Architecture, BatchShape, Counterpart, Embedding, FeedForward, Forward, Initial, Kind, LayerNorm, Layers, Learns,
     Limits, Linear, ModelOptions, Network, Parameter, PositionKind, Positions, SearchRoom, Stepper, settings,
 };
-use crate::{Error, Result, graph::Parameters};
+use crate::{Result, graph::Parameters};
 
 pub use config::{AttentionKind, Axial, Config};
 pub use graph::Encoded;
+use step::ReformerStepper;
 
 /// The row of the table of architectures.
 pub(super) const KIND: Kind = Kind {
@@ -161,7 +163,7 @@ impl Reformer {
     /// A model of the given sizes, in an [`Arc`] to be shared.
     ///
     /// # Errors
-    /// [`Error::Data`] naming a field of the configuration that makes no model.
+    /// [`crate::Error::Data`] naming a field of the configuration that makes no model.
     pub fn new(config: Config) -> Result<Arc<Self>> {
         Self::from_settings(config, "config")
     }
@@ -217,16 +219,8 @@ impl Architecture for Reformer {
         self.teacher_forced(layers, shape)
     }
 
-    fn stepper(&self, _: &Parameters, _: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
-        Err(Error::data(
-            self.name(),
-            "writes no text here: each token changes the buckets of those before it, so that no step goes on from the last one; it is \
-             trained and scores texts",
-        ))
-    }
-
-    fn has_steps(&self) -> bool {
-        false
+    fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
+        Ok(Box::new(ReformerStepper::new(self, parameters, room)?))
     }
 
     fn counterpart(&self) -> Result<Counterpart> {
