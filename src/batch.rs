@@ -77,6 +77,8 @@ pub struct Batch {
     pub target_in: Vec<u32>,
     /// `[B, T]` tokens that the decoder should predict: y1 … yn `<eos>`.
     pub target_out: Vec<u32>,
+    /// `[B]` how many of each row of these are no padding; 0 for filler.
+    pub target_lengths: Vec<u32>,
     /// `[B]` the example of each row; `None` for filler.
     pub indices: Vec<Option<usize>>,
     /// The number of tokens of `target_out` that are not padding.
@@ -110,6 +112,7 @@ impl Batch {
             globals: vec![u32::MAX; rows * MOST_GLOBALS],
             target_in: vec![specials.pad; rows * target],
             target_out: vec![specials.pad; rows * target],
+            target_lengths: vec![0; rows],
             indices: vec![None; rows],
             ..Self::default()
         }
@@ -162,6 +165,9 @@ impl Batch {
             [self.specials.bos].into_iter().chain(expected()).take(steps),
         );
         fill(&mut self.target_out, self.shape.target, row, expected());
+        if let Some(length) = self.target_lengths.get_mut(row) {
+            *length = steps.min(self.shape.target) as u32;
+        }
         self.target_tokens += steps;
     }
 
@@ -174,6 +180,7 @@ impl Batch {
             "globals" => Some(Column::Tokens(&self.globals)),
             "target_in" => Some(Column::Tokens(&self.target_in)),
             "target_out" => Some(Column::Tokens(&self.target_out)),
+            "target_lengths" => Some(Column::Tokens(&self.target_lengths)),
             "alignment" => Some(Column::Weights(&self.alignment)),
             _ => None,
         }

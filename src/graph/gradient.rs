@@ -1,8 +1,8 @@
 //! The backward pass as nodes of the same graph.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use super::{Graph, Source, Value};
+use super::{Graph, Node, Source, Value};
 use crate::{Error, Result, gpu::Dtype};
 
 impl Graph {
@@ -23,8 +23,7 @@ impl Graph {
     /// [`Error::Shape`] if a value and its gradient differ in shape or type, if the values do not depend on one of `wanted`, or
     /// if an operation in between has no derivative.
     pub fn gradients_from(&mut self, upstream: &[(Value, Value)], wanted: &[Value]) -> Result<Vec<Value>> {
-        let depends = self.dependents(wanted);
-        let mut found: HashMap<Value, Value> = HashMap::new();
+        let mut walk = Walk { found: HashMap::new(), again: HashMap::new(), depends: self.dependents(wanted) };
         for (value, gradient) in upstream {
             if self.shape(*value) != self.shape(*gradient) || self.dtype(*value) != self.dtype(*gradient) {
                 let typed = |value: Value| format!("{} {}", self.dtype(value), self.shape(value));
@@ -35,29 +34,13 @@ impl Graph {
                     got: typed(*gradient),
                 });
             }
-            self.accumulate(&mut found, *value, *gradient)?;
+            self.accumulate(&mut walk, *value, *gradient)?;
         }
-        for index in (0..self.nodes.len()).rev() {
-            let node = &self.nodes[index];
-            let gradients: Vec<_> = node.outputs.iter().map(|output| found.get(output).copied()).collect();
-            if gradients.iter().all(Option::is_none) || !node.inputs.iter().any(|input| depends[input.0]) {
-                continue;
-            }
-            let (inputs, outputs) = (node.inputs.clone(), node.outputs.clone());
-            // The box steps aside while its gradient appends to the graph that owns it.
-            let operation = std::mem::replace(&mut self.nodes[index].operation, Box::new(Taken));
-            let result = operation.gradient(self, &inputs, &outputs, &gradients);
-            self.nodes[index].operation = operation;
-            for (input, gradient) in inputs.into_iter().zip(result?) {
-                if let Some(gradient) = gradient.filter(|_| depends[input.0]) {
-                    self.accumulate(&mut found, input, gradient)?;
-                }
-            }
-        }
+        self.walk(0..self.nodes.len(), &mut walk)?;
         wanted
             .iter()
             .map(|value| {
-                found.get(value).copied().ok_or_else(|| Error::Shape {
+                walk.found(*value).ok_or_else(|| Error::Shape {
                     operation: "gradients",
                     argument: "wanted",
                     wanted: "a value that the loss depends on".into(),
@@ -70,12 +53,42 @@ impl Graph {
             .collect()
     }
 
-    fn accumulate(&mut self, found: &mut HashMap<Value, Value>, value: Value, gradient: Value) -> Result<()> {
-        let sum = match found.get(&value) {
-            Some(other) => self.add(*other, gradient)?,
+    /// Goes through nodes from the last to the first, and appends those of their gradients.
+    pub(super) fn walk(&mut self, nodes: Range<usize>, walk: &mut Walk) -> Result<()> {
+        let mut end = nodes.end;
+        while end > nodes.start {
+            end -= 1;
+            match self.reversible_at(end) {
+                Some(reversible) => end = self.reverse(reversible, walk)?,
+                None => self.differentiate(end, walk)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the gradient of one node, if it is on the way.
+    fn differentiate(&mut self, index: usize, walk: &mut Walk) -> Result<()> {
+        let Node { operation, inputs, outputs } = &self.nodes[index];
+        let gradients: Vec<_> = outputs.iter().map(|output| walk.found(*output)).collect();
+        if gradients.iter().all(Option::is_none) || !inputs.iter().any(|input| walk.depends(*input)) {
+            return Ok(());
+        }
+        let (operation, inputs, outputs) = (Arc::clone(operation), inputs.clone(), outputs.clone());
+        let result = operation.gradient(self, &inputs, &outputs, &gradients)?;
+        for (input, gradient) in inputs.into_iter().zip(result) {
+            if let Some(gradient) = gradient.filter(|_| walk.depends(input)) {
+                self.accumulate(walk, input, gradient)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn accumulate(&mut self, walk: &mut Walk, value: Value, gradient: Value) -> Result<()> {
+        let sum = match walk.found(value) {
+            Some(other) => self.add(other, gradient)?,
             None => gradient,
         };
-        found.insert(value, sum);
+        walk.found.insert(value, sum);
         Ok(())
     }
 
@@ -92,16 +105,48 @@ impl Graph {
     }
 }
 
-/// Stands in a node while its own operation is asked for gradients.
-#[derive(Debug)]
-struct Taken;
+/// What a backward pass has found so far.
+pub(super) struct Walk {
+    /// The gradients of values.
+    found: HashMap<Value, Value>,
+    /// What stands for activations that are not kept.
+    again: HashMap<Value, Value>,
+    /// For each value, whether it depends on what is differentiated by.
+    depends: Vec<bool>,
+}
 
-impl super::Operation for Taken {
-    fn name(&self) -> &'static str {
-        "taken"
+impl Walk {
+    /// The gradient of a value.
+    pub(super) fn found(&self, value: Value) -> Option<Value> {
+        self.found.get(&value).copied()
     }
 
-    fn record(&self, _: &mut crate::gpu::Recorder, _: &super::Context<'_>) -> Result<()> {
-        Ok(())
+    /// The gradient of a value, which nothing else will ask for.
+    pub(super) fn take(&mut self, value: Value) -> Option<Value> {
+        self.found.remove(&value)
+    }
+
+    /// What stands for a value: itself, unless it has been made again.
+    pub(super) fn again(&self, value: Value) -> Value {
+        *self.again.get(&value).unwrap_or(&value)
+    }
+
+    /// Makes a value stand for another, on which what depends on that one depends.
+    pub(super) fn make_again(&mut self, value: Value, again: Value) {
+        self.again.insert(value, again);
+        self.depend_alike(&[value], &[again]);
+    }
+
+    /// Makes new values depend on what older ones depend on.
+    pub(super) fn depend_alike(&mut self, values: &[Value], new: &[Value]) {
+        for (value, new) in values.iter().zip(new) {
+            let depends = self.depends(*value);
+            self.depends.resize(self.depends.len().max(new.0 + 1), false);
+            self.depends[new.0] = depends;
+        }
+    }
+
+    fn depends(&self, value: Value) -> bool {
+        self.depends.get(value.0).copied().unwrap_or(false)
     }
 }

@@ -27,12 +27,15 @@ mod layer_norm;
 mod length_mask;
 mod listed_rows;
 mod local_attention;
+mod lsh_attention;
 mod matmul;
 mod operands;
 mod parameters;
 mod permute;
+mod placed;
 mod plan;
 mod pointwise;
+mod pool;
 mod positions;
 mod program;
 mod programs;
@@ -40,6 +43,7 @@ mod reduction;
 mod relative_attention;
 mod relative_position_bias;
 mod reshape;
+mod reversible;
 mod select;
 mod slice;
 mod sliding_window_attention;
@@ -47,19 +51,23 @@ mod softmax;
 mod span_attention;
 mod stop_gradient;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 pub use attentional_decoder::{DecoderInputs, DecoderOutputs};
 pub use cross_entropy::Targets;
 pub use dot_product_attention::{Attended, Columns, MultiHeadAttention};
 pub use gru::{GruInput, GruWeights};
 pub use local_attention::Alignment;
+pub use lsh_attention::{Buckets, ChunkedAttention};
 pub use matmul::Epilogue;
 pub use parameters::Parameters;
+pub use placed::{Placed, ProgramOptions};
 pub use plan::MemoryReport;
-pub use program::{Finish, Pool, Program, ProgramOptions};
+pub use pool::Pool;
+pub use program::{Finish, Program};
 pub use programs::Programs;
 pub use relative_attention::RelativeQueries;
+pub use reversible::Beginning;
 pub use sliding_window_attention::Window;
 pub use span_attention::SpanQueries;
 
@@ -108,6 +116,11 @@ pub trait Operation: fmt::Debug + Send + Sync {
     fn in_place(&self) -> Option<usize> {
         None
     }
+
+    /// Whether the outputs are decisions, which a backward pass takes as they are where it makes activations again.
+    fn decides(&self) -> bool {
+        false
+    }
 }
 
 /// The tensors with which an operation is recorded.
@@ -151,9 +164,22 @@ impl Info {
 
 #[derive(Debug)]
 struct Node {
-    operation: Box<dyn Operation>,
+    operation: Arc<dyn Operation>,
     inputs: Vec<Value>,
     outputs: Vec<Value>,
+}
+
+/// The sum `y = x + f(z)` of [`Graph::reversible_add`].
+#[derive(Clone, Copy, Debug)]
+struct Reversible {
+    /// The first node of f. Its last one is before that of the sum.
+    first: usize,
+    /// The node of the sum.
+    last: usize,
+    x: Value,
+    z: Value,
+    made: Value,
+    y: Value,
 }
 
 /// Nodes in the order in which they will run.
@@ -161,6 +187,8 @@ struct Node {
 pub struct Graph {
     values: Vec<Info>,
     nodes: Vec<Node>,
+    /// In the order of their nodes.
+    reversible: Vec<Reversible>,
     precision: Dtype,
 }
 
@@ -208,6 +236,16 @@ impl Graph {
         Ok(self.value(shape, Dtype::F32, Source::Constant(values)))
     }
 
+    /// A constant tensor of given whole numbers, in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are not as many as the shape has elements.
+    pub fn numbers(&mut self, shape: impl Into<Shape>, values: Vec<u32>) -> Result<Value> {
+        let value = self.constant(shape, values.into_iter().map(f32::from_bits).collect())?;
+        self.values[value.0].dtype = Dtype::U32;
+        Ok(value)
+    }
+
     /// Zeros of the shape and type of another value.
     fn zeros_like(&mut self, value: Value) -> Value {
         let (shape, dtype) = self.like(value);
@@ -244,7 +282,7 @@ impl Graph {
     ) -> Vec<Value> {
         let outputs: Vec<_> =
             outputs.into_iter().map(|(shape, dtype)| self.value(shape, dtype, Source::Node)).collect();
-        let node = Node { operation: Box::new(operation), inputs: inputs.to_vec(), outputs: outputs.clone() };
+        let node = Node { operation: Arc::new(operation), inputs: inputs.to_vec(), outputs: outputs.clone() };
         self.nodes.push(node);
         outputs
     }
@@ -263,6 +301,12 @@ impl Graph {
     pub fn push_like(&mut self, operation: impl Operation + 'static, inputs: &[Value], like: Value) -> Value {
         let output = (self.shape(like).clone(), self.dtype(like));
         self.push_as(operation, inputs, [output])[0]
+    }
+
+    /// Another value of the shape and type of one that a node makes.
+    fn another(&mut self, value: Value) -> Value {
+        let (shape, dtype) = self.like(value);
+        self.value(shape, dtype, Source::Node)
     }
 
     /// The shape and type of a value.

@@ -101,7 +101,10 @@ impl Graph {
                     }
                     plan.copies[index] = true;
                 }
-                places[output.0] = Place::Slot(take(&mut free, &mut plan.slots, bytes));
+                // A decision outlives what is made beside it, and would keep a larger slot from activations all that time.
+                let mut none = Vec::new();
+                let free = if node.operation.decides() { &mut none } else { &mut free };
+                places[output.0] = Place::Slot(take(free, &mut plan.slots, bytes));
             }
             let mut done: Vec<_> = node.inputs.iter().chain(&node.outputs).collect();
             done.sort_unstable();

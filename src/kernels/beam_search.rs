@@ -6,6 +6,7 @@ mod adjust;
 mod attend;
 mod feed;
 mod rule;
+mod texts;
 
 pub(super) use adjust::BEAM_SEARCH_ADJUST;
 pub use adjust::{Adjust, Adjusted, FREE, MOST_MEMBERS};
@@ -13,6 +14,8 @@ pub(super) use attend::BEAM_SEARCH_ATTEND;
 pub use attend::{Attend, Attended};
 pub use feed::Feed;
 pub use rule::{Rule, Sampling, length_penalty};
+pub(super) use texts::BEAM_SEARCH_TEXTS;
+pub use texts::Texts;
 
 use super::{
     expect::{expect, expect_extents, expect_scratch, expect_setting},

@@ -46,6 +46,8 @@ shared![
     "load",
     "load_piece",
     "logits",
+    "lsh_pairs",
+    "lsh_places",
     "math",
     "normaliser",
     "pieces",

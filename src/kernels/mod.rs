@@ -28,6 +28,7 @@ pub mod length_mask;
 mod library;
 pub mod listed_rows;
 pub mod local_attention;
+pub mod lsh_attention;
 pub mod matmul;
 mod matrix;
 pub mod permute;

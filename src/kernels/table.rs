@@ -4,9 +4,9 @@
 use super::{
     adam, additive_attention, additive_score, alignment_loss, attention_weights, beam_search, bounded_step,
     cached_attention, ceiling, conv1d, copy, coverage_loss, cross_entropy, dot_product_attention, dropout, embedding,
-    glu, gru, layer_norm, length_mask, listed_rows, local_attention, matmul, permute, pointwise, positions, reduction,
-    relative_attention, relative_position_bias, sliding_window_attention, softmax, span_attention,
-    tunable::TunableKernel,
+    glu, gru, layer_norm, length_mask, listed_rows, local_attention, lsh_attention, matmul, permute, pointwise,
+    positions, reduction, relative_attention, relative_position_bias, sliding_window_attention, softmax,
+    span_attention, tunable::TunableKernel,
 };
 use crate::gpu::{Gpu, Shader, TileTable};
 
@@ -33,6 +33,7 @@ pub static SHADERS: &[&Shader] = &[
     &beam_search::BEAM_SEARCH_MERGE,
     &beam_search::BEAM_SEARCH_SAMPLE,
     &beam_search::BEAM_SEARCH_START,
+    &beam_search::BEAM_SEARCH_TEXTS,
     &bounded_step::BOUNDED_STEP,
     &cached_attention::CACHED_ATTENTION,
     &cached_attention::CACHED_ATTENTION_APPEND,
@@ -70,6 +71,11 @@ pub static SHADERS: &[&Shader] = &[
     &listed_rows::LISTED_ROWS_PUT,
     &local_attention::LOCAL_ATTENTION,
     &local_attention::LOCAL_ATTENTION_BACKWARD,
+    &lsh_attention::LSH_ATTENTION,
+    &lsh_attention::LSH_ATTENTION_BACKWARD,
+    &lsh_attention::LSH_ATTENTION_HASH,
+    &lsh_attention::LSH_ATTENTION_KEYS_BACKWARD,
+    &lsh_attention::LSH_ATTENTION_SORT,
     &matmul::MATMUL,
     &matmul::MATMUL_ROW,
     &permute::PERMUTE,

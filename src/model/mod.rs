@@ -33,6 +33,7 @@ pub mod luong;
 mod options;
 mod parameter;
 mod readout;
+pub mod reformer;
 mod regularisation;
 mod settings;
 #[cfg(feature = "text")]

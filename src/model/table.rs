@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::{
-    Import, Kind, Learns, ModelOptions, Network, adaptive_span, bahdanau, bert, convs2s, gpt2, import, luong, settings,
-    t5, transformer, transformer_xl,
+    Import, Kind, Learns, ModelOptions, Network, adaptive_span, bahdanau, bert, convs2s, gpt2, import, luong, reformer,
+    settings, t5, transformer, transformer_xl,
 };
 use crate::{Error, Result, names::setting};
 
@@ -18,6 +18,7 @@ pub const ARCHITECTURES: &[Kind] = &[
     gpt2::KIND,
     transformer_xl::KIND,
     adaptive_span::KIND,
+    reformer::KIND,
     bert::KIND,
     bert::ROBERTA,
     bert::LONGFORMER,

@@ -25,6 +25,22 @@ const ABSENT: f64 = -1e29;
 /// Such a score, and the log-probability of what is blocked.
 pub const NOTHING: f64 = -1e30;
 
+/// The texts `[rows][length]` that begin with `bos` and go on with the tokens `[capacity, rows]` of each step, a row at a step continuing
+/// that row of the step before which `parents` `[capacity, rows]` names.
+pub fn texts(tokens: &[u32], parents: &[u32], rows: usize, length: usize, bos: u32) -> Vec<Vec<u32>> {
+    let of_row = |row: usize| {
+        let (mut text, mut from) = (Vec::new(), row);
+        for step in (0..length - 1).rev() {
+            text.push(tokens[step * rows + from]);
+            from = parents[step * rows + from] as usize;
+        }
+        text.push(bos);
+        text.reverse();
+        text
+    };
+    (0..rows).map(of_row).collect()
+}
+
 /// Keeps, of every sentence, the best `beam` continuations of its `beam` hypotheses that do not end.
 ///
 /// A hypothesis is extended by `log_softmax(logits)`, over all classes. Continuations that end, and are among the best

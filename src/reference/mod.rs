@@ -34,6 +34,7 @@ pub mod layer_norm;
 pub mod length_mask;
 pub mod listed_rows;
 pub mod local_attention;
+pub mod lsh_attention;
 pub mod luong;
 pub mod matmul;
 pub mod permute;

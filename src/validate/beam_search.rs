@@ -5,6 +5,7 @@ mod adjust;
 mod attend;
 mod fed;
 mod sample;
+mod texts;
 
 use fed::Fed;
 
@@ -43,6 +44,7 @@ pub(super) const KERNELS: &[KernelChecks] = &[
         f32: [sample::TOLERANCE; 2],
         f16: None,
     },
+    KernelChecks { kernel: "beam_search_texts", forward: texts::texts, backward: None, f32: [0.0; 2], f16: None },
 ];
 
 /// A score below this is that of an absent hypothesis, and a logit that of a blocked token.

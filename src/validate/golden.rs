@@ -11,6 +11,7 @@ mod generated;
 mod hugging_face;
 mod luong;
 mod model;
+mod reformer;
 mod relative_position_bias;
 mod segments;
 mod sliding_window_attention;
@@ -106,6 +107,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("luong", luong::luong),
     ("marian", hugging_face::hugging_face),
     ("matmul", matmul),
+    ("reformer", reformer::reformer),
     ("relative_position_bias", relative_position_bias::relative_position_bias),
     ("rms_norm", family::rms_norm),
     ("roberta", hugging_face::hugging_face),

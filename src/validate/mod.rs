@@ -36,6 +36,7 @@ mod layer_norm;
 mod length_mask;
 mod listed_rows;
 mod local_attention;
+mod lsh_attention;
 mod matmul;
 mod permute;
 mod pointwise;
@@ -190,6 +191,7 @@ pub fn checks() -> Vec<Check> {
         length_mask::KERNELS,
         listed_rows::KERNELS,
         local_attention::KERNELS,
+        lsh_attention::KERNELS,
         matmul::KERNELS,
         permute::KERNELS,
         pointwise::KERNELS,

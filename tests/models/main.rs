@@ -9,6 +9,7 @@ mod bert;
 mod convs2s;
 mod gpt2;
 mod luong;
+mod reformer;
 mod t5;
 mod transformer;
 mod transformer_xl;

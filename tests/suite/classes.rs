@@ -32,12 +32,12 @@ fn pairs() -> Vec<Pair> {
 fn options(architecture: &str) -> TrainOptions {
     let data = Data::Pairs(Pairs::new(pairs(), pairs()));
     TrainOptions {
-        hidden: 32,
+        hidden: 64,
         layers: 1,
         max_length: 12,
         batch: 30,
-        learning_rate: 3e-3,
-        schedule: Schedule { warmup: 5, ..Schedule::default() },
+        learning_rate: 1e-3,
+        schedule: Schedule { warmup: 20, ..Schedule::default() },
         ..TrainOptions::new(data).with_architecture(architecture)
     }
 }
@@ -52,7 +52,7 @@ fn learns_the_classes_of_texts() {
     let work = Work::new();
     for architecture in ["bert", "roberta"] {
         let folder = work.path(architecture);
-        run(&folder, &options(architecture), 150).unwrap();
+        run(&folder, &options(architecture), 120).unwrap();
         let model = Model::load(common::gpu(), &folder).unwrap();
         assert_eq!(model.network.name(), architecture);
         assert_eq!(model.network.limits().target_vocabulary, 4 + CLASSES.len());

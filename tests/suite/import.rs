@@ -27,8 +27,19 @@ use crate::{
     common,
 };
 
-const CASES: [&str; 10] =
-    ["bart", "bert_classify", "bert_mlm", "bert_qa", "gpt2", "longformer", "marian", "roberta_mlm", "t5", "t5_gated"];
+const CASES: [&str; 11] = [
+    "bart",
+    "bert_classify",
+    "bert_mlm",
+    "bert_qa",
+    "gpt2",
+    "longformer",
+    "marian",
+    "reformer",
+    "roberta_mlm",
+    "t5",
+    "t5_gated",
+];
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 

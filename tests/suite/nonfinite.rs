@@ -10,8 +10,8 @@ use softalign::{
     Gpu,
     gpu::Dtype,
     graph::{
-        DecoderInputs, Epilogue, Graph, GruWeights, MultiHeadAttention, Program, ProgramOptions, RelativeQueries,
-        SpanQueries, Value, Window,
+        ChunkedAttention, DecoderInputs, Epilogue, Graph, GruWeights, MultiHeadAttention, Program, ProgramOptions,
+        RelativeQueries, SpanQueries, Value, Window,
     },
     kernels::{Step, conv1d::Padding, local_attention, matmul::Activation, pointwise::Gelu},
     model::Regularisation,
@@ -182,6 +182,28 @@ const KINDS: &[Kind] = &[
             let window = Some(Window { globals: Some(x[4]), ..Window::of(1) });
             let attention = MultiHeadAttention { window, ..MultiHeadAttention::new(x[0], x[1], x[2], x[3], 2) };
             g.multi_head_attention(&attention).unwrap().context
+        },
+    },
+    Kind {
+        name: "lsh_attention",
+        floats: &[("query", &[2, 4, 8]), ("value", &[2, 4, 8])],
+        words: &[("lengths", &[2], &[4, 4])],
+        build: |g, x| {
+            let [query, value, lengths] = [x[0], x[1], x[2]];
+            let attention = ChunkedAttention {
+                query,
+                key: None,
+                value,
+                lengths,
+                buckets: None,
+                heads: 2,
+                chunk: 2,
+                before: 1,
+                after: 0,
+                causal: true,
+                padding: None,
+            };
+            g.lsh_attention(&attention).unwrap()
         },
     },
     Kind {

@@ -24,6 +24,7 @@ mod layer_norm;
 mod length_mask;
 mod listed_rows;
 mod local_attention;
+mod lsh_attention;
 mod matmul;
 mod permute;
 mod pointwise;
@@ -71,6 +72,7 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(length_mask::workloads());
     all.extend(listed_rows::workloads());
     all.extend(local_attention::workloads());
+    all.extend(lsh_attention::workloads());
     all.extend(cross_entropy::workloads());
     all.extend(embedding::workloads());
     all.extend(dropout::workloads());

@@ -117,6 +117,21 @@ impl Layers {
         self.drop(words, rate)
     }
 
+    /// `x + f(z)`, none of whose activations is kept for the backward pass ([`Graph::reversible_add`]).
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`], and the errors of `f`.
+    pub fn reversible(
+        &mut self,
+        x: Value,
+        z: Value,
+        f: impl FnOnce(&mut Self, Value) -> Result<Value>,
+    ) -> Result<Value> {
+        let beginning = self.graph.beginning();
+        let made = f(self, z)?;
+        self.graph.reversible_add(x, z, made, beginning)
+    }
+
     /// The mask on the states of a recurrent layer, if training has one.
     ///
     /// # Errors

@@ -47,7 +47,7 @@ fn labels(file: &File, name: &str, limits: &Limits) -> Result<Vec<u32>> {
 }
 
 /// The rows' lengths.
-fn lengths(file: &File, steps: usize) -> Result<Vec<u32>> {
+pub(super) fn lengths(file: &File, steps: usize) -> Result<Vec<u32>> {
     Ok(file
         .integer("in.attention_mask")?
         .1
@@ -61,7 +61,8 @@ fn shifted(labels: &[u32], steps: usize, padding: u32) -> Vec<u32> {
     labels.chunks(steps).flat_map(|row| row.iter().skip(1).copied().chain([padding])).collect()
 }
 
-fn batch(file: &File, limits: &Limits) -> Result<Batch> {
+/// The file's tokens and labels.
+pub(super) fn batch(file: &File, limits: &Limits) -> Result<Batch> {
     let ([rows, steps], padding) = (file.shape("in.input_ids")?, limits.padding);
     let tokens = file.integer("in.input_ids")?.1.clone();
     let filler = |target| Batch::filler(BatchShape { rows, source: steps, target }, limits.specials);
@@ -76,6 +77,7 @@ fn batch(file: &File, limits: &Limits) -> Result<Batch> {
         batch.target_in = tokens;
         batch.target_out = shifted(&labels(file, "in.labels", limits)?, steps, padding);
         batch.target_tokens = batch.target_out.iter().filter(|token| **token != padding).count();
+        batch.target_lengths = lengths(file, steps)?;
         return Ok(batch);
     } else if file.integers.contains_key("in.start_positions") {
         batch = filler(2);
@@ -103,7 +105,7 @@ fn batch(file: &File, limits: &Limits) -> Result<Batch> {
 }
 
 /// The logits where they mean something: where what is read is not padding.
-fn outputs(file: &File, logits: Vec<f32>, batch: &Batch) -> Result<Vec<GoldenRow>> {
+pub(super) fn outputs(file: &File, logits: Vec<f32>, batch: &Batch) -> Result<Vec<GoldenRow>> {
     let read = match file.integers.get("in.attention_mask") {
         Some((_, mask)) if !file.integers.contains_key("in.decoder_input_ids") => mask.clone(),
         _ => vec![1; batch.target_out.len()],

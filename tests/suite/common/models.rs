@@ -168,6 +168,7 @@ pub fn whole_pass(model: &TokenModel, source: &[u32], target_in: &[u32]) -> Vec<
     let mut batch = Batch::filler(shape, model.network.limits().specials);
     batch.put_source(0, source);
     batch.target_in = target_in.to_vec();
+    batch.target_lengths = vec![target_in.len() as u32];
     program.stage(&batch).unwrap();
     program.run(Step::default()).unwrap();
     let logits: Vec<f32> = program.read(logits).unwrap();
