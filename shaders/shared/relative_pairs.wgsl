@@ -2,12 +2,10 @@
 // params.size, heads, queries, keys and scale, and the bindings queries [B, T, 2, N, D], key [B, S, N, D] and relative [S, N, D].
 // A query's first part is compared with the key, its second with the vector of the distance.
 //
-// VECTOR: sizes are multiples of 4.
+// VECTOR: sizes are multiples of 4. SHARE: vec4s of a head that a lane sums up.
 #import load(queries)
 #import load(key)
 #import load(relative)
-
-const SHARE = 256u / 4u / LANES;        // vec4s of a head that a lane sums up
 
 // Where a head's rows start.
 fn query_at(b: u32, n: u32, t: u32) -> u32 { return ((b * params.queries + t) * 2u * params.heads + n) * params.size; }

@@ -7,12 +7,15 @@ use std::{path::PathBuf, process::ExitCode};
 use softalign::{
     Error, Result, files,
     generate::{Evaluation, Scoring, evaluate_in_full, evaluate_texts},
-    text::{Interval, Pair, Tokenization, read_lines, read_tsv},
+    text::{Confusion, Interval, Pair, Tokenization, escaped, read_lines, read_tsv},
 };
+
+use comfy_table::Cell;
 
 use super::{
     Global, open, output,
     search::{Search, groups_references, is_language_model},
+    table::{number, table},
 };
 
 /// Resamples, where nobody says how many.
@@ -114,6 +117,30 @@ fn evaluate(
     }
 }
 
+/// The scores of a classifier: of classes, texts of one token each, the error rates and BLEU say nothing more.
+fn print_classes(evaluation: &Evaluation, confusion: &Confusion) -> Result<()> {
+    let intervals = evaluation.intervals.as_ref();
+    let rows = [
+        ("accuracy", Some(evaluation.scores.exact_match), " %", intervals.map(|found| found.exact_match)),
+        ("macro F1", Some(confusion.macro_f1), " %", None),
+        ("perplexity", evaluation.perplexity, "", intervals.and_then(|found| found.perplexity)),
+    ];
+    print_rows(&rows)?;
+    let name = |name: &String| if name.is_empty() { "(none)".to_owned() } else { escaped(name) };
+    let mut table = table(
+        ["", "texts", "precision", "recall", "F1"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(confusion.names.iter().map(name)),
+    );
+    for ((row, class), counts) in confusion.names.iter().zip(&confusion.classes).zip(&confusion.counts) {
+        let shares = [class.precision, class.recall, class.f1].map(|share| number(format!("{share:.2}")));
+        let cells = [Cell::new(name(row)), number(class.count)].into_iter().chain(shares);
+        table.add_row(cells.chain(counts.iter().map(number)));
+    }
+    output::print(&format!("Texts of each class in a row, under the names that they were given:\n{table}"))
+}
+
 fn print(evaluation: &Evaluation, scoring: &Scoring) -> Result<()> {
     let scores = evaluation.scores;
     let counted = if scoring.group_references { "sources" } else { "pairs" };
@@ -124,9 +151,12 @@ fn print(evaluation: &Evaluation, scoring: &Scoring) -> Result<()> {
         [fewest, most] => format!("{fewest} to {most} each, grouped by source"),
     };
     output::print(&format!("references           {references}"))?;
+    if let Some(confusion) = &evaluation.confusion {
+        return print_classes(evaluation, confusion);
+    }
     let intervals = evaluation.intervals.as_ref();
     let tokens = if evaluation.wer.is_some() { "word error rate" } else { "token error rate" };
-    let rows: [(&str, Option<f64>, &str, Option<Interval>); 7] = [
+    let rows: [Row; 7] = [
         ("exact match", Some(scores.exact_match), " %", intervals.map(|found| found.exact_match)),
         (tokens, Some(scores.token_error_rate), " %", intervals.map(|found| found.token_error_rate)),
         (
@@ -140,11 +170,19 @@ fn print(evaluation: &Evaluation, scoring: &Scoring) -> Result<()> {
         ("perplexity", evaluation.perplexity, "", intervals.and_then(|found| found.perplexity)),
         ("bits per token", evaluation.bits_per_token, "", intervals.and_then(|found| found.bits_per_token)),
     ];
+    print_rows(&rows)?;
+    output::print(&format!("BLEU signature       {}", evaluation.bleu_signature))?;
+    output::print(&format!("chrF2 signature      {}", evaluation.chrf_signature))
+}
+
+/// A score's name, the score, its unit and its interval.
+type Row = (&'static str, Option<f64>, &'static str, Option<Interval>);
+
+fn print_rows(rows: &[Row]) -> Result<()> {
     for (name, score, unit, interval) in rows {
         let Some(score) = score else { continue };
         let range = interval.map_or_else(String::new, |found| format!("95 %: {:.2} to {:.2}", found.low, found.high));
         output::print(format!("{name:<20} {:<12}{range}", format!("{score:.2}{unit}")).trim_end())?;
     }
-    output::print(&format!("BLEU signature       {}", evaluation.bleu_signature))?;
-    output::print(&format!("chrF2 signature      {}", evaluation.chrf_signature))
+    Ok(())
 }

@@ -89,7 +89,7 @@ fn encode(model: &Model, pair: &Pair) -> Result<Example> {
         );
         return Err(Error::data("the target", message));
     }
-    Ok(Example::new(source, target))
+    Ok(Example::of(&model.target, source, target))
 }
 
 /// The scores found so far.

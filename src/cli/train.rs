@@ -52,10 +52,11 @@ pub struct Args {
     #[arg(long)]
     overwrite: bool,
     /// Unit of source tokens: chars, words, bytes, bpe:N, unigram:N or bytes:N (N subwords from the corpus; those of bytes keep all
-    /// white space), or a tokenizer.json [default: chars].
+    /// white space), or a tokenizer.json [default: chars; words for opinions and where classes are learnt].
     #[arg(long, value_name = "UNIT")]
     source_tokens: Option<TokenUnit>,
-    /// Unit of target tokens, or of the tokens of --text, in the same form [default: chars; words for numbers].
+    /// Unit of target tokens, or of the tokens of --text, in the same form; whole for names of classes [default: chars; words for
+    /// numbers; whole where classes are learnt].
     #[arg(long, visible_alias = "tokens", value_name = "UNIT")]
     target_tokens: Option<TokenUnit>,
     /// Largest vocabulary of chars or words; rarer ones become <unk>.
@@ -437,6 +438,10 @@ fn show(event: Event<'_>, what: &str, global: &Global, bar: &mut Bar) {
         Event::Averaged { models, found, best } => {
             let best = if best { "the best: it is the model now" } else { "not better than the best of them" };
             bar.println(&format!("average of the {models} best: {}, {best}", figures(&found)));
+        }
+        Event::Bounded { name, values, bounds: [low, high] } => {
+            let values: Vec<_> = values.iter().map(|value| format!("{value:.1}")).collect();
+            bar.println(&format!("{name}: {} (from {low} to {high})", values.join("  ")));
         }
         Event::Validated { step, found, samples, best } => {
             let best = if best { " (best so far)" } else { "" };

@@ -8,7 +8,7 @@ use super::{EvaluationSet, Generator, Likelihood, Scoring, SearchOptions, Writte
 use crate::{
     Result,
     model::Model,
-    text::{Interval, Pair, Scores, bootstrap, metrics::Statistics},
+    text::{Confusion, Interval, Pair, Scores, bootstrap, metrics::Statistics},
 };
 
 /// Everything that [`evaluate_in_full`] finds.
@@ -28,6 +28,9 @@ pub struct Evaluation {
     /// The same loss in bits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits_per_token: Option<f64>,
+    /// Where texts are names of classes: their counts and scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Confusion>,
     /// 95 % intervals over what was scored, where they were asked for.
     pub intervals: Option<Intervals>,
     /// The fewest and the most references of a text; a single one, unless [`Scoring::group_references`] asks for more.
@@ -161,7 +164,15 @@ fn score(set: &EvaluationSet, written: Vec<Written>, likelihoods: &[Likelihood],
     let start = format!("nrefs:{references}{grouped}{resampled}|case:mixed");
     let version = concat!("version:softalign ", env!("CARGO_PKG_VERSION"));
     let scores = sum.statistics.scores();
+    let (texts, answers) = (set.texts(written), set.answers());
+    let classes = texts.iter().zip(&answers).map(|(pair, own)| {
+        // Of several right answers the one that was given, if it is one of them.
+        let own = own.iter().find(|own| **own == pair.target).or(own.first());
+        (own.map_or("", String::as_str), pair.target.as_str())
+    });
+    let confusion = set.names_classes.then(|| Confusion::of(classes));
     Evaluation {
+        confusion,
         wer: set.scores_words.then_some(scores.token_error_rate),
         scores,
         perplexity: likely.then(|| sum.likelihood.perplexity()),
@@ -170,8 +181,8 @@ fn score(set: &EvaluationSet, written: Vec<Written>, likelihoods: &[Likelihood],
         references: [fewest, most],
         bleu_signature: format!("{start}|eff:no|tok:{}|smooth:exp|{version}", set.tokenization),
         chrf_signature: format!("{start}|eff:yes|nc:6|nw:0|space:no|{version}"),
-        texts: set.texts(written),
-        answers: set.answers(),
+        texts,
+        answers,
     }
 }
 

@@ -41,6 +41,8 @@ pub struct EvaluationSet {
     pub(super) tokenization: Tokenization,
     /// Whether the units of error rates are words.
     pub(super) scores_words: bool,
+    /// Whether texts are names of classes.
+    pub(super) names_classes: bool,
 }
 
 /// What is scored as one: a source and its references.
@@ -76,6 +78,7 @@ impl EvaluationSet {
     pub(super) fn up_to(longest: usize, model: &Model, pairs: &[Pair], scoring: &Scoring) -> Result<Self> {
         let mut set = Self::collect(pairs, scoring, model.target.tokenization());
         set.scores_words = model.target.scores_words();
+        set.names_classes = model.target.takes_whole();
         for (&item, pair) in set.of_pairs.iter().zip(pairs) {
             let units = model.target.units_of(&pair.target)?;
             set.items.get_mut(item).into_iter().for_each(|item| item.units.push(units.clone()));
@@ -122,7 +125,7 @@ impl EvaluationSet {
             }
             of_pairs.push(number);
         }
-        Self { sources: Vec::new(), items, of_pairs, tokenization, scores_words: true }
+        Self { sources: Vec::new(), items, of_pairs, tokenization, scores_words: true, names_classes: false }
     }
 
     fn warn_of_long(&self, longest: usize, scoring: &Scoring) {
@@ -231,7 +234,7 @@ impl EvaluationSet {
                 long.push(&pair.target);
                 continue;
             }
-            examples.push(Example::new(model.encode(&pair.source)?, target));
+            examples.push(Example::of(&model.target, model.encode(&pair.source)?, target));
             items.push(item);
         }
         if let Some(first) = long.first() {

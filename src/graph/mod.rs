@@ -48,6 +48,7 @@ mod select;
 mod slice;
 mod sliding_window_attention;
 mod softmax;
+mod span_attention;
 mod stop_gradient;
 
 use std::{fmt, sync::Arc};
@@ -68,6 +69,7 @@ pub use programs::Programs;
 pub use relative_attention::RelativeQueries;
 pub use reversible::Beginning;
 pub use sliding_window_attention::Window;
+pub use span_attention::SpanQueries;
 
 use crate::{
     Error, Result,

@@ -221,7 +221,12 @@ impl RelativeAttention {
         let sizes = [batch, heads, queries, keys, size].map(|size| size as u32);
         recorder.launch(&Launch {
             kernel,
-            specialisation: specialisation(&tiles, tensors[0].dtype(), size.is_multiple_of(4)),
+            specialisation: specialisation(
+                &tiles,
+                tensors[0].dtype(),
+                size.is_multiple_of(4),
+                forms::share(&tiles, size),
+            ),
             params: &[&sizes[..], &[scale.to_bits()]].concat(),
             tensors,
             workgroups: grid(workgroups),
@@ -232,7 +237,7 @@ impl RelativeAttention {
     /// Checks that the driver goes through so many pairs in one workgroup.
     fn check_rounds(&self, gpu: &Gpu, walked: usize) -> Result<()> {
         let lanes = gpu.tiles().row as usize;
-        let features = LARGEST_SIZE / 4 / lanes;
+        let features = forms::share(gpu.tiles(), self.size) as usize;
         let rounds = walked.div_ceil(lanes) * (2 * self.size.div_ceil(4) + lanes * (1 + features) + features);
         let what = || format!("{NAME} of {} queries and {} keys", self.queries, self.keys);
         expect_rounds(gpu, rounds, what, "Use shorter segments, a shorter memory or a smaller batch, or a GPU.")
@@ -254,10 +259,13 @@ impl RelativeAttention {
     }
 }
 
-fn specialisation(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
-    forms::row_reduction(tiles).element(dtype).define_if(vector, "VECTOR")
+fn specialisation(tiles: &Tiles, dtype: Dtype, vector: bool, share: u32) -> Specialisation {
+    forms::row_reduction(tiles).element(dtype).define_if(vector, "VECTOR").constant("SHARE", share)
 }
 
 fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::each_element(tiles, |dtype| forms::either(|vector| specialisation(tiles, dtype, vector))).concat()
+    let of_share = |share| {
+        forms::each_element(tiles, |dtype| forms::either(|vector| specialisation(tiles, dtype, vector, share))).concat()
+    };
+    forms::shares(tiles, LARGEST_SIZE).flat_map(of_share).collect()
 }

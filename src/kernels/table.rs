@@ -2,10 +2,11 @@
 //! [`Shader::kernel`].
 
 use super::{
-    adam, additive_attention, additive_score, alignment_loss, attention_weights, beam_search, cached_attention,
-    ceiling, conv1d, copy, coverage_loss, cross_entropy, dot_product_attention, dropout, embedding, glu, gru,
-    layer_norm, length_mask, listed_rows, local_attention, lsh_attention, matmul, permute, pointwise, positions,
-    reduction, relative_attention, relative_position_bias, sliding_window_attention, softmax, tunable::TunableKernel,
+    adam, additive_attention, additive_score, alignment_loss, attention_weights, beam_search, bounded_step,
+    cached_attention, ceiling, conv1d, copy, coverage_loss, cross_entropy, dot_product_attention, dropout, embedding,
+    glu, gru, layer_norm, length_mask, listed_rows, local_attention, lsh_attention, matmul, permute, pointwise,
+    positions, reduction, relative_attention, relative_position_bias, sliding_window_attention, softmax,
+    span_attention, tunable::TunableKernel,
 };
 use crate::gpu::{Gpu, Shader, TileTable};
 
@@ -33,6 +34,7 @@ pub static SHADERS: &[&Shader] = &[
     &beam_search::BEAM_SEARCH_SAMPLE,
     &beam_search::BEAM_SEARCH_START,
     &beam_search::BEAM_SEARCH_TEXTS,
+    &bounded_step::BOUNDED_STEP,
     &cached_attention::CACHED_ATTENTION,
     &cached_attention::CACHED_ATTENTION_APPEND,
     &cached_attention::CACHED_ATTENTION_FOLLOW,
@@ -94,6 +96,12 @@ pub static SHADERS: &[&Shader] = &[
     &sliding_window_attention::SLIDING_WINDOW_ATTENTION_BACKWARD,
     &softmax::SOFTMAX,
     &softmax::SOFTMAX_BACKWARD,
+    &span_attention::SPAN_ATTENTION,
+    &span_attention::SPAN_ATTENTION_BACKWARD,
+    &span_attention::SPAN_ATTENTION_BIAS,
+    &span_attention::SPAN_ATTENTION_DELTA_BACKWARD,
+    &span_attention::SPAN_ATTENTION_DISTANCES_BACKWARD,
+    &span_attention::SPAN_ATTENTION_KEYS_BACKWARD,
 ];
 
 /// Every kernel that can be tuned.

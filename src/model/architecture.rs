@@ -33,6 +33,15 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// [`Error::Shape`].
     fn forward(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward>;
 
+    /// What training adds to the loss for the parameters themselves, `[1]`, f32, if anything.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    fn penalty(&self, layers: &mut Layers) -> Result<Option<Value>> {
+        let _ = layers;
+        Ok(None)
+    }
+
     /// The model's encoder and steps in a search, with memory for them.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ pub enum Learns {
     Pairs,
     /// Plain text, each token of which it predicts from those before.
     Text,
+    /// Pairs of a text and the class it belongs to.
+    Classes,
 }
 
 impl fmt::Display for Learns {
@@ -19,6 +21,7 @@ impl fmt::Display for Learns {
         f.write_str(match self {
             Self::Pairs => "pairs",
             Self::Text => "plain text",
+            Self::Classes => "texts and their classes",
         })
     }
 }

@@ -13,6 +13,7 @@
 //!    plain model in [`mod@crate::reference`].
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
+pub mod adaptive_span;
 mod architecture;
 pub mod bahdanau;
 pub mod bert;
@@ -58,11 +59,12 @@ pub use gru_encoder::{Encoded, GruEncoder};
 pub use import::Import;
 pub use kind::{Kind, Learns};
 pub use layers::{
-    Attended, CachedLayer, DecoderLayer, DecoderSizes, DecoderSteps, Embedding, EncoderLayer, FeedForward,
-    FeedForwardRows, FeedForwardTensors, Flow, GruCell, GruTensors, HeadSizes, LayerDropout, LayerNorm,
+    Attended, CachedLayer, CausalLayer, CausalSteps, DecoderLayer, DecoderSizes, DecoderSteps, Embedding, EncoderLayer,
+    FeedForward, FeedForwardRows, FeedForwardTensors, Flow, GruCell, GruTensors, HeadSizes, LayerDropout, LayerNorm,
     LayerNormTensors, Layers, Linear, LinearTensors, Memory, MultiHeadAttention, Nonlinearity, NormOrder, Places,
-    PositionKind, PositionTensors, Positions, RelativeBias, RelativeBiasTensors, Residual, SourceLayer, SourceRows,
-    StepCaches, StepRows, Vocabularies, VocabularySettings, Weighing, WindowAttention, decode,
+    PositionKind, PositionTensors, Positions, RelativeBias, RelativeBiasTensors, Residual, Segment, SourceLayer,
+    SourceRows, StepCaches, StepRows, Vocabularies, VocabularySettings, Weighing, WindowAttention, decode, in_segments,
+    joined, remembered,
 };
 pub use loading::load_tensors;
 pub use options::ModelOptions;

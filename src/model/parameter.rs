@@ -42,12 +42,15 @@ pub struct Parameter {
     pub initial: Initial,
     /// Other names that files may have for it: PyTorch's `state_dict` lists a tensor that layers share under each of theirs.
     pub aliases: Vec<String>,
+    /// The least and the largest value, between which training keeps it: its steps are as large as if a share of the width between
+    /// them were what is learnt ([`crate::kernels::bounded_step`]).
+    pub bounds: Option<[f32; 2]>,
 }
 
 impl Parameter {
     /// A parameter of one name.
     pub fn new(name: impl Into<String>, shape: impl Into<Shape>, initial: Initial) -> Self {
-        Self { name: name.into(), shape: shape.into(), initial, aliases: Vec::new() }
+        Self { name: name.into(), shape: shape.into(), initial, aliases: Vec::new(), bounds: None }
     }
 
     /// First values. They depend on the seed and the name alone.

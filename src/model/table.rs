@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::{
-    Import, Kind, Learns, ModelOptions, Network, bahdanau, bert, convs2s, gpt2, import, luong, reformer, settings, t5,
-    transformer, transformer_xl,
+    Import, Kind, Learns, ModelOptions, Network, adaptive_span, bahdanau, bert, convs2s, gpt2, import, luong, reformer,
+    settings, t5, transformer, transformer_xl,
 };
 use crate::{Error, Result, names::setting};
 
@@ -17,6 +17,7 @@ pub const ARCHITECTURES: &[Kind] = &[
     convs2s::KIND,
     gpt2::KIND,
     transformer_xl::KIND,
+    adaptive_span::KIND,
     reformer::KIND,
     bert::KIND,
     bert::ROBERTA,
@@ -62,10 +63,11 @@ impl Kind {
     pub fn make(&self, options: &ModelOptions, vocabularies: [usize; 2]) -> Result<Network> {
         let (_, make) = self.make.ok_or_else(|| {
             let message = format!(
-                "this architecture learns neither from pairs, as {} do, nor from plain text, as {} does; its files are read by \
-                 `Kind::read` and `Import`",
+                "this architecture learns neither from pairs, as {} do, nor from plain text, as {} do, nor from texts and their \
+                 classes, as {} do; its files are read by `Kind::read` and `Import`",
                 Self::that_learn(Learns::Pairs).join(", "),
-                Self::that_learn(Learns::Text).join(", ")
+                Self::that_learn(Learns::Text).join(", "),
+                Self::that_learn(Learns::Classes).join(", ")
             );
             Error::data(self.name, message)
         })?;

@@ -18,6 +18,7 @@ pub mod alignment_loss;
 pub mod attention_weights;
 pub mod attentional_decoder;
 pub mod beam_search;
+pub mod bounded_step;
 pub mod cached_attention;
 pub mod conv1d;
 pub mod convs2s;
@@ -46,6 +47,7 @@ pub mod relative_position_bias;
 pub mod seq2seq;
 pub mod sliding_window_attention;
 pub mod softmax;
+pub mod span_attention;
 pub mod t5;
 pub mod transformer;
 

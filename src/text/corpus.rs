@@ -28,7 +28,7 @@ pub struct Example {
     pub source: Vec<u32>,
     /// The target's ids y1 to yn, without `<bos>` and `<eos>`: batches add those.
     pub target: Vec<u32>,
-    /// Whether the text goes on behind the target, so that no `<eos>` is expected there.
+    /// Whether no `<eos>` is expected behind the target: the text goes on there, or it is the name of a class.
     pub cut: bool,
 }
 
@@ -36,6 +36,11 @@ impl Example {
     /// A whole target for a source.
     pub fn new(source: Vec<u32>, target: Vec<u32>) -> Self {
         Self { source, target, cut: false }
+    }
+
+    /// The same for a target of this tokenizer, behind which nothing is expected where it takes whole texts for tokens.
+    pub fn of(tokenizer: &Tokenizer, source: Vec<u32>, target: Vec<u32>) -> Self {
+        Self { source, target, cut: tokenizer.takes_whole() }
     }
 
     /// Tokens that the model should predict: those of the target, and its `<eos>`.
@@ -115,7 +120,7 @@ pub fn encode_pairs(
         .zip(1..)
         .map(|(pair, line)| {
             let source = source_tokenizer.framed(encode(line, "source", &pair.source, source_tokenizer)?);
-            Ok(Example::new(source, encode(line, "target", &pair.target, target_tokenizer)?))
+            Ok(Example::of(target_tokenizer, source, encode(line, "target", &pair.target, target_tokenizer)?))
         })
         .collect()
 }

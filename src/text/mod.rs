@@ -9,7 +9,7 @@
 //! - [`batch`]: length buckets, so that a few static shapes hold a whole corpus;
 //! - [`tokenization`]: the tokens of BLEU;
 //! - [`metrics`]: error rates, exact match, BLEU and chrF against several references, and [`bootstrap`]: how sure they are;
-//! - [`tasks`]: data sets that this crate generates from a seed ([`numbers`], [`dates`]).
+//! - [`tasks`]: data sets that this crate generates from a seed ([`numbers`], [`dates`], [`opinions`]).
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 pub mod alignment;
@@ -20,6 +20,7 @@ mod bootstrap;
 mod bpe_dropout;
 mod byte_level;
 mod chrf;
+mod confusion;
 pub mod corpus;
 pub mod dates;
 mod edits;
@@ -28,6 +29,7 @@ mod frame;
 pub mod lines;
 pub mod metrics;
 pub mod numbers;
+pub mod opinions;
 pub mod plain;
 mod segment;
 mod shapes;
@@ -47,6 +49,7 @@ pub use batch::{BatchPlan, Buckets};
 pub use blank::is_blank;
 pub use bootstrap::{Interval, bootstrap};
 pub use bpe_dropout::Merges;
+pub use confusion::{ClassScores, Confusion};
 pub use corpus::{Example, Pair, encode_pairs, fitting, read_tsv, spread};
 pub use edits::{Edit, edits, nearest};
 pub(crate) use lines::without_last;

@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 pub use super::sizes::{TRAIN_PAIRS, VALID_PAIRS};
-use super::{Pair, TokenUnit, dates, numbers};
+use super::{Pair, TokenUnit, dates, numbers, opinions};
 use crate::{Error, Result};
 
 /// A built-in task.
@@ -18,6 +18,8 @@ pub enum Task {
     Numbers,
     /// Written dates to ISO 8601 and back ([`dates`]).
     Dates,
+    /// What people say of things to what they think of them ([`opinions`]).
+    Opinions,
 }
 
 /// The data of a task.
@@ -35,7 +37,7 @@ pub struct TaskData {
 
 impl Task {
     /// Every task, in the order that messages list them.
-    pub const ALL: [Self; 2] = [Self::Numbers, Self::Dates];
+    pub const ALL: [Self; 3] = [Self::Numbers, Self::Dates, Self::Opinions];
 
     /// The pairs of this task; the same seed gives the same pairs, in the same order, everywhere.
     pub fn generate(self, seed: u64) -> TaskData {
@@ -43,10 +45,20 @@ impl Task {
         let (train, valid) = match self {
             Self::Numbers => numbers::generate(&mut rng),
             Self::Dates => dates::generate(&mut rng),
+            Self::Opinions => opinions::generate(&mut rng),
         };
-        // Number words stay whole ("thirty-four" is one token): about a hundred tokens, and short targets.
-        let target_unit = if self == Self::Numbers { TokenUnit::Words } else { TokenUnit::Chars };
-        TaskData { train, valid, source_unit: TokenUnit::Chars, target_unit }
+        let [source_unit, target_unit] = self.units();
+        TaskData { train, valid, source_unit, target_unit }
+    }
+
+    /// The units of source and target tokens.
+    pub fn units(self) -> [TokenUnit; 2] {
+        match self {
+            // Number words stay whole ("thirty-four" is one token): about a hundred tokens, and short targets.
+            Self::Numbers => [TokenUnit::Chars, TokenUnit::Words],
+            Self::Dates => [TokenUnit::Chars, TokenUnit::Chars],
+            Self::Opinions => [TokenUnit::Words, TokenUnit::Words],
+        }
     }
 }
 
@@ -55,6 +67,7 @@ impl fmt::Display for Task {
         f.write_str(match self {
             Self::Numbers => "numbers",
             Self::Dates => "dates",
+            Self::Opinions => "opinions",
         })
     }
 }

@@ -61,7 +61,7 @@ impl Tokenizer {
     ) -> Result<Self> {
         let subwords = |method, texts, size| subwords::train(method, texts, size, limits.min_count);
         match unit {
-            TokenUnit::Chars | TokenUnit::Words => Self::ranked(unit, texts, limits),
+            TokenUnit::Chars | TokenUnit::Words | TokenUnit::Whole => Self::ranked(unit, texts, limits),
             TokenUnit::Bpe(size) => subwords(Method::Bpe, texts, *size).map(Self::for_user_text),
             TokenUnit::Unigram(size) => subwords(Method::Unigram, texts, *size).map(Self::for_user_text),
             TokenUnit::Bytes(size) => {
@@ -97,7 +97,7 @@ impl Tokenizer {
             let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?;
             inner.with_pre_tokenizer(Some(PreTokenizerWrapper::Split(split)));
             inner.with_decoder(Some(DecoderWrapper::Fuse(Fuse::new())));
-        } else {
+        } else if *unit != TokenUnit::Whole {
             // Without a decoder, tokens are joined by one space.
             inner.with_pre_tokenizer(Some(PreTokenizerWrapper::WhitespaceSplit(WhitespaceSplit)));
         }
@@ -126,6 +126,22 @@ impl Tokenizer {
         let eos = (specials.eos != u32::MAX).then_some(specials.eos);
         let frame = Frame::of(inner.get_post_processor(), eos);
         Self { inner, specials, silent, frame, size }
+    }
+
+    /// The same with `<bos>` before a source as well as `<eos>` behind it, for an encoder whose first state stands for a text.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a vocabulary that lacks one of them.
+    pub fn begun(mut self) -> Result<Self> {
+        let frame = Frame { before: vec![self.specials.bos], behind: vec![self.specials.eos] };
+        let processor = frame.processor(|id| self.inner.id_to_token(id));
+        self.inner.with_post_processor(Some(processor.map_err(|why| Error::data("tokenizer", why))?));
+        Ok(Self { frame, ..self })
+    }
+
+    /// Whether a whole text is one token, so that nothing is expected behind it.
+    pub fn takes_whole(&self) -> bool {
+        self.inner.get_pre_tokenizer().is_none() && !self.cuts_words()
     }
 
     /// The special tokens' ids. One that there is none of is `u32::MAX`.

@@ -23,17 +23,23 @@ pub enum TokenUnit {
     Unigram(usize),
     /// Every byte is a token: `bytes`; or bytes that stand together often, at most 8,000 tokens: `bytes:8000`. White space is kept.
     Bytes(Option<usize>),
+    /// The whole text is one token, such as the name of a class: `whole`.
+    Whole,
     /// The tokens of a Hugging Face `tokenizer.json`: its path.
     File(PathBuf),
 }
 
 impl TokenUnit {
-    /// The pieces of `text`, as written, that a vocabulary is made of: scalars or words.
+    /// The pieces of `text`, as written, that a vocabulary is made of: scalars, words or the whole.
     pub fn split<'a>(&self, text: &'a str) -> impl Iterator<Item = &'a str> + use<'a> {
-        // One of the two is always empty: cheaper than a boxed iterator, and a single return type.
-        let (chars, words) = if *self == Self::Chars { (text, "") } else { ("", text) };
+        // All but one are always empty: cheaper than a boxed iterator, and a single return type.
+        let (chars, words, whole) = match self {
+            Self::Chars => (text, "", None),
+            Self::Whole => ("", "", Some(text)),
+            _ => ("", text, None),
+        };
         let scalars = chars.char_indices().filter_map(move |(at, c)| chars.get(at..at + c.len_utf8()));
-        scalars.chain(words.split_whitespace())
+        scalars.chain(words.split_whitespace()).chain(whole)
     }
 }
 
@@ -46,6 +52,7 @@ impl fmt::Display for TokenUnit {
             Self::Unigram(size) => write!(f, "unigram:{size}"),
             Self::Bytes(None) => f.write_str("bytes"),
             Self::Bytes(Some(size)) => write!(f, "bytes:{size}"),
+            Self::Whole => f.write_str("whole"),
             Self::File(path) => path.display().fmt(f),
         }
     }
@@ -60,6 +67,7 @@ impl FromStr for TokenUnit {
             None if name == "chars" => Some(Self::Chars),
             None if name == "words" => Some(Self::Words),
             None if name == "bytes" => Some(Self::Bytes(None)),
+            None if name == "whole" => Some(Self::Whole),
             Some(("bpe", text)) => size(text).map(Self::Bpe),
             Some(("unigram", text)) => size(text).map(Self::Unigram),
             Some(("bytes", text)) => size(text).map(|size| Self::Bytes(Some(size))),

@@ -211,6 +211,7 @@ impl Encoded {
             let merges = [(&options.source_unit, &source), (&options.target_unit, &target)]
                 .map(|(unit, tokenizer)| matches!(unit, TokenUnit::Bpe(_)).then(|| tokenizer.merges()).flatten());
             let chance = (options.bpe_dropout, options.seed);
+            let merges = (merges, source.clone());
             let dropped = Dropped::new((train, examples), merges, chance, options.batch_size(), longest)?;
             Examples::Dropped(Box::new(dropped))
         } else {
@@ -228,7 +229,7 @@ impl Encoded {
     }
 }
 
-/// A model for pairs, with vocabularies of its own.
+/// A model for pairs or for texts and their classes, with vocabularies of its own.
 fn made(train: &[Pair], options: &TrainOptions, earlier: Option<&Path>) -> Result<(Network, Tokenizer, Tokenizer)> {
     let train_tokenizer = |name, unit, sides: &[Side]| {
         let texts = train.iter().flat_map(|pair| sides.iter().map(|side| side(pair)));
@@ -245,7 +246,10 @@ fn made(train: &[Pair], options: &TrainOptions, earlier: Option<&Path>) -> Resul
             (source.clone(), source)
         }
     };
-    let network = Kind::named(&options.architecture)?.make(&options.model(), [source.size(), target.size()])?;
+    let kind = Kind::named(&options.architecture)?;
+    // The state that stands for a text is that of a token before it (Devlin et al. 2019, section 3).
+    let source = if kind.learns() == Some(Learns::Classes) { source.begun()? } else { source };
+    let network = kind.make(&options.model(), [source.size(), target.size()])?;
     Ok((network, source, target))
 }
 

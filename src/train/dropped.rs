@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Result,
-    text::{BatchSize, Buckets, EOS, Example, Merges, Pair},
+    text::{BatchSize, Buckets, Example, Merges, Pair, Tokenizer},
 };
 
 /// The training pairs of a run with BPE dropout.
@@ -14,6 +14,8 @@ pub(super) struct Dropped {
     pairs: Vec<Pair>,
     /// The merges of sources and of targets; none on a side whose tokens are made in another way.
     merges: [Option<Merges>; 2],
+    /// Puts its special tokens around a source.
+    source: Tokenizer,
     /// The probability that a merge is left out.
     probability: f32,
     seed: u64,
@@ -31,20 +33,21 @@ impl Dropped {
     /// Those of [`Buckets::new`].
     pub fn new(
         (pairs, plain): (Vec<Pair>, Vec<Example>),
-        merges: [Option<Merges>; 2],
+        (merges, source): ([Option<Merges>; 2], Tokenizer),
         (probability, seed): (f32, u64),
         batches: BatchSize,
         longest: usize,
     ) -> Result<Self> {
         let shapes = Buckets::new(plain.clone(), batches, 2)?;
-        let mut dropped = Self { pairs, merges, probability, seed, plain, shapes };
+        let mut dropped = Self { pairs, merges, source, probability, seed, plain, shapes };
         let longer = |dropped: Vec<u32>, plain: &[u32], most: usize| match (plain.len()..=most).contains(&dropped.len())
         {
             true => dropped,
             false => plain.to_vec(),
         };
         let first = dropped.cut(0).into_iter().zip(&dropped.plain).map(|(cut, plain)| {
-            Example::new(longer(cut.source, &plain.source, longest), longer(cut.target, &plain.target, longest - 1))
+            let target = longer(cut.target, &plain.target, longest - 1);
+            Example { source: longer(cut.source, &plain.source, longest), target, cut: plain.cut }
         });
         dropped.shapes = Buckets::new(first.collect::<Vec<_>>(), batches, 2)?;
         Ok(dropped)
@@ -74,17 +77,16 @@ impl Dropped {
         // The order of epochs draws from the first streams of this key.
         random.set_stream(u64::MAX - epoch);
         let [source, target] = &self.merges;
-        let mut side = |merges: &Option<Merges>, text: &str, plain: &[u32]| match merges {
-            Some(merges) => merges.encode(text, self.probability, &mut random),
-            None => plain.to_vec(),
+        let mut side = |merges: &Option<Merges>, text: &str| {
+            merges.as_ref().map(|merges| merges.encode(text, self.probability, &mut random))
         };
         let cut = |(pair, plain): (&Pair, &Example)| {
-            let mut example =
-                Example::new(side(source, &pair.source, &plain.source), side(target, &pair.target, &plain.target));
-            if source.is_some() {
-                example.source.push(EOS);
+            let of_source = side(source, &pair.source).map(|ids| self.source.framed(ids));
+            Example {
+                source: of_source.unwrap_or_else(|| plain.source.clone()),
+                target: side(target, &pair.target).unwrap_or_else(|| plain.target.clone()),
+                cut: plain.cut,
             }
-            example
         };
         self.pairs.iter().zip(&self.plain).map(cut).collect()
     }

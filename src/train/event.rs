@@ -51,6 +51,15 @@ pub enum Event<'a> {
         /// Whether it is better than every one of them: then the model folder holds it.
         best: bool,
     },
+    /// At the end of a run: what has become of a parameter that is kept between bounds, such as the spans of a layer's heads.
+    Bounded {
+        /// The parameter's name.
+        name: &'a str,
+        /// Its values.
+        values: &'a [f32],
+        /// The least and the largest that there may be.
+        bounds: [f32; 2],
+    },
 }
 
 /// The outcome of a run.

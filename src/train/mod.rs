@@ -1,6 +1,7 @@
 //! Training: the step on the device, the loop over data, checkpoints and exact resumption. Feature `train`.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
+mod bounded;
 mod checkpoint;
 mod corpus;
 mod curves;

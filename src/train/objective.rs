@@ -13,7 +13,7 @@ use crate::{
 pub struct TrainingGraph {
     /// Forward, loss and backward.
     pub graph: Graph,
-    /// The loss, `[1]`, with the losses of guided alignment and coverage.
+    /// The loss, `[1]`, with the losses of guided alignment and coverage, and the model's penalty.
     pub loss: Value,
     /// The logits, `[B, T, W]`.
     pub logits: Value,
@@ -23,6 +23,8 @@ pub struct TrainingGraph {
     pub gradients: Vec<(String, Value)>,
     /// In f16 the factor on the gradients, an input `[1]`.
     pub loss_scale: Option<Value>,
+    /// Of a model with a penalty the share of it that the batch has, an input `[1]`: one over the batches of an update.
+    pub share: Option<Value>,
 }
 
 impl TrainingGraph {
@@ -45,6 +47,7 @@ impl TrainingGraph {
             let message = "needs recurrent states, and this architecture has none; leave it out";
             return Err(Error::data(setting("dropout_state"), message));
         }
+        let penalty = network.penalty(&mut layers)?;
         let (names, values): (Vec<_>, Vec<_>) = layers.used().iter().cloned().unzip();
         let mut graph = layers.graph;
         let targets = Targets { tokens: forward.targets, padding: network.limits().padding };
@@ -60,12 +63,17 @@ impl TrainingGraph {
             let more = graph.coverage_loss(weights, targets, coverage)?;
             loss = graph.add(loss, more)?;
         }
+        let share = penalty.map(|_| graph.input("share", [1], Dtype::F32));
+        if let (Some(penalty), Some(share)) = (penalty, share) {
+            let more = graph.multiply(penalty, share)?;
+            loss = graph.add(loss, more)?;
+        }
         let loss_scale = (precision == Dtype::F16).then(|| graph.input("loss_scale", [1], Dtype::F32));
         let gradients = match loss_scale {
             Some(scale) => graph.gradients_from(&[(loss, scale)], &values)?,
             None => graph.gradients(loss, &values)?,
         };
         let gradients = names.into_iter().zip(gradients).collect();
-        Ok(Self { graph, loss, logits: forward.logits, attention: forward.attention, gradients, loss_scale })
+        Ok(Self { graph, loss, logits: forward.logits, attention: forward.attention, gradients, loss_scale, share })
     }
 }

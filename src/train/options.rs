@@ -244,6 +244,9 @@ fn is_zero(value: &f32) -> bool {
 /// The architecture for plain text, where nobody asks for another.
 const LANGUAGE_MODEL: &str = "gpt2";
 
+/// The architecture for texts and their classes, likewise.
+const CLASSIFIER: &str = "bert";
+
 fn default_architecture() -> String {
     Kind::DEFAULT.name.to_owned()
 }
@@ -253,30 +256,47 @@ fn is_default_architecture(name: &String) -> bool {
 }
 
 impl TrainOptions {
-    /// The defaults for some data: a task brings its own units and a model of the size that it needs, and plain text a model that
-    /// learns from it.
+    /// The defaults for some data: a task brings its own units and a model of the kind and the size that it needs, and plain text
+    /// a model that learns from it.
     pub fn new(data: Data) -> Self {
         match data {
             Data::Text { .. } => Self::of_pairs(data).with_architecture(LANGUAGE_MODEL),
+            Data::Task(Task::Opinions) => Self::of_pairs(data).with_architecture(CLASSIFIER),
             data => Self::of_pairs(data),
         }
     }
 
-    /// The same for another architecture. One that learns from plain text brings defaults of its own.
+    /// The same for another architecture. One that learns from plain text, or classes, brings defaults of its own.
     pub fn with_architecture(self, name: &str) -> Self {
-        let options = Self { architecture: name.to_owned(), ..self };
-        if !options.learns_text() {
-            return options;
-        }
+        let learns = |name: &str| Kind::named(name).ok().and_then(Kind::learns);
+        let alike = learns(&self.architecture) == learns(name);
+        // The defaults for other data say nothing here.
+        let options = if alike { self } else { Self { from: self.from, ..Self::of_pairs(self.data) } };
+        let options = Self { architecture: name.to_owned(), ..options };
         let task = matches!(options.data, Data::Task(_));
-        Self {
-            metric: Metric::CrossEntropy,
-            schedule: Schedule { warmup: 100, ..options.schedule },
-            learning_rate: 1e-3,
-            batch: 32,
-            max_length: if task { 64 } else { 256 },
-            layers: if task { 2 } else { 4 },
-            ..options
+        let schedule = Schedule { warmup: 100, ..options.schedule };
+        match options.learns() {
+            Some(Learns::Text) => Self {
+                metric: Metric::CrossEntropy,
+                schedule,
+                learning_rate: 1e-3,
+                batch: 32,
+                max_length: if task { 64 } else { 256 },
+                layers: if task { 2 } else { 4 },
+                ..options
+            },
+            Some(Learns::Classes) => Self {
+                metric: Metric::Exact,
+                schedule,
+                learning_rate: 5e-4,
+                batch: 32,
+                source_unit: TokenUnit::Words,
+                target_unit: TokenUnit::Whole,
+                max_length: 256,
+                layers: 2,
+                ..options
+            },
+            _ => options,
         }
     }
 
@@ -289,18 +309,26 @@ impl TrainOptions {
         Ok(Self { from: Some(folder.to_owned()), ..self.with_architecture(network.name()) })
     }
 
+    /// The data that the architecture learns from, if it is known and trained here.
+    pub fn learns(&self) -> Option<Learns> {
+        Kind::named(&self.architecture).ok().and_then(Kind::learns)
+    }
+
     /// Whether the architecture learns from plain text rather than pairs.
     pub fn learns_text(&self) -> bool {
-        Kind::named(&self.architecture).is_ok_and(|kind| kind.learns() == Some(Learns::Text))
+        self.learns() == Some(Learns::Text)
     }
 
     fn of_pairs(data: Data) -> Self {
         let task = matches!(data, Data::Task(_));
-        let target_unit = if data == Data::Task(Task::Numbers) { TokenUnit::Words } else { TokenUnit::Chars };
+        let [source_unit, target_unit] = match data {
+            Data::Task(task) => task.units(),
+            _ => [TokenUnit::Chars, TokenUnit::Chars],
+        };
         Self {
             data,
             from: None,
-            source_unit: TokenUnit::Chars,
+            source_unit,
             target_unit,
             max_vocabulary: None,
             min_count: once(),
@@ -409,6 +437,27 @@ impl TrainOptions {
             let [one, other] = ["source_tokens", "target_tokens"].map(setting);
             let message = format!("needs one unit for both: {one} are {source} and {other} {target}");
             return wrong("shared_vocabulary", message);
+        }
+        let classes = self.learns() == Some(Learns::Classes);
+        if *source == TokenUnit::Whole {
+            return wrong(
+                "source_tokens",
+                "are whole texts, which no other text has; use words or parts of them".into(),
+            );
+        }
+        if classes != (*target == TokenUnit::Whole) {
+            let message = match classes {
+                true => format!(
+                    "are {target}; `{}` learns the classes of texts, whose names are `whole`",
+                    self.architecture
+                ),
+                false => format!(
+                    "are `whole`, the names of classes, and `{}` writes texts; {} learn classes",
+                    self.architecture,
+                    Kind::that_learn(Learns::Classes).join(" and ")
+                ),
+            };
+            return wrong("target_tokens", message);
         }
         if !(0.0..1.0).contains(&self.bpe_dropout) {
             return wrong("bpe_dropout", format!("{} is not from 0 to less than 1", self.bpe_dropout));

@@ -253,6 +253,10 @@ impl<'a> Run<'a> {
             self.validate(observe)?;
         }
         let averaged = self.average(observe)?;
+        for (one, bounds) in self.model.network.parameters().iter().filter_map(|one| Some((one, one.bounds?))) {
+            let values = self.model.gpu.read(&one.tensor(&self.model.parameters)?)?;
+            observe(Event::Bounded { name: &one.name, values: &values, bounds });
+        }
         self.progress.finished = true;
         self.checkpoint()?;
         let (step, warmup) = (self.progress.step, self.schedule.warmup);

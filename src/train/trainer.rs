@@ -1,6 +1,6 @@
 //! Training steps on the device.
 
-use super::{Optimizer, TrainingGraph, optimizer::State};
+use super::{Optimizer, TrainingGraph, bounded::Bounded, optimizer::State};
 use crate::{
     Gpu, Result, Tensor,
     gpu::{Dtype, ELEMENT},
@@ -47,6 +47,11 @@ pub struct Trainer {
     pub loss: Tensor,
     optimizer: Optimizer,
     regularisation: Regularisation,
+    bounded: Vec<Bounded>,
+    /// The batches of an update, which share the model's penalty.
+    sharing: u32,
+    /// The share of each, `[1]`, if there is a penalty.
+    share: Option<Tensor>,
     pool: Pool,
     programs: Programs<BatchShape>,
 }
@@ -64,6 +69,9 @@ impl Trainer {
         regularisation: Regularisation,
     ) -> Result<Self> {
         Ok(Self {
+            bounded: Bounded::all(gpu, network.as_ref(), parameters)?,
+            sharing: 1,
+            share: None,
             network,
             state: optimizer.state(gpu, parameters)?,
             loss: gpu.zeros("loss", [1], Dtype::F32)?,
@@ -90,6 +98,7 @@ impl Trainer {
     /// The errors of kernels (at the first batch of a shape, which compiles its Program) and of the device.
     pub fn part(&mut self, batch: &Batch, part: Part, step: u32, seed: u32, learning_rate: f32) -> Result<()> {
         debug_assert!(part.count == 1 || self.optimizer.accumulate, "the gradients of earlier batches would be lost");
+        self.share_among(part.count)?;
         let program = self.prepare(batch.shape)?;
         program.stage(batch)?;
         let scale = |tokens: usize| 1.0 / tokens.max(1) as f32;
@@ -100,17 +109,34 @@ impl Trainer {
         program.run(Step { step, seed, learning_rate, loss_scale, batch, batches, alignment_scale })
     }
 
+    fn share_among(&mut self, batches: u32) -> Result<()> {
+        match &self.share {
+            Some(share) if self.sharing != batches => self.gpu.write(share, &[share_of(batches)])?,
+            _ => {}
+        }
+        self.sharing = batches;
+        Ok(())
+    }
+
     /// The Program for batches of a shape, compiled now unless it is there.
     ///
     /// # Errors
     /// The errors of kernels, and [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn prepare(&mut self, shape: BatchShape) -> Result<&mut Program> {
-        let Self { gpu, network, state, loss, optimizer, regularisation, pool, programs } = self;
+        let Self { gpu, network, state, loss, optimizer, regularisation, bounded, sharing, share, pool, programs } =
+            self;
         programs.get_or_compile(shape, |shape| {
             let training = TrainingGraph::new(network.as_ref(), *shape, regularisation, optimizer.precision)?;
             let mut given = vec![(training.loss, loss.clone())];
             let scale = state.scaling.as_ref().map(|scaling| scaling.window([1])).transpose()?;
             given.extend(training.loss_scale.zip(scale));
+            if let Some(value) = training.share {
+                let share = match share {
+                    Some(share) => share,
+                    none => none.insert(gpu.tensor("share of the penalty", [1], Dtype::F32, &[share_of(*sharing)])?),
+                };
+                given.push((value, share.clone()));
+            }
             let options = ProgramOptions {
                 label: format!("training step {shape}"),
                 parameters: Some(&state.parameters),
@@ -120,7 +146,9 @@ impl Trainer {
                 ..ProgramOptions::default()
             };
             Program::compile_with(gpu, &training.graph, &options, |recorder, finish| {
-                optimizer.record(recorder, state, finish.step, Some(loss))
+                bounded.iter().try_for_each(|one| one.record_before(recorder))?;
+                optimizer.record(recorder, state, finish.step, Some(loss))?;
+                bounded.iter().try_for_each(|one| one.record_after(recorder))
             })
         })
     }
@@ -129,4 +157,9 @@ impl Trainer {
     pub fn optimizer_scratch(&self) -> u64 {
         (self.optimizer.scratch(&self.state) as u64 * ELEMENT).next_multiple_of(256)
     }
+}
+
+/// The share of the model's penalty that each batch of an update has.
+fn share_of(batches: u32) -> f32 {
+    1.0 / batches.max(1) as f32
 }

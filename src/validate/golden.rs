@@ -4,6 +4,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
+mod adaptive_span;
 mod convs2s;
 mod family;
 mod generated;
@@ -12,6 +13,7 @@ mod luong;
 mod model;
 mod reformer;
 mod relative_position_bias;
+mod segments;
 mod sliding_window_attention;
 mod transformer_xl;
 
@@ -89,6 +91,7 @@ type Operation = fn(&File, &Gpu) -> Result<Vec<GoldenRow>>;
 
 /// Operations and models by the beginning of their files' names.
 const OPERATIONS: &[(&str, Operation)] = &[
+    ("adaptive_span", adaptive_span::adaptive_span),
     ("additive_attention", additive_attention),
     ("bart", hugging_face::hugging_face),
     ("bert", hugging_face::hugging_face),

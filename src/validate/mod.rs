@@ -19,6 +19,7 @@ mod alignment_loss;
 mod attention_weights;
 mod attentional_decoder;
 mod beam_search;
+mod bounded_step;
 mod cached_attention;
 mod conv1d;
 mod copy;
@@ -47,6 +48,7 @@ mod rounded;
 mod shapes;
 mod sliding_window_attention;
 mod softmax;
+mod span_attention;
 
 use std::time::{Duration, Instant};
 
@@ -174,6 +176,7 @@ pub fn checks() -> Vec<Check> {
         attention_weights::KERNELS,
         attentional_decoder::KERNELS,
         beam_search::KERNELS,
+        bounded_step::KERNELS,
         cached_attention::KERNELS,
         conv1d::KERNELS,
         copy::KERNELS,
@@ -198,6 +201,7 @@ pub fn checks() -> Vec<Check> {
         relative_position_bias::KERNELS,
         sliding_window_attention::KERNELS,
         softmax::KERNELS,
+        span_attention::KERNELS,
     ]
     .into_iter()
     .flatten()

@@ -28,7 +28,9 @@ fn refuses_what_is_no_model() {
         let message = refusal(Bert::new(wrong));
         assert!(message.contains(field), "{message}");
     }
-    let message = refusal(Kind::named("bert").unwrap().make(&ModelOptions::default(), [9, 11]));
+    let unnamed = Config { named: true, ..Config::new(9) };
+    assert!(refusal(Bert::new(unnamed)).contains("`head` is not `classify`"));
+    let message = refusal(Kind::named("longformer").unwrap().make(&ModelOptions::default(), [9, 11]));
     assert!(message.contains("pairs") && message.contains("transformer"), "{message}");
 }
 

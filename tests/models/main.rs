@@ -4,6 +4,7 @@
 #[path = "../suite/common/mod.rs"]
 mod common;
 
+mod adaptive_span;
 mod bert;
 mod convs2s;
 mod gpt2;

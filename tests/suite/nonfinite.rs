@@ -11,7 +11,7 @@ use softalign::{
     gpu::Dtype,
     graph::{
         ChunkedAttention, DecoderInputs, Epilogue, Graph, GruWeights, MultiHeadAttention, Program, ProgramOptions,
-        RelativeQueries, Value, Window,
+        RelativeQueries, SpanQueries, Value, Window,
     },
     kernels::{Step, conv1d::Padding, local_attention, matmul::Activation, pointwise::Gelu},
     model::Regularisation,
@@ -19,7 +19,9 @@ use softalign::{
 };
 
 /// What is f32 whatever activations are.
-const SINGLE: [&str; 11] = [
+const SINGLE: [&str; 13] = [
+    "position",
+    "spans",
     "table",
     "weight",
     "weights",
@@ -119,6 +121,21 @@ const KINDS: &[Kind] = &[
         build: |g, x| {
             let queries = RelativeQueries { queries: x[0], heads: 2, scale: 0.5 };
             g.relative_attention(queries, [x[1], x[2]], x[3], x[4]).unwrap()
+        },
+    },
+    Kind {
+        name: "span_attention",
+        floats: &[
+            ("query", &[2, 2, 8]),
+            ("key", &[2, 3, 8]),
+            ("value", &[2, 3, 8]),
+            ("position", &[3, 4]),
+            ("spans", &[2]),
+        ],
+        words: &[],
+        build: |g, x| {
+            let queries = SpanQueries { query: x[0], spans: x[4], ramp: 2.0, scale: 0.5 };
+            g.span_attention(queries, [x[1], x[2]], x[3]).unwrap()
         },
     },
     Kind {

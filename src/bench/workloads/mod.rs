@@ -8,6 +8,7 @@ mod alignment_loss;
 mod attention_weights;
 mod attentional_decoder;
 mod beam_search;
+mod bounded_step;
 mod cached_attention;
 mod conv1d;
 mod copy;
@@ -34,6 +35,7 @@ mod relative_position_bias;
 mod sliding_window_attention;
 mod small_model;
 mod softmax;
+mod span_attention;
 mod training;
 mod transformer;
 
@@ -84,7 +86,9 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(relative_attention::workloads());
     all.extend(relative_position_bias::workloads());
     all.extend(sliding_window_attention::workloads());
+    all.extend(span_attention::workloads());
     all.extend(adam::workloads());
+    all.extend(bounded_step::workloads());
     all.extend(conv1d::workloads());
     all.extend(copy::workloads());
     all.extend(cached_attention::workloads());

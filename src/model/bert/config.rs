@@ -18,6 +18,9 @@ pub(super) const ROBERTA: &str = "roberta";
 /// The name of the RoBERTa whose attention has a window.
 pub(super) const LONGFORMER: &str = "longformer";
 
+/// The special tokens before the names of classes.
+pub(super) const SPECIALS: usize = 4;
+
 /// What is predicted from the encoder's states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,6 +45,9 @@ pub struct Config {
     pub vocabulary: usize,
     /// Classes of texts, for [`Head::Classify`].
     pub classes: usize,
+    /// Whether classes have names: the tokens of the target vocabulary behind its special ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub named: bool,
     /// What is predicted.
     pub head: Head,
     /// Size of an embedded word and of every position's state, D.
@@ -78,6 +84,7 @@ impl Config {
             architecture: BERT.into(),
             vocabulary,
             classes: 2,
+            named: false,
             head: Head::Masked,
             hidden: 256,
             heads: 4,
@@ -125,10 +132,18 @@ impl Config {
             );
             return Err(Error::data(path, message));
         }
+        if self.named && self.head != Head::Classify {
+            return Err(Error::data(path, "`named` says that classes have names, and `head` is not `classify`"));
+        }
         settings::check_specials(path, self.specials, self.vocabulary)?;
         settings::check_heads(path, self.hidden, self.heads)?;
         settings::check_rates(path, [("dropout", self.dropout), ("attention_dropout", self.attention_dropout)])?;
         settings::check_epsilon(path, self.epsilon)
+    }
+
+    /// The classes, behind tokens that are none where they have names.
+    pub(super) fn target_vocabulary(&self) -> usize {
+        self.classes + if self.named { SPECIALS } else { 0 }
     }
 
     /// Whether padding, positions and output layers are those of a RoBERTa.

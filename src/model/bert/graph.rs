@@ -1,39 +1,59 @@
 //! The model's graph.
 
-use super::{Bert, Layer, Prediction};
+use super::{Bert, Layer, Linear, Prediction, config::SPECIALS};
 use crate::{
     Error, Result,
     batch::MOST_GLOBALS,
     gpu::Dtype,
     graph::Value,
     kernels::matmul::Activation,
-    model::{Architecture as _, BatchShape, Forward, LayerDropout, Layers, Memory, Places},
+    model::{Architecture as _, Attended, BatchShape, Forward, LayerDropout, Layers, Memory, Weighing},
 };
 
+/// The logit of a token that never comes next.
+const IMPOSSIBLE: f32 = -1e4;
+
+/// The result of the encoder.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encoded {
+    /// `[B, S, D]`
+    pub states: Value,
+    /// `[B]`, of the texts.
+    pub lengths: Value,
+    /// What the top layer's positions looked at, `[B, S, S]`, but for training and windows.
+    attention: Option<Value>,
+}
+
 impl Layer {
-    /// `x` `[B, S, D]`, of texts that have such lengths and, within windows, such global positions.
+    /// `x` `[B, S, D]`, of texts that have such lengths and, within windows, such global positions; and, without windows, what tells
+    /// the weights of its attention.
     fn forward(
         &self,
         layers: &mut Layers,
         x: Value,
         (lengths, globals): (Value, Option<Value>),
         dropout: LayerDropout,
-    ) -> Result<Value> {
+    ) -> Result<(Value, Option<Attended>)> {
         let Self { block, window } = self;
-        match (window, globals) {
-            (Some(window), Some(globals)) => block.attending(layers, x, dropout, |layers, x| {
-                let memory = Memory { states: x, lengths };
-                window.forward(layers, &block.attention, memory, globals, dropout.weights)
-            }),
-            _ => block.forward(layers, x, Places { lengths, bias: None }, dropout),
-        }
+        let mut attended = None;
+        let result = block.attending(layers, x, dropout, |layers, x| {
+            let memory = Memory { states: x, lengths };
+            if let (Some(window), Some(globals)) = (window, globals) {
+                return window.forward(layers, &block.attention, memory, globals, dropout.weights);
+            }
+            let weighing = Weighing { dropout: dropout.weights, ..Weighing::default() };
+            let made = block.attention.attend(layers, x, memory, weighing)?;
+            attended = Some(made);
+            Ok(made.result)
+        })?;
+        Ok((result, attended))
     }
 }
 
 impl Bert {
-    /// The states of every position, `[B, S, D]`. Inputs are `source` and `segments` `[B, S]` and `lengths` `[B]`, and `globals` `[B, G]`
+    /// The states of every position. Inputs are `source` and `segments` `[B, S]` and `lengths` `[B]`, and `globals` `[B, G]`
     /// where attention has a window.
-    pub(super) fn encode(&self, layers: &mut Layers, shape: BatchShape) -> Result<Value> {
+    pub(super) fn encode(&self, layers: &mut Layers, shape: BatchShape) -> Result<Encoded> {
         let (BatchShape { rows, source: steps, .. }, config) = (shape, &self.config);
         let tokens = layers.graph.input("source", [rows, steps], Dtype::U32);
         let lengths = layers.graph.input("lengths", [rows], Dtype::U32);
@@ -54,17 +74,54 @@ impl Bert {
             true => Some(layers.graph.input("globals", [rows, MOST_GLOBALS], Dtype::U32)),
             false => None,
         };
-        for layer in &self.layers {
-            x = layer.forward(layers, x, (lengths, globals), dropout)?;
+        let mut attention = None;
+        for (number, layer) in (1..).zip(&self.layers) {
+            let memory = Memory { states: x, lengths };
+            let (result, attended) = layer.forward(layers, x, (lengths, globals), dropout)?;
+            x = result;
+            if let Some(attended) = attended.filter(|_| number == self.layers.len() && !layers.is_training()) {
+                attention = Some(layer.block.attention.weights(layers, &attended, memory)?);
+            }
         }
-        Ok(x)
+        Ok(Encoded { states: x, lengths, attention })
     }
 
-    /// Inputs beside the encoder's are `target_out`: tokens `[B, S]`, classes `[B, 1]`, or the first and the last position of each
-    /// answer `[B, 2]`.
+    /// The logits of classes, from the first position's state: `[B, T, W]`. Where classes have names, W is the target vocabulary, and
+    /// what follows the first place ends the text; without names there is one place.
+    pub(super) fn class_logits(
+        &self,
+        layers: &mut Layers,
+        [dense, output]: [&Linear; 2],
+        states: Value,
+        [rows, places]: [usize; 2],
+    ) -> Result<Value> {
+        let config = &self.config;
+        let first = layers.graph.slice(states, 1, 0..1)?;
+        let first = if config.follows_roberta() { layers.drop(first, config.dropout)? } else { first };
+        let pooled = dense.forward(layers, first, Activation::Tanh)?;
+        let pooled = layers.drop(pooled, config.dropout)?;
+        let logits = output.forward(layers, pooled, Activation::None)?;
+        if !config.named {
+            return Ok(logits);
+        }
+        let (width, end) = (config.target_vocabulary(), config.specials.eos as usize);
+        let mut impossible = |shape: [usize; 3]| layers.graph.filled(shape, IMPOSSIBLE);
+        let [specials, before, behind] =
+            [[rows, 1, SPECIALS], [rows, places - 1, end], [rows, places - 1, width - end - 1]].map(&mut impossible);
+        let logits = layers.graph.concatenate(&[specials, logits])?;
+        let certain = layers.graph.filled([rows, places - 1, 1], 0.0);
+        let ends = layers.graph.concatenate(&[before, certain, behind])?;
+        let [logits, ends] = [(logits, 1), (ends, places - 1)].map(|(part, count)| (part, [rows, count * width]));
+        let parts = [layers.graph.reshape(logits.0, logits.1)?, layers.graph.reshape(ends.0, ends.1)?];
+        let all = layers.graph.concatenate(&parts)?;
+        layers.graph.reshape(all, [rows, places, width])
+    }
+
+    /// Inputs beside the encoder's are `target_out`: tokens `[B, S]`, classes `[B, 1]`, names of classes `[B, T]`, or the first and the
+    /// last position of each answer `[B, 2]`.
     pub(super) fn predict(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward> {
         let (BatchShape { rows, source: steps, .. }, config) = (shape, &self.config);
-        let x = self.encode(layers, shape)?;
+        let Encoded { states: x, attention, .. } = self.encode(layers, shape)?;
         let logits = match &self.prediction {
             Prediction::Nothing => {
                 return Err(Error::data(self.name(), "predicts nothing with this head: its states are what is wanted"));
@@ -76,11 +133,7 @@ impl Bert {
                 output.forward(layers, x, Activation::None)?
             }
             Prediction::Classify { dense, output } => {
-                let first = layers.graph.slice(x, 1, 0..1)?;
-                let first = if config.follows_roberta() { layers.drop(first, config.dropout)? } else { first };
-                let pooled = dense.forward(layers, first, Activation::Tanh)?;
-                let pooled = layers.drop(pooled, config.dropout)?;
-                output.forward(layers, pooled, Activation::None)?
+                self.class_logits(layers, [dense, output], x, [rows, shape.target])?
             }
             Prediction::Span(output) => {
                 let ends = output.forward(layers, x, Activation::None)?;
@@ -89,10 +142,23 @@ impl Bert {
         };
         let target = match &self.prediction {
             Prediction::Nothing | Prediction::Masked { .. } => steps,
-            Prediction::Classify { .. } => 1,
+            Prediction::Classify { .. } => {
+                if config.named {
+                    shape.target
+                } else {
+                    1
+                }
+            }
             Prediction::Span(_) => 2,
         };
         let targets = layers.graph.input("target_out", [rows, target], Dtype::U32);
-        Ok(Forward { logits, targets, attention: None })
+        // A class is told from the first position's state; what else is a target follows from it.
+        let attention = match (&self.prediction, attention) {
+            (Prediction::Classify { .. }, Some(weights)) if target <= steps => {
+                Some(layers.graph.slice(weights, 1, 0..target)?)
+            }
+            _ => None,
+        };
+        Ok(Forward { logits, targets, attention })
     }
 }

@@ -6,13 +6,14 @@
 mod config;
 mod graph;
 mod hugging_face;
+mod step;
 
 use std::sync::Arc;
 
 use super::{
     Architecture, BatchShape, Counterpart, Embedding, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind,
-    LayerNorm, Layers, Limits, Linear, MultiHeadAttention, Network, NormOrder, Parameter, PositionKind, Positions,
-    Residual, SearchRoom, Stepper, WindowAttention, settings,
+    LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter,
+    PositionKind, Positions, Residual, SearchRoom, Stepper, WindowAttention, settings,
 };
 use crate::{
     Error, Result,
@@ -20,13 +21,24 @@ use crate::{
 };
 
 pub use config::{Config, Head};
+use step::ClassStepper;
 
 /// The row of BERT in the table of architectures.
-pub(super) const KIND: Kind =
-    Kind { name: config::BERT, in_files: &[config::BERT], read, make: None, imports: hugging_face::OF_BERT };
+pub(super) const KIND: Kind = Kind {
+    name: config::BERT,
+    in_files: &[config::BERT],
+    read,
+    make: Some((Learns::Classes, |options, vocabularies| make(config::BERT, options, vocabularies))),
+    imports: hugging_face::OF_BERT,
+};
 /// The row of RoBERTa.
-pub(super) const ROBERTA: Kind =
-    Kind { name: config::ROBERTA, in_files: &[config::ROBERTA], read, make: None, imports: hugging_face::OF_ROBERTA };
+pub(super) const ROBERTA: Kind = Kind {
+    name: config::ROBERTA,
+    in_files: &[config::ROBERTA],
+    read,
+    make: Some((Learns::Classes, |options, vocabularies| make(config::ROBERTA, options, vocabularies))),
+    imports: hugging_face::OF_ROBERTA,
+};
 
 /// The row of Longformer.
 pub(super) const LONGFORMER: Kind = Kind {
@@ -228,11 +240,12 @@ impl Architecture for Bert {
     }
 
     fn limits(&self) -> Limits {
-        let Config { vocabulary, classes, max_length, specials, head, .. } = self.config;
-        // A class or a position is never padding.
+        let Config { vocabulary, max_length, specials, head, named, .. } = self.config;
+        // A class without a name, or a position, is never padding.
         let (target_vocabulary, padding) = match head {
             Head::States | Head::Masked => (vocabulary, specials.pad),
-            Head::Classify => (classes, u32::MAX),
+            Head::Classify if named => (self.config.target_vocabulary(), specials.pad),
+            Head::Classify => (self.config.target_vocabulary(), u32::MAX),
             Head::Span => (max_length, u32::MAX),
         };
         Limits { source_vocabulary: vocabulary, target_vocabulary, max_length, specials, padding }
@@ -249,19 +262,25 @@ impl Architecture for Bert {
         self.predict(layers, shape)
     }
 
-    fn stepper(&self, _: &Parameters, _: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
-        Err(Error::data(
-            self.name(),
-            "writes no text: it is an encoder alone; generate with an architecture that has a decoder",
-        ))
+    fn stepper(&self, _: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
+        match &self.prediction {
+            Prediction::Classify { dense, output } if self.config.named => {
+                Ok(Box::new(ClassStepper::new(self, [dense, output], room)?))
+            }
+            _ => Err(Error::data(
+                self.name(),
+                "writes no text: it is an encoder alone; generate with an architecture that has a decoder, or with a model whose \
+                 classes have names",
+            )),
+        }
     }
 
     fn states(&self, layers: &mut Layers, shape: BatchShape) -> Result<Value> {
-        self.encode(layers, shape)
+        Ok(self.encode(layers, shape)?.states)
     }
 
     fn writes_text(&self) -> bool {
-        false
+        self.config.named
     }
 
     fn counterpart(&self) -> Result<Counterpart> {
@@ -271,4 +290,23 @@ impl Architecture for Bert {
 
 fn read(text: &str, path: &str) -> Result<Network> {
     Ok(Bert::from_settings(settings::read(text, path)?, path)?)
+}
+
+/// A model that tells the classes of texts apart; its targets are the names of the classes behind the special tokens.
+fn make(name: &str, options: &ModelOptions, [vocabulary, targets]: [usize; 2]) -> Result<Network> {
+    let ModelOptions { hidden, layers, dropout, max_length, .. } = *options;
+    let config = Config {
+        architecture: name.to_owned(),
+        classes: targets.saturating_sub(config::SPECIALS),
+        named: true,
+        head: Head::Classify,
+        hidden,
+        feed_forward: hidden.saturating_mul(4),
+        layers,
+        segments: 1,
+        dropout,
+        max_length: settings::padded(max_length),
+        ..Config::new(vocabulary)
+    };
+    Ok(Bert::new(options.apply(&config)?)?)
 }

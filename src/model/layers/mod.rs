@@ -2,6 +2,7 @@
 
 mod attention;
 mod blocks;
+mod causal_steps;
 mod decoder_steps;
 mod embedding;
 mod feed_forward;
@@ -10,12 +11,14 @@ mod linear;
 mod norm;
 mod positions;
 mod relative_bias;
+mod segments;
 mod steps;
 mod vocabularies;
 mod window_attention;
 
 pub use attention::{Attended, HeadSizes, Memory, MultiHeadAttention, Weighing};
 pub use blocks::{DecoderLayer, EncoderLayer, LayerDropout, Places, decode};
+pub use causal_steps::{CausalLayer, CausalSteps};
 pub use decoder_steps::{DecoderSizes, DecoderSteps};
 pub use embedding::Embedding;
 pub use feed_forward::{FeedForward, FeedForwardRows, FeedForwardTensors, Nonlinearity};
@@ -24,6 +27,7 @@ pub use linear::{Linear, LinearTensors};
 pub use norm::{LayerNorm, LayerNormTensors, NormOrder, Residual};
 pub use positions::{PositionKind, PositionTensors, Positions};
 pub use relative_bias::{RelativeBias, RelativeBiasTensors};
+pub use segments::{Segment, in_segments, joined, remembered};
 pub use steps::{CachedLayer, Flow, SourceLayer, SourceRows, StepCaches, StepRows};
 pub use vocabularies::{Vocabularies, VocabularySettings};
 pub use window_attention::WindowAttention;

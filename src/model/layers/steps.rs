@@ -125,8 +125,21 @@ impl StepCaches {
     /// # Errors
     /// [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn new(room: &SearchRoom<'_>, heads: HeadSizes, segments: Option<Segments>) -> Result<Self> {
+        Self::behind_zeros(room, heads, segments, 0)
+    }
+
+    /// The same, with so many positions before the first whose keys and values are 0.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`] when memory runs out.
+    pub fn behind_zeros(
+        room: &SearchRoom<'_>,
+        heads: HeadSizes,
+        segments: Option<Segments>,
+        zeros: usize,
+    ) -> Result<Self> {
         let (SearchRoom { gpu, search, .. }, HeadSizes { count, size, scale }) = (*room, heads);
-        let (rows, capacity, width) = (search.rows(), search.capacity, heads.width());
+        let (rows, capacity, width) = (search.rows(), zeros + search.capacity, heads.width());
         let attention = CachedAttention { rows, heads: count, size, capacity, scale, segments };
         let tensor = |label: &str, columns: usize| gpu.zeros(label, [rows, columns], Dtype::F32);
         let origins = || gpu.zeros("origins", [rows, capacity], Dtype::U32);
@@ -134,12 +147,17 @@ impl StepCaches {
         Ok(Self {
             own: gpu.tensor("own origins", [rows, capacity], Dtype::U32, &own)?,
             origins: if search.apart() { None } else { Some([origins()?, origins()?]) },
-            starts: gpu.zeros("starts", [rows], Dtype::U32)?,
+            starts: gpu.tensor("starts", [rows], Dtype::U32, &vec![zeros as u32; rows])?,
             projected: tensor("projected", 3 * width)?,
             context: tensor("context", width)?,
             scratch: gpu.zeros("parts of contexts", [attention.scratch()], Dtype::F32)?,
             attention,
         })
+    }
+
+    /// The most positions of a row, those before the first with them.
+    pub fn capacity(&self) -> usize {
+        self.attention.capacity
     }
 
     fn origins(&self, step: usize) -> &Tensor {
@@ -274,9 +292,40 @@ impl CachedLayer {
         bias: Option<Bias<'_>>,
         [x, y]: [&Tensor; 2],
     ) -> Result<()> {
+        self.record_projection(recorder, caches, x)?;
+        self.record_projected(recorder, caches, (number, counter), bias, y)
+    }
+
+    /// Records queries, keys and values of `x` `[R, D]`, which [`Self::record_projected`] goes on from, and returns where the queries
+    /// are: R rows of N D elements.
+    ///
+    /// # Errors
+    /// The errors of the kernels.
+    pub fn record_projection<'a>(
+        &self,
+        recorder: &mut Recorder,
+        caches: &'a StepCaches,
+        x: &Tensor,
+    ) -> Result<Matrix<'a>> {
+        let projected = Matrix::rows(&caches.projected);
+        self.projection.record(recorder, caches.attention.rows, x, Activation::None, projected)?;
+        Ok(projected)
+    }
+
+    /// Records the layer's result for what has been projected added to `y` `[R, D]`, with a bias on its scores.
+    ///
+    /// # Errors
+    /// The errors of the kernels.
+    pub fn record_projected(
+        &self,
+        recorder: &mut Recorder,
+        caches: &StepCaches,
+        (number, counter): (usize, &Tensor),
+        bias: Option<Bias<'_>>,
+        y: &Tensor,
+    ) -> Result<()> {
         let StepCaches { attention, projected, context, scratch, .. } = caches;
         let CachedAttention { rows, heads, size, .. } = *attention;
-        self.projection.record(recorder, rows, x, Activation::None, Matrix::rows(projected))?;
         let part = |number: usize| Matrix::rows(projected).offset(number * heads * size);
         let cache = self.cache(caches, counter, number);
         attention.record_append(recorder, part(1), part(2), &cache)?;

@@ -9,32 +9,8 @@ use crate::{
         matmul::Activation,
         positions::{Order, sinusoids},
     },
-    model::{BatchShape, Forward, HeadSizes, Layers},
+    model::{BatchShape, Forward, HeadSizes, Layers, Segment, in_segments, joined, remembered},
 };
-
-/// What a segment leaves.
-#[derive(Clone, Debug)]
-pub struct Segment {
-    /// The top layer's states, `[B, T, D]`.
-    pub states: Value,
-    /// What each layer remembers for the next segment, `[B, M, D]`: constants.
-    pub memory: Vec<Value>,
-}
-
-/// `first` `[B, T, D]` and behind it `second` `[B, U, D]`: `[B, T + U, D]`.
-fn joined(layers: &mut Layers, first: Value, second: Value) -> Result<Value> {
-    let graph = &mut layers.graph;
-    let (mut flat, mut steps, mut sizes) = (Vec::new(), 0, [0; 2]);
-    for part in [first, second] {
-        if let [batch, more, size] = *graph.dims(part) {
-            steps += more;
-            sizes = [batch, size];
-            flat.push(graph.reshape(part, [batch, more * size])?);
-        }
-    }
-    let whole = graph.concatenate(&flat)?;
-    graph.reshape(whole, [sizes[0], steps, sizes[1]])
-}
 
 impl Attention {
     /// Contexts for `x` `[B, T, D]`, whose rows are the last of `seen` `[B, S, D]`; `positions` `[S, D]` by distance.
@@ -98,8 +74,7 @@ impl TransformerXl {
             };
             positions = Some(vectors);
             if config.memory > 0 {
-                let last = layers.graph.slice(seen, 1, steps - config.memory.min(steps)..steps)?;
-                next.push(layers.graph.stop_gradient(last)?);
+                next.push(remembered(layers, seen, config.memory)?);
             }
             x = layer
                 .attention_residual
@@ -143,18 +118,9 @@ impl TransformerXl {
         let tokens = layers.graph.input("target_in", [shape.rows, shape.target], Dtype::U32);
         let targets = layers.graph.input("target_out", [shape.rows, shape.target], Dtype::U32);
         let words = self.embed(layers, tokens)?;
-        let (mut memory, mut states) = (Vec::new(), None);
-        for start in (0..shape.target).step_by(self.config.segment) {
-            let end = (start + self.config.segment).min(shape.target);
-            let part = layers.graph.slice(words, 1, start..end)?;
-            let made = self.segment(layers, part, &memory)?;
-            memory = made.memory;
-            states = Some(match states {
-                Some(before) => joined(layers, before, made.states)?,
-                None => made.states,
-            });
-        }
-        let logits = self.logits(layers, states.unwrap_or(words))?;
+        let segment = |layers: &mut Layers, part, memory: &[Value]| self.segment(layers, part, memory);
+        let states = in_segments(layers, words, self.config.segment, segment)?;
+        let logits = self.logits(layers, states)?;
         Ok(Forward { logits, targets, attention: None })
     }
 }

@@ -18,7 +18,6 @@ use super::{
 use crate::{Result, graph::Parameters};
 
 pub use config::Config;
-pub use graph::Segment;
 use step::TransformerXlStepper;
 
 /// The row of the table of architectures.

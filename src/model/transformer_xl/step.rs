@@ -1,36 +1,31 @@
-//! The model's steps in a search. Keys and values of the text so far stay in caches, and a step sees those of its segment and of the
-//! memory before it.
+//! The model's steps in a search: a step sees the keys and values of its segment and of the memory before it.
 
-use super::{Layer, TransformerXl};
+use super::{Attention, TransformerXl};
 use crate::{
-    Error, Gpu, Result, Tensor,
+    Result, Tensor,
     gpu::{Dtype, Recorder},
     graph::Parameters,
     kernels::{
-        beam_search::{BeamSearch, BeamState, Feed},
+        beam_search::{BeamState, Feed},
         cached_attention::{Bias, Segments},
         matmul::{Activation, Matmul, Matrix, Operands, Tile},
         pointwise::Pointwise,
     },
     model::{
-        CachedLayer, Encoder, FeedForwardRows, FeedForwardTensors, HeadSizes, LayerNormTensors, Layers, LinearTensors,
-        NormOrder, SearchRoom, StepCaches, StepOutputs, StepRows, Stepper,
+        CachedLayer, CausalLayer, CausalSteps, Encoder, HeadSizes, LinearTensors, SearchRoom, StepCaches, StepOutputs,
+        Stepper,
     },
 };
 
 /// Tensors that the steps of a search read and write; R rows.
 #[derive(Debug)]
 pub(super) struct TransformerXlStepper {
-    network: TransformerXl,
-    search: BeamSearch,
-    table: Tensor,
-    layers: Vec<StepLayer>,
-    output: LinearTensors,
-    caches: StepCaches,
-    rows: StepRows,
+    steps: CausalSteps,
+    heads: HeadSizes,
+    /// Of each layer.
+    relative: Vec<Relative>,
     /// `[R, D]`
     words: Tensor,
-    between: FeedForwardRows,
     /// Sinusoids of distances, `[capacity, D]`.
     positions: Tensor,
     /// Queries to be compared with distances, `[R, N·D]`.
@@ -39,37 +34,26 @@ pub(super) struct TransformerXlStepper {
     products: Tensor,
 }
 
-/// One layer.
+/// What tells one layer's queries how far away a key is.
 #[derive(Debug)]
-struct StepLayer {
-    attention: CachedLayer,
+struct Relative {
     /// To query, key and value side by side, `[3·N·D, D]`.
     projection: Tensor,
     /// `[N, D]`, added to a query for distances.
     position_bias: Tensor,
-    relative: LinearTensors,
+    layer: LinearTensors,
     /// What queries are compared with for each distance, `[capacity, N·D]`.
     vectors: Tensor,
-    attention_norm: (LayerNormTensors, NormOrder),
-    feed_forward: FeedForwardTensors,
-    feed_forward_norm: (LayerNormTensors, NormOrder),
 }
 
-impl StepLayer {
-    fn new(gpu: &Gpu, parameters: &Parameters, caches: &StepCaches, layer: &Layer, capacity: usize) -> Result<Self> {
-        let attention = &layer.attention;
-        let [projection, output] = [attention.projection.tensors(parameters)?, attention.output.tensors(parameters)?];
-        let weight = projection.weight.clone();
-        let content_bias = attention.content_bias.tensor(parameters)?;
+impl Relative {
+    fn new(room: &SearchRoom<'_>, parameters: &Parameters, attention: &Attention) -> Result<Self> {
+        let shape = [room.search.capacity, attention.heads.width()];
         Ok(Self {
-            attention: CachedLayer::with_query_bias(gpu, caches, [projection, output], content_bias)?,
-            projection: weight,
+            projection: attention.projection.tensors(parameters)?.weight,
             position_bias: attention.position_bias.tensor(parameters)?,
-            relative: attention.relative.tensors(parameters)?,
-            vectors: gpu.zeros("vectors", [capacity, attention.heads.width()], Dtype::F32)?,
-            attention_norm: layer.attention_residual.tensors(parameters)?,
-            feed_forward: layer.feed_forward.tensors(parameters)?,
-            feed_forward_norm: layer.feed_forward_residual.tensors(parameters)?,
+            layer: attention.relative.tensors(parameters)?,
+            vectors: room.gpu.zeros("vectors", shape, Dtype::F32)?,
         })
     }
 
@@ -104,72 +88,61 @@ impl TransformerXlStepper {
         let tensor = |label: &str, shape: &[usize]| gpu.zeros(label, shape, Dtype::F32);
         let segments = Segments { steps: config.segment, memory: config.memory };
         let caches = StepCaches::new(room, heads, Some(segments))?;
-        let layers = network.layers.iter().map(|layer| StepLayer::new(gpu, parameters, &caches, layer, capacity));
+        let layers = network.layers.iter().map(|layer| {
+            let Attention { projection, output, content_bias, .. } = &layer.attention;
+            let tensors = [projection.tensors(parameters)?, output.tensors(parameters)?];
+            let attention = CachedLayer::with_query_bias(gpu, &caches, tensors, content_bias.tensor(parameters)?)?;
+            let around = [&layer.attention_residual, &layer.feed_forward_residual];
+            CausalLayer::new(parameters, attention, &layer.feed_forward, around)
+        });
+        let layers = layers.collect::<Result<_>>()?;
+        let relative = network.layers.iter().map(|layer| Relative::new(room, parameters, &layer.attention));
+        let vocabulary = (&network.words, &network.output);
         Ok(Self {
-            table: network.words.weight.tensor(parameters)?,
-            layers: layers.collect::<Result<_>>()?,
-            output: network.output.tensors(parameters)?,
-            caches,
-            rows: StepRows::new(gpu, rows, config.hidden)?,
+            steps: CausalSteps::new(room, parameters, vocabulary, caches, layers, config.feed_forward)?,
+            heads,
+            relative: relative.collect::<Result<_>>()?,
             words: tensor("words", &[rows, config.hidden])?,
-            between: FeedForwardRows::new(gpu, rows, config.feed_forward, false)?,
             positions: gpu.tensor("positions", [capacity, config.hidden], Dtype::F32, &network.sinusoids(capacity))?,
             queries: tensor("queries", &[rows, heads.width()])?,
             products: tensor("products", &[rows, heads.count, capacity])?,
-            network: network.clone(),
-            search,
         })
     }
 }
 
 impl Stepper for TransformerXlStepper {
-    /// There is nothing to read: every text begins alike.
     fn encoder(&self) -> Result<Encoder> {
-        let mut graph = Layers::new().graph;
-        let lengths = graph.counts([self.search.sentences], 1);
-        Ok(Encoder { graph, lengths, state: None, kept: Vec::new() })
+        Ok(self.steps.encoder())
     }
 
     fn record_start(&self, recorder: &mut Recorder) -> Result<()> {
-        self.layers.iter().try_for_each(|layer| {
-            layer.attention.record_start(recorder)?;
-            let (capacity, to) = (self.search.capacity, Matrix::rows(&layer.vectors));
-            layer.relative.record(recorder, capacity, &self.positions, Activation::None, to)
+        self.steps.record_start(recorder)?;
+        self.relative.iter().try_for_each(|relative| {
+            let (capacity, to) = (relative.vectors.shape().rows(), Matrix::rows(&relative.vectors));
+            relative.layer.record(recorder, capacity, &self.positions, Activation::None, to)
         })
     }
 
     fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
-        if outputs.weights.is_some() {
-            return Err(Error::data("an alignment", "needs a source to attend to, and this architecture has none"));
-        }
-        let (config, mut flow) = (&self.network.config, self.rows.start());
-        let root = (config.hidden as f32).sqrt();
-        Pointwise::Scale(root).record(recorder, &self.words, None, flow.now())?;
-        for layer in &self.layers {
-            flow.around(recorder, &layer.attention_norm, |recorder, x, y| {
-                layer.record_products(recorder, config.heads(), x, [&self.queries, &self.products])?;
-                let bias = Some(Bias::OfRows(&self.products));
-                layer.attention.record_onto(recorder, &self.caches, (step, outputs.counter), bias, [x, y])
-            })?;
-            flow.around(recorder, &layer.feed_forward_norm, |recorder, x, y| {
-                layer.feed_forward.record_onto(recorder, x, &self.between, y)
-            })?;
-        }
-        self.output.record(recorder, self.search.rows(), flow.now(), Activation::None, outputs.logits)
+        let Self { steps, heads, relative, words, queries, products, .. } = self;
+        let mut flow = steps.rows.start();
+        let root = (words.shape().last() as f32).sqrt();
+        Pointwise::Scale(root).record(recorder, words, None, flow.now())?;
+        steps.record(recorder, outputs, &mut flow, |recorder, (number, attention), [x, y]| {
+            if let Some(relative) = relative.get(number) {
+                relative.record_products(recorder, *heads, x, [queries, products])?;
+            }
+            let bias = Some(Bias::OfRows(products));
+            attention.record_onto(recorder, &steps.caches, (step, outputs.counter), bias, [x, y])
+        })?;
+        steps.record_logits(recorder, &flow, outputs.logits)
     }
 
     fn feed(&self) -> Feed<'_> {
-        Feed {
-            word: self.network.config.hidden,
-            words: &self.table,
-            word_rows: Matrix::rows(&self.words),
-            gates: None,
-            states: None,
-        }
+        self.steps.feed(&self.words)
     }
 
     fn record_fed(&self, recorder: &mut Recorder, state: &BeamState, step: Option<usize>) -> Result<()> {
-        // One table serves the caches of all layers.
-        self.layers.first().map_or(Ok(()), |layer| self.caches.record_fed(recorder, &layer.attention, state, step))
+        self.steps.record_fed(recorder, state, step)
     }
 }
