@@ -3,7 +3,7 @@
 // exponentials (Kitaev, Kaiser and Levskaya 2020, equation 6). A workgroup owns a position of one head; its lanes share what it sees,
 // then the features. A position that sees none but itself has its own value as context; one past its text's end has 0.
 //
-// VECTOR: sizes are multiples of 4.
+// VECTOR: sizes are multiples of 4. SHARE: vec4s of a head that a lane sums up.
 #import element
 #import linear
 #import reduce
@@ -20,8 +20,6 @@
 @group(0) @binding(6) var<storage, read_write> context: array<Element>;  // [B, T, N, D]
 @group(0) @binding(7) var<storage, read_write> log_sum_exp: array<f32>;  // [B, N, T]
 #import store(context)
-
-const SHARE = 256u / 4u / LANES;        // vec4s of a head that a lane sums up
 
 var<workgroup> weights: array<f32, LANES>;
 var<workgroup> seen: array<u32, LANES>; // NOWHERE: what a lane came to is not visible

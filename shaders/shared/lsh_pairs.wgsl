@@ -1,13 +1,13 @@
 // The weight of a query and a key in lsh_attention, made again, and the gradient of their product (Dao et al. 2022, algorithm 4). The
 // importing shader has besides what lsh_places asks for the bindings query, key, value and d_context [B, T, N, D] and statistics:
 // log_sum_exp and delta [B, N, T, 2], then the lengths [B, 2].
+//
+// SHARE: vec4s of a head that a lane sums up.
 #import load(query)
 #import load(key)
 #import load(value)
 #import load(d_context)
 #import lsh_places
-
-const SHARE = 256u / 4u / LANES;        // vec4s of a head that a lane sums up
 
 struct Pair { weight: f32, d_product: f32 }
 

@@ -283,7 +283,12 @@ impl LshAttention {
         let words: Vec<_> = sizes.into_iter().chain(further).map(|size| size as u32).collect();
         recorder.launch(&Launch {
             kernel,
-            specialisation: specialisation(&tiles, tensors[0].dtype(), size.is_multiple_of(4)),
+            specialisation: specialisation(
+                &tiles,
+                tensors[0].dtype(),
+                size.is_multiple_of(4),
+                forms::share(&tiles, size),
+            ),
             params: &[&words[..], &[scale.to_bits()]].concat(),
             tensors,
             workgroups: grid(batch * heads * steps),
@@ -294,7 +299,7 @@ impl LshAttention {
     /// Checks that the driver goes through so many pairs in one workgroup.
     fn check_rounds(&self, gpu: &Gpu) -> Result<()> {
         let lanes = gpu.tiles().row as usize;
-        let features = LARGEST_SIZE / 4 / lanes;
+        let features = forms::share(gpu.tiles(), self.size) as usize;
         let each = self.size.div_ceil(4) + lanes * (1 + features) + features;
         let what = || format!("{NAME} of {} hashes and chunks of {}", self.rounds(), self.chunk);
         let rounds = self.walked().div_ceil(lanes).saturating_mul(each);
@@ -347,10 +352,13 @@ impl LshAttention {
     }
 }
 
-fn specialisation(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
-    forms::row_reduction(tiles).element(dtype).define_if(vector, "VECTOR")
+fn specialisation(tiles: &Tiles, dtype: Dtype, vector: bool, share: u32) -> Specialisation {
+    forms::row_reduction(tiles).element(dtype).define_if(vector, "VECTOR").constant("SHARE", share)
 }
 
 fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::each_element(tiles, |dtype| forms::either(|vector| specialisation(tiles, dtype, vector))).concat()
+    let of_share = |share| {
+        forms::each_element(tiles, |dtype| forms::either(|vector| specialisation(tiles, dtype, vector, share))).concat()
+    };
+    forms::shares(tiles, LARGEST_SIZE).flat_map(of_share).collect()
 }

@@ -30,6 +30,9 @@ fn refuses_what_is_no_model() {
     }
     let unnamed = Config { named: true, ..Config::new(9) };
     assert!(refusal(Bert::new(unnamed)).contains("`head` is not `classify`"));
+    let foreign = Specials { pad: 0, bos: 7, eos: 8, unk: 1 };
+    let foreign = Config { named: true, head: Head::Classify, specials: foreign, ..Config::new(9) };
+    assert!(refusal(Bert::new(foreign)).contains("`specials` has others"));
     let message = refusal(Kind::named("longformer").unwrap().make(&ModelOptions::default(), [9, 11]));
     assert!(message.contains("pairs") && message.contains("transformer"), "{message}");
 }

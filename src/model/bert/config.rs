@@ -135,6 +135,10 @@ impl Config {
         if self.named && self.head != Head::Classify {
             return Err(Error::data(path, "`named` says that classes have names, and `head` is not `classify`"));
         }
+        if self.named && self.specials != Specials::FIRST {
+            let message = "`named` classes stand behind special tokens 0 to 3, and `specials` has others";
+            return Err(Error::data(path, message));
+        }
         settings::check_specials(path, self.specials, self.vocabulary)?;
         settings::check_heads(path, self.hidden, self.heads)?;
         settings::check_rates(path, [("dropout", self.dropout), ("attention_dropout", self.attention_dropout)])?;

@@ -104,17 +104,18 @@ impl Bert {
         if !config.named {
             return Ok(logits);
         }
-        let (width, end) = (config.target_vocabulary(), config.specials.eos as usize);
-        let mut impossible = |shape: [usize; 3]| layers.graph.filled(shape, IMPOSSIBLE);
-        let [specials, before, behind] =
-            [[rows, 1, SPECIALS], [rows, places - 1, end], [rows, places - 1, width - end - 1]].map(&mut impossible);
-        let logits = layers.graph.concatenate(&[specials, logits])?;
-        let certain = layers.graph.filled([rows, places - 1, 1], 0.0);
-        let ends = layers.graph.concatenate(&[before, certain, behind])?;
-        let [logits, ends] = [(logits, 1), (ends, places - 1)].map(|(part, count)| (part, [rows, count * width]));
-        let parts = [layers.graph.reshape(logits.0, logits.1)?, layers.graph.reshape(ends.0, ends.1)?];
-        let all = layers.graph.concatenate(&parts)?;
-        layers.graph.reshape(all, [rows, places, width])
+        let (width, end, graph) = (config.target_vocabulary(), config.specials.eos as usize, &mut layers.graph);
+        let specials = graph.filled([rows, 1, SPECIALS], IMPOSSIBLE);
+        let logits = graph.concatenate(&[specials, logits])?;
+        if places == 1 {
+            return Ok(logits);
+        }
+        let behind = [(end, IMPOSSIBLE), (1, 0.0), (width - end - 1, IMPOSSIBLE)]
+            .map(|(count, value)| graph.filled([rows, places - 1, count], value));
+        let ends = graph.concatenate(&behind)?;
+        let parts = [graph.reshape(logits, [rows, width])?, graph.reshape(ends, [rows, (places - 1) * width])?];
+        let all = graph.concatenate(&parts)?;
+        graph.reshape(all, [rows, places, width])
     }
 
     /// Inputs beside the encoder's are `target_out`: tokens `[B, S]`, classes `[B, 1]`, names of classes `[B, T]`, or the first and the

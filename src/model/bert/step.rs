@@ -9,7 +9,7 @@ use crate::{
         beam_search::{BeamSearch, Feed},
         matmul::{Matmul, Matrix, Operands, Tile},
     },
-    model::{Encoder, Layers, SearchRoom, StepOutputs, Stepper},
+    model::{Architecture as _, Encoder, Layers, SearchRoom, StepOutputs, Stepper},
 };
 
 /// Logits that a step chooses between: those of the classes, and those that end a text.
@@ -63,8 +63,8 @@ impl Stepper for ClassStepper {
     fn record_step(&self, recorder: &mut Recorder, _: usize, outputs: &StepOutputs<'_>) -> Result<()> {
         if outputs.weights.is_some() {
             return Err(Error::data(
-                "an alignment",
-                "a step of a search gives none here; draw the chosen class's instead",
+                self.network.name(),
+                "tells a class and attends to nothing step by step; leave out what needs that, such as a coverage penalty",
             ));
         }
         let BeamSearch { sentences, beam, classes, .. } = self.search;
