@@ -98,6 +98,41 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
     assert!(whole == parts);
 }
 
+/// Steps between bounds are the same after a stop, and a run says at its end what has become of spans.
+#[test]
+fn spans_are_shown_and_go_on_bit_for_bit() {
+    let work = Work::new();
+    let settings = [("heads", "2"), ("span_limit", "9"), ("ramp", "2"), ("segment", "8")];
+    let options = TrainOptions {
+        layers: 1,
+        model: settings.map(|(key, value)| (key.into(), value.into())).into(),
+        ..options(&work.path(".")).with_architecture("adaptive-span")
+    };
+    let folders = ["whole", "parts"].map(|name| work.path(name));
+    let shown = folders.each_ref().map(|folder| {
+        let (asked, mut shown) = (std::cell::Cell::new(0), Vec::new());
+        let stop = || folder.ends_with("parts") && asked.replace(asked.get() + 1) == 2;
+        let budget = Budget { steps: Some(4), ..Budget::default() };
+        let mut session = || {
+            train(common::gpu(), &options, budget, Destination { folder, overwrite: false }, &stop, &mut |event| {
+                if let Event::Bounded { name, values, bounds } = event {
+                    shown.push((name.to_owned(), values.to_vec(), bounds));
+                }
+            })
+        };
+        if session().unwrap().interrupted {
+            session().unwrap();
+        }
+        shown
+    });
+    let [(name, spans, bounds)] = shown[0].as_slice() else { panic!("{shown:?}") };
+    assert_eq!((name.as_str(), spans.len(), *bounds), ("layers.0.span", 2, [0.0, 9.0]));
+    assert!(spans.iter().all(|span| (0.0..=9.0).contains(span)), "{spans:?}");
+    assert_eq!(shown[0], shown[1]);
+    let [whole, parts] = folders.map(|folder| fs::read(folder.join("model.safetensors")).unwrap());
+    assert!(whole == parts);
+}
+
 #[test]
 fn data_and_architecture_must_fit() {
     let folder = Path::new("/nowhere");

@@ -23,7 +23,7 @@ pub(super) fn workloads() -> Vec<Workload> {
     typed(&SHAPES, &HALF_SHAPES).flat_map(of_shape).collect()
 }
 
-fn attention(
+pub(super) fn attention(
     gpu: &Gpu,
     dtype: Dtype,
     [batch, heads, queries, keys, size]: [usize; 5],

@@ -23,24 +23,25 @@ pub(super) fn workloads() -> Vec<Workload> {
         let of_passes = move |passes: Passes| {
             let key =
                 |kind: &str| format!("lsh_attention/{kind}_B1_h{HEADS}_T{steps}_D{SIZE}_c{CHUNK}/{}", passes.key());
-            [("hashes2", ROUNDS), ("local", 0)]
-                .map(|(kind, rounds)| Workload::new(key(kind), move |gpu| attention(gpu, steps, rounds, passes)))
+            [("hashes2", ROUNDS), ("local", 0)].map(|(kind, rounds)| {
+                Workload::new(key(kind), move |gpu| attention(gpu, [HEADS, steps], rounds, passes))
+            })
         };
         Passes::ALL.into_iter().flat_map(of_passes)
     };
     STEPS.into_iter().flat_map(of_steps).collect()
 }
 
-fn attention(gpu: &Gpu, steps: usize, rounds: usize, passes: Passes) -> Result<Subject> {
+pub(super) fn attention(gpu: &Gpu, [heads, steps]: [usize; 2], rounds: usize, passes: Passes) -> Result<Subject> {
     let mut problem = Problem::new(gpu);
-    let width = HEADS * SIZE;
+    let width = heads * SIZE;
     let [query, key] = [(); 2].map(|()| problem.random(&[1, steps, width], 2.0));
     let [value, upstream] = [(); 2].map(|()| problem.random(&[1, steps, width], 1.0));
     let lengths = problem.words(&[1], &[steps as u32]);
     let (numbers, buckets) = match rounds {
         0 => (None, Vec::new()),
         _ => {
-            let (numbers, buckets) = problem.tokens(&[1, HEADS, rounds, steps], 0, BUCKETS as u32);
+            let (numbers, buckets) = problem.tokens(&[1, heads, rounds, steps], 0, BUCKETS as u32);
             (Some(Buckets { numbers, count: BUCKETS }), buckets)
         }
     };
@@ -51,7 +52,7 @@ fn attention(gpu: &Gpu, steps: usize, rounds: usize, passes: Passes) -> Result<S
         value: value.value,
         lengths,
         buckets: numbers,
-        heads: HEADS,
+        heads,
         chunk: CHUNK,
         before: 1,
         after: 0,
@@ -66,7 +67,7 @@ fn attention(gpu: &Gpu, steps: usize, rounds: usize, passes: Passes) -> Result<S
     }
     problem.finish(&outputs, Step::default(), move |outputs| {
         // Heads do not depend on each other: the reference has time for the last one.
-        let head: Vec<usize> = (1..=steps).map(|row| row * HEADS - 1).collect();
+        let head: Vec<usize> = (1..=steps).map(|row| row * heads - 1).collect();
         let of_head = |values: &[f64]| sample::rows(values, SIZE, &head);
         let [query, key, value] = [&query, &key, &value].map(|operand| of_head(&operand.host));
         let operation = reference::LshAttention {
@@ -87,7 +88,7 @@ fn attention(gpu: &Gpu, steps: usize, rounds: usize, passes: Passes) -> Result<S
             key: has_key.then_some(key.as_slice()),
             value: &value,
             lengths: &[steps as u32],
-            buckets: &buckets[(HEADS - 1) * rounds * steps..],
+            buckets: &buckets[(heads - 1) * rounds * steps..],
         };
         let some = |found: &[f32], expected: &[f64]| sample::some(found, SIZE, &head, expected);
         let context = some(&outputs[0], &operation.forward(&inputs));

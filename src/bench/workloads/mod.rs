@@ -24,6 +24,7 @@ mod layer_norm;
 mod length_mask;
 mod listed_rows;
 mod local_attention;
+mod long_text;
 mod lsh_attention;
 mod matmul;
 mod permute;
@@ -87,6 +88,7 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(relative_position_bias::workloads());
     all.extend(sliding_window_attention::workloads());
     all.extend(span_attention::workloads());
+    all.extend(long_text::workloads());
     all.extend(adam::workloads());
     all.extend(bounded_step::workloads());
     all.extend(conv1d::workloads());

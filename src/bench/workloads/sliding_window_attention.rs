@@ -16,7 +16,7 @@ use crate::{
 
 const HEADS: usize = 8;
 const SIZE: usize = 64;
-const WINDOW: usize = 256;
+pub(super) const WINDOW: usize = 256;
 /// The first position, as for a token that a classification reads.
 const GLOBALS: usize = 1;
 const STEPS: [usize; 2] = [2048, 4096];
@@ -25,15 +25,15 @@ pub(super) fn workloads() -> Vec<Workload> {
     let of_steps = |steps: usize| {
         Passes::ALL.map(|passes| {
             let key = format!("sliding_window_attention/B1_h{HEADS}_T{steps}_D{SIZE}_w{WINDOW}/{}", passes.key());
-            Workload::new(key, move |gpu| attention(gpu, steps, passes))
+            Workload::new(key, move |gpu| attention(gpu, [HEADS, steps], passes))
         })
     };
     STEPS.into_iter().flat_map(of_steps).collect()
 }
 
-fn attention(gpu: &Gpu, steps: usize, passes: Passes) -> Result<Subject> {
+pub(super) fn attention(gpu: &Gpu, [heads, steps]: [usize; 2], passes: Passes) -> Result<Subject> {
     let mut problem = Problem::new(gpu);
-    let width = HEADS * SIZE;
+    let width = heads * SIZE;
     let [query, key] = [(); 2].map(|()| problem.random(&[1, steps, width], 2.0));
     let [value, upstream] = [(); 2].map(|()| problem.random(&[1, steps, width], 1.0));
     let lengths = problem.words(&[1], &[steps as u32]);
@@ -41,7 +41,7 @@ fn attention(gpu: &Gpu, steps: usize, passes: Passes) -> Result<Subject> {
     let globals = Some(problem.words(&[1, GLOBALS], &globals));
     let attention = MultiHeadAttention {
         window: Some(Window { globals, ..Window::of(WINDOW) }),
-        ..MultiHeadAttention::new(query.value, key.value, value.value, lengths, HEADS)
+        ..MultiHeadAttention::new(query.value, key.value, value.value, lengths, heads)
     };
     let context = problem.graph.multi_head_attention(&attention)?.context;
     let mut outputs = vec![context];
@@ -51,7 +51,7 @@ fn attention(gpu: &Gpu, steps: usize, passes: Passes) -> Result<Subject> {
     }
     problem.finish(&outputs, Step::default(), move |outputs| {
         // Heads do not depend on each other: the reference has time for the last one.
-        let head: Vec<usize> = (1..=steps).map(|row| row * HEADS - 1).collect();
+        let head: Vec<usize> = (1..=steps).map(|row| row * heads - 1).collect();
         let of_head = |values: &[f64]| sample::rows(values, SIZE, &head);
         let [query, key, value] = [&query, &key, &value].map(|operand| of_head(&operand.host));
         let operation = reference::SlidingWindowAttention {
