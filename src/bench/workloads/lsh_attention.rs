@@ -15,8 +15,8 @@ const HEADS: usize = 8;
 const SIZE: usize = 64;
 const CHUNK: usize = 64;
 const ROUNDS: usize = 2;
-const BUCKETS: usize = 64;
-const STEPS: [usize; 2] = [2048, 4096];
+const BUCKETS: usize = 16;
+const STEPS: [usize; 2] = [512, 1024];
 
 pub(super) fn workloads() -> Vec<Workload> {
     let of_steps = |steps: usize| {
