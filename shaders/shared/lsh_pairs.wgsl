@@ -25,7 +25,8 @@ fn pair_of(t: u32, s: u32, of_query: vec2f, live: bool) -> Pair {
         d_weight = fma(load_value(s + d, s + params.size), load_d_context(t + d, t + params.size), d_weight);
     }
     let factor = factor_of(sum_of(squares));
-    // No visible score exceeds its log_sum_exp.
-    let weight = select(0.0, exp(min(sum_of(products) * factor - of_query.x, 0.0)), live);
+    // No visible score exceeds its log_sum_exp; what lies in a key that is not visible may be no number, and min of that is undefined.
+    let exponent = select(0.0, sum_of(products) * factor - of_query.x, live);
+    let weight = select(0.0, exp(min(exponent, 0.0)), live);
     return Pair(weight, select(0.0, weight * (sum_of(d_weight) - of_query.y) * factor, live));
 }

@@ -2,6 +2,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 mod bounded;
+mod budget;
 mod checkpoint;
 mod corpus;
 mod curves;
@@ -32,6 +33,7 @@ mod trainer;
 mod validated;
 mod validation;
 
+pub use budget::Budget;
 pub use checkpoint::Progress;
 pub use event::{Event, Outcome};
 pub use folder::{Destination, PAGE};
@@ -42,7 +44,7 @@ pub use metric::{Metric, Place};
 pub use monitor::Reading;
 pub use objective::TrainingGraph;
 pub use optimizer::{Optimizer, State};
-pub use options::{Budget, Data, GuidedAlignment, TrainOptions};
+pub use options::{Data, GuidedAlignment, TrainOptions};
 pub use pairs::Pairs;
 pub use panels::{Line, Panel, panels};
 pub use precision::Precision;
