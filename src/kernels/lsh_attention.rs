@@ -93,7 +93,7 @@ pub struct Inputs<'a> {
     pub value: &'a Tensor,
     /// `[B]`, u32: how many positions of each sequence are valid.
     pub lengths: &'a Tensor,
-    /// `[B, N, rounds, T]`, u32, from [`Hash`]: wanted where there is an [`Order`].
+    /// `[B, N, rounds, T]`, u32, from [`struct@Hash`]: wanted where there is an [`Order`].
     pub buckets: Option<&'a Tensor>,
 }
 
