@@ -26,6 +26,17 @@ fn train(setting: &Setting, train: &Path, steps: u32, more: &[&str]) -> Command 
     command
 }
 
+/// The same as from a terminal: where the tests run under `nohup` they ignore hangups, and a run would learn that from them.
+fn from_terminal(setting: &Setting, run: Command) -> Command {
+    if !cfg!(target_os = "linux") {
+        return run;
+    }
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(run.get_program()).args(run.get_args());
+    command.current_dir(setting.folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 fn pairs(setting: &Setting) -> PathBuf {
     let Data::Files { train, .. } = &setting.options.data else { unreachable!() };
     train.clone()
@@ -55,7 +66,8 @@ fn every_request_to_end_saves_and_the_same_command_goes_on() {
     for signal in ["-INT", "-TERM", "-HUP"] {
         let out = setting.out(signal);
         let more = ["--out", out.to_str().unwrap()];
-        let child = train(&setting, &pairs(&setting), 1_000_000, &more).spawn().unwrap();
+        let run = train(&setting, &pairs(&setting), 1_000_000, &more);
+        let child = from_terminal(&setting, run).spawn().unwrap();
         begun(&out);
         // As `timeout` and shells that end do it.
         send(signal, &child);
