@@ -35,10 +35,10 @@ struct Params {
 fn row_stride(second: bool) -> u32 { return params.query.row; }
 fn column_stride(second: bool) -> u32 { return select(params.key.row, params.value.row, second); }
 
-fn load_row(second: bool, at: u32, feature: u32) -> Piece {
+fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece {
     return load_piece_query(at + loaded_from(feature), at + params.size);
 }
-fn load_column(second: bool, at: u32, feature: u32) -> Piece {
+fn load_column(second: bool, place: Place, at: u32, feature: u32) -> Piece {
     let start = at + loaded_from(feature);
     if (second) { return load_piece_value(start, at + params.size); }
     return load_piece_key(start, at + params.size);

@@ -36,13 +36,13 @@ struct Params {
 @group(0) @binding(9) var<storage, read_write> d_second: array<Word>;           // KEY: d_value, as value; else not used
 
 #ifdef KEY
-fn load_row(second: bool, at: u32, feature: u32) -> Piece { return load_key_side(second, at, feature); }
-fn load_column(second: bool, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
+fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_key_side(second, at, feature); }
+fn load_column(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
 fn row_stride(second: bool) -> u32 { return key_stride(second); }
 fn column_stride(second: bool) -> u32 { return query_stride(second); }
 #else
-fn load_row(second: bool, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
-fn load_column(second: bool, at: u32, feature: u32) -> Piece { return load_key_side(second, at, feature); }
+fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
+fn load_column(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_key_side(second, at, feature); }
 fn row_stride(second: bool) -> u32 { return query_stride(second); }
 fn column_stride(second: bool) -> u32 { return key_stride(second); }
 #endif

@@ -1,94 +1,170 @@
-// context = softmax(query · key * factor) * value over the positions that each one sees in any round, those of several rounds counted as
-// often, with the softmax taken online (Milakov and Gimelshein 2018). That is what rounds come to that are weighed by the sums of their
-// exponentials (Kitaev, Kaiser and Levskaya 2020, equation 6). A workgroup owns a position of one head; its lanes share what it sees,
-// then the features. A position that sees none but itself has its own value as context; one past its text's end has 0.
+// dot_product_attention where a position sees those of its own chunk, and of chunks beside it, in the orders of several rounds: lsh_places.wgsl
+// says which tiles a workgroup walks over. Kitaev, Kaiser and Levskaya 2020, section 2. A dispatch has one round, whose contexts are
+// weighed against those of the rounds before by the sums of their exponentials (equation 6). A position that sees none but itself has its
+// own value as context; one past its text's end has 0.
 //
-// VECTOR: sizes are multiples of 4. SHARE: vec4s of a head that a lane sums up.
-#import element
-#import linear
-#import reduce
-#import load(query)
-#import load(key)
-#import load(value)
+// ADJUSTED: weights have dropout.
+// VECTOR, WIDE: sizes, offsets and strides are multiples of a piece.
+#import attention_dropout
+#import attention_softmax
+#import attention_tiles
+#import heads
+#import load_piece(query)
+#import load_piece(key)
+#import load_piece(value)
+#import load_piece(context)
 #import lsh_places
+#import store_piece(context)
 
-@group(0) @binding(1) var<storage, read> query: array<Element>;          // [B, T, N, D]
-@group(0) @binding(2) var<storage, read> key: array<Element>;            // [B, T, N, D]
-@group(0) @binding(3) var<storage, read> value: array<Element>;          // [B, T, N, D]
-@group(0) @binding(4) var<storage, read> lengths: array<u32>;            // [B]
-@group(0) @binding(5) var<storage, read> sorted: array<u32>;             // [2, B, N, rounds, T]
-@group(0) @binding(6) var<storage, read_write> context: array<Element>;  // [B, T, N, D]
-@group(0) @binding(7) var<storage, read_write> log_sum_exp: array<f32>;  // [B, N, T]
-#import store(context)
-
-var<workgroup> weights: array<f32, LANES>;
-var<workgroup> seen: array<u32, LANES>; // NOWHERE: what a lane came to is not visible
-
-fn score_of(q: u32, k: u32) -> f32 {
-    var products = vec4f();
-    var squares = vec4f();
-    for (var d = 0u; d < params.size; d += 4u) {
-        let x = load_key(k + d, k + params.size);
-        products = fma(load_query(q + d, q + params.size), x, products);
-        squares = fma(x, x, squares);
-    }
-    return sum_of(products) * factor_of(sum_of(squares));
+struct Params {
+    query: Heads, key: Heads, value: Heads, context: Heads,         // layouts
+    heads: u32, head_count: u32, queries: u32, keys: u32,           // as many keys as queries
+    size: u32, causal: u32, scale: f32, excluding: u32,
+    rounds: u32, round: u32, hashed: u32, chunk: u32,
+    before: u32, after: u32, least: u32, multiple: u32,
+    operation: u32, threshold: u32, kept_scale: f32, unused: u32,   // of dropout
 }
 
-@compute @workgroup_size(LANES)
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> query: array<Word>;             // [B, T, N, D]
+@group(0) @binding(3) var<storage, read> key: array<Word>;               // [B, T, N, D]
+@group(0) @binding(4) var<storage, read> value: array<Word>;             // [B, T, N, D]
+@group(0) @binding(5) var<storage, read> lengths: array<u32>;            // [B]
+@group(0) @binding(6) var<storage, read> sorted: array<u32>;             // [B, N, rounds, T]
+@group(0) @binding(7) var<storage, read_write> context: array<Word>;     // [B, T, N, D]
+@group(0) @binding(8) var<storage, read_write> log_sum_exp: array<f32>;  // [B, N, T]
+
+fn row_stride(second: bool) -> u32 { return params.query.row; }
+fn column_stride(second: bool) -> u32 { return select(params.key.row, params.value.row, second); }
+
+fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece {
+    return load_piece_query(at + loaded_from(feature), at + params.size);
+}
+fn load_column(second: bool, place: Place, at: u32, feature: u32) -> Piece {
+    let start = at + loaded_from(feature);
+    if (second) { return load_piece_value(start, at + params.size); }
+    return load_piece_key(start, at + params.size);
+}
+
+// What the contexts of this round and of those before are worth in that of all of them, and its log_sum_exp.
+struct Merged { share: f32, share_before: f32, log_sum_exp: f32 }
+
+fn merge(of_round: f32, before: f32) -> Merged {
+    if (params.round == 0u) { return Merged(1.0, 0.0, of_round); }
+    let top = max(of_round, before);
+    let share = exp(of_round - top);
+    let share_before = exp(before - top);
+    let sum = share + share_before;
+    return Merged(share / sum, share_before / sum, top + log(sum));
+}
+
+var<workgroup> own_share: array<f32, ROW_TILE>;        // of a row's own value in its context
+
+@compute @workgroup_size(LANES, GROUPS)
 fn main(
     @builtin(workgroup_id) workgroup: vec3u,
     @builtin(num_workgroups) workgroups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
+#ifdef SUBGROUPS
+    @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    let owned = linear_workgroup(workgroup, workgroups);
-    if (owned >= params.batch * params.heads * params.steps) { return; }
-    let t = owned % params.steps;
-    let head = owned / params.steps;
-    let n = head % params.heads;
+    let group = 0u;
+#else
+    @builtin(local_invocation_id) local: vec3u,
+) {
+    let lane = local.x;
+    let group = local.y;
+#endif
+    let index = workgroup.x + workgroup.y * workgroups.x;
+    let head = index / tiles_of_head();
+    if (head >= params.head_count) { return; }
     let b = head / params.heads;
-    let length = min(lengths[b], params.steps);
-    let text = text_of(length);
-    let end = select(0u, walked(text), t < length);
-    let own = row_at(b, n, t);
+    let n = head % params.heads;
+    var place = place_of(index % tiles_of_head(), head, min(lengths[b], params.keys));
+    // Apart from what differs between invocations, for no loop with a barrier in it may end by that.
+    let end = place.end;
+    place.row_start = vec2u(head_start(params.query, b, n));
+    place.column_start = vec2u(head_start(params.key, b, n), head_start(params.value, b, n));
+    place.lane = lane;
+    place.group = group;
+    let value_start = place.column_start.y;
+    let context_start = head_start(params.context, b, n);
+    let first_statistic = head * params.queries;
 
-    var largest = ALONE;
-    var total = 0.0;                    // of this lane's keys
-    var sums: array<vec4f, SHARE>;
-    for (var first = 0u; first < end; first += LANES) {
-        let s = met(text, head, t, min(first + lane, end - 1u), text.before);
-        let live = first + lane < end && sees(t, s, length);
-        let score = select(ALONE, score_of(own, row_at(b, n, s)), live);
-        let new_largest = max(largest, reduce_max(score, lane));
-        let change = exp(largest - new_largest);
-        let weight = select(0.0, exp(score - new_largest), live);
-        largest = new_largest;
-        total = total * change + weight;
-        workgroupBarrier();
-        weights[lane] = weight;
-        seen[lane] = select(NOWHERE, s, live);
-        workgroupBarrier();
-        for (var i = 0u; i < SHARE; i++) { sums[i] *= change; }
-        for (var j = 0u; j < LANES; j++) {
-            if (seen[j] == NOWHERE) { continue; }
-            let v = row_at(b, n, seen[j]);
-            for (var i = 0u; i < SHARE; i++) {
-                let feature = (i * LANES + lane) * 4u;
-                if (feature < params.size) { sums[i] = fma(vec4f(weights[j]), load_value(v + feature, v + params.size), sums[i]); }
+    gather_rows(place);
+    var before: PerRow;                 // log_sum_exp of the rounds before
+    for (var r = 0u; r < ROWS; r++) {
+        before[r] = log_sum_exp[first_statistic + min(row_positions[group * ROWS + r], params.queries - 1u)];
+    }
+    var sums: Sums;
+    var largest: PerRow;
+    var total: PerRow;                  // of this lane's columns
+    for (var r = 0u; r < ROWS; r++) { largest[r] = FLOOR; }
+    for (var column0 = 0u; column0 < end; column0 += COLUMN_TILE) {
+        gather_columns(place, column0);
+        var weights = products(false, place, column0);
+        for (var j = 0u; j < BLOCKS; j++) {
+            let columns = columns_of(j, lane);
+            for (var r = 0u; r < ROWS; r++) {
+                let seen = visible(place, row_positions[group * ROWS + r], columns);
+                weights[r][j] = select(vec4f(FLOOR), weights[r][j] * params.scale, seen);
             }
         }
+        weigh(place, &weights, &largest, &total, &sums);
+#ifdef ADJUSTED
+        for (var j = 0u; j < BLOCKS; j++) {
+            let columns = columns_of(j, lane);
+            for (var r = 0u; r < ROWS; r++) {
+                weights[r][j] *= kept(head, vec4u(row_positions[group * ROWS + r]), columns);
+            }
+        }
+#endif
+        accumulate(true, place, column0, end - column0, &weights, &sums);
     }
 
-    let all = reduce_sum(total, lane);
-    let alone = t < length && all == 0.0;
-    let inverse = select(0.0, 1.0 / max(all, 1e-30), t < length);
-    for (var i = 0u; i < SHARE; i++) {
-        let feature = (i * LANES + lane) * 4u;
-        if (feature < params.size) {
-            let own_value = load_value(own + feature, own + params.size);
-            store_context(own + feature, own + params.size, select(sums[i] * inverse, own_value, alone));
+    total = sum_of_lanes(place, total);
+    // The log_sum_exp of the rounds before is read by all, and replaced by one.
+    storageBarrier();
+    for (var r = 0u; r < ROWS; r++) {
+        let row = row_positions[group * ROWS + r];
+        let valid = row < place.length;
+        // Past the text's end the first round has written zeros.
+        if (row >= params.queries || (params.round > 0u && !valid)) { continue; }
+        let alone = valid && !(total[r] > 0.0);
+        let merged = merge(select(largest[r] + log(max(total[r], 1e-30)), BY_ITSELF, alone), before[r]);
+        let inverse = select(0.0, merged.share / max(total[r], 1e-30), valid);
+        for (var j = 0u; j < FEATURES; j += PARTS) {
+            let feature = feature_of(j, lane);
+            if (feature >= params.size) { continue; }
+            var result: Piece;
+            for (var p = 0u; p < PARTS; p++) { result[p] = sums[r][j + p] * inverse; }
+            let start = context_start + row * params.context.row;
+            if (params.round > 0u) {
+                var made = load_piece_context(start + feature, start + params.size);
+                for (var p = 0u; p < PARTS; p++) { result[p] = fma(made[p], vec4f(merged.share_before), result[p]); }
+            }
+            store_piece_context(start + feature, start + params.size, result);
+        }
+        if (lane == 0u) {
+            log_sum_exp[first_statistic + row] = select(0.0, merged.log_sum_exp, valid);
+            own_share[group * ROWS + r] = select(0.0, merged.share, alone);
         }
     }
-    let logarithm = select(0.0, largest + log(max(all, 1e-30)), t < length);
-    if (lane == 0u) { log_sum_exp[owned] = select(logarithm, ALONE, alone); }
+    if (params.excluding == 0u) { return; }
+    workgroupBarrier();
+    for (var r = 0u; r < ROWS; r++) {
+        let row = row_positions[group * ROWS + r];
+        let share = own_share[group * ROWS + r];
+        if (row >= place.length || share == 0.0) { continue; }
+        for (var j = 0u; j < FEATURES; j += PARTS) {
+            let feature = feature_of(j, lane);
+            if (feature >= params.size) { continue; }
+            let start = context_start + row * params.context.row;
+            let own = value_start + row * params.value.row;
+            var result = load_piece_context(start + feature, start + params.size);
+            var own_value = load_piece_value(own + feature, own + params.size);
+            for (var p = 0u; p < PARTS; p++) { result[p] = fma(own_value[p], vec4f(share), result[p]); }
+            store_piece_context(start + feature, start + params.size, result);
+        }
+    }
 }

@@ -26,8 +26,8 @@ struct Params {
 @group(0) @binding(7) var<storage, read> bias: array<f32>;                      // [N, T + S - 1], by s - t + T - 1
 @group(0) @binding(8) var<storage, read_write> parts: array<f32>;               // [B, N, bands, ROW_TILE + COLUMN_TILE - 1]
 
-fn load_row(second: bool, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
-fn load_column(second: bool, at: u32, feature: u32) -> Piece { return load_key_side(second, at, feature); }
+fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
+fn load_column(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_key_side(second, at, feature); }
 fn row_stride(second: bool) -> u32 { return query_stride(second); }
 fn column_stride(second: bool) -> u32 { return key_stride(second); }
 

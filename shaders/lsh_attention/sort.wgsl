@@ -1,5 +1,5 @@
-// The order of positions by bucket, equal ones as they come, and its inverse: a radix sort by digits of four bits, the lowest first. A
-// workgroup sorts one round of one head. Each lane counts and then places a run of its own, so that equal digits keep their order and
+// The order of positions by bucket, equal ones as they come: a radix sort by digits of four bits, the lowest first. A workgroup
+// sorts one round of one head. Each lane counts and then spare a run of its own, so that equal digits keep their order and
 // nothing depends on which lane is first.
 #import linear
 
@@ -7,7 +7,7 @@ struct Params { groups: u32, steps: u32, passes: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> buckets: array<u32>;            // [groups, T]
-@group(0) @binding(2) var<storage, read_write> sorted: array<u32>;       // [2, groups, T]: the order, then the place of each position
+@group(0) @binding(2) var<storage, read_write> sorted: array<u32>;       // [2, groups, T]: the orders, then memory to sort in
 
 const DIGITS = 16u;
 
@@ -23,15 +23,15 @@ fn main(
     let group = linear_workgroup(workgroup, workgroups);
     if (group >= params.groups) { return; }
     let order = group * params.steps;
-    let places = (params.groups + group) * params.steps;
+    let spare = (params.groups + group) * params.steps;
     let run = (params.steps + LANES - 1u) / LANES;
     let begin = min(lane * run, params.steps);
     let end = min(begin + run, params.steps);
     for (var turn = 0u; turn < params.passes; turn++) {
         // Passes take turns, so that the last one leaves the order in its place.
         let last = (params.passes - turn) % 2u == 1u;
-        let read_at = select(order, places, last);
-        let write_at = select(places, order, last);
+        let read_at = select(order, spare, last);
+        let write_at = select(spare, order, last);
         for (var digit = 0u; digit < DIGITS; digit++) { counts[digit * LANES + lane] = 0u; }
         for (var i = begin; i < end; i++) {
             counts[digit_of(order, item(turn, read_at, i), turn) * LANES + lane] += 1u;
@@ -62,7 +62,6 @@ fn main(
         storageBarrier();
         workgroupBarrier();
     }
-    for (var i = begin; i < end; i++) { sorted[places + sorted[order + i]] = i; }
 }
 
 // The i-th position of what a pass sorts; the first one sorts them as they come.

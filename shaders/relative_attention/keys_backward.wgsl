@@ -1,67 +1,101 @@
-// Gradients of relative_attention's keys and values. A workgroup owns a key of one head and goes through the queries that see it.
+// Gradients of relative_attention's keys and values. A workgroup owns a tile of keys of one head and walks over the queries that see them.
 //     d_key = sum of d_score * content        d_value = sum of weight * d_context
-#import element
-#import linear
+//
+// VECTOR, WIDE: sizes, offsets and strides are multiples of a piece.
+#import attention_tiles
 #import relative_gradients
+#import store_piece(d_key)
+#import store_piece(d_value)
 
-struct Params { batch: u32, heads: u32, queries: u32, keys: u32, size: u32, scale: f32 }
+@group(0) @binding(7) var<storage, read_write> d_key: array<Word>;           // [B, S, N, D]
+@group(0) @binding(8) var<storage, read_write> d_value: array<Word>;         // [B, S, N, D]
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> queries: array<Element>;            // [B, T, 2, N, D]
-@group(0) @binding(2) var<storage, read> key: array<Element>;                // [B, S, N, D]
-@group(0) @binding(3) var<storage, read> value: array<Element>;              // [B, S, N, D]
-@group(0) @binding(4) var<storage, read> relative: array<Element>;           // [S, N, D], by distance
-@group(0) @binding(5) var<storage, read> d_context: array<Element>;          // [B, T, N, D]
-@group(0) @binding(6) var<storage, read> statistics: array<vec2f>;           // [B, N, T, 2]: log_sum_exp, delta; [B, 2]: length
-@group(0) @binding(7) var<storage, read_write> d_key: array<Element>;        // [B, S, N, D]
-@group(0) @binding(8) var<storage, read_write> d_value: array<Element>;      // [B, S, N, D]
-#import store(d_key)
-#import store(d_value)
+fn row_stride(second: bool, place: Place) -> u32 { return select(key_stride(second), params.relative.row, place.rows_are_strip); }
+fn column_stride(second: bool, place: Place) -> u32 { return query_stride(second); }
+fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece {
+    if (place.rows_are_strip) { return load_distance(at, feature); }
+    return load_key_side(second, at, feature);
+}
+fn load_column(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
 
-var<workgroup> pairs: array<Pair, LANES>;
-
-@compute @workgroup_size(LANES)
+@compute @workgroup_size(LANES, GROUPS)
 fn main(
     @builtin(workgroup_id) workgroup: vec3u,
     @builtin(num_workgroups) workgroups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
+#ifdef SUBGROUPS
+    @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    let owned = linear_workgroup(workgroup, workgroups);
-    if (owned >= params.batch * params.heads * params.keys) { return; }
-    let s = owned % params.keys;
-    let n = owned / params.keys % params.heads;
-    let b = owned / params.keys / params.heads;
-    // The first query that sees the key.
-    let begin = s - min(s, params.keys - params.queries);
-    let end = select(0u, params.queries, s < length_of(b));
+    let group = 0u;
+#else
+    @builtin(local_invocation_id) local: vec3u,
+) {
+    let lane = local.x;
+    let group = local.y;
+#endif
+    let tiles = (params.keys + ROW_TILE - 1u) / ROW_TILE;
+    let index = workgroup.x + workgroup.y * workgroups.x;
+    let head = index / tiles;
+    if (head >= params.head_count) { return; }
+    let b = head / params.heads;
+    let n = head % params.heads;
+    let row0 = index % tiles * ROW_TILE;
+    let length = length_of(b);
+    // The first query that sees one of the keys.
+    let begin = row0 - min(row0, behind());
+    let end = select(0u, params.queries, row0 < length);
+    let last_query = params.queries - 1u;
+    let place = Place(row0, max(length, 1u) - 1u, last_query,
+        vec2u(head_start(params.key, b, n), head_start(params.value, b, n)),
+        vec2u(head_start(params.content, b, n), head_start(params.d_context, b, n)), false, false, 0, 0, lane, group);
+    var strip = Place(0u, 0u, last_query, vec2u(head_start(params.relative, 0u, n)),
+        vec2u(head_start(params.position, b, n)), true, false, 0, i32(params.keys) - 1, lane, group);
+    let first_start = head_start(params.first, b, n);
+    let second_start = head_start(params.second, b, n);
 
-    var d_k: array<vec4f, SHARE>;
-    var d_v: array<vec4f, SHARE>;
-    for (var first = begin; first < end; first += LANES) {
-        let pair = pair_of(b, n, min(first + lane, end - 1u), s, first + lane < end);
-        workgroupBarrier();
-        pairs[lane] = pair;
-        workgroupBarrier();
-        for (var j = 0u; j < min(LANES, end - first); j++) {
-            let q = query_at(b, n, first + j);
-            let c = context_at(b, n, first + j);
-            let other = pairs[j];
-            for (var i = 0u; i < SHARE; i++) {
-                let feature = (i * LANES + lane) * 4u;
-                if (feature < params.size) {
-                    d_k[i] = fma(vec4f(other.d_score), load_queries(q + feature, q + params.size), d_k[i]);
-                    d_v[i] = fma(vec4f(other.weight), load_d_context(c + feature, c + params.size), d_v[i]);
-                }
+    var d_keys: Sums;
+    var d_values: Sums;
+    for (var column0 = begin; column0 < end; column0 += COLUMN_TILE) {
+        var weights = products(false, place, column0);
+        var distances: Scores;
+        for (var i = 0u; i < STRIPS; i++) {
+            strip.first = i32(column0 + behind() + i * ROW_TILE) - i32(row0);
+            var made = products(false, strip, column0);
+            take(place, i, &made, &distances);
+        }
+        add_across(place, &distances, &weights);
+        var d_scores = products(true, place, column0);
+        for (var j = 0u; j < BLOCKS; j++) {
+            let columns = vec4u(column0) + columns_of_tile(place, j);
+            let queries = of_columns(head, columns);
+            for (var r = 0u; r < ROWS; r++) {
+                let row = row0 + group * ROWS + r;
+                let behind_query = vec4u(row) <= columns + behind();
+                let seen = (columns < vec4u(params.queries)) & behind_query & vec4<bool>(row < length);
+                let weight = weight_of(weights[r][j], queries.log_sum_exp, seen);
+                weights[r][j] = weight;
+                d_scores[r][j] = select(vec4f(), weight * (d_scores[r][j] - queries.delta) * params.scale, seen);
             }
         }
+        accumulate(false, place, column0, end - column0, &d_scores, &d_keys);
+        accumulate(true, place, column0, end - column0, &weights, &d_values);
     }
 
-    let start = key_at(b, n, s);
-    for (var i = 0u; i < SHARE; i++) {
-        let feature = (i * LANES + lane) * 4u;
-        if (feature < params.size) {
-            store_d_key(start + feature, start + params.size, d_k[i]);
-            store_d_value(start + feature, start + params.size, d_v[i]);
+    for (var r = 0u; r < ROWS; r++) {
+        let row = row0 + group * ROWS + r;
+        if (row >= params.keys) { continue; }
+        for (var j = 0u; j < FEATURES; j += PARTS) {
+            let feature = feature_of(j, lane);
+            if (feature >= params.size) { continue; }
+            var of_key: Piece;
+            var of_value: Piece;
+            for (var p = 0u; p < PARTS; p++) {
+                of_key[p] = d_keys[r][j + p];
+                of_value[p] = d_values[r][j + p];
+            }
+            let first_at = first_start + row * params.first.row;
+            let second_at = second_start + row * params.second.row;
+            store_piece_d_key(first_at + feature, first_at + params.size, of_key);
+            store_piece_d_value(second_at + feature, second_at + params.size, of_value);
         }
     }
 }

@@ -1,61 +1,97 @@
-// The gradient of relative_attention's vectors of distances. A workgroup owns a distance of one head and goes through the pairs of
-// all rows that lie so far apart.
+// The gradient of relative_attention's vectors of distances. A workgroup owns a tile of distances of one head and walks over the queries of
+// all rows, each of which has one key so far behind it.
 //     d_relative[distance] = sum of d_score * position
-#import element
-#import linear
+//
+// VECTOR, WIDE: sizes, offsets and strides are multiples of a piece.
+#import attention_tiles
 #import relative_gradients
+#import store_piece(d_relative)
 
-struct Params { batch: u32, heads: u32, queries: u32, keys: u32, size: u32, scale: f32 }
+@group(0) @binding(7) var<storage, read_write> d_relative: array<Word>;      // [S, N, D]
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> queries: array<Element>;            // [B, T, 2, N, D]
-@group(0) @binding(2) var<storage, read> key: array<Element>;                // [B, S, N, D]
-@group(0) @binding(3) var<storage, read> value: array<Element>;              // [B, S, N, D]
-@group(0) @binding(4) var<storage, read> relative: array<Element>;           // [S, N, D], by distance
-@group(0) @binding(5) var<storage, read> d_context: array<Element>;          // [B, T, N, D]
-@group(0) @binding(6) var<storage, read> statistics: array<vec2f>;           // [B, N, T, 2]: log_sum_exp, delta; [B, 2]: length
-@group(0) @binding(7) var<storage, read_write> d_relative: array<Element>;   // [S, N, D]
-#import store(d_relative)
+fn row_stride(second: bool, place: Place) -> u32 { return select(params.relative.row, key_stride(second), place.rows_are_strip); }
+fn column_stride(second: bool, place: Place) -> u32 { return query_stride(second); }
+fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece {
+    if (place.rows_are_strip) { return load_key_side(second, at, feature); }
+    return load_distance(at, feature);
+}
+fn load_column(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
 
-var<workgroup> d_scores: array<f32, LANES>;
-
-@compute @workgroup_size(LANES)
+@compute @workgroup_size(LANES, GROUPS)
 fn main(
     @builtin(workgroup_id) workgroup: vec3u,
     @builtin(num_workgroups) workgroups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
+#ifdef SUBGROUPS
+    @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    let owned = linear_workgroup(workgroup, workgroups);
-    if (owned >= params.keys * params.heads) { return; }
-    let n = owned % params.heads;
-    let distance = owned / params.heads;
+    let group = 0u;
+#else
+    @builtin(local_invocation_id) local: vec3u,
+) {
+    let lane = local.x;
+    let group = local.y;
+#endif
+    let tiles = (params.keys + ROW_TILE - 1u) / ROW_TILE;
+    let index = workgroup.x + workgroup.y * workgroups.x;
+    let n = index / tiles;
+    if (n >= params.heads) { return; }
+    let row0 = index % tiles * ROW_TILE;
     // The first query that has a key so far behind it.
-    let begin = distance - min(distance, params.keys - params.queries);
-    let pairs = params.batch * (params.queries - begin);
+    let begin = row0 - min(row0, behind());
+    let last_query = params.queries - 1u;
 
-    var sums: array<vec4f, SHARE>;
-    for (var first = 0u; first < pairs; first += LANES) {
-        let pair = min(first + lane, pairs - 1u);
-        let b = pair % params.batch;
-        let t = begin + pair / params.batch;
-        let s = place_of(t) - distance;
-        let d_score = pair_of(b, n, t, s, first + lane < pairs && s < length_of(b)).d_score;
-        workgroupBarrier();
-        d_scores[lane] = d_score;
-        workgroupBarrier();
-        for (var j = 0u; j < min(LANES, pairs - first); j++) {
-            let other = first + j;
-            let q = query_at(other % params.batch, n, begin + other / params.batch) + second();
-            for (var i = 0u; i < SHARE; i++) {
-                let feature = (i * LANES + lane) * 4u;
-                if (feature < params.size) { sums[i] = fma(vec4f(d_scores[j]), load_queries(q + feature, q + params.size), sums[i]); }
+    var sums: Sums;
+    for (var b = 0u; b < params.head_count / params.heads; b++) {
+        let length = length_of(b);
+        // Later ones have but keys that are not there.
+        let end = select(0u, min(params.queries, length + row0 + ROW_TILE - min(length + row0 + ROW_TILE, behind())), length > 0u);
+        let place = Place(row0, params.keys - 1u, last_query, vec2u(head_start(params.relative, 0u, n)),
+            vec2u(head_start(params.position, b, n)), false, false, 0, 0, lane, group);
+        var strip = Place(0u, 0u, last_query, vec2u(head_start(params.key, b, n), head_start(params.value, b, n)),
+            vec2u(head_start(params.content, b, n), head_start(params.d_context, b, n)), true, false,
+            0, i32(max(length, 1u)) - 1, lane, group);
+        let head = b * params.heads + n;
+        for (var column0 = begin; column0 < end; column0 += COLUMN_TILE) {
+            let first = i32(column0 + behind()) - i32(row0);        // the key that the first row and column meet at
+            var scores = products(false, place, column0);
+            var d_scores: Scores;
+            var of_keys: Scores;
+            var of_values: Scores;
+            for (var i = 0u; i < STRIPS; i++) {
+                strip.first = first + i32(i * ROW_TILE);
+                var made = products(false, strip, column0);
+                take(place, i, &made, &of_keys);
+                made = products(true, strip, column0);
+                take(place, i, &made, &of_values);
             }
+            add_across(place, &of_keys, &scores);
+            add_across(place, &of_values, &d_scores);
+            for (var j = 0u; j < BLOCKS; j++) {
+                let columns = vec4u(column0) + columns_of_tile(place, j);
+                let queries = of_columns(head, columns);
+                for (var r = 0u; r < ROWS; r++) {
+                    // Keys before the first one wrap, and are masked as those past the length are.
+                    let keys = columns + behind() - vec4u(row0 + group * ROWS + r);
+                    let seen = (columns < vec4u(params.queries)) & (keys < vec4u(length));
+                    let weight = weight_of(scores[r][j], queries.log_sum_exp, seen);
+                    d_scores[r][j] = select(vec4f(), weight * (d_scores[r][j] - queries.delta) * params.scale, seen);
+                }
+            }
+            accumulate(false, place, column0, end - column0, &d_scores, &sums);
         }
     }
 
-    let start = relative_at(n, distance);
-    for (var i = 0u; i < SHARE; i++) {
-        let feature = (i * LANES + lane) * 4u;
-        if (feature < params.size) { store_d_relative(start + feature, start + params.size, sums[i]); }
+    let first_start = head_start(params.first, 0u, n);
+    for (var r = 0u; r < ROWS; r++) {
+        let row = row0 + group * ROWS + r;
+        if (row >= params.keys) { continue; }
+        for (var j = 0u; j < FEATURES; j += PARTS) {
+            let feature = feature_of(j, lane);
+            if (feature >= params.size) { continue; }
+            var result: Piece;
+            for (var p = 0u; p < PARTS; p++) { result[p] = sums[r][j + p]; }
+            let first_at = first_start + row * params.first.row;
+            store_piece_d_relative(first_at + feature, first_at + params.size, result);
+        }
     }
 }

@@ -5,7 +5,8 @@
 //
 // The importing shader has params.size; a Place of an invocation with a lane and a group; row_at(second, place, row) and
 // column_at(second, place, column), the element of the first or the second tensor of that side at which a row of the workgroup's tile
-// or a column of its walk starts; and load_row(second, at, feature) and load_column(second, at, feature), a piece of features behind it.
+// or a column of its walk starts; and load_row(second, place, at, feature) and load_column(second, place, at, feature), a piece of features
+// behind it.
 //
 // SUBGROUPS: one subgroup per workgroup; each lane loads its own part of the rows, and the subgroup passes it round.
 // Otherwise: LANES x GROUPS invocations work from tiles in workgroup memory.
@@ -41,12 +42,12 @@ fn products(second: bool, place: Place, column0: u32) -> Scores {
     var scores: Scores;
     for (var d = 0u; d < params.size; d += PIECE) {
         var share: array<Piece, SHARES>;
-        for (var i = 0u; i < SHARES; i++) { share[i] = load_row(second, row_at(second, place, i * LANES + place.lane), d); }
+        for (var i = 0u; i < SHARES; i++) { share[i] = load_row(second, place, row_at(second, place, i * LANES + place.lane), d); }
         var block: array<array<array<vec4f, 4>, PARTS>, BLOCKS>;
         for (var j = 0u; j < BLOCKS; j++) {
             let column = column0 + (j * LANES + place.lane) * 4u;
             for (var c = 0u; c < 4u; c++) {
-                var piece = load_column(second, column_at(second, place, column + c), d);
+                var piece = load_column(second, place, column_at(second, place, column + c), d);
                 for (var p = 0u; p < PARTS; p++) { block[j][p][c] = piece[p]; }
             }
             for (var p = 0u; p < PARTS; p++) { block[j][p] = transpose(block[j][p]); }
@@ -74,7 +75,7 @@ fn accumulate(
         for (var c = 0u; c < 4u; c++) {
             let column = column_at(second, place, column0 + i * 4u + c);
             for (var j = 0u; j < FEATURES; j += PARTS) {
-                var piece = load_column(second, column, feature_of(j, place.lane));
+                var piece = load_column(second, place, column, feature_of(j, place.lane));
                 for (var p = 0u; p < PARTS; p++) { block[j + p][c] = piece[p]; }
             }
         }
@@ -110,7 +111,7 @@ fn sum_of_lanes(place: Place, values: PerRow) -> PerRow {
 }
 #else
 const DEPTH = 16u;                      // features between barriers
-const STEP = 8u;                        // columns between barriers
+const STEP = select(8u, 4u, SPAN > 32u);    // columns between barriers: few enough to leave some of 16 KiB of workgroup memory
 
 // One array for tiles that are never needed at the same time: [DEPTH, ROW_TILE] and behind it [DEPTH, COLUMN_TILE]; or weights
 // [ROW_TILE, COLUMN_TILE] and behind them [STEP, SPAN * 4]; or a value per row and lane, [ROW_TILE / 4, LANES, 4].
@@ -129,7 +130,7 @@ fn products(second: bool, place: Place, column0: u32) -> Scores {
             let row = i % (ROW_TILE / 4u);
             var block: array<vec4f, 4>;
             if (d0 + d < params.size) {
-                for (var c = 0u; c < 4u; c++) { block[c] = load_row(second, row_at(second, place, row * 4u + c), d0 + d)[0]; }
+                for (var c = 0u; c < 4u; c++) { block[c] = load_row(second, place, row_at(second, place, row * 4u + c), d0 + d)[0]; }
                 block = transpose(block);
             }
             for (var c = 0u; c < 4u; c++) { staged[(d + c) * (ROW_TILE / 4u) + row] = block[c]; }
@@ -140,7 +141,7 @@ fn products(second: bool, place: Place, column0: u32) -> Scores {
             var block: array<vec4f, 4>;
             if (d0 + d < params.size) {
                 for (var c = 0u; c < 4u; c++) {
-                    block[c] = load_column(second, column_at(second, place, column0 + column * 4u + c), d0 + d)[0];
+                    block[c] = load_column(second, place, column_at(second, place, column0 + column * 4u + c), d0 + d)[0];
                 }
                 block = transpose(block);
             }
@@ -179,7 +180,7 @@ fn accumulate(
         workgroupBarrier();
         for (var i = index; i < STEP * SPAN; i += LANES * GROUPS) {
             let column = column_at(second, place, column0 + i0 + i / SPAN);
-            staged[FEATURES_AT + i] = load_column(second, column, i % SPAN * 4u)[0];
+            staged[FEATURES_AT + i] = load_column(second, place, column, i % SPAN * 4u)[0];
         }
         workgroupBarrier();
         for (var i = 0u; i < STEP; i += 4u) {

@@ -201,11 +201,7 @@ impl Graph {
             let (wanted, got) = ("none where there is a window".into(), "one".into());
             return Err(Error::Shape { operation: NAME, argument: "bias", wanted, got });
         }
-        if !(0.0..1.0).contains(&dropout) {
-            let (wanted, got) = ("0 or more and less than 1".into(), dropout.to_string());
-            return Err(Error::Shape { operation: NAME, argument: "dropout", wanted, got });
-        }
-        let dropout = (dropout > 0.0).then_some(WeightDropout { rate: dropout, operation: self.nodes.len() as u32 });
+        let dropout = self.weight_dropout(NAME, dropout)?;
         let size = width / heads;
         let scale = scale.unwrap_or_else(|| standard_scale(size));
         let attention = DotProductAttention { batch, heads, queries, keys, size, causal, scale, dropout };
@@ -221,6 +217,15 @@ impl Graph {
         let globals = window.and_then(|window| window.globals);
         let inputs = ForwardInputs { query: query.value, key: key.value, value: value.value, lengths };
         Ok(self.attend(forward, inputs, bias.or(globals), [batch, queries, width].into()))
+    }
+
+    /// Dropout of the weights of the attention that is the next node.
+    pub(super) fn weight_dropout(&self, operation: &'static str, rate: f32) -> Result<Option<WeightDropout>> {
+        if !(0.0..1.0).contains(&rate) {
+            let (wanted, got) = ("0 or more and less than 1".into(), rate.to_string());
+            return Err(Error::Shape { operation, argument: "dropout", wanted, got });
+        }
+        Ok((rate > 0.0).then_some(WeightDropout { rate, operation: self.nodes.len() as u32 }))
     }
 
     fn attend(

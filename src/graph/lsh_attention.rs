@@ -5,12 +5,14 @@ use crate::{
     Error, Result,
     gpu::{Dtype, Recorder, Tensor},
     kernels::{
-        dot_product_attention::standard_scale,
+        dot_product_attention::{Tile, standard_scale},
         lsh_attention::{Gradients, Hash, Inputs, LshAttention, MOST_FACTORS, Order, Outputs, Padding, Saved},
     },
 };
 
 const NAME: &str = "lsh_attention";
+/// Added to the mean square of a query that is a key.
+const EPSILON: f32 = 1e-6;
 
 operands! { ForwardInputs { query, key, value, lengths, buckets } }
 operands! { ForwardOutputs { context, log_sum_exp, sorted } }
@@ -51,24 +53,20 @@ pub struct ChunkedAttention {
     pub causal: bool,
     /// The padding that each text has by itself; without, all are padded to T.
     pub padding: Option<Padding>,
+    /// The share of weights that dropout takes.
+    pub dropout: f32,
 }
 
 /// Inputs: x, rotations and lengths. Output: the buckets.
 #[derive(Debug)]
 struct Hashing(Hash);
 
-/// An attention. Where keys are the queries', so is the input; and where there are no buckets, lengths stand in their place.
-#[derive(Clone, Copy, Debug)]
-struct Attention {
-    kernel: LshAttention,
-    is_shared: bool,
-}
+/// Where there are no buckets, lengths stand in their place.
+#[derive(Debug)]
+struct Forward(LshAttention);
 
 #[derive(Debug)]
-struct Forward(Attention);
-
-#[derive(Debug)]
-struct Backward(Attention);
+struct Backward(LshAttention);
 
 impl Graph {
     /// The buckets of each head of `x` `[B, T, N·D]`, `lengths` `[B]` of whose positions are valid, by the directions `rotations`
@@ -105,11 +103,11 @@ impl Graph {
     /// # Errors
     /// [`Error::Shape`], also for heads that do not divide the width, and texts longer than a chunk that are not whole chunks.
     pub fn lsh_attention(&mut self, attention: &ChunkedAttention) -> Result<Value> {
-        let ChunkedAttention { query, key, value, lengths, buckets, heads, chunk, before, after, causal, padding } =
+        let ChunkedAttention { query, value, lengths, buckets, heads, chunk, before, after, causal, padding, .. } =
             *attention;
         let [batch, steps, width] = self.expect_float(NAME, "query", query, [None; 3])?;
         let dtype = self.dtype(query);
-        for (argument, tensor) in [("value", value)].into_iter().chain(key.map(|key| ("key", key))) {
+        for (argument, tensor) in [("value", value)].into_iter().chain(attention.key.map(|key| ("key", key))) {
             self.expect(NAME, argument, tensor, dtype, [batch, steps, width].map(Some))?;
         }
         self.expect(NAME, "lengths", lengths, Dtype::U32, [Some(batch)])?;
@@ -134,30 +132,45 @@ impl Graph {
         // What is one chunk with all padding is one with less.
         let padding = padding.filter(|_| !is_one);
         let size = width / heads;
-        let scale = standard_scale(size);
-        let kernel = LshAttention { batch, heads, steps, size, chunk, before, after, causal, scale, order, padding };
-        let inputs = ForwardInputs {
-            query,
-            key: key.unwrap_or(query),
-            value,
-            lengths,
-            buckets: buckets.map_or(lengths, |buckets| buckets.numbers),
+        let key = attention.key.map_or_else(|| self.at_one_length(query, size), Ok)?;
+        let kernel = LshAttention {
+            batch,
+            heads,
+            steps,
+            size,
+            chunk,
+            before,
+            after,
+            causal,
+            sees_itself: attention.key.is_some(),
+            scale: standard_scale(size),
+            order,
+            padding,
+            dropout: self.weight_dropout(NAME, attention.dropout)?,
         };
+        let buckets = buckets.map_or(lengths, |buckets| buckets.numbers);
+        let inputs = ForwardInputs { query, key, value, lengths, buckets };
         let made = [
             ([batch, steps, width].into(), dtype),
             ([batch, heads, steps].into(), Dtype::F32),
             ([kernel.sorted()].into(), Dtype::U32),
         ];
-        Ok(self.push_as(Forward(Attention { kernel, is_shared: key.is_none() }), &inputs.list(), made)[0])
+        Ok(self.push_as(Forward(kernel), &inputs.list(), made)[0])
+    }
+
+    /// The vectors of `size` that lie side by side in `x` `[B, T, N·D]`, each over the root of its mean square.
+    fn at_one_length(&mut self, x: Value, size: usize) -> Result<Value> {
+        let shape = self.shape(x).clone();
+        let vectors = self.reshape(x, [shape.elements() / size, size])?;
+        let gain = self.filled([size], 1.0);
+        let scaled = self.rms_norm(vectors, gain, EPSILON)?;
+        self.reshape(scaled, shape)
     }
 }
 
-impl Attention {
-    fn inputs<'a>(&self, inputs: ForwardInputs<&'a Tensor>) -> Inputs<'a> {
-        let ForwardInputs { query, key, value, lengths, buckets } = inputs;
-        let key = (!self.is_shared).then_some(key);
-        Inputs { query, key, value, lengths, buckets: self.kernel.order.map(|_| buckets) }
-    }
+fn inputs<'a>(kernel: &LshAttention, inputs: ForwardInputs<&'a Tensor>, step: &'a Tensor) -> Inputs<'a> {
+    let ForwardInputs { query, key, value, lengths, buckets } = inputs;
+    Inputs { query, key, value, lengths, buckets: kernel.order.map(|_| buckets), step }
 }
 
 impl Operation for Hashing {
@@ -181,9 +194,10 @@ impl Operation for Forward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let inputs = self.0.inputs(ForwardInputs::of(context.inputs)?);
+        let inputs = inputs(&self.0, ForwardInputs::of(context.inputs)?, context.step);
+        let tile = Tile::choose(recorder.gpu(), self.0.size);
         let ForwardOutputs { context, log_sum_exp, sorted } = ForwardOutputs::of(context.outputs)?;
-        self.0.kernel.record(recorder, &inputs, &Outputs { context, log_sum_exp, sorted })
+        self.0.record(recorder, tile, &inputs, &Outputs { context, log_sum_exp, sorted })
     }
 
     fn gradient(
@@ -194,21 +208,19 @@ impl Operation for Forward {
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
         let Some(d_context) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
-        let Attention { kernel, is_shared } = self.0;
         let ForwardInputs { query, key, value, lengths, buckets } = ForwardInputs::of(inputs)?.map(|value| *value);
         let ForwardOutputs { context, log_sum_exp, .. } = ForwardOutputs::of(outputs)?.map(|value| *value);
         let from = BackwardInputs { query, key, value, lengths, buckets, context, log_sum_exp, d_context };
         let made = BackwardOutputs {
             query: graph.like(query),
-            // The queries' gradient is the keys' too.
-            key: if is_shared { ([1].into(), Dtype::F32) } else { graph.like(key) },
+            key: graph.like(key),
             value: graph.like(value),
-            statistics: ([kernel.statistics()].into(), Dtype::F32),
-            sorted: ([kernel.sorted()].into(), Dtype::U32),
+            statistics: ([self.0.statistics()].into(), Dtype::F32),
+            sorted: ([self.0.sorted()].into(), Dtype::U32),
         };
         let gradients = graph.push_as(Backward(self.0), &from.list(), made.list());
         let BackwardOutputs { query, key, value, .. } = BackwardOutputs::of(&gradients)?.map(|value| Some(*value));
-        Ok(ForwardInputs { query, key: key.filter(|_| !is_shared), value, lengths: None, buckets: None }.list())
+        Ok(ForwardInputs { query, key, value, lengths: None, buckets: None }.list())
     }
 }
 
@@ -220,10 +232,10 @@ impl Operation for Backward {
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let BackwardInputs { query, key, value, lengths, buckets, context: made, log_sum_exp, d_context } =
             BackwardInputs::of(context.inputs)?;
-        let inputs = self.0.inputs(ForwardInputs { query, key, value, lengths, buckets });
+        let inputs = inputs(&self.0, ForwardInputs { query, key, value, lengths, buckets }, context.step);
         let BackwardOutputs { query, key, value, statistics, sorted } = BackwardOutputs::of(context.outputs)?;
         let saved = Saved { outputs: Outputs { context: made, log_sum_exp, sorted }, d_context, statistics };
-        let gradients = Gradients { query, key: (!self.0.is_shared).then_some(key), value };
-        self.0.kernel.record_backward(recorder, &inputs, &saved, &gradients)
+        let tile = Tile::choose(recorder.gpu(), self.0.size);
+        self.0.record_backward(recorder, tile, &inputs, &saved, &Gradients { query, key, value })
     }
 }

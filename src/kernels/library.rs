@@ -26,6 +26,7 @@ macro_rules! shared {
 
 shared![
     "attention_bias",
+    "attention_distances",
     "attention_dropout",
     "attention_loads",
     "attention_places",
@@ -46,7 +47,6 @@ shared![
     "load",
     "load_piece",
     "logits",
-    "lsh_pairs",
     "lsh_places",
     "math",
     "normaliser",
@@ -55,7 +55,7 @@ shared![
     "random",
     "reduce",
     "relative_gradients",
-    "relative_pairs",
+    "relative_places",
     "search",
     "span_gradients",
     "span_mask",

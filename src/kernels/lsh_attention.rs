@@ -9,34 +9,34 @@ pub use buckets::{Hash, MOST_FACTORS};
 pub(super) use buckets::{LSH_ATTENTION_HASH, LSH_ATTENTION_SORT};
 
 use super::{
-    dot_product_attention::{DotProductAttention, Heads, LARGEST_SIZE, Saved as Statistics},
+    dot_product_attention::{
+        DotProductAttention, Heads, LARGEST_SIZE, Pass, Saved as Statistics, Tile, WeightDropout, forms,
+    },
     expect::{expect_apart, expect_extents, expect_of, expect_scratch, expect_setting},
-    forms,
     library::shader,
-    rounds::expect_rounds,
 };
 use crate::{
     Error, Result,
-    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, Launch, Recorder, Shader, Tensor, grid},
 };
 use buckets::Sort;
 
-pub(super) static LSH_ATTENTION: Shader = shader!("lsh_attention", specialisations);
-pub(super) static LSH_ATTENTION_BACKWARD: Shader = shader!("lsh_attention_backward", specialisations);
-pub(super) static LSH_ATTENTION_KEYS_BACKWARD: Shader = shader!("lsh_attention/keys_backward", specialisations);
+pub(super) static LSH_ATTENTION: Shader = shader!("lsh_attention", |tiles| forms(tiles, &[Pass::Forward]));
+pub(super) static LSH_ATTENTION_BACKWARD: Shader =
+    shader!("lsh_attention_backward", |tiles| forms(tiles, &[Pass::Queries, Pass::Keys]));
 
 const NAME: &str = "lsh_attention";
 
 /// ```text
-/// unit[s]       = query[s] / sqrt(mean of query[s]² + 1e-6)
-/// score[t, s]   = (query[t] · key[s]) * scale, or (query[t] · unit[s]) * scale where keys are the queries'
-/// context[t]    = sum over hashes h and s in seen[h, t] of exp(score[t, s]) * value[s] / the same sum of exp(score[t, s])
+/// score[t, s]   = (query[t] · key[s]) * scale
+/// weight[t, s]  = exp(score[t, s]) / sum over hashes h and s' in seen[h, t] of exp(score[t, s'])
+/// context[t]    = sum over hashes h and s in seen[h, t] of dropout(weight)[t, s] * value[s]
 /// ```
 ///
 /// in each head of each sequence. `seen[h, t]` holds the positions in chunks `c - before .. c + after` of round h's order, c being that of t,
-/// that are within the sequence's length and, if causal, not after t. The chunks of all rounds are one circle. A position whose keys are
-/// the queries' does not see itself, and has its own value as context where it sees no other (section 2, "Causal masking for shared-QK
-/// attention"). The context of a position past its sequence's end is 0.
+/// that are within the sequence's length and, if causal, not after t. The chunks of all rounds are one circle. A position that is not to see
+/// itself has its own value as context where it sees no other (section 2, "Causal masking for shared-QK attention"). The context of a
+/// position past its sequence's end is 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LshAttention {
     /// Sequences, B.
@@ -55,12 +55,16 @@ pub struct LshAttention {
     pub after: usize,
     /// Whether positions see none that follow them in the text.
     pub causal: bool,
+    /// Whether positions see themselves: not where keys are the queries, whose product is the largest.
+    pub sees_itself: bool,
     /// What products are multiplied with.
     pub scale: f32,
     /// The orders by bucket; without, there is the text's own order alone.
     pub order: Option<Order>,
     /// The padding that each sequence has by itself; without, all are padded to T.
     pub padding: Option<Padding>,
+    /// Dropout of the weights, in training: of a pair in all rounds alike.
+    pub dropout: Option<WeightDropout>,
 }
 
 /// Padding of a sequence by itself, in tensors that may have more. One that is no longer than a chunk with it is a chunk, which nothing is
@@ -87,14 +91,16 @@ pub struct Order {
 pub struct Inputs<'a> {
     /// `[B, T, N·D]`
     pub query: &'a Tensor,
-    /// `[B, T, N·D]`; without, keys are the queries at one length.
-    pub key: Option<&'a Tensor>,
+    /// `[B, T, N·D]`
+    pub key: &'a Tensor,
     /// `[B, T, N·D]`
     pub value: &'a Tensor,
     /// `[B]`, u32: how many positions of each sequence are valid.
     pub lengths: &'a Tensor,
     /// `[B, N, rounds, T]`, u32, from [`struct@Hash`]: wanted where there is an [`Order`].
     pub buckets: Option<&'a Tensor>,
+    /// The buffer of [`super::Step`], which dropout reads.
+    pub step: &'a Tensor,
 }
 
 /// What [`LshAttention::record`] writes.
@@ -104,7 +110,7 @@ pub struct Outputs<'a> {
     pub context: &'a Tensor,
     /// `[B, N, T]`, f32: the logarithm of each position's softmax denominator; -1e30 where it sees none but itself.
     pub log_sum_exp: &'a Tensor,
-    /// Scratch of [`LshAttention::sorted`] elements, u32: the orders and their inverses.
+    /// Scratch of [`LshAttention::sorted`] elements, u32: the orders, and memory to sort in.
     pub sorted: &'a Tensor,
 }
 
@@ -122,49 +128,53 @@ pub struct Saved<'a> {
 /// What the backward writes, each in the shape of its input.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradients<'a> {
-    /// `[B, T, N·D]`; where keys are the queries, of both.
+    /// `[B, T, N·D]`
     pub query: &'a Tensor,
-    /// `[B, T, N·D]`, where there are keys.
-    pub key: Option<&'a Tensor>,
+    /// `[B, T, N·D]`
+    pub key: &'a Tensor,
     /// `[B, T, N·D]`
     pub value: &'a Tensor,
 }
 
-/// One dispatch.
-struct Pass<'a> {
+/// One pass over tensors: a dispatch for each round.
+struct Walk<'a> {
     kernel: &'static Shader,
+    pass: Pass,
+    /// In the order of their layouts in the parameters.
+    heads: &'a [Heads<'a>],
+    /// In the order of the kernel's bindings.
     tensors: &'a [&'a Tensor],
-    is_shared: bool,
+    /// Of a round.
     cost: Cost,
 }
 
 impl LshAttention {
-    /// Pairs of a query and a key that it sees, products of vectors with each.
-    fn cost_of(&self, products: f64, tensors: f64, dtype: Dtype) -> Cost {
-        let pairs = (self.batch * self.heads * self.steps * self.walked()) as f64;
-        let pairs = if self.causal { 0.5 * pairs } else { pairs };
-        let bytes = dtype.bytes() as f64 * self.shape().iter().product::<usize>() as f64;
-        let statistics = ELEMENT as f64 * (self.batch * self.heads * self.steps) as f64;
-        Cost {
-            operations: pairs * (2.0 * products * self.size as f64 + 6.0),
-            transcendental: pairs,
-            read: 3.0 * bytes + statistics,
-            written: tensors * bytes + statistics,
+    /// Operations and bytes of a round of a pass, over the pairs that see each other.
+    fn cost_round(&self, pass: Pass, dtype: Dtype) -> Cost {
+        let whole = self.plain().cost_pass(pass, dtype);
+        let seen = self.walked() as f64 / self.steps as f64;
+        let seen = if self.causal { 0.5 * seen } else { seen };
+        Cost { operations: whole.operations * seen, transcendental: whole.transcendental * seen, ..whole }
+    }
+
+    /// Of the sort, and of some passes in all rounds.
+    fn cost_of(&self, passes: &[Pass], dtype: Dtype) -> Cost {
+        let mut cost = self.sort().map(|sort| sort.cost()).unwrap_or_default();
+        for pass in passes.iter().flat_map(|pass| std::iter::repeat_n(*pass, self.rounds())) {
+            cost += self.cost_round(pass, dtype);
         }
+        cost
     }
 
     /// Operations and bytes of the forward pass, the sort included.
     pub fn cost(&self, dtype: Dtype) -> Cost {
-        let mut cost = self.sort().map(|sort| sort.cost()).unwrap_or_default();
-        cost += self.cost_of(3.0, 1.0, dtype);
-        cost
+        self.cost_of(&[Pass::Forward], dtype)
     }
 
     /// Operations and bytes of the backward pass, the sort included.
     pub fn backward_cost(&self, dtype: Dtype) -> Cost {
-        let mut cost = self.sort().map(|sort| sort.cost()).unwrap_or_default();
-        cost += self.cost_of(4.0, 1.0, dtype);
-        cost += self.cost_of(5.0, 2.0, dtype);
+        let mut cost = self.cost_of(&[Pass::Queries, Pass::Keys], dtype);
+        cost += self.plain().cost_delta(dtype);
         cost
     }
 
@@ -172,11 +182,9 @@ impl LshAttention {
         self.order.map_or(1, |order| order.rounds)
     }
 
-    /// Pairs that a position's walk goes through.
+    /// Positions that a walk goes through in a round.
     fn walked(&self) -> usize {
-        self.rounds()
-            .saturating_mul(self.before.saturating_add(1).saturating_add(self.after))
-            .saturating_mul(self.chunk)
+        self.before.saturating_add(1).saturating_add(self.after).saturating_mul(self.chunk)
     }
 
     fn shape(&self) -> [usize; 3] {
@@ -198,10 +206,10 @@ impl LshAttention {
         self.plain().statistics()
     }
 
-    /// The attention whose statistics are the same.
+    /// The attention to everything, whose statistics are the same.
     fn plain(&self) -> DotProductAttention {
-        let Self { batch, heads, steps, size, causal, scale, .. } = *self;
-        DotProductAttention { batch, heads, queries: steps, keys: steps, size, causal, scale, dropout: None }
+        let Self { batch, heads, steps, size, causal, scale, dropout, .. } = *self;
+        DotProductAttention { batch, heads, queries: steps, keys: steps, size, causal, scale, dropout }
     }
 
     /// Records the forward.
@@ -209,14 +217,25 @@ impl LshAttention {
     /// # Errors
     /// [`Error::Shape`] if a tensor has another number or type of elements, or a chunk does not divide the steps; [`Error::Limit`] if
     /// chunks or sequences are longer than the driver can walk; and what [`Recorder::dispatch`] reports.
-    pub fn record(&self, recorder: &mut Recorder, inputs: &Inputs<'_>, outputs: &Outputs<'_>) -> Result<()> {
+    pub fn record(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        inputs: &Inputs<'_>,
+        outputs: &Outputs<'_>,
+    ) -> Result<()> {
         let dtype = self.check(inputs, outputs)?;
-        let Inputs { query, key, value, lengths, .. } = *inputs;
+        let Inputs { query, key, value, lengths, step, .. } = *inputs;
         let Outputs { context, log_sum_exp, sorted } = *outputs;
         let sorted = self.record_sort(recorder, inputs, sorted)?;
-        let tensors = [query, key.unwrap_or(query), value, lengths, sorted, context, log_sum_exp];
-        let cost = self.cost_of(3.0, 1.0, dtype);
-        self.launch(recorder, &Pass { kernel: &LSH_ATTENTION, tensors: &tensors, is_shared: key.is_none(), cost })
+        let forward = Walk {
+            kernel: &LSH_ATTENTION,
+            pass: Pass::Forward,
+            heads: &[query, key, value, context].map(|tensor| self.heads_of(tensor)),
+            tensors: &[step, query, key, value, lengths, sorted, context, log_sum_exp],
+            cost: self.cost_round(Pass::Forward, dtype),
+        };
+        self.record_walk(recorder, tile, &forward)
     }
 
     /// Records the backward: the statistics of each position, then passes that own queries and keys. No sum crosses workgroups, so the
@@ -227,39 +246,41 @@ impl LshAttention {
     pub fn record_backward(
         &self,
         recorder: &mut Recorder,
+        tile: Tile,
         inputs: &Inputs<'_>,
         saved: &Saved<'_>,
         gradients: &Gradients<'_>,
     ) -> Result<()> {
         let Saved { outputs, d_context, statistics } = *saved;
         let dtype = self.check(inputs, &outputs)?;
-        let Inputs { query, key, value, lengths, .. } = *inputs;
+        let Inputs { query, key, value, lengths, step, .. } = *inputs;
         let Gradients { query: d_query, key: d_key, value: d_value } = *gradients;
-        for (argument, tensor) in [("d_context", d_context), ("d_query", d_query), ("d_value", d_value)]
-            .into_iter()
-            .chain(d_key.map(|d_key| ("d_key", d_key)))
-        {
+        let made = [("d_query", d_query), ("d_key", d_key), ("d_value", d_value)];
+        for (argument, tensor) in [("d_context", d_context)].into_iter().chain(made) {
             expect_of(dtype, NAME, argument, tensor, &self.shape())?;
         }
-        let has_keys = f64::from(u8::from(d_key.is_some()));
-        expect_setting(NAME, "d_key", d_key.is_some() == key.is_some(), "one where there are keys", has_keys)?;
         expect_scratch(NAME, statistics, self.statistics())?;
-        let d_key = d_key.unwrap_or(d_query);
-        expect_apart(NAME, &[("d_key", d_key), ("d_value", d_value)])?;
-        let heads = |tensor| Heads::side_by_side(tensor, 0, self.size);
+        expect_apart(NAME, &made)?;
         let Outputs { context, log_sum_exp, sorted } = outputs;
-        let plain = Statistics { context: heads(context), log_sum_exp, d_context: heads(d_context), statistics };
+        let [context, d_context_heads] = [context, d_context].map(|tensor| self.heads_of(tensor));
+        let plain = Statistics { context, log_sum_exp, d_context: d_context_heads, statistics };
         self.plain().record_delta(recorder, lengths, &plain)?;
         let sorted = self.record_sort(recorder, inputs, sorted)?;
-        let read = [query, key.unwrap_or(query), value, d_context, statistics, sorted];
-        for (kernel, written, products) in
-            [(&LSH_ATTENTION_BACKWARD, &[d_query][..], 4.0), (&LSH_ATTENTION_KEYS_BACKWARD, &[d_key, d_value], 5.0)]
-        {
-            let cost = self.cost_of(products, written.len() as f64, dtype);
-            let tensors = &[&read, written].concat();
-            self.launch(recorder, &Pass { kernel, tensors, is_shared: key.is_none(), cost })?;
+        for (pass, first, second) in [(Pass::Queries, d_query, d_query), (Pass::Keys, d_key, d_value)] {
+            let walk = Walk {
+                kernel: &LSH_ATTENTION_BACKWARD,
+                pass,
+                heads: &[query, key, value, d_context, first, second].map(|tensor| self.heads_of(tensor)),
+                tensors: &[step, query, key, value, d_context, statistics, sorted, first, second],
+                cost: self.cost_round(pass, dtype),
+            };
+            self.record_walk(recorder, tile, &walk)?;
         }
         Ok(())
+    }
+
+    fn heads_of<'a>(&self, tensor: &'a Tensor) -> Heads<'a> {
+        Heads::side_by_side(tensor, 0, self.size)
     }
 
     /// Records the sort, if there is any, and returns what to bind as its result.
@@ -271,43 +292,32 @@ impl LshAttention {
         }
     }
 
-    fn launch(&self, recorder: &mut Recorder, pass: &Pass<'_>) -> Result<()> {
-        let Self { batch, heads, steps, size, chunk, before, after, causal, scale, order, padding } = *self;
+    fn record_walk(&self, recorder: &mut Recorder, tile: Tile, walk: &Walk<'_>) -> Result<()> {
+        let Self { batch, heads: count, steps, chunk, before, after, sees_itself, order, padding, dropout, .. } = *self;
+        let Walk { kernel, pass, heads, tensors, cost } = *walk;
         let Padding { least, multiple } = padding.unwrap_or(Padding { least: 0, multiple: 0 });
-        let Pass { kernel, tensors, is_shared, cost } = *pass;
-        self.check_rounds(recorder.gpu())?;
-        let tiles = *recorder.gpu().tiles();
-        let flag = usize::from;
-        let sizes = [batch, heads, steps, size, self.rounds(), flag(order.is_some()), chunk, before, after];
-        let further = [flag(causal), flag(is_shared), least, multiple];
-        let words: Vec<_> = sizes.into_iter().chain(further).map(|size| size as u32).collect();
-        recorder.launch(&Launch {
-            kernel,
-            specialisation: specialisation(
-                &tiles,
-                tensors[0].dtype(),
-                size.is_multiple_of(4),
-                forms::share(&tiles, size),
-            ),
-            params: &[&words[..], &[scale.to_bits()]].concat(),
-            tensors,
-            workgroups: grid(batch * heads * steps),
-            cost,
-        })
-    }
-
-    /// Checks that the driver goes through so many pairs in one workgroup.
-    fn check_rounds(&self, gpu: &Gpu) -> Result<()> {
-        let lanes = gpu.tiles().row as usize;
-        let features = forms::share(gpu.tiles(), self.size) as usize;
-        let each = self.size.div_ceil(4) + lanes * (1 + features) + features;
-        let what = || format!("{NAME} of {} hashes and chunks of {}", self.rounds(), self.chunk);
-        let rounds = self.walked().div_ceil(lanes).saturating_mul(each);
-        expect_rounds(gpu, rounds, what, "Use fewer hashes or shorter chunks, or a GPU.")
+        let tiles = steps / chunk * chunk.div_ceil(tile.height());
+        // To write down the positions of a tile takes less than a quarter of its rounds.
+        let walked = (5 * self.walked().div_ceil(tile.width())).div_ceil(4);
+        self.plain().check_tile(recorder.gpu(), tile, walked, dropout.is_some())?;
+        let form = self.plain().form(pass, heads, dropout.is_some());
+        let (rounds, excluding, hashed) = (self.rounds(), usize::from(!sees_itself), usize::from(order.is_some()));
+        for round in 0..rounds {
+            let settings = [excluding, rounds, round, hashed, chunk, before, after, least, multiple];
+            recorder.launch(&Launch {
+                kernel,
+                specialisation: tile.specialisation(recorder.gpu().tiles(), form),
+                params: &self.plain().words(heads, &settings.map(|setting| setting as u32)),
+                tensors,
+                workgroups: grid(batch * count * tiles),
+                cost,
+            })?;
+        }
+        Ok(())
     }
 
     fn check(&self, inputs: &Inputs<'_>, outputs: &Outputs<'_>) -> Result<Dtype> {
-        let Self { batch, heads, steps, size, chunk, before, after, order, padding, .. } = *self;
+        let Self { batch, heads, steps, size, chunk, before, after, order, padding, dropout, .. } = *self;
         let extents = [("batch", batch), ("heads", heads), ("steps", steps), ("size", size), ("chunk", chunk)];
         expect_extents(NAME, &extents)?;
         expect_extents(NAME, &[("rounds", self.rounds())])?;
@@ -320,14 +330,14 @@ impl LshAttention {
             expect_setting(NAME, "multiple", whole, &format!("a multiple of the chunk {chunk}"), multiple as f64)?;
             expect_setting(NAME, "least", least <= chunk, &format!("at most the chunk {chunk}"), least as f64)?;
         }
-        let counted = i32::try_from(self.walked()).is_ok();
+        if let Some(WeightDropout { rate, .. }) = dropout {
+            expect_setting(NAME, "dropout", (0.0..1.0).contains(&rate), "a rate in [0, 1)", f64::from(rate))?;
+        }
+        let counted = i32::try_from(self.walked().saturating_mul(self.rounds())).is_ok();
         expect_setting(NAME, "chunks to either side", counted, "fewer", before.saturating_add(after) as f64)?;
         let dtype = inputs.query.dtype().activation();
-        let Inputs { query, key, value, lengths, buckets } = *inputs;
-        for (argument, tensor) in [("query", query), ("value", value), ("context", outputs.context)]
-            .into_iter()
-            .chain(key.map(|key| ("key", key)))
-        {
+        let Inputs { query, key, value, lengths, buckets, .. } = *inputs;
+        for (argument, tensor) in [("query", query), ("key", key), ("value", value), ("context", outputs.context)] {
             expect_of(dtype, NAME, argument, tensor, &self.shape())?;
         }
         expect_of(Dtype::U32, NAME, "lengths", lengths, &[batch])?;
@@ -350,15 +360,4 @@ impl LshAttention {
         }
         Ok(dtype)
     }
-}
-
-fn specialisation(tiles: &Tiles, dtype: Dtype, vector: bool, share: u32) -> Specialisation {
-    forms::row_reduction(tiles).element(dtype).define_if(vector, "VECTOR").constant("SHARE", share)
-}
-
-fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
-    let of_share = |share| {
-        forms::each_element(tiles, |dtype| forms::either(|vector| specialisation(tiles, dtype, vector, share))).concat()
-    };
-    forms::shares(tiles, LARGEST_SIZE).flat_map(of_share).collect()
 }

@@ -3,9 +3,9 @@
 //! tells, so that nothing of size queries x keys is stored, forward or backward.
 
 use super::{
-    dot_product_attention::{DotProductAttention, Heads, LARGEST_SIZE, Saved as Statistics},
+    dot_product_attention::{DotProductAttention, Form, Heads, LARGEST_SIZE, Pass as Owned, Saved as Statistics, Tile},
     expect::{expect_apart, expect_extents, expect_of, expect_scratch, expect_setting},
-    forms,
+    forms::{distinct, elements},
     library::shader,
     rounds::expect_rounds,
 };
@@ -14,12 +14,10 @@ use crate::{
     gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
 
-pub(super) static RELATIVE_ATTENTION: Shader = shader!("relative_attention", specialisations);
-pub(super) static RELATIVE_ATTENTION_BACKWARD: Shader = shader!("relative_attention_backward", specialisations);
-pub(super) static RELATIVE_ATTENTION_KEYS_BACKWARD: Shader =
-    shader!("relative_attention/keys_backward", specialisations);
-pub(super) static RELATIVE_ATTENTION_RELATIVE_BACKWARD: Shader =
-    shader!("relative_attention/relative_backward", specialisations);
+pub(super) static RELATIVE_ATTENTION: Shader = shader!("relative_attention", forms);
+pub(super) static RELATIVE_ATTENTION_BACKWARD: Shader = shader!("relative_attention_backward", forms);
+pub(super) static RELATIVE_ATTENTION_KEYS_BACKWARD: Shader = shader!("relative_attention/keys_backward", forms);
+pub(super) static RELATIVE_ATTENTION_RELATIVE_BACKWARD: Shader = shader!("relative_attention/relative_backward", forms);
 
 const NAME: &str = "relative_attention";
 
@@ -97,6 +95,16 @@ enum Pass {
     Distances,
 }
 
+/// One dispatch.
+struct Walk<'a> {
+    pass: Pass,
+    /// In the order of their layouts in the parameters.
+    heads: &'a [Heads<'a>],
+    /// In the order of the kernel's bindings.
+    tensors: &'a [&'a Tensor],
+    cost: Cost,
+}
+
 impl RelativeAttention {
     /// Pairs of a query and a key, products of vectors with each.
     fn cost_of(&self, products: f64, dtype: Dtype) -> Cost {
@@ -161,8 +169,30 @@ impl RelativeAttention {
         expect_of(dtype, NAME, "context", context, &self.of_queries())?;
         expect_of(Dtype::F32, NAME, "log_sum_exp", log_sum_exp, &[self.batch, self.heads, self.queries])?;
         let Inputs { queries, key, value, relative, lengths } = *inputs;
-        let tensors = [queries, key, value, relative, lengths, context, log_sum_exp];
-        self.launch(recorder, Pass::Forward, &tensors, self.cost(dtype))
+        let forward = Walk {
+            pass: Pass::Forward,
+            heads: &[self.heads_of(inputs).as_slice(), &[self.side_by_side(context)]].concat(),
+            tensors: &[queries, key, value, relative, lengths, context, log_sum_exp],
+            cost: self.cost(dtype),
+        };
+        self.launch(recorder, &forward)
+    }
+
+    /// The heads of what is read.
+    fn heads_of<'a>(&self, inputs: &Inputs<'a>) -> [Heads<'a>; 5] {
+        let Inputs { queries, key, value, relative, .. } = *inputs;
+        let [content, position] = self.parts(queries);
+        let [key, value, relative] = [key, value, relative].map(|tensor| self.side_by_side(tensor));
+        [content, position, key, value, relative]
+    }
+
+    fn side_by_side<'a>(&self, tensor: &'a Tensor) -> Heads<'a> {
+        Heads::side_by_side(tensor, 0, self.size)
+    }
+
+    /// What keys are compared with, and what distances are.
+    fn parts<'a>(&self, queries: &'a Tensor) -> [Heads<'a>; 2] {
+        [0, self.heads * self.size].map(|first| Heads::side_by_side(queries, first, self.size))
     }
 
     /// Records the backward: the statistics of each query, then passes that own queries, keys and distances. No sum crosses
@@ -194,51 +224,57 @@ impl RelativeAttention {
             expect_of(dtype, NAME, argument, gradient, input.shape().dims())?;
         }
         expect_apart(NAME, &[("d_key", d_key), ("d_value", d_value)])?;
-        let heads = |tensor| Heads::side_by_side(tensor, 0, self.size);
-        let plain = Statistics { context: heads(context), log_sum_exp, d_context: heads(d_context), statistics };
+        let [context, d_context_heads, of_key, of_value, of_relative] =
+            [context, d_context, d_key, d_value, d_relative].map(|tensor| self.side_by_side(tensor));
+        let plain = Statistics { context, log_sum_exp, d_context: d_context_heads, statistics };
         self.plain().record_delta(recorder, lengths, &plain)?;
         let read = [queries, key, value, relative, d_context, statistics];
-        for (pass, written, products) in [
-            (Pass::Queries, &[d_queries][..], 5.0),
-            (Pass::Keys, &[d_key, d_value], 5.0),
-            (Pass::Distances, &[d_relative], 4.0),
+        for (pass, heads, written, products) in [
+            (Pass::Queries, self.parts(d_queries), &[d_queries][..], 5.0),
+            (Pass::Keys, [of_key, of_value], &[d_key, d_value], 5.0),
+            (Pass::Distances, [of_relative; 2], &[d_relative], 4.0),
         ] {
-            self.launch(recorder, pass, &[&read, written].concat(), self.cost_of(products, dtype))?;
+            let walk = Walk {
+                pass,
+                heads: &[self.heads_of(inputs).as_slice(), &[d_context_heads], &heads].concat(),
+                tensors: &[&read, written].concat(),
+                cost: self.cost_of(products, dtype),
+            };
+            self.launch(recorder, &walk)?;
         }
         Ok(())
     }
 
-    fn launch(&self, recorder: &mut Recorder, pass: Pass, tensors: &[&Tensor], cost: Cost) -> Result<()> {
-        let Self { batch, heads, queries, keys, size, scale } = *self;
+    fn launch(&self, recorder: &mut Recorder, walk: &Walk<'_>) -> Result<()> {
+        let Self { batch, heads: count, queries, keys, size, scale } = *self;
+        let Walk { pass, heads, tensors, cost } = *walk;
+        let tile = Tile::by_distance(recorder.gpu().tiles());
+        let tiles = |steps: usize| steps.div_ceil(tile.height());
+        let walked = |steps: usize| steps.div_ceil(tile.width());
         let (kernel, workgroups, walked) = match pass {
-            Pass::Forward => (&RELATIVE_ATTENTION, batch * heads * queries, keys),
-            Pass::Queries => (&RELATIVE_ATTENTION_BACKWARD, batch * heads * queries, keys),
-            Pass::Keys => (&RELATIVE_ATTENTION_KEYS_BACKWARD, batch * heads * keys, queries),
-            Pass::Distances => (&RELATIVE_ATTENTION_RELATIVE_BACKWARD, heads * keys, batch * queries),
+            Pass::Forward => (&RELATIVE_ATTENTION, batch * count * tiles(queries), walked(keys)),
+            Pass::Queries => (&RELATIVE_ATTENTION_BACKWARD, batch * count * tiles(queries), walked(keys)),
+            Pass::Keys => (&RELATIVE_ATTENTION_KEYS_BACKWARD, batch * count * tiles(keys), walked(queries)),
+            Pass::Distances => (&RELATIVE_ATTENTION_RELATIVE_BACKWARD, count * tiles(keys), batch * walked(queries)),
         };
-        self.check_rounds(recorder.gpu(), walked)?;
-        let tiles = *recorder.gpu().tiles();
-        let sizes = [batch, heads, queries, keys, size].map(|size| size as u32);
+        self.check_rounds(recorder.gpu(), tile, walked)?;
+        let sizes = [count, batch * count, queries, keys, size].map(|size| size as u32);
+        let words: Vec<_> = heads.iter().flat_map(Heads::layout).chain(sizes).chain([scale.to_bits()]).collect();
         recorder.launch(&Launch {
             kernel,
-            specialisation: specialisation(
-                &tiles,
-                tensors[0].dtype(),
-                size.is_multiple_of(4),
-                forms::share(&tiles, size),
-            ),
-            params: &[&sizes[..], &[scale.to_bits()]].concat(),
+            specialisation: tile
+                .specialisation(recorder.gpu().tiles(), self.plain().form(Owned::Forward, heads, false)),
+            params: &words,
             tensors,
             workgroups: grid(workgroups),
             cost,
         })
     }
 
-    /// Checks that the driver goes through so many pairs in one workgroup.
-    fn check_rounds(&self, gpu: &Gpu, walked: usize) -> Result<()> {
-        let lanes = gpu.tiles().row as usize;
-        let features = forms::share(gpu.tiles(), self.size) as usize;
-        let rounds = walked.div_ceil(lanes) * (2 * self.size.div_ceil(4) + lanes * (1 + features) + features);
+    /// Checks that the driver goes through so many tiles in one workgroup. In each there are at most ten products of tiles or
+    /// sums, and four in what a tile of dot-product attention counts.
+    fn check_rounds(&self, gpu: &Gpu, tile: Tile, walked: usize) -> Result<()> {
+        let rounds = walked.saturating_mul(3 * tile.rounds(self.size, gpu.checked(), false));
         let what = || format!("{NAME} of {} queries and {} keys", self.queries, self.keys);
         expect_rounds(gpu, rounds, what, "Use shorter segments, a shorter memory or a smaller batch, or a GPU.")
     }
@@ -259,13 +295,11 @@ impl RelativeAttention {
     }
 }
 
-fn specialisation(tiles: &Tiles, dtype: Dtype, vector: bool, share: u32) -> Specialisation {
-    forms::row_reduction(tiles).element(dtype).define_if(vector, "VECTOR").constant("SHARE", share)
-}
-
-fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
-    let of_share = |share| {
-        forms::each_element(tiles, |dtype| forms::either(|vector| specialisation(tiles, dtype, vector, share))).concat()
+fn forms(tiles: &Tiles) -> Vec<Specialisation> {
+    let of = |dtype, size| {
+        // What sizes are multiples of, offsets and strides may be too, or not.
+        Tile::by_distance(tiles)
+            .specialisation(tiles, Form { size, piece: size, pass: Owned::Forward, adjusted: false, dtype })
     };
-    forms::shares(tiles, LARGEST_SIZE).flat_map(of_share).collect()
+    distinct(elements(tiles).iter().flat_map(|dtype| (1..=LARGEST_SIZE).map(move |size| of(*dtype, size))))
 }

@@ -74,7 +74,6 @@ pub static SHADERS: &[&Shader] = &[
     &lsh_attention::LSH_ATTENTION,
     &lsh_attention::LSH_ATTENTION_BACKWARD,
     &lsh_attention::LSH_ATTENTION_HASH,
-    &lsh_attention::LSH_ATTENTION_KEYS_BACKWARD,
     &lsh_attention::LSH_ATTENTION_SORT,
     &matmul::MATMUL,
     &matmul::MATMUL_ROW,

@@ -5,18 +5,14 @@ use super::{
     softmax::{softmax, softmax_backward},
 };
 
-/// Added to the mean square of a query that is a key.
-const EPSILON: f64 = 1e-6;
-
 /// ```text
-/// unit[s]     = query[s] / sqrt(mean of query[s]² + 1e-6)
-/// score[t, s] = (query[t] · key[s]) * scale, or (query[t] · unit[s]) * scale where keys are the queries'
-/// context[t]  = sum over hashes h and s in seen[h, t] of softmax(score[t, :])[s] * value[s]
+/// score[t, s] = (query[t] · key[s]) * scale
+/// context[t]  = sum over hashes h and s in seen[h, t] of dropout(softmax(score[t, :]))[s] * value[s]
 /// ```
 ///
 /// `seen[h, t]` holds the positions in chunks `c - before .. c + after` of the h-th order, c being that of t, that are within the sequence's
 /// length and, if causal, not after t. The chunks of all orders are one circle; one that is as many chunks away as there are, or more, is t's
-/// own. Where keys are the queries' a position does not see itself, and has its own value as context where it sees no other.
+/// own. One that is not to see itself has its own value as context where it sees no other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LshAttention {
     /// Sequences, B.
@@ -35,6 +31,8 @@ pub struct LshAttention {
     pub after: usize,
     /// Whether positions see none that follow them.
     pub causal: bool,
+    /// Whether positions see themselves.
+    pub sees_itself: bool,
     /// What products are multiplied with.
     pub scale: f64,
     /// Orders; 0: the text's own alone.
@@ -49,22 +47,24 @@ pub struct LshAttention {
 pub struct LshInputs<'a> {
     /// `[B, T, N, D]`
     pub query: &'a [f64],
-    /// `[B, T, N, D]`; without, keys are the queries at one length.
-    pub key: Option<&'a [f64]>,
+    /// `[B, T, N, D]`
+    pub key: &'a [f64],
     /// `[B, T, N, D]`
     pub value: &'a [f64],
     /// `[B]`
     pub lengths: &'a [u32],
     /// `[B, N, rounds, T]`
     pub buckets: &'a [u32],
+    /// `[B, N, T, T]`: what dropout multiplies weights with.
+    pub kept: Option<&'a [f64]>,
 }
 
 /// Gradients of [`LshAttention`], each in the shape of its input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LshGradients {
-    /// `[B, T, N, D]`; where keys are the queries, of both.
+    /// `[B, T, N, D]`
     pub query: Vec<f64>,
-    /// `[B, T, N, D]`; empty where keys are the queries.
+    /// `[B, T, N, D]`
     pub key: Vec<f64>,
     /// `[B, T, N, D]`
     pub value: Vec<f64>,
@@ -119,8 +119,8 @@ impl LshAttention {
     fn check(&self, inputs: &LshInputs) {
         let Self { batch, heads, steps, size, chunk, rounds, .. } = *self;
         assert!(steps.is_multiple_of(chunk), "{steps} steps are no whole chunks of {chunk}");
-        for (name, values) in [("query", Some(inputs.query)), ("key", inputs.key), ("value", Some(inputs.value))] {
-            values.inspect(|values| expect_shape(name, values, &[batch, steps, heads, size]));
+        for (name, values) in [("query", inputs.query), ("key", inputs.key), ("value", inputs.value)] {
+            expect_shape(name, values, &[batch, steps, heads, size]);
         }
         expect_lengths(inputs.lengths, batch, steps);
         expect_shape("buckets", inputs.buckets, &[batch, heads, rounds, steps]);
@@ -168,7 +168,7 @@ impl LshAttention {
                 let away = if away.abs() >= chunks { 0 } else { away };
                 let other = ((slot / chunk) as isize + away).rem_euclid(chunks) as usize;
                 let visible = order[other * chunk..][..chunk].iter().filter(|&&s| {
-                    let excluded = (self.causal && s > t) || (inputs.key.is_none() && s == t);
+                    let excluded = (self.causal && s > t) || (!self.sees_itself && s == t);
                     t < length && s < length && !excluded
                 });
                 seen[t].extend(visible);
@@ -177,20 +177,16 @@ impl LshAttention {
         seen
     }
 
-    /// What a row of keys is compared as: itself, or at one length.
-    fn compared(&self, inputs: &LshInputs, at: [usize; 3]) -> Vec<f64> {
-        if let Some(key) = inputs.key {
-            return self.row(key, at).to_vec();
-        }
-        let x = self.row(inputs.query, at);
-        let root = (dot(x, x) / self.size as f64 + EPSILON).sqrt();
-        x.iter().map(|x| x / root).collect()
-    }
-
     fn weights(&self, inputs: &LshInputs, [b, n, t]: [usize; 3], seen: &[usize]) -> Vec<f64> {
         let query = self.row(inputs.query, [b, n, t]);
-        let score = |s: &usize| self.scale * dot(query, &self.compared(inputs, [b, n, *s]));
+        let score = |s: &usize| self.scale * dot(query, self.row(inputs.key, [b, n, *s]));
         softmax(&seen.iter().map(score).collect::<Vec<_>>())
+    }
+
+    /// What dropout multiplies a weight with.
+    fn kept(&self, inputs: &LshInputs, [b, n, t]: [usize; 3], s: usize) -> f64 {
+        let at = ((b * self.heads + n) * self.steps + t) * self.steps + s;
+        inputs.kept.map_or(1.0, |kept| kept[at])
     }
 
     fn heads(&self) -> impl Iterator<Item = [usize; 2]> {
@@ -209,7 +205,7 @@ impl LshAttention {
                     to.copy_from_slice(self.row(inputs.value, [b, n, t]));
                 }
                 for (s, weight) in seen.iter().zip(self.weights(inputs, [b, n, t], &seen)) {
-                    add_scaled(to, weight, self.row(inputs.value, [b, n, *s]));
+                    add_scaled(to, weight * self.kept(inputs, [b, n, t], *s), self.row(inputs.value, [b, n, *s]));
                 }
             }
         }
@@ -228,39 +224,17 @@ impl LshAttention {
                     add_scaled(self.row_mut(&mut value, [b, n, t]), 1.0, d_context);
                 }
                 let weights = self.weights(inputs, [b, n, t], &seen);
-                let d_weights: Vec<f64> =
-                    seen.iter().map(|s| dot(d_context, self.row(inputs.value, [b, n, *s]))).collect();
+                let kept: Vec<f64> = seen.iter().map(|s| self.kept(inputs, [b, n, t], *s)).collect();
+                let d_weight = |(s, kept): (&usize, &f64)| kept * dot(d_context, self.row(inputs.value, [b, n, *s]));
+                let d_weights: Vec<f64> = seen.iter().zip(&kept).map(d_weight).collect();
                 for (index, d_score) in softmax_backward(&weights, &d_weights).into_iter().enumerate() {
                     let (other, d_product) = ([b, n, seen[index]], d_score * self.scale);
-                    add_scaled(self.row_mut(&mut value, other), weights[index], d_context);
-                    add_scaled(self.row_mut(&mut query, [b, n, t]), d_product, &self.compared(inputs, other));
+                    add_scaled(self.row_mut(&mut value, other), weights[index] * kept[index], d_context);
+                    add_scaled(self.row_mut(&mut query, [b, n, t]), d_product, self.row(inputs.key, other));
                     add_scaled(self.row_mut(&mut key, other), d_product, self.row(inputs.query, [b, n, t]));
                 }
             }
         }
-        if inputs.key.is_none() {
-            self.through_length(inputs, &key, &mut query);
-            key = Vec::new();
-        }
         LshGradients { query, key, value }
-    }
-
-    /// Adds to the queries' gradient that of what is compared, `d_unit`:
-    ///
-    /// ```text
-    /// root = sqrt(mean of x² + epsilon)        d_x = (d_unit - unit (d_unit · unit) / D) / root
-    /// ```
-    fn through_length(&self, inputs: &LshInputs, d_unit: &[f64], d_query: &mut [f64]) {
-        for [b, n] in self.heads() {
-            for t in 0..inputs.lengths[b] as usize {
-                let (x, d_unit) = (self.row(inputs.query, [b, n, t]), self.row(d_unit, [b, n, t]));
-                let root = (dot(x, x) / self.size as f64 + EPSILON).sqrt();
-                let unit = self.compared(inputs, [b, n, t]);
-                let along = dot(d_unit, &unit) / self.size as f64;
-                let to = self.row_mut(d_query, [b, n, t]);
-                add_scaled(to, 1.0 / root, d_unit);
-                add_scaled(to, -along / root, &unit);
-            }
-        }
     }
 }

@@ -2,28 +2,41 @@
 
 use super::{
     Case, KernelChecks, ROUNDING,
-    dot_product_attention::{LARGE_SCORE, longest},
+    dot_product_attention::{LARGE_SCORE, head_size, longest},
     largest, widen,
 };
 use crate::{
     Result, Tensor,
     kernels::{
-        dot_product_attention::standard_scale,
+        Step,
+        dot_product_attention::{Tile, WeightDropout, standard_scale},
         lsh_attention::{Gradients, Hash, Inputs, LshAttention, MOST_FACTORS, Order, Outputs, Padding, Saved},
     },
-    reference::lsh_attention as reference,
+    reference::{dropout, lsh_attention as reference},
 };
 
 /// As of dot-product attention; a key's length is a root of a sum besides.
 const TOLERANCE: f64 = 5e-6;
-/// The error of one store in f16; backward, the stored context's error is in the mean that is taken off a score's gradient, and where keys
-/// are the queries the one's gradient is stored before the other's is added.
+/// The error of one store in f16; backward, the stored context's error is in the mean that is taken off a score's gradient.
 const HALF: [f64; 2] = [TOLERANCE + ROUNDING, TOLERANCE + 3.0 * ROUNDING];
 /// Two directions that a vector points to as much, but for the rounding of sums of up to 65 products.
 const ALIKE: f64 = 1e-4;
 
 pub(super) const KERNELS: &[KernelChecks] = &[
-    KernelChecks { kernel: "lsh_attention", forward, backward: Some(backward), f32: [TOLERANCE; 2], f16: Some(HALF) },
+    KernelChecks {
+        kernel: "lsh_attention",
+        forward: |case| forward(case, false),
+        backward: Some(|case| backward(case, false)),
+        f32: [TOLERANCE; 2],
+        f16: Some(HALF),
+    },
+    KernelChecks {
+        kernel: "lsh_attention_adjusted",
+        forward: |case| forward(case, true),
+        backward: Some(|case| backward(case, true)),
+        f32: [TOLERANCE; 2],
+        f16: Some(HALF),
+    },
     KernelChecks {
         kernel: "lsh_attention_buckets",
         forward: buckets,
@@ -35,20 +48,22 @@ pub(super) const KERNELS: &[KernelChecks] = &[
 
 struct Drawn {
     attention: LshAttention,
-    /// Queries, keys and values; keys are left out where they are the queries.
+    /// Queries, keys and values.
     values: [Vec<f32>; 3],
-    has_key: bool,
     lengths: Vec<u32>,
     buckets: Vec<u32>,
     tensors: [Tensor; 3],
     lengths_gpu: Tensor,
     buckets_gpu: Option<Tensor>,
+    step: Step,
+    step_gpu: Tensor,
 }
 
 impl Drawn {
-    fn new(case: &mut Case<'_>) -> Result<Self> {
+    fn new(case: &mut Case<'_>, dropping: bool) -> Result<Self> {
         let (batch, heads) = (1 + case.below(3), 1 + case.below(3));
-        let size = if case.coin() { 4 * case.size(16) } else { case.size(65) };
+        // What larger heads change is shared with dot_product_attention.
+        let size = head_size(case, 32);
         let (chunk, chunks) = (case.size(17), 1 + case.below(6));
         let (steps, width) = (chunk * chunks, heads * size);
         // More chunks to a side than there are, too.
@@ -56,10 +71,23 @@ impl Drawn {
         // One bucket for all, few, and more than a pass of the sort tells apart.
         let order =
             case.coin().then(|| Order { rounds: 1 + case.below(3), buckets: [2, 4, 14, 16, 40, 300][case.below(6)] });
-        let (has_key, causal, scale) = (case.coin(), case.coin(), standard_scale(size));
         let padding =
             case.coin().then(|| Padding { least: case.below(chunk + 1), multiple: chunk * (1 + case.below(3)) });
-        let attention = LshAttention { batch, heads, steps, size, chunk, before, after, causal, scale, order, padding };
+        let attention = LshAttention {
+            batch,
+            heads,
+            steps,
+            size,
+            chunk,
+            before,
+            after,
+            causal: case.coin(),
+            sees_itself: case.coin(),
+            scale: standard_scale(size),
+            order,
+            padding,
+            dropout: dropping.then(|| WeightDropout { rate: [0.1, 0.5][case.below(2)], operation: case.bits() }),
+        };
         let lengths = case.lengths(batch, steps);
         let rounds = order.map_or(0, |order| order.rounds);
         let mut buckets = Vec::new();
@@ -80,26 +108,44 @@ impl Drawn {
         let lengths_gpu = case.upload_u32([batch], &lengths)?;
         let buckets_gpu = order.map(|_| case.upload_u32([batch, heads, rounds, steps], &buckets)).transpose()?;
         let tensors = std::array::from_fn(|number| tensors[number].clone());
-        Ok(Self { attention, values, has_key, lengths, buckets, tensors, lengths_gpu, buckets_gpu })
+        let step = Step { step: case.bits(), seed: case.bits(), ..Step::default() };
+        let step_gpu = Step::buffer(case.gpu)?;
+        case.gpu.write(&step_gpu, &step.words())?;
+        Ok(Self { attention, values, lengths, buckets, tensors, lengths_gpu, buckets_gpu, step, step_gpu })
     }
 
     fn inputs(&self) -> Inputs<'_> {
         let [query, key, value] = &self.tensors;
-        let (lengths, buckets) = (&self.lengths_gpu, self.buckets_gpu.as_ref());
-        Inputs { query, key: self.has_key.then_some(key), value, lengths, buckets }
+        let (lengths, buckets, step) = (&self.lengths_gpu, self.buckets_gpu.as_ref(), &self.step_gpu);
+        Inputs { query, key, value, lengths, buckets, step }
     }
 
     fn reference<T>(&self, run: impl FnOnce(&reference::LshAttention, &reference::LshInputs<'_>) -> T) -> T {
-        let LshAttention { batch, heads, steps, size, chunk, before, after, causal, scale, order, padding } =
-            self.attention;
-        let (scale, rounds) = (f64::from(scale), order.map_or(0, |order| order.rounds));
-        let padding = padding.map(|Padding { least, multiple }| [least, multiple]);
-        let attention =
-            reference::LshAttention { batch, heads, steps, size, chunk, before, after, causal, scale, rounds, padding };
+        let LshAttention { batch, heads, steps, size, chunk, before, after, causal, sees_itself, .. } = self.attention;
+        let LshAttention { scale, order, padding, dropout, .. } = self.attention;
+        let attention = reference::LshAttention {
+            batch,
+            heads,
+            steps,
+            size,
+            chunk,
+            before,
+            after,
+            causal,
+            sees_itself,
+            scale: f64::from(scale),
+            rounds: order.map_or(0, |order| order.rounds),
+            padding: padding.map(|Padding { least, multiple }| [least, multiple]),
+        };
+        let kept = dropout.map(|WeightDropout { rate, operation }| {
+            let Step { step, seed, .. } = self.step;
+            let dropout = dropout::Dropout { rate, seed, step, operation, draw: dropout::Draw::Element };
+            dropout.forward(&vec![1.0; batch * heads * steps * steps])
+        });
         let [query, key, value] = self.values.each_ref().map(|values| widen(values));
-        let (lengths, buckets) = (&self.lengths, &self.buckets);
-        let key = self.has_key.then_some(key.as_slice());
-        run(&attention, &reference::LshInputs { query: &query, key, value: &value, lengths, buckets })
+        let [query, key, value] = [&query, &key, &value];
+        let (lengths, buckets, kept) = (&self.lengths, &self.buckets, kept.as_deref());
+        run(&attention, &reference::LshInputs { query, key, value, lengths, buckets, kept })
     }
 
     /// Context, log_sum_exp and the scratch of the sort.
@@ -115,21 +161,23 @@ fn of([context, log_sum_exp, sorted]: &[Tensor; 3]) -> Outputs<'_> {
     Outputs { context, log_sum_exp, sorted }
 }
 
-fn forward(case: &mut Case<'_>) -> Result<f64> {
-    let drawn = Drawn::new(case)?;
+fn forward(case: &mut Case<'_>, dropping: bool) -> Result<f64> {
+    let drawn = Drawn::new(case, dropping)?;
     let outputs = drawn.outputs(case)?;
-    case.run(|recorder| drawn.attention.record(recorder, &drawn.inputs(), &of(&outputs)))?;
+    case.run(|recorder| {
+        let tile = Tile::choose(recorder.gpu(), drawn.attention.size);
+        drawn.attention.record(recorder, tile, &drawn.inputs(), &of(&outputs))
+    })?;
     let expected = drawn.reference(|attention, inputs| attention.forward(inputs));
     // An error of a weight is an error of that share of the values, however small a context they average to.
     let [q, k, v] = &drawn.values;
     let size = drawn.attention.size;
-    let key = if drawn.has_key { longest(k, size) } else { (size as f64).sqrt() };
-    let score = longest(q, size) * key * f64::from(drawn.attention.scale);
+    let score = longest(q, size) * longest(k, size) * f64::from(drawn.attention.scale);
     case.error(&outputs[0], &expected, largest(&widen(v)).max(1.0) * (score / LARGE_SCORE).max(1.0))
 }
 
-fn backward(case: &mut Case<'_>) -> Result<f64> {
-    let drawn = Drawn::new(case)?;
+fn backward(case: &mut Case<'_>, dropping: bool) -> Result<f64> {
+    let drawn = Drawn::new(case, dropping)?;
     let (attention, outputs) = (drawn.attention, drawn.outputs(case)?);
     let d_context = case.values(outputs[0].elements(), 0.1);
     let d_context_gpu = case.upload_activation(outputs[0].shape().clone(), &d_context)?;
@@ -137,10 +185,11 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let [query, key, value] = drawn.tensors.each_ref().map(|tensor| case.poisoned_activation(tensor.shape().clone()));
     let (query, key, value) = (query?, key?, value?);
     case.run(|recorder| {
-        attention.record(recorder, &drawn.inputs(), &of(&outputs))?;
+        let tile = Tile::choose(recorder.gpu(), attention.size);
+        attention.record(recorder, tile, &drawn.inputs(), &of(&outputs))?;
         let saved = Saved { outputs: of(&outputs), d_context: &d_context_gpu, statistics: &statistics };
-        let gradients = Gradients { query: &query, key: drawn.has_key.then_some(&key), value: &value };
-        attention.record_backward(recorder, &drawn.inputs(), &saved, &gradients)
+        let gradients = Gradients { query: &query, key: &key, value: &value };
+        attention.record_backward(recorder, tile, &drawn.inputs(), &saved, &gradients)
     })?;
     let expected = drawn.reference(|attention, inputs| attention.backward(inputs, &widen(&d_context)));
     // Of a score's gradient there may be left the rounding errors of the products of which it is the difference.
@@ -148,17 +197,9 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let size = attention.size;
     let d_score = longest(&d_context, size) * longest(v, size) * f64::from(attention.scale);
     let largest_of = |values: &[f32]| largest(&widen(values));
-    let d_context_scale = largest_of(&d_context);
-    let mut worst = case.error(&value, &expected.value, d_context_scale)?;
-    if drawn.has_key {
-        worst = worst.max(case.error(&query, &expected.query, d_score * largest_of(k))?);
-        return Ok(worst.max(case.error(&key, &expected.key, d_score * largest_of(q))?));
-    }
-    // A key of one length has features of up to the root of D, and moves the more with its query, the shorter that is.
-    let shortest = q.chunks(size).map(|row| longest(row, size)).filter(|length| *length > 0.0).fold(1.0, f64::min);
-    let unit = (size as f64).sqrt();
-    let scale = d_score * unit * (longest(q, size) / shortest).max(1.0);
-    Ok(worst.max(case.error(&query, &expected.query, scale)?))
+    let worst = case.error(&query, &expected.query, d_score * largest_of(k))?;
+    let worst = worst.max(case.error(&key, &expected.key, d_score * largest_of(q))?);
+    Ok(worst.max(case.error(&value, &expected.value, largest_of(&d_context))?))
 }
 
 /// The share of buckets that are others than the reference's, but for those of vectors that lie between two.

@@ -2,7 +2,7 @@
 
 use super::{
     Case, KernelChecks, ROUNDING,
-    dot_product_attention::{LARGE_SCORE, longest},
+    dot_product_attention::{LARGE_SCORE, head_size, longest},
     largest, widen,
 };
 use crate::{
@@ -36,7 +36,8 @@ struct Drawn {
 impl Drawn {
     fn new(case: &mut Case<'_>) -> Result<Self> {
         let (batch, heads) = (1 + case.below(3), 1 + case.below(3));
-        let size = if case.coin() { 4 * case.size(16) } else { case.size(65) };
+        // What larger heads change is shared with dot_product_attention.
+        let size = head_size(case, 32);
         let queries = case.size(70);
         let keys = queries + if case.coin() { case.size(70) } else { 0 };
         let scale = 0.7 / (size as f32).sqrt();

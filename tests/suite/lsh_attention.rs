@@ -10,6 +10,7 @@ use softalign::{
     graph::{Buckets, ChunkedAttention, Graph, Program, ProgramOptions},
     kernels::{
         Step,
+        dot_product_attention::{Tile, WeightDropout},
         lsh_attention::{Hash, Inputs, LshAttention, Order, Outputs, Padding},
     },
     reference::lsh_attention as reference,
@@ -21,10 +22,15 @@ fn agrees_with_the_reference() {
 }
 
 #[test]
+fn agrees_with_the_reference_under_dropout() {
+    common::validate("lsh_attention_adjusted");
+}
+
+#[test]
 fn the_gradients_of_the_reference_agree_with_central_differences() {
     let mut random = Random::new(41);
     for (chunk, before, after, rounds) in [(2, 1, 0, 2), (3, 0, 0, 1), (1, 1, 1, 3), (2, 1, 0, 0), (3, 2, 1, 0)] {
-        for (has_key, causal) in [(false, true), (false, false), (true, true), (true, false)] {
+        for (sees_itself, causal) in [(false, true), (false, false), (true, true), (true, false)] {
             let (batch, heads, steps, size) = (2, 2, 6, 3);
             let attention = reference::LshAttention {
                 batch,
@@ -35,18 +41,21 @@ fn the_gradients_of_the_reference_agree_with_central_differences() {
                 before,
                 after,
                 causal,
+                sees_itself,
                 scale: 0.6,
                 rounds,
                 padding: None,
             };
             let shape = [batch, steps, heads, size];
-            let inputs: Vec<_> = (0..2 + usize::from(has_key)).map(|_| random.tensor(&shape)).collect();
+            let inputs: Vec<_> = (0..3).map(|_| random.tensor(&shape)).collect();
+            // Dropout is a factor of each weight.
+            let kept = random.tensor(&[batch, heads, steps, steps]);
             let up = random.tensor(&shape);
             let buckets: Vec<u32> = (0..batch * heads * rounds * steps).map(|at| (at * 7 % 5 % 3) as u32).collect();
             let lengths = [6, 4];
             let view = |x: &[Vec<f64>], run: &mut dyn FnMut(&reference::LshInputs<'_>)| {
-                let key = has_key.then(|| x[2].as_slice());
-                run(&reference::LshInputs { query: &x[0], key, value: &x[1], lengths: &lengths, buckets: &buckets });
+                let ([query, key, value], kept) = ([&x[0], &x[1], &x[2]], Some(kept.as_slice()));
+                run(&reference::LshInputs { query, key, value, lengths: &lengths, buckets: &buckets, kept });
             };
             let mut found = None;
             view(&inputs, &mut |inputs| found = Some(attention.backward(inputs, &up)));
@@ -56,8 +65,7 @@ fn the_gradients_of_the_reference_agree_with_central_differences() {
                 view(x, &mut |inputs| sum = dot(&attention.forward(inputs), &up));
                 sum
             };
-            let mut gradients = vec![("query", found.query.as_slice()), ("value", &found.value)];
-            gradients.extend(has_key.then_some(("key", found.key.as_slice())));
+            let gradients = [("query", found.query.as_slice()), ("key", &found.key), ("value", &found.value)];
             check_gradients(&format!("{attention:?}"), &inputs, objective, &gradients);
         }
     }
@@ -94,6 +102,7 @@ fn a_short_text_is_one_chunk() {
         after: 0,
         causal: true,
         padding: None,
+        dropout: 0.0,
     };
     let buckets = Some(Buckets { numbers, count: 2 });
     let contexts = [of(3, None), of(5, buckets), of(1, buckets)].map(|one| graph.lsh_attention(&one).unwrap());
@@ -126,35 +135,41 @@ fn refuses_wrong_shapes() {
         before: 1,
         after: 0,
         causal: true,
+        sees_itself: false,
         scale: 1.0,
         order,
         padding: None,
+        dropout: None,
     };
+    let tile = Tile::choose(gpu, 3);
+    let step = Step::buffer(gpu).unwrap();
     let (query, lengths) = (common::poisoned(gpu, 12), common::upload_u32(gpu, [1], &[4]));
     let buckets = common::upload_u32(gpu, [1, 1, 2, 4], &[0; 8]);
-    let inputs = Inputs { query: &query, key: None, value: &query, lengths: &lengths, buckets: Some(&buckets) };
+    let [query, key, value] = [&query; 3];
+    let inputs = Inputs { query, key, value, lengths: &lengths, buckets: Some(&buckets), step: &step };
     let [context, log_sum_exp] = [12, 4].map(|elements| common::poisoned(gpu, elements));
     let sorted = common::upload_u32(gpu, [attention.sorted()], &vec![0; attention.sorted()]);
     let outputs = Outputs { context: &context, log_sum_exp: &log_sum_exp, sorted: &sorted };
     let mut recorder = Recorder::new(gpu, "test");
     let small = LshAttention { batch: 1, ..attention };
-    assert!(small.record(&mut recorder, &inputs, &outputs).is_ok());
+    assert!(small.record(&mut recorder, tile, &inputs, &outputs).is_ok());
     for (wrong, named) in [
         (LshAttention { chunk: 3, ..attention }, "chunk"),
         (LshAttention { size: 257, ..attention }, "size of a head"),
+        (LshAttention { dropout: Some(WeightDropout { rate: 1.0, operation: 0 }), ..attention }, "dropout"),
         (LshAttention { before: usize::MAX, ..attention }, "chunks to either side"),
         (LshAttention { order: None, ..attention }, "buckets"),
         (LshAttention { padding: Some(Padding { least: 1, multiple: 3 }), ..attention }, "multiple"),
         (LshAttention { padding: Some(Padding { least: 3, multiple: 4 }), ..attention }, "least"),
         (LshAttention { order: Some(Order { rounds: 3, buckets: 4 }), ..attention }, "buckets"),
     ] {
-        match wrong.record(&mut recorder, &inputs, &outputs) {
+        match wrong.record(&mut recorder, tile, &inputs, &outputs) {
             Err(Error::Shape { argument, .. }) => assert_eq!(argument, named),
             other => panic!("{named}: {other:?}"),
         }
     }
     let hash = Hash { batch: 1, heads: 1, steps: 4, size: 3, rounds: 2, factors: [2, 3, 0, 0] };
-    let error = hash.record(&mut recorder, [&query, &query, &lengths], &buckets).unwrap_err();
+    let error = hash.record(&mut recorder, [query, query, &lengths], &buckets).unwrap_err();
     assert!(matches!(error, Error::Shape { argument: "buckets", .. }), "{error}");
     let mut graph = Graph::new();
     let x = graph.input("x", [2, 6, 8], Dtype::F32);
@@ -176,8 +191,13 @@ fn refuses_wrong_shapes() {
         after: 0,
         causal: true,
         padding: None,
+        dropout: 0.0,
     };
-    for (wrong, named) in [(attention, "chunk"), (ChunkedAttention { heads: 3, chunk: 3, ..attention }, "heads")] {
+    for (wrong, named) in [
+        (attention, "chunk"),
+        (ChunkedAttention { heads: 3, chunk: 3, ..attention }, "heads"),
+        (ChunkedAttention { dropout: 1.0, chunk: 3, ..attention }, "dropout"),
+    ] {
         let error = graph.lsh_attention(&wrong).unwrap_err();
         assert!(matches!(error, Error::Shape { argument, .. } if argument == named), "{error}");
     }

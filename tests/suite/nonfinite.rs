@@ -202,6 +202,7 @@ const KINDS: &[Kind] = &[
                 after: 0,
                 causal: true,
                 padding: None,
+                dropout: 0.0,
             };
             g.lsh_attention(&attention).unwrap()
         },

@@ -45,10 +45,9 @@ pub(super) fn attention(gpu: &Gpu, [heads, steps]: [usize; 2], rounds: usize, pa
             (Some(Buckets { numbers, count: BUCKETS }), buckets)
         }
     };
-    let has_key = numbers.is_none();
     let attention = ChunkedAttention {
         query: query.value,
-        key: has_key.then_some(key.value),
+        key: Some(key.value),
         value: value.value,
         lengths,
         buckets: numbers,
@@ -58,11 +57,12 @@ pub(super) fn attention(gpu: &Gpu, [heads, steps]: [usize; 2], rounds: usize, pa
         after: 0,
         causal: true,
         padding: None,
+        dropout: 0.0,
     };
     let context = problem.graph.lsh_attention(&attention)?;
     let mut outputs = vec![context];
     if passes == Passes::Both {
-        let wanted: Vec<_> = [Some(query.value), attention.key, Some(value.value)].into_iter().flatten().collect();
+        let wanted = [&query, &key, &value].map(|operand| operand.value);
         outputs.extend(problem.graph.gradients_from(&[(context, upstream.value)], &wanted)?);
     }
     problem.finish(&outputs, Step::default(), move |outputs| {
@@ -79,23 +79,24 @@ pub(super) fn attention(gpu: &Gpu, [heads, steps]: [usize; 2], rounds: usize, pa
             before: 1,
             after: 0,
             causal: true,
+            sees_itself: true,
             scale: standard_scale(SIZE),
             rounds,
             padding: None,
         };
         let inputs = reference::LshInputs {
             query: &query,
-            key: has_key.then_some(key.as_slice()),
+            key: &key,
             value: &value,
             lengths: &[steps as u32],
             buckets: &buckets[(heads - 1) * rounds * steps..],
+            kept: None,
         };
         let some = |found: &[f32], expected: &[f64]| sample::some(found, SIZE, &head, expected);
         let context = some(&outputs[0], &operation.forward(&inputs));
-        let [_, d_query, between @ .., d_value] = outputs else { return context };
+        let [_, d_query, d_key, d_value] = outputs else { return context };
         let expected = operation.backward(&inputs, &of_head(&upstream.host));
-        let d_key = between.first().map(|d_key| some(d_key, &expected.key));
-        let known = [context, some(d_query, &expected.query), some(d_value, &expected.value)];
-        sample::worst(known.into_iter().chain(d_key))
+        let gradients = [(d_query, &expected.query), (d_key, &expected.key), (d_value, &expected.value)];
+        sample::worst([context].into_iter().chain(gradients.map(|(found, expected)| some(found, expected))))
     })
 }

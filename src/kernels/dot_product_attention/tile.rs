@@ -111,6 +111,15 @@ impl Tile {
         }
     }
 
+    /// The configuration for scores by distance: no more rows than columns, both powers of two. On lavapipe half as many rows as elsewhere:
+    /// the driver compiles what shifts them lane by lane, for 9 seconds a pass where there are 32.
+    pub(in crate::kernels) fn by_distance(tiles: &Tiles) -> Self {
+        match tiles.subgroup.filter(|lanes| *lanes <= 8) {
+            Some(lanes) => Self { subgroups: true, lanes, groups: 1, rows: 2 * lanes, blocks: 1 },
+            None => Self { subgroups: false, lanes: 8, groups: 8, rows: 4, blocks: 1 },
+        }
+    }
+
     /// Whether an invocation's registers hold its part of a head, on a GPU with those of enough others.
     pub(super) fn holds(&self, size: usize) -> bool {
         self.subgroups || self.features(size) <= 2
@@ -151,12 +160,13 @@ impl Tile {
     /// The rounds of an invocation's loops for one tile of columns. Counted on llvmpipe by the length at which results turn wrong;
     /// these bound it from above by 2 to 15 %. With every check in them, inner loops stay loops: at most `rows + 5` times as many
     /// iterations, and those that gather biases.
-    pub(super) fn rounds(&self, size: usize, checked: bool, adjusted: bool) -> usize {
+    pub(in crate::kernels) fn rounds(&self, size: usize, checked: bool, adjusted: bool) -> usize {
         let (width, rows) = (self.width(), self.rows as usize);
         let per_tile = if self.subgroups {
             2 * size.div_ceil(4) + 2 * (width / 4) + 8
         } else {
-            14 * size.div_ceil(16) + 2 * (width / 8) * (3 + self.features(size) as usize) + 1
+            let step = if self.lanes * self.features(size) > 32 { 4 } else { 8 };
+            14 * size.div_ceil(16) + 2 * (width / step) * (3 + self.features(size) as usize) + 1
         };
         let gathering = if adjusted { self.blocks as usize * (rows + 3) } else { 0 };
         if checked { per_tile * (rows + 5) + gathering } else { per_tile + gathering }

@@ -133,7 +133,7 @@ pub(super) struct Sort {
 }
 
 impl Sort {
-    /// The orders and the places of each position in them.
+    /// Elements of the orders, and of as much memory to sort in.
     pub fn sorted(&self) -> usize {
         2 * self.groups * self.steps
     }
@@ -153,7 +153,7 @@ impl Sort {
         expect_scratch_of(Dtype::U32, NAME, sorted, self.sorted())?;
         let tiles = *recorder.gpu().tiles();
         let (run, digits) = (self.steps.div_ceil(tiles.row as usize), 1 << DIGIT);
-        let walked = self.passes() as usize * (2 * run + digits * (2 * tiles.row as usize + digits)) + run;
+        let walked = self.passes() as usize * (2 * run + digits * (2 * tiles.row as usize + digits));
         let what = || format!("{NAME} of {} positions", self.steps);
         expect_rounds(recorder.gpu(), walked, what, "Use shorter texts, or a GPU.")?;
         recorder.launch(&Launch {

@@ -75,6 +75,12 @@ pub struct Config {
     pub epsilon: f32,
     /// Dropout on embedded words, each part's result and within feed-forward parts, in training.
     pub dropout: f32,
+    /// Dropout on the weights of attention to chunks of the text, in training.
+    #[serde(default)]
+    pub local_dropout: f32,
+    /// Dropout on the weights of attention within buckets, in training.
+    #[serde(default)]
+    pub lsh_dropout: f32,
     /// The longest text, its end token included.
     pub max_length: usize,
     /// The ids of the special tokens.
@@ -104,6 +110,8 @@ impl Config {
             activation: Nonlinearity::Relu,
             epsilon: 1e-12,
             dropout: 0.0,
+            local_dropout: 0.0,
+            lsh_dropout: 0.0,
             max_length: 256,
             specials: Specials::default(),
         }
@@ -137,7 +145,9 @@ impl Config {
         ];
         settings::check_sizes(path, sizes)?;
         settings::check_specials(path, self.specials, self.vocabulary)?;
-        settings::check_rates(path, [("dropout", self.dropout)])?;
+        let rates =
+            [("dropout", self.dropout), ("local_dropout", self.local_dropout), ("lsh_dropout", self.lsh_dropout)];
+        settings::check_rates(path, rates)?;
         settings::check_epsilon(path, self.epsilon)?;
         self.check_buckets(path)?;
         self.check_axial(path)

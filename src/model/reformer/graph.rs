@@ -85,6 +85,7 @@ impl Layer {
                 after: 0,
                 causal: true,
                 padding,
+                dropout: layers.rate(config.local_dropout),
             },
             SelfAttention::Lsh { query_key, value, .. } => {
                 let query = project(layers, query_key)?;
@@ -104,6 +105,7 @@ impl Layer {
                     after: 0,
                     causal: true,
                     padding,
+                    dropout: layers.rate(config.lsh_dropout),
                 }
             }
         };

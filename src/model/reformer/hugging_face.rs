@@ -57,6 +57,10 @@ struct Fields {
     hidden_act: Nonlinearity,
     layer_norm_eps: f32,
     hidden_dropout_prob: f32,
+    #[serde(default)]
+    local_attention_probs_dropout_prob: f32,
+    #[serde(default)]
+    lsh_attention_probs_dropout_prob: f32,
     is_decoder: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     bos_token_id: Option<u32>,
@@ -111,6 +115,8 @@ fn read(text: &str, path: &str) -> Result<Network> {
         activation: fields.hidden_act,
         epsilon: fields.layer_norm_eps,
         dropout: fields.hidden_dropout_prob,
+        local_dropout: fields.local_attention_probs_dropout_prob,
+        lsh_dropout: fields.lsh_attention_probs_dropout_prob,
         max_length,
         specials: Specials {
             pad: id(fields.pad_token_id.filter(|pad| *pad != fields.eos_token_id)),
@@ -154,6 +160,8 @@ pub(super) fn counterpart(model: &Reformer) -> Result<Counterpart> {
         hidden_act: config.activation,
         layer_norm_eps: config.epsilon,
         hidden_dropout_prob: config.dropout,
+        local_attention_probs_dropout_prob: config.local_dropout,
+        lsh_attention_probs_dropout_prob: config.lsh_dropout,
         is_decoder: true,
         bos_token_id: Some(config.specials.bos),
         eos_token_id: config.specials.eos,
