@@ -12,8 +12,8 @@ use softalign::{
     model::{ARCHITECTURES, Kind, ModelOptions, Readout},
     text::{Task, TokenUnit, escaped},
     train::{
-        Budget, Data, Decay, Destination, Event, GuidedAlignment, Metric, Precision, Preset, TrainOptions, Validated,
-        train,
+        Budget, Data, Decay, Destination, Event, GuidedAlignment, Metric, Precision, Preset, Rate, TrainOptions,
+        Validated, train,
     },
 };
 
@@ -112,9 +112,17 @@ pub struct Args {
     /// Scale gradients down to this global norm [default: 1].
     #[arg(long, value_name = "X")]
     clip_norm: Option<f32>,
-    /// Decoupled weight decay (AdamW), as a share of the learning rate [default: 0].
+    /// Decoupled weight decay (AdamW) of all parameters but biases and norms, as a share of the learning rate [default: 0].
     #[arg(long, value_name = "X")]
     weight_decay: Option<f32>,
+    /// Train the parameters whose names match a pattern at a share of the learning rate: 'encoder.*=0.1'. May be given several
+    /// times; the last that matches a name holds for it.
+    #[arg(long, value_name = "PATTERN=FACTOR")]
+    rate: Vec<Rate>,
+    /// Leave the parameters whose names match a pattern as they are, whatever --rate says: 'encoder.layers.0.*'. May be given
+    /// several times.
+    #[arg(long, value_name = "PATTERN")]
+    freeze: Vec<String>,
     /// Keep an exponential moving average of the parameters with this decay, such as 0.999, less in the first steps (step t at
     /// most t/(t+9)). The average is validated and saved; training goes on with the parameters themselves.
     #[arg(long, value_name = "DECAY")]
@@ -273,6 +281,10 @@ impl Args {
         replace(&mut options.schedule.decay, self.decay);
         replace(&mut options.clip_norm, self.clip_norm);
         replace(&mut options.weight_decay, self.weight_decay);
+        options.rate.append(&mut self.rate);
+        for pattern in &self.freeze {
+            options.rate.push(Rate::frozen(pattern)?);
+        }
         replace(&mut options.ema, self.ema.map(Some));
         replace(&mut options.precision, self.precision);
         replace(&mut options.label_smoothing, self.label_smoothing);

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Decay, Metric, Optimizer, Pairs, Precision, Schedule};
+use super::{Decay, Metric, Optimizer, Pairs, Precision, Rate, Schedule};
 use crate::{
     Error, Result,
     generate::Scoring,
@@ -116,9 +116,12 @@ pub struct TrainOptions {
     pub schedule: Schedule,
     /// Gradients are scaled down to this global norm.
     pub clip_norm: f32,
-    /// Decoupled weight decay (AdamW), as a share of the learning rate.
+    /// Decoupled weight decay (AdamW) of all parameters but biases and norms, as a share of the learning rate.
     #[serde(default)]
     pub weight_decay: f32,
+    /// Learning rates by the names of parameters, of which the last that matches holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate: Vec<Rate>,
     /// Decay of a moving average of the parameters, if one is kept: the average is then validated and saved.
     #[serde(default)]
     pub ema: Option<f64>,
@@ -296,6 +299,7 @@ impl TrainOptions {
             schedule: Schedule::default(),
             clip_norm: 1.0,
             weight_decay: 0.0,
+            rate: Vec::new(),
             ema: None,
             precision: Precision::default(),
             label_smoothing: 0.0,
@@ -481,6 +485,7 @@ impl TrainOptions {
         Optimizer {
             clip_norm: Some(self.clip_norm),
             weight_decay: self.weight_decay,
+            rates: self.rate.clone(),
             average_decay: self.ema,
             accumulate: self.accumulate > 1,
             precision: self.precision.dtype(),

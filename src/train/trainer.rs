@@ -1,6 +1,6 @@
 //! Training steps on the device.
 
-use super::{Optimizer, TrainingGraph, bounded::Bounded, optimizer::State};
+use super::{Objective, Optimizer, TrainingGraph, bounded::Bounded, optimizer::State};
 use crate::{
     Gpu, Result, Tensor,
     gpu::{Dtype, ELEMENT},
@@ -41,7 +41,7 @@ impl Part {
 pub struct Trainer {
     gpu: Gpu,
     network: Network,
-    /// Parameters, gradients and moments.
+    /// Parameters, and gradients and moments of those that are trained.
     pub state: State,
     /// The loss of the last batch, `[1]`.
     pub loss: Tensor,
@@ -57,10 +57,12 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A trainer of `network` with moments of zero; it changes `parameters` in place.
+    /// A trainer of `network` with moments of zero. It changes `parameters` in place, unless they are trained in several ways
+    /// ([`Optimizer::state`]): then it has copies, [`State::parameters`].
     ///
     /// # Errors
-    /// [`crate::Error::OutOfMemory`] when memory runs out.
+    /// [`crate::Error::Data`] for rates that no parameter has, and if all are frozen; [`crate::Error::OutOfMemory`] when memory runs
+    /// out.
     pub fn new(
         gpu: &Gpu,
         network: Network,
@@ -68,12 +70,13 @@ impl Trainer {
         optimizer: Optimizer,
         regularisation: Regularisation,
     ) -> Result<Self> {
+        let state = optimizer.state(gpu, parameters)?;
         Ok(Self {
-            bounded: Bounded::all(gpu, network.as_ref(), parameters)?,
+            bounded: Bounded::all(gpu, network.as_ref(), &state)?,
             sharing: 1,
             share: None,
             network,
-            state: optimizer.state(gpu, parameters)?,
+            state,
             loss: gpu.zeros("loss", [1], Dtype::F32)?,
             optimizer,
             regularisation,
@@ -126,7 +129,9 @@ impl Trainer {
         let Self { gpu, network, state, loss, optimizer, regularisation, bounded, sharing, share, pool, programs } =
             self;
         programs.get_or_compile(shape, |shape| {
-            let training = TrainingGraph::new(network.as_ref(), *shape, regularisation, optimizer.precision)?;
+            let (regularisation, precision) = (*regularisation, optimizer.precision);
+            let objective = Objective { regularisation, precision, trained: Some(&state.gradients) };
+            let training = TrainingGraph::new(network.as_ref(), *shape, &objective)?;
             let mut given = vec![(training.loss, loss.clone())];
             let scale = state.scaling.as_ref().map(|scaling| scaling.window([1])).transpose()?;
             given.extend(training.loss_scale.zip(scale));

@@ -14,7 +14,7 @@ use softalign::{
         transformer::{Config, Transformer},
     },
     reference::{self, seq2seq::Named},
-    train::TrainingGraph,
+    train::{Objective, TrainingGraph},
 };
 
 /// A model for each place of the norm, kind of position and sharing of tables.
@@ -130,8 +130,9 @@ fn learned_positions_reach_to_padded_lengths() {
         .unwrap_err()
         .to_string();
     assert!(message.contains("readout"), "{message}");
-    let states = Regularisation { dropout_state: 0.1, ..Regularisation::default() };
-    let refused = TrainingGraph::new(network.as_ref(), BatchShape::new(2, 4, 4), &states, Dtype::F32);
+    let regularisation = Regularisation { dropout_state: 0.1, ..Regularisation::default() };
+    let states = Objective { regularisation, ..Objective::default() };
+    let refused = TrainingGraph::new(network.as_ref(), BatchShape::new(2, 4, 4), &states);
     assert!(matches!(refused, Err(Error::Data { ref path, .. }) if path.contains("dropout_state")), "{refused:?}");
 }
 

@@ -36,6 +36,7 @@ mod generate;
 mod glu;
 mod golden;
 mod graph;
+mod groups;
 mod gru;
 mod habits;
 mod import;
