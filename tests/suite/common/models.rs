@@ -94,7 +94,7 @@ pub fn found(gpu: &Gpu, precision: Dtype, case: &Case) -> Found {
     let Forward { logits, targets, .. } = case.network.forward(&mut layers, SHAPE).unwrap();
     let (names, used): (Vec<_>, Vec<_>) = layers.used().iter().cloned().unzip();
     let mut graph = layers.graph;
-    let loss = graph.cross_entropy(logits, Targets { tokens: targets, padding: 0 }, 0.0).unwrap();
+    let loss = graph.cross_entropy(logits, Targets::new(targets, 0), 0.0).unwrap();
     let gradients = graph.gradients(loss, &used).unwrap();
     let model = case.model(gpu);
     let kept = [&[logits, loss], gradients.as_slice()].concat();
