@@ -115,6 +115,19 @@ impl Parameters {
         Self { names, places, blocks: self.blocks.iter().take(count).cloned().collect() }
     }
 
+    /// These tensors and others, whose names get a prefix.
+    pub fn with(&self, prefix: &str, others: &Self) -> Self {
+        let mut all = self.clone();
+        for name in &others.names {
+            let prefixed = format!("{prefix}{name}");
+            let place = others.places[name].clone();
+            all.places.insert(prefixed.clone(), Place { block: self.blocks.len() + place.block, ..place });
+            all.names.push(prefixed);
+        }
+        all.blocks.extend_from_slice(&others.blocks);
+        all
+    }
+
     /// The names, in the order given.
     pub fn names(&self) -> &[String] {
         &self.names

@@ -1,5 +1,6 @@
 //! The objective of training: losses over the forward pass of any model.
 
+use super::Teachers;
 use crate::{
     Error, Result,
     gpu::Dtype,
@@ -17,6 +18,8 @@ pub struct Objective<'a> {
     pub precision: Dtype,
     /// The parameters that are trained; without, all of them.
     pub trained: Option<&'a Parameters>,
+    /// Models that have a part in what is expected, if there are any.
+    pub teachers: Option<&'a Teachers>,
 }
 
 /// The graph of a training step. Its inputs are columns of [`crate::batch::Batch`], and the loss scale.
@@ -46,9 +49,11 @@ impl TrainingGraph {
     /// [`crate::Error::Shape`]; [`crate::Error::Data`] where guided alignment or coverage is asked of a model that
     /// gives no weights in training, or dropout of states of one without them.
     pub fn new(network: &dyn Architecture, shape: BatchShape, objective: &Objective<'_>) -> Result<Self> {
-        let Objective { regularisation, precision, trained } = *objective;
+        let Objective { regularisation, precision, trained, teachers } = *objective;
         let Regularisation { label_smoothing, guided_alignment, coverage, .. } = regularisation;
         let mut layers = Layers::training(&regularisation, precision);
+        // Before the model, so that nothing of theirs but the distributions is kept beside its activations.
+        let taught = teachers.map_or(Ok(None), |teachers| teachers.distributions(&mut layers, shape))?;
         let forward = network.forward(&mut layers, shape)?;
         if regularisation.dropout_state > 0.0 && !layers.masks_states() {
             let message = "needs recurrent states, and this architecture has none; leave it out";
@@ -58,7 +63,7 @@ impl TrainingGraph {
         let is_trained = |(name, _): &&(String, Value)| trained.is_none_or(|trained| trained.tensor(name).is_some());
         let (names, values): (Vec<_>, Vec<_>) = layers.used().iter().filter(is_trained).cloned().unzip();
         let mut graph = layers.graph;
-        let targets = Targets { tokens: forward.targets, padding: network.limits().padding };
+        let targets = Targets { taught, ..Targets::new(forward.targets, network.limits().padding) };
         let mut loss = graph.cross_entropy(forward.logits, targets, label_smoothing)?;
         if guided_alignment > 0.0 {
             let weights = forward.attention_for("guided alignment")?;

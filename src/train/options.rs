@@ -7,11 +7,11 @@ use std::{
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Decay, Metric, Optimizer, Pairs, Precision, Rate, Schedule};
+use super::{Decay, Distillation, Metric, Optimizer, Pairs, Precision, Rate, Schedule};
 use crate::{
     Error, Result,
     generate::Scoring,
-    model::{Kind, Learns, Model, ModelOptions, Readout, Regularisation},
+    model::{Kind, Learns, Limits, Model, ModelOptions, Readout, Regularisation},
     names::setting,
     text::{BatchSize, Pair, Task, TokenUnit, hold_out, is_blank, read_plain, read_tsv},
 };
@@ -144,6 +144,9 @@ pub struct TrainOptions {
     /// Word alignments that guide the attention.
     #[serde(default)]
     pub guided_alignment: Option<GuidedAlignment>,
+    /// Models whose distributions are learnt beside the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<Distillation>,
     /// The weight of the coverage loss.
     #[serde(default)]
     pub coverage_weight: f32,
@@ -308,6 +311,7 @@ impl TrainOptions {
             dropout_state: 0.0,
             dropout_words: 0.0,
             guided_alignment: None,
+            teacher: None,
             coverage_weight: 0.0,
             embedding: if task { 64 } else { 128 },
             hidden: if task { 128 } else { 256 },
@@ -352,6 +356,7 @@ impl TrainOptions {
         if let Some(decay) = self.ema.filter(|decay| !(0.0..1.0).contains(decay)) {
             return wrong("ema", format!("{decay} is not from 0 to less than 1"));
         }
+        self.teacher.as_ref().map_or(Ok(()), Distillation::check)?;
         self.regularisation().check()?;
         if !(0.0..1.0).contains(&self.dropout) {
             return wrong("dropout", format!("{} is not from 0 to less than 1", self.dropout));
@@ -454,6 +459,12 @@ impl TrainOptions {
         of_pairs.into_iter().find(|(_, given)| *given).map_or(Ok(()), |(option, _)| {
             Err(Error::data(setting(option), format!("needs pairs; `{architecture}` learns from plain text")))
         })
+    }
+
+    /// The most tokens of a text in a batch of the run.
+    pub(super) fn longest(&self, limits: Limits) -> usize {
+        // Plain text comes in windows of the model's own length.
+        if self.learns_text() { limits.max_length } else { self.max_length.min(limits.max_length) }
     }
 
     /// The size of a batch.

@@ -121,7 +121,13 @@ impl<'a> Run<'a> {
         // A run of 0.1.0 goes on as it began.
         let spares_biases = earlier.as_ref().is_none_or(|earlier| earlier.spares_biases);
         let optimizer = Optimizer { spares_biases, ..options.optimizer() };
-        let trainer = Trainer::new(gpu, model.network.clone(), &model.parameters, optimizer, options.regularisation())?;
+        let teachers = options
+            .teacher
+            .as_ref()
+            .map(|teacher| teacher.load(&model, folder, options.longest(model.network.limits())));
+        let (network, regularisation) = (model.network.clone(), options.regularisation());
+        let trainer =
+            Trainer::new(gpu, network, &model.parameters, optimizer, regularisation)?.taught_by(teachers.transpose()?);
         model.parameters = trainer.state.average.as_ref().unwrap_or(&trainer.state.parameters).clone();
         let validation = Validation::new(&model, valid, &options.scoring())?;
         // Only now: data or a model that cannot be used leave the folder as it was.

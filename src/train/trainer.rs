@@ -1,6 +1,6 @@
 //! Training steps on the device.
 
-use super::{Objective, Optimizer, TrainingGraph, bounded::Bounded, optimizer::State};
+use super::{Objective, Optimizer, Teachers, TrainingGraph, bounded::Bounded, optimizer::State};
 use crate::{
     Gpu, Result, Tensor,
     gpu::{Dtype, ELEMENT},
@@ -47,6 +47,7 @@ pub struct Trainer {
     pub loss: Tensor,
     optimizer: Optimizer,
     regularisation: Regularisation,
+    teachers: Option<Teachers>,
     bounded: Vec<Bounded>,
     /// The batches of an update, which share the model's penalty.
     sharing: u32,
@@ -80,10 +81,16 @@ impl Trainer {
             loss: gpu.zeros("loss", [1], Dtype::F32)?,
             optimizer,
             regularisation,
+            teachers: None,
             pool: Pool::default(),
             programs: Programs::default(),
             gpu: gpu.clone(),
         })
+    }
+
+    /// The same with teachers, before its first step.
+    pub fn taught_by(self, teachers: Option<Teachers>) -> Self {
+        Self { teachers, ..self }
     }
 
     /// Runs one step on a batch: forward, backward, clipping, Adam. Returns at once; at most two steps are under way.
@@ -126,11 +133,12 @@ impl Trainer {
     /// # Errors
     /// The errors of kernels, and [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn prepare(&mut self, shape: BatchShape) -> Result<&mut Program> {
-        let Self { gpu, network, state, loss, optimizer, regularisation, bounded, sharing, share, pool, programs } =
-            self;
+        let Self { gpu, network, state, loss, optimizer, regularisation, .. } = self;
+        let Self { teachers, bounded, sharing, share, pool, programs, .. } = self;
         programs.get_or_compile(shape, |shape| {
             let (regularisation, precision) = (*regularisation, optimizer.precision);
-            let objective = Objective { regularisation, precision, trained: Some(&state.gradients) };
+            let (trained, teachers) = (Some(&state.gradients), teachers.as_ref());
+            let objective = Objective { regularisation, precision, trained, teachers };
             let training = TrainingGraph::new(network.as_ref(), *shape, &objective)?;
             let mut given = vec![(training.loss, loss.clone())];
             let scale = state.scaling.as_ref().map(|scaling| scaling.window([1])).transpose()?;
@@ -142,9 +150,10 @@ impl Trainer {
                 };
                 given.push((value, share.clone()));
             }
+            let parameters = teachers.map(|teachers| teachers.beside(&state.parameters));
             let options = ProgramOptions {
                 label: format!("training step {shape}"),
-                parameters: Some(&state.parameters),
+                parameters: Some(parameters.as_ref().unwrap_or(&state.parameters)),
                 gradients: Some((&state.gradients, &training.gradients)),
                 given: &given,
                 pool: pool.clone(),

@@ -23,6 +23,7 @@ mod coverage_loss;
 mod cross_entropy;
 mod damage;
 mod disk;
+mod distillation;
 mod dot_product_attention;
 mod dropout;
 mod edges;
