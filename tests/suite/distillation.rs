@@ -3,6 +3,7 @@
 use std::fs;
 
 use softalign::{
+    gpu::Dtype,
     graph::{Program, ProgramOptions},
     kernels::Step,
     model::{Layers, Model, Regularisation, TokenModel},
@@ -42,10 +43,11 @@ fn logits(model: &TokenModel, batch: &Batch) -> Vec<f64> {
 }
 
 /// Loss and gradient norm of the tiny model's first step.
-fn first_step(tiny: &Tiny, batch: &Batch, teachers: Teachers) -> (f64, f32) {
+fn first_step(tiny: &Tiny, batch: &Batch, teachers: Teachers, precision: Dtype) -> (f64, f32) {
     let (gpu, network) = (common::gpu(), tiny.model.network.clone());
     let smoothed = Regularisation { label_smoothing: 0.1, ..Regularisation::default() };
-    let trainer = Trainer::new(gpu, network, &tiny.model.parameters, Optimizer::default(), smoothed).unwrap();
+    let optimizer = Optimizer { precision, ..Optimizer::default() };
+    let trainer = Trainer::new(gpu, network, &tiny.model.parameters, optimizer, smoothed).unwrap();
     let mut trainer = trainer.taught_by(Some(teachers));
     trainer.step(batch, 1, 1, 0.0).unwrap();
     let loss: Vec<f32> = gpu.read(&trainer.loss).unwrap();
@@ -68,12 +70,15 @@ fn an_ensemble_teaches_the_mean_of_its_distributions_beside_the_data() {
     for weight in [0.0, 0.3_f32, 1.0] {
         let taught = Taught { loss, mean: &mean, weight: weight.into() };
         let expected = taught.forward(&logits(&own, &batch), targets);
-        let (found, norm) = first_step(&tiny, &batch, Teachers::new(ensemble.clone(), weight));
-        assert!((found / expected - 1.0).abs() < 1e-6, "{weight}: {found}, expected {expected}");
-        assert!(norm > 1e-2, "{norm}");
+        let half = common::gpu().tiles().f16.then_some((Dtype::F16, 1e-2));
+        for (precision, tolerance) in half.into_iter().chain([(Dtype::F32, 1e-6)]) {
+            let (found, norm) = first_step(&tiny, &batch, Teachers::new(ensemble.clone(), weight), precision);
+            assert!((found / expected - 1.0).abs() < tolerance, "{weight}: {found}, expected {expected}");
+            assert!(norm > 1e-2, "{norm}");
+        }
     }
     // Whom its own distribution teaches has nothing to learn.
-    let (_, norm) = first_step(&tiny, &batch, Teachers::new(vec![own], 1.0));
+    let (_, norm) = first_step(&tiny, &batch, Teachers::new(vec![own], 1.0), Dtype::F32);
     assert!(norm < 1e-6, "{norm}");
 }
 

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fs};
 use softalign::{
     Tensor,
     graph::Parameters,
-    model::Regularisation,
+    model::{BatchShape, Kind, ModelOptions, Regularisation, first_values},
     reference::adam::Adam,
+    text::Batch,
     train::{Group, Optimizer, Rate, TrainOptions, Trainer},
 };
 
@@ -118,6 +119,37 @@ fn what_is_frozen_costs_no_backward_pass_and_what_is_alike_stays_in_one_buffer()
         let trainer = trainer(&tiny, optimizer);
         assert_eq!(trainer.state.groups, [Group::PLAIN]);
         assert_eq!(trainer.state.parameters.blocks()[0].buffer(), tiny.model.parameters.blocks()[0].buffer());
+    }
+}
+
+/// Other parameters of a layer may be frozen, or the activations made again in the backward pass: what is trained does not notice.
+#[test]
+fn what_is_trained_has_the_gradients_that_it_has_beside_all_others() {
+    for (name, source, frozen) in [
+        ("gpt2", 0, &["transformer.h.0.*=0", "transformer.w?e.*=0", "*.attn.c_attn.weight=0"][..]),
+        ("reformer", 0, &["reformer.embeddings.*=0", "*.layers.0.*=0", "*.1.feed_forward.*=0"]),
+        ("transformer", 9, &["model.encoder.*=0", "*.bias=0"]),
+    ] {
+        let options = ModelOptions { hidden: 16, layers: 2, max_length: 16, ..ModelOptions::default() };
+        let network = Kind::named(name).unwrap().make(&options, [source, 9]).unwrap();
+        let parameters = first_values(common::gpu(), &network.parameters(), 1).unwrap();
+        let mut batch = Batch::filler(BatchShape::new(2, 4, 16), network.limits().specials);
+        for (row, length) in [(0, 15), (1, 7)] {
+            batch.put_source(row, &[4, 5, 6, 2][row..]);
+            batch.put_target(row, &[4, 5, 6, 7, 8, 4, 6, 8, 5, 7, 4, 4, 5, 5, 8][..length]);
+        }
+        let gradients = |rules: &[&str]| {
+            let optimizer = Optimizer { rates: rates(rules), ..Optimizer::default() };
+            let network = network.clone();
+            let mut trainer =
+                Trainer::new(common::gpu(), network, &parameters, optimizer, Regularisation::default()).unwrap();
+            trainer.step(&batch, 1, 1, 0.0).unwrap();
+            all(&trainer.state.gradients)
+        };
+        let (whole, trained) = (gradients(&[]), gradients(frozen));
+        assert!(!trained.is_empty() && trained.len() < whole.len());
+        assert!(trained.iter().all(|(name, gradient)| whole[name] == *gradient), "{name}");
+        assert!(trained.values().flatten().any(|gradient| *gradient != 0.0), "{name}");
     }
 }
 
