@@ -114,6 +114,27 @@ pub fn found(gpu: &Gpu, precision: Dtype, case: &Case) -> Found {
     }
 }
 
+/// Compares logits and loss of a case with a reference, which makes logits `[B, T, W]` of parameters, and `elements` of each gradient
+/// with its central differences. `of` is what it is a model of.
+pub fn assert_agrees(of: &impl Debug, case: &Case, [elements, seed]: [u64; 2], logits: impl Fn(&Named) -> Vec<f64>) {
+    let (found, expected) = (found(super::gpu(), Dtype::F32, case), logits(&case.named()));
+    super::assert_close("logits", of, &found.logits, &expected, 2e-5);
+    super::assert_close("loss", of, &[found.loss], &[mean_loss(&expected)], 2e-5);
+    let loss = |named: &Named| mean_loss(&logits(named));
+    assert_gradients(of, &found.gradients, case.named(), [elements, seed], 1e-5, loss);
+}
+
+/// Compares logits `[B, T, W]` of a case with those of a reference on every form of adapter and in both types of activations, and asks
+/// whether gradients are finite.
+pub fn assert_agrees_in_every_form(of: &impl Debug, case: &Case, logits: &[f64]) {
+    for (gpu, precision) in super::forms() {
+        let tolerance = if precision == Dtype::F16 { 2e-2 } else { 2e-5 };
+        let found = found(gpu, precision, case);
+        super::assert_close("logits", of, &found.logits, logits, tolerance);
+        assert!(found.gradients.iter().all(|(_, values)| values.iter().all(|value| value.is_finite())));
+    }
+}
+
 /// Compares some elements of each gradient with central differences of a reference's loss. `of` is what it is a model of.
 pub fn assert_gradients(
     of: &impl Debug,
