@@ -34,7 +34,7 @@ pub use window_attention::WindowAttention;
 
 use std::mem;
 
-use super::{Parameter, Regularisation};
+use super::{BatchShape, Parameter, Regularisation};
 use crate::{
     Result,
     gpu::Dtype,
@@ -89,6 +89,11 @@ impl Layers {
         let value = self.graph.parameter(format!("{}{}", self.prefix, parameter.name), parameter.shape.clone());
         self.used.push((parameter.name.clone(), value));
         value
+    }
+
+    /// What a decoder reads under teacher forcing, and what it should predict: the inputs `target_in` and `target_out` `[B, T]`.
+    pub fn targets(&mut self, shape: BatchShape) -> [Value; 2] {
+        ["target_in", "target_out"].map(|name| self.graph.input(name, [shape.rows, shape.target], Dtype::U32))
     }
 
     /// Whether dropout of this rate leaves embedded words unchanged.
