@@ -1,11 +1,15 @@
 // One step of Adam. Nothing is changed where the gradients are not finite, and before the last batch of an update.
+// Buffers of several groups of parameters take part in one step, each at its share of the learning rate and with its weight decay.
 // AVERAGE: a moving average of the parameters is kept beside them.
 #import linear
 
-struct Params { elements: u32, share1: f32, share2: f32, epsilon: f32 }      // shares: 1 - beta
+struct Params {
+    elements: u32, share1: f32, share2: f32, epsilon: f32,                   // shares: 1 - beta
+    rate: f32, weight_decay: f32,                                            // of the learning rate; of it and the parameter
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> settings: array<vec4f>;             // [2]: of the gradient, step, root, made; kept, new
+@group(0) @binding(1) var<storage, read> settings: array<vec4f>;             // [2]: of the gradient, step, root, made; learning rate, new
 @group(0) @binding(2) var<storage, read> gradients: array<vec4f>;            // [N]
 @group(0) @binding(3) var<storage, read_write> parameters: array<vec4f>;     // [N]
 @group(0) @binding(4) var<storage, read_write> first: array<vec4f>;          // [N]
@@ -30,8 +34,8 @@ fn main(
     first[i] = mean;
     second[i] = square;
     let root = fma(sqrt(square), vec4f(setting.z), vec4f(params.epsilon));
-    let kept = settings[1].x * parameters[i];
-    let value = inside4(i, params.elements, kept - setting.y * mean / root);
+    let kept = (1.0 - params.rate * settings[1].x * params.weight_decay) * parameters[i];
+    let value = inside4(i, params.elements, kept - params.rate * setting.y * mean / root);
     parameters[i] = value;
 #ifdef AVERAGE
     let before = inside4(i, params.elements, average[i]);

@@ -1,18 +1,24 @@
 // Per row the logarithm of the sum of exponentials, and the cross-entropy against the target with label smoothing; a row
 // whose target is padding is not read. One workgroup a row. VECTOR: classes are a multiple of 4, and 16-byte loads serve.
+// TAUGHT: a part of what is expected are the distributions of teachers.
 #import element
 #import linear
 #import reduce
 
-struct Params { rows: u32, classes: u32, hit: f32, spread: f32, padding: u32 }
+struct Params {
+    rows: u32, classes: u32, hit: f32, spread: f32, padding: u32,
+    taught: f32, share: f32,            // the part of all teachers, and of each
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<Element>;             // [N, C]
 @group(0) @binding(2) var<storage, read> targets: array<u32>;                // [N]
-@group(0) @binding(3) var<storage, read_write> log_sum_exp: array<f32>;      // [N]
-@group(0) @binding(4) var<storage, read_write> row_loss: array<f32>;         // [N]
+@group(0) @binding(3) var<storage, read> taught: array<Element>;             // [N, C], the sum over teachers; read under TAUGHT alone
+@group(0) @binding(4) var<storage, read_write> log_sum_exp: array<f32>;      // [N]
+@group(0) @binding(5) var<storage, read_write> row_loss: array<f32>;         // [N]
 
 #import load(logits)
+#import load(taught)
 
 const FLOOR = -1e30;
 
@@ -38,8 +44,12 @@ fn main(
         let before = largest;
         largest = max(largest, largest_of(x));
         sum = fma(sum, vec4f(exp(before - largest)), select(vec4f(), exp(x - largest), valid));
+        var weight = vec4f(params.spread);
+#ifdef TAUGHT
+        weight = fma(vec4f(params.share), load_taught(start + c, end), weight);
+#endif
         // Weighted at once, so that nothing overflows; a NaN or an infinity comes through whatever the weight.
-        evenly = fma(vec4f(params.spread), select(vec4f(), logit, valid), evenly);
+        evenly = fma(weight, select(vec4f(), logit, valid), evenly);
     }
     let maximum = reduce_max(largest, lane);
     let scale = exp(largest - maximum);
@@ -56,6 +66,9 @@ fn main(
     // hit (lse - x[target]) + smoothing (lse - mean of x), taken apart so that large logits of a sure row cancel exactly.
     let hot = min(label, params.classes - 1u);
     let target_logit = load_logits(start + hot / 4u * 4u, end)[hot % 4u];
-    let smoothing = params.spread * f32(params.classes);
+    var smoothing = params.spread * f32(params.classes);
+#ifdef TAUGHT
+    smoothing += params.taught;
+#endif
     row_loss[row] = fma(params.hit, maximum - target_logit, logarithm) + fma(smoothing, maximum, -spread);
 }

@@ -7,7 +7,7 @@
 
 struct Params {
     partials: u32, has_loss: u32, has_clip: u32, clip_norm: f32,
-    weight_decay: f32, average_share: f32,
+    average_share: f32,
     powers: array<vec4f, 12>,           // 1 - beta^(2^k): (beta1, beta2) for k = 0, 2, .., then (beta1, beta2) for k + 1
 }
 
@@ -97,5 +97,5 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     scratch[1] = vec2f(inverseSqrt(correction.y), select(0.0, 1.0, finite && last));
     // The average follows its parameters closely at first: its oldest values are the worst.
     let share = max(params.average_share, 9.0 / (9.0 + f32(step.step)));
-    scratch[2] = vec2f(1.0 - step.learning_rate * params.weight_decay, share);
+    scratch[2] = vec2f(step.learning_rate, share);
 }

@@ -12,8 +12,8 @@ use softalign::{
     model::{ARCHITECTURES, Kind, ModelOptions, Readout},
     text::{Task, TokenUnit, escaped},
     train::{
-        Budget, Data, Decay, Destination, Event, GuidedAlignment, Metric, Precision, Preset, TrainOptions, Validated,
-        train,
+        Budget, Data, Decay, Destination, Distillation, Event, GuidedAlignment, Metric, Precision, Preset, Rate,
+        TrainOptions, Validated, train,
     },
 };
 
@@ -112,9 +112,17 @@ pub struct Args {
     /// Scale gradients down to this global norm [default: 1].
     #[arg(long, value_name = "X")]
     clip_norm: Option<f32>,
-    /// Decoupled weight decay (AdamW), as a share of the learning rate [default: 0].
+    /// Decoupled weight decay (AdamW) of all parameters but biases and norms, as a share of the learning rate [default: 0].
     #[arg(long, value_name = "X")]
     weight_decay: Option<f32>,
+    /// Train the parameters whose names match a pattern at a share of the learning rate: 'encoder.*=0.1'. May be given several
+    /// times; the last that matches a name holds for it.
+    #[arg(long, value_name = "PATTERN=FACTOR")]
+    rate: Vec<Rate>,
+    /// Leave the parameters whose names match a pattern as they are, whatever --rate says: 'encoder.layers.0.*'. May be given
+    /// several times.
+    #[arg(long, value_name = "PATTERN")]
+    freeze: Vec<String>,
     /// Keep an exponential moving average of the parameters with this decay, such as 0.999, less in the first steps (step t at
     /// most t/(t+9)). The average is validated and saved; training goes on with the parameters themselves.
     #[arg(long, value_name = "DECAY")]
@@ -145,6 +153,13 @@ pub struct Args {
     /// Weight of the loss of guided alignment: the attention's cross-entropy against these alignments [default: 0.1].
     #[arg(long, value_name = "X", requires = "guided_alignment")]
     guided_alignment_weight: Option<f32>,
+    /// Learn the distributions of trained models beside the data: their folders, of which several are an ensemble. They have the
+    /// vocabularies of the new model, and any architecture (word-level distillation, Kim and Rush 2016).
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    teacher: Vec<PathBuf>,
+    /// Weight of the teachers beside the data, from 0 to 1 [default: 0.5].
+    #[arg(long, value_name = "X", requires = "teacher")]
+    teacher_weight: Option<f32>,
     /// Weight of the coverage loss, which penalises attention to positions attended to before (See et al. 2017) [default: 0].
     #[arg(long, value_name = "X")]
     coverage_weight: Option<f32>,
@@ -273,6 +288,7 @@ impl Args {
         replace(&mut options.schedule.decay, self.decay);
         replace(&mut options.clip_norm, self.clip_norm);
         replace(&mut options.weight_decay, self.weight_decay);
+        options.rate = self.rates()?;
         replace(&mut options.ema, self.ema.map(Some));
         replace(&mut options.precision, self.precision);
         replace(&mut options.label_smoothing, self.label_smoothing);
@@ -282,6 +298,7 @@ impl Args {
         replace(&mut options.dropout_words, self.dropout_words);
         let weight = self.guided_alignment_weight.unwrap_or(GuidedAlignment::WEIGHT);
         options.guided_alignment = self.guided_alignment.take().map(|file| GuidedAlignment { file, weight });
+        options.teacher = self.distillation();
         replace(&mut options.coverage_weight, self.coverage_weight);
         options.model.extend(self.model.drain(..));
         replace(&mut options.embedding, self.embedding);
@@ -310,6 +327,17 @@ impl Args {
         }
         self.refuse_idle(&options)?;
         Ok((options, budget, folder))
+    }
+
+    /// The learning rates by name. What is frozen comes last, so that it is frozen.
+    fn rates(&mut self) -> Result<Vec<Rate>> {
+        let frozen = self.freeze.iter().map(|pattern| Rate::frozen(pattern));
+        self.rate.drain(..).map(Ok).chain(frozen).collect()
+    }
+
+    fn distillation(&mut self) -> Option<Distillation> {
+        let (models, weight) = (self.teacher.split_off(0), self.teacher_weight.unwrap_or(Distillation::WEIGHT));
+        (!models.is_empty()).then_some(Distillation { models, weight })
     }
 
     /// Refuses sizes and ties that make no other model: the architecture has no use for them, or a setting of its own.

@@ -46,6 +46,8 @@ pub use picture::draw_alignment;
 pub use plain::{PlainEvaluation, evaluate_plain};
 #[cfg(feature = "text")]
 pub use scorer::{Likelihood, Scorer, ScoringBatches};
+#[cfg(feature = "train")]
+pub(crate) use text::difference;
 pub use tokens::Tokens;
 #[cfg(feature = "text")]
 pub use unknown::replace_unknown;

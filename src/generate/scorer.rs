@@ -227,7 +227,7 @@ impl Scorer {
         let (program, losses) = programs.get_or_compile((member, batch.shape), |(_, shape)| {
             let mut layers = Layers::new();
             let forward = network.forward(&mut layers, *shape)?;
-            let targets = Targets { tokens: forward.targets, padding: limits.padding };
+            let targets = Targets::new(forward.targets, limits.padding);
             let losses = layers.graph.token_losses(forward.logits, targets)?;
             let options = ProgramOptions {
                 label: format!("score {shape}"),

@@ -45,7 +45,7 @@ impl Model {
 }
 
 /// The first thing in which two vocabularies differ.
-fn difference(own: &Tokenizer, other: &Tokenizer) -> Option<String> {
+pub(crate) fn difference(own: &Tokenizer, other: &Tokenizer) -> Option<String> {
     if own.size() != other.size() {
         return Some(format!("it has {} tokens, not {}", other.size(), own.size()));
     }

@@ -24,7 +24,7 @@ impl Graph {
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn coverage_loss(&mut self, weights: Value, targets: impl Into<Targets>, weight: f32) -> Result<Value> {
-        let Targets { tokens: targets, padding } = targets.into();
+        let Targets { tokens: targets, padding, .. } = targets.into();
         let [batch, steps, keys] = self.expect("coverage_loss", "weights", weights, Dtype::F32, [None; 3])?;
         self.expect("coverage_loss", "targets", targets, Dtype::U32, [Some(batch), Some(steps)])?;
         let operation = CoverageLoss { batch, steps, keys, weight, padding };

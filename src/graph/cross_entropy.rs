@@ -5,7 +5,7 @@ use crate::{
     Error, Result,
     batch::Specials,
     gpu::{Dtype, Recorder},
-    kernels::cross_entropy::{self, CrossEntropy, Inputs, Outputs},
+    kernels::cross_entropy::{self, CrossEntropy, Inputs, Outputs, Taught},
 };
 
 operands! { ForwardInputs { logits, targets } }
@@ -19,23 +19,34 @@ struct Forward(CrossEntropy);
 #[derive(Debug)]
 struct Backward(CrossEntropy);
 
-/// The tokens that a loss compares with. A [`Value`] alone has padding of 0.
+/// The tokens that a loss compares with, and what teachers expect. A [`Value`] alone has padding of 0 and no teachers.
 #[derive(Clone, Copy, Debug)]
 pub struct Targets {
     /// u32, as many as there are rows.
     pub tokens: Value,
     /// The token that is padding, and ignored.
     pub padding: u32,
+    /// The sum of the distributions of teachers, `[.., V]`, of the type of the logits, and what they count. It has no gradient.
+    pub taught: Option<(Value, Taught)>,
+}
+
+impl Targets {
+    /// Tokens without teachers.
+    pub fn new(tokens: Value, padding: u32) -> Self {
+        Self { tokens, padding, taught: None }
+    }
 }
 
 impl From<Value> for Targets {
     fn from(tokens: Value) -> Self {
-        Self { tokens, padding: Specials::default().pad }
+        Self::new(tokens, Specials::default().pad)
     }
 }
 
 impl Graph {
-    /// Cross-entropy of `logits` `[.., V]` against `targets` (as many tokens as rows), with label smoothing over all classes (Szegedy et al. 2016, section 7), summed and scaled by the step's `loss_scale`: `[1]`.
+    /// Cross-entropy of `logits` `[.., V]` against `targets` (as many tokens as rows), with label smoothing over all classes (Szegedy et
+    /// al. 2016, section 7), summed and scaled by the step's `loss_scale`: `[1]`. Teachers have their part of it (Kim and Rush 2016,
+    /// section 3.1).
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -43,16 +54,16 @@ impl Graph {
         Ok(self.losses(logits, targets.into(), smoothing)?.loss)
     }
 
-    /// -log p of each target token under `logits` `[.., V]`, `[N]`; 0 for padding. It has no gradient.
+    /// -log p of each target token under `logits` `[.., V]`, `[N]`; 0 for padding. It has no gradient, and no teachers.
     ///
     /// # Errors
     /// [`Error::Shape`].
     pub fn token_losses(&mut self, logits: Value, targets: impl Into<Targets>) -> Result<Value> {
-        Ok(self.losses(logits, targets.into(), 0.0)?.row_loss)
+        Ok(self.losses(logits, Targets { taught: None, ..targets.into() }, 0.0)?.row_loss)
     }
 
     fn losses(&mut self, logits: Value, targets: Targets, smoothing: f32) -> Result<ForwardOutputs<Value>> {
-        let Targets { tokens: targets, padding } = targets;
+        let Targets { tokens: targets, padding, taught } = targets;
         self.elements("cross_entropy", "logits", logits)?;
         let (rows, classes) = (self.shape(logits).rows(), self.shape(logits).last());
         if self.shape(targets).elements() != rows || self.values[targets.0].dtype != Dtype::U32 {
@@ -63,9 +74,22 @@ impl Graph {
                 got: format!("{} {}", self.values[targets.0].dtype, self.shape(targets)),
             });
         }
-        let operation = Forward(CrossEntropy { rows, classes, smoothing, padding });
+        let mut inputs = ForwardInputs { logits, targets }.list();
+        if let Some((taught, _)) = taught {
+            if self.like(taught) != self.like(logits) {
+                return Err(Error::Shape {
+                    operation: "cross_entropy",
+                    argument: "taught",
+                    wanted: format!("{} {}", self.dtype(logits), self.shape(logits)),
+                    got: format!("{} {}", self.dtype(taught), self.shape(taught)),
+                });
+            }
+            inputs.push(taught);
+        }
+        let taught = taught.map(|(_, taught)| taught);
+        let operation = Forward(CrossEntropy { rows, classes, smoothing, padding, taught });
         let outputs = [1, rows, rows].map(|elements| ([elements].into(), Dtype::F32));
-        let made = self.push_as(operation, &ForwardInputs { logits, targets }.list(), outputs);
+        let made = self.push_as(operation, &inputs, outputs);
         Ok(ForwardOutputs::of(&made)?.map(|value| *value))
     }
 }
@@ -76,9 +100,9 @@ impl Operation for Forward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let ForwardInputs { logits, targets } = ForwardInputs::of(context.inputs)?;
+        let (ForwardInputs { logits, targets }, taught) = ForwardInputs::first_of(context.inputs)?;
         let ForwardOutputs { loss, log_sum_exp, row_loss } = ForwardOutputs::of(context.outputs)?;
-        let inputs = Inputs { logits, targets, step: context.step };
+        let inputs = Inputs { logits, targets, taught: taught.first(), step: context.step };
         self.0.record(recorder, &inputs, &Outputs { log_sum_exp, row_loss, loss })
     }
 
@@ -97,13 +121,13 @@ impl Operation for Forward {
                 got: "a gradient".into(),
             });
         }
-        let ForwardInputs { logits, targets } = ForwardInputs::of(inputs)?;
+        let (ForwardInputs { logits, targets }, taught) = ForwardInputs::first_of(inputs)?;
         let ForwardOutputs { log_sum_exp, .. } = ForwardOutputs::of(outputs)?;
         let gradient = upstream[0].map(|d_loss| {
             let inputs = BackwardInputs { logits: *logits, targets: *targets, log_sum_exp: *log_sum_exp, d_loss };
-            graph.push_like(Backward(self.0), &inputs.list(), *logits)
+            graph.push_like(Backward(self.0), &[&inputs.list(), taught].concat(), *logits)
         });
-        Ok(vec![gradient, None])
+        Ok([gradient, None, None].into_iter().take(inputs.len()).collect())
     }
 }
 
@@ -113,8 +137,9 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let BackwardInputs { targets, log_sum_exp, d_loss, .. } = BackwardInputs::of(context.inputs)?;
-        let backward = cross_entropy::Backward { targets, log_sum_exp, step: context.step, d_loss };
+        let (BackwardInputs { targets, log_sum_exp, d_loss, .. }, taught) = BackwardInputs::first_of(context.inputs)?;
+        let (taught, step) = (taught.first(), context.step);
+        let backward = cross_entropy::Backward { targets, taught, log_sum_exp, step, d_loss };
         self.0.record_backward(recorder, &backward, &context.outputs[0])
     }
 

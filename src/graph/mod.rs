@@ -144,7 +144,7 @@ enum Source {
     Node,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Info {
     shape: Shape,
     dtype: Dtype,
@@ -208,9 +208,13 @@ impl Graph {
         self.precision
     }
 
-    /// A tensor that is written before each run.
+    /// A tensor that is written before each run; one of the same name, shape and type that there is already is that one.
     pub fn input(&mut self, name: impl Into<String>, shape: impl Into<Shape>, dtype: Dtype) -> Value {
-        self.value(shape.into(), dtype, Source::Input(name.into()))
+        let input = Info { shape: shape.into(), dtype, source: Source::Input(name.into()) };
+        match self.values.iter().position(|value| *value == input) {
+            Some(place) => Value(place),
+            None => self.value(input.shape, dtype, input.source),
+        }
     }
 
     /// A trainable tensor, found by its name in the [`Parameters`] that the graph is compiled with.

@@ -31,9 +31,14 @@ impl Parameters {
     /// # Errors
     /// [`Error::Limit`] if one of them is larger than a binding may be; [`Error::OutOfMemory`] when memory runs out.
     pub fn new(gpu: &Gpu, tensors: impl IntoIterator<Item = (String, Shape)>) -> Result<Self> {
+        Self::laid_out(gpu, tensors.into_iter().map(|(name, shape)| (name, shape, 0)))
+    }
+
+    /// Tensors of one group after those of another, each group in buffers of its own.
+    fn laid_out(gpu: &Gpu, tensors: impl Iterator<Item = (String, Shape, usize)>) -> Result<Self> {
         let limit = (gpu.limits().max_storage_buffer_binding_size.min(gpu.limits().max_buffer_size) / ELEMENT) as usize;
-        let (mut names, mut places, mut sizes) = (Vec::new(), HashMap::new(), vec![0]);
-        for (name, shape) in tensors {
+        let (mut names, mut places, mut sizes, mut begun) = (Vec::new(), HashMap::new(), vec![0], None);
+        for (name, shape, group) in tensors {
             let size = shape.elements().checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
             if size > limit {
                 return Err(Error::Limit {
@@ -44,9 +49,10 @@ impl Parameters {
                     remedy: "Use a smaller vocabulary or model, or another adapter.".into(),
                 });
             }
-            if sizes[sizes.len() - 1] + size > limit {
+            if sizes[sizes.len() - 1] + size > limit || begun.is_some_and(|begun| begun != group) {
                 sizes.push(0);
             }
+            begun = Some(group);
             let block = sizes.len() - 1;
             places.insert(name.clone(), Place { block, offset: sizes[block], shape });
             names.push(name);
@@ -77,6 +83,49 @@ impl Parameters {
         }
         gpu.queue().submit([encoder.finish()]);
         Ok(copies)
+    }
+
+    /// The same tensors, with the values that they hold now, in other buffers: first those of group 0, then those of group 1, and so
+    /// on, none with two groups. With the group of each buffer.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when memory runs out.
+    pub fn in_groups(&self, gpu: &Gpu, group: impl Fn(&str) -> usize) -> Result<(Self, Vec<usize>)> {
+        let mut tensors: Vec<_> =
+            self.names.iter().map(|name| (name.clone(), self.places[name].shape.clone(), group(name))).collect();
+        tensors.sort_by_key(|(.., group)| *group);
+        let grouped = Self { names: self.names.clone(), ..Self::laid_out(gpu, tensors.into_iter())? };
+        let mut groups = vec![0; grouped.blocks.len()];
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for name in &self.names {
+            groups[grouped.places[name].block] = group(name);
+            if let (Some(from), Some(to)) = (self.tensor(name), grouped.tensor(name)) {
+                encoder.copy_buffer_to_buffer(from.buffer(), from.offset(), to.buffer(), to.offset(), from.bytes());
+            }
+        }
+        gpu.queue().submit([encoder.finish()]);
+        Ok((grouped, groups))
+    }
+
+    /// The tensors in the first `count` buffers.
+    pub fn first_blocks(&self, count: usize) -> Self {
+        let places = self.places.iter().filter(|(_, place)| place.block < count);
+        let places: HashMap<_, _> = places.map(|(name, place)| (name.clone(), place.clone())).collect();
+        let names = self.names.iter().filter(|name| places.contains_key(*name)).cloned().collect();
+        Self { names, places, blocks: self.blocks.iter().take(count).cloned().collect() }
+    }
+
+    /// These tensors and others, whose names get a prefix.
+    pub fn with(&self, prefix: &str, others: &Self) -> Self {
+        let mut all = self.clone();
+        for name in &others.names {
+            let prefixed = format!("{prefix}{name}");
+            let place = others.places[name].clone();
+            all.places.insert(prefixed.clone(), Place { block: self.blocks.len() + place.block, ..place });
+            all.names.push(prefixed);
+        }
+        all.blocks.extend_from_slice(&others.blocks);
+        all
     }
 
     /// The names, in the order given.

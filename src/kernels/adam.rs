@@ -27,7 +27,7 @@ const POWERS: u32 = 24;
 /// The settings for one flat buffer of parameters. Learning rate and step come from [`super::Step`].
 ///
 /// Where the parameters lie in several buffers, [`Adam::record_norm`] runs once for each, with its partial sums behind the
-/// previous one's, then [`Adam::record_settings`] once, then [`Adam::record_update`] for each.
+/// previous one's, then [`Adam::record_settings`] once, then [`Adam::record_update`] for each, with its own rate and weight decay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
     /// Parameters in the buffer.
@@ -40,7 +40,9 @@ pub struct Adam {
     pub epsilon: f32,
     /// The norm that the gradients are scaled down to, if any.
     pub clip_norm: Option<f32>,
-    /// What a parameter loses of itself in a step, as a share of the learning rate.
+    /// The buffer's learning rate, as a share of the step's.
+    pub rate: f32,
+    /// What a parameter loses of itself in a step, as a share of the buffer's learning rate.
     pub weight_decay: f32,
     /// Decay, in `[0, 1)`, of the moving average of the parameters, if one is kept (Kingma and Ba 2015, section 7.2). In place of
     /// their correction it starts from the first parameters, and step t uses at most t / (t + 9), as TensorFlow's
@@ -161,8 +163,10 @@ impl Adam {
         }
         let epsilon = f64::from(self.epsilon);
         expect_setting("adam", "epsilon", epsilon > 0.0, "a positive number", epsilon)?;
-        let decay = f64::from(self.weight_decay);
-        expect_setting("adam", "weight_decay", decay >= 0.0 && decay.is_finite(), "a number from 0 on", decay)?;
+        for (argument, share) in [("rate", self.rate), ("weight_decay", self.weight_decay)] {
+            let valid = share >= 0.0 && share.is_finite();
+            expect_setting("adam", argument, valid, "a number from 0 on", f64::from(share))?;
+        }
         let clip = f64::from(self.clip_norm.unwrap_or(1.0));
         expect_setting("adam", "clip_norm", clip > 0.0 && clip.is_finite(), "a positive number", clip)
     }
@@ -242,8 +246,8 @@ impl Adam {
             u32::from(loss.is_some()),
             u32::from(self.clip_norm.is_some()),
             clip.to_bits(),
-            self.weight_decay.to_bits(),
             ((1.0 - self.average_decay.unwrap_or(1.0)) as f32).to_bits(),
+            0,
             0,
             0,
         ];
@@ -297,7 +301,14 @@ impl Adam {
         recorder.launch(&Launch {
             kernel: &ADAM,
             specialisation,
-            params: &[self.elements as u32, share(self.beta1), share(self.beta2), self.epsilon.to_bits()],
+            params: &[
+                self.elements as u32,
+                share(self.beta1),
+                share(self.beta2),
+                self.epsilon.to_bits(),
+                self.rate.to_bits(),
+                self.weight_decay.to_bits(),
+            ],
             tensors: &[scratch, gradients, parameters, first, second, average.unwrap_or(second)],
             workgroups: grid(self.elements.div_ceil(4 * lanes as usize)),
             cost: self.update_cost(average.is_some()),

@@ -1,5 +1,6 @@
 //! Cross-entropy of logits against target tokens with label smoothing (Szegedy et al. 2016, section 7, in the form of
-//! PyTorch), fused with the softmax: probabilities are never stored beside the logits.
+//! PyTorch), fused with the softmax: probabilities are never stored beside the logits. Of what is expected a part may be the mean
+//! distribution of teachers: Kim and Rush, "Sequence-Level Knowledge Distillation" (2016), section 3.1.
 
 use super::{
     expect::{expect, expect_apart, expect_of, expect_setting},
@@ -20,7 +21,14 @@ pub(super) static CROSS_ENTROPY_TOTAL: Shader = shader!("cross_entropy/total", t
 ///        - sum over c of ((1 - smoothing) * [c = target] + smoothing / C) * log_softmax(logits)[c]
 /// ```
 ///
-/// A row of padding adds nothing and gets no gradient, whatever its logits are. A target past the classes
+/// With [`Taught`] the target's part is less, and the distributions q of K teachers have the rest:
+///
+/// ```text
+/// loss = loss_scale * sum over rows with target != padding of
+///        log_sum_exp(logits) - sum over c of ((1 - weight) * expected[c] + weight / K * sum over k of q_k[c]) * logits[c]
+/// ```
+///
+/// which is the same sum of losses, for distributions add up to 1. A row of padding adds nothing and gets no gradient, whatever its logits are. A target past the classes
 /// counts as the last one. `loss_scale` comes from [`super::Step`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CrossEntropy {
@@ -32,6 +40,17 @@ pub struct CrossEntropy {
     pub smoothing: f32,
     /// The target that is padding.
     pub padding: u32,
+    /// The teachers' part, if there are any.
+    pub taught: Option<Taught>,
+}
+
+/// What the distributions of teachers count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Taught {
+    /// Teachers, K.
+    pub count: usize,
+    /// The weight of their mean, in `[0, 1]`, beside the target's.
+    pub weight: f32,
 }
 
 /// The inputs of [`CrossEntropy::record`].
@@ -41,6 +60,8 @@ pub struct Inputs<'a> {
     pub logits: &'a Tensor,
     /// `[N]`, u32.
     pub targets: &'a Tensor,
+    /// `[N, C]`, the sum of the teachers' distributions, of the type of the logits, with [`CrossEntropy::taught`].
+    pub taught: Option<&'a Tensor>,
     /// The buffer of [`super::Step`].
     pub step: &'a Tensor,
 }
@@ -61,6 +82,8 @@ pub struct Outputs<'a> {
 pub struct Backward<'a> {
     /// `[N]`, u32.
     pub targets: &'a Tensor,
+    /// `[N, C]`, as in the forward pass.
+    pub taught: Option<&'a Tensor>,
     /// `[N]`, from the forward pass.
     pub log_sum_exp: &'a Tensor,
     /// The buffer of [`super::Step`].
@@ -80,9 +103,9 @@ impl CrossEntropy {
     fn rows_cost(&self, dtype: Dtype) -> Cost {
         let (elements, rows, bytes) = ((self.rows * self.classes) as f64, self.rows as f64, ELEMENT as f64);
         Cost {
-            operations: 6.0 * elements,
+            operations: (6.0 + self.passes()) * elements,
             transcendental: 1.25 * elements + rows,
-            read: dtype.bytes() as f64 * elements + bytes * rows,
+            read: (1.0 + self.passes()) * dtype.bytes() as f64 * elements + bytes * rows,
             written: bytes * 2.0 * rows,
         }
     }
@@ -96,24 +119,48 @@ impl CrossEntropy {
     pub fn backward_cost(&self, dtype: Dtype) -> Cost {
         let (elements, rows, bytes) = ((self.rows * self.classes) as f64, self.rows as f64, ELEMENT as f64);
         Cost {
-            operations: 3.0 * elements,
+            operations: (3.0 + self.passes()) * elements,
             transcendental: elements,
-            read: dtype.bytes() as f64 * elements + bytes * 2.0 * rows,
+            read: (1.0 + self.passes()) * dtype.bytes() as f64 * elements + bytes * 2.0 * rows,
             written: dtype.bytes() as f64 * elements,
         }
     }
 
-    /// The words of both shaders' parameters: weights of the target's class and of every class among them.
-    fn params(&self) -> Result<[u32; 5]> {
-        let valid = (0.0..=1.0).contains(&self.smoothing);
-        expect_setting("cross_entropy", "smoothing", valid, "a share in [0, 1]", f64::from(self.smoothing))?;
-        let smoothing = f64::from(self.smoothing);
-        let (hit, spread) = ((1.0 - smoothing) as f32, (smoothing / self.classes.max(1) as f64) as f32);
-        Ok([self.rows as u32, self.classes as u32, hit.to_bits(), spread.to_bits(), self.padding])
+    /// How often the teachers' distributions are gone through.
+    fn passes(&self) -> f64 {
+        f64::from(u8::from(self.taught.is_some()))
     }
 
-    fn is_vector(&self) -> bool {
-        self.classes.is_multiple_of(4)
+    /// The words of both shaders' parameters: weights of the target's class, of every class and of the teachers among them.
+    fn params(&self) -> Result<[u32; 7]> {
+        let valid = (0.0..=1.0).contains(&self.smoothing);
+        expect_setting("cross_entropy", "smoothing", valid, "a share in [0, 1]", f64::from(self.smoothing))?;
+        let Taught { count, weight } = self.taught.unwrap_or(Taught { count: 1, weight: 0.0 });
+        let valid = (0.0..=1.0).contains(&weight) && count > 0;
+        expect_setting("cross_entropy", "taught", valid, "a share in [0, 1] of at least one", f64::from(weight))?;
+        let (smoothing, taught) = (f64::from(self.smoothing), f64::from(weight));
+        let target = 1.0 - taught;
+        let (hit, spread) = (target * (1.0 - smoothing), target * smoothing / self.classes.max(1) as f64);
+        let [hit, spread, taught, share] =
+            [hit, spread, taught, taught / count as f64].map(|one| (one as f32).to_bits());
+        Ok([self.rows as u32, self.classes as u32, hit, spread, self.padding, taught, share])
+    }
+
+    /// Whether rows are of fours, and whether there are teachers.
+    fn form(&self) -> [bool; 2] {
+        [self.classes.is_multiple_of(4), self.taught.is_some()]
+    }
+
+    fn expect_taught(&self, taught: Option<&Tensor>, dtype: Dtype) -> Result<()> {
+        let both = taught.is_some() == self.taught.is_some();
+        expect_setting(
+            "cross_entropy",
+            "taught",
+            both,
+            "a weight for the tensor, and a tensor for the weight",
+            f64::NAN,
+        )?;
+        taught.map_or(Ok(()), |taught| expect_of(dtype, "cross_entropy", "taught", taught, &[self.rows, self.classes]))
     }
 
     /// Records the loss, and what the backward pass needs.
@@ -122,20 +169,21 @@ impl CrossEntropy {
     /// [`crate::Error::Shape`] if a tensor has another number of elements or the smoothing is no share, and what
     /// [`Recorder::dispatch`] reports.
     pub fn record(&self, recorder: &mut Recorder, inputs: &Inputs<'_>, outputs: &Outputs<'_>) -> Result<()> {
-        let Inputs { logits, targets, step } = *inputs;
+        let Inputs { logits, targets, taught, step } = *inputs;
         let Outputs { log_sum_exp, row_loss, loss } = *outputs;
         expect_of(logits.dtype(), "cross_entropy", "logits", logits, &[self.rows, self.classes])?;
         for (argument, tensor) in [("targets", targets), ("log_sum_exp", log_sum_exp), ("row_loss", row_loss)] {
             expect("cross_entropy", argument, tensor, &[self.rows])?;
         }
         expect("cross_entropy", "loss", loss, &[1])?;
+        self.expect_taught(taught, logits.dtype())?;
         expect_apart("cross_entropy", &[("log_sum_exp", log_sum_exp), ("row_loss", row_loss)])?;
         let tiles = *recorder.gpu().tiles();
         recorder.launch(&Launch {
             kernel: &CROSS_ENTROPY,
-            specialisation: forward_form(&tiles, logits.dtype(), self.is_vector()),
+            specialisation: forward_form(&tiles, logits.dtype(), self.form()),
             params: &self.params()?,
-            tensors: &[logits, targets, log_sum_exp, row_loss],
+            tensors: &[logits, targets, taught.unwrap_or(logits), log_sum_exp, row_loss],
             workgroups: grid(self.rows),
             cost: self.rows_cost(logits.dtype()),
         })?;
@@ -159,33 +207,43 @@ impl CrossEntropy {
         backward: &Backward<'_>,
         logits_and_gradient: &Tensor,
     ) -> Result<()> {
-        let Backward { targets, log_sum_exp, step, d_loss } = *backward;
+        let Backward { targets, taught, log_sum_exp, step, d_loss } = *backward;
         let (dtype, shape) = (logits_and_gradient.dtype(), [self.rows, self.classes]);
         expect_of(dtype, "cross_entropy", "logits_and_gradient", logits_and_gradient, &shape)?;
         expect("cross_entropy", "targets", targets, &[self.rows])?;
         expect("cross_entropy", "log_sum_exp", log_sum_exp, &[self.rows])?;
         expect("cross_entropy", "d_loss", d_loss, &[1])?;
+        self.expect_taught(taught, dtype)?;
         recorder.launch(&Launch {
             kernel: &CROSS_ENTROPY_BACKWARD,
-            specialisation: backward_form(recorder.gpu().tiles(), dtype, self.is_vector()),
+            specialisation: backward_form(recorder.gpu().tiles(), dtype, self.form()),
             params: &self.params()?,
-            tensors: &[step, targets, log_sum_exp, d_loss, logits_and_gradient],
+            tensors: &[step, targets, log_sum_exp, d_loss, taught.unwrap_or(targets), logits_and_gradient],
             workgroups: grid(self.rows),
             cost: self.backward_cost(dtype),
         })
     }
 }
 
-fn forward_form(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
-    forms::row_reduction(tiles).define_if(vector, "VECTOR").element(dtype)
+fn forward_form(tiles: &Tiles, dtype: Dtype, form: [bool; 2]) -> Specialisation {
+    of_form(forms::row_reduction(tiles), form).element(dtype)
 }
 
-fn backward_form(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
-    forms::row(tiles).define_if(vector, "VECTOR").element(dtype)
+fn backward_form(tiles: &Tiles, dtype: Dtype, form: [bool; 2]) -> Specialisation {
+    of_form(forms::row(tiles), form).element(dtype)
+}
+
+fn of_form(workgroup: Specialisation, [vector, taught]: [bool; 2]) -> Specialisation {
+    workgroup.define_if(vector, "VECTOR").define_if(taught, "TAUGHT")
+}
+
+fn each(tiles: &Tiles, form: impl Fn(Dtype, [bool; 2]) -> Specialisation) -> Vec<Specialisation> {
+    let of_fours = |dtype, vector| forms::either(|taught| form(dtype, [vector, taught]));
+    forms::each_element(tiles, |dtype| forms::either(|vector| of_fours(dtype, vector)).concat()).concat()
 }
 
 fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::each_element(tiles, |dtype| forms::either(|vector| forward_form(tiles, dtype, vector))).concat()
+    each(tiles, |dtype, form| forward_form(tiles, dtype, form))
 }
 
 fn totals(tiles: &Tiles) -> Vec<Specialisation> {
@@ -193,5 +251,5 @@ fn totals(tiles: &Tiles) -> Vec<Specialisation> {
 }
 
 fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::each_element(tiles, |dtype| forms::either(|vector| backward_form(tiles, dtype, vector))).concat()
+    each(tiles, |dtype, form| backward_form(tiles, dtype, form))
 }

@@ -94,6 +94,11 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Those of a model that reads no source.
+    pub(super) fn of_text(vocabulary: usize, max_length: usize, specials: Specials) -> Self {
+        Self { source_vocabulary: 0, target_vocabulary: vocabulary, max_length, specials, padding: specials.pad }
+    }
+
     /// Whether the model reads a source. One that does not continues its own text.
     pub fn reads_source(&self) -> bool {
         self.source_vocabulary > 0

@@ -1,9 +1,9 @@
 //! Parameters that training keeps between bounds.
 
+use super::State;
 use crate::{
     Gpu, Result, Tensor,
     gpu::{Dtype, Recorder},
-    graph::Parameters,
     kernels::{bounded_step::BoundedStep, copy::Copy, matmul::Matrix},
     model::Architecture,
 };
@@ -17,14 +17,15 @@ pub(super) struct Bounded {
 }
 
 impl Bounded {
-    /// Those of a model.
+    /// Those of a model that are trained.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] for parameters that are not this model's; [`crate::Error::OutOfMemory`] when memory runs out.
-    pub fn all(gpu: &Gpu, network: &dyn Architecture, parameters: &Parameters) -> Result<Vec<Self>> {
-        let with_bounds = network.parameters().into_iter().filter_map(|one| one.bounds.map(|bounds| (one, bounds)));
+    pub fn all(gpu: &Gpu, network: &dyn Architecture, state: &State) -> Result<Vec<Self>> {
+        let trained = network.parameters().into_iter().filter(|one| state.gradients.tensor(&one.name).is_some());
+        let with_bounds = trained.filter_map(|one| one.bounds.map(|bounds| (one, bounds)));
         let bounded = with_bounds.map(|(one, [low, high])| {
-            let parameter = one.tensor(parameters)?;
+            let parameter = one.tensor(&state.parameters)?;
             let elements = parameter.elements();
             let before = gpu.zeros("before a step", [elements], Dtype::F32)?;
             Ok(Self { step: BoundedStep { elements, low, high }, parameter, before })

@@ -50,6 +50,9 @@ pub struct Progress {
     /// The steps of the warm-up, fixed when the run began. Runs of 0.1.0 have those of their options.
     #[serde(default)]
     pub warmup: Option<u64>,
+    /// Whether biases and norms have no weight decay. In runs of 0.1.0 they have.
+    #[serde(default)]
+    pub spares_biases: bool,
 }
 
 /// The metadata of a checkpoint, beside its tensors.
@@ -75,7 +78,7 @@ const METADATA: &str = "progress";
 /// The tensor of the loss scale, in a run in f16.
 const LOSS_SCALE: &str = "loss_scale";
 
-/// Gradients are no part of it: a checkpoint is written between updates alone.
+/// Gradients are no part of it, nor are moments of what is frozen: a checkpoint is written between updates alone.
 fn groups(trainer: &Trainer) -> Vec<(&'static str, &Parameters)> {
     let state = &trainer.state;
     let mut groups = vec![("parameter", &state.parameters), ("first", &state.first), ("second", &state.second)];

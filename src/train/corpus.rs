@@ -20,6 +20,8 @@ pub(super) const VALID: &str = "valid";
 pub(super) const ALIGNMENT: &str = "guided_alignment";
 /// of the parameters that the run begins with,
 pub(super) const FROM: &str = "from";
+/// of those of its teachers,
+pub(super) const TEACHER: &str = "teacher";
 /// and of the files of tokenizers that were made elsewhere.
 pub(super) const SOURCE_TOKENS: &str = "source_tokens";
 pub(super) const TARGET_TOKENS: &str = "target_tokens";
@@ -94,6 +96,9 @@ impl Corpus {
         }
         if let Some(from) = options.from.as_ref().map(|from| from.join(WEIGHTS)).filter(|from| from.is_file()) {
             sums.insert(FROM.to_owned(), checksum(&from)?);
+        }
+        if let Some(teacher) = &options.teacher {
+            sums.insert(TEACHER.to_owned(), teacher.checksum()?);
         }
         Ok(Self { texts, sums })
     }
@@ -194,7 +199,7 @@ impl Encoded {
             None => made(&train, options, earlier)?,
         };
         let specials = network.limits().specials;
-        let longest = options.max_length.min(network.limits().max_length);
+        let longest = options.longest(network.limits());
         let encode = |name: &str, pairs: &[Pair]| encode_pairs(name, pairs, &source, &target, usize::MAX);
 
         let mut examples = encode(&options.data_name(), &train)?;

@@ -1,5 +1,6 @@
 //! Clipping and Adam over all parameters of a model.
 
+use super::{Group, Rate, groups::Groups};
 use crate::{
     Result, Tensor,
     gpu::{Dtype, Recorder},
@@ -8,7 +9,7 @@ use crate::{
 };
 
 /// Adam's settings, as PyTorch's defaults are.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Optimizer {
     /// Decay of the first moment.
     pub beta1: f64,
@@ -20,6 +21,10 @@ pub struct Optimizer {
     pub clip_norm: Option<f32>,
     /// Decoupled weight decay, as a share of the learning rate.
     pub weight_decay: f32,
+    /// Whether biases and norms have no weight decay, as Transformers are trained; version 0.1.0 had it for all parameters.
+    pub spares_biases: bool,
+    /// Learning rates by the names of parameters; the last one that matches a name is its own.
+    pub rates: Vec<Rate>,
     /// Decay of a moving average of the parameters, if one is kept: [`Adam::average_decay`].
     pub average_decay: Option<f64>,
     /// Whether several batches may make one update.
@@ -36,6 +41,8 @@ impl Default for Optimizer {
             epsilon: 1e-8,
             clip_norm: None,
             weight_decay: 0.0,
+            spares_biases: true,
+            rates: Vec::new(),
             average_decay: None,
             accumulate: false,
             precision: Dtype::F32,
@@ -43,11 +50,13 @@ impl Default for Optimizer {
     }
 }
 
-/// The tensors of an optimiser: the parameters, and others of the same names and shapes.
+/// The tensors of an optimiser: the parameters, and others of the same names and shapes for those that are trained.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// The parameters.
+    /// The parameters: in their first buffers those that are trained, behind them those that are frozen.
     pub parameters: Parameters,
+    /// What becomes of each of the first buffers.
+    pub groups: Vec<Group>,
     /// Their gradients from one batch.
     pub gradients: Parameters,
     /// The sum of the gradients of an update's batches, where several may make one.
@@ -78,6 +87,7 @@ impl State {
             average: None,
             scaling: None,
             report: gpu.zeros("report", [Adam::REPORT], Dtype::F32)?,
+            groups: vec![Group::PLAIN; parameters.blocks().len()],
             parameters: parameters.clone(),
         })
     }
@@ -106,12 +116,18 @@ impl State {
 }
 
 impl Optimizer {
-    /// The state of this optimiser before its first step on `parameters`; the moving average starts from their present values.
+    /// The state of this optimiser before its first step on `parameters`; the moving average starts from their present values. Where
+    /// they are trained in several ways, or some are frozen, [`State::parameters`] are copies, with each group in buffers of its own.
     ///
     /// # Errors
-    /// [`crate::Error::OutOfMemory`] when memory runs out.
+    /// [`crate::Error::Data`] for a rate whose pattern no name matches, and if all parameters are frozen; [`crate::Error::OutOfMemory`]
+    /// when memory runs out.
     pub fn state(&self, gpu: &crate::Gpu, parameters: &Parameters) -> Result<State> {
-        let total = if self.accumulate { Some(parameters.like(gpu, "accumulated gradients")?) } else { None };
+        // Without decay there is nothing to be spared.
+        let spares_biases = self.spares_biases && self.weight_decay > 0.0;
+        let (parameters, groups) = Groups::new(&self.rates, spares_biases, parameters)?.lay_out(gpu, parameters)?;
+        let trained = parameters.first_blocks(groups.len());
+        let total = if self.accumulate { Some(trained.like(gpu, "accumulated gradients")?) } else { None };
         let average = match self.average_decay {
             Some(_) => Some(parameters.copied(gpu, "averaged parameters")?),
             None => None,
@@ -120,20 +136,21 @@ impl Optimizer {
             Dtype::F16 => Some(gpu.tensor("loss scale", [Adam::SCALING.len()], Dtype::F32, &Adam::SCALING)?),
             _ => None,
         };
-        Ok(State { total, average, scaling, ..State::new(gpu, parameters)? })
+        Ok(State { parameters, groups, total, average, scaling, ..State::new(gpu, &trained)? })
     }
 
-    fn adam(&self, elements: usize) -> Adam {
-        let Self { beta1, beta2, epsilon, clip_norm, weight_decay, average_decay, .. } = *self;
-        Adam { elements, beta1, beta2, epsilon, clip_norm, weight_decay, average_decay }
+    fn adam(&self, elements: usize, group: Group) -> Adam {
+        let Self { beta1, beta2, epsilon, clip_norm, average_decay, .. } = *self;
+        let (rate, weight_decay) = (group.rate, if group.decays { self.weight_decay } else { 0.0 });
+        Adam { elements, beta1, beta2, epsilon, clip_norm, rate, weight_decay, average_decay }
     }
 
     /// Elements of the scratch that [`Optimizer::record`] makes.
     pub fn scratch(&self, state: &State) -> usize {
-        state.gradients.blocks().iter().map(|block| self.adam(block.elements()).scratch()).sum()
+        state.gradients.blocks().iter().map(|block| self.adam(block.elements(), Group::PLAIN).scratch()).sum()
     }
 
-    /// Records one step from the gradients: the global norm over all buffers, then the update of each. If the norm or `loss`
+    /// Records one step from the gradients: the global norm over all of them, then the update of each buffer. If the norm or `loss`
     /// `[1]` is not finite, nothing changes but the report. Learning rate and step come from the [`crate::kernels::Step`]
     /// buffer, and which batch of an update this is: all but the last only add their gradients to the total.
     ///
@@ -146,8 +163,8 @@ impl Optimizer {
         step: &Tensor,
         loss: Option<&Tensor>,
     ) -> Result<()> {
-        // All of these have the same names and shapes, and so the same blocks.
-        let State { parameters, gradients, total, first, second, average, scaling, report } = state;
+        // All of these have the same first blocks; those of frozen parameters have no gradients.
+        let State { parameters, groups, gradients, total, first, second, average, scaling, report } = state;
         let all = parameters.blocks().iter().zip(gradients.blocks()).zip(first.blocks()).zip(second.blocks());
         let block = |of: &'a Option<Parameters>, index: usize| of.as_ref().and_then(|of| of.blocks().get(index));
         let blocks: Vec<_> = (0..)
@@ -158,16 +175,17 @@ impl Optimizer {
             })
             .collect();
         let Some(Buffers { gradients: any, .. }) = blocks.first() else { return Ok(()) };
+        let adams: Vec<_> =
+            blocks.iter().zip(groups).map(|(block, group)| self.adam(block.parameters.elements(), *group)).collect();
         let gpu = recorder.gpu().clone();
         let scratch = gpu.zeros("optimizer scratch", [self.scratch(state)], Dtype::F32)?;
-        let adam = |buffers: &Buffers<'_>| self.adam(buffers.parameters.elements());
         let shared = Shared { step, loss, scaling: scaling.as_ref(), scratch: &scratch, norm: report };
         let mut partials = 0;
-        for buffers in &blocks {
-            adam(buffers).record_norm(recorder, buffers, &shared, partials)?;
-            partials += adam(buffers).partials(&gpu);
+        for (adam, buffers) in adams.iter().zip(&blocks) {
+            adam.record_norm(recorder, buffers, &shared, partials)?;
+            partials += adam.partials(&gpu);
         }
-        self.adam(any.elements()).record_settings(recorder, partials, any, &shared)?;
-        blocks.iter().try_for_each(|buffers| adam(buffers).record_update(recorder, buffers, &shared))
+        self.adam(any.elements(), Group::PLAIN).record_settings(recorder, partials, any, &shared)?;
+        adams.iter().zip(&blocks).try_for_each(|(adam, buffers)| adam.record_update(recorder, buffers, &shared))
     }
 }

@@ -7,11 +7,11 @@ use std::{
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Decay, Metric, Optimizer, Pairs, Precision, Schedule};
+use super::{Decay, Distillation, Metric, Optimizer, Pairs, Precision, Rate, Schedule};
 use crate::{
     Error, Result,
     generate::Scoring,
-    model::{Kind, Learns, Model, ModelOptions, Readout, Regularisation},
+    model::{Kind, Learns, Limits, Model, ModelOptions, Readout, Regularisation},
     names::setting,
     text::{BatchSize, Pair, Task, TokenUnit, hold_out, is_blank, read_plain, read_tsv},
 };
@@ -116,9 +116,12 @@ pub struct TrainOptions {
     pub schedule: Schedule,
     /// Gradients are scaled down to this global norm.
     pub clip_norm: f32,
-    /// Decoupled weight decay (AdamW), as a share of the learning rate.
+    /// Decoupled weight decay (AdamW) of all parameters but biases and norms, as a share of the learning rate.
     #[serde(default)]
     pub weight_decay: f32,
+    /// Learning rates by the names of parameters, of which the last that matches holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate: Vec<Rate>,
     /// Decay of a moving average of the parameters, if one is kept: the average is then validated and saved.
     #[serde(default)]
     pub ema: Option<f64>,
@@ -141,6 +144,9 @@ pub struct TrainOptions {
     /// Word alignments that guide the attention.
     #[serde(default)]
     pub guided_alignment: Option<GuidedAlignment>,
+    /// Models whose distributions are learnt beside the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<Distillation>,
     /// The weight of the coverage loss.
     #[serde(default)]
     pub coverage_weight: f32,
@@ -296,6 +302,7 @@ impl TrainOptions {
             schedule: Schedule::default(),
             clip_norm: 1.0,
             weight_decay: 0.0,
+            rate: Vec::new(),
             ema: None,
             precision: Precision::default(),
             label_smoothing: 0.0,
@@ -304,6 +311,7 @@ impl TrainOptions {
             dropout_state: 0.0,
             dropout_words: 0.0,
             guided_alignment: None,
+            teacher: None,
             coverage_weight: 0.0,
             embedding: if task { 64 } else { 128 },
             hidden: if task { 128 } else { 256 },
@@ -348,6 +356,7 @@ impl TrainOptions {
         if let Some(decay) = self.ema.filter(|decay| !(0.0..1.0).contains(decay)) {
             return wrong("ema", format!("{decay} is not from 0 to less than 1"));
         }
+        self.teacher.as_ref().map_or(Ok(()), Distillation::check)?;
         self.regularisation().check()?;
         if !(0.0..1.0).contains(&self.dropout) {
             return wrong("dropout", format!("{} is not from 0 to less than 1", self.dropout));
@@ -452,6 +461,12 @@ impl TrainOptions {
         })
     }
 
+    /// The most tokens of a text in a batch of the run.
+    pub(super) fn longest(&self, limits: Limits) -> usize {
+        // Plain text comes in windows of the model's own length.
+        if self.learns_text() { limits.max_length } else { self.max_length.min(limits.max_length) }
+    }
+
     /// The size of a batch.
     pub fn batch_size(&self) -> BatchSize {
         self.batch_tokens.map_or(BatchSize::Sentences(self.batch), BatchSize::Tokens)
@@ -481,6 +496,7 @@ impl TrainOptions {
         Optimizer {
             clip_norm: Some(self.clip_norm),
             weight_decay: self.weight_decay,
+            rates: self.rate.clone(),
             average_decay: self.ema,
             accumulate: self.accumulate > 1,
             precision: self.precision.dtype(),

@@ -5,8 +5,8 @@ use std::{path::PathBuf, time::Instant};
 use serde_json::json;
 
 use super::{
-    Budget, Decay, Destination, Event, Kept, Outcome, Part, Place, Progress, Schedule, Session, TrainOptions, Trainer,
-    Validated,
+    Budget, Decay, Destination, Event, Kept, Optimizer, Outcome, Part, Place, Progress, Schedule, Session,
+    TrainOptions, Trainer, Validated,
     checkpoint::{self, Saved},
     corpus::{Corpus, Encoded, Examples},
     folder::{claim, examine, lock, write_options},
@@ -118,11 +118,17 @@ impl<'a> Run<'a> {
             Some(from) => Model::load(gpu, from)?,
             None => Model::new(gpu, network, source, target, options.seed)?,
         };
-        let optimizer = options.optimizer();
-        let trainer = Trainer::new(gpu, model.network.clone(), &model.parameters, optimizer, options.regularisation())?;
-        if let Some(average) = &trainer.state.average {
-            model.parameters = average.clone();
-        }
+        // A run of 0.1.0 goes on as it began.
+        let spares_biases = earlier.as_ref().is_none_or(|earlier| earlier.spares_biases);
+        let optimizer = Optimizer { spares_biases, ..options.optimizer() };
+        let teachers = options
+            .teacher
+            .as_ref()
+            .map(|teacher| teacher.load(&model, folder, options.longest(model.network.limits())));
+        let (network, regularisation) = (model.network.clone(), options.regularisation());
+        let trainer =
+            Trainer::new(gpu, network, &model.parameters, optimizer, regularisation)?.taught_by(teachers.transpose()?);
+        model.parameters = trainer.state.average.as_ref().unwrap_or(&trainer.state.parameters).clone();
         let validation = Validation::new(&model, valid, &options.scoring())?;
         // Only now: data or a model that cannot be used leave the folder as it was.
         let lock = match (lock, &earlier) {
@@ -146,7 +152,7 @@ impl<'a> Run<'a> {
         let epoch_steps = (examples.epoch(0)?.in_order().len() as u64).div_ceil(options.accumulate as u64);
         let schedule = schedule(options, earlier.as_ref(), budget.length(epoch_steps));
         let mut progress = earlier.clone().unwrap_or_default();
-        (progress.finished, progress.warmup) = (false, Some(schedule.warmup));
+        (progress.finished, progress.warmup, progress.spares_biases) = (false, Some(schedule.warmup), spares_biases);
         Ok(Self {
             options,
             budget,

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     Data, Decay, TrainOptions,
     checkpoint::Saved,
-    corpus::{ALIGNMENT, FROM, SOURCE_TOKENS, TARGET_TOKENS, TRAIN, VALID},
+    corpus::{ALIGNMENT, FROM, SOURCE_TOKENS, TARGET_TOKENS, TEACHER, TRAIN, VALID},
 };
 use crate::{
     Result,
@@ -35,6 +35,9 @@ pub(super) fn difference(
     if same(FROM) && there.from.is_some() && options.from.is_some() {
         there.from.clone_from(&options.from);
     }
+    if let (true, Some(there), Some(here)) = (same(TEACHER), &mut there.teacher, &options.teacher) {
+        there.models.clone_from(&here.models);
+    }
     if lengths(there.schedule.decay, options.schedule.decay).is_some() {
         there.schedule.decay = options.schedule.decay;
     }
@@ -53,7 +56,7 @@ pub(super) fn difference(
         // A run that has saved nothing yet begins anew, whatever it had read.
         (None, _) => None,
         (Some(_), Some(known)) => {
-            let data = [TRAIN, VALID, ALIGNMENT].into_iter().find(|name| known.get(*name) != sums.get(*name));
+            let data = [TRAIN, VALID, ALIGNMENT, TEACHER].into_iter().find(|name| known.get(*name) != sums.get(*name));
             // A tokenizer's file may be gone: the run's folder has what it told.
             let told = |name: &&str| known.get(*name).zip(sums.get(*name)).is_some_and(|(known, sum)| known != sum);
             data.or_else(|| [SOURCE_TOKENS, TARGET_TOKENS, FROM].into_iter().find(told))

@@ -1,6 +1,6 @@
 //! Training steps on the device.
 
-use super::{Optimizer, TrainingGraph, bounded::Bounded, optimizer::State};
+use super::{Objective, Optimizer, Teachers, TrainingGraph, bounded::Bounded, optimizer::State};
 use crate::{
     Gpu, Result, Tensor,
     gpu::{Dtype, ELEMENT},
@@ -41,12 +41,13 @@ impl Part {
 pub struct Trainer {
     gpu: Gpu,
     network: Network,
-    /// Parameters, gradients and moments.
+    /// Parameters, and gradients and moments of those that are trained.
     pub state: State,
     /// The loss of the last batch, `[1]`.
     pub loss: Tensor,
     optimizer: Optimizer,
     regularisation: Regularisation,
+    teachers: Option<Teachers>,
     bounded: Vec<Bounded>,
     /// The batches of an update, which share the model's penalty.
     sharing: u32,
@@ -57,10 +58,12 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A trainer of `network` with moments of zero; it changes `parameters` in place.
+    /// A trainer of `network` with moments of zero. It changes `parameters` in place, unless they are trained in several ways
+    /// ([`Optimizer::state`]): then it has copies, [`State::parameters`].
     ///
     /// # Errors
-    /// [`crate::Error::OutOfMemory`] when memory runs out.
+    /// [`crate::Error::Data`] for rates that no parameter has, and if all are frozen; [`crate::Error::OutOfMemory`] when memory runs
+    /// out.
     pub fn new(
         gpu: &Gpu,
         network: Network,
@@ -68,19 +71,26 @@ impl Trainer {
         optimizer: Optimizer,
         regularisation: Regularisation,
     ) -> Result<Self> {
+        let state = optimizer.state(gpu, parameters)?;
         Ok(Self {
-            bounded: Bounded::all(gpu, network.as_ref(), parameters)?,
+            bounded: Bounded::all(gpu, network.as_ref(), &state)?,
             sharing: 1,
             share: None,
             network,
-            state: optimizer.state(gpu, parameters)?,
+            state,
             loss: gpu.zeros("loss", [1], Dtype::F32)?,
             optimizer,
             regularisation,
+            teachers: None,
             pool: Pool::default(),
             programs: Programs::default(),
             gpu: gpu.clone(),
         })
+    }
+
+    /// The same with teachers, before its first step.
+    pub fn taught_by(self, teachers: Option<Teachers>) -> Self {
+        Self { teachers, ..self }
     }
 
     /// Runs one step on a batch: forward, backward, clipping, Adam. Returns at once; at most two steps are under way.
@@ -123,10 +133,13 @@ impl Trainer {
     /// # Errors
     /// The errors of kernels, and [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn prepare(&mut self, shape: BatchShape) -> Result<&mut Program> {
-        let Self { gpu, network, state, loss, optimizer, regularisation, bounded, sharing, share, pool, programs } =
-            self;
+        let Self { gpu, network, state, loss, optimizer, regularisation, .. } = self;
+        let Self { teachers, bounded, sharing, share, pool, programs, .. } = self;
         programs.get_or_compile(shape, |shape| {
-            let training = TrainingGraph::new(network.as_ref(), *shape, regularisation, optimizer.precision)?;
+            let (regularisation, precision) = (*regularisation, optimizer.precision);
+            let (trained, teachers) = (Some(&state.gradients), teachers.as_ref());
+            let objective = Objective { regularisation, precision, trained, teachers };
+            let training = TrainingGraph::new(network.as_ref(), *shape, &objective)?;
             let mut given = vec![(training.loss, loss.clone())];
             let scale = state.scaling.as_ref().map(|scaling| scaling.window([1])).transpose()?;
             given.extend(training.loss_scale.zip(scale));
@@ -137,9 +150,10 @@ impl Trainer {
                 };
                 given.push((value, share.clone()));
             }
+            let parameters = teachers.map(|teachers| teachers.beside(&state.parameters));
             let options = ProgramOptions {
                 label: format!("training step {shape}"),
-                parameters: Some(&state.parameters),
+                parameters: Some(parameters.as_ref().unwrap_or(&state.parameters)),
                 gradients: Some((&state.gradients, &training.gradients)),
                 given: &given,
                 pool: pool.clone(),

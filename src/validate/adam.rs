@@ -34,9 +34,10 @@ struct Stepped {
     scaling: Option<(Tensor, [f64; 2])>,
 }
 
+/// A buffer whose learning rate is a share of the step's has that rate of its own.
 fn reference_of(adam: &Adam, learning_rate: f32) -> reference::adam::Adam {
     reference::adam::Adam {
-        learning_rate: f64::from(learning_rate),
+        learning_rate: f64::from(learning_rate) * f64::from(adam.rate),
         beta1: adam.beta1,
         beta2: adam.beta2,
         epsilon: f64::from(adam.epsilon),
@@ -45,16 +46,27 @@ fn reference_of(adam: &Adam, learning_rate: f32) -> reference::adam::Adam {
     }
 }
 
+/// Settings of any kind.
+fn settings(case: &mut Case<'_>, elements: usize) -> Adam {
+    Adam {
+        elements,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        clip_norm: case.coin().then_some(1.0),
+        rate: if case.coin() { 1.0 } else { 0.3 },
+        weight_decay: if case.coin() { 0.0 } else { 0.1 },
+        average_decay: case.coin().then_some(0.999),
+    }
+}
+
 /// One update, from one batch or from several whose gradients are accumulated.
 fn step(case: &mut Case<'_>) -> Result<Stepped> {
     let elements = case.size(129) * case.size(129);
     let longest = if case.coin() { 10 } else { 1_000_000 };
     let number = 1 + case.below(longest) as u32;
-    let clip_norm = case.coin().then_some(1.0);
     let learning_rate = 0.01_f32;
-    let weight_decay = if case.coin() { 0.0 } else { 0.1 };
-    let average_decay = case.coin().then_some(0.999);
-    let adam = Adam { elements, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm, weight_decay, average_decay };
+    let adam = settings(case, elements);
     let batches = if case.coin() { 1 } else { 1 + case.below(3) };
     let accumulate = batches > 1 || case.coin();
     let scale = [1e-3, 1.0, 1e3][case.below(3)];
@@ -88,7 +100,7 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
             total: accumulate.then_some(&total),
             first,
             second,
-            average: average_decay.map(|_| average),
+            average: adam.average_decay.map(|_| average),
         };
         case.run(|recorder| adam.record(recorder, &buffers, &shared))?;
     }
@@ -98,7 +110,7 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
         [before.clone(), widen(&first), widen(&second), widen(&average)];
     let mixed = largest(&average);
     let norm = reference.update(number, &mut parameters, &sum, &mut first, &mut second);
-    if let Some(decay) = average_decay {
+    if let Some(decay) = adam.average_decay {
         reference::adam::average(decay, number, &mut average, &parameters);
     }
     let sum_of_squares = reference::reduction::sum_of_squares;

@@ -6,7 +6,7 @@ use crate::{
     gpu::Recorder,
     kernels::{
         Step,
-        cross_entropy::{self, Backward, CrossEntropy, Outputs},
+        cross_entropy::{self, Backward, CrossEntropy, Outputs, Taught},
     },
     reference,
 };
@@ -32,6 +32,8 @@ struct Inputs {
     targets: Vec<u32>,
     logits_gpu: Tensor,
     targets_gpu: Tensor,
+    /// The teachers' mean distribution on the host, and its sum on the device, if there are any.
+    taught: Option<(Vec<f64>, Tensor)>,
     log_sum_exp: Tensor,
     row_loss: Tensor,
     loss: Tensor,
@@ -43,7 +45,8 @@ fn inputs(case: &mut Case<'_>) -> Result<Inputs> {
     let (rows, classes) = (case.size(129), case.size(300));
     let smoothing = [0.0, 0.1, 1.0][case.below(3)];
     let padding = case.below(classes) as u32;
-    let operation = CrossEntropy { rows, classes, smoothing, padding };
+    let taught = case.coin().then(|| Taught { count: 1 + case.below(3), weight: [0.3, 1.0][case.below(2)] });
+    let operation = CrossEntropy { rows, classes, smoothing, padding, taught };
     let scale = 1.0 / rows as f32;
     let logits = case.values(rows * classes, 2.0);
     let targets: Vec<u32> =
@@ -56,6 +59,7 @@ fn inputs(case: &mut Case<'_>) -> Result<Inputs> {
     let step = Step::buffer(case.gpu)?;
     case.gpu.write(&step, &Step { loss_scale: scale, ..Step::default() }.words())?;
     Ok(Inputs {
+        taught: taught.map(|taught| distributions(case, &operation, taught, &targets)).transpose()?,
         operation,
         reference: reference::cross_entropy::CrossEntropy {
             rows,
@@ -75,10 +79,43 @@ fn inputs(case: &mut Case<'_>) -> Result<Inputs> {
     })
 }
 
+/// The distributions of teachers: their mean as the device holds it, and their sum there, with NaN in rows of padding.
+fn distributions(
+    case: &mut Case<'_>,
+    operation: &CrossEntropy,
+    taught: Taught,
+    targets: &[u32],
+) -> Result<(Vec<f64>, Tensor)> {
+    let CrossEntropy { rows, classes, padding, .. } = *operation;
+    let mut sum = vec![0.0_f32; rows * classes];
+    for _ in 0..taught.count {
+        let logits = widen(&case.values(rows * classes, 2.0));
+        let distributions = reference::softmax::Softmax { rows, columns: classes }.forward(&logits, None);
+        sum.iter_mut().zip(distributions).for_each(|(sum, share)| *sum += share as f32);
+    }
+    let sum = case.rounded(sum);
+    let poisoned = sum.iter().enumerate().map(|(i, sum)| if targets[i / classes] == padding { f32::NAN } else { *sum });
+    let tensor = case.upload_activation([rows, classes], &poisoned.collect::<Vec<_>>())?;
+    Ok((sum.iter().map(|sum| f64::from(*sum) / taught.count as f64).collect(), tensor))
+}
+
 impl Inputs {
+    fn taught(&self) -> Option<&Tensor> {
+        self.taught.as_ref().map(|(_, tensor)| tensor)
+    }
+
+    /// The reference with the teachers' part; where there are none, that is nothing.
+    fn reference<'a>(&'a self, none: &'a [f64]) -> reference::cross_entropy::Taught<'a> {
+        let (mean, weight) = match (&self.taught, self.operation.taught) {
+            (Some((mean, _)), Some(taught)) => (mean.as_slice(), f64::from(taught.weight)),
+            _ => (none, 0.0),
+        };
+        reference::cross_entropy::Taught { loss: self.reference, mean, weight }
+    }
+
     fn record(&self, recorder: &mut Recorder) -> Result<()> {
         let Self { logits_gpu, targets_gpu, step, log_sum_exp, row_loss, loss, .. } = self;
-        let inputs = cross_entropy::Inputs { logits: logits_gpu, targets: targets_gpu, step };
+        let inputs = cross_entropy::Inputs { logits: logits_gpu, targets: targets_gpu, taught: self.taught(), step };
         self.operation.record(recorder, &inputs, &Outputs { log_sum_exp, row_loss, loss })
     }
 }
@@ -86,7 +123,8 @@ impl Inputs {
 fn forward(case: &mut Case<'_>) -> Result<f64> {
     let inputs = inputs(case)?;
     case.run(|recorder| inputs.record(recorder))?;
-    let loss = inputs.reference.forward(&widen(&inputs.logits), &inputs.targets);
+    let none = vec![0.0; inputs.logits.len()];
+    let loss = inputs.reference(&none).forward(&widen(&inputs.logits), &inputs.targets);
     // A single row may be sure of its target; the scale is then what an even guess costs.
     case.error(&inputs.loss, &[loss], 1.0)
 }
@@ -98,10 +136,12 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     case.run(|recorder| {
         inputs.record(recorder)?;
         let Inputs { operation, targets_gpu, log_sum_exp, step, logits_gpu, .. } = &inputs;
-        let backward = Backward { targets: targets_gpu, log_sum_exp, step, d_loss: &d_loss_gpu };
+        let taught = inputs.taught();
+        let backward = Backward { targets: targets_gpu, taught, log_sum_exp, step, d_loss: &d_loss_gpu };
         operation.record_backward(recorder, &backward, logits_gpu)
     })?;
     let d_loss = f64::from(d_loss[0]);
-    let gradient = inputs.reference.backward(&widen(&inputs.logits), &inputs.targets, d_loss);
+    let none = vec![0.0; inputs.logits.len()];
+    let gradient = inputs.reference(&none).backward(&widen(&inputs.logits), &inputs.targets, d_loss);
     case.error(&inputs.logits_gpu, &gradient, (d_loss * inputs.reference.scale).abs())
 }

@@ -2,11 +2,10 @@
 
 use crate::common::{
     self,
-    models::{Case, assert_gradients, assert_steps_are_the_whole_pass, found, mean_loss},
+    models::{Case, assert_agrees, assert_agrees_in_every_form, assert_steps_are_the_whole_pass},
 };
 use softalign::{
     Error,
-    gpu::Dtype,
     model::{
         Kind, ModelOptions,
         convs2s::{Config, ConvS2S},
@@ -53,25 +52,15 @@ fn logits(config: &Config, case: &Case, named: &Named) -> Vec<f64> {
 fn every_width_agrees_with_the_reference() {
     for (index, config) in configs().iter().enumerate() {
         let case = case(config, index as u64);
-        let found = found(common::gpu(), Dtype::F32, &case);
-        let expected = logits(config, &case, &case.named());
-        common::assert_close("logits", config, &found.logits, &expected, 2e-5);
-        common::assert_close("loss", config, &[found.loss], &[mean_loss(&expected)], 2e-5);
-        let loss = |named: &Named| mean_loss(&logits(config, &case, named));
-        assert_gradients(config, &found.gradients, case.named(), [3, index as u64], 1e-5, loss);
+        assert_agrees(config, &case, [3, index as u64], |named| logits(config, &case, named));
     }
 }
 
 #[test]
 fn portable_kernels_and_f16_agree_with_the_reference() {
-    for (gpu, precision) in common::forms() {
-        let config = &configs()[1];
-        let case = case(config, 1);
-        let tolerance = if precision == Dtype::F16 { 2e-2 } else { 2e-5 };
-        let found = found(gpu, precision, &case);
-        common::assert_close("logits", config, &found.logits, &logits(config, &case, &case.named()), tolerance);
-        assert!(found.gradients.iter().all(|(_, values)| values.iter().all(|value| value.is_finite())));
-    }
+    let config = &configs()[1];
+    let case = case(config, 1);
+    assert_agrees_in_every_form(config, &case, &logits(config, &case, &case.named()));
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn slots(layers: usize) -> u64 {
         softalign::model::Architecture::forward(&*network, &mut layers, shape).unwrap();
     let used: Vec<_> = layers.used().iter().map(|(_, value)| *value).collect();
     let mut graph = layers.graph;
-    let loss = graph.cross_entropy(logits, Targets { tokens: targets, padding: 0 }, 0.0).unwrap();
+    let loss = graph.cross_entropy(logits, Targets::new(targets, 0), 0.0).unwrap();
     let gradients = graph.gradients(loss, &used).unwrap();
     let kept = [&[loss], gradients.as_slice()].concat();
     let options = ProgramOptions { parameters: Some(&model.parameters), outputs: &kept, ..ProgramOptions::default() };

@@ -2,12 +2,11 @@
 
 use crate::common::{
     self,
-    models::{Case, assert_gradients, assert_steps_are_the_whole_pass, found, mean_loss},
+    models::{Case, assert_agrees, assert_agrees_in_every_form, assert_steps_are_the_whole_pass},
 };
 use softalign::{
     Error,
     batch::Specials,
-    gpu::Dtype,
     model::{
         Import, Kind, ModelOptions, Nonlinearity, Readout,
         t5::{Config, T5},
@@ -79,25 +78,15 @@ fn logits(config: &Config, case: &Case, named: &Named) -> Vec<f64> {
 fn every_combination_agrees_with_the_reference() {
     for (index, config) in configs().iter().enumerate() {
         let case = case(config, index as u64);
-        let found = found(common::gpu(), Dtype::F32, &case);
-        let expected = logits(config, &case, &case.named());
-        common::assert_close("logits", config, &found.logits, &expected, 2e-5);
-        common::assert_close("loss", config, &[found.loss], &[mean_loss(&expected)], 2e-5);
-        let loss = |named: &Named| mean_loss(&logits(config, &case, named));
-        assert_gradients(config, &found.gradients, case.named(), [2, index as u64], 1e-5, loss);
+        assert_agrees(config, &case, [2, index as u64], |named| logits(config, &case, named));
     }
 }
 
 #[test]
 fn portable_kernels_and_f16_agree_with_the_reference() {
-    for (gpu, precision) in common::forms() {
-        for config in configs().iter().step_by(4) {
-            let case = case(config, 1);
-            let tolerance = if precision == Dtype::F16 { 2e-2 } else { 2e-5 };
-            let found = found(gpu, precision, &case);
-            common::assert_close("logits", config, &found.logits, &logits(config, &case, &case.named()), tolerance);
-            assert!(found.gradients.iter().all(|(_, values)| values.iter().all(|value| value.is_finite())));
-        }
+    for config in configs().iter().step_by(4) {
+        let case = case(config, 1);
+        assert_agrees_in_every_form(config, &case, &logits(config, &case, &case.named()));
     }
 }
 

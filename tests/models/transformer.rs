@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::common::{
     self,
-    models::{Case, assert_gradients, assert_steps_are_the_whole_pass, found, mean_loss},
+    models::{Case, assert_agrees, assert_agrees_in_every_form, assert_steps_are_the_whole_pass},
 };
 use softalign::{
     Error,
-    gpu::Dtype,
     model::{
         BatchShape, Kind, ModelOptions, Nonlinearity, NormOrder, PositionKind, Readout, Regularisation,
         transformer::{Config, Transformer},
     },
     reference::{self, seq2seq::Named},
-    train::TrainingGraph,
+    train::{Objective, TrainingGraph},
 };
 
 /// A model for each place of the norm, kind of position and sharing of tables.
@@ -95,25 +94,15 @@ fn logits(config: &Config, case: &Case, named: &Named) -> Vec<f64> {
 fn every_combination_agrees_with_the_reference() {
     for (index, config) in configs().iter().enumerate() {
         let case = case(config, index as u64);
-        let found = found(common::gpu(), Dtype::F32, &case);
-        let expected = logits(config, &case, &case.named());
-        common::assert_close("logits", config, &found.logits, &expected, 2e-5);
-        common::assert_close("loss", config, &[found.loss], &[mean_loss(&expected)], 2e-5);
-        let loss = |named: &Named| mean_loss(&logits(config, &case, named));
-        assert_gradients(config, &found.gradients, case.named(), [2, index as u64], 1e-5, loss);
+        assert_agrees(config, &case, [2, index as u64], |named| logits(config, &case, named));
     }
 }
 
 #[test]
 fn portable_kernels_and_f16_agree_with_the_reference() {
-    for (gpu, precision) in common::forms() {
-        for config in configs().iter().step_by(7) {
-            let case = case(config, 1);
-            let tolerance = if precision == Dtype::F16 { 2e-2 } else { 2e-5 };
-            let found = found(gpu, precision, &case);
-            common::assert_close("logits", config, &found.logits, &logits(config, &case, &case.named()), tolerance);
-            assert!(found.gradients.iter().all(|(_, values)| values.iter().all(|value| value.is_finite())));
-        }
+    for config in configs().iter().step_by(7) {
+        let case = case(config, 1);
+        assert_agrees_in_every_form(config, &case, &logits(config, &case, &case.named()));
     }
 }
 
@@ -130,8 +119,9 @@ fn learned_positions_reach_to_padded_lengths() {
         .unwrap_err()
         .to_string();
     assert!(message.contains("readout"), "{message}");
-    let states = Regularisation { dropout_state: 0.1, ..Regularisation::default() };
-    let refused = TrainingGraph::new(network.as_ref(), BatchShape::new(2, 4, 4), &states, Dtype::F32);
+    let regularisation = Regularisation { dropout_state: 0.1, ..Regularisation::default() };
+    let states = Objective { regularisation, ..Objective::default() };
+    let refused = TrainingGraph::new(network.as_ref(), BatchShape::new(2, 4, 4), &states);
     assert!(matches!(refused, Err(Error::Data { ref path, .. }) if path.contains("dropout_state")), "{refused:?}");
 }
 

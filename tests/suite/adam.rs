@@ -23,6 +23,7 @@ fn adam(elements: usize) -> Adam {
         beta2: 0.999,
         epsilon: 1e-8,
         clip_norm: Some(1.0),
+        rate: 1.0,
         weight_decay: 0.0,
         average_decay: None,
     }
@@ -224,6 +225,7 @@ fn refuses_wrong_shapes_and_settings() {
         (Adam { beta1: 1.0, ..adam(4) }, &four),
         (Adam { epsilon: 0.0, ..adam(4) }, &four),
         (Adam { clip_norm: Some(0.0), ..adam(4) }, &four),
+        (Adam { rate: -0.1, ..adam(4) }, &four),
         (Adam { weight_decay: -0.1, ..adam(4) }, &four),
         (Adam { average_decay: Some(1.0), ..adam(4) }, &four),
     ] {

@@ -6,7 +6,7 @@ use softalign::{
     Error, Result,
     batch::{BatchShape, Specials},
     generate::{Generator, Scorer, SearchOptions},
-    gpu::{Dtype, Recorder},
+    gpu::Recorder,
     graph::{Parameters, Programs},
     kernels::beam_search::{BeamState, Feed},
     model::{
@@ -15,7 +15,7 @@ use softalign::{
         bahdanau::{Bahdanau, Config},
     },
     text::{EOS, Example},
-    train::{TrainOptions, TrainingGraph},
+    train::{Objective, TrainOptions, TrainingGraph},
 };
 
 use crate::common::{
@@ -49,7 +49,7 @@ fn every_architecture_is_made_written_and_read_alike() {
         assert!(parameters.iter().all(|one| hangs(one) && one.values(3) == by_name[&one.name]));
         // Training uses all of them.
         let shape = BatchShape::new(2, 3, 4);
-        let training = TrainingGraph::new(network.as_ref(), shape, &Regularisation::default(), Dtype::F32).unwrap();
+        let training = TrainingGraph::new(network.as_ref(), shape, &Objective::default()).unwrap();
         let used: BTreeMap<_, _> = training.gradients.iter().cloned().collect();
         assert!(parameters.iter().all(|one| used.contains_key(&one.name)), "{}", kind.name);
     }
@@ -235,8 +235,8 @@ fn a_model_of_ones_own_without_attention_trains_scores_and_generates() {
         (Regularisation { coverage: 0.1, ..Regularisation::default() }, "coverage loss"),
     ] {
         let shape = BatchShape::new(2, 3, 4);
-        let message =
-            refusal(TrainingGraph::new(reticent.network.as_ref(), shape, &regularisation, Dtype::F32).map(|_| ()));
+        let objective = Objective { regularisation, ..Objective::default() };
+        let message = refusal(TrainingGraph::new(reticent.network.as_ref(), shape, &objective).map(|_| ()));
         assert!(message.contains(what) && message.contains("this architecture gives none"), "{message}");
     }
 }

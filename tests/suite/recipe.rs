@@ -57,6 +57,8 @@ const CLIPPED: Optimizer = Optimizer {
     epsilon: 1e-8,
     clip_norm: Some(1.0),
     weight_decay: 0.01,
+    spares_biases: true,
+    rates: Vec::new(),
     average_decay: None,
     accumulate: false,
     precision: Dtype::F32,

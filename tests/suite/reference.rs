@@ -9,7 +9,7 @@ use softalign::reference::alignment_loss::AlignmentLoss;
 use softalign::reference::attentional_decoder::{AttentionalDecoder, DecoderInputs};
 use softalign::reference::beam_search::{BeamStep, Ended, Selection};
 use softalign::reference::coverage_loss::CoverageLoss;
-use softalign::reference::cross_entropy::CrossEntropy;
+use softalign::reference::cross_entropy::{CrossEntropy, Taught};
 use softalign::reference::dot_product_attention::{DotProductAttention, DotProductInputs, standard_scale};
 use softalign::reference::dropout::{Draw, Dropout};
 use softalign::reference::embedding::Embedding;
@@ -444,7 +444,13 @@ fn cross_entropy_gradients() {
         let logits = random.tensor(&[rows, classes]);
         let found = loss.backward(&logits, targets, -1.7);
         let objective = |x: &[Vec<f64>]| -1.7 * loss.forward(&x[0], targets);
-        check_gradients(&format!("{loss:?}"), &[logits], objective, &[("logits", &found)]);
+        check_gradients(&format!("{loss:?}"), std::slice::from_ref(&logits), objective, &[("logits", &found)]);
+
+        let mean = Softmax { rows, columns: classes }.forward(&random.tensor(&[rows, classes]), None);
+        let taught = Taught { loss, mean: &mean, weight: 0.3 };
+        let found = taught.backward(&logits, targets, -1.7);
+        let objective = |x: &[Vec<f64>]| -1.7 * taught.forward(&x[0], targets);
+        check_gradients(&format!("{taught:?}"), &[logits], objective, &[("logits", &found)]);
     }
 }
 
@@ -459,6 +465,11 @@ fn cross_entropy_by_hand() {
     let smoothed = CrossEntropy { smoothing: 0.2, ..loss };
     let expected = 0.5 * (0.85 * 2e4 + 0.05 * (1e4 + 1e4) + 2.0 * 0.0 + 0.05 * 3e4);
     assert_close("smoothed", &[smoothed.forward(&extreme, &[1, 3])], &[expected], 1e-9);
+    // Teachers that are sure of other classes, of which the second row's is the student's own.
+    let mean = [0., 0., 1., 0., 0., 0., 0., 1.];
+    let taught = Taught { loss, mean: &mean, weight: 0.25 };
+    let expected = 0.5 * (0.75 * (2e4 + 0.0) + 0.25 * (1e4 + 0.0));
+    assert_close("taught", &[taught.forward(&extreme, &[1, 3])], &[expected], 1e-9);
 }
 
 #[test]

@@ -8,7 +8,6 @@ use crate::common::{
     training::{Setting, run, state, stopped},
 };
 use softalign::{
-    gpu::Dtype,
     graph::{Parameters, Program, ProgramOptions},
     kernels::Step,
     model::{
@@ -17,7 +16,7 @@ use softalign::{
         first_values,
     },
     text::{Batch, BatchSize, Buckets, EOS, Example, Pair, read_alignment, read_tsv},
-    train::{Data, GuidedAlignment, Optimizer, Part, TrainOptions, Trainer, TrainingGraph},
+    train::{Data, GuidedAlignment, Objective, Optimizer, Part, TrainOptions, Trainer, TrainingGraph},
 };
 
 const ALL: Regularisation = Regularisation {
@@ -76,7 +75,8 @@ fn gradients_are_slopes_of_the_loss() {
     for (dropout, regularisation) in [(0.2, ALL), (0.0, states_alone)] {
         let network = network(dropout);
         let (parameters, batch) = (parameters(&network), batch(folder.path(), 5));
-        let training = TrainingGraph::new(network.as_ref(), batch.shape, &regularisation, Dtype::F32).unwrap();
+        let objective = Objective { regularisation, ..Objective::default() };
+        let training = TrainingGraph::new(network.as_ref(), batch.shape, &objective).unwrap();
         let mut outputs = vec![training.loss];
         outputs.extend(training.gradients.iter().map(|(_, value)| *value));
         let options = ProgramOptions { parameters: Some(&parameters), outputs: &outputs, ..ProgramOptions::default() };
@@ -141,7 +141,7 @@ fn a_guided_attention_goes_where_it_is_led() {
     let regularisation = Regularisation { guided_alignment: 1.0, ..Regularisation::default() };
     let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::default() };
     let mut trainer = Trainer::new(gpu, network.clone(), &parameters, optimizer, regularisation).unwrap();
-    let training = TrainingGraph::new(network.as_ref(), batch.shape, &Regularisation::default(), Dtype::F32).unwrap();
+    let training = TrainingGraph::new(network.as_ref(), batch.shape, &Objective::default()).unwrap();
     let attention = training.attention.unwrap();
     let options = ProgramOptions { parameters: Some(&parameters), outputs: &[attention], ..ProgramOptions::default() };
     let mut forward = Program::compile(gpu, &training.graph, &options).unwrap();

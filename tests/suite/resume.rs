@@ -22,6 +22,7 @@ fn everything(setting: &Setting) -> TrainOptions {
         accumulate: 3,
         ema: Some(0.9),
         weight_decay: 0.01,
+        rate: vec!["encoder.*=0.5".parse().unwrap(), "bridge.*=0".parse().unwrap()],
         tie_embeddings: true,
         metric: Metric::Chrf,
         keep_best: 2,

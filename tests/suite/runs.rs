@@ -127,7 +127,7 @@ fn age(out: &Path, paths: &[PathBuf]) {
     let entry = header.metadata().as_ref().unwrap()["softalign"].clone();
     let metadata: Metadata = serde_json::from_str(&entry).unwrap();
     let mut saved: Value = serde_json::from_str(&metadata["progress"]).unwrap();
-    for field in ["sums", "warmup"] {
+    for field in ["sums", "warmup", "spares_biases"] {
         assert!(saved.as_object_mut().unwrap().remove(field).is_some(), "{field}");
     }
     let sum = |path: &PathBuf| format!("{:08x}", crc32c::crc32c(&fs::read(path).unwrap()));
@@ -157,6 +157,17 @@ fn a_run_of_0_1_0_goes_on() {
     let out = old("same paths");
     run(&options, 5, &out).unwrap();
     assert!(state(&out) == state(&whole));
+    // Its weight decay was that of all parameters, and stays so, however often it stops.
+    let decaying = TrainOptions { weight_decay: 0.3, ..options.clone() };
+    let [new, once, twice] = ["new", "once", "twice"].map(|name| setting.out(name));
+    run(&decaying, 5, &new).unwrap();
+    for out in [&once, &twice] {
+        stopped(&decaying, 5, out, 1);
+        age(out, &[train.clone(), valid.clone()]);
+    }
+    stopped(&decaying, 5, &twice, 2);
+    [&once, &twice].into_iter().for_each(|out| drop(run(&decaying, 5, out).unwrap()));
+    assert!(state(&once) == state(&twice) && state(&once) != state(&new));
     let out = old("moved");
     let moved = setting.out("moved.tsv");
     fs::copy(&train, &moved).unwrap();

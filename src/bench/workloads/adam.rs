@@ -27,6 +27,7 @@ fn adam(gpu: &Gpu, elements: usize) -> Result<Subject> {
         beta1: 0.9,
         beta2: 0.999,
         epsilon: 1e-8,
+        rate: 1.0,
         weight_decay: 0.0,
         clip_norm: Some(1.0),
         average_decay: None,

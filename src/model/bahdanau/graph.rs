@@ -3,7 +3,6 @@
 use super::Bahdanau;
 use crate::{
     Result,
-    gpu::Dtype,
     graph::{DecoderInputs, DecoderOutputs, Value},
     kernels::{gru::Tokens, matmul::Activation},
     model::{BatchShape, Forward, Layers},
@@ -35,8 +34,7 @@ impl Bahdanau {
     pub(super) fn teacher_forced(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward> {
         let by_token = Tokens::pays(self.config.source_vocabulary, shape.source);
         let encoded = self.encode(layers, shape, by_token)?;
-        let tokens = layers.graph.input("target_in", [shape.rows, shape.target], Dtype::U32);
-        let targets = layers.graph.input("target_out", [shape.rows, shape.target], Dtype::U32);
+        let [tokens, targets] = layers.targets(shape);
         let DecoderOutputs { features, weights } = self.decode(layers, &encoded, shape, tokens)?;
         let logits = self.logits(layers, features)?;
         Ok(Forward { logits, targets, attention: Some(weights) })

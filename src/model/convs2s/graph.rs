@@ -98,8 +98,7 @@ impl ConvS2S {
     /// [`crate::Error::Shape`].
     pub fn teacher_forced(&self, layers: &mut Layers, shape: BatchShape) -> Result<TeacherForced> {
         let (source, dropout) = (self.encode(layers, shape)?, self.config.dropout);
-        let tokens = layers.graph.input("target_in", [shape.rows, shape.target], Dtype::U32);
-        let targets = layers.graph.input("target_out", [shape.rows, shape.target], Dtype::U32);
+        let [tokens, targets] = layers.targets(shape);
         let words = self.decoder.embed(layers, tokens, dropout)?;
         let mut x = self.decoder.into.forward(layers, words, Activation::None)?;
         let mut weights = Vec::new();

@@ -3,7 +3,6 @@
 use super::{Gpt2, Layer};
 use crate::{
     Result,
-    gpu::Dtype,
     graph::{MultiHeadAttention, Value},
     kernels::matmul::Activation,
     model::{BatchShape, Forward, Layers},
@@ -29,8 +28,7 @@ impl Layer {
 impl Gpt2 {
     /// Inputs are `target_in` and `target_out` `[B, T]`.
     pub(super) fn teacher_forced(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward> {
-        let tokens = layers.graph.input("target_in", [shape.rows, shape.target], Dtype::U32);
-        let targets = layers.graph.input("target_out", [shape.rows, shape.target], Dtype::U32);
+        let [tokens, targets] = layers.targets(shape);
         // The causal mask hides what follows a text's end, so that every position counts as valid.
         let lengths = layers.graph.counts([shape.rows], shape.target as u32);
         let table = layers.parameter(&self.words.weight);

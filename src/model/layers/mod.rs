@@ -32,7 +32,9 @@ pub use steps::{CachedLayer, Flow, SourceLayer, SourceRows, StepCaches, StepRows
 pub use vocabularies::{Vocabularies, VocabularySettings};
 pub use window_attention::WindowAttention;
 
-use super::{Parameter, Regularisation};
+use std::mem;
+
+use super::{BatchShape, Parameter, Regularisation};
 use crate::{
     Result,
     gpu::Dtype,
@@ -47,6 +49,8 @@ pub struct Layers {
     training: Option<Regularisation>,
     masks_states: bool,
     used: Vec<(String, Value)>,
+    /// What stands before the names of parameters.
+    prefix: String,
 }
 
 impl Layers {
@@ -60,6 +64,18 @@ impl Layers {
         Self { graph: Graph::with_precision(precision), training: Some(*regularisation), ..Self::default() }
     }
 
+    /// Adds nodes of another model, which is not trained: they have no dropout, and their parameters are those behind `prefix`.
+    ///
+    /// # Errors
+    /// Those of `nodes`.
+    pub fn of_another<T>(&mut self, prefix: &str, nodes: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let graph = mem::take(&mut self.graph);
+        let mut other = Self { graph, prefix: prefix.to_owned(), ..Self::default() };
+        let made = nodes(&mut other);
+        self.graph = other.graph;
+        made
+    }
+
     /// The parameters used so far, in the order of their first use.
     pub fn used(&self) -> &[(String, Value)] {
         &self.used
@@ -70,9 +86,14 @@ impl Layers {
         if let Some((_, value)) = self.used.iter().find(|(used, _)| *used == parameter.name) {
             return *value;
         }
-        let value = self.graph.parameter(parameter.name.clone(), parameter.shape.clone());
+        let value = self.graph.parameter(format!("{}{}", self.prefix, parameter.name), parameter.shape.clone());
         self.used.push((parameter.name.clone(), value));
         value
+    }
+
+    /// What a decoder reads under teacher forcing, and what it should predict: the inputs `target_in` and `target_out` `[B, T]`.
+    pub fn targets(&mut self, shape: BatchShape) -> [Value; 2] {
+        ["target_in", "target_out"].map(|name| self.graph.input(name, [shape.rows, shape.target], Dtype::U32))
     }
 
     /// Whether dropout of this rate leaves embedded words unchanged.

@@ -79,8 +79,7 @@ impl Luong {
     pub fn teacher_forced(&self, layers: &mut Layers, shape: BatchShape) -> Result<TeacherForced> {
         let by_token = Tokens::pays(self.config.source_vocabulary, shape.source);
         let encoded = self.encode(layers, shape, by_token)?;
-        let tokens = layers.graph.input("target_in", [shape.rows, shape.target], Dtype::U32);
-        let targets = layers.graph.input("target_out", [shape.rows, shape.target], Dtype::U32);
+        let [tokens, targets] = layers.targets(shape);
         let table = layers.parameter(&self.words.weight);
         let words = layers.graph.embedding(table, tokens)?;
         let words = layers.drop_words(words, self.config.dropout)?;

@@ -196,8 +196,7 @@ impl Reformer {
 
     /// Inputs are `target_in` and `target_out` `[B, T]` and `target_lengths` `[B]`.
     pub(super) fn teacher_forced(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward> {
-        let tokens = layers.graph.input("target_in", [shape.rows, shape.target], Dtype::U32);
-        let targets = layers.graph.input("target_out", [shape.rows, shape.target], Dtype::U32);
+        let [tokens, targets] = layers.targets(shape);
         let lengths = layers.graph.input("target_lengths", [shape.rows], Dtype::U32);
         let states = self.encode(layers, tokens, lengths)?.states;
         Ok(Forward { logits: self.output.forward(layers, states, Activation::None)?, targets, attention: None })

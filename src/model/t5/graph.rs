@@ -46,8 +46,7 @@ impl T5 {
     /// Inputs beside the encoder's are `target_in` and `target_out` `[B, T]`.
     pub(super) fn teacher_forced(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward> {
         let source = self.encode(layers, shape)?;
-        let tokens = layers.graph.input("target_in", [shape.rows, shape.target], Dtype::U32);
-        let targets = layers.graph.input("target_out", [shape.rows, shape.target], Dtype::U32);
+        let [tokens, targets] = layers.targets(shape);
         let bias = Some(self.decoder.bias.forward(layers, shape.target)?);
         // The causal mask hides what follows a text's end, so that every position counts as valid.
         let lengths = layers.graph.counts([shape.rows], shape.target as u32);

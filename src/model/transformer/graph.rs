@@ -50,8 +50,7 @@ impl Transformer {
     /// Inputs beside the encoder's are `target_in` and `target_out` `[B, T]`.
     pub(super) fn teacher_forced(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward> {
         let source = self.encode(layers, shape)?;
-        let tokens = layers.graph.input("target_in", [shape.rows, shape.target], Dtype::U32);
-        let targets = layers.graph.input("target_out", [shape.rows, shape.target], Dtype::U32);
+        let [tokens, targets] = layers.targets(shape);
         // The causal mask hides what follows a text's end, so that every position counts as valid.
         let places = Places { lengths: layers.graph.counts([shape.rows], shape.target as u32), bias: None };
         let x = self.decoder.embed(layers, self, &self.words.target, tokens)?;

@@ -3,7 +3,6 @@
 use super::{Attention, TransformerXl};
 use crate::{
     Result,
-    gpu::Dtype,
     graph::{Epilogue, RelativeQueries, Value},
     kernels::{
         matmul::Activation,
@@ -115,8 +114,7 @@ impl TransformerXl {
 
     /// Inputs are `target_in` and `target_out` `[B, T]`; the text has as many segments as it takes.
     pub(super) fn teacher_forced(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward> {
-        let tokens = layers.graph.input("target_in", [shape.rows, shape.target], Dtype::U32);
-        let targets = layers.graph.input("target_out", [shape.rows, shape.target], Dtype::U32);
+        let [tokens, targets] = layers.targets(shape);
         let words = self.embed(layers, tokens)?;
         let segment = |layers: &mut Layers, part, memory: &[Value]| self.segment(layers, part, memory);
         let states = in_segments(layers, words, self.config.segment, segment)?;

@@ -165,8 +165,7 @@ impl Architecture for TransformerXl {
 
     fn limits(&self) -> Limits {
         let Config { vocabulary, max_length, specials, .. } = self.config;
-        let [source_vocabulary, target_vocabulary] = [0, vocabulary];
-        Limits { source_vocabulary, target_vocabulary, max_length, specials, padding: specials.pad }
+        Limits::of_text(vocabulary, max_length, specials)
     }
 
     fn parameters(&self) -> Vec<Parameter> {

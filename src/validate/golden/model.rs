@@ -46,7 +46,7 @@ pub(super) fn step(
     let clip_norm: f32 = file.setting("clip_norm", 1.0)?;
     let learning_rate = file.setting("adam_lr", 1e-3)?;
     let optimizer = Optimizer { clip_norm: Some(clip_norm), ..Optimizer::default() };
-    let mut trainer = Trainer::new(gpu, network, parameters, optimizer, regularisation)?;
+    let mut trainer = Trainer::new(gpu, network, parameters, optimizer.clone(), regularisation)?;
     trainer.step(batch, 1, 0, learning_rate)?;
     let mut found = vec![file.row("out.loss", &gpu.read(&trainer.loss)?, &file.float("out.loss")?.1)];
     for name in parameters.names() {

@@ -78,7 +78,7 @@ impl Pass {
         let penalty = case.network.penalty(&mut layers)?;
         let (names, used): (Vec<_>, Vec<_>) = layers.used().iter().cloned().unzip();
         let graph = &mut layers.graph;
-        let nll = graph.cross_entropy(nodes.logits, Targets { tokens: targets, padding: NONE }, 0.0)?;
+        let nll = graph.cross_entropy(nodes.logits, Targets::new(targets, NONE), 0.0)?;
         let loss = match penalty {
             Some(penalty) => graph.add(nll, penalty)?,
             None => nll,

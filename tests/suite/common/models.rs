@@ -94,7 +94,7 @@ pub fn found(gpu: &Gpu, precision: Dtype, case: &Case) -> Found {
     let Forward { logits, targets, .. } = case.network.forward(&mut layers, SHAPE).unwrap();
     let (names, used): (Vec<_>, Vec<_>) = layers.used().iter().cloned().unzip();
     let mut graph = layers.graph;
-    let loss = graph.cross_entropy(logits, Targets { tokens: targets, padding: 0 }, 0.0).unwrap();
+    let loss = graph.cross_entropy(logits, Targets::new(targets, 0), 0.0).unwrap();
     let gradients = graph.gradients(loss, &used).unwrap();
     let model = case.model(gpu);
     let kept = [&[logits, loss], gradients.as_slice()].concat();
@@ -111,6 +111,27 @@ pub fn found(gpu: &Gpu, precision: Dtype, case: &Case) -> Found {
         logits: read(logits),
         loss: read(loss)[0],
         gradients: names.into_iter().zip(gradients.into_iter().map(read)).collect(),
+    }
+}
+
+/// Compares logits and loss of a case with a reference, which makes logits `[B, T, W]` of parameters, and `elements` of each gradient
+/// with its central differences. `of` is what it is a model of.
+pub fn assert_agrees(of: &impl Debug, case: &Case, [elements, seed]: [u64; 2], logits: impl Fn(&Named) -> Vec<f64>) {
+    let (found, expected) = (found(super::gpu(), Dtype::F32, case), logits(&case.named()));
+    super::assert_close("logits", of, &found.logits, &expected, 2e-5);
+    super::assert_close("loss", of, &[found.loss], &[mean_loss(&expected)], 2e-5);
+    let loss = |named: &Named| mean_loss(&logits(named));
+    assert_gradients(of, &found.gradients, case.named(), [elements, seed], 1e-5, loss);
+}
+
+/// Compares logits `[B, T, W]` of a case with those of a reference on every form of adapter and in both types of activations, and asks
+/// whether gradients are finite.
+pub fn assert_agrees_in_every_form(of: &impl Debug, case: &Case, logits: &[f64]) {
+    for (gpu, precision) in super::forms() {
+        let tolerance = if precision == Dtype::F16 { 2e-2 } else { 2e-5 };
+        let found = found(gpu, precision, case);
+        super::assert_close("logits", of, &found.logits, logits, tolerance);
+        assert!(found.gradients.iter().all(|(_, values)| values.iter().all(|value| value.is_finite())));
     }
 }
 
