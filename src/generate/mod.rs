@@ -19,6 +19,7 @@ mod options;
 mod picture;
 #[cfg(feature = "text")]
 mod plain;
+mod reading;
 #[cfg(feature = "text")]
 mod scorer;
 #[cfg(feature = "text")]
@@ -30,7 +31,9 @@ mod unknown;
 pub use crate::kernels::beam_search::Sampling;
 pub use embedder::Embedder;
 #[cfg(feature = "text")]
-pub use evaluate::{Evaluation, Intervals, evaluate, evaluate_in_full, evaluate_texts, evaluate_with};
+pub use evaluate::{
+    AnswerEvaluation, Evaluation, Intervals, evaluate, evaluate_in_full, evaluate_texts, evaluate_with,
+};
 #[cfg(feature = "text")]
 use evaluation_set::Written;
 #[cfg(feature = "text")]

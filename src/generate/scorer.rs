@@ -188,7 +188,7 @@ impl Scorer {
         let Some(longest) = examples.iter().map(Example::predicted).max() else { return Ok(None) };
         let rows = (LOGITS / (longest * limits.target_vocabulary)).clamp(1, ROWS);
         let buckets = Buckets::new(examples, BatchSize::Sentences(rows), 2)?;
-        Ok(Some(buckets.with_specials(limits.specials)))
+        Ok(Some(buckets.with_specials(limits.specials, limits.padding)))
     }
 
     fn window(&mut self, window: &Window) -> Result<Vec<Vec<f32>>> {

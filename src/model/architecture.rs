@@ -61,9 +61,9 @@ pub trait Architecture: fmt::Debug + Send + Sync {
         ))
     }
 
-    /// Whether targets are texts of the target vocabulary.
-    fn writes_text(&self) -> bool {
-        true
+    /// The kind of its answers.
+    fn answers(&self) -> Answers {
+        Answers::Texts
     }
 
     /// The same model among Hugging Face's.
@@ -73,6 +73,17 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     fn counterpart(&self) -> Result<Counterpart> {
         Err(Error::data(self.name(), "has no counterpart among Hugging Face's models"))
     }
+}
+
+/// What a model answers a source with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// A text of the target vocabulary, a token at a time.
+    Texts,
+    /// A part of the source: the places of its first and its last token.
+    Spans,
+    /// Nothing that has a name: states, tokens at all places, or numbers of classes.
+    None,
 }
 
 /// An architecture at its sizes, shared.

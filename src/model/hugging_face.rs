@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::{
-    Import, Model, Network, Specials, TokenModel, WEIGHTS,
+    Answers, Import, Model, Network, Specials, TokenModel, WEIGHTS,
     folder::TARGET,
     loading::{Naming, read_from},
     shards::Shards,
@@ -104,7 +104,7 @@ impl Model {
                 self.target.save(tokenizer)?;
             } else {
                 self.source.save_framed(tokenizer)?;
-                if self.network.writes_text() && !self.target.is_same(&self.source) {
+                if self.network.answers() == Answers::Texts && !self.target.is_same(&self.source) {
                     self.target.save(folder.join(TARGET))?;
                 }
             }

@@ -14,6 +14,8 @@ pub enum Learns {
     Text,
     /// Pairs of a text and the class it belongs to.
     Classes,
+    /// Questions over paragraphs that have the answers.
+    Spans,
 }
 
 impl fmt::Display for Learns {
@@ -22,6 +24,7 @@ impl fmt::Display for Learns {
             Self::Pairs => "pairs",
             Self::Text => "plain text",
             Self::Classes => "texts and their classes",
+            Self::Spans => "questions over paragraphs",
         })
     }
 }
@@ -38,8 +41,8 @@ pub struct Kind {
     pub(super) in_files: &'static [&'static str],
     /// Reads the text of `config.json`; the second argument names the file in errors.
     pub(super) read: fn(&str, &str) -> Result<Network>,
-    /// What a new one learns from, and its maker; `None` for models that are not trained from such data.
-    pub(super) make: Option<(Learns, Make)>,
+    /// What a new one may learn from, each with its maker; nothing for models that are not trained here.
+    pub(super) makes: &'static [(Learns, Make)],
     /// Models of Hugging Face's that it reads.
     pub(super) imports: &'static [Import],
 }

@@ -14,6 +14,8 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 pub mod adaptive_span;
+#[cfg(feature = "text")]
+mod answering;
 mod architecture;
 pub mod bahdanau;
 pub mod bert;
@@ -49,7 +51,9 @@ pub mod transformer_xl;
 mod writing;
 
 pub use crate::batch::{BatchShape, Specials};
-pub use architecture::{Architecture, Forward, Limits, Network};
+#[cfg(feature = "text")]
+pub(crate) use answering::examples;
+pub use architecture::{Answers, Architecture, Forward, Limits, Network};
 pub use counterpart::Counterpart;
 #[cfg(feature = "text")]
 pub use folder::Model;

@@ -22,6 +22,18 @@ use crate::{Error, Result, visible::replaced};
 /// in another way than Rust's engines do.
 const ANY_SCALAR: &str = r"[\s\S]";
 
+/// The sign between the two texts of a source.
+pub(super) const BETWEEN: char = '\t';
+
+/// The second text of a source.
+pub(super) struct Second<'a> {
+    pub text: &'a str,
+    /// The place of its first token among those of the source.
+    pub place: usize,
+    /// Where each of its tokens begins and ends in the text.
+    pub tokens: Vec<(usize, usize)>,
+}
+
 /// A vocabulary and the way a text is cut into its tokens; on disk a Hugging Face `tokenizer.json`.
 ///
 /// Ids 0 to 3 are `<pad>`, `<bos>`, `<eos>` and `<unk>` ([`SPECIALS`]), but for those of models from elsewhere
@@ -128,12 +140,14 @@ impl Tokenizer {
         Self { inner, specials, silent, frame, size }
     }
 
-    /// The same with `<bos>` before a source as well as `<eos>` behind it, for an encoder whose first state stands for a text.
+    /// The same with `<bos>` before a source as well as `<eos>` behind it, for an encoder whose first state stands for a text, and
+    /// with `<eos>` between the two texts of a source.
     ///
     /// # Errors
     /// [`Error::Data`] for a vocabulary that lacks one of them.
     pub fn begun(mut self) -> Result<Self> {
-        let frame = Frame { before: vec![self.specials.bos], behind: vec![self.specials.eos] };
+        let Specials { bos, eos, .. } = self.specials;
+        let frame = Frame { before: vec![bos], between: vec![eos], behind: vec![eos] };
         let processor = frame.processor(|id| self.inner.id_to_token(id));
         self.inner.with_post_processor(Some(processor.map_err(|why| Error::data("tokenizer", why))?));
         Ok(Self { frame, ..self })
@@ -158,6 +172,35 @@ impl Tokenizer {
     /// for this crate's own models an `<eos>` at the end.
     pub fn framed(&self, ids: Vec<u32>) -> Vec<u32> {
         self.frame.around(ids)
+    }
+
+    /// The ids of a whole source, with its special tokens around it; where the tokenizer has some for between two texts, a tab parts
+    /// them.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode`].
+    pub fn encode_source(&self, text: &str) -> Result<Vec<u32>> {
+        match self.parted(text) {
+            Some((first, second)) => Ok(self.frame.around_both([self.encode(first)?, self.encode(second)?])),
+            None => Ok(self.framed(self.encode(text)?)),
+        }
+    }
+
+    /// The two texts of a source.
+    fn parted<'a>(&self, text: &'a str) -> Option<(&'a str, &'a str)> {
+        text.split_once(BETWEEN).filter(|_| !self.frame.between.is_empty())
+    }
+
+    /// The second text of a source, the place of its first token among all of [`Tokenizer::encode_source`], and where each of its
+    /// tokens begins and ends in it, in bytes; nothing for a source of one text.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode`].
+    pub(super) fn second<'a>(&self, source: &'a str) -> Result<Option<Second<'a>>> {
+        let Some((first, text)) = self.parted(source) else { return Ok(None) };
+        let place = self.frame.before.len() + self.encode(first)?.len() + self.frame.between.len();
+        let encoding = guarded(|| self.inner.encode(text, false)).map_err(|error| refused(text, &*error))?;
+        Ok(Some(Second { text, place, tokens: encoding.get_offsets().to_vec() }))
     }
 
     /// The places of a source's own tokens among those of [`Tokenizer::framed`].

@@ -5,9 +5,9 @@ use std::{path::Path, sync::Arc};
 use super::{TrainOptions, dropped::Dropped, pairs::add_pairs, plain::Plain};
 use crate::{
     Result,
-    model::{Kind, Learns, Metadata, Model, Network, SOURCE, TARGET, WEIGHTS, checksum},
+    model::{Answers, Kind, Learns, Limits, Metadata, Model, Network, SOURCE, TARGET, WEIGHTS, checksum, examples},
     text::{
-        Buckets, Example, Pair, TokenUnit, Tokenizer, VocabularyLimits, encode_pairs, encode_plain, escaped, fitting,
+        Buckets, Example, Pair, TokenUnit, Tokenizer, VocabularyLimits, encode_plain, escaped, fitting,
         parse_alignment, pieces, read_lines, windows,
     },
 };
@@ -60,7 +60,7 @@ impl Corpus {
     pub fn read(options: &TrainOptions) -> Result<Self> {
         let mut sums = Metadata::new();
         let mut add = |name: &str, sum: u32| sums.insert(name.to_owned(), format!("{sum:08x}"));
-        let texts = match Kind::named(&options.architecture)?.learns() {
+        let texts = match options.learns() {
             Some(Learns::Text) => {
                 let texts = options.plain()?;
                 for (name, text) in [TRAIN, VALID].into_iter().zip(&texts) {
@@ -170,7 +170,8 @@ impl Encoded {
             Some(parts) => parts,
             None => {
                 let target = tokenizer((TARGET, &options.target_unit), pieces(train), options, earlier)?;
-                let network = Kind::named(&options.architecture)?.make(&options.model(), [0, target.size()])?;
+                let kind = Kind::named(&options.architecture)?;
+                let network = kind.make_for(Learns::Text, &options.model(), [0, target.size()])?;
                 (network, target.clone(), target)
             }
         };
@@ -193,30 +194,32 @@ impl Encoded {
             Some(parts) => parts,
             None => made(&train, options, earlier)?,
         };
-        let specials = network.limits().specials;
+        let Limits { specials, padding, .. } = network.limits();
         let longest = options.max_length.min(network.limits().max_length);
-        let encode = |name: &str, pairs: &[Pair]| encode_pairs(name, pairs, &source, &target, usize::MAX);
+        let encode = |name: &str, pairs: &[Pair]| examples(network.as_ref(), [&source, &target], name, pairs);
 
-        let mut examples = encode(&options.data_name(), &train)?;
-        let sides = examples.iter().map(|example| [&example.source, &example.target]);
-        warn_of_unknown(options, sides.flat_map(|[a, b]| [(&source, a), (&target, b)]));
+        let mut encoded = encode(&options.data_name(), &train)?;
+        // A place is no token.
+        let writes = network.answers() == Answers::Texts;
+        let sides = encoded.iter().map(|example| (&example.source, Some(&example.target).filter(|_| writes)));
+        warn_of_unknown(options, sides.flat_map(|(a, b)| [Some((&source, a)), b.map(|b| (&target, b))]).flatten());
         let alignment = match (&alignment, &options.guided_alignment) {
-            (Some(lines), Some(guide)) => Some(parse_alignment(&guide.file.display().to_string(), lines, &examples)?),
+            (Some(lines), Some(guide)) => Some(parse_alignment(&guide.file.display().to_string(), lines, &encoded)?),
             _ => None,
         };
-        let fits = fitting(&options.data_name(), &examples, longest)?;
-        keep(&mut examples, &fits);
+        let fits = fitting(&options.data_name(), &encoded, longest)?;
+        keep(&mut encoded, &fits);
         let examples = if options.bpe_dropout > 0.0 {
             keep(&mut train, &fits);
             let merges = [(&options.source_unit, &source), (&options.target_unit, &target)]
                 .map(|(unit, tokenizer)| matches!(unit, TokenUnit::Bpe(_)).then(|| tokenizer.merges()).flatten());
             let chance = (options.bpe_dropout, options.seed);
             let merges = (merges, source.clone());
-            let dropped = Dropped::new((train, examples), merges, chance, options.batch_size(), longest)?;
+            let dropped = Dropped::new((train, encoded), merges, chance, options.batch_size(), longest)?;
             Examples::Dropped(Box::new(dropped))
         } else {
             // Multiples of two cost little padding and keep the kernels' 16-byte paths in most shapes.
-            let mut buckets = Buckets::new(examples, options.batch_size(), 2)?.with_specials(specials);
+            let mut buckets = Buckets::new(encoded, options.batch_size(), 2)?.with_specials(specials, padding);
             if let Some(alignment) = alignment {
                 buckets = buckets.aligned(alignment.keep(&fits));
             }
@@ -229,27 +232,36 @@ impl Encoded {
     }
 }
 
-/// A model for pairs or for texts and their classes, with vocabularies of its own.
+/// A model for pairs, texts and their classes or questions, with vocabularies of its own.
 fn made(train: &[Pair], options: &TrainOptions, earlier: Option<&Path>) -> Result<(Network, Tokenizer, Tokenizer)> {
     let train_tokenizer = |name, unit, sides: &[Side]| {
         let texts = train.iter().flat_map(|pair| sides.iter().map(|side| side(pair)));
         tokenizer((name, unit), texts, options, earlier)
     };
     let (of_source, of_target): (Side, Side) = (|pair| &pair.source, |pair| &pair.target);
-    let (source, target) = match options.shared_vocabulary {
-        false => (
-            train_tokenizer(SOURCE, &options.source_unit, &[of_source])?,
+    let learns = options.learns().unwrap_or(Learns::Pairs);
+    let (source, target) = match learns {
+        // A part of a source has its tokens.
+        Learns::Spans => {
+            let source = train_tokenizer(SOURCE, &options.source_unit, &[of_source])?.begun()?;
+            (source.clone(), source)
+        }
+        Learns::Classes => (
+            // The state that stands for a text is that of a token before it (Devlin et al. 2019, section 3).
+            train_tokenizer(SOURCE, &options.source_unit, &[of_source])?.begun()?,
             train_tokenizer(TARGET, &options.target_unit, &[of_target])?,
         ),
-        true => {
+        _ if options.shared_vocabulary => {
             let source = train_tokenizer(SOURCE, &options.source_unit, &[of_source, of_target])?;
             (source.clone(), source)
         }
+        _ => (
+            train_tokenizer(SOURCE, &options.source_unit, &[of_source])?,
+            train_tokenizer(TARGET, &options.target_unit, &[of_target])?,
+        ),
     };
     let kind = Kind::named(&options.architecture)?;
-    // The state that stands for a text is that of a token before it (Devlin et al. 2019, section 3).
-    let source = if kind.learns() == Some(Learns::Classes) { source.begun()? } else { source };
-    let network = kind.make(&options.model(), [source.size(), target.size()])?;
+    let network = kind.make_for(learns, &options.model(), [source.size(), target.size()])?;
     Ok((network, source, target))
 }
 

@@ -13,7 +13,7 @@ use crate::{
     generate::Scoring,
     model::{Kind, Learns, Model, ModelOptions, Readout, Regularisation},
     names::setting,
-    text::{BatchSize, Pair, Task, TokenUnit, hold_out, is_blank, read_plain, read_tsv},
+    text::{BatchSize, Pair, Task, TokenUnit, hold_out, is_blank, read_plain, read_questions, read_tsv},
 };
 
 /// The origin of a run's data.
@@ -34,6 +34,15 @@ pub enum Data {
     },
     /// Pairs in memory.
     Pairs(Pairs),
+    /// Tab-separated files of questions over paragraphs that have the answers: [`read_questions`].
+    Questions {
+        /// Training questions.
+        #[serde(serialize_with = "as_text")]
+        train: PathBuf,
+        /// Validation questions.
+        #[serde(serialize_with = "as_text")]
+        valid: PathBuf,
+    },
     /// Plain text, for a model that predicts each token from those before it.
     Text {
         /// The file to learn.
@@ -198,8 +207,8 @@ fn is_zero(value: &f32) -> bool {
 /// The architecture for plain text, where nobody asks for another.
 const LANGUAGE_MODEL: &str = "gpt2";
 
-/// The architecture for texts and their classes, likewise.
-const CLASSIFIER: &str = "bert";
+/// The architecture for texts and their classes, and for questions over paragraphs, likewise.
+const ENCODER: &str = "bert";
 
 fn default_architecture() -> String {
     Kind::DEFAULT.name.to_owned()
@@ -215,18 +224,22 @@ impl TrainOptions {
     pub fn new(data: Data) -> Self {
         match data {
             Data::Text { .. } => Self::of_pairs(data).with_architecture(LANGUAGE_MODEL),
-            Data::Task(Task::Opinions) => Self::of_pairs(data).with_architecture(CLASSIFIER),
+            Data::Task(Task::Opinions | Task::Stories) | Data::Questions { .. } => {
+                Self::of_pairs(data).with_architecture(ENCODER)
+            }
             data => Self::of_pairs(data),
         }
     }
 
-    /// The same for another architecture. One that learns from plain text, or classes, brings defaults of its own.
+    /// The same for another architecture. One that learns from plain text, classes or questions brings defaults of its own.
     pub fn with_architecture(self, name: &str) -> Self {
-        let learns = |name: &str| Kind::named(name).ok().and_then(Kind::learns);
-        let alike = learns(&self.architecture) == learns(name);
+        let learns = self.learns();
+        let options = Self { architecture: name.to_owned(), ..self };
         // The defaults for other data say nothing here.
-        let options = if alike { self } else { Self { from: self.from, ..Self::of_pairs(self.data) } };
-        let options = Self { architecture: name.to_owned(), ..options };
+        let options = match options.learns() == learns {
+            true => options,
+            false => Self { from: options.from, architecture: options.architecture, ..Self::of_pairs(options.data) },
+        };
         let task = matches!(options.data, Data::Task(_));
         let schedule = Schedule { warmup: 100, ..options.schedule };
         match options.learns() {
@@ -239,13 +252,13 @@ impl TrainOptions {
                 layers: if task { 2 } else { 4 },
                 ..options
             },
-            Some(Learns::Classes) => Self {
+            Some(learns @ (Learns::Classes | Learns::Spans)) => Self {
                 metric: Metric::Exact,
                 schedule,
                 learning_rate: 5e-4,
                 batch: 32,
                 source_unit: TokenUnit::Words,
-                target_unit: TokenUnit::Whole,
+                target_unit: if learns == Learns::Classes { TokenUnit::Whole } else { TokenUnit::Words },
                 max_length: 256,
                 layers: 2,
                 ..options
@@ -263,9 +276,12 @@ impl TrainOptions {
         Ok(Self { from: Some(folder.to_owned()), ..self.with_architecture(network.name()) })
     }
 
-    /// The data that the architecture learns from, if it is known and trained here.
+    /// What the architecture learns from the data, if it is known and trained here: of what it can, what the data are for, or else what
+    /// it is made for first.
     pub fn learns(&self) -> Option<Learns> {
-        Kind::named(&self.architecture).ok().and_then(Kind::learns)
+        let kind = Kind::named(&self.architecture).ok()?;
+        let asks = matches!(self.data, Data::Questions { .. } | Data::Task(Task::Stories));
+        kind.learns().find(|learns| asks && *learns == Learns::Spans).or_else(|| kind.learns().next())
     }
 
     /// Whether the architecture learns from plain text rather than pairs.
@@ -364,7 +380,8 @@ impl TrainOptions {
             return wrong("tie_embeddings", message);
         }
         // Any vocabularies will do; the run's own are not known yet.
-        Kind::named(&self.architecture)?.make(&self.model(), [1_000; 2])?;
+        let learns = self.learns().unwrap_or(Learns::Pairs);
+        Kind::named(&self.architecture)?.make_for(learns, &self.model(), [1_000; 2])?;
         if matches!(self.schedule.decay, Decay::Linear { epochs: 0 } | Decay::Cosine { epochs: 0 }) {
             return wrong("decay", "ends after no epoch at all; it takes at least 1".into());
         }
@@ -492,7 +509,9 @@ impl TrainOptions {
     pub fn data_name(&self) -> String {
         match &self.data {
             Data::Task(task) => task.to_string(),
-            Data::Files { train, .. } | Data::Text { train, .. } => train.display().to_string(),
+            Data::Files { train, .. } | Data::Questions { train, .. } | Data::Text { train, .. } => {
+                train.display().to_string()
+            }
             Data::Pairs(_) => "pairs".to_owned(),
         }
     }
@@ -501,7 +520,9 @@ impl TrainOptions {
     pub fn valid_name(&self) -> String {
         match &self.data {
             Data::Task(task) => format!("{task}, unseen"),
-            Data::Files { valid, .. } | Data::Text { valid: Some(valid), .. } => valid.display().to_string(),
+            Data::Files { valid, .. } | Data::Questions { valid, .. } | Data::Text { valid: Some(valid), .. } => {
+                valid.display().to_string()
+            }
             Data::Text { train, valid: None } => format!("{}, its last tenth", train.display()),
             Data::Pairs(_) => "pairs to check with".to_owned(),
         }
@@ -519,8 +540,14 @@ impl TrainOptions {
                 Ok((data.train, data.valid))
             }
             Data::Files { train, valid } => Ok((read_tsv(train)?, read_tsv(valid)?)),
+            Data::Questions { train, valid } => {
+                if self.learns() != Some(Learns::Spans) {
+                    return self.other_data(Learns::Spans);
+                }
+                Ok((read_questions(train)?, read_questions(valid)?))
+            }
             Data::Pairs(pairs) => pairs.get(),
-            Data::Text { .. } => self.other_data(Learns::Pairs, Learns::Text),
+            Data::Text { .. } => self.other_data(Learns::Text),
         }
     }
 
@@ -547,15 +574,18 @@ impl TrainOptions {
                 }
                 Ok([train.to_owned(), valid.to_owned()])
             }
-            Data::Files { .. } | Data::Pairs(_) => self.other_data(Learns::Text, Learns::Pairs),
+            Data::Files { .. } | Data::Pairs(_) => self.other_data(Learns::Pairs),
+            Data::Questions { .. } => self.other_data(Learns::Spans),
         }
     }
 
     /// The error for data that the architecture does not learn from.
-    fn other_data<T>(&self, wanted: Learns, given: Learns) -> Result<T> {
+    fn other_data<T>(&self, given: Learns) -> Result<T> {
+        let wanted = Kind::named(&self.architecture)?.learns().map(|learns| learns.to_string()).collect::<Vec<_>>();
         let message = format!(
-            "`{}` learns from {wanted}, and the data are {given}, which {} learns from",
+            "`{}` learns from {}, and the data are {given}, which {} learns from",
             self.architecture,
+            wanted.join(" or "),
             Kind::that_learn(given).join(" or ")
         );
         Err(Error::data(setting("architecture"), message))

@@ -6,8 +6,8 @@ use crate::{
     generate::{
         EvaluationSet, Generator, Likelihood, Sampling, Scorer, Scoring, ScoringBatches, SearchOptions, evaluate_with,
     },
-    model::Model,
-    text::{Example, Pair, encode_pairs, spread},
+    model::{Model, examples},
+    text::{AnswerStatistics, Example, Pair, spread},
 };
 
 /// Sources that a validation during training looks at, at most. Of a thousand, chance decides between models half a point
@@ -52,7 +52,8 @@ impl Validation {
         let (data, examples) = match valid {
             Valid::Pairs(valid) => {
                 let pairs = spread(valid, VALIDATED);
-                let examples = encode_pairs(&scoring.name, &pairs, &model.source, &model.target, usize::MAX)?;
+                let tokenizers = [&model.source, &model.target];
+                let examples = examples(model.network.as_ref(), tokenizers, &scoring.name, &pairs)?;
                 let set = EvaluationSet::new(model, &pairs, scoring)?;
                 (Data::Pairs { pairs, set }, examples)
             }
@@ -84,12 +85,12 @@ impl Validation {
     /// # Errors
     /// The errors of kernels and of the device.
     pub fn run(&mut self, model: &Model) -> Result<(Validated, Vec<Pair>)> {
-        let (scores, texts) = match &self.data {
+        let (scores, f1, texts) = match &self.data {
             Data::Pairs { set, .. } => {
                 let (scores, texts) = evaluate_with(&mut self.generator, model, set, &SearchOptions::default())?;
-                (Some(scores), texts)
+                (Some(scores), f1(&set.answer_statistics(&texts)), texts)
             }
-            Data::Plain { prompts, .. } => (None, continued(&mut self.generator, model, prompts)?),
+            Data::Plain { prompts, .. } => (None, None, continued(&mut self.generator, model, prompts)?),
         };
         let mut all = Likelihood::default();
         self.scorer.score_batches(&self.batches)?.into_iter().for_each(|one| all += one);
@@ -98,7 +99,7 @@ impl Validation {
             Data::Pairs { .. } => None,
             Data::Plain { bytes, .. } => Some(all.bits() / bytes.max(1) as f64),
         };
-        Ok((Validated { scores, cross_entropy, bits_per_byte }, texts))
+        Ok((Validated { scores, f1, cross_entropy, bits_per_byte }, texts))
     }
 
     /// A few texts with their references: other ones after each `step`, the same ones in every run; of plain text all of them.
@@ -121,6 +122,13 @@ impl Validation {
         };
         texts.iter().cycle().skip(first).take(SAMPLES.min(texts.len())).map(sample).collect()
     }
+}
+
+/// The F1 of all answers, if there are any.
+fn f1(answers: &[AnswerStatistics]) -> Option<f64> {
+    let mut sum = AnswerStatistics::default();
+    answers.iter().for_each(|answer| sum += *answer);
+    (!answers.is_empty()).then(|| sum.scores().f1)
 }
 
 /// Prompts from all over a text: the first half of a window, the second being how it goes on.

@@ -56,6 +56,7 @@ mod picture;
 mod pointwise;
 mod positions;
 mod precision;
+mod questions;
 mod recipe;
 mod reduction;
 mod reference;

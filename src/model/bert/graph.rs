@@ -50,6 +50,32 @@ impl Layer {
     }
 }
 
+/// The logits of the first and the last position of an answer, `[B, 2, S]`, from the states.
+fn end_logits(layers: &mut Layers, output: &Linear, states: Value) -> Result<Value> {
+    let ends = output.forward(layers, states, Activation::None)?;
+    layers.graph.permute(ends, &[0, 2, 1])
+}
+
+/// The probabilities of both among the positions of a text, from such logits.
+fn likely_ends(layers: &mut Layers, logits: Value, lengths: Value, shape: BatchShape) -> Result<Value> {
+    let (BatchShape { rows, source, .. }, graph) = (shape, &mut layers.graph);
+    let ends = graph.reshape(logits, [rows, 2 * source])?;
+    let ends = graph.split(ends, &[source; 2])?;
+    let ends = ends.into_iter().map(|end| graph.softmax(end, Some(lengths))).collect::<Result<Vec<_>>>()?;
+    let ends = graph.concatenate(&ends)?;
+    graph.reshape(ends, [rows, 2, source])
+}
+
+/// `[B, 2, S]` with zeros behind it, `[B, T, S]`: a batch may have places for more.
+fn with_more_places(layers: &mut Layers, ends: Value, shape: BatchShape) -> Result<Value> {
+    let (BatchShape { rows, source, target }, graph) = (shape, &mut layers.graph);
+    let Some(more) = target.checked_sub(2).filter(|more| *more > 0) else { return Ok(ends) };
+    let ends = graph.reshape(ends, [rows, 2 * source])?;
+    let zeros = graph.filled([rows, more * source], 0.0);
+    let all = graph.concatenate(&[ends, zeros])?;
+    graph.reshape(all, [rows, target, source])
+}
+
 impl Bert {
     /// The states of every position. Inputs are `source` and `segments` `[B, S]` and `lengths` `[B]`, and `globals` `[B, G]`
     /// where attention has a window.
@@ -119,10 +145,10 @@ impl Bert {
     }
 
     /// Inputs beside the encoder's are `target_out`: tokens `[B, S]`, classes `[B, 1]`, names of classes `[B, T]`, or the first and the
-    /// last position of each answer `[B, 2]`.
+    /// last position of each answer, `[B, T]` with T at least 2.
     pub(super) fn predict(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward> {
         let (BatchShape { rows, source: steps, .. }, config) = (shape, &self.config);
-        let Encoded { states: x, attention, .. } = self.encode(layers, shape)?;
+        let Encoded { states: x, lengths, mut attention } = self.encode(layers, shape)?;
         let logits = match &self.prediction {
             Prediction::Nothing => {
                 return Err(Error::data(self.name(), "predicts nothing with this head: its states are what is wanted"));
@@ -137,8 +163,12 @@ impl Bert {
                 self.class_logits(layers, [dense, output], x, [rows, shape.target])?
             }
             Prediction::Span(output) => {
-                let ends = output.forward(layers, x, Activation::None)?;
-                layers.graph.permute(ends, &[0, 2, 1])?
+                let ends = end_logits(layers, output, x)?;
+                if !layers.is_training() {
+                    let likely = likely_ends(layers, ends, lengths, shape)?;
+                    attention = Some(with_more_places(layers, likely, shape)?);
+                }
+                with_more_places(layers, ends, shape)?
             }
         };
         let target = match &self.prediction {
@@ -150,7 +180,7 @@ impl Bert {
                     1
                 }
             }
-            Prediction::Span(_) => 2,
+            Prediction::Span(_) => shape.target.max(2),
         };
         let targets = layers.graph.input("target_out", [rows, target], Dtype::U32);
         // A class is told from the first position's state; what else is a target follows from it.
@@ -158,6 +188,8 @@ impl Bert {
             (Prediction::Classify { .. }, Some(weights)) if target <= steps => {
                 Some(layers.graph.slice(weights, 1, 0..target)?)
             }
+            // How likely an answer begins, and ends, at each token: what it was made from.
+            (Prediction::Span(_), likely) => likely,
             _ => None,
         };
         Ok(Forward { logits, targets, attention })

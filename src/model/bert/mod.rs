@@ -11,8 +11,8 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Counterpart, Embedding, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind,
-    LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter,
+    Answers, Architecture, BatchShape, Counterpart, Embedding, EncoderLayer, FeedForward, Forward, HeadSizes, Initial,
+    Kind, LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter,
     PositionKind, Positions, Residual, SearchRoom, Stepper, WindowAttention, settings,
 };
 use crate::{
@@ -28,7 +28,10 @@ pub(super) const KIND: Kind = Kind {
     name: config::BERT,
     in_files: &[config::BERT],
     read,
-    make: Some((Learns::Classes, |options, vocabularies| make(config::BERT, options, vocabularies))),
+    makes: &[
+        (Learns::Classes, |options, vocabularies| classifier(config::BERT, options, vocabularies)),
+        (Learns::Spans, |options, vocabularies| reader(config::BERT, options, vocabularies)),
+    ],
     imports: hugging_face::OF_BERT,
 };
 /// The row of RoBERTa.
@@ -36,7 +39,10 @@ pub(super) const ROBERTA: Kind = Kind {
     name: config::ROBERTA,
     in_files: &[config::ROBERTA],
     read,
-    make: Some((Learns::Classes, |options, vocabularies| make(config::ROBERTA, options, vocabularies))),
+    makes: &[
+        (Learns::Classes, |options, vocabularies| classifier(config::ROBERTA, options, vocabularies)),
+        (Learns::Spans, |options, vocabularies| reader(config::ROBERTA, options, vocabularies)),
+    ],
     imports: hugging_face::OF_ROBERTA,
 };
 
@@ -45,7 +51,7 @@ pub(super) const LONGFORMER: Kind = Kind {
     name: config::LONGFORMER,
     in_files: &[config::LONGFORMER],
     read,
-    make: None,
+    makes: &[],
     imports: hugging_face::OF_LONGFORMER,
 };
 
@@ -281,8 +287,12 @@ impl Architecture for Bert {
         Ok(self.encode(layers, shape)?.states)
     }
 
-    fn writes_text(&self) -> bool {
-        self.config.named
+    fn answers(&self) -> Answers {
+        match self.config.head {
+            Head::Classify if self.config.named => Answers::Texts,
+            Head::Span => Answers::Spans,
+            Head::Classify | Head::Masked | Head::States => Answers::None,
+        }
     }
 
     fn counterpart(&self) -> Result<Counterpart> {
@@ -295,20 +305,35 @@ fn read(text: &str, path: &str) -> Result<Network> {
 }
 
 /// A model that tells the classes of texts apart; its targets are the names of the classes behind the special tokens.
-fn make(name: &str, options: &ModelOptions, [vocabulary, targets]: [usize; 2]) -> Result<Network> {
-    let ModelOptions { hidden, layers, dropout, max_length, .. } = *options;
+fn classifier(name: &str, options: &ModelOptions, [vocabulary, targets]: [usize; 2]) -> Result<Network> {
     let config = Config {
-        architecture: name.to_owned(),
         classes: targets.saturating_sub(config::SPECIALS),
         named: true,
         head: Head::Classify,
+        segments: 1,
+        ..sizes(name, options, vocabulary)
+    };
+    Ok(Bert::new(options.apply(&config)?)?)
+}
+
+/// A model that answers questions by parts of paragraphs: these are segments of their own (Devlin et al. 2019, section 4.2), but for
+/// a RoBERTa, which knows of none.
+fn reader(name: &str, options: &ModelOptions, [vocabulary, _]: [usize; 2]) -> Result<Network> {
+    let segments = if name == config::BERT { 2 } else { 1 };
+    let config = Config { head: Head::Span, segments, ..sizes(name, options, vocabulary) };
+    Ok(Bert::new(options.apply(&config)?)?)
+}
+
+/// The settings of an encoder of the sizes that a run asks for.
+fn sizes(name: &str, options: &ModelOptions, vocabulary: usize) -> Config {
+    let ModelOptions { hidden, layers, dropout, max_length, .. } = *options;
+    Config {
+        architecture: name.to_owned(),
         hidden,
         feed_forward: hidden.saturating_mul(4),
         layers,
-        segments: 1,
         dropout,
         max_length: settings::padded(max_length),
         ..Config::new(vocabulary)
-    };
-    Ok(Bert::new(options.apply(&config)?)?)
+    }
 }
