@@ -2,7 +2,10 @@
 
 mod plain;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use softalign::{
     Error, Result, files,
@@ -14,7 +17,7 @@ use comfy_table::Cell;
 
 use super::{
     Global, open, output,
-    search::{Search, groups_references, is_language_model, read_pairs},
+    search::{Search, fills_masks, groups_references, is_language_model, read_pairs},
     table::{number, table},
 };
 
@@ -65,7 +68,8 @@ pub struct Args {
 
 /// Runs `evaluate`.
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
-    if let Some(folder) = args.model.as_deref().filter(|folder| is_language_model(folder)) {
+    let of_text = |folder: &&Path| is_language_model(folder) || fills_masks(folder);
+    if let Some(folder) = args.model.as_deref().filter(of_text) {
         return plain::run(&args, folder, global);
     }
     let pairs = match &args.model {

@@ -21,6 +21,11 @@ pub fn is_language_model(folder: &Path) -> bool {
     network(folder).is_some_and(|network| !network.limits().reads_source())
 }
 
+/// Whether a folder holds an encoder that fills masked tokens in.
+pub fn fills_masks(folder: &Path) -> bool {
+    network(folder).is_some_and(|network| matches!(network.answers(), Answers::Filled { .. }))
+}
+
 /// Whether a folder holds a model that answers questions by parts of paragraphs.
 pub fn answers_questions(folder: &Path) -> bool {
     network(folder).is_some_and(|network| network.answers() == Answers::Spans)

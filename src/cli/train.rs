@@ -38,7 +38,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE.tsv", requires = "valid", conflicts_with_all = ["text", "preset", "target_tokens",
         "shared_vocabulary"])]
     questions: Option<PathBuf>,
-    /// Plain text to learn, each token from those before it: a language model, which reads no source.
+    /// Plain text to learn, each token from those before it: a language model, which reads no source. With --architecture bert or
+    /// roberta masked tokens from all others.
     #[arg(long, value_name = "FILE.txt", conflicts_with_all = ["preset", "source_tokens"])]
     text: Option<PathBuf>,
     /// Validation pairs, questions or text, in the same form [default for --text: its last tenth, which is then not learnt].
@@ -380,19 +381,14 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let gpu = open(global)?;
     let stop = interrupt::flag();
     let mut bar = Bar::new(global, None, "steps");
-    let what = match options.learns() {
-        Some(Learns::Text) => "windows of text",
-        Some(Learns::Classes) => "texts",
-        Some(Learns::Spans) => "questions",
-        _ => "pairs",
-    };
+    let learns = options.learns().unwrap_or(Learns::Pairs);
     let outcome = train(
         &gpu,
         &options,
         budget,
         Destination { folder: &folder, overwrite: args.overwrite },
         &|| stop.load(Ordering::Relaxed),
-        &mut |event| show(event, what, global, &mut bar),
+        &mut |event| show(event, learns, global, &mut bar),
     )?;
     drop(bar);
     let shown = escaped(&folder.display().to_string());
@@ -420,6 +416,7 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
         Data::Task(Task::Dates) => "\"9 May 1998\"",
         Data::Task(Task::Opinions) => "\"the soup was not bad\"",
         Data::Task(Task::Stories) => "$'where is Ann ?\\tAnn went to the garden . Bob ran to the kitchen .'",
+        Data::Text { .. } if options.learns() == Some(Learns::Masked) => "\"TEXT with a [MASK]\"",
         Data::Questions { .. } => "$'QUESTION\\tPARAGRAPH'",
         _ => "TEXT",
     };
@@ -441,8 +438,20 @@ fn quoted(path: &Path) -> String {
     }
 }
 
-/// Shows an event of a run that learns from so many of `what`.
-fn show(event: Event<'_>, what: &str, global: &Global, bar: &mut Bar) {
+/// What a run learns from, what its speed counts, and how many target tokens one of that is.
+fn counted(learns: Learns) -> (&'static str, &'static str, f64) {
+    match learns {
+        Learns::Pairs => ("pairs", "tokens", 1.0),
+        Learns::Text => ("windows of text", "tokens", 1.0),
+        Learns::Masked => ("windows of text", "masked tokens", 1.0),
+        Learns::Classes => ("texts", "texts", 1.0),
+        Learns::Spans => ("questions", "questions", 2.0),
+    }
+}
+
+/// Shows an event of a run.
+fn show(event: Event<'_>, learns: Learns, global: &Global, bar: &mut Bar) {
+    let (what, unit, each) = counted(learns);
     match event {
         Event::Started { train, valid, parameters, resumed, total } => {
             let going_on = if resumed > 0 { format!(", going on after step {resumed}") } else { String::new() };
@@ -454,13 +463,13 @@ fn show(event: Event<'_>, what: &str, global: &Global, bar: &mut Bar) {
         }
         Event::Step { reading, tokens_per_second, total, seconds_left } => {
             bar.set_total(total);
-            let message =
-                format!("training loss {:.4}  norm {:.2}  {tokens_per_second:.0} tokens/s", reading.loss, reading.norm);
+            let speed = tokens_per_second / each;
+            let message = format!("training loss {:.4}  norm {:.2}  {speed:.0} {unit}/s", reading.loss, reading.norm);
             bar.update_with(reading.step, &message, seconds_left.map(duration));
         }
         Event::Averaged { models, found, best } => {
             let best = if best { "the best: it is the model now" } else { "not better than the best of them" };
-            bar.println(&format!("average of the {models} best: {}, {best}", figures(&found)));
+            bar.println(&format!("average of the {models} best: {}, {best}", figures(&found, learns)));
         }
         Event::Bounded { name, values, bounds: [low, high] } => {
             let values: Vec<_> = values.iter().map(|value| format!("{value:.1}")).collect();
@@ -468,7 +477,7 @@ fn show(event: Event<'_>, what: &str, global: &Global, bar: &mut Bar) {
         }
         Event::Validated { step, found, samples, best } => {
             let best = if best { " (best so far)" } else { "" };
-            bar.println(&format!("step {step}: {}{best}", figures(&found)));
+            bar.println(&format!("step {step}: {}{best}", figures(&found, learns)));
             for (pair, reference) in samples {
                 if found.scores.is_none() {
                     bar.println(&format!("    {} ▸ {}", escaped(&pair.source), escaped(&pair.target)));
@@ -483,10 +492,13 @@ fn show(event: Event<'_>, what: &str, global: &Global, bar: &mut Bar) {
     }
 }
 
-fn figures(found: &Validated) -> String {
+fn figures(found: &Validated, learns: Learns) -> String {
     let cross_entropy = format!("cross-entropy {:.4}", found.cross_entropy);
     match (&found.scores, found.bits_per_byte) {
-        (Some(scores), _) if found.f1.is_some() => format!(
+        (Some(scores), _) if learns == Learns::Classes => {
+            format!("accuracy {:.2} %, {cross_entropy} on {}", scores.exact_match, scores.count)
+        }
+        (Some(scores), _) if learns == Learns::Spans => format!(
             "exact match {:.2} %, F1 {:.2} %, {cross_entropy} on {}",
             scores.exact_match,
             found.f1.unwrap_or_default(),
@@ -520,7 +532,7 @@ mod tests {
         };
         let mut bar = Bar::new(&global, None, "steps");
         let started = Event::Started { train: 9, valid: 3, parameters: 7, resumed: 4505, total: Some(17_300) };
-        show(started, "pairs", &global, &mut bar);
+        show(started, Learns::Pairs, &global, &mut bar);
         assert_eq!(bar.first, Some(4505));
     }
 }

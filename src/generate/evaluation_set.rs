@@ -165,7 +165,7 @@ impl EvaluationSet {
             let best = item.place.and_then(|place| found.get(place)?.first());
             match best {
                 None => Ok(Written::default()),
-                Some(best) if model.network.answers() == Answers::Spans => {
+                Some(best) if self.quotes => {
                     let text = model.text(&item.source, &best.tokens)?;
                     Ok(Written { units: model.target.units_of(&text)?, text })
                 }

@@ -151,8 +151,8 @@ impl Generator {
     ) -> Result<Vec<Vec<Hypothesis>>> {
         options.check(self.limits.max_length)?;
         self.check(sources, prefixes, options)?;
-        if self.answers() == Answers::Spans {
-            return self.read_spans(sources, prefixes, options, waiting).await;
+        if matches!(self.answers(), Answers::Classes | Answers::Spans | Answers::Filled { .. }) {
+            return self.read(sources, prefixes, options, waiting).await;
         }
         let prefixed = prefixes.iter().any(|prefix| !prefix.is_empty());
         // Sorted by length, so that sentences decoded together need about the same number of steps.
@@ -178,7 +178,7 @@ impl Generator {
     }
 
     /// The kind of the models' answers.
-    fn answers(&self) -> Answers {
+    pub(super) fn answers(&self) -> Answers {
         self.members.first().map_or(Answers::None, |member| member.network.answers())
     }
 

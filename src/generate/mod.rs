@@ -3,6 +3,7 @@
 //! tokenizers: [`Generator::ensemble`], [`replace_unknown`], [`evaluate`] and [`Scorer`].
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
+mod choices;
 mod decoder;
 mod embedder;
 #[cfg(feature = "text")]
@@ -14,6 +15,8 @@ mod fonts;
 mod found;
 mod generator;
 mod hypothesis;
+#[cfg(feature = "text")]
+mod masked;
 mod options;
 #[cfg(feature = "report")]
 mod picture;
@@ -22,6 +25,7 @@ mod plain;
 mod reading;
 #[cfg(feature = "text")]
 mod scorer;
+mod spans;
 #[cfg(feature = "text")]
 mod text;
 mod tokens;
@@ -42,6 +46,8 @@ pub use evaluation_set::{EvaluationSet, Scoring};
 pub(crate) use fonts::Face;
 pub use generator::Generator;
 pub use hypothesis::Hypothesis;
+#[cfg(feature = "text")]
+pub use masked::{MaskedEvaluation, evaluate_masked};
 pub use options::SearchOptions;
 #[cfg(feature = "report")]
 pub use picture::draw_alignment;

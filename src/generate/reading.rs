@@ -1,28 +1,39 @@
-//! Answers that are parts of their sources, by the models that tell where these begin and end: of all parts of a paragraph the likeliest
-//! (Devlin et al., "BERT", 2019, section 4.2).
+//! Answers that one forward pass gives, without a search: classes, parts of sources, and masked tokens.
 
-use std::ops::Range;
-
-use super::{Generator, Hypothesis, SearchOptions, decoder::Waiting, generator::SENTENCES};
+use super::{
+    Generator, Hypothesis, SearchOptions,
+    choices::{Choice, combined},
+    decoder::Waiting,
+    generator::SENTENCES,
+    spans::{paragraph, spans},
+};
 use crate::{
     Error, Result,
     batch::{Batch, BatchShape},
+    gpu::ELEMENT,
     graph::{Program, ProgramOptions, Value},
     kernels::Step,
-    model::{Layers, TokenModel},
+    model::{Answers, Layers, Limits, TokenModel},
 };
 
 /// Batches' lengths are multiples of this.
 const WIDTH: usize = 8;
-/// The places that are asked for: the first token of an answer, and the last.
-const ENDS: usize = 2;
+
+/// What is read for a source.
+struct Reading<'a> {
+    source: &'a [u32],
+    /// The places of the target that are looked at,
+    places: Vec<usize>,
+    /// and the number of choices at each of them.
+    choices: usize,
+}
 
 impl Generator {
-    /// The likeliest parts of each source's paragraph, the best first.
+    /// The likeliest answers to each source, the best first.
     ///
     /// # Errors
-    /// [`Error::Data`] for a source without a paragraph, and for options that make no sense here; the errors of the device.
-    pub(super) async fn read_spans(
+    /// [`Error::Data`] for a source that has no such answer, and for options that make no sense here; the errors of the device.
+    pub(super) async fn read(
         &mut self,
         sources: &[Vec<u32>],
         prefixes: &[Vec<u32>],
@@ -31,52 +42,123 @@ impl Generator {
     ) -> Result<Vec<Vec<Hypothesis>>> {
         if options.sampling.is_some() || prefixes.iter().any(|prefix| !prefix.is_empty()) {
             let message =
-                "the answers of this model are parts of the sources: they are not drawn at random, and have no prefix";
+                "this model's answers are no texts that it writes: they are not drawn at random, and have no prefix";
             return Err(Error::data("generate", message));
         }
-        let eos = self.limits.specials.eos;
-        let paragraphs = sources.iter().zip(1..).map(|(source, number)| {
-            paragraph(source, eos).ok_or_else(|| {
-                let message =
-                    format!("source {number} has no `<eos>` between a question and a paragraph to find the answer in");
-                Error::data("generate", message)
-            })
-        });
-        let paragraphs = paragraphs.collect::<Result<Vec<_>>>()?;
-        let mut order: Vec<_> = sources.iter().zip(paragraphs).enumerate().collect();
-        order.sort_by_key(|(_, (source, _))| source.len());
+        let mut readings = Vec::with_capacity(sources.len());
+        for (source, number) in sources.iter().zip(1..) {
+            readings.push((number, self.reading(source, number)?));
+        }
+        readings.sort_by_key(|(_, reading)| reading.source.len());
         let mut results = vec![Vec::new(); sources.len()];
-        for group in order.chunks(SENTENCES[0]) {
-            let texts: Vec<&[u32]> = group.iter().map(|(_, (source, _))| source.as_slice()).collect();
-            let ends = self.ends(&texts, waiting).await?;
-            for ((index, (_, paragraph)), ends) in group.iter().zip(ends) {
-                if let Some(result) = results.get_mut(*index) {
-                    *result = likeliest(&ends, paragraph.clone(), options);
+        for group in readings.chunks(self.most_read()) {
+            let found = self.log_probabilities(group, waiting).await?;
+            for ((number, reading), found) in group.iter().zip(found) {
+                if let Some(result) = results.get_mut(number - 1) {
+                    *result = self.answer(reading, &found, options);
                 }
             }
         }
         Ok(results)
     }
 
-    /// The logarithms of the probabilities that an answer begins, and that it ends, at each token of each source: by the mean of the
-    /// models' probabilities.
-    async fn ends(&mut self, sources: &[&[u32]], waiting: Waiting) -> Result<Vec<[Vec<f64>; ENDS]>> {
-        let longest = sources.iter().map(|source| source.len()).max().unwrap_or(1);
-        let rows = SENTENCES.into_iter().rev().find(|rows| sources.len() <= *rows).unwrap_or(SENTENCES[0]);
+    /// What is to be read for source `number`.
+    fn reading<'a>(&self, source: &'a [u32], number: usize) -> Result<Reading<'a>> {
+        let Limits { target_vocabulary, specials, .. } = self.limits;
+        match self.answers() {
+            Answers::Filled { mask } => {
+                let masked = source.iter().zip(0..).filter(|(token, _)| **token == mask);
+                Ok(Reading { source, places: masked.map(|(_, place)| place).collect(), choices: target_vocabulary })
+            }
+            Answers::Spans if paragraph(source, specials.eos).is_none() => {
+                let message =
+                    format!("source {number} has no `<eos>` between a question and a paragraph to find the answer in");
+                Err(Error::data("generate", message))
+            }
+            Answers::Spans => Ok(Reading { source, places: vec![0, 1], choices: source.len() }),
+            _ => Ok(Reading { source, places: vec![0], choices: target_vocabulary }),
+        }
+    }
+
+    /// The most sources whose logits fit into a binding.
+    fn most_read(&self) -> usize {
+        let Limits { target_vocabulary, max_length, .. } = self.limits;
+        let each = self.targets(max_length) * target_vocabulary;
+        let binding = self.gpu.limits().max_storage_buffer_binding_size;
+        SENTENCES.into_iter().find(|rows| (rows * each) as u64 * ELEMENT <= binding).unwrap_or(1)
+    }
+
+    /// The places of targets, for sources of so many steps.
+    fn targets(&self, steps: usize) -> usize {
+        match self.answers() {
+            Answers::Filled { .. } => steps,
+            Answers::Spans => 2,
+            _ => 1,
+        }
+    }
+
+    /// The answers to a source, by the logarithms of the probabilities at the places that were looked at.
+    fn answer(&self, reading: &Reading<'_>, found: &[Vec<f64>], options: &SearchOptions) -> Vec<Hypothesis> {
+        let Limits { specials, .. } = self.limits;
+        match (self.answers(), found) {
+            (Answers::Spans, [first, last]) => paragraph(reading.source, specials.eos)
+                .map(|range| spans([first, last], range, options))
+                .unwrap_or_default(),
+            (Answers::Filled { mask }, found) => {
+                let never = [specials.pad, specials.bos, specials.eos, specials.unk, mask];
+                let choices = combined(found, &never, options.n_best).into_iter();
+                let filled = |Choice { tokens, score }: Choice| {
+                    let mut text = reading.source.to_vec();
+                    for (place, token) in reading.places.iter().zip(tokens) {
+                        text.get_mut(*place).into_iter().for_each(|masked| *masked = token);
+                    }
+                    Hypothesis { tokens: text, score: score as f32, finished: true, attended: Vec::new() }
+                };
+                choices.map(filled).collect()
+            }
+            (_, found) => {
+                let choices = combined(found, &[], options.n_best).into_iter();
+                // The special tokens before the names of classes are as good as impossible, and are no answers.
+                let classes = choices.filter(|choice| choice.score > IMPOSSIBLE);
+                let class = |Choice { tokens, score }: Choice| Hypothesis {
+                    tokens,
+                    score: score as f32,
+                    finished: true,
+                    attended: Vec::new(),
+                };
+                classes.map(class).collect()
+            }
+        }
+    }
+
+    /// The logarithms of the probabilities of the choices at each place that is looked at, by the mean of the models' probabilities.
+    async fn log_probabilities(
+        &mut self,
+        readings: &[(usize, Reading<'_>)],
+        waiting: Waiting,
+    ) -> Result<Vec<Vec<Vec<f64>>>> {
+        let longest = readings.iter().map(|(_, reading)| reading.source.len()).max().unwrap_or(1);
+        let rows = SENTENCES.into_iter().rev().find(|rows| readings.len() <= *rows).unwrap_or(SENTENCES[0]);
         let steps = longest.next_multiple_of(WIDTH).min(self.limits.max_length.max(longest));
-        let mut batch = Batch::filler(BatchShape { rows, source: steps, target: ENDS }, self.limits.specials);
-        sources.iter().enumerate().for_each(|(row, source)| batch.put_source(row, source));
-        let mut sums: Vec<[Vec<f64>; ENDS]> =
-            sources.iter().map(|source| [(); ENDS].map(|()| vec![0.0; source.len()])).collect();
-        for member in 0..self.members.len() {
+        let target = self.targets(steps);
+        let mut batch = Batch::filler(BatchShape { rows, source: steps, target }, self.limits.specials);
+        readings.iter().enumerate().for_each(|(row, (_, reading))| batch.put_source(row, reading.source));
+        let empty = |(_, reading): &(usize, Reading<'_>)| vec![vec![0.0; reading.choices]; reading.places.len()];
+        let mut sums: Vec<Vec<Vec<f64>>> = readings.iter().map(empty).collect();
+        let members = self.members.len();
+        for member in 0..members {
             let (program, logits) = self.reader(member, &batch)?;
             let logits: Vec<f32> = match waiting {
                 Waiting::Blocking => program.read(logits)?,
                 Waiting::Yielding => program.read_async(logits).await?,
             };
-            let members = self.members.len() as f64;
-            let rows = sums.iter_mut().flatten();
-            rows.zip(logits.chunks(steps)).for_each(|(sum, logits)| add_softmax(sum, logits, members));
+            let width = logits.len() / (rows * target);
+            for ((row, (_, reading)), sums) in readings.iter().enumerate().zip(&mut sums) {
+                for (place, sum) in reading.places.iter().zip(sums) {
+                    let from = (row * target + place) * width;
+                    add_softmax(sum, logits.get(from..from + width).unwrap_or_default(), members as f64);
+                }
+            }
         }
         sums.iter_mut().flatten().flatten().for_each(|probability| *probability = probability.ln());
         Ok(sums)
@@ -106,14 +188,8 @@ impl Generator {
     }
 }
 
-/// The places of the second text of a source, behind the end of the first.
-fn paragraph(source: &[u32], eos: u32) -> Option<Range<usize>> {
-    let end = source.len().checked_sub(1)?;
-    let between = source.iter().position(|token| *token == eos)?;
-    // Some models have two of them there.
-    let first = between + source.get(between..end)?.iter().take_while(|token| **token == eos).count();
-    (first < end).then_some(first..end)
-}
+/// No class has so small a probability's logarithm.
+const IMPOSSIBLE: f64 = -1e3;
 
 /// Adds to each place its share of the softmax of as many logits, over a number of models.
 fn add_softmax(sum: &mut [f64], logits: &[f32], members: f64) {
@@ -122,60 +198,4 @@ fn add_softmax(sum: &mut [f64], logits: &[f32], members: f64) {
     let all: f64 = logits().map(|logit| (logit - most).exp()).sum();
     let shares: Vec<f64> = logits().map(|logit| (logit - most).exp() / all / members).collect();
     sum.iter_mut().zip(shares).for_each(|(sum, share)| *sum += share);
-}
-
-/// The likeliest parts within the paragraph, of the lengths that the options allow.
-fn likeliest([first, last]: &[Vec<f64>; ENDS], paragraph: Range<usize>, options: &SearchOptions) -> Vec<Hypothesis> {
-    // An end token would count there as well.
-    let longest = options.max_length.map_or(usize::MAX, |most| most.saturating_sub(1));
-    let (from, to) = (paragraph.start, paragraph.end);
-    let ends =
-        |start: usize| start.saturating_add(options.min_length.max(1) - 1)..start.saturating_add(longest).min(to);
-    let spans = (from..to).flat_map(|start| ends(start).map(move |end| (start, end)));
-    let score = |(start, end): (usize, usize)| Some((*first.get(start)? + *last.get(end)?, start, end));
-    let mut found: Vec<_> = spans.filter_map(score).collect();
-    let better = |one: &(f64, usize, usize), other: &(f64, usize, usize)| other.0.total_cmp(&one.0);
-    if found.len() > options.n_best {
-        found.select_nth_unstable_by(options.n_best, better);
-        found.truncate(options.n_best);
-    }
-    found.sort_by(better);
-    let hypothesis = |(score, start, end): (f64, usize, usize)| {
-        let tokens = vec![start as u32, end as u32];
-        Hypothesis { attended: tokens.clone(), tokens, score: score as f32, finished: true }
-    };
-    found.into_iter().map(hypothesis).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(options: &SearchOptions) -> Vec<Vec<u32>> {
-        let first = [0.9, 0.1, 0.2, 0.6, 0.3, 0.9].map(f64::ln).to_vec();
-        let last = [0.9, 0.8, 0.5, 0.1, 0.4, 0.9].map(f64::ln).to_vec();
-        likeliest(&[first, last], 1..5, options).into_iter().map(|one| one.tokens).collect()
-    }
-
-    #[test]
-    fn answers_are_parts_of_the_paragraph() {
-        // The likeliest first place is 3, and the likeliest last one is 1, which lies before it.
-        assert_eq!(found(&SearchOptions::default()), [[3, 4]]);
-        let many = SearchOptions { n_best: 64, ..SearchOptions::beam(64) };
-        assert_eq!(found(&many).len(), 4 + 3 + 2 + 1);
-        assert_eq!(found(&many)[..3], [[3, 4], [4, 4], [2, 2]]);
-        let short = SearchOptions { max_length: Some(2), ..many.clone() };
-        assert_eq!(found(&short), [[4, 4], [2, 2], [1, 1], [3, 3]]);
-        let long = SearchOptions { min_length: 3, ..many };
-        assert_eq!(found(&long), [[2, 4], [1, 4], [1, 3]]);
-    }
-
-    #[test]
-    fn paragraphs_are_behind_the_end_of_questions() {
-        assert_eq!(paragraph(&[1, 9, 2, 8, 7, 2], 2), Some(3..5));
-        assert_eq!(paragraph(&[1, 9, 2, 2, 8, 7, 2], 2), Some(4..6));
-        for none in [&[1, 9, 8, 2][..], &[1, 9, 2, 2], &[2], &[]] {
-            assert_eq!(paragraph(none, 2), None, "{none:?}");
-        }
-    }
 }

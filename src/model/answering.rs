@@ -1,27 +1,10 @@
 //! Texts to what a model learns to answer, and its answers to texts.
 
-use super::{Answers, Architecture, Model};
+use super::{Answers, Model};
 use crate::{
     Error, Result,
-    text::{Example, Pair, Tokenizer, encode_pairs, encode_questions, escaped},
+    text::{Example, Pair, Tokenizer, escaped},
 };
-
-/// The examples of pairs for a network with these tokenizers of sources and targets; `name` is the file or task they came from, for
-/// messages, a pair a line.
-///
-/// # Errors
-/// [`Error::Data`] with the line of a pair that is no example.
-pub(crate) fn examples(
-    network: &dyn Architecture,
-    [source, target]: [&Tokenizer; 2],
-    name: &str,
-    pairs: &[Pair],
-) -> Result<Vec<Example>> {
-    match network.answers() {
-        Answers::Spans => encode_questions(name, pairs, source),
-        Answers::Texts | Answers::None => encode_pairs(name, pairs, source, target, usize::MAX),
-    }
-}
 
 impl Model {
     /// A pair as the model learns it, or is scored on it.
@@ -49,7 +32,10 @@ impl Model {
         match (self.network.answers(), answer) {
             (Answers::Spans, [first, last]) => Ok(self.source.part(source, [*first, *last])?.to_owned()),
             (Answers::Spans, _) => Ok(String::new()),
-            (Answers::Texts | Answers::None, tokens) => Ok(self.target.decode(tokens)),
+            (Answers::Filled { .. }, tokens) => {
+                Ok(self.target.decode(tokens.get(self.source.own(tokens)).unwrap_or_default()))
+            }
+            (_, tokens) => Ok(self.target.decode(tokens)),
         }
     }
 
@@ -64,9 +50,8 @@ impl Model {
                 };
                 ["first", "last"].iter().zip(answer).map(|(which, place)| format!("{which}:{}", at(place))).collect()
             }
-            Answers::Texts | Answers::None => {
-                answer.iter().chain([&self.target.specials().eos]).map(|token| name(&self.target, token)).collect()
-            }
+            Answers::Classes => answer.iter().map(|class| name(&self.target, class)).collect(),
+            _ => answer.iter().chain([&self.target.specials().eos]).map(|token| name(&self.target, token)).collect(),
         };
         [sources, answers]
     }

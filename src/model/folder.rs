@@ -82,11 +82,12 @@ impl Model {
         let network = Kind::read(&read_text(&path)?, &path.display().to_string())?;
         let limits = network.limits();
         // A class or a place in a text is no token: then both sides are cut alike.
-        let targets = match network.answers() {
-            Answers::Texts => limits.target_vocabulary,
-            Answers::Spans | Answers::None => limits.source_vocabulary,
+        let (specials, targets) = match network.answers() {
+            Answers::Texts | Answers::Filled { .. } => (limits.specials, limits.target_vocabulary),
+            Answers::Classes => (Specials::FIRST, limits.target_vocabulary),
+            Answers::Spans | Answers::None => (limits.specials, limits.source_vocabulary),
         };
-        let target = tokenizer(&folder.join(TARGET), limits.specials, targets)?;
+        let target = tokenizer(&folder.join(TARGET), specials, targets)?;
         let source = match limits.reads_source() {
             true => tokenizer(&folder.join(SOURCE), limits.specials, limits.source_vocabulary)?,
             false => target.clone(),
@@ -99,7 +100,10 @@ impl Model {
     /// # Errors
     /// [`Error::Data`] for a text that the tokenizer refuses or that is longer than the model's `max_length`.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let tokens = self.source.encode_source(text)?;
+        let tokens = match self.network.answers() {
+            Answers::Filled { .. } => self.source.encode_masked(text)?,
+            _ => self.source.encode_source(text)?,
+        };
         let (length, longest) = (tokens.len(), self.network.limits().max_length);
         if length > longest {
             let start: String = escaped(text).chars().take(40).collect();

@@ -2,12 +2,19 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{TrainOptions, dropped::Dropped, pairs::add_pairs, plain::Plain};
+use super::{
+    TrainOptions,
+    dropped::Dropped,
+    examples::examples,
+    masked::{Masked, drawn},
+    pairs::add_pairs,
+    plain::Plain,
+};
 use crate::{
     Result,
-    model::{Answers, Kind, Learns, Limits, Metadata, Model, Network, SOURCE, TARGET, WEIGHTS, checksum, examples},
+    model::{Answers, Kind, Learns, Limits, Metadata, Model, Network, SOURCE, TARGET, WEIGHTS, checksum},
     text::{
-        Buckets, Example, Pair, TokenUnit, Tokenizer, VocabularyLimits, encode_plain, escaped, fitting,
+        Buckets, Example, Masking, Pair, TokenUnit, Tokenizer, VocabularyLimits, encode_plain, escaped, fitting,
         parse_alignment, pieces, read_lines, windows,
     },
 };
@@ -61,7 +68,7 @@ impl Corpus {
         let mut sums = Metadata::new();
         let mut add = |name: &str, sum: u32| sums.insert(name.to_owned(), format!("{sum:08x}"));
         let texts = match options.learns() {
-            Some(Learns::Text) => {
+            Some(Learns::Text | Learns::Masked) => {
                 let texts = options.plain()?;
                 for (name, text) in [TRAIN, VALID].into_iter().zip(&texts) {
                     add(name, crc32c::crc32c(text.as_bytes()));
@@ -113,6 +120,8 @@ pub(super) enum Valid {
     Pairs(Vec<Pair>),
     /// Plain text in windows, and its bytes.
     Plain(Vec<Example>, usize),
+    /// Windows of plain text with masked tokens.
+    Masked(Vec<Example>),
 }
 
 /// The training examples of a run in their batches.
@@ -124,6 +133,8 @@ pub(super) enum Examples {
     Dropped(Box<Dropped>),
     /// Windows of plain text.
     Plain(Plain),
+    /// Windows of plain text with masked tokens.
+    Masked(Box<Masked>),
 }
 
 impl Examples {
@@ -136,6 +147,7 @@ impl Examples {
             Self::Same(buckets) => Ok(buckets.clone()),
             Self::Dropped(dropped) => dropped.epoch(epoch).map(Arc::new),
             Self::Plain(plain) => plain.epoch(epoch),
+            Self::Masked(masked) => masked.epoch(epoch),
         }
     }
 
@@ -145,6 +157,7 @@ impl Examples {
             Self::Same(buckets) => buckets.examples().len(),
             Self::Dropped(dropped) => dropped.len(),
             Self::Plain(plain) => plain.len(),
+            Self::Masked(masked) => masked.len(),
         }
     }
 }
@@ -160,6 +173,9 @@ impl Encoded {
     /// [`crate::Error::Data`] for data, vocabularies or a model that cannot be used.
     pub fn new(corpus: Corpus, options: &TrainOptions, earlier: Option<&Path>) -> Result<Self> {
         match corpus.texts {
+            Texts::Plain(texts) if options.learns() == Some(Learns::Masked) => {
+                Self::of_masked(&texts, options, earlier)
+            }
             Texts::Plain(texts) => Self::of_plain(&texts, options, earlier),
             Texts::Pairs { train, valid, alignment } => Self::of_pairs([train, valid], alignment, options, earlier),
         }
@@ -184,6 +200,32 @@ impl Encoded {
         Ok(Self { network, source, target, examples, valid })
     }
 
+    fn of_masked([train, valid]: &[String; 2], options: &TrainOptions, earlier: Option<&Path>) -> Result<Self> {
+        let (network, source, target) = match begun(options, earlier)? {
+            Some(parts) => parts,
+            None => {
+                let source = tokenizer((TARGET, &options.target_unit), pieces(train), options, earlier)?;
+                let source = source.begun()?.with_mask()?;
+                let kind = Kind::named(&options.architecture)?;
+                let network = kind.make_for(Learns::Masked, &options.model(), [source.size(); 2])?;
+                (network, source.clone(), source)
+            }
+        };
+        let (limits, masking, seed) = (network.limits(), Masking::new(&source)?, options.seed);
+        let tokens = encode_plain(train, &source)?;
+        warn_of_unknown(options, [(&source, &tokens)].into_iter());
+        let examples = Masked::new(tokens, masking.clone(), limits, options.batch_size(), seed)?;
+        // The masks of validations are those of an epoch that no run comes to.
+        let valid = drawn(&masking, &encode_plain(valid, &source)?, (limits.max_length, 0), (seed, u64::MAX / 2));
+        Ok(Self {
+            network,
+            source,
+            target,
+            examples: Examples::Masked(Box::new(examples)),
+            valid: Valid::Masked(valid),
+        })
+    }
+
     fn of_pairs(
         [mut train, mut valid]: [Vec<Pair>; 2],
         alignment: Option<Vec<String>>,
@@ -191,7 +233,7 @@ impl Encoded {
         earlier: Option<&Path>,
     ) -> Result<Self> {
         let (network, source, target) = match begun(options, earlier)? {
-            Some(parts) => parts,
+            Some(parts) => taught(parts, &train, options, earlier)?,
             None => made(&train, options, earlier)?,
         };
         let Limits { specials, padding, .. } = network.limits();
@@ -200,7 +242,7 @@ impl Encoded {
 
         let mut encoded = encode(&options.data_name(), &train)?;
         // A place is no token.
-        let writes = network.answers() == Answers::Texts;
+        let writes = matches!(network.answers(), Answers::Texts | Answers::Classes);
         let sides = encoded.iter().map(|example| (&example.source, Some(&example.target).filter(|_| writes)));
         warn_of_unknown(options, sides.flat_map(|(a, b)| [Some((&source, a)), b.map(|b| (&target, b))]).flatten());
         let alignment = match (&alignment, &options.guided_alignment) {
@@ -268,6 +310,26 @@ fn made(train: &[Pair], options: &TrainOptions, earlier: Option<&Path>) -> Resul
 /// What the model that a run begins with has beside its parameters; a run that goes on has its own copy.
 fn begun(options: &TrainOptions, earlier: Option<&Path>) -> Result<Option<(Network, Tokenizer, Tokenizer)>> {
     options.from.as_deref().map(|from| Model::parts(earlier.unwrap_or(from))).transpose()
+}
+
+/// The same model, where it learns what it has learnt before; or its encoder with new layers for classes or questions.
+fn taught(
+    (network, source, target): (Network, Tokenizer, Tokenizer),
+    train: &[Pair],
+    options: &TrainOptions,
+    earlier: Option<&Path>,
+) -> Result<(Network, Tokenizer, Tokenizer)> {
+    match (options.learns(), network.answers()) {
+        (Some(Learns::Classes), answers) if answers != Answers::Classes => {
+            let names = train.iter().map(|pair| pair.target.as_str());
+            let target = tokenizer((TARGET, &options.target_unit), names, options, earlier)?;
+            Ok((network.taught(Learns::Classes, target.size())?, source, target))
+        }
+        (Some(Learns::Spans), answers) if answers != Answers::Spans => {
+            Ok((network.taught(Learns::Spans, source.size())?, source.clone(), source))
+        }
+        _ => Ok((network, source, target)),
+    }
 }
 
 /// Says how many tokens the vocabulary of another model's data does not have.

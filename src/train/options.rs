@@ -210,12 +210,23 @@ const LANGUAGE_MODEL: &str = "gpt2";
 /// The architecture for texts and their classes, and for questions over paragraphs, likewise.
 const ENCODER: &str = "bert";
 
+/// Subwords of masked text, where nobody says how many.
+const SUBWORDS: usize = 4_000;
+
 fn default_architecture() -> String {
     Kind::DEFAULT.name.to_owned()
 }
 
 fn is_default_architecture(name: &String) -> bool {
     name == Kind::DEFAULT.name
+}
+
+/// Names in a sentence.
+fn and(names: &[&str]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        names => names.concat(),
+    }
 }
 
 impl TrainOptions {
@@ -252,6 +263,16 @@ impl TrainOptions {
                 layers: if task { 2 } else { 4 },
                 ..options
             },
+            Some(Learns::Masked) => Self {
+                metric: Metric::CrossEntropy,
+                schedule,
+                learning_rate: 5e-4,
+                batch: 32,
+                target_unit: TokenUnit::Bpe(SUBWORDS),
+                max_length: 128,
+                layers: 4,
+                ..options
+            },
             Some(learns @ (Learns::Classes | Learns::Spans)) => Self {
                 metric: Metric::Exact,
                 schedule,
@@ -280,13 +301,17 @@ impl TrainOptions {
     /// it is made for first.
     pub fn learns(&self) -> Option<Learns> {
         let kind = Kind::named(&self.architecture).ok()?;
-        let asks = matches!(self.data, Data::Questions { .. } | Data::Task(Task::Stories));
-        kind.learns().find(|learns| asks && *learns == Learns::Spans).or_else(|| kind.learns().next())
+        let wanted: &[Learns] = match self.data {
+            Data::Questions { .. } | Data::Task(Task::Stories) => &[Learns::Spans],
+            Data::Text { .. } => &[Learns::Text, Learns::Masked],
+            _ => &[],
+        };
+        kind.learns().find(|learns| wanted.contains(learns)).or_else(|| kind.learns().next())
     }
 
     /// Whether the architecture learns from plain text rather than pairs.
     pub fn learns_text(&self) -> bool {
-        self.learns() == Some(Learns::Text)
+        matches!(self.learns(), Some(Learns::Text | Learns::Masked))
     }
 
     fn of_pairs(data: Data) -> Self {
@@ -425,7 +450,7 @@ impl TrainOptions {
                 false => format!(
                     "are `whole`, the names of classes, and `{}` writes texts; {} learn classes",
                     self.architecture,
-                    Kind::that_learn(Learns::Classes).join(" and ")
+                    and(&Kind::that_learn(Learns::Classes))
                 ),
             };
             return wrong("target_tokens", message);

@@ -48,6 +48,7 @@ mod lines;
 mod listed_rows;
 mod local_attention;
 mod lsh_attention;
+mod masked;
 mod matmul;
 mod metrics;
 mod nonfinite;

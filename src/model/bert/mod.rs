@@ -6,14 +6,13 @@
 mod config;
 mod graph;
 mod hugging_face;
-mod step;
 
 use std::sync::Arc;
 
 use super::{
     Answers, Architecture, BatchShape, Counterpart, Embedding, EncoderLayer, FeedForward, Forward, HeadSizes, Initial,
     Kind, LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter,
-    PositionKind, Positions, Residual, SearchRoom, Stepper, WindowAttention, settings,
+    PositionKind, Positions, Residual, SearchRoom, Specials, Stepper, WindowAttention, settings,
 };
 use crate::{
     Error, Result,
@@ -21,7 +20,6 @@ use crate::{
 };
 
 pub use config::{Config, Head};
-use step::ClassStepper;
 
 /// The row of BERT in the table of architectures.
 pub(super) const KIND: Kind = Kind {
@@ -31,6 +29,7 @@ pub(super) const KIND: Kind = Kind {
     makes: &[
         (Learns::Classes, |options, vocabularies| classifier(config::BERT, options, vocabularies)),
         (Learns::Spans, |options, vocabularies| reader(config::BERT, options, vocabularies)),
+        (Learns::Masked, |options, vocabularies| masked(config::BERT, options, vocabularies)),
     ],
     imports: hugging_face::OF_BERT,
 };
@@ -42,6 +41,7 @@ pub(super) const ROBERTA: Kind = Kind {
     makes: &[
         (Learns::Classes, |options, vocabularies| classifier(config::ROBERTA, options, vocabularies)),
         (Learns::Spans, |options, vocabularies| reader(config::ROBERTA, options, vocabularies)),
+        (Learns::Masked, |options, vocabularies| masked(config::ROBERTA, options, vocabularies)),
     ],
     imports: hugging_face::OF_ROBERTA,
 };
@@ -51,10 +51,12 @@ pub(super) const LONGFORMER: Kind = Kind {
     name: config::LONGFORMER,
     in_files: &[config::LONGFORMER],
     read,
-    makes: &[],
+    makes: &[(Learns::Classes, |options, vocabularies| classifier(config::LONGFORMER, options, vocabularies))],
     imports: hugging_face::OF_LONGFORMER,
 };
 
+/// The positions to either side that a new Longformer's attention sees, besides global ones.
+const REACH: usize = 32;
 /// The standard deviation of the first values of tables.
 const DEVIATION: f32 = 0.02;
 
@@ -252,7 +254,7 @@ impl Architecture for Bert {
         // A class without a name, or a position, is never padding.
         let (target_vocabulary, padding) = match head {
             Head::States | Head::Masked => (vocabulary, specials.pad),
-            Head::Classify if named => (self.config.target_vocabulary(), specials.pad),
+            Head::Classify if named => (self.config.target_vocabulary(), Specials::FIRST.pad),
             Head::Classify => (self.config.target_vocabulary(), u32::MAX),
             Head::Span => (max_length, u32::MAX),
         };
@@ -270,17 +272,12 @@ impl Architecture for Bert {
         self.predict(layers, shape)
     }
 
-    fn stepper(&self, _: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
-        match &self.prediction {
-            Prediction::Classify { dense, output } if self.config.named => {
-                Ok(Box::new(ClassStepper::new(self, [dense, output], room)?))
-            }
-            _ => Err(Error::data(
-                self.name(),
-                "writes no text: it is an encoder alone; generate with an architecture that has a decoder, or with a model whose \
-                 classes have names",
-            )),
-        }
+    fn stepper(&self, _: &Parameters, _: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
+        Err(Error::data(
+            self.name(),
+            "writes no text: it is an encoder alone; generate with an architecture that has a decoder, or with a model that has \
+             learnt classes, questions or masked text",
+        ))
     }
 
     fn states(&self, layers: &mut Layers, shape: BatchShape) -> Result<Value> {
@@ -289,10 +286,24 @@ impl Architecture for Bert {
 
     fn answers(&self) -> Answers {
         match self.config.head {
-            Head::Classify if self.config.named => Answers::Texts,
+            Head::Classify if self.config.named => Answers::Classes,
             Head::Span => Answers::Spans,
-            Head::Classify | Head::Masked | Head::States => Answers::None,
+            Head::Masked => self.config.mask.map_or(Answers::None, |mask| Answers::Filled { mask }),
+            Head::Classify | Head::States => Answers::None,
         }
+    }
+
+    fn taught(&self, learns: Learns, targets: usize) -> Result<Network> {
+        let plain = Config { named: false, mask: None, ..self.config.clone() };
+        let config = match learns {
+            Learns::Classes => plain.telling(targets),
+            Learns::Spans => Config { head: Head::Span, ..plain },
+            Learns::Pairs | Learns::Text | Learns::Masked => {
+                let message = format!("does not learn from {learns}; what it is taught anew is classes, or questions");
+                return Err(Error::data(self.name(), message));
+            }
+        };
+        Ok(Self::new(config)?)
     }
 
     fn counterpart(&self) -> Result<Counterpart> {
@@ -306,21 +317,21 @@ fn read(text: &str, path: &str) -> Result<Network> {
 
 /// A model that tells the classes of texts apart; its targets are the names of the classes behind the special tokens.
 fn classifier(name: &str, options: &ModelOptions, [vocabulary, targets]: [usize; 2]) -> Result<Network> {
-    let config = Config {
-        classes: targets.saturating_sub(config::SPECIALS),
-        named: true,
-        head: Head::Classify,
-        segments: 1,
-        ..sizes(name, options, vocabulary)
-    };
+    let config = Config { segments: 1, ..sizes(name, options, vocabulary) }.telling(targets);
     Ok(Bert::new(options.apply(&config)?)?)
 }
 
 /// A model that answers questions by parts of paragraphs: these are segments of their own (Devlin et al. 2019, section 4.2), but for
 /// a RoBERTa, which knows of none.
 fn reader(name: &str, options: &ModelOptions, [vocabulary, _]: [usize; 2]) -> Result<Network> {
-    let segments = if name == config::BERT { 2 } else { 1 };
-    let config = Config { head: Head::Span, segments, ..sizes(name, options, vocabulary) };
+    let config = Config { head: Head::Span, ..sizes(name, options, vocabulary) };
+    Ok(Bert::new(options.apply(&config)?)?)
+}
+
+/// A model that finds masked tokens; the mask is the last token of the vocabulary.
+fn masked(name: &str, options: &ModelOptions, [vocabulary, _]: [usize; 2]) -> Result<Network> {
+    let mask = u32::try_from(vocabulary).ok().and_then(|size| size.checked_sub(1));
+    let config = Config { head: Head::Masked, mask, ..sizes(name, options, vocabulary) };
     Ok(Bert::new(options.apply(&config)?)?)
 }
 
@@ -332,7 +343,9 @@ fn sizes(name: &str, options: &ModelOptions, vocabulary: usize) -> Config {
         hidden,
         feed_forward: hidden.saturating_mul(4),
         layers,
+        windows: if name == config::LONGFORMER { vec![REACH; layers] } else { Vec::new() },
         dropout,
+        segments: if name == config::BERT { 2 } else { 1 },
         max_length: settings::padded(max_length),
         ..Config::new(vocabulary)
     }
