@@ -64,6 +64,8 @@ pub struct Batch {
     pub shape: BatchShape,
     /// The ids of the special tokens.
     pub specials: Specials,
+    /// The target that loss and scores leave out.
+    pub padding: u32,
     /// `[B, S]` sources, each ending in `<eos>`.
     pub source: Vec<u32>,
     /// `[B]` source lengths with `<eos>`; 0 for filler.
@@ -106,6 +108,7 @@ impl Batch {
         Self {
             shape,
             specials,
+            padding: specials.pad,
             source: vec![specials.pad; rows * source],
             lengths: vec![0; rows],
             segments: vec![0; rows * source],
@@ -118,8 +121,18 @@ impl Batch {
         }
     }
 
-    /// Puts a source, which ends in `<eos>`, into a row of filler. Tokens past the row's end are left out.
+    /// The same where another target than the padding of texts is left out, as for targets that are no tokens.
+    pub fn with_padding(mut self, padding: u32) -> Self {
+        self.target_out.fill(padding);
+        Self { padding, ..self }
+    }
+
+    /// Puts a source, which ends in `<eos>`, into a row of filler. Tokens past the row's end are left out. What stands behind an
+    /// earlier `<eos>` is a second text, and in the second segment.
     pub fn put_source(&mut self, row: usize, source: &[u32]) {
+        let first = source.iter().position(|token| *token == self.specials.eos).map_or(source.len(), |end| end + 1);
+        let segments = (0..source.len()).map(|place| u32::from(place >= first));
+        fill(&mut self.segments, self.shape.source, row, segments);
         fill(&mut self.source, self.shape.source, row, source.iter().copied());
         if let Some(length) = self.lengths.get_mut(row) {
             // Never the maximum: a batch's positions are within u32.
@@ -168,7 +181,7 @@ impl Batch {
         if let Some(length) = self.target_lengths.get_mut(row) {
             *length = steps.min(self.shape.target) as u32;
         }
-        self.target_tokens += steps;
+        self.target_tokens += expected().filter(|token| *token != self.padding).count();
     }
 
     /// The column that a graph calls `name`.

@@ -2,11 +2,14 @@
 
 mod plain;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use softalign::{
     Error, Result, files,
-    generate::{Evaluation, Scoring, evaluate_in_full, evaluate_texts},
+    generate::{AnswerEvaluation, Evaluation, Scoring, evaluate_in_full, evaluate_texts},
     text::{Confusion, Interval, Pair, Tokenization, escaped, read_lines, read_tsv},
 };
 
@@ -14,7 +17,7 @@ use comfy_table::Cell;
 
 use super::{
     Global, open, output,
-    search::{Search, groups_references, is_language_model},
+    search::{Search, fills_masks, groups_references, is_language_model, read_pairs},
     table::{number, table},
 };
 
@@ -30,7 +33,8 @@ pub struct Args {
     /// Model folder, as `softalign train` writes it. With --hypotheses it may be left out.
     #[arg(required_unless_present = "hypotheses")]
     model: Option<PathBuf>,
-    /// Pairs to score on: a line each, source<TAB>target. For a language model a text, of which it says perplexity and bits per
+    /// Pairs to score on: a line each, source<TAB>target; for a model that answers questions question<TAB>paragraph<TAB>answer. For a
+    /// language model a text, of which it says perplexity and bits per
     /// byte.
     #[arg(required = true)]
     file: PathBuf,
@@ -64,10 +68,14 @@ pub struct Args {
 
 /// Runs `evaluate`.
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
-    if let Some(folder) = args.model.as_deref().filter(|folder| is_language_model(folder)) {
+    let of_text = |folder: &&Path| is_language_model(folder) || fills_masks(folder);
+    if let Some(folder) = args.model.as_deref().filter(of_text) {
         return plain::run(&args, folder, global);
     }
-    let pairs = read_tsv(&args.file)?;
+    let pairs = match &args.model {
+        Some(folder) => read_pairs(folder, &args.file)?,
+        None => read_tsv(&args.file)?,
+    };
     let hypotheses = args.hypotheses.as_ref().map(read_lines).transpose()?;
     let scoring = Scoring {
         name: args.file.display().to_string(),
@@ -155,6 +163,11 @@ fn print(evaluation: &Evaluation, scoring: &Scoring) -> Result<()> {
         return print_classes(evaluation, confusion);
     }
     let intervals = evaluation.intervals.as_ref();
+    if let Some(AnswerEvaluation { scores, intervals, .. }) = evaluation.answer_scores {
+        let [exact, f1] = intervals.map_or([None; 2], |found| found.map(Some));
+        let rows = [("exact match", Some(scores.exact_match), " %", exact), ("F1", Some(scores.f1), " %", f1)];
+        return print_rows(&rows);
+    }
     let tokens = if evaluation.wer.is_some() { "word error rate" } else { "token error rate" };
     let rows: [Row; 7] = [
         ("exact match", Some(scores.exact_match), " %", intervals.map(|found| found.exact_match)),

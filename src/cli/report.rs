@@ -13,11 +13,14 @@ use softalign::{
     generate::Scoring,
     model::WEIGHTS,
     report::{Examined, Report},
-    text::{Pair, read_text, read_tsv, spread},
+    text::{Pair, read_text, spread},
     train::{PAGE, TrainOptions},
 };
 
-use super::{Global, interrupt, open, output, search::Search};
+use super::{
+    Global, interrupt, open, output,
+    search::{Search, read_pairs},
+};
 
 /// Sources examined again whenever a run that is watched has a better model: few, so as not to slow it down.
 const WATCHED: usize = 64;
@@ -142,7 +145,7 @@ impl Data {
 /// The pairs that were named, or the run's validation pairs; none if these are gone.
 fn data(args: &Args) -> Result<Option<Data>> {
     let (name, pairs) = match &args.file {
-        Some(file) => (file.display().to_string(), read_tsv(file)?),
+        Some(file) => (file.display().to_string(), read_pairs(&args.folder, file)?),
         None => match pairs_of_run(&args.folder) {
             Ok(found) => found,
             Err(error) => {

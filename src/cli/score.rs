@@ -7,10 +7,13 @@ use softalign::{
     Error, Result, files,
     generate::{Likelihood, Scorer},
     model::Model,
-    text::{Example, Pair, read_lines, read_tsv},
+    text::{Example, Pair, read_lines},
 };
 
-use super::{Global, flags, open, output, search::is_language_model};
+use super::{
+    Global, flags, open, output,
+    search::{is_language_model, read_pairs},
+};
 
 /// Arguments of `score`.
 #[derive(clap::Args)]
@@ -35,7 +38,7 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     let pairs = match is_language_model(&args.model) {
         true => read_lines(&args.file)?.into_iter().map(|text| Pair::new("", text)).collect(),
-        false => read_tsv(&args.file)?,
+        false => read_pairs(&args.model, &args.file)?,
     };
     let gpu = open(global)?;
     let model = Model::load(&gpu, &args.model)?;
@@ -79,9 +82,8 @@ fn read(args: &Args, model: &Model, pairs: &[Pair]) -> (Vec<Option<Example>>, Re
 }
 
 fn encode(model: &Model, pair: &Pair) -> Result<Example> {
-    let source = if model.network.limits().reads_source() { model.encode(&pair.source)? } else { Vec::new() };
-    let target = model.target.encode(&pair.target)?;
-    let (length, longest) = (target.len() + 1, model.network.limits().max_length);
+    let example = model.example(pair)?;
+    let (length, longest) = (example.predicted(), model.network.limits().max_length);
     if length > longest {
         let message = format!(
             "{length} tokens with its <eos>, and this model takes {longest}; shorten it, or train with a larger {}",
@@ -89,7 +91,7 @@ fn encode(model: &Model, pair: &Pair) -> Result<Example> {
         );
         return Err(Error::data("the target", message));
     }
-    Ok(Example::of(&model.target, source, target))
+    Ok(example)
 }
 
 /// The scores found so far.
@@ -118,9 +120,8 @@ impl List<'_> {
         if !self.args.token_scores {
             return line;
         }
-        let end = self.model.target.specials().eos;
-        let names = example.target.iter().chain([&end]).map(|token| self.model.target.token(*token));
-        let named = names.zip(tokens).map(|(token, x)| json!({"token": token, "log_probability": x}));
+        let [_, names] = self.model.names(&example.source, &example.target);
+        let named = names.iter().zip(tokens).map(|(token, x)| json!({"token": token, "log_probability": x}));
         self.tokens.push(named.collect());
         let each: Vec<_> = tokens.iter().map(|x| format!("{x:.4}")).collect();
         format!("{line}\t{}", each.join(" "))

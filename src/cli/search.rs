@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use softalign::{
     Error, Gpu, Result,
     generate::{Generator, SearchOptions},
-    model::{Kind, Model},
-    text::read_text,
+    model::{Answers, Kind, Model, Network},
+    text::{Pair, read_questions, read_text, read_tsv},
     train::TrainOptions,
 };
 
@@ -18,9 +18,31 @@ pub fn groups_references(folder: &Path) -> bool {
 
 /// Whether a folder holds a model that reads no source, and continues texts. One that is no model folder does not.
 pub fn is_language_model(folder: &Path) -> bool {
+    network(folder).is_some_and(|network| !network.limits().reads_source())
+}
+
+/// Whether a folder holds an encoder that fills masked tokens in.
+pub fn fills_masks(folder: &Path) -> bool {
+    network(folder).is_some_and(|network| matches!(network.answers(), Answers::Filled { .. }))
+}
+
+/// Whether a folder holds a model that answers questions by parts of paragraphs.
+pub fn answers_questions(folder: &Path) -> bool {
+    network(folder).is_some_and(|network| network.answers() == Answers::Spans)
+}
+
+/// The pairs of a file, in the form that the model in a folder takes.
+///
+/// # Errors
+/// Those of [`read_tsv`] and [`read_questions`].
+pub fn read_pairs(folder: &Path, file: &Path) -> Result<Vec<Pair>> {
+    if answers_questions(folder) { read_questions(file) } else { read_tsv(file) }
+}
+
+/// The network of a model folder, if that is what a folder is.
+fn network(folder: &Path) -> Option<Network> {
     let path = folder.join("config.json");
-    let network = read_text(&path).ok().and_then(|text| Kind::read(&text, &path.display().to_string()).ok());
-    network.is_some_and(|network| !network.limits().reads_source())
+    read_text(&path).ok().and_then(|text| Kind::read(&text, &path.display().to_string()).ok())
 }
 
 /// Search options of the commands that write texts.

@@ -9,7 +9,7 @@ use std::{
 
 use softalign::{
     Error, Result, files,
-    model::{ARCHITECTURES, Kind, ModelOptions, Readout},
+    model::{ARCHITECTURES, Kind, Learns, ModelOptions, Readout},
     text::{Task, TokenUnit, escaped},
     train::{
         Budget, Data, Decay, Destination, Distillation, Event, GuidedAlignment, Metric, Precision, Preset, Rate,
@@ -25,16 +25,24 @@ use super::{
 /// Arguments of `train`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A built-in task, which makes its own pairs: numbers (digits to English words) or dates (written dates to ISO 8601 and back).
-    #[arg(value_name = "TASK", required_unless_present_any = ["train", "text"], conflicts_with_all = ["train", "text", "valid"])]
+    /// A built-in task, which makes its own pairs: numbers (digits to English words), dates (written dates to ISO 8601 and back),
+    /// opinions (what people say to whether it is positive, negative or neutral) or stories (questions about what people did).
+    #[arg(value_name = "TASK", required_unless_present_any = ["train", "questions", "text"],
+        conflicts_with_all = ["train", "questions", "text", "valid"])]
     task: Option<Task>,
     /// Training pairs: a line each, source<TAB>target.
-    #[arg(long, value_name = "FILE.tsv", requires = "valid", conflicts_with = "text")]
+    #[arg(long, value_name = "FILE.tsv", requires = "valid", conflicts_with_all = ["questions", "text"])]
     train: Option<PathBuf>,
-    /// Plain text to learn, each token from those before it: a language model, which reads no source.
+    /// Questions to learn to answer, each by a part of its paragraph: a line each, question<TAB>paragraph<TAB>answer. The answer stands
+    /// in the paragraph as it is; where it does so more than once, the first place counts.
+    #[arg(long, value_name = "FILE.tsv", requires = "valid", conflicts_with_all = ["text", "preset", "target_tokens",
+        "shared_vocabulary"])]
+    questions: Option<PathBuf>,
+    /// Plain text to learn, each token from those before it: a language model, which reads no source. With --architecture bert or
+    /// roberta masked tokens from all others.
     #[arg(long, value_name = "FILE.txt", conflicts_with_all = ["preset", "source_tokens"])]
     text: Option<PathBuf>,
-    /// Validation pairs, or text, in the same form [default for --text: its last tenth, which is then not learnt].
+    /// Validation pairs, questions or text, in the same form [default for --text: its last tenth, which is then not learnt].
     #[arg(long, value_name = "FILE")]
     valid: Option<PathBuf>,
     /// A recipe: g2p (letters to phones, for a hundred thousand words or so) or translate-small (a language to another one, for
@@ -209,7 +217,7 @@ pub struct Args {
 
 fn architectures() -> clap::builder::PossibleValuesParser {
     clap::builder::PossibleValuesParser::new(
-        ARCHITECTURES.iter().filter(|kind| kind.learns().is_some()).map(|kind| kind.name),
+        ARCHITECTURES.iter().filter(|kind| kind.learns().next().is_some()).map(|kind| kind.name),
     )
 }
 
@@ -251,17 +259,7 @@ fn replace<T>(place: &mut T, given: Option<T>) {
 
 impl Args {
     fn options(&mut self) -> Result<(TrainOptions, Budget, PathBuf)> {
-        let name = |file: &Path| file.file_stem().filter(|_| !files::is_stream(file)).map(OsStr::to_owned);
-        let (data, folder) = match (self.task, self.train.take(), self.text.take(), self.valid.take()) {
-            (Some(task), ..) => (Data::Task(task), Some(task.to_string().into())),
-            (_, _, Some(train), valid) => (Data::Text { valid, train: train.clone() }, name(&train)),
-            (_, Some(train), _, Some(valid)) => (Data::Files { valid, train: train.clone() }, name(&train)),
-            _ => return Err(Error::data("train", "name a built-in task, or give --train and --valid, or --text")),
-        };
-        let folder = self.out.take().or_else(|| Some(PathBuf::from("runs").join(folder?))).ok_or_else(|| {
-            let message = "a pipe has no name that tells its data from others; name the run's folder by --out";
-            Error::data("--train or --text", message)
-        })?;
+        let (data, folder) = self.data()?;
         let task = self.task.is_some();
         let (mut options, limits) = match self.preset {
             Some(preset) => preset.recipe(data),
@@ -329,6 +327,27 @@ impl Args {
         Ok((options, budget, folder))
     }
 
+    /// What is learned from, and the run's folder.
+    fn data(&mut self) -> Result<(Data, PathBuf)> {
+        let name = |file: &Path| file.file_stem().filter(|_| !files::is_stream(file)).map(OsStr::to_owned);
+        let (pairs, questions, text) = (self.train.take(), self.questions.take(), self.text.take());
+        let (data, folder) = match (self.task, pairs, questions, text, self.valid.take()) {
+            (Some(task), ..) => (Data::Task(task), Some(task.to_string().into())),
+            (_, _, _, Some(train), valid) => (Data::Text { valid, train: train.clone() }, name(&train)),
+            (_, Some(train), _, _, Some(valid)) => (Data::Files { valid, train: train.clone() }, name(&train)),
+            (_, _, Some(train), _, Some(valid)) => (Data::Questions { valid, train: train.clone() }, name(&train)),
+            _ => {
+                let message = "name a built-in task, or give --train or --questions with --valid, or --text";
+                return Err(Error::data("train", message));
+            }
+        };
+        let folder = self.out.take().or_else(|| Some(PathBuf::from("runs").join(folder?))).ok_or_else(|| {
+            let message = "a pipe has no name that tells its data from others; name the run's folder by --out";
+            Error::data("--train, --questions or --text", message)
+        })?;
+        Ok((data, folder))
+    }
+
     /// The learning rates by name. What is frozen comes last, so that it is frozen.
     fn rates(&mut self) -> Result<Vec<Rate>> {
         let frozen = self.freeze.iter().map(|pattern| Rate::frozen(pattern));
@@ -347,7 +366,9 @@ impl Args {
         let untied = self.tie_embeddings.then(|| ModelOptions { tie_embeddings: false, ..model.clone() });
         let kind = Kind::named(&options.architecture)?;
         // Any vocabularies will do.
-        let config = |model: &ModelOptions| kind.make(model, [1_000; 2]).and_then(|network| network.config()).ok();
+        let learns = options.learns().unwrap_or(Learns::Pairs);
+        let made = |model: &ModelOptions| kind.make_for(learns, model, [1_000; 2]);
+        let config = |model: &ModelOptions| made(model).and_then(|network| network.config()).ok();
         let Some(made) = config(&model) else { return Ok(()) };
         for (option, other) in [("--embedding", size), ("--tie-embeddings", untied)] {
             if other.is_some_and(|other| config(&other).as_ref() == Some(&made)) {
@@ -394,14 +415,14 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let gpu = open(global)?;
     let stop = interrupt::flag();
     let mut bar = Bar::new(global, None, "steps");
-    let what = if options.learns_text() { "windows of text" } else { "pairs" };
+    let learns = options.learns().unwrap_or(Learns::Pairs);
     let outcome = train(
         &gpu,
         &options,
         budget,
         Destination { folder: &folder, overwrite: args.overwrite },
         &|| stop.load(Ordering::Relaxed),
-        &mut |event| show(event, what, global, &mut bar),
+        &mut |event| show(event, learns, global, &mut bar),
     )?;
     drop(bar);
     let shown = escaped(&folder.display().to_string());
@@ -412,7 +433,8 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
         return Ok(ExitCode::from(130));
     }
     let best = outcome.progress.best.map_or_else(String::new, |(value, per)| {
-        let per = if options.metric == Metric::Per || options.learns_text() {
+        let of_texts = options.learns() == Some(Learns::Pairs);
+        let per = if options.metric == Metric::Per || !of_texts {
             String::new()
         } else {
             format!(", {}", Metric::Per.show(per))
@@ -426,6 +448,10 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let example = match options.data {
         Data::Task(Task::Numbers) => "1987",
         Data::Task(Task::Dates) => "\"9 May 1998\"",
+        Data::Task(Task::Opinions) => "\"the soup was not bad\"",
+        Data::Task(Task::Stories) => "$'where is Ann ?\\tAnn went to the garden . Bob ran to the kitchen .'",
+        Data::Text { .. } if options.learns() == Some(Learns::Masked) => "\"TEXT with a [MASK]\"",
+        Data::Questions { .. } => "$'QUESTION\\tPARAGRAPH'",
         _ => "TEXT",
     };
     // The command as it was called, so that the line can be copied whether it is installed or built by cargo.
@@ -446,8 +472,20 @@ fn quoted(path: &Path) -> String {
     }
 }
 
-/// Shows an event of a run that learns from so many of `what`.
-fn show(event: Event<'_>, what: &str, global: &Global, bar: &mut Bar) {
+/// What a run learns from, what its speed counts, and how many target tokens one of that is.
+fn counted(learns: Learns) -> (&'static str, &'static str, f64) {
+    match learns {
+        Learns::Pairs => ("pairs", "tokens", 1.0),
+        Learns::Text => ("windows of text", "tokens", 1.0),
+        Learns::Masked => ("windows of text", "masked tokens", 1.0),
+        Learns::Classes => ("texts", "texts", 1.0),
+        Learns::Spans => ("questions", "questions", 2.0),
+    }
+}
+
+/// Shows an event of a run.
+fn show(event: Event<'_>, learns: Learns, global: &Global, bar: &mut Bar) {
+    let (what, unit, each) = counted(learns);
     match event {
         Event::Started { train, valid, parameters, resumed, total } => {
             let going_on = if resumed > 0 { format!(", going on after step {resumed}") } else { String::new() };
@@ -459,13 +497,13 @@ fn show(event: Event<'_>, what: &str, global: &Global, bar: &mut Bar) {
         }
         Event::Step { reading, tokens_per_second, total, seconds_left } => {
             bar.set_total(total);
-            let message =
-                format!("training loss {:.4}  norm {:.2}  {tokens_per_second:.0} tokens/s", reading.loss, reading.norm);
+            let speed = tokens_per_second / each;
+            let message = format!("training loss {:.4}  norm {:.2}  {speed:.0} {unit}/s", reading.loss, reading.norm);
             bar.update_with(reading.step, &message, seconds_left.map(duration));
         }
         Event::Averaged { models, found, best } => {
             let best = if best { "the best: it is the model now" } else { "not better than the best of them" };
-            bar.println(&format!("average of the {models} best: {}, {best}", figures(&found)));
+            bar.println(&format!("average of the {models} best: {}, {best}", figures(&found, learns)));
         }
         Event::Bounded { name, values, bounds: [low, high] } => {
             let values: Vec<_> = values.iter().map(|value| format!("{value:.1}")).collect();
@@ -473,7 +511,7 @@ fn show(event: Event<'_>, what: &str, global: &Global, bar: &mut Bar) {
         }
         Event::Validated { step, found, samples, best } => {
             let best = if best { " (best so far)" } else { "" };
-            bar.println(&format!("step {step}: {}{best}", figures(&found)));
+            bar.println(&format!("step {step}: {}{best}", figures(&found, learns)));
             for (pair, reference) in samples {
                 if found.scores.is_none() {
                     bar.println(&format!("    {} ▸ {}", escaped(&pair.source), escaped(&pair.target)));
@@ -488,9 +526,18 @@ fn show(event: Event<'_>, what: &str, global: &Global, bar: &mut Bar) {
     }
 }
 
-fn figures(found: &Validated) -> String {
+fn figures(found: &Validated, learns: Learns) -> String {
     let cross_entropy = format!("cross-entropy {:.4}", found.cross_entropy);
     match (&found.scores, found.bits_per_byte) {
+        (Some(scores), _) if learns == Learns::Classes => {
+            format!("accuracy {:.2} %, {cross_entropy} on {}", scores.exact_match, scores.count)
+        }
+        (Some(scores), _) if learns == Learns::Spans => format!(
+            "exact match {:.2} %, F1 {:.2} %, {cross_entropy} on {}",
+            scores.exact_match,
+            found.f1.unwrap_or_default(),
+            scores.count
+        ),
         (Some(scores), _) => format!(
             "exact match {:.2} %, token error rate {:.2} %, BLEU {:.2}, {cross_entropy} on {}",
             scores.exact_match, scores.token_error_rate, scores.bleu, scores.count
@@ -519,7 +566,7 @@ mod tests {
         };
         let mut bar = Bar::new(&global, None, "steps");
         let started = Event::Started { train: 9, valid: 3, parameters: 7, resumed: 4505, total: Some(17_300) };
-        show(started, "pairs", &global, &mut bar);
+        show(started, Learns::Pairs, &global, &mut bar);
         assert_eq!(bar.first, Some(4505));
     }
 }

@@ -8,7 +8,7 @@ use super::{EvaluationSet, Generator, Likelihood, Scoring, SearchOptions, Writte
 use crate::{
     Result,
     model::Model,
-    text::{Confusion, Interval, Pair, Scores, bootstrap, metrics::Statistics},
+    text::{AnswerScores, AnswerStatistics, Confusion, Interval, Pair, Scores, bootstrap, metrics::Statistics},
 };
 
 /// Everything that [`evaluate_in_full`] finds.
@@ -31,6 +31,9 @@ pub struct Evaluation {
     /// Where texts are names of classes: their counts and scores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confusion: Option<Confusion>,
+    /// Where texts are parts of their sources, answers to questions: the scores of SQuAD.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_scores: Option<AnswerEvaluation>,
     /// 95 % intervals over what was scored, where they were asked for.
     pub intervals: Option<Intervals>,
     /// The fewest and the most references of a text; a single one, unless [`Scoring::group_references`] asks for more.
@@ -45,6 +48,16 @@ pub struct Evaluation {
     /// The references of each.
     #[serde(skip)]
     pub answers: Vec<Vec<String>>,
+}
+
+/// The scores of answers, with their 95 % intervals where those were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "named as the scores are")]
+#[non_exhaustive]
+pub struct AnswerEvaluation {
+    #[serde(flatten)]
+    pub scores: AnswerScores,
+    pub intervals: Option<[Interval; 2]>,
 }
 
 /// 95 % intervals of the scores by their names.
@@ -173,6 +186,7 @@ fn score(set: &EvaluationSet, written: Vec<Written>, likelihoods: &[Likelihood],
     let confusion = set.names_classes.then(|| Confusion::of(classes));
     Evaluation {
         confusion,
+        answer_scores: answer_scores(&set.answer_statistics(&texts), scoring),
         wer: set.scores_words.then_some(scores.token_error_rate),
         scores,
         perplexity: likely.then(|| sum.likelihood.perplexity()),
@@ -184,6 +198,18 @@ fn score(set: &EvaluationSet, written: Vec<Written>, likelihoods: &[Likelihood],
         texts,
         answers,
     }
+}
+
+/// The scores of answers, if they are parts of their sources.
+fn answer_scores(items: &[AnswerStatistics], scoring: &Scoring) -> Option<AnswerEvaluation> {
+    let mut sum = AnswerStatistics::default();
+    items.iter().for_each(|item| sum += *item);
+    let pair = |item: &AnswerStatistics| {
+        let AnswerScores { exact_match, f1, .. } = item.scores();
+        [exact_match, f1]
+    };
+    let intervals = (scoring.resamples > 0).then(|| bootstrap(items, scoring.resamples, scoring.seed, pair));
+    (!items.is_empty()).then(|| AnswerEvaluation { scores: sum.scores(), intervals })
 }
 
 fn intervals(items: &[Item], likely: bool, resamples: usize, seed: u64) -> Intervals {

@@ -5,8 +5,8 @@ use std::{collections::HashMap, slice};
 use super::{Generator, Likelihood, SearchOptions, replace_unknown};
 use crate::{
     Error, Result,
-    model::{BatchShape, Layers, Model},
-    text::{Example, Pair, Tokenization, escaped, metrics::Statistics, without_last},
+    model::{Answers, BatchShape, Layers, Model},
+    text::{AnswerStatistics, Pair, Tokenization, escaped, metrics::Statistics, without_last},
 };
 
 /// How texts are compared with references.
@@ -43,6 +43,8 @@ pub struct EvaluationSet {
     pub(super) scores_words: bool,
     /// Whether texts are names of classes.
     pub(super) names_classes: bool,
+    /// Whether texts are parts of their sources.
+    pub(super) quotes: bool,
 }
 
 /// What is scored as one: a source and its references.
@@ -79,6 +81,7 @@ impl EvaluationSet {
         let mut set = Self::collect(pairs, scoring, model.target.tokenization());
         set.scores_words = model.target.scores_words();
         set.names_classes = model.target.takes_whole();
+        set.quotes = model.network.answers() == Answers::Spans;
         for (&item, pair) in set.of_pairs.iter().zip(pairs) {
             let units = model.target.units_of(&pair.target)?;
             set.items.get_mut(item).into_iter().for_each(|item| item.units.push(units.clone()));
@@ -86,7 +89,7 @@ impl EvaluationSet {
         let mut places: HashMap<String, Option<usize>> = HashMap::new();
         for item in &mut set.items {
             if !places.contains_key(&item.source) {
-                let tokens = model.source.framed(model.source.encode(&item.source)?);
+                let tokens = model.source.encode_source(&item.source)?;
                 let fits = tokens.len() <= longest;
                 places.insert(item.source.clone(), fits.then_some(set.sources.len()));
                 set.sources.extend(fits.then_some(tokens));
@@ -125,7 +128,15 @@ impl EvaluationSet {
             }
             of_pairs.push(number);
         }
-        Self { sources: Vec::new(), items, of_pairs, tokenization, scores_words: true, names_classes: false }
+        Self {
+            sources: Vec::new(),
+            items,
+            of_pairs,
+            tokenization,
+            scores_words: true,
+            names_classes: false,
+            quotes: false,
+        }
     }
 
     fn warn_of_long(&self, longest: usize, scoring: &Scoring) {
@@ -154,6 +165,10 @@ impl EvaluationSet {
             let best = item.place.and_then(|place| found.get(place)?.first());
             match best {
                 None => Ok(Written::default()),
+                Some(best) if self.quotes => {
+                    let text = model.text(&item.source, &best.tokens)?;
+                    Ok(Written { units: model.target.units_of(&text)?, text })
+                }
                 Some(best) if options.attended => {
                     let text = replace_unknown(generator, model, &item.source, best)?;
                     Ok(Written { units: model.target.units_of(&text)?, text })
@@ -220,6 +235,12 @@ impl EvaluationSet {
         self.items.iter().zip(written).map(of_item).collect()
     }
 
+    /// What each text adds to the scores of answers that are parts of their sources; nothing for other texts.
+    pub(crate) fn answer_statistics(&self, texts: &[Pair]) -> Vec<AnswerStatistics> {
+        let items = self.items.iter().zip(texts).filter(|_| self.quotes);
+        items.map(|(item, text)| AnswerStatistics::of(&text.target, &item.texts.concat())).collect()
+    }
+
     /// The likelihood of each item's references, which `pairs` hold; of none whose source is too long. A reference may be as long
     /// as it likes, but for models with a table of positions; a warning says how many are then too long.
     pub(super) fn likelihoods(&self, generator: &Generator, model: &Model, pairs: &[Pair]) -> Result<Vec<Likelihood>> {
@@ -228,13 +249,13 @@ impl EvaluationSet {
             if self.items.get(item).is_none_or(|item| item.place.is_none()) {
                 continue;
             }
-            let target = model.target.encode(&pair.target)?;
-            let length = target.len() + 1;
+            let example = model.example(pair)?;
+            let length = example.target.len() + 1;
             if length > generator.longest() && !takes(generator, length) {
                 long.push(&pair.target);
                 continue;
             }
-            examples.push(Example::of(&model.target, model.encode(&pair.source)?, target));
+            examples.push(example);
             items.push(item);
         }
         if let Some(first) = long.first() {
@@ -280,6 +301,10 @@ fn takes(generator: &Generator, length: usize) -> bool {
 /// Says how many references a model's vocabulary cannot write as they stand: lower-cased by its tokenizer, for one, or with words
 /// that it lacks.
 fn warn_of_foreign(model: &Model, pairs: &[Pair], scoring: &Scoring) -> Result<()> {
+    if model.network.answers() == Answers::Spans {
+        // Every part of a paragraph can be quoted.
+        return Ok(());
+    }
     let mut foreign = 0;
     let mut first = None;
     for (pair, line) in pairs.iter().zip(1..) {

@@ -10,12 +10,12 @@ use crate::{
     gpu::ELEMENT,
     graph::{Pool, Program, ProgramOptions, Programs, Value},
     kernels::{Step, beam_search::MOST_MEMBERS},
-    model::{Layers, Limits, TokenModel},
+    model::{Answers, Layers, Limits, TokenModel},
     names::setting,
 };
 
 /// Numbers of sentences decoded at once: few, so that few Programs are made.
-const SENTENCES: [usize; 3] = [64, 8, 1];
+pub(super) const SENTENCES: [usize; 3] = [64, 8, 1];
 
 /// Decodes with the parameters of its models as they are at the time of the call.
 pub struct Generator {
@@ -23,10 +23,12 @@ pub struct Generator {
     pub(super) members: Vec<TokenModel>,
     /// The limits that all members share: the same vocabularies, and the smallest `max_length` of them.
     pub(super) limits: Limits,
-    pool: Pool,
+    pub(super) pool: Pool,
     decoders: Programs<Plan, Decoder>,
     /// By member and shape.
     aligners: Programs<(usize, BatchShape), (Program, Value)>,
+    /// Those of models that answer with a single forward pass, likewise.
+    pub(super) readers: Programs<(usize, BatchShape), (Program, Value)>,
 }
 
 impl std::fmt::Debug for Generator {
@@ -47,6 +49,7 @@ impl Generator {
             pool: Pool::default(),
             decoders: Programs::default(),
             aligners: Programs::default(),
+            readers: Programs::default(),
         }
     }
 
@@ -73,6 +76,9 @@ impl Generator {
             }
             if its.specials != own.specials {
                 return refuse("its special tokens are not");
+            }
+            if other.network.answers() != model.network.answers() {
+                return refuse("its answers are not of the kind of");
             }
             own.max_length = own.max_length.min(its.max_length);
             generator.members.push(other.clone());
@@ -145,6 +151,9 @@ impl Generator {
     ) -> Result<Vec<Vec<Hypothesis>>> {
         options.check(self.limits.max_length)?;
         self.check(sources, prefixes, options)?;
+        if matches!(self.answers(), Answers::Classes | Answers::Spans | Answers::Filled { .. }) {
+            return self.read(sources, prefixes, options, waiting).await;
+        }
         let prefixed = prefixes.iter().any(|prefix| !prefix.is_empty());
         // Sorted by length, so that sentences decoded together need about the same number of steps.
         let mut order: Vec<_> = sources.iter().enumerate().collect();
@@ -166,6 +175,11 @@ impl Generator {
             }
         }
         Ok(results)
+    }
+
+    /// The kind of the models' answers.
+    pub(super) fn answers(&self) -> Answers {
+        self.members.first().map_or(Answers::None, |member| member.network.answers())
     }
 
     pub(super) fn check(&self, sources: &[Vec<u32>], prefixes: &[Vec<u32>], options: &SearchOptions) -> Result<()> {
@@ -236,8 +250,8 @@ impl Generator {
         decoders.get_or_compile(plan, |plan| Decoder::new(gpu, members, limits, pool, plan))
     }
 
-    /// The alignment weights `[T, S]` of one source and target under teacher forcing, `T` counting the final `<eos>`; the mean
-    /// over the models of an ensemble.
+    /// The alignment weights `[T, S]` of one source and target under teacher forcing, `T` counting the final `<eos>` of a text; of an
+    /// answer that is a part of the source, how likely it begins and ends at each of its tokens. In an ensemble the mean over the models.
     ///
     /// # Errors
     /// [`Error::Data`] for a model without attention or a source; the errors of kernels and of the device.
@@ -257,7 +271,9 @@ impl Generator {
         if !self.limits.reads_source() {
             return Err(Error::data("an alignment", "there is no source to attend to: this model reads none"));
         }
-        let mut sum = vec![0.0; source.len() * (target.len() + 1)];
+        // A text ends with a token of its own.
+        let rows = target.len() + usize::from(self.answers() == Answers::Texts);
+        let mut sum = vec![0.0; source.len() * rows];
         let members = self.members.len();
         for member in 0..members {
             let (program, weights, steps) = self.aligner(member, source, target)?;

@@ -3,6 +3,7 @@
 //! tokenizers: [`Generator::ensemble`], [`replace_unknown`], [`evaluate`] and [`Scorer`].
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
+mod choices;
 mod decoder;
 mod embedder;
 #[cfg(feature = "text")]
@@ -14,13 +15,17 @@ mod fonts;
 mod found;
 mod generator;
 mod hypothesis;
+#[cfg(feature = "text")]
+mod masked;
 mod options;
 #[cfg(feature = "report")]
 mod picture;
 #[cfg(feature = "text")]
 mod plain;
+mod reading;
 #[cfg(feature = "text")]
 mod scorer;
+mod spans;
 #[cfg(feature = "text")]
 mod text;
 mod tokens;
@@ -30,7 +35,9 @@ mod unknown;
 pub use crate::kernels::beam_search::Sampling;
 pub use embedder::Embedder;
 #[cfg(feature = "text")]
-pub use evaluate::{Evaluation, Intervals, evaluate, evaluate_in_full, evaluate_texts, evaluate_with};
+pub use evaluate::{
+    AnswerEvaluation, Evaluation, Intervals, evaluate, evaluate_in_full, evaluate_texts, evaluate_with,
+};
 #[cfg(feature = "text")]
 use evaluation_set::Written;
 #[cfg(feature = "text")]
@@ -39,6 +46,8 @@ pub use evaluation_set::{EvaluationSet, Scoring};
 pub(crate) use fonts::Face;
 pub use generator::Generator;
 pub use hypothesis::Hypothesis;
+#[cfg(feature = "text")]
+pub use masked::{MaskedEvaluation, evaluate_masked};
 pub use options::SearchOptions;
 #[cfg(feature = "report")]
 pub use picture::draw_alignment;

@@ -188,17 +188,21 @@ impl Scorer {
         let Some(longest) = examples.iter().map(Example::predicted).max() else { return Ok(None) };
         let rows = (LOGITS / (longest * limits.target_vocabulary)).clamp(1, ROWS);
         let buckets = Buckets::new(examples, BatchSize::Sentences(rows), 2)?;
-        Ok(Some(buckets.with_specials(limits.specials)))
+        Ok(Some(buckets.with_specials(limits.specials, limits.padding)))
     }
 
     fn window(&mut self, window: &Window) -> Result<Vec<Vec<f32>>> {
         let mut found = vec![Vec::new(); window.tokens.len()];
         for batch in &window.batches {
             let logarithms = self.logarithms(batch)?;
-            for (index, logarithms) in batch.indices.iter().zip(logarithms.chunks(batch.shape.target)) {
+            let (steps, padding) = (batch.shape.target, self.limits.padding);
+            let rows = logarithms.chunks(steps).zip(batch.target_out.chunks(steps));
+            for (index, (logarithms, targets)) in batch.indices.iter().zip(rows) {
                 let place = index.and_then(|index| window.tokens.get(index).zip(found.get_mut(index)));
                 let Some((&tokens, found)) = place else { continue };
-                *found = logarithms.iter().take(tokens).copied().collect();
+                // An encoder may be asked for tokens here and there.
+                let wanted = logarithms.iter().zip(targets).take(tokens).filter(|(_, token)| **token != padding);
+                *found = wanted.map(|(logarithm, _)| *logarithm).collect();
             }
         }
         Ok(found)

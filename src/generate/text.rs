@@ -37,10 +37,9 @@ impl Model {
     /// # Errors
     /// [`crate::Error::Data`] for a source that cannot be encoded or is too long; the errors of the device.
     pub fn generate_text(&self, source: &str) -> Result<String> {
-        let source = self.encode(source)?;
-        let found = Generator::new(self).generate(&[source], &SearchOptions::default())?;
+        let found = Generator::new(self).generate(&[self.encode(source)?], &SearchOptions::default())?;
         let best = found.into_iter().flatten().next().unwrap_or_default();
-        Ok(self.target.decode(&best.tokens))
+        self.text(source, &best.tokens)
     }
 }
 

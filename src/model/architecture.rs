@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Counterpart, Layers, Parameter, SearchRoom, Stepper};
+use super::{Counterpart, Layers, Learns, Parameter, SearchRoom, Stepper};
 use crate::{
     Error, Result,
     batch::{BatchShape, Specials},
@@ -61,9 +61,20 @@ pub trait Architecture: fmt::Debug + Send + Sync {
         ))
     }
 
-    /// Whether targets are texts of the target vocabulary.
-    fn writes_text(&self) -> bool {
-        true
+    /// The kind of its answers.
+    fn answers(&self) -> Answers {
+        Answers::Texts
+    }
+
+    /// The same encoder with the layers for data of another kind behind it, for `targets` tokens of the target vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a model that is no encoder alone, or has no such layers.
+    fn taught(&self, learns: Learns, targets: usize) -> Result<Network> {
+        let _ = targets;
+        let message =
+            format!("does not learn from {learns}: it is no encoder alone, which layers for that could follow");
+        Err(Error::data(self.name(), message))
     }
 
     /// The same model among Hugging Face's.
@@ -73,6 +84,24 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     fn counterpart(&self) -> Result<Counterpart> {
         Err(Error::data(self.name(), "has no counterpart among Hugging Face's models"))
     }
+}
+
+/// What a model answers a source with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// A text of the target vocabulary, a token at a time.
+    Texts,
+    /// The name of a class: a token of the target vocabulary, whose special tokens are those of this crate's tokenizers.
+    Classes,
+    /// A part of the source: the places of its first and its last token.
+    Spans,
+    /// The source with its masked tokens filled in.
+    Filled {
+        /// The token that stands in their places.
+        mask: u32,
+    },
+    /// Nothing that has a name: states, or numbers of classes.
+    None,
 }
 
 /// An architecture at its sizes, shared.

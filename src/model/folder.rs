@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    Kind, Metadata, Network, Specials, TokenModel, WEIGHTS, first_values,
+    Answers, Kind, Metadata, Network, Specials, TokenModel, WEIGHTS, first_values,
     loading::loaded,
     tensors::whole,
     token_model::{CONFIG, check_saved, checksum_of},
@@ -82,8 +82,12 @@ impl Model {
         let network = Kind::read(&read_text(&path)?, &path.display().to_string())?;
         let limits = network.limits();
         // A class or a place in a text is no token: then both sides are cut alike.
-        let targets = if network.writes_text() { limits.target_vocabulary } else { limits.source_vocabulary };
-        let target = tokenizer(&folder.join(TARGET), limits.specials, targets)?;
+        let (specials, targets) = match network.answers() {
+            Answers::Texts | Answers::Filled { .. } => (limits.specials, limits.target_vocabulary),
+            Answers::Classes => (Specials::FIRST, limits.target_vocabulary),
+            Answers::Spans | Answers::None => (limits.specials, limits.source_vocabulary),
+        };
+        let target = tokenizer(&folder.join(TARGET), specials, targets)?;
         let source = match limits.reads_source() {
             true => tokenizer(&folder.join(SOURCE), limits.specials, limits.source_vocabulary)?,
             false => target.clone(),
@@ -96,7 +100,10 @@ impl Model {
     /// # Errors
     /// [`Error::Data`] for a text that the tokenizer refuses or that is longer than the model's `max_length`.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let tokens = self.source.framed(self.source.encode(text)?);
+        let tokens = match self.network.answers() {
+            Answers::Filled { .. } => self.source.encode_masked(text)?,
+            _ => self.source.encode_source(text)?,
+        };
         let (length, longest) = (tokens.len(), self.network.limits().max_length);
         if length > longest {
             let start: String = escaped(text).chars().take(40).collect();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::{
-    Import, Model, Network, Specials, TokenModel, WEIGHTS,
+    Answers, Import, Learns, Model, Network, Specials, TokenModel, WEIGHTS,
     folder::TARGET,
     loading::{Naming, read_from},
     shards::Shards,
@@ -19,6 +19,8 @@ use crate::{
 
 /// The file of the settings, here as there.
 const CONFIG: &str = "config.json";
+/// The end of the names of their classes for models that tell texts apart.
+const CLASSIFIER: &str = "ForSequenceClassification";
 /// Where newer folders have the special tokens of texts that a model writes.
 const GENERATION: &str = "generation_config.json";
 /// The file of the tokenizer.
@@ -35,7 +37,7 @@ impl TokenModel {
     pub fn import(gpu: &Gpu, folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let none = u32::MAX;
-        Self::read_from(gpu, folder, network(folder, Specials { pad: none, bos: none, eos: none, unk: none })?)
+        Self::read_from(gpu, folder, network(folder, Specials { pad: none, bos: none, eos: none, unk: none }, None)?)
     }
 
     fn read_from(gpu: &Gpu, folder: &Path, network: Network) -> Result<Self> {
@@ -66,7 +68,12 @@ impl Model {
         expect(folder, CONFIG, "it is not a folder of Hugging Face's")?;
         let python = "`AutoTokenizer.from_pretrained(folder).save_pretrained(folder)` in Python writes one";
         let path = expect(folder, TOKENIZER, python)?;
-        let network = network(folder, Tokenizer::stated_specials(&path)?)?;
+        let plain = network(folder, Tokenizer::stated_specials(&path)?, Tokenizer::stated_mask(&path)?)?;
+        let classes = class_names(folder)?.map(|names| Tokenizer::of_classes(&names)).transpose()?;
+        let network = match &classes {
+            Some(names) => plain.taught(Learns::Classes, names.size())?,
+            None => plain,
+        };
         let limits = network.limits();
         let tokenizer = |path: &Path, size: usize| {
             let tokenizer = Tokenizer::load_for(path, limits.specials)?;
@@ -79,9 +86,10 @@ impl Model {
         let alone = if limits.reads_source() { limits.source_vocabulary } else { limits.target_vocabulary };
         let source = tokenizer(&path, alone)?;
         let other = folder.join(TARGET);
-        let target = match other.is_file() {
-            true => tokenizer(&other, limits.target_vocabulary)?,
-            false => source.clone(),
+        let target = match (classes, other.is_file()) {
+            (Some(names), _) => names,
+            (None, true) => tokenizer(&other, limits.target_vocabulary)?,
+            (None, false) => source.clone(),
         };
         let TokenModel { gpu, network, parameters } = TokenModel::read_from(gpu, folder, network)?;
         Ok(Self { gpu, network, parameters, source, target })
@@ -97,14 +105,18 @@ impl Model {
     pub fn export(&self, folder: impl AsRef<Path>) -> Result<()> {
         let counterpart = self.network.counterpart()?;
         files::write_folder(folder.as_ref(), |folder| {
-            files::write_atomically(&folder.join(CONFIG), counterpart.config.as_bytes())?;
+            let config = match self.network.answers() {
+                Answers::Classes => with_class_names(&counterpart.config, &self.target)?,
+                _ => counterpart.config.clone(),
+            };
+            files::write_atomically(&folder.join(CONFIG), config.as_bytes())?;
             let tokenizer = folder.join(TOKENIZER);
             if !self.network.limits().reads_source() {
                 // A prompt goes on: nothing stands behind it.
                 self.target.save(tokenizer)?;
             } else {
                 self.source.save_framed(tokenizer)?;
-                if self.network.writes_text() && !self.target.is_same(&self.source) {
+                if self.network.answers() == Answers::Texts && !self.target.is_same(&self.source) {
                     self.target.save(folder.join(TARGET))?;
                 }
             }
@@ -120,26 +132,58 @@ fn expect(folder: &Path, name: &str, consequence: &str) -> Result<PathBuf> {
     if path.is_file() { Ok(path) } else { Err(missing()) }
 }
 
+/// The settings in a file.
+fn settings(path: &Path) -> Result<Map<String, Value>> {
+    let wrong = |error| Error::data(path.display().to_string(), format!("not a configuration: {error}"));
+    serde_json::from_str(&read_text(path)?).map_err(wrong)
+}
+
+/// The names of the classes that a folder's model tells apart, in their order, if that is what it does and it names them.
+fn class_names(folder: &Path) -> Result<Option<Vec<String>>> {
+    let path = folder.join(CONFIG);
+    let settings = settings(&path)?;
+    let class = settings.get("architectures").and_then(|all| all.get(0)?.as_str());
+    let labels = settings.get("id2label").and_then(Value::as_object);
+    let Some(labels) = labels.filter(|_| class.is_some_and(|class| class.ends_with(CLASSIFIER))) else {
+        return Ok(None);
+    };
+    let name = |number: usize| labels.get(&number.to_string()).and_then(Value::as_str).map(str::to_owned);
+    let names: Option<Vec<String>> = (0..labels.len()).map(name).collect();
+    names.map(Some).ok_or_else(|| {
+        let message = "`id2label` does not name the classes from 0 on";
+        Error::data(path.display().to_string(), message)
+    })
+}
+
+/// A configuration of theirs with the names of classes.
+fn with_class_names(config: &str, names: &Tokenizer) -> Result<String> {
+    let of_json = |error: serde_json::Error| Error::data(CONFIG, error.to_string());
+    let mut settings: Map<String, Value> = serde_json::from_str(config).map_err(of_json)?;
+    let names: Vec<String> = names.words().into_iter().map(|id| names.piece(id)).collect();
+    let of_id = names.iter().enumerate().map(|(id, name)| (id.to_string(), Value::from(name.as_str())));
+    let of_name = names.iter().enumerate().map(|(id, name)| (name.clone(), Value::from(id)));
+    settings.insert("id2label".into(), Value::Object(of_id.collect()));
+    settings.insert("label2id".into(), Value::Object(of_name.collect()));
+    serde_json::to_string_pretty(&settings).map_err(of_json)
+}
+
 /// The network that a folder's configuration describes. What it does not say of the special tokens, the file of generation does,
 /// or the tokenizer.
-fn network(folder: &Path, stated: Specials) -> Result<Network> {
+fn network(folder: &Path, stated: Specials, mask: Option<u32>) -> Result<Network> {
     let path = expect(folder, CONFIG, "it is not a folder of Hugging Face's")?;
     let name = path.display().to_string();
-    let read = |path: &Path| -> Result<Map<String, Value>> {
-        let wrong = |error| Error::data(path.display().to_string(), format!("not a configuration: {error}"));
-        serde_json::from_str(&read_text(path)?).map_err(wrong)
-    };
-    let mut settings = read(&path)?;
+    let mut found = settings(&path)?;
     let generation = folder.join(GENERATION);
-    let mut further = if generation.is_file() { read(&generation)? } else { Map::new() };
+    let mut further = if generation.is_file() { settings(&generation)? } else { Map::new() };
     further.retain(|name, value| OF_GENERATION.contains(&name.as_str()) && value.is_number());
     let known = [("bos_token_id", stated.bos), ("eos_token_id", stated.eos), ("unk_token_id", stated.unk)];
-    let known = known.into_iter().filter(|(_, id)| *id != u32::MAX).map(|(name, id)| (name.to_owned(), id.into()));
+    let known = known.into_iter().chain(mask.map(|mask| ("mask_token_id", mask)));
+    let known = known.filter(|(_, id)| *id != u32::MAX).map(|(name, id)| (name.to_owned(), id.into()));
     for (name, value) in further.into_iter().chain(known) {
-        if settings.get(&name).is_none_or(Value::is_null) {
-            settings.insert(name, value);
+        if found.get(&name).is_none_or(Value::is_null) {
+            found.insert(name, value);
         }
     }
-    let text = Value::Object(settings).to_string();
+    let text = Value::Object(found).to_string();
     Import::of(&text, &name)?.network(&text, &name)
 }

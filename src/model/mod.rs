@@ -14,6 +14,8 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 pub mod adaptive_span;
+#[cfg(feature = "text")]
+mod answering;
 mod architecture;
 pub mod bahdanau;
 pub mod bert;
@@ -28,6 +30,7 @@ mod hugging_face;
 mod import;
 mod kind;
 mod layers;
+mod learns;
 mod loading;
 pub mod luong;
 mod options;
@@ -41,6 +44,8 @@ mod shards;
 mod stepper;
 pub mod t5;
 mod table;
+#[cfg(feature = "train")]
+mod teaching;
 mod tensors;
 mod token_model;
 pub mod transformer;
@@ -49,7 +54,7 @@ pub mod transformer_xl;
 mod writing;
 
 pub use crate::batch::{BatchShape, Specials};
-pub use architecture::{Architecture, Forward, Limits, Network};
+pub use architecture::{Answers, Architecture, Forward, Limits, Network};
 pub use counterpart::Counterpart;
 #[cfg(feature = "text")]
 pub use folder::Model;
@@ -57,7 +62,7 @@ pub use folder::Model;
 pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};
 pub use gru_encoder::{Encoded, GruEncoder};
 pub use import::Import;
-pub use kind::{Kind, Learns};
+pub use kind::Kind;
 pub use layers::{
     Attended, CachedLayer, CausalLayer, CausalSteps, DecoderLayer, DecoderSizes, DecoderSteps, Embedding, EncoderLayer,
     FeedForward, FeedForwardRows, FeedForwardTensors, Flow, GruCell, GruTensors, HeadSizes, LayerDropout, LayerNorm,
@@ -66,6 +71,7 @@ pub use layers::{
     SourceRows, StepCaches, StepRows, Vocabularies, VocabularySettings, Weighing, WindowAttention, decode, in_segments,
     joined, remembered,
 };
+pub use learns::Learns;
 pub use loading::load_tensors;
 pub use options::ModelOptions;
 use parameter::distinct;

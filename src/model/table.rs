@@ -45,30 +45,37 @@ impl Kind {
         })
     }
 
-    /// The data that a new model of this architecture learns from, if it is trained here.
-    pub fn learns(&self) -> Option<Learns> {
-        self.make.map(|(learns, _)| learns)
+    /// The data that a new model of this architecture may learn from, what it is made for first; nothing for one that is not
+    /// trained here.
+    pub fn learns(&self) -> impl Iterator<Item = Learns> + use<> {
+        self.makes.iter().map(|(learns, _)| *learns)
     }
 
     /// The names of the architectures that learn from such data.
     pub fn that_learn(learns: Learns) -> Vec<&'static str> {
-        ARCHITECTURES.iter().filter(|kind| kind.learns() == Some(learns)).map(|kind| kind.name).collect()
+        ARCHITECTURES.iter().filter(|kind| kind.learns().any(|one| one == learns)).map(|kind| kind.name).collect()
     }
 
-    /// A model of this architecture for a source and a target vocabulary of these sizes; one that reads no source takes the second
-    /// alone.
+    /// A model of this architecture, made for the first of the data that it [learns](Kind::learns) from, for a source and a target
+    /// vocabulary of these sizes; one that reads no source takes the second alone.
     ///
     /// # Errors
-    /// [`Error::Data`] for sizes or settings that make no model, and for an architecture that is not trained here.
+    /// Those of [`Kind::make_for`].
     pub fn make(&self, options: &ModelOptions, vocabularies: [usize; 2]) -> Result<Network> {
-        let (_, make) = self.make.ok_or_else(|| {
-            let message = format!(
-                "this architecture learns neither from pairs, as {} do, nor from plain text, as {} do, nor from texts and their \
-                 classes, as {} do; its files are read by `Kind::read` and `Import`",
-                Self::that_learn(Learns::Pairs).join(", "),
-                Self::that_learn(Learns::Text).join(", "),
-                Self::that_learn(Learns::Classes).join(", ")
-            );
+        self.make_for(self.learns().next().unwrap_or(Learns::Pairs), options, vocabularies)
+    }
+
+    /// The same for data of this kind.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for sizes or settings that make no model, and for an architecture that does not learn from such data.
+    pub fn make_for(&self, learns: Learns, options: &ModelOptions, vocabularies: [usize; 2]) -> Result<Network> {
+        let found = self.makes.iter().find(|(one, _)| *one == learns);
+        let (_, make) = found.ok_or_else(|| {
+            let own = self.learns().map(|one| one.to_string()).collect::<Vec<_>>().join(" or ");
+            let own = if own.is_empty() { "is not trained here".to_owned() } else { format!("learns from {own}") };
+            let message =
+                format!("this architecture {own}; from {learns} learn {}", Self::that_learn(learns).join(", "));
             Error::data(self.name, message)
         })?;
         make(options, vocabularies)

@@ -6,7 +6,7 @@ use crate::{
     Result,
     generate::{Generator, SearchOptions},
     model::Model,
-    text::{Pair, Tokenizer, nearest},
+    text::{Pair, nearest},
 };
 
 /// The most right answers, and the most wrong ones, that are shown.
@@ -98,12 +98,10 @@ pub(super) fn choose<'a>(
             // A model that is lost has nothing to show.
             continue;
         }
-        let shown =
-            |tokenizer: &Tokenizer, tokens: &[u32]| tokens.iter().map(|token| tokenizer.token(*token)).collect();
-        let target = [best.tokens.as_slice(), &[model.target.specials().eos]].concat();
+        let [names, written] = model.names(source, &best.tokens);
         examples.push(Example {
-            source: shown(&model.source, source),
-            target: shown(&model.target, &target),
+            source: names,
+            target: written,
             source_text: answer.source.clone(),
             text: answer.text.clone(),
             wanted: (!answer.is_right()).then(|| answer.wanted.clone()),

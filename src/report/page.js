@@ -28,7 +28,7 @@ function time(seconds) {
 
 // Words for the names that scores have in the run's files; others are shown as they are.
 const SCORES = {
-  exact_match: ["exact match", "%"], per: ["token error rate", "%"], sentence_error_rate: ["sentence error rate", "%"],
+  exact_match: ["exact match", "%"], accuracy: ["accuracy", "%"], f1: ["F1", "%"], macro_f1: ["macro F1", "%"], per: ["token error rate", "%"], sentence_error_rate: ["sentence error rate", "%"],
   bleu: ["BLEU", ""], chrf: ["chrF2", ""], perplexity: ["perplexity", ""], bits_per_token: ["bits per token", ""],
 };
 
@@ -199,12 +199,36 @@ function curves() {
 
 // Scores ---------------------------------------------------------------------------------------------------------------
 
+// The scores that say something of the model's answers: of parts of sources, and of classes, those that are made for them.
+function telling(scores) {
+  const { answer_scores: answers, confusion, exact_match, perplexity, intervals } = scores;
+  if (answers) {
+    const [exact, f1] = answers.intervals || [];
+    const { exact_match, f1: mean } = answers;
+    return { exact_match, f1: mean, intervals: exact && { exact_match: exact, f1 } };
+  }
+  if (!confusion) return scores;
+  const shown = { accuracy: exact_match, macro_f1: confusion.macro_f1, perplexity };
+  return { ...shown, intervals: intervals && { accuracy: intervals.exact_match, perplexity: intervals.perplexity } };
+}
+
+// How often texts of each class were given each name.
+function confused({ names, classes, counts }) {
+  const shown = names.map((name) => name || "(none)");
+  const heads = ["", ...["texts", "precision", "recall", "F1", ...shown].map(number)];
+  const rows = classes.map(({ count, precision, recall, f1 }, row) => {
+    const shares = [precision, recall, f1].map(percent);
+    return [token(shown[row]), ...[whole(count), ...shares, ...counts[row].map(whole)].map(number)];
+  });
+  return table("Texts of each class in a row, under the names that they were given", heads, rows);
+}
+
 function scores() {
   const { examined } = data;
   // A run that is watched is examined on few sources: its own validation says more.
   const own = Object.fromEntries(data.validated);
   const partial = !examined || examined.sources < examined.of;
-  const shown = partial && data.validated.length ? own : examined ? examined.scores : {};
+  const shown = partial && data.validated.length ? own : examined ? telling(examined.scores) : {};
   if (!Object.keys(shown).length) return;
   find("#scores").hidden = false;
   const search = examined && (examined.beam > 1 ? "beam of " + examined.beam : "greedy search");
@@ -222,6 +246,7 @@ function scores() {
     tile(find("#scores .tiles"), words(shown[name], unit), label + range);
   }
   if (shown.intervals) find("#scores > p").textContent += " Behind each score, where 95 % of resamples of the sources lie.";
+  if (examined && examined.scores.confusion) find("#scores").append(confused(examined.scores.confusion));
   if (shown.bleu_signature) {
     const signatures = make("p", { class: "faint small" }, `BLEU ${shown.bleu_signature}, chrF2 ${shown.chrf_signature}`);
     find("#scores").append(signatures);

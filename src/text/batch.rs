@@ -43,6 +43,7 @@ pub struct Buckets {
     buckets: Vec<Bucket>,
     alignment: Option<Alignment>,
     specials: Specials,
+    padding: u32,
 }
 
 impl Buckets {
@@ -58,12 +59,13 @@ impl Buckets {
         check(&examples, size, width)?;
         let all = examples.iter().map(Shape::of).enumerate().collect();
         let buckets = Grid { size, width }.cut(all);
-        Ok(Self { examples, size, buckets, alignment: None, specials: Specials::FIRST })
+        let (specials, padding) = (Specials::FIRST, Specials::FIRST.pad);
+        Ok(Self { examples, size, buckets, alignment: None, specials, padding })
     }
 
-    /// For a model with these special tokens; without this they are [`Specials::FIRST`].
-    pub fn with_specials(self, specials: Specials) -> Self {
-        Self { specials, ..self }
+    /// For a model with these special tokens, which leaves out the target `padding`; without this they are [`Specials::FIRST`].
+    pub fn with_specials(self, specials: Specials, padding: u32) -> Self {
+        Self { specials, padding, ..self }
     }
 
     /// With the alignment of the examples, which batches then have.
@@ -95,7 +97,7 @@ impl Buckets {
             buckets.extend(grid.cut(longer));
         }
         grid.settle(&mut buckets);
-        Ok(Self { examples, size: like.size, buckets, alignment: None, specials: like.specials })
+        Ok(Self { examples, size: like.size, buckets, alignment: None, specials: like.specials, padding: like.padding })
     }
 
     /// The examples, in the order they were given.
@@ -170,7 +172,7 @@ impl Buckets {
     /// padding and have length 0. A row of a plan that other buckets made, and that does not fit here, is left as
     /// filler.
     pub fn batch(&self, plan: &BatchPlan) -> Batch {
-        let mut batch = Batch::filler(self.shape(plan), self.specials);
+        let mut batch = Batch::filler(self.shape(plan), self.specials).with_padding(self.padding);
         let BatchShape { rows, source, target } = batch.shape;
         if self.alignment.is_some() {
             batch.alignment = vec![0.0; rows * target * source];

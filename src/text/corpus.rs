@@ -49,28 +49,42 @@ impl Example {
     }
 }
 
+/// The form of a line, for messages.
+const FORM: &str = "source<TAB>target";
+
 /// Reads pairs from a file with one `source<TAB>target` per line ([`read_lines`]); one empty line may end it.
 ///
 /// # Errors
 /// [`Error::Io`] where the file cannot be read; [`Error::Data`] with the line for everything else.
 pub fn read_tsv(path: impl AsRef<Path>) -> Result<Vec<Pair>> {
-    let path = path.as_ref();
+    read_columns(path.as_ref(), FORM, parse_line)
+}
+
+/// Reads a pair from the columns of each line, which are to be in the form `form`; `parse` says what is wrong with those that are not.
+pub(super) fn read_columns(
+    path: &Path,
+    form: &str,
+    parse: impl Fn(&[&str]) -> Result<Pair, String>,
+) -> Result<Vec<Pair>> {
     let mut lines = read_lines(path)?;
     lines.pop_if(|line| line.is_empty());
     let wrong = |message: String| Error::data(path.display().to_string(), message);
     if lines.is_empty() {
-        return Err(wrong("the file is empty; write one source<TAB>target per line".to_owned()));
+        return Err(wrong(format!("the file is empty; write one {form} per line")));
     }
-    let pairs = lines.iter().zip(1..);
-    pairs.map(|(line, number)| parse_line(line).map_err(|why| wrong(format!("line {number}: {why}")))).collect()
+    let pair = |(line, number): (&String, usize)| {
+        let pair = match is_blank(line) {
+            true => Err(format!("the line is blank; delete it, or write {form}")),
+            false => parse(&line.split('\t').collect::<Vec<_>>()),
+        };
+        pair.map_err(|why| wrong(format!("line {number}: {why}")))
+    };
+    lines.iter().zip(1..).map(pair).collect()
 }
 
-/// The pair on one line, or what is wrong with it.
-fn parse_line(line: &str) -> Result<Pair, String> {
-    if is_blank(line) {
-        return Err("the line is blank; delete it, or write source<TAB>target".to_owned());
-    }
-    match line.split('\t').collect::<Vec<_>>().as_slice() {
+/// The pair of the columns of a line, or what is wrong with them.
+fn parse_line(columns: &[&str]) -> Result<Pair, String> {
+    match columns {
         [source, _] if is_blank(source) => {
             Err("the source (before the tab) is empty; fill it in, or delete the line".to_owned())
         }
@@ -78,9 +92,9 @@ fn parse_line(line: &str) -> Result<Pair, String> {
             Err("the target (after the tab) is empty; fill it in, or delete the line".to_owned())
         }
         [source, target] => Ok(Pair::new(*source, *target)),
-        [_] => Err("there is no tab; write source<TAB>target".to_owned()),
+        [_] => Err(format!("there is no tab; write {FORM}")),
         columns => Err(format!(
-            "there are {} tabs, and one is wanted; write source<TAB>target, and keep other tabs out of the texts",
+            "there are {} tabs, and one is wanted; write {FORM}, and keep other tabs out of the texts",
             columns.len() - 1
         )),
     }

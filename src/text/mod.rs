@@ -4,15 +4,18 @@
 //!   Face `tokenizer.json`;
 //! - [`lines`]: the reader of every text: files, and standard input;
 //! - [`corpus`]: sentence pairs from tab-separated files, and their encoding;
+//! - [`question`]: questions over paragraphs, and the places of their answers;
 //! - [`plain`]: plain text, in the windows that language models learn;
+//! - [`masking`]: plain text with tokens that are to be found;
 //! - [`alignment`]: which target tokens stand for which source tokens, from files;
 //! - [`batch`]: length buckets, so that a few static shapes hold a whole corpus;
 //! - [`tokenization`]: the tokens of BLEU;
 //! - [`metrics`]: error rates, exact match, BLEU and chrF against several references, and [`bootstrap`]: how sure they are;
-//! - [`tasks`]: data sets that this crate generates from a seed ([`numbers`], [`dates`], [`opinions`]).
+//! - [`tasks`]: data sets that this crate generates from a seed ([`numbers`], [`dates`], [`opinions`], [`stories`]).
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
 pub mod alignment;
+mod answers;
 pub mod batch;
 mod blank;
 mod bleu;
@@ -27,13 +30,17 @@ mod edits;
 mod foreign;
 mod frame;
 pub mod lines;
+mod mask;
+pub mod masking;
 pub mod metrics;
 pub mod numbers;
 pub mod opinions;
 pub mod plain;
+pub mod question;
 mod segment;
 mod shapes;
 mod sizes;
+pub mod stories;
 mod subwords;
 pub mod tasks;
 pub mod tokenization;
@@ -45,6 +52,7 @@ pub use crate::{
     visible::escaped,
 };
 pub use alignment::{Alignment, parse_alignment, read_alignment};
+pub use answers::{AnswerScores, AnswerStatistics};
 pub use batch::{BatchPlan, Buckets};
 pub use blank::is_blank;
 pub use bootstrap::{Interval, bootstrap};
@@ -54,8 +62,10 @@ pub use corpus::{Example, Pair, encode_pairs, fitting, read_tsv, spread};
 pub use edits::{Edit, edits, nearest};
 pub(crate) use lines::without_last;
 pub use lines::{Lines, as_line, read_lines, read_text};
+pub use masking::Masking;
 pub use metrics::{Scores, score};
 pub use plain::{encode_plain, hold_out, pieces, read_plain, windows};
+pub use question::{encode_questions, read_questions};
 pub use shapes::{BatchSize, MAX_SHAPES};
 pub use tasks::{Task, TaskData};
 pub use tokenization::Tokenization;

@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 pub use super::sizes::{TRAIN_PAIRS, VALID_PAIRS};
-use super::{Pair, TokenUnit, dates, numbers, opinions};
+use super::{Pair, TokenUnit, dates, numbers, opinions, stories};
 use crate::{Error, Result};
 
 /// A built-in task.
@@ -20,6 +20,8 @@ pub enum Task {
     Dates,
     /// What people say of things to what they think of them ([`opinions`]).
     Opinions,
+    /// Questions about what people do, each over a story that has the answer ([`stories`]).
+    Stories,
 }
 
 /// The data of a task.
@@ -37,7 +39,7 @@ pub struct TaskData {
 
 impl Task {
     /// Every task, in the order that messages list them.
-    pub const ALL: [Self; 3] = [Self::Numbers, Self::Dates, Self::Opinions];
+    pub const ALL: [Self; 4] = [Self::Numbers, Self::Dates, Self::Opinions, Self::Stories];
 
     /// The pairs of this task; the same seed gives the same pairs, in the same order, everywhere.
     pub fn generate(self, seed: u64) -> TaskData {
@@ -46,6 +48,7 @@ impl Task {
             Self::Numbers => numbers::generate(&mut rng),
             Self::Dates => dates::generate(&mut rng),
             Self::Opinions => opinions::generate(&mut rng),
+            Self::Stories => stories::generate(&mut rng),
         };
         let [source_unit, target_unit] = self.units();
         TaskData { train, valid, source_unit, target_unit }
@@ -57,7 +60,7 @@ impl Task {
             // Number words stay whole ("thirty-four" is one token): about a hundred tokens, and short targets.
             Self::Numbers => [TokenUnit::Chars, TokenUnit::Words],
             Self::Dates => [TokenUnit::Chars, TokenUnit::Chars],
-            Self::Opinions => [TokenUnit::Words, TokenUnit::Words],
+            Self::Opinions | Self::Stories => [TokenUnit::Words, TokenUnit::Words],
         }
     }
 }
@@ -68,6 +71,7 @@ impl fmt::Display for Task {
             Self::Numbers => "numbers",
             Self::Dates => "dates",
             Self::Opinions => "opinions",
+            Self::Stories => "stories",
         })
     }
 }

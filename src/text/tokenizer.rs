@@ -15,12 +15,30 @@ use tokenizers::{AddedToken, Decoder as _, DecoderWrapper, ModelWrapper, PreToke
 use super::byte_level;
 use super::subwords::{self, Method};
 use super::vocabulary::{self, TokenUnit, VocabularyLimits, escape, unescape};
-use super::{Merges, SPECIALS, Specials, Tokenization, escaped, foreign, frame::Frame, is_blank, read_text};
+use super::{
+    Merges, SPECIALS, Specials, Tokenization, escaped, foreign,
+    frame::Frame,
+    is_blank,
+    mask::{self, Mask},
+    read_text,
+};
 use crate::{Error, Result, visible::replaced};
 
 /// Every Unicode scalar, newlines too. Not `(?s).`: Oniguruma, which Hugging Face's Python package uses, reads `(?s)`
 /// in another way than Rust's engines do.
 const ANY_SCALAR: &str = r"[\s\S]";
+
+/// The sign between the two texts of a source.
+pub(super) const BETWEEN: char = '\t';
+
+/// The second text of a source.
+pub(super) struct Second<'a> {
+    pub text: &'a str,
+    /// The place of its first token among those of the source.
+    pub place: usize,
+    /// Where each of its tokens begins and ends in the text.
+    pub tokens: Vec<(usize, usize)>,
+}
 
 /// A vocabulary and the way a text is cut into its tokens; on disk a Hugging Face `tokenizer.json`.
 ///
@@ -34,6 +52,8 @@ pub struct Tokenizer {
     /// The ids that stand for no text: the special tokens, but for the unknown one.
     silent: HashSet<u32>,
     frame: Frame,
+    /// The token that stands in place of those that an encoder is to find, if there is one.
+    mask: Option<Mask>,
     /// One past the largest id.
     size: usize,
 }
@@ -69,6 +89,21 @@ impl Tokenizer {
             }
             TokenUnit::File(path) => Self::adopt(path),
         }
+    }
+
+    /// A vocabulary of the names of classes, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for two of the same name.
+    pub fn of_classes(names: &[String]) -> Result<Self> {
+        if let Some(name) =
+            names.iter().zip(1..).find_map(|(name, next)| names.get(next..)?.contains(name).then_some(name))
+        {
+            return Err(Error::data("classes", format!("two are called \"{}\"", escaped(name))));
+        }
+        let specials = SPECIALS.into_iter().map(str::to_owned);
+        let all = specials.chain(names.iter().map(|name| escape(name))).collect();
+        Self::build(&TokenUnit::Whole, all).map_err(|source| Error::data("classes", source.to_string()))
     }
 
     fn ranked<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: VocabularyLimits) -> Result<Self> {
@@ -125,18 +160,64 @@ impl Tokenizer {
         let size = inner.get_vocab(true).into_values().max().map_or(0, |last| last as usize + 1);
         let eos = (specials.eos != u32::MAX).then_some(specials.eos);
         let frame = Frame::of(inner.get_post_processor(), eos);
-        Self { inner, specials, silent, frame, size }
+        let mask = Mask::of(&inner);
+        Self { inner, specials, silent, frame, mask, size }
     }
 
-    /// The same with `<bos>` before a source as well as `<eos>` behind it, for an encoder whose first state stands for a text.
+    /// The same with `<bos>` before a source as well as `<eos>` behind it, for an encoder whose first state stands for a text, and
+    /// with `<eos>` between the two texts of a source.
     ///
     /// # Errors
     /// [`Error::Data`] for a vocabulary that lacks one of them.
     pub fn begun(mut self) -> Result<Self> {
-        let frame = Frame { before: vec![self.specials.bos], behind: vec![self.specials.eos] };
+        let Specials { bos, eos, .. } = self.specials;
+        let frame = Frame { before: vec![bos], between: vec![eos], behind: vec![eos] };
         let processor = frame.processor(|id| self.inner.id_to_token(id));
         self.inner.with_post_processor(Some(processor.map_err(|why| Error::data("tokenizer", why))?));
         Ok(Self { frame, ..self })
+    }
+
+    /// The same with a token for those that an encoder is to find, unless it has one.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a vocabulary that takes no further token.
+    pub fn with_mask(self) -> Result<Self> {
+        if self.mask.is_some() {
+            return Ok(self);
+        }
+        let Self { mut inner, specials, .. } = self;
+        mask::add(&mut inner).map_err(|source| Error::data("tokenizer", source.to_string()))?;
+        Ok(Self::with_specials(inner, specials))
+    }
+
+    /// The id of the token that stands in place of those that an encoder is to find.
+    pub fn mask(&self) -> Option<u32> {
+        self.mask.as_ref().map(|mask| mask.id)
+    }
+
+    /// The ids of a whole source of one text, in which the token for what is to be found is written as it is named, such as `[MASK]`.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode`].
+    pub fn encode_masked(&self, text: &str) -> Result<Vec<u32>> {
+        let Some(mask) = &self.mask else { return self.encode_source(text) };
+        let parts = mask.parts(text).into_iter().map(|part| self.encode(part)).collect::<Result<Vec<_>>>()?;
+        Ok(self.framed(parts.join(&mask.id)))
+    }
+
+    /// A text of `ids` as [`Tokenizer::encode_masked`] reads it.
+    pub fn decode_masked(&self, ids: &[u32]) -> String {
+        let Some(mask) = &self.mask else { return self.decode(ids) };
+        let parts = ids.chunk_by(|one, next| (*one == mask.id) == (*next == mask.id)).flat_map(|part| match part {
+            [first, ..] if *first == mask.id => vec![mask.name.clone(); part.len()],
+            part => vec![self.decode(part)],
+        });
+        parts.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The ids that stand for text, but for the unknown token.
+    pub fn words(&self) -> Vec<u32> {
+        (0..self.size as u32).filter(|id| !self.is_silent(*id) && *id != self.specials.unk).collect()
     }
 
     /// Whether a whole text is one token, so that nothing is expected behind it.
@@ -158,6 +239,35 @@ impl Tokenizer {
     /// for this crate's own models an `<eos>` at the end.
     pub fn framed(&self, ids: Vec<u32>) -> Vec<u32> {
         self.frame.around(ids)
+    }
+
+    /// The ids of a whole source, with its special tokens around it; where the tokenizer has some for between two texts, a tab parts
+    /// them.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode`].
+    pub fn encode_source(&self, text: &str) -> Result<Vec<u32>> {
+        match self.parted(text) {
+            Some((first, second)) => Ok(self.frame.around_both([self.encode(first)?, self.encode(second)?])),
+            None => Ok(self.framed(self.encode(text)?)),
+        }
+    }
+
+    /// The two texts of a source.
+    fn parted<'a>(&self, text: &'a str) -> Option<(&'a str, &'a str)> {
+        text.split_once(BETWEEN).filter(|_| !self.frame.between.is_empty())
+    }
+
+    /// The second text of a source, the place of its first token among all of [`Tokenizer::encode_source`], and where each of its
+    /// tokens begins and ends in it, in bytes; nothing for a source of one text.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode`].
+    pub(super) fn second<'a>(&self, source: &'a str) -> Result<Option<Second<'a>>> {
+        let Some((first, text)) = self.parted(source) else { return Ok(None) };
+        let place = self.frame.before.len() + self.encode(first)?.len() + self.frame.between.len();
+        let encoding = guarded(|| self.inner.encode(text, false)).map_err(|error| refused(text, &*error))?;
+        Ok(Some(Second { text, place, tokens: encoding.get_offsets().to_vec() }))
     }
 
     /// The places of a source's own tokens among those of [`Tokenizer::framed`].
@@ -396,6 +506,14 @@ impl Tokenizer {
             eos: id(frame.behind.last().copied()),
             unk: id(unknown.and_then(|token| inner.token_to_id(&token))),
         })
+    }
+
+    /// The id of the token for what an encoder is to find, as far as a file has one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no tokenizer.
+    pub fn stated_mask(path: impl AsRef<Path>) -> Result<Option<u32>> {
+        Ok(Mask::of(&parse(path.as_ref())?).map(|mask| mask.id))
     }
 
     /// Reads any Hugging Face `tokenizer.json`. Where its first ids are not [`SPECIALS`], tokens get new ids: those four

@@ -2,12 +2,19 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{TrainOptions, dropped::Dropped, pairs::add_pairs, plain::Plain};
+use super::{
+    TrainOptions,
+    dropped::Dropped,
+    examples::examples,
+    masked::{Masked, drawn},
+    pairs::add_pairs,
+    plain::Plain,
+};
 use crate::{
     Result,
-    model::{Kind, Learns, Metadata, Model, Network, SOURCE, TARGET, WEIGHTS, checksum},
+    model::{Answers, Kind, Learns, Limits, Metadata, Model, Network, SOURCE, TARGET, WEIGHTS, checksum},
     text::{
-        Buckets, Example, Pair, TokenUnit, Tokenizer, VocabularyLimits, encode_pairs, encode_plain, escaped, fitting,
+        Buckets, Example, Masking, Pair, TokenUnit, Tokenizer, VocabularyLimits, encode_plain, escaped, fitting,
         parse_alignment, pieces, read_lines, windows,
     },
 };
@@ -62,8 +69,8 @@ impl Corpus {
     pub fn read(options: &TrainOptions) -> Result<Self> {
         let mut sums = Metadata::new();
         let mut add = |name: &str, sum: u32| sums.insert(name.to_owned(), format!("{sum:08x}"));
-        let texts = match Kind::named(&options.architecture)?.learns() {
-            Some(Learns::Text) => {
+        let texts = match options.learns() {
+            Some(Learns::Text | Learns::Masked) => {
                 let texts = options.plain()?;
                 for (name, text) in [TRAIN, VALID].into_iter().zip(&texts) {
                     add(name, crc32c::crc32c(text.as_bytes()));
@@ -118,6 +125,8 @@ pub(super) enum Valid {
     Pairs(Vec<Pair>),
     /// Plain text in windows, and its bytes.
     Plain(Vec<Example>, usize),
+    /// Windows of plain text with masked tokens.
+    Masked(Vec<Example>),
 }
 
 /// The training examples of a run in their batches.
@@ -129,6 +138,8 @@ pub(super) enum Examples {
     Dropped(Box<Dropped>),
     /// Windows of plain text.
     Plain(Plain),
+    /// Windows of plain text with masked tokens.
+    Masked(Box<Masked>),
 }
 
 impl Examples {
@@ -141,6 +152,7 @@ impl Examples {
             Self::Same(buckets) => Ok(buckets.clone()),
             Self::Dropped(dropped) => dropped.epoch(epoch).map(Arc::new),
             Self::Plain(plain) => plain.epoch(epoch),
+            Self::Masked(masked) => masked.epoch(epoch),
         }
     }
 
@@ -150,6 +162,7 @@ impl Examples {
             Self::Same(buckets) => buckets.examples().len(),
             Self::Dropped(dropped) => dropped.len(),
             Self::Plain(plain) => plain.len(),
+            Self::Masked(masked) => masked.len(),
         }
     }
 }
@@ -165,6 +178,9 @@ impl Encoded {
     /// [`crate::Error::Data`] for data, vocabularies or a model that cannot be used.
     pub fn new(corpus: Corpus, options: &TrainOptions, earlier: Option<&Path>) -> Result<Self> {
         match corpus.texts {
+            Texts::Plain(texts) if options.learns() == Some(Learns::Masked) => {
+                Self::of_masked(&texts, options, earlier)
+            }
             Texts::Plain(texts) => Self::of_plain(&texts, options, earlier),
             Texts::Pairs { train, valid, alignment } => Self::of_pairs([train, valid], alignment, options, earlier),
         }
@@ -175,7 +191,8 @@ impl Encoded {
             Some(parts) => parts,
             None => {
                 let target = tokenizer((TARGET, &options.target_unit), pieces(train), options, earlier)?;
-                let network = Kind::named(&options.architecture)?.make(&options.model(), [0, target.size()])?;
+                let kind = Kind::named(&options.architecture)?;
+                let network = kind.make_for(Learns::Text, &options.model(), [0, target.size()])?;
                 (network, target.clone(), target)
             }
         };
@@ -188,6 +205,32 @@ impl Encoded {
         Ok(Self { network, source, target, examples, valid })
     }
 
+    fn of_masked([train, valid]: &[String; 2], options: &TrainOptions, earlier: Option<&Path>) -> Result<Self> {
+        let (network, source, target) = match begun(options, earlier)? {
+            Some(parts) => parts,
+            None => {
+                let source = tokenizer((TARGET, &options.target_unit), pieces(train), options, earlier)?;
+                let source = source.begun()?.with_mask()?;
+                let kind = Kind::named(&options.architecture)?;
+                let network = kind.make_for(Learns::Masked, &options.model(), [source.size(); 2])?;
+                (network, source.clone(), source)
+            }
+        };
+        let (limits, masking, seed) = (network.limits(), Masking::new(&source)?, options.seed);
+        let tokens = encode_plain(train, &source)?;
+        warn_of_unknown(options, [(&source, &tokens)].into_iter());
+        let examples = Masked::new(tokens, masking.clone(), limits, options.batch_size(), seed)?;
+        // The masks of validations are those of an epoch that no run comes to.
+        let valid = drawn(&masking, &encode_plain(valid, &source)?, (limits.max_length, 0), (seed, u64::MAX / 2));
+        Ok(Self {
+            network,
+            source,
+            target,
+            examples: Examples::Masked(Box::new(examples)),
+            valid: Valid::Masked(valid),
+        })
+    }
+
     fn of_pairs(
         [mut train, mut valid]: [Vec<Pair>; 2],
         alignment: Option<Vec<String>>,
@@ -195,33 +238,35 @@ impl Encoded {
         earlier: Option<&Path>,
     ) -> Result<Self> {
         let (network, source, target) = match begun(options, earlier)? {
-            Some(parts) => parts,
+            Some(parts) => taught(parts, &train, options, earlier)?,
             None => made(&train, options, earlier)?,
         };
-        let specials = network.limits().specials;
+        let Limits { specials, padding, .. } = network.limits();
         let longest = options.longest(network.limits());
-        let encode = |name: &str, pairs: &[Pair]| encode_pairs(name, pairs, &source, &target, usize::MAX);
+        let encode = |name: &str, pairs: &[Pair]| examples(network.as_ref(), [&source, &target], name, pairs);
 
-        let mut examples = encode(&options.data_name(), &train)?;
-        let sides = examples.iter().map(|example| [&example.source, &example.target]);
-        warn_of_unknown(options, sides.flat_map(|[a, b]| [(&source, a), (&target, b)]));
+        let mut encoded = encode(&options.data_name(), &train)?;
+        // A place is no token.
+        let writes = matches!(network.answers(), Answers::Texts | Answers::Classes);
+        let sides = encoded.iter().map(|example| (&example.source, Some(&example.target).filter(|_| writes)));
+        warn_of_unknown(options, sides.flat_map(|(a, b)| [Some((&source, a)), b.map(|b| (&target, b))]).flatten());
         let alignment = match (&alignment, &options.guided_alignment) {
-            (Some(lines), Some(guide)) => Some(parse_alignment(&guide.file.display().to_string(), lines, &examples)?),
+            (Some(lines), Some(guide)) => Some(parse_alignment(&guide.file.display().to_string(), lines, &encoded)?),
             _ => None,
         };
-        let fits = fitting(&options.data_name(), &examples, longest)?;
-        keep(&mut examples, &fits);
+        let fits = fitting(&options.data_name(), &encoded, longest)?;
+        keep(&mut encoded, &fits);
         let examples = if options.bpe_dropout > 0.0 {
             keep(&mut train, &fits);
             let merges = [(&options.source_unit, &source), (&options.target_unit, &target)]
                 .map(|(unit, tokenizer)| matches!(unit, TokenUnit::Bpe(_)).then(|| tokenizer.merges()).flatten());
             let chance = (options.bpe_dropout, options.seed);
             let merges = (merges, source.clone());
-            let dropped = Dropped::new((train, examples), merges, chance, options.batch_size(), longest)?;
+            let dropped = Dropped::new((train, encoded), merges, chance, options.batch_size(), longest)?;
             Examples::Dropped(Box::new(dropped))
         } else {
             // Multiples of two cost little padding and keep the kernels' 16-byte paths in most shapes.
-            let mut buckets = Buckets::new(examples, options.batch_size(), 2)?.with_specials(specials);
+            let mut buckets = Buckets::new(encoded, options.batch_size(), 2)?.with_specials(specials, padding);
             if let Some(alignment) = alignment {
                 buckets = buckets.aligned(alignment.keep(&fits));
             }
@@ -234,33 +279,62 @@ impl Encoded {
     }
 }
 
-/// A model for pairs or for texts and their classes, with vocabularies of its own.
+/// A model for pairs, texts and their classes or questions, with vocabularies of its own.
 fn made(train: &[Pair], options: &TrainOptions, earlier: Option<&Path>) -> Result<(Network, Tokenizer, Tokenizer)> {
     let train_tokenizer = |name, unit, sides: &[Side]| {
         let texts = train.iter().flat_map(|pair| sides.iter().map(|side| side(pair)));
         tokenizer((name, unit), texts, options, earlier)
     };
     let (of_source, of_target): (Side, Side) = (|pair| &pair.source, |pair| &pair.target);
-    let (source, target) = match options.shared_vocabulary {
-        false => (
-            train_tokenizer(SOURCE, &options.source_unit, &[of_source])?,
+    let learns = options.learns().unwrap_or(Learns::Pairs);
+    let (source, target) = match learns {
+        // A part of a source has its tokens.
+        Learns::Spans => {
+            let source = train_tokenizer(SOURCE, &options.source_unit, &[of_source])?.begun()?;
+            (source.clone(), source)
+        }
+        Learns::Classes => (
+            // The state that stands for a text is that of a token before it (Devlin et al. 2019, section 3).
+            train_tokenizer(SOURCE, &options.source_unit, &[of_source])?.begun()?,
             train_tokenizer(TARGET, &options.target_unit, &[of_target])?,
         ),
-        true => {
+        _ if options.shared_vocabulary => {
             let source = train_tokenizer(SOURCE, &options.source_unit, &[of_source, of_target])?;
             (source.clone(), source)
         }
+        _ => (
+            train_tokenizer(SOURCE, &options.source_unit, &[of_source])?,
+            train_tokenizer(TARGET, &options.target_unit, &[of_target])?,
+        ),
     };
     let kind = Kind::named(&options.architecture)?;
-    // The state that stands for a text is that of a token before it (Devlin et al. 2019, section 3).
-    let source = if kind.learns() == Some(Learns::Classes) { source.begun()? } else { source };
-    let network = kind.make(&options.model(), [source.size(), target.size()])?;
+    let network = kind.make_for(learns, &options.model(), [source.size(), target.size()])?;
     Ok((network, source, target))
 }
 
 /// What the model that a run begins with has beside its parameters; a run that goes on has its own copy.
 fn begun(options: &TrainOptions, earlier: Option<&Path>) -> Result<Option<(Network, Tokenizer, Tokenizer)>> {
     options.from.as_deref().map(|from| Model::parts(earlier.unwrap_or(from))).transpose()
+}
+
+/// The same model, where it learns what it has learnt before; or its encoder with new layers for classes or questions.
+fn taught(
+    (network, source, target): (Network, Tokenizer, Tokenizer),
+    train: &[Pair],
+    options: &TrainOptions,
+    earlier: Option<&Path>,
+) -> Result<(Network, Tokenizer, Tokenizer)> {
+    match (options.learns(), network.answers()) {
+        (Some(Learns::Classes), answers) if answers != Answers::Classes => {
+            let names = train.iter().map(|pair| pair.target.as_str());
+            let target = tokenizer((TARGET, &options.target_unit), names, options, earlier)?;
+            Ok((network.taught(Learns::Classes, target.size())?, source, target))
+        }
+        (Some(Learns::Spans), answers) if answers != Answers::Spans => {
+            Ok((network.taught(Learns::Spans, source.size())?, source.clone(), source))
+        }
+        _ => Ok((network, source, target)),
+    }
 }
 
 /// Says how many tokens the vocabulary of another model's data does not have.

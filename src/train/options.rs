@@ -5,64 +5,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::{Decay, Distillation, Metric, Optimizer, Pairs, Precision, Rate, Schedule};
+use super::{Data, Decay, Distillation, Metric, Optimizer, Precision, Rate, Schedule, data};
 use crate::{
     Error, Result,
     generate::Scoring,
     model::{Kind, Learns, Limits, Model, ModelOptions, Readout, Regularisation},
     names::setting,
-    text::{BatchSize, Pair, Task, TokenUnit, hold_out, is_blank, read_plain, read_tsv},
+    text::{BatchSize, Pair, Task, TokenUnit, hold_out, is_blank, read_plain, read_questions, read_tsv},
 };
-
-/// The origin of a run's data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Data {
-    /// A built-in task.
-    Task(Task),
-    /// Tab-separated files.
-    Files {
-        /// Training pairs.
-        #[serde(serialize_with = "as_text")]
-        train: PathBuf,
-        /// Validation pairs.
-        #[serde(serialize_with = "as_text")]
-        valid: PathBuf,
-    },
-    /// Pairs in memory.
-    Pairs(Pairs),
-    /// Plain text, for a model that predicts each token from those before it.
-    Text {
-        /// The file to learn.
-        #[serde(serialize_with = "as_text")]
-        train: PathBuf,
-        /// The file to validate on; without, the last tenth of the other is held out.
-        #[serde(default, serialize_with = "as_text_if_any", skip_serializing_if = "Option::is_none")]
-        valid: Option<PathBuf>,
-    },
-}
-
-fn as_text_if_any<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
-    match path {
-        Some(path) => as_text(path, serializer),
-        None => serializer.serialize_none(),
-    }
-}
-
-/// Writes a path as people read it: JSON has no other bytes than those of texts, and content decides what the data are.
-fn as_text<S: Serializer>(path: impl AsRef<Path>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&path.as_ref().display())
-}
 
 /// Word alignments that guide the attention of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuidedAlignment {
     /// The file with the alignments of the training pairs: [`crate::text::read_alignment`].
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "data::as_text")]
     pub file: PathBuf,
     /// The weight of the loss of guided alignment.
     pub weight: f32,
@@ -82,7 +41,7 @@ pub struct TrainOptions {
     pub data: Data,
     /// A model folder whose parameters, tokenizers and settings the run begins with, in place of new ones. The run's own options of
     /// tokens and of the model then decide nothing, but for its architecture, which is that model's.
-    #[serde(default, serialize_with = "as_text_if_any", skip_serializing_if = "Option::is_none")]
+    #[serde(default, serialize_with = "data::as_text_if_any", skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
     /// The unit of source tokens.
     pub source_unit: TokenUnit,
@@ -204,8 +163,11 @@ fn is_zero(value: &f32) -> bool {
 /// The architecture for plain text, where nobody asks for another.
 const LANGUAGE_MODEL: &str = "gpt2";
 
-/// The architecture for texts and their classes, likewise.
-const CLASSIFIER: &str = "bert";
+/// The architecture for texts and their classes, and for questions over paragraphs, likewise.
+const ENCODER: &str = "bert";
+
+/// Subwords of masked text, where nobody says how many.
+const SUBWORDS: usize = 4_000;
 
 fn default_architecture() -> String {
     Kind::DEFAULT.name.to_owned()
@@ -215,24 +177,36 @@ fn is_default_architecture(name: &String) -> bool {
     name == Kind::DEFAULT.name
 }
 
+/// Names in a sentence.
+fn and(names: &[&str]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        names => names.concat(),
+    }
+}
+
 impl TrainOptions {
     /// The defaults for some data: a task brings its own units and a model of the kind and the size that it needs, and plain text
     /// a model that learns from it.
     pub fn new(data: Data) -> Self {
         match data {
             Data::Text { .. } => Self::of_pairs(data).with_architecture(LANGUAGE_MODEL),
-            Data::Task(Task::Opinions) => Self::of_pairs(data).with_architecture(CLASSIFIER),
+            Data::Task(Task::Opinions | Task::Stories) | Data::Questions { .. } => {
+                Self::of_pairs(data).with_architecture(ENCODER)
+            }
             data => Self::of_pairs(data),
         }
     }
 
-    /// The same for another architecture. One that learns from plain text, or classes, brings defaults of its own.
+    /// The same for another architecture. One that learns from plain text, classes or questions brings defaults of its own.
     pub fn with_architecture(self, name: &str) -> Self {
-        let learns = |name: &str| Kind::named(name).ok().and_then(Kind::learns);
-        let alike = learns(&self.architecture) == learns(name);
+        let learns = self.learns();
+        let options = Self { architecture: name.to_owned(), ..self };
         // The defaults for other data say nothing here.
-        let options = if alike { self } else { Self { from: self.from, ..Self::of_pairs(self.data) } };
-        let options = Self { architecture: name.to_owned(), ..options };
+        let options = match options.learns() == learns {
+            true => options,
+            false => Self { from: options.from, architecture: options.architecture, ..Self::of_pairs(options.data) },
+        };
         let task = matches!(options.data, Data::Task(_));
         let schedule = Schedule { warmup: 100, ..options.schedule };
         match options.learns() {
@@ -245,13 +219,23 @@ impl TrainOptions {
                 layers: if task { 2 } else { 4 },
                 ..options
             },
-            Some(Learns::Classes) => Self {
+            Some(Learns::Masked) => Self {
+                metric: Metric::CrossEntropy,
+                schedule,
+                learning_rate: 5e-4,
+                batch: 32,
+                target_unit: TokenUnit::Bpe(SUBWORDS),
+                max_length: 128,
+                layers: 4,
+                ..options
+            },
+            Some(learns @ (Learns::Classes | Learns::Spans)) => Self {
                 metric: Metric::Exact,
                 schedule,
                 learning_rate: 5e-4,
                 batch: 32,
                 source_unit: TokenUnit::Words,
-                target_unit: TokenUnit::Whole,
+                target_unit: if learns == Learns::Classes { TokenUnit::Whole } else { TokenUnit::Words },
                 max_length: 256,
                 layers: 2,
                 ..options
@@ -269,14 +253,21 @@ impl TrainOptions {
         Ok(Self { from: Some(folder.to_owned()), ..self.with_architecture(network.name()) })
     }
 
-    /// The data that the architecture learns from, if it is known and trained here.
+    /// What the architecture learns from the data, if it is known and trained here: of what it can, what the data are for, or else what
+    /// it is made for first.
     pub fn learns(&self) -> Option<Learns> {
-        Kind::named(&self.architecture).ok().and_then(Kind::learns)
+        let kind = Kind::named(&self.architecture).ok()?;
+        let wanted: &[Learns] = match self.data {
+            Data::Questions { .. } | Data::Task(Task::Stories) => &[Learns::Spans],
+            Data::Text { .. } => &[Learns::Text, Learns::Masked],
+            _ => &[],
+        };
+        kind.learns().find(|learns| wanted.contains(learns)).or_else(|| kind.learns().next())
     }
 
     /// Whether the architecture learns from plain text rather than pairs.
     pub fn learns_text(&self) -> bool {
-        self.learns() == Some(Learns::Text)
+        matches!(self.learns(), Some(Learns::Text | Learns::Masked))
     }
 
     fn of_pairs(data: Data) -> Self {
@@ -373,7 +364,8 @@ impl TrainOptions {
             return wrong("tie_embeddings", message);
         }
         // Any vocabularies will do; the run's own are not known yet.
-        Kind::named(&self.architecture)?.make(&self.model(), [1_000; 2])?;
+        let learns = self.learns().unwrap_or(Learns::Pairs);
+        Kind::named(&self.architecture)?.make_for(learns, &self.model(), [1_000; 2])?;
         if matches!(self.schedule.decay, Decay::Linear { epochs: 0 } | Decay::Cosine { epochs: 0 }) {
             return wrong("decay", "ends after no epoch at all; it takes at least 1".into());
         }
@@ -417,7 +409,7 @@ impl TrainOptions {
                 false => format!(
                     "are `whole`, the names of classes, and `{}` writes texts; {} learn classes",
                     self.architecture,
-                    Kind::that_learn(Learns::Classes).join(" and ")
+                    and(&Kind::that_learn(Learns::Classes))
                 ),
             };
             return wrong("target_tokens", message);
@@ -508,7 +500,9 @@ impl TrainOptions {
     pub fn data_name(&self) -> String {
         match &self.data {
             Data::Task(task) => task.to_string(),
-            Data::Files { train, .. } | Data::Text { train, .. } => train.display().to_string(),
+            Data::Files { train, .. } | Data::Questions { train, .. } | Data::Text { train, .. } => {
+                train.display().to_string()
+            }
             Data::Pairs(_) => "pairs".to_owned(),
         }
     }
@@ -517,7 +511,9 @@ impl TrainOptions {
     pub fn valid_name(&self) -> String {
         match &self.data {
             Data::Task(task) => format!("{task}, unseen"),
-            Data::Files { valid, .. } | Data::Text { valid: Some(valid), .. } => valid.display().to_string(),
+            Data::Files { valid, .. } | Data::Questions { valid, .. } | Data::Text { valid: Some(valid), .. } => {
+                valid.display().to_string()
+            }
             Data::Text { train, valid: None } => format!("{}, its last tenth", train.display()),
             Data::Pairs(_) => "pairs to check with".to_owned(),
         }
@@ -535,8 +531,14 @@ impl TrainOptions {
                 Ok((data.train, data.valid))
             }
             Data::Files { train, valid } => Ok((read_tsv(train)?, read_tsv(valid)?)),
+            Data::Questions { train, valid } => {
+                if self.learns() != Some(Learns::Spans) {
+                    return self.other_data(Learns::Spans);
+                }
+                Ok((read_questions(train)?, read_questions(valid)?))
+            }
             Data::Pairs(pairs) => pairs.get(),
-            Data::Text { .. } => self.other_data(Learns::Pairs, Learns::Text),
+            Data::Text { .. } => self.other_data(Learns::Text),
         }
     }
 
@@ -563,15 +565,18 @@ impl TrainOptions {
                 }
                 Ok([train.to_owned(), valid.to_owned()])
             }
-            Data::Files { .. } | Data::Pairs(_) => self.other_data(Learns::Text, Learns::Pairs),
+            Data::Files { .. } | Data::Pairs(_) => self.other_data(Learns::Pairs),
+            Data::Questions { .. } => self.other_data(Learns::Spans),
         }
     }
 
     /// The error for data that the architecture does not learn from.
-    fn other_data<T>(&self, wanted: Learns, given: Learns) -> Result<T> {
+    fn other_data<T>(&self, given: Learns) -> Result<T> {
+        let wanted = Kind::named(&self.architecture)?.learns().map(|learns| learns.to_string()).collect::<Vec<_>>();
         let message = format!(
-            "`{}` learns from {wanted}, and the data are {given}, which {} learns from",
+            "`{}` learns from {}, and the data are {given}, which {} learns from",
             self.architecture,
+            wanted.join(" or "),
             Kind::that_learn(given).join(" or ")
         );
         Err(Error::data(setting("architecture"), message))

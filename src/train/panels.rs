@@ -71,7 +71,7 @@ const PLANS: [Plan; 7] = [
         "points of 100",
         Axis::Around,
         false,
-        &[("valid/exact_match", "exact match"), ("valid/bleu", "BLEU"), ("valid/chrf", "chrF2")],
+        &[("valid/exact_match", "exact match"), ("valid/f1", "F1"), ("valid/bleu", "BLEU"), ("valid/chrf", "chrF2")],
     ),
     ("Gradient norm before clipping", "norm", Axis::Wide, true, &[("train/grad_norm", "")]),
     ("Learning rate", "rate", Axis::Zero, false, &[("train/learning_rate", "")]),

@@ -33,7 +33,8 @@ impl Plain {
     /// [`crate::Error::Data`] for batches that are none.
     pub fn new(tokens: Vec<u32>, limits: Limits, size: BatchSize, seed: u64) -> Result<Self> {
         let length = limits.max_length;
-        let first = Buckets::new(windows(&tokens, length, 0), size, WIDTH)?.with_specials(limits.specials);
+        let first =
+            Buckets::new(windows(&tokens, length, 0), size, WIDTH)?.with_specials(limits.specials, limits.padding);
         Ok(Self { tokens, length, seed, first: Arc::new(first) })
     }
 

@@ -115,7 +115,7 @@ impl<'a> Run<'a> {
         let encoded = Encoded::new(corpus, options, earlier.is_some().then_some(folder))?;
         let Encoded { network, source, target, examples, valid } = encoded;
         let mut model = match options.from.as_ref().filter(|_| earlier.is_none()) {
-            Some(from) => Model::load(gpu, from)?,
+            Some(from) => Model::beginning_with(gpu, from, (network, source, target), options.seed)?,
             None => Model::new(gpu, network, source, target, options.seed)?,
         };
         // A run of 0.1.0 goes on as it began.

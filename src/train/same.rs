@@ -90,7 +90,9 @@ fn changed_by_path((told, old): (&TrainOptions, &Metadata), options: &TrainOptio
 /// The files of a run's data, each with the name of its checksum.
 fn files(options: &TrainOptions) -> impl Iterator<Item = (&'static str, &Path)> {
     let texts = match &options.data {
-        Data::Files { train, valid } => vec![(TRAIN, train.as_path()), (VALID, valid)],
+        Data::Files { train, valid } | Data::Questions { train, valid } => {
+            vec![(TRAIN, train.as_path()), (VALID, valid)]
+        }
         Data::Text { train, valid } => {
             [(TRAIN, train.as_path())].into_iter().chain(valid.iter().map(|valid| (VALID, valid.as_path()))).collect()
         }

@@ -11,6 +11,9 @@ pub struct Validated {
     /// The scores of the generated texts; none of a model that learns from plain text.
     #[serde(flatten)]
     pub scores: Option<Scores>,
+    /// Of answers that are parts of their sources: the F1 of their words, in percent ([`crate::text::AnswerScores`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub f1: Option<f64>,
     /// The cross-entropy per token of the references, or of the text, each `<eos>` included, in nats: what the loss of training is
     /// without label smoothing and other terms.
     pub cross_entropy: f64,

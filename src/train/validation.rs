@@ -1,13 +1,13 @@
 //! Validation during training: its data, the model's scores on them, and a few of its texts.
 
-use super::{Validated, corpus::Valid};
+use super::{Validated, corpus::Valid, examples::examples};
 use crate::{
     Result,
     generate::{
         EvaluationSet, Generator, Likelihood, Sampling, Scorer, Scoring, ScoringBatches, SearchOptions, evaluate_with,
     },
     model::Model,
-    text::{Example, Pair, encode_pairs, spread},
+    text::{AnswerStatistics, Example, Pair, spread},
 };
 
 /// Sources that a validation during training looks at, at most. Of a thousand, chance decides between models half a point
@@ -31,6 +31,15 @@ pub(super) struct Validation {
 enum Data {
     Pairs { pairs: Vec<Pair>, set: EvaluationSet },
     Plain { windows: usize, bytes: usize, prompts: Vec<Prompt> },
+    Masked { windows: usize, samples: Vec<Masked> },
+}
+
+/// The beginning of a window, and how it is without masks.
+#[derive(Clone, Debug)]
+struct Masked {
+    tokens: Vec<u32>,
+    text: String,
+    original: String,
 }
 
 /// A place of a plain text: some tokens for the model to continue, and how the text does.
@@ -52,13 +61,18 @@ impl Validation {
         let (data, examples) = match valid {
             Valid::Pairs(valid) => {
                 let pairs = spread(valid, VALIDATED);
-                let examples = encode_pairs(&scoring.name, &pairs, &model.source, &model.target, usize::MAX)?;
+                let tokenizers = [&model.source, &model.target];
+                let examples = examples(model.network.as_ref(), tokenizers, &scoring.name, &pairs)?;
                 let set = EvaluationSet::new(model, &pairs, scoring)?;
                 (Data::Pairs { pairs, set }, examples)
             }
             Valid::Plain(windows, bytes) => {
                 let prompts = prompts(model, &windows);
                 (Data::Plain { windows: windows.len(), bytes, prompts }, windows)
+            }
+            Valid::Masked(windows) => {
+                let samples = masked(model, &windows);
+                (Data::Masked { windows: windows.len(), samples }, windows)
             }
         };
         let batches = scorer.batches(&examples)?;
@@ -75,7 +89,7 @@ impl Validation {
     pub fn len(&self) -> usize {
         match &self.data {
             Data::Pairs { pairs, .. } => pairs.len(),
-            Data::Plain { windows, .. } => *windows,
+            Data::Plain { windows, .. } | Data::Masked { windows, .. } => *windows,
         }
     }
 
@@ -84,21 +98,22 @@ impl Validation {
     /// # Errors
     /// The errors of kernels and of the device.
     pub fn run(&mut self, model: &Model) -> Result<(Validated, Vec<Pair>)> {
-        let (scores, texts) = match &self.data {
+        let (scores, f1, texts) = match &self.data {
             Data::Pairs { set, .. } => {
                 let (scores, texts) = evaluate_with(&mut self.generator, model, set, &SearchOptions::default())?;
-                (Some(scores), texts)
+                (Some(scores), f1(&set.answer_statistics(&texts)), texts)
             }
-            Data::Plain { prompts, .. } => (None, continued(&mut self.generator, model, prompts)?),
+            Data::Plain { prompts, .. } => (None, None, continued(&mut self.generator, model, prompts)?),
+            Data::Masked { samples, .. } => (None, None, filled(&mut self.generator, model, samples)?),
         };
         let mut all = Likelihood::default();
         self.scorer.score_batches(&self.batches)?.into_iter().for_each(|one| all += one);
         let cross_entropy = -all.log_probability / all.tokens.max(1) as f64;
         let bits_per_byte = match self.data {
-            Data::Pairs { .. } => None,
+            Data::Pairs { .. } | Data::Masked { .. } => None,
             Data::Plain { bytes, .. } => Some(all.bits() / bytes.max(1) as f64),
         };
-        Ok((Validated { scores, cross_entropy, bits_per_byte }, texts))
+        Ok((Validated { scores, f1, cross_entropy, bits_per_byte }, texts))
     }
 
     /// A few texts with their references: other ones after each `step`, the same ones in every run; of plain text all of them.
@@ -108,6 +123,10 @@ impl Validation {
             Data::Plain { prompts, .. } => {
                 let samples = texts.iter().zip(prompts);
                 return samples.map(|(text, prompt)| (text.clone(), prompt.continuation.clone())).collect();
+            }
+            Data::Masked { samples, .. } => {
+                let samples = texts.iter().zip(samples);
+                return samples.map(|(text, sample)| (text.clone(), sample.original.clone())).collect();
             }
         };
         let first = (step as usize).wrapping_mul(SAMPLES).checked_rem(texts.len()).unwrap_or_default();
@@ -123,6 +142,13 @@ impl Validation {
     }
 }
 
+/// The F1 of all answers, if there are any.
+fn f1(answers: &[AnswerStatistics]) -> Option<f64> {
+    let mut sum = AnswerStatistics::default();
+    answers.iter().for_each(|answer| sum += *answer);
+    (!answers.is_empty()).then(|| sum.scores().f1)
+}
+
 /// Prompts from all over a text: the first half of a window, the second being how it goes on.
 fn prompts(model: &Model, windows: &[Example]) -> Vec<Prompt> {
     let long: Vec<_> = windows.iter().filter(|window| window.target.len() > 1).collect();
@@ -134,6 +160,34 @@ fn prompts(model: &Model, windows: &[Example]) -> Vec<Prompt> {
         Prompt { tokens: tokens.to_vec(), text, continuation }
     };
     chosen.map(prompt).collect()
+}
+
+/// The beginnings of windows from all over a text.
+fn masked(model: &Model, windows: &[Example]) -> Vec<Masked> {
+    let chosen = windows.iter().step_by(windows.len().div_ceil(SAMPLES).max(1));
+    let padding = model.network.limits().padding;
+    let sample = |window: &Example| {
+        let own = model.source.own(&window.source);
+        let own = own.start..own.end.min(own.start + PROMPT);
+        let read = window.source.get(own.clone()).unwrap_or_default();
+        let wanted = window.target.get(own).unwrap_or_default();
+        let original = read.iter().zip(wanted).map(|(read, wanted)| if *wanted == padding { *read } else { *wanted });
+        let original: Vec<u32> = original.collect();
+        let text = model.source.decode_masked(read);
+        Masked { tokens: model.source.framed(read.to_vec()), text, original: model.source.decode(&original) }
+    };
+    chosen.map(sample).collect()
+}
+
+/// What the model fills in.
+fn filled(generator: &mut Generator, model: &Model, samples: &[Masked]) -> Result<Vec<Pair>> {
+    let sources: Vec<_> = samples.iter().map(|sample| sample.tokens.clone()).collect();
+    let found = generator.generate(&sources, &SearchOptions::default())?;
+    let texts = samples.iter().zip(found).map(|(sample, found)| {
+        let best = found.into_iter().next().unwrap_or_default();
+        Ok(Pair::new(sample.text.clone(), model.text(&sample.text, &best.tokens)?))
+    });
+    texts.collect()
 }
 
 /// What the model writes behind each prompt: drawn from the likelier tokens, for a search repeats itself (Holtzman et al., "The

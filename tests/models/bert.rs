@@ -4,7 +4,7 @@ use softalign::{
     Error,
     batch::{Batch, BatchShape, MOST_GLOBALS, Specials},
     model::{
-        Architecture, Import, Kind, ModelOptions,
+        Architecture, Import, Kind, Learns, ModelOptions,
         bert::{Bert, Config, Head},
     },
 };
@@ -30,11 +30,11 @@ fn refuses_what_is_no_model() {
     }
     let unnamed = Config { named: true, ..Config::new(9) };
     assert!(refusal(Bert::new(unnamed)).contains("`head` is not `classify`"));
-    let foreign = Specials { pad: 0, bos: 7, eos: 8, unk: 1 };
-    let foreign = Config { named: true, head: Head::Classify, specials: foreign, ..Config::new(9) };
-    assert!(refusal(Bert::new(foreign)).contains("`specials` has others"));
-    let message = refusal(Kind::named("longformer").unwrap().make(&ModelOptions::default(), [9, 11]));
-    assert!(message.contains("pairs") && message.contains("transformer"), "{message}");
+    let masked = Config { mask: Some(9), ..Config::new(9) };
+    assert!(refusal(Bert::new(masked)).contains("`mask` is a token"));
+    let message =
+        refusal(Kind::named("longformer").unwrap().make_for(Learns::Spans, &ModelOptions::default(), [9, 11]));
+    assert!(message.contains("learns from texts and their classes") && message.contains("bert, roberta"), "{message}");
 }
 
 #[test]

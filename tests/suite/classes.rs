@@ -50,7 +50,7 @@ fn run(folder: &Path, options: &TrainOptions, steps: u64) -> Result<Outcome, Err
 #[test]
 fn learns_the_classes_of_texts() {
     let work = Work::new();
-    for architecture in ["bert", "roberta"] {
+    for architecture in ["bert", "roberta", "longformer"] {
         let folder = work.path(architecture);
         run(&folder, &options(architecture), 120).unwrap();
         let model = Model::load(common::gpu(), &folder).unwrap();
@@ -78,10 +78,12 @@ fn learns_the_classes_of_texts() {
         assert_eq!(scored.tokens, 1);
         assert!((scored.log_probability - f64::from(found[1].score)).abs() < 1e-4, "{scored:?} {:?}", found[1]);
 
-        // Where it looked: shares of the text.
-        let weights = generator.alignment(&source, &found[0].tokens).unwrap();
-        let first: f32 = weights[..source.len()].iter().sum();
-        assert!((first - 1.0).abs() < 1e-5, "{weights:?}");
+        // Where it looked: shares of the text. Within windows nobody keeps that.
+        if architecture != "longformer" {
+            let weights = generator.alignment(&source, &found[0].tokens).unwrap();
+            assert_eq!(weights.len(), source.len());
+            assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{weights:?}");
+        }
 
         let scoring = Scoring { resamples: 10, ..Scoring::default() };
         let found = evaluate_in_full(&mut generator, &model, &pairs(), &SearchOptions::default(), &scoring).unwrap();
@@ -100,7 +102,7 @@ fn units_of_targets_are_those_of_the_architecture() {
     let message = refused(TrainOptions { target_unit: TokenUnit::Words, ..options("bert") });
     assert!(message.contains("target_tokens") && message.contains("whole"), "{message}");
     let message = refused(TrainOptions { target_unit: TokenUnit::Whole, ..options("luong") });
-    assert!(message.contains("bert and roberta"), "{message}");
+    assert!(message.contains("bert, roberta and longformer"), "{message}");
     let message = refused(TrainOptions { source_unit: TokenUnit::Whole, ..options("bert") });
     assert!(message.contains("source_tokens"), "{message}");
     assert!(!work.path("refused").exists());

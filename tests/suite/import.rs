@@ -17,7 +17,7 @@ use softalign::{
     generate::{Embedder, Generator, Hypothesis, SearchOptions, replace_unknown},
     graph::{Program, ProgramOptions},
     kernels::Step,
-    model::{Layers, Model, Specials, TokenModel, read_tensors},
+    model::{Answers, Layers, Model, Specials, TokenModel, read_tensors},
     text::Tokenizer,
 };
 use tempfile::TempDir;
@@ -386,6 +386,39 @@ fn damaged_folders_are_refused() {
         fs::write(&path, &whole).unwrap();
     }
     import(folder.path()).unwrap();
+}
+
+#[test]
+fn names_of_classes_are_read_and_written() {
+    let mut case = Case::new("bert_classify");
+    let names = ["very good", "bad", "so so", "<eos>"];
+    let count = case.tensors["classifier.weight"].0[0].min(names.len());
+    let labels = |count: usize| -> Value {
+        names[..count]
+            .iter()
+            .enumerate()
+            .map(|(id, name)| (id.to_string(), json!(name)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    case.config["id2label"] = labels(count);
+    let folder = case.written();
+    let model = import(folder.path()).unwrap();
+    assert_eq!(model.network.answers(), Answers::Classes);
+    let search = SearchOptions { n_best: count, ..SearchOptions::beam(count) };
+    let found = Generator::new(&model).generate(&[model.encode("ab c").unwrap()], &search).unwrap().remove(0);
+    let mut told: Vec<_> = found.iter().map(|one| model.text("ab c", &one.tokens).unwrap()).collect();
+    told.sort();
+    let mut sorted = names[..count].to_vec();
+    sorted.sort_unstable();
+    assert_eq!(told, sorted);
+    let out = folder.path().join("out");
+    model.export(&out).unwrap();
+    let config: Value = serde_json::from_str(&fs::read_to_string(out.join("config.json")).unwrap()).unwrap();
+    assert_eq!((&config["id2label"], &config["label2id"]["bad"]), (&labels(count), &json!(1)));
+    case.config["id2label"] = json!({"0": "same", "1": "same"});
+    let message = import(case.written().path()).unwrap_err().to_string();
+    assert!(message.contains("two are called \"same\""), "{message}");
 }
 
 #[test]

@@ -468,7 +468,7 @@ fn tasks_hold_out_what_they_check() {
         assert_eq!(task.to_string().parse::<Task>().unwrap(), task);
     }
     let error = "sums".parse::<Task>().unwrap_err().to_string();
-    assert_eq!(error, "task: `sums` is not a built-in task; known tasks: numbers, dates, opinions");
+    assert_eq!(error, "task: `sums` is not a built-in task; known tasks: numbers, dates, opinions, stories");
 }
 
 #[test]

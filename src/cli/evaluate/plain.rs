@@ -1,13 +1,19 @@
-//! `softalign evaluate` of a language model: the likelihood of a text.
+//! `softalign evaluate` of a language model: the likelihood of a text, or of the tokens of it that were masked.
 
 use std::{path::Path, process::ExitCode};
 
-use softalign::{Error, Result, files, generate::evaluate_plain, text::read_plain};
+use serde::Serialize;
+use softalign::{
+    Error, Result, files,
+    generate::{evaluate_masked, evaluate_plain},
+    model::Answers,
+    text::read_plain,
+};
 
-use super::Args;
+use super::{Args, SEED};
 use crate::cli::{Global, open, output};
 
-/// Evaluates the language model in `folder` on the text.
+/// Evaluates the language model, or the encoder that finds masked tokens, in `folder` on the text.
 pub fn run(args: &Args, folder: &Path, global: &Global) -> Result<ExitCode> {
     for (option, given) in [
         ("--hypotheses", args.hypotheses.is_some()),
@@ -26,18 +32,25 @@ pub fn run(args: &Args, folder: &Path, global: &Global) -> Result<ExitCode> {
     let text = read_plain(&args.file)?;
     let gpu = open(global)?;
     let (model, generator) = args.search.load(&gpu, folder, &args.search.options())?;
+    if matches!(model.network.answers(), Answers::Filled { .. }) {
+        let found = evaluate_masked(&generator, &model, &text, SEED)?;
+        let figures = [("perplexity", found.perplexity), ("bits per token", found.bits_per_token)];
+        return print(args, &[("tokens", found.tokens), ("masked tokens", found.masked)], &figures, &found);
+    }
     let found = evaluate_plain(&generator, &model, &text)?;
-    output::print(&format!("tokens               {}", found.tokens))?;
-    output::print(&format!("bytes                {}", found.bytes))?;
-    for (name, value) in [
+    let figures = [
         ("perplexity", found.perplexity),
         ("bits per token", found.bits_per_token),
         ("bits per byte", found.bits_per_byte),
-    ] {
-        output::print(&format!("{name:<20} {value:.4}"))?;
-    }
+    ];
+    print(args, &[("tokens", found.tokens), ("bytes", found.bytes)], &figures, &found)
+}
+
+fn print(args: &Args, counts: &[(&str, usize)], figures: &[(&str, f64)], found: &impl Serialize) -> Result<ExitCode> {
+    counts.iter().try_for_each(|(name, count)| output::print(&format!("{name:<20} {count}")))?;
+    figures.iter().try_for_each(|(name, value)| output::print(&format!("{name:<20} {value:.4}")))?;
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&found).map_err(|error| Error::data("scores", error.to_string()))?;
+        let text = serde_json::to_string_pretty(found).map_err(|error| Error::data("scores", error.to_string()))?;
         files::write_atomically(path, (text + "\n").as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use softalign::{Error, Result, files, generate::Generator, model::Model};
 
-use super::answer::{Answer, names};
+use super::answer::Answer;
 
 /// The alignments of the answers so far, in their file or for it.
 pub struct Alignments {
@@ -101,6 +101,6 @@ fn aligned(model: &Model, generator: &mut Generator, answer: &Answer<'_>) -> Res
     };
     let weights = generator.alignment(&input.tokens, &best.tokens)?;
     let weights = weights.chunks(input.tokens.len()).map(<[f32]>::to_vec).collect();
-    let [source, target] = names(model, &input.tokens, &best.tokens);
+    let [source, target] = model.names(&input.tokens, &best.tokens);
     Ok(Aligned { sentence, source, target, weights })
 }

@@ -7,8 +7,8 @@ use serde_json::json;
 use softalign::{
     Result,
     generate::{Generator, Hypothesis, Scorer, draw_alignment, replace_unknown},
-    model::Model,
-    text::{Example, Tokenizer, escaped, is_blank},
+    model::{Answers, Model},
+    text::{Example, escaped, is_blank},
 };
 
 use super::{
@@ -92,7 +92,7 @@ impl<'a> Printer<'a> {
         for hypothesis in &answer.hypotheses {
             let text = match self.args.search.replace_unk {
                 true => replace_unknown(generator, self.model, source, hypothesis)?,
-                false => self.model.target.decode(&hypothesis.tokens),
+                false => self.model.text(source, &hypothesis.tokens)?,
             };
             if self.args.sample.sample || seen.insert(text.clone()) {
                 texts.push((text, hypothesis.clone()));
@@ -129,15 +129,11 @@ impl<'a> Printer<'a> {
     /// The tokens of a text and their scores, where they are asked for.
     fn tokens(&mut self, input: &Input, hypothesis: Hypothesis) -> Result<Vec<Token>> {
         let Some(scorer) = &mut self.scorer else { return Ok(Vec::new()) };
-        let named: Vec<String> = hypothesis
-            .tokens
-            .iter()
-            .chain([&self.model.target.specials().eos])
-            .map(|token| self.model.target.token(*token))
-            .collect();
+        let [_, named] = self.model.names(&input.tokens, &hypothesis.tokens);
         let finished = hypothesis.finished;
         let mut scores = Vec::new();
-        scorer.score_tokens(&[Example::new(input.tokens.clone(), hypothesis.tokens)], |found| {
+        let cut = self.model.network.answers() == Answers::Spans;
+        scorer.score_tokens(&[Example { source: input.tokens.clone(), target: hypothesis.tokens, cut }], |found| {
             scores.extend(found.iter().flatten().copied());
             Ok(())
         })?;
@@ -147,17 +143,9 @@ impl<'a> Printer<'a> {
     }
 }
 
-/// Source and target tokens as they are shown, the `<eos>` of both included.
-pub fn names(model: &Model, source: &[u32], target: &[u32]) -> [Vec<String>; 2] {
-    let name = |tokenizer: &Tokenizer, tokens: &[u32]| -> Vec<String> {
-        tokens.iter().map(|token| tokenizer.token(*token)).collect()
-    };
-    [name(&model.source, source), name(&model.target, &[target, &[model.target.specials().eos]].concat())]
-}
-
 fn draw(model: &Model, generator: &mut Generator, source: &[u32], target: &[u32], path: &Path) -> Result<()> {
     let weights = generator.alignment(source, target)?;
-    let [columns, rows] = names(model, source, target);
+    let [columns, rows] = model.names(source, target);
     if path == Path::new(TERMINAL) {
         return grid::print(&columns, &rows, &weights);
     }

@@ -3,7 +3,7 @@
 use softalign::{
     Error, Result,
     generate::{Generator, SearchOptions},
-    model::Model,
+    model::{Answers, Model},
     text::{Tokenizer, as_line, escaped, is_blank},
 };
 
@@ -66,8 +66,14 @@ impl<'a> Reader<'a> {
             return Ok(Source { place, text: line.to_owned(), input });
         }
         let wrong = |message: &str| Err(Error::data(&place, message));
+        let asks = self.model.network.answers() == Answers::Spans;
         let (text, prefix) = match line.split_once('\t') {
-            Some(_) if is_blank(line) => (line, None),
+            Some(_) if asks || is_blank(line) => (line, None),
+            None if asks && !is_blank(line) => {
+                let message =
+                    "there is no tab; write question<TAB>paragraph, and the answer will be a part of the paragraph";
+                return wrong(message);
+            }
             None => (line, None),
             Some(_) if !self.args.prefix_column => {
                 return wrong(
@@ -138,10 +144,12 @@ impl<'a> Reader<'a> {
 fn warn_of_unknown(place: &str, tokenizer: &Tokenizer, text: &str, tokens: &[u32]) -> Result<()> {
     let unknown = tokenizer.specials().unk;
     if tokens.contains(&unknown) {
-        // The source has special tokens around it.
-        let (tokens, pieces) = (tokenizer.encode(text)?, tokenizer.tokens(text)?);
-        for (piece, _) in pieces.iter().zip(tokens).filter(|(_, token)| *token == unknown) {
-            tracing::warn!("{place}: the model has not seen `{}`; it reads <unk>", escaped(piece));
+        // The source has special tokens around it, and between its parts.
+        for part in text.split('\t') {
+            let (tokens, pieces) = (tokenizer.encode(part)?, tokenizer.tokens(part)?);
+            for (piece, _) in pieces.iter().zip(tokens).filter(|(_, token)| *token == unknown) {
+                tracing::warn!("{place}: the model has not seen `{}`; it reads <unk>", escaped(piece));
+            }
         }
     }
     Ok(())

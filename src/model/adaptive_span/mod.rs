@@ -21,7 +21,7 @@ use step::AdaptiveSpanStepper;
 
 /// The row of the table of architectures.
 pub(super) const KIND: Kind =
-    Kind { name: "adaptive-span", in_files: config::IN_FILES, read, make: Some((Learns::Text, make)), imports: &[] };
+    Kind { name: "adaptive-span", in_files: config::IN_FILES, read, makes: &[(Learns::Text, make)], imports: &[] };
 
 /// The model at its sizes: its layers by what they are for.
 #[derive(Clone, Debug)]

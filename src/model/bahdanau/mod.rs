@@ -19,7 +19,7 @@ use step::BahdanauStepper;
 
 /// The row of the table of architectures.
 pub(super) const KIND: Kind =
-    Kind { name: "bahdanau", in_files: config::IN_FILES, read, make: Some((Learns::Pairs, make)), imports: &[] };
+    Kind { name: "bahdanau", in_files: config::IN_FILES, read, makes: &[(Learns::Pairs, make)], imports: &[] };
 
 /// The model at its sizes: its layers by what they are for.
 #[derive(Clone, Debug)]

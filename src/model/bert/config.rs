@@ -48,6 +48,9 @@ pub struct Config {
     /// Whether classes have names: the tokens of the target vocabulary behind its special ones.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub named: bool,
+    /// The token that stands in place of those to be predicted, for [`Head::Masked`], if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<u32>,
     /// What is predicted.
     pub head: Head,
     /// Size of an embedded word and of every position's state, D.
@@ -85,6 +88,7 @@ impl Config {
             vocabulary,
             classes: 2,
             named: false,
+            mask: None,
             head: Head::Masked,
             hidden: 256,
             heads: 4,
@@ -135,14 +139,19 @@ impl Config {
         if self.named && self.head != Head::Classify {
             return Err(Error::data(path, "`named` says that classes have names, and `head` is not `classify`"));
         }
-        if self.named && self.specials != Specials::FIRST {
-            let message = "`named` classes stand behind special tokens 0 to 3, and `specials` has others";
+        if self.mask.is_some_and(|mask| self.head != Head::Masked || mask as usize >= self.vocabulary) {
+            let message = "`mask` is a token of the vocabulary where `head` is `masked`, and is nothing elsewhere";
             return Err(Error::data(path, message));
         }
         settings::check_specials(path, self.specials, self.vocabulary)?;
         settings::check_heads(path, self.hidden, self.heads)?;
         settings::check_rates(path, [("dropout", self.dropout), ("attention_dropout", self.attention_dropout)])?;
         settings::check_epsilon(path, self.epsilon)
+    }
+
+    /// The same with named classes, the tokens of a target vocabulary of `targets`.
+    pub(super) fn telling(self, targets: usize) -> Self {
+        Self { head: Head::Classify, named: true, classes: targets.saturating_sub(SPECIALS), ..self }
     }
 
     /// The classes, behind tokens that are none where they have names.

@@ -50,6 +50,33 @@ impl Layer {
     }
 }
 
+/// The logits of the first and the last position of an answer, `[B, 2, S]`, from the states.
+fn end_logits(layers: &mut Layers, output: &Linear, states: Value) -> Result<Value> {
+    let ends = output.forward(layers, states, Activation::None)?;
+    layers.graph.permute(ends, &[0, 2, 1])
+}
+
+/// The probabilities of both among the positions of a text, from such logits.
+fn likely_ends(layers: &mut Layers, logits: Value, lengths: Value, shape: BatchShape) -> Result<Value> {
+    let (BatchShape { rows, source, .. }, graph) = (shape, &mut layers.graph);
+    let ends = graph.reshape(logits, [rows, 2 * source])?;
+    let ends = graph.split(ends, &[source; 2])?;
+    let ends = ends.into_iter().map(|end| graph.softmax(end, Some(lengths))).collect::<Result<Vec<_>>>()?;
+    let ends = graph.concatenate(&ends)?;
+    graph.reshape(ends, [rows, 2, source])
+}
+
+/// `[B, P, W]` with zeros behind it, `[B, T, W]`: a batch may have places for more targets than there are.
+fn with_more_places(layers: &mut Layers, x: Value, places: usize) -> Result<Value> {
+    let &[rows, own, width] = layers.graph.dims(x) else { return Ok(x) };
+    let Some(more) = places.checked_sub(own).filter(|more| *more > 0) else { return Ok(x) };
+    let graph = &mut layers.graph;
+    let x = graph.reshape(x, [rows, own * width])?;
+    let zeros = graph.filled([rows, more * width], 0.0);
+    let all = graph.concatenate(&[x, zeros])?;
+    graph.reshape(all, [rows, places, width])
+}
+
 impl Bert {
     /// The states of every position. Inputs are `source` and `segments` `[B, S]` and `lengths` `[B]`, and `globals` `[B, G]`
     /// where attention has a window.
@@ -70,9 +97,14 @@ impl Bert {
         let x = self.norm.forward(layers, x)?;
         let mut x = layers.drop(x, config.dropout)?;
         let dropout = LayerDropout { results: config.dropout, weights: config.attention_dropout, between: 0.0 };
-        let globals = match config.is_longformer() {
-            true => Some(layers.graph.input("globals", [rows, MOST_GLOBALS], Dtype::U32)),
-            false => None,
+        let globals = match (config.is_longformer(), config.named) {
+            (false, _) => None,
+            // The state that stands for a text sees all of it (Beltagy et al. 2020, section 3.1).
+            (true, true) => {
+                let first = (0..rows * MOST_GLOBALS).map(|at| if at % MOST_GLOBALS == 0 { 0 } else { u32::MAX });
+                Some(layers.graph.numbers([rows, MOST_GLOBALS], first.collect())?)
+            }
+            (true, false) => Some(layers.graph.input("globals", [rows, MOST_GLOBALS], Dtype::U32)),
         };
         let mut attention = None;
         for (number, layer) in (1..).zip(&self.layers) {
@@ -86,15 +118,8 @@ impl Bert {
         Ok(Encoded { states: x, lengths, attention })
     }
 
-    /// The logits of classes, from the first position's state: `[B, T, W]`. Where classes have names, W is the target vocabulary, and
-    /// what follows the first place ends the text; without names there is one place.
-    pub(super) fn class_logits(
-        &self,
-        layers: &mut Layers,
-        [dense, output]: [&Linear; 2],
-        states: Value,
-        [rows, places]: [usize; 2],
-    ) -> Result<Value> {
+    /// The logits of classes, from the first position's state: `[B, 1, W]`. Where classes have names, W is the target vocabulary.
+    fn class_logits(&self, layers: &mut Layers, [dense, output]: [&Linear; 2], states: Value) -> Result<Value> {
         let config = &self.config;
         let first = layers.graph.slice(states, 1, 0..1)?;
         let first = if config.follows_roberta() { layers.drop(first, config.dropout)? } else { first };
@@ -104,26 +129,17 @@ impl Bert {
         if !config.named {
             return Ok(logits);
         }
-        let (width, end, graph) = (config.target_vocabulary(), config.specials.eos as usize, &mut layers.graph);
-        let specials = graph.filled([rows, 1, SPECIALS], IMPOSSIBLE);
-        let logits = graph.concatenate(&[specials, logits])?;
-        if places == 1 {
-            return Ok(logits);
-        }
-        let behind = [(end, IMPOSSIBLE), (1, 0.0), (width - end - 1, IMPOSSIBLE)]
-            .map(|(count, value)| graph.filled([rows, places - 1, count], value));
-        let ends = graph.concatenate(&behind)?;
-        let parts = [graph.reshape(logits, [rows, width])?, graph.reshape(ends, [rows, (places - 1) * width])?];
-        let all = graph.concatenate(&parts)?;
-        graph.reshape(all, [rows, places, width])
+        let rows = layers.graph.dims(logits).iter().product::<usize>() / config.classes;
+        let specials = layers.graph.filled([rows, 1, SPECIALS], IMPOSSIBLE);
+        layers.graph.concatenate(&[specials, logits])
     }
 
-    /// Inputs beside the encoder's are `target_out`: tokens `[B, S]`, classes `[B, 1]`, names of classes `[B, T]`, or the first and the
-    /// last position of each answer `[B, 2]`.
+    /// Inputs beside the encoder's are `target_out`: tokens `[B, S]`, or `[B, T]` with a class, or the first and the last position
+    /// of each answer, first.
     pub(super) fn predict(&self, layers: &mut Layers, shape: BatchShape) -> Result<Forward> {
         let (BatchShape { rows, source: steps, .. }, config) = (shape, &self.config);
-        let Encoded { states: x, attention, .. } = self.encode(layers, shape)?;
-        let logits = match &self.prediction {
+        let Encoded { states: x, lengths, attention } = self.encode(layers, shape)?;
+        let (logits, attention) = match &self.prediction {
             Prediction::Nothing => {
                 return Err(Error::data(self.name(), "predicts nothing with this head: its states are what is wanted"));
             }
@@ -131,35 +147,29 @@ impl Bert {
                 let x = dense.forward(layers, x, Activation::None)?;
                 let x = config.activation.forward(layers, x)?;
                 let x = norm.forward(layers, x)?;
-                output.forward(layers, x, Activation::None)?
+                (output.forward(layers, x, Activation::None)?, None)
             }
             Prediction::Classify { dense, output } => {
-                self.class_logits(layers, [dense, output], x, [rows, shape.target])?
+                let logits = self.class_logits(layers, [dense, output], x)?;
+                // A class is told from the first position's state.
+                let first = attention.map(|weights| layers.graph.slice(weights, 1, 0..1)).transpose()?;
+                (logits, first)
             }
             Prediction::Span(output) => {
-                let ends = output.forward(layers, x, Activation::None)?;
-                layers.graph.permute(ends, &[0, 2, 1])?
+                let ends = end_logits(layers, output, x)?;
+                // How likely an answer begins, and ends, at each token: what it was made from.
+                let likely = if layers.is_training() { None } else { Some(likely_ends(layers, ends, lengths, shape)?) };
+                (ends, likely)
             }
         };
         let target = match &self.prediction {
             Prediction::Nothing | Prediction::Masked { .. } => steps,
-            Prediction::Classify { .. } => {
-                if config.named {
-                    shape.target
-                } else {
-                    1
-                }
-            }
-            Prediction::Span(_) => 2,
+            Prediction::Classify { .. } => shape.target.max(1),
+            Prediction::Span(_) => shape.target.max(2),
         };
+        let logits = with_more_places(layers, logits, target)?;
+        let attention = attention.map(|weights| with_more_places(layers, weights, target)).transpose()?;
         let targets = layers.graph.input("target_out", [rows, target], Dtype::U32);
-        // A class is told from the first position's state; what else is a target follows from it.
-        let attention = match (&self.prediction, attention) {
-            (Prediction::Classify { .. }, Some(weights)) if target <= steps => {
-                Some(layers.graph.slice(weights, 1, 0..target)?)
-            }
-            _ => None,
-        };
         Ok(Forward { logits, targets, attention })
     }
 }

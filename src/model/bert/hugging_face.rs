@@ -62,6 +62,8 @@ struct Fields {
     eos_token_id: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unk_token_id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mask_token_id: Option<u32>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     id2label: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,6 +128,7 @@ fn read(text: &str, path: &str) -> Result<Network> {
     let mut config = Config {
         architecture: fields.model_type,
         head,
+        mask: fields.mask_token_id.filter(|_| head == Head::Masked),
         // Theirs is two where nothing else is said.
         classes: if fields.id2label.is_empty() { 2 } else { fields.id2label.len() },
         hidden: fields.hidden_size,
@@ -152,6 +155,8 @@ fn read(text: &str, path: &str) -> Result<Network> {
 
 /// The counterpart of a model.
 pub(super) fn counterpart(model: &Bert) -> Result<Counterpart> {
+    // Whoever knows the names of classes writes them.
+    let model = &*Bert::new(Config { named: false, ..model.config.clone() })?;
     let config = &model.config;
     let class = CLASSES.into_iter().find(|(head, _)| *head == config.head).map_or("", |(_, name)| name);
     let labels = if config.classes == 2 { 0..0 } else { 0..config.classes };
@@ -173,6 +178,7 @@ pub(super) fn counterpart(model: &Bert) -> Result<Counterpart> {
         bos_token_id: stated(config.specials.bos),
         eos_token_id: stated(config.specials.eos),
         unk_token_id: stated(config.specials.unk),
+        mask_token_id: config.mask,
         id2label: labels.map(|label| (label.to_string(), format!("LABEL_{label}"))).collect(),
         position_embedding_type: None,
         is_decoder: false,

@@ -6,14 +6,13 @@
 mod config;
 mod graph;
 mod hugging_face;
-mod step;
 
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Counterpart, Embedding, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind,
-    LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter,
-    PositionKind, Positions, Residual, SearchRoom, Stepper, WindowAttention, settings,
+    Answers, Architecture, BatchShape, Counterpart, Embedding, EncoderLayer, FeedForward, Forward, HeadSizes, Initial,
+    Kind, LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter,
+    PositionKind, Positions, Residual, SearchRoom, Specials, Stepper, WindowAttention, settings,
 };
 use crate::{
     Error, Result,
@@ -21,14 +20,17 @@ use crate::{
 };
 
 pub use config::{Config, Head};
-use step::ClassStepper;
 
 /// The row of BERT in the table of architectures.
 pub(super) const KIND: Kind = Kind {
     name: config::BERT,
     in_files: &[config::BERT],
     read,
-    make: Some((Learns::Classes, |options, vocabularies| make(config::BERT, options, vocabularies))),
+    makes: &[
+        (Learns::Classes, |options, vocabularies| classifier(config::BERT, options, vocabularies)),
+        (Learns::Spans, |options, vocabularies| reader(config::BERT, options, vocabularies)),
+        (Learns::Masked, |options, vocabularies| masked(config::BERT, options, vocabularies)),
+    ],
     imports: hugging_face::OF_BERT,
 };
 /// The row of RoBERTa.
@@ -36,7 +38,11 @@ pub(super) const ROBERTA: Kind = Kind {
     name: config::ROBERTA,
     in_files: &[config::ROBERTA],
     read,
-    make: Some((Learns::Classes, |options, vocabularies| make(config::ROBERTA, options, vocabularies))),
+    makes: &[
+        (Learns::Classes, |options, vocabularies| classifier(config::ROBERTA, options, vocabularies)),
+        (Learns::Spans, |options, vocabularies| reader(config::ROBERTA, options, vocabularies)),
+        (Learns::Masked, |options, vocabularies| masked(config::ROBERTA, options, vocabularies)),
+    ],
     imports: hugging_face::OF_ROBERTA,
 };
 
@@ -45,10 +51,12 @@ pub(super) const LONGFORMER: Kind = Kind {
     name: config::LONGFORMER,
     in_files: &[config::LONGFORMER],
     read,
-    make: None,
+    makes: &[(Learns::Classes, |options, vocabularies| classifier(config::LONGFORMER, options, vocabularies))],
     imports: hugging_face::OF_LONGFORMER,
 };
 
+/// The positions to either side that a new Longformer's attention sees, besides global ones.
+const REACH: usize = 32;
 /// The standard deviation of the first values of tables.
 const DEVIATION: f32 = 0.02;
 
@@ -246,7 +254,7 @@ impl Architecture for Bert {
         // A class without a name, or a position, is never padding.
         let (target_vocabulary, padding) = match head {
             Head::States | Head::Masked => (vocabulary, specials.pad),
-            Head::Classify if named => (self.config.target_vocabulary(), specials.pad),
+            Head::Classify if named => (self.config.target_vocabulary(), Specials::FIRST.pad),
             Head::Classify => (self.config.target_vocabulary(), u32::MAX),
             Head::Span => (max_length, u32::MAX),
         };
@@ -264,25 +272,38 @@ impl Architecture for Bert {
         self.predict(layers, shape)
     }
 
-    fn stepper(&self, _: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
-        match &self.prediction {
-            Prediction::Classify { dense, output } if self.config.named => {
-                Ok(Box::new(ClassStepper::new(self, [dense, output], room)?))
-            }
-            _ => Err(Error::data(
-                self.name(),
-                "writes no text: it is an encoder alone; generate with an architecture that has a decoder, or with a model whose \
-                 classes have names",
-            )),
-        }
+    fn stepper(&self, _: &Parameters, _: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
+        Err(Error::data(
+            self.name(),
+            "writes no text: it is an encoder alone; generate with an architecture that has a decoder, or with a model that has \
+             learnt classes, questions or masked text",
+        ))
     }
 
     fn states(&self, layers: &mut Layers, shape: BatchShape) -> Result<Value> {
         Ok(self.encode(layers, shape)?.states)
     }
 
-    fn writes_text(&self) -> bool {
-        self.config.named
+    fn answers(&self) -> Answers {
+        match self.config.head {
+            Head::Classify if self.config.named => Answers::Classes,
+            Head::Span => Answers::Spans,
+            Head::Masked => self.config.mask.map_or(Answers::None, |mask| Answers::Filled { mask }),
+            Head::Classify | Head::States => Answers::None,
+        }
+    }
+
+    fn taught(&self, learns: Learns, targets: usize) -> Result<Network> {
+        let plain = Config { named: false, mask: None, ..self.config.clone() };
+        let config = match learns {
+            Learns::Classes => plain.telling(targets),
+            Learns::Spans => Config { head: Head::Span, ..plain },
+            Learns::Pairs | Learns::Text | Learns::Masked => {
+                let message = format!("does not learn from {learns}; what it is taught anew is classes, or questions");
+                return Err(Error::data(self.name(), message));
+            }
+        };
+        Ok(Self::new(config)?)
     }
 
     fn counterpart(&self) -> Result<Counterpart> {
@@ -295,20 +316,37 @@ fn read(text: &str, path: &str) -> Result<Network> {
 }
 
 /// A model that tells the classes of texts apart; its targets are the names of the classes behind the special tokens.
-fn make(name: &str, options: &ModelOptions, [vocabulary, targets]: [usize; 2]) -> Result<Network> {
+fn classifier(name: &str, options: &ModelOptions, [vocabulary, targets]: [usize; 2]) -> Result<Network> {
+    let config = Config { segments: 1, ..sizes(name, options, vocabulary) }.telling(targets);
+    Ok(Bert::new(options.apply(&config)?)?)
+}
+
+/// A model that answers questions by parts of paragraphs: these are segments of their own (Devlin et al. 2019, section 4.2), but for
+/// a RoBERTa, which knows of none.
+fn reader(name: &str, options: &ModelOptions, [vocabulary, _]: [usize; 2]) -> Result<Network> {
+    let config = Config { head: Head::Span, ..sizes(name, options, vocabulary) };
+    Ok(Bert::new(options.apply(&config)?)?)
+}
+
+/// A model that finds masked tokens; the mask is the last token of the vocabulary.
+fn masked(name: &str, options: &ModelOptions, [vocabulary, _]: [usize; 2]) -> Result<Network> {
+    let mask = u32::try_from(vocabulary).ok().and_then(|size| size.checked_sub(1));
+    let config = Config { head: Head::Masked, mask, ..sizes(name, options, vocabulary) };
+    Ok(Bert::new(options.apply(&config)?)?)
+}
+
+/// The settings of an encoder of the sizes that a run asks for.
+fn sizes(name: &str, options: &ModelOptions, vocabulary: usize) -> Config {
     let ModelOptions { hidden, layers, dropout, max_length, .. } = *options;
-    let config = Config {
+    Config {
         architecture: name.to_owned(),
-        classes: targets.saturating_sub(config::SPECIALS),
-        named: true,
-        head: Head::Classify,
         hidden,
         feed_forward: hidden.saturating_mul(4),
         layers,
-        segments: 1,
+        windows: if name == config::LONGFORMER { vec![REACH; layers] } else { Vec::new() },
         dropout,
+        segments: if name == config::BERT { 2 } else { 1 },
         max_length: settings::padded(max_length),
         ..Config::new(vocabulary)
-    };
-    Ok(Bert::new(options.apply(&config)?)?)
+    }
 }

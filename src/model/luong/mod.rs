@@ -19,7 +19,7 @@ use step::LuongStepper;
 
 /// The row of the table of architectures.
 pub(super) const KIND: Kind =
-    Kind { name: "luong", in_files: config::IN_FILES, read, make: Some((Learns::Pairs, make)), imports: &[] };
+    Kind { name: "luong", in_files: config::IN_FILES, read, makes: &[(Learns::Pairs, make)], imports: &[] };
 
 /// The model at its sizes: its layers by what they are for. None but the GRUs and the bridge has a bias, as in the paper.
 #[derive(Clone, Debug)]

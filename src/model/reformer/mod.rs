@@ -24,7 +24,7 @@ pub(super) const KIND: Kind = Kind {
     name: "reformer",
     in_files: config::IN_FILES,
     read,
-    make: Some((Learns::Text, make)),
+    makes: &[(Learns::Text, make)],
     imports: hugging_face::IMPORTS,
 };
 

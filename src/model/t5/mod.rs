@@ -24,7 +24,7 @@ pub(super) const KIND: Kind = Kind {
     name: "t5",
     in_files: config::IN_FILES,
     read,
-    make: Some((Learns::Pairs, make)),
+    makes: &[(Learns::Pairs, make)],
     imports: hugging_face::IMPORTS,
 };
 

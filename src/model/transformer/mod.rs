@@ -23,7 +23,7 @@ pub(super) const KIND: Kind = Kind {
     name: "transformer",
     in_files: config::IN_FILES,
     read,
-    make: Some((Learns::Pairs, make)),
+    makes: &[(Learns::Pairs, make)],
     imports: hugging_face::IMPORTS,
 };
 
