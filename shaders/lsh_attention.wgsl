@@ -1,7 +1,7 @@
-// dot_product_attention where a position sees those of its own chunk, and of chunks beside it, in the orders of several rounds: lsh_places.wgsl
-// says which tiles a workgroup walks over. Kitaev, Kaiser and Levskaya 2020, section 2. A dispatch has one round, whose contexts are
-// weighed against those of the rounds before by the sums of their exponentials (equation 6). A position that sees none but itself has its
-// own value as context; one past its text's end has 0.
+// dot_product_attention where a position sees those of its own chunk, and of chunks beside it, in the orders of several rounds:
+// lsh_places.wgsl says which tiles a workgroup walks over. Kitaev, Kaiser and Levskaya 2020, section 2. A dispatch has one round, whose
+// contexts are weighed against those of the rounds before by the sums of their exponentials (equation 6). A position that sees none but
+// itself has its own value as context; one past its text's end has 0.
 //
 // ADJUSTED: weights have dropout.
 // VECTOR, WIDE: sizes, offsets and strides are multiples of a piece.
@@ -150,6 +150,7 @@ fn main(
             own_share[group * ROWS + r] = select(0.0, merged.share, alone);
         }
     }
+    // In a loop of its own, which stays one: the rows above are unrolled, and there is seldom such a one.
     if (params.excluding == 0u) { return; }
     workgroupBarrier();
     for (var r = 0u; r < ROWS; r++) {

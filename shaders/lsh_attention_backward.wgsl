@@ -179,7 +179,7 @@ fn main(
     }
 #ifdef KEY
     if (params.excluding == 0u || params.round > 0u) { return; }
-    // The context of a position that sees none but itself is its own value.
+    // The context of a position that sees none but itself is its own value. In a loop of its own, as in the forward pass.
     for (var r = 0u; r < ROWS; r++) {
         let row = row_positions[group * ROWS + r];
         if (row >= length || statistics[first_statistic + min(row, last)].x > BY_ITSELF) { continue; }

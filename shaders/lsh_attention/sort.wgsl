@@ -1,5 +1,5 @@
 // The order of positions by bucket, equal ones as they come: a radix sort by digits of four bits, the lowest first. A workgroup
-// sorts one round of one head. Each lane counts and then spare a run of its own, so that equal digits keep their order and
+// sorts one round of one head. Each lane counts and then places a run of its own, so that equal digits keep their order and
 // nothing depends on which lane is first.
 #import linear
 

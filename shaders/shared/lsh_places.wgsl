@@ -10,7 +10,7 @@
 // KEY: rows are keys, columns queries; else the other way round.
 
 const NOWHERE = 0xffffffffu;            // a position that nothing has
-const BY_ITSELF = -1e30;                    // the log_sum_exp of a position that sees none but itself; below any other
+const BY_ITSELF = -1e30;                // the log_sum_exp of a position that sees none but itself; below any other
 
 struct Place {
     order: u32,             // where the head's orders start
@@ -53,7 +53,7 @@ fn place_of(tile: u32, head: u32, length: u32) -> Place {
     place.rows = min(params.chunk - first, ROW_TILE);
     place.length = length;
     place.extent = extent_of(length);
-    // A text that is no longer than a chunk is one, in one round, which nothing is beside.
+    // A text that is no longer than a chunk is one, in its own order and one round, which nothing is beside.
     if (place.extent <= params.chunk) {
         place.chunk = place.extent;
         place.chunks = 1u;

@@ -34,8 +34,7 @@ pub struct Args {
     #[arg(required_unless_present = "hypotheses")]
     model: Option<PathBuf>,
     /// Pairs to score on: a line each, source<TAB>target; for a model that answers questions question<TAB>paragraph<TAB>answer. For a
-    /// language model a text, of which it says perplexity and bits per
-    /// byte.
+    /// language model a text, of which it says perplexity and bits per byte; for one that finds masked tokens a text to mask.
     #[arg(required = true)]
     file: PathBuf,
     /// Score the lines of this file, one for each pair, or one for each source where references are grouped. No model writes any

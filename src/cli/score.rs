@@ -12,7 +12,7 @@ use softalign::{
 
 use super::{
     Global, flags, open, output,
-    search::{is_language_model, read_pairs},
+    search::{fills_masks, is_language_model, read_pairs},
 };
 
 /// Arguments of `score`.
@@ -40,6 +40,11 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
         true => read_lines(&args.file)?.into_iter().map(|text| Pair::new("", text)).collect(),
         false => read_pairs(&args.model, &args.file)?,
     };
+    if fills_masks(&args.model) {
+        let message =
+            "this model finds masked tokens, and gives texts no probability; `evaluate` says how well it finds them";
+        return Err(Error::data(args.model.display().to_string(), message));
+    }
     let gpu = open(global)?;
     let model = Model::load(&gpu, &args.model)?;
     let (read, stopped) = read(args, &model, &pairs);

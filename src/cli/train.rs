@@ -60,7 +60,7 @@ pub struct Args {
     #[arg(long)]
     overwrite: bool,
     /// Unit of source tokens: chars, words, bytes, bpe:N, unigram:N or bytes:N (N subwords from the corpus; those of bytes keep all
-    /// white space), or a tokenizer.json [default: chars; words for opinions and where classes are learnt].
+    /// white space), or a tokenizer.json [default: chars; words for opinions and stories, and where classes or questions are learnt].
     #[arg(long, value_name = "UNIT")]
     source_tokens: Option<TokenUnit>,
     /// Unit of target tokens, or of the tokens of --text, in the same form; whole for names of classes [default: chars; words for
@@ -82,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "X")]
     bpe_dropout: Option<f32>,
     /// Longest source or target in tokens, the end token included; longer pairs are left out [default: 100]. Of plain text the
-    /// window, in which a token is predicted from those before it [default: 256].
+    /// window, in which a token is predicted from others [default: 256, or 128 of masked text; also 256 for classes and questions].
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
     /// Stop after this many passes over the data [default: 3 for a task, 10 for files, if no other limit is given].
@@ -97,7 +97,7 @@ pub struct Args {
     /// Stop after this many validations in a row without an improvement of --metric.
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
-    /// Sentence pairs per batch, or windows of plain text [default: 128; 32 for text].
+    /// Sentence pairs per batch, or windows of plain text [default: 128; 32 for text, classes and questions].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Fill a batch by tokens instead: at most this many on either side, padding included.
@@ -107,10 +107,12 @@ pub struct Args {
     /// [default: 1].
     #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
-    /// Adam's learning rate, the largest of the schedule [default: 0.002 for a task, 0.001 for files].
+    /// Adam's learning rate, the largest of the schedule [default: 0.002 for a task, 0.001 for files; 0.0005 for an
+    /// encoder alone].
     #[arg(long, value_name = "X")]
     learning_rate: Option<f32>,
-    /// Let the learning rate rise from 0 over this many steps first [default: 0].
+    /// Let the learning rate rise from 0 over this many steps first [default: 0; 100 for text, classes and
+    /// questions].
     #[arg(long, value_name = "STEPS")]
     warmup: Option<u64>,
     /// Decay of the learning rate: constant, inverse-sqrt, linear or cosine (to 0 at the end of --epochs), or plateau:N (halved
@@ -171,7 +173,8 @@ pub struct Args {
     /// Weight of the coverage loss, which penalises attention to positions attended to before (See et al. 2017) [default: 0].
     #[arg(long, value_name = "X")]
     coverage_weight: Option<f32>,
-    /// Architecture of the model [default: bahdanau; gpt2 for plain text].
+    /// Architecture of the model [default: bahdanau; gpt2 for plain text, bert for questions, opinions and
+    /// stories].
     #[arg(long, value_name = "NAME", value_parser = architectures())]
     architecture: Option<String>,
     /// A setting of the model by its name in config.json, such as attention=64; may be given several times, and has precedence
@@ -185,7 +188,8 @@ pub struct Args {
     /// files].
     #[arg(long, value_name = "N")]
     hidden: Option<usize>,
-    /// Layers of the encoder, and in a Transformer of the decoder [default: 1; of gpt2 2 for a task, 4 for a file].
+    /// Layers of the encoder, and in a Transformer of the decoder [default: 1; of gpt2 2 for a task, 4 for a file; of
+    /// bert 2, or 4 for masked text].
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
     /// The layer before the output: tanh or none [default: tanh].

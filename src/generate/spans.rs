@@ -14,7 +14,8 @@ pub(super) fn paragraph(source: &[u32], eos: u32) -> Option<Range<usize>> {
     (first < end).then_some(first..end)
 }
 
-/// The likeliest parts within the paragraph, by the logarithms of the probabilities that one begins and ends at each token, of the lengths that the options allow.
+/// The likeliest parts within the paragraph, of the lengths that the options allow, by the logarithms of the probabilities that one begins
+/// and ends at each token.
 pub(super) fn spans([first, last]: [&[f64]; 2], paragraph: Range<usize>, options: &SearchOptions) -> Vec<Hypothesis> {
     // An end token would count there as well.
     let longest = options.max_length.map_or(usize::MAX, |most| most.saturating_sub(1));

@@ -162,7 +162,7 @@ impl Graph {
     fn at_one_length(&mut self, x: Value, size: usize) -> Result<Value> {
         let shape = self.shape(x).clone();
         let vectors = self.reshape(x, [shape.elements() / size, size])?;
-        let gain = self.filled([size], 1.0);
+        let gain = self.filled_as([size], Dtype::F32, 1.0);
         let scaled = self.rms_norm(vectors, gain, EPSILON)?;
         self.reshape(scaled, shape)
     }

@@ -240,6 +240,16 @@ impl Graph {
         Ok(self.value(shape, Dtype::F32, Source::Constant(values)))
     }
 
+    /// The same in the graph's precision, as activations are.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are not as many as the shape has elements.
+    pub fn constant_activations(&mut self, shape: impl Into<Shape>, values: Vec<f32>) -> Result<Value> {
+        let value = self.constant(shape, values)?;
+        self.values[value.0].dtype = self.precision;
+        Ok(value)
+    }
+
     /// A constant tensor of given whole numbers, in row-major order.
     ///
     /// # Errors

@@ -28,8 +28,8 @@ pub(super) static CROSS_ENTROPY_TOTAL: Shader = shader!("cross_entropy/total", t
 ///        log_sum_exp(logits) - sum over c of ((1 - weight) * expected[c] + weight / K * sum over k of q_k[c]) * logits[c]
 /// ```
 ///
-/// which is the same sum of losses, for distributions add up to 1. A row of padding adds nothing and gets no gradient, whatever its logits are. A target past the classes
-/// counts as the last one. `loss_scale` comes from [`super::Step`].
+/// which is the same sum of losses, for distributions add up to 1. A row of padding adds nothing and gets no gradient, whatever its logits
+/// are. A target past the classes counts as the last one. `loss_scale` comes from [`super::Step`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CrossEntropy {
     /// Rows, padding included, N.

@@ -14,6 +14,7 @@ use super::{
     },
     expect::{expect_apart, expect_extents, expect_of, expect_scratch, expect_setting},
     library::shader,
+    rounds::expect_rounds,
 };
 use crate::{
     Error, Result,
@@ -151,7 +152,10 @@ struct Walk<'a> {
 impl LshAttention {
     /// Operations and bytes of a round of a pass, over the pairs that see each other.
     fn cost_round(&self, pass: Pass, dtype: Dtype) -> Cost {
-        let whole = self.plain().cost_pass(pass, dtype);
+        let whole = match pass {
+            Pass::Forward => self.plain().cost(dtype),
+            pass => self.plain().cost_pass(pass, dtype),
+        };
         let seen = self.walked() as f64 / self.steps as f64;
         let seen = if self.causal { 0.5 * seen } else { seen };
         Cost { operations: whole.operations * seen, transcendental: whole.transcendental * seen, ..whole }
@@ -293,13 +297,17 @@ impl LshAttention {
     }
 
     fn record_walk(&self, recorder: &mut Recorder, tile: Tile, walk: &Walk<'_>) -> Result<()> {
-        let Self { batch, heads: count, steps, chunk, before, after, sees_itself, order, padding, dropout, .. } = *self;
+        let Self { batch, heads: count, steps, size, chunk, before, after, .. } = *self;
+        let Self { sees_itself, order, padding, dropout, .. } = *self;
         let Walk { kernel, pass, heads, tensors, cost } = *walk;
         let Padding { least, multiple } = padding.unwrap_or(Padding { least: 0, multiple: 0 });
         let tiles = steps / chunk * chunk.div_ceil(tile.height());
         // To write down the positions of a tile takes less than a quarter of its rounds.
         let walked = (5 * self.walked().div_ceil(tile.width())).div_ceil(4);
-        self.plain().check_tile(recorder.gpu(), tile, walked, dropout.is_some())?;
+        self.plain().check_tile(recorder.gpu(), tile, 0, dropout.is_some())?;
+        let rounds = walked.saturating_mul(tile.rounds(size, recorder.gpu().checked(), dropout.is_some()));
+        let what = || format!("{NAME} of {} chunks of {chunk} a position", before + 1 + after);
+        expect_rounds(recorder.gpu(), rounds, what, "Use fewer or shorter chunks, or a GPU.")?;
         let form = self.plain().form(pass, heads, dropout.is_some());
         let (rounds, excluding, hashed) = (self.rounds(), usize::from(!sees_itself), usize::from(order.is_some()));
         for round in 0..rounds {
@@ -321,6 +329,9 @@ impl LshAttention {
         let extents = [("batch", batch), ("heads", heads), ("steps", steps), ("size", size), ("chunk", chunk)];
         expect_extents(NAME, &extents)?;
         expect_extents(NAME, &[("rounds", self.rounds())])?;
+        if let Some(Order { buckets, .. }) = order {
+            expect_extents(NAME, &[("buckets", buckets)])?;
+        }
         let wanted = format!("at most {LARGEST_SIZE}");
         expect_setting(NAME, "size of a head", size <= LARGEST_SIZE, &wanted, size as f64)?;
         let wanted = format!("a number that divides the {steps} steps");

@@ -1,6 +1,6 @@
 //! Attention with relative positions: Dai, Yang, Yang, Carbonell, Le and Salakhutdinov, "Transformer-XL: Attentive Language Models
-//! Beyond a Fixed-Length Context" (2019), section 3.3. A query and a key meet at the vector of their distance, which its address
-//! tells, so that nothing of size queries x keys is stored, forward or backward.
+//! Beyond a Fixed-Length Context" (2019), section 3.3. Products with the vectors of distances are made in tiles of consecutive ones, and
+//! shifted there, so that nothing of size queries x keys is stored, forward or backward.
 
 use super::{
     dot_product_attention::{DotProductAttention, Form, Heads, LARGEST_SIZE, Pass as Owned, Saved as Statistics, Tile},
@@ -223,7 +223,8 @@ impl RelativeAttention {
         ] {
             expect_of(dtype, NAME, argument, gradient, input.shape().dims())?;
         }
-        expect_apart(NAME, &[("d_key", d_key), ("d_value", d_value)])?;
+        let made = [("d_queries", d_queries), ("d_key", d_key), ("d_value", d_value), ("d_relative", d_relative)];
+        expect_apart(NAME, &made)?;
         let [context, d_context_heads, of_key, of_value, of_relative] =
             [context, d_context, d_key, d_value, d_relative].map(|tensor| self.side_by_side(tensor));
         let plain = Statistics { context, log_sum_exp, d_context: d_context_heads, statistics };

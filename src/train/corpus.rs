@@ -1,6 +1,6 @@
 //! The data of a run: as they were read, known by their checksums wherever they came from, and as tokens.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashSet, path::Path, sync::Arc};
 
 use super::{
     TrainOptions,
@@ -212,7 +212,10 @@ impl Encoded {
                 let source = tokenizer((TARGET, &options.target_unit), pieces(train), options, earlier)?;
                 let source = source.begun()?.with_mask()?;
                 let kind = Kind::named(&options.architecture)?;
-                let network = kind.make_for(Learns::Masked, &options.model(), [source.size(); 2])?;
+                let mut model = options.model();
+                // A vocabulary that has had it before has it in a place of its own.
+                model.settings.extend(source.mask().map(|mask| ("mask".to_owned(), mask.to_string())));
+                let network = kind.make_for(Learns::Masked, &model, [source.size(); 2])?;
                 (network, source.clone(), source)
             }
         };
@@ -312,12 +315,20 @@ fn made(train: &[Pair], options: &TrainOptions, earlier: Option<&Path>) -> Resul
     Ok((network, source, target))
 }
 
+/// Whether a vocabulary has the names of all classes.
+fn knows(classes: &Tokenizer, pairs: &[Pair]) -> Result<bool> {
+    let names: HashSet<&str> = pairs.iter().map(|pair| pair.target.as_str()).collect();
+    let unknown = classes.specials().unk;
+    names.into_iter().try_fold(true, |all, name| Ok(all && !classes.encode(name)?.contains(&unknown)))
+}
+
 /// What the model that a run begins with has beside its parameters; a run that goes on has its own copy.
 fn begun(options: &TrainOptions, earlier: Option<&Path>) -> Result<Option<(Network, Tokenizer, Tokenizer)>> {
     options.from.as_deref().map(|from| Model::parts(earlier.unwrap_or(from))).transpose()
 }
 
-/// The same model, where it learns what it has learnt before; or its encoder with new layers for classes or questions.
+/// The same model, where it learns what it has learnt before; or its encoder with new layers for classes, also others than it knows, or
+/// for questions.
 fn taught(
     (network, source, target): (Network, Tokenizer, Tokenizer),
     train: &[Pair],
@@ -325,7 +336,7 @@ fn taught(
     earlier: Option<&Path>,
 ) -> Result<(Network, Tokenizer, Tokenizer)> {
     match (options.learns(), network.answers()) {
-        (Some(Learns::Classes), answers) if answers != Answers::Classes => {
+        (Some(Learns::Classes), answers) if answers != Answers::Classes || !knows(&target, train)? => {
             let names = train.iter().map(|pair| pair.target.as_str());
             let target = tokenizer((TARGET, &options.target_unit), names, options, earlier)?;
             Ok((network.taught(Learns::Classes, target.size())?, source, target))

@@ -421,6 +421,12 @@ impl TrainOptions {
             let [one, other] = ["source_tokens", "target_tokens"].map(setting);
             return wrong("bpe_dropout", format!("needs {one} or {other} of bpe:N"));
         }
+        if self.bpe_dropout > 0.0 && self.learns() == Some(Learns::Spans) {
+            return wrong(
+                "bpe_dropout",
+                "moves the places of answers, which a model of questions learns; leave it out".into(),
+            );
+        }
         if self.bpe_dropout > 0.0 && self.guided_alignment.is_some() {
             let links = setting("guided_alignment");
             return wrong("bpe_dropout", format!("moves the tokens that {links} links; use one of them"));

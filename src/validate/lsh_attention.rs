@@ -2,7 +2,7 @@
 
 use super::{
     Case, KernelChecks, ROUNDING,
-    dot_product_attention::{LARGE_SCORE, head_size, longest},
+    dot_product_attention::{LARGE_SCORE, longest},
     largest, widen,
 };
 use crate::{
@@ -15,9 +15,9 @@ use crate::{
     reference::{dropout, lsh_attention as reference},
 };
 
-/// As of dot-product attention; a key's length is a root of a sum besides.
+/// As of dot-product attention.
 const TOLERANCE: f64 = 5e-6;
-/// The error of one store in f16; backward, the stored context's error is in the mean that is taken off a score's gradient.
+/// The error of a store in f16 after each round, of which earlier ones weigh the less, the more follow; backward, the stored context's error is in the mean that is taken off a score's gradient.
 const HALF: [f64; 2] = [TOLERANCE + ROUNDING, TOLERANCE + 3.0 * ROUNDING];
 /// Two directions that a vector points to as much, but for the rounding of sums of up to 65 products.
 const ALIKE: f64 = 1e-4;
@@ -62,9 +62,11 @@ struct Drawn {
 impl Drawn {
     fn new(case: &mut Case<'_>, dropping: bool) -> Result<Self> {
         let (batch, heads) = (1 + case.below(3), 1 + case.below(3));
-        // What larger heads change is shared with dot_product_attention.
-        let size = head_size(case, 32);
-        let (chunk, chunks) = (case.size(17), 1 + case.below(6));
+        // One of each form of a load, and two pieces of a head to a lane. What yet larger heads change is shared with dot_product_attention.
+        let size = [3, 8, 17, 40][case.below(4)];
+        // Of several tiles of rows, too.
+        let longest = [17, 70][case.below(2)];
+        let (chunk, chunks) = (case.size(longest), 1 + case.below(6));
         let (steps, width) = (chunk * chunks, heads * size);
         // More chunks to a side than there are, too.
         let [before, after] = [case.below(3) * case.below(4), case.below(2) * case.below(3)];

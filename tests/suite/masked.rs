@@ -10,7 +10,7 @@ use softalign::{
 };
 
 use crate::{
-    cli::{Work, fed, texts},
+    cli::{Work, fed, refused, texts},
     common,
 };
 
@@ -96,7 +96,30 @@ fn learns_to_fill_in_and_then_other_work() {
         }
         assert!(same > 15 && new == 4, "{same} {new}");
         assert!(["warm", "cold"].contains(&taught.generate_text("red red").unwrap().as_str()));
+
+        // Other classes than those it knows are new layers again.
+        let file = work.path("others.tsv");
+        fs::write(&file, "red red red\twarm\nblue green\tcool\nwhite\tmild\n").unwrap();
+        let other = TrainOptions::new(Data::Files { train: file.clone(), valid: file });
+        let other = other.beginning_with(&work.path(&format!("{architecture}-classes"))).unwrap();
+        let others = work.path(&format!("{architecture}-others"));
+        run(&others, &TrainOptions { batch: 3, ..other }, 1, &|| false);
+        let others = Model::load(common::gpu(), &others).unwrap();
+        assert_eq!((others.network.answers(), others.target.size()), (Answers::Classes, 4 + 3));
     }
+}
+
+/// A vocabulary that has the mask among its words.
+#[test]
+fn the_mask_is_the_token_that_the_vocabulary_has_for_it() {
+    let work = Work::new();
+    let (folder, options) = (work.path("run"), options(&work.path("."), "bert"));
+    fs::write(work.path("book.txt"), text().replace("red red", "[MASK] red")).unwrap();
+    run(&folder, &options, 1, &|| false);
+    let model = Model::load(common::gpu(), &folder).unwrap();
+    let mask = model.source.mask().unwrap();
+    assert!(mask as usize + 1 < model.source.size());
+    assert_eq!(model.network.answers(), Answers::Filled { mask });
 }
 
 #[test]
@@ -134,6 +157,10 @@ fn the_command_trains_fills_in_and_goes_on() {
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success(), "{stderr}");
     assert!(stdout.starts_with("tokens               1000\nmasked tokens        143\nperplexity "), "{stdout}");
+
+    fs::write(work.path("pairs.tsv"), "red\tblue\n").unwrap();
+    let output = work.command(&["score", "runs/book", "pairs.tsv"]).output().unwrap();
+    refused(&output, 1, &["finds masked tokens", "evaluate"]);
 
     fs::write(work.path("q.tsv"), "red ?\tblue red green\tred green\n").unwrap();
     let data = ["train", "--questions", "q.tsv", "--valid", "q.tsv", "--from", "runs/book", "--steps", "1", "-v"];

@@ -9,8 +9,10 @@ use crate::common::{
 };
 use softalign::{
     gpu::Dtype,
-    model::Regularisation,
-    train::{Data, Destination, History, Optimizer, Precision, Schedule, TrainOptions, Trainer},
+    model::{ARCHITECTURES, Answers, BatchShape, ModelOptions, Regularisation},
+    train::{
+        Data, Destination, History, Objective, Optimizer, Precision, Schedule, TrainOptions, Trainer, TrainingGraph,
+    },
 };
 
 /// Steps after which numbers that were not seen come out right.
@@ -176,4 +178,25 @@ fn the_loss_scale_is_among_the_metrics() {
     let scales = &history.series["train/loss_scale"];
     assert!(scales.len() == 2 && scales.iter().all(|(_, scale)| *scale >= 1.0 && scale.log2().fract() == 0.0));
     assert!(fs::read_to_string(out.join("curves.svg")).unwrap().contains("Loss scale"));
+}
+
+/// A step of every model that is trained here has a graph in f16, as far as shapes and types tell.
+#[test]
+fn every_architecture_has_a_step_in_f16() {
+    let options = ModelOptions { embedding: 32, hidden: 32, layers: 2, ..ModelOptions::default() };
+    for (kind, learns) in ARCHITECTURES.iter().flat_map(|kind| kind.learns().map(move |learns| (kind, learns))) {
+        let network = kind.make_for(learns, &options, [40; 2]).unwrap();
+        let target = match network.answers() {
+            Answers::Classes => 1,
+            Answers::Spans => 2,
+            // Longer than a chunk, where there are some.
+            _ => 64,
+        };
+        let shape = BatchShape { rows: 2, source: 64, target };
+        for precision in [Dtype::F32, Dtype::F16] {
+            let objective = Objective { precision, ..Objective::default() };
+            let made = TrainingGraph::new(network.as_ref(), shape, &objective);
+            assert!(made.is_ok(), "{}, {learns}, {precision}: {}", kind.name, made.unwrap_err());
+        }
+    }
 }

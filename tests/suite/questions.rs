@@ -149,6 +149,10 @@ fn the_command_trains_answers_and_scores() {
     let output = fed(work.command(&["generate", "-q", "runs/q"]), input);
     refused(&output, 1, &["line 3", "no tab", "question<TAB>paragraph"]);
     assert_eq!(texts(&output).0, "green\n\n");
+    let output =
+        fed(work.command(&["generate", "-q", "runs/q"]), b"what size ?\t \nwhat size ?\tvery small red box\tsmall\n");
+    refused(&output, 1, &["line 1", "the paragraph", "line 2", "several tabs"]);
+    assert_eq!(texts(&output).0, "\n");
     let output = work.command(&["generate", "-q", "runs/q", "what size ?\tvery small red box", "--attention", "a.svg"]);
     assert_eq!(texts(&{ output }.output().unwrap()).0, "very small\n");
     let drawn = fs::read_to_string(work.path("a.svg")).unwrap();

@@ -90,7 +90,9 @@ impl<'a> Printer<'a> {
         let mut texts = Vec::new();
         let mut seen = HashSet::new();
         for hypothesis in &answer.hypotheses {
-            let text = match self.args.search.replace_unk {
+            // Answers that are no texts have no words to replace.
+            let writes = self.model.network.answers() == Answers::Texts;
+            let text = match self.args.search.replace_unk && writes {
                 true => replace_unknown(generator, self.model, source, hypothesis)?,
                 false => self.model.text(source, &hypothesis.tokens)?,
             };
@@ -132,7 +134,7 @@ impl<'a> Printer<'a> {
         let [_, named] = self.model.names(&input.tokens, &hypothesis.tokens);
         let finished = hypothesis.finished;
         let mut scores = Vec::new();
-        let cut = self.model.network.answers() == Answers::Spans;
+        let cut = matches!(self.model.network.answers(), Answers::Spans | Answers::Filled { .. });
         scorer.score_tokens(&[Example { source: input.tokens.clone(), target: hypothesis.tokens, cut }], |found| {
             scores.extend(found.iter().flatten().copied());
             Ok(())

@@ -68,6 +68,9 @@ impl<'a> Reader<'a> {
         let wrong = |message: &str| Err(Error::data(&place, message));
         let asks = self.model.network.answers() == Answers::Spans;
         let (text, prefix) = match line.split_once('\t') {
+            Some((_, paragraph)) if asks && paragraph.contains('\t') => {
+                return wrong("there are several tabs; write question<TAB>paragraph, and no answer behind it");
+            }
             Some(_) if asks || is_blank(line) => (line, None),
             None if asks && !is_blank(line) => {
                 let message =
@@ -111,6 +114,10 @@ impl<'a> Reader<'a> {
     }
 
     fn encode(&self, place: &str, text: &str, prefix: Option<&str>) -> Result<Input> {
+        let asks = self.model.network.answers() == Answers::Spans;
+        if asks && text.split_once('\t').is_none_or(|(_, paragraph)| is_blank(paragraph)) {
+            return Err(Error::data("the paragraph", "is empty"));
+        }
         let tokens = self.model.encode(text)?;
         let prefix = prefix.map_or_else(|| Ok(self.prefix.clone()), |prefix| self.target(place, prefix))?;
         let [longest, _] = self.longest;

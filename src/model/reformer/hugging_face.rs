@@ -57,9 +57,7 @@ struct Fields {
     hidden_act: Nonlinearity,
     layer_norm_eps: f32,
     hidden_dropout_prob: f32,
-    #[serde(default)]
     local_attention_probs_dropout_prob: f32,
-    #[serde(default)]
     lsh_attention_probs_dropout_prob: f32,
     is_decoder: bool,
     #[serde(skip_serializing_if = "Option::is_none")]

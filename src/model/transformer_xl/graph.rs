@@ -87,7 +87,7 @@ impl TransformerXl {
 
     /// The vectors of distances `[S, D]`, from 0 on.
     fn vectors(&self, layers: &mut Layers, steps: usize) -> Result<Value> {
-        let vectors = layers.graph.constant([1, steps, self.config.hidden], self.sinusoids(steps))?;
+        let vectors = layers.graph.constant_activations([1, steps, self.config.hidden], self.sinusoids(steps))?;
         let vectors = layers.drop(vectors, self.config.dropout)?;
         layers.graph.reshape(vectors, [steps, self.config.hidden])
     }
