@@ -139,11 +139,13 @@ fn configurations_that_no_model_here_has_are_named() {
         "local_num_chunks_before": 1, "local_num_chunks_after": 0, "lsh_attn_chunk_length": 6, "lsh_num_chunks_before": 2,
         "lsh_num_chunks_after": 0, "num_hashes": 3, "num_buckets": [2, 4], "hash_seed": null, "axial_pos_embds": true,
         "axial_pos_shape": [4, 6], "axial_pos_embds_dim": [3, 5], "max_position_embeddings": 100, "hidden_act": "relu",
-        "layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.05, "is_decoder": true, "eos_token_id": 2, "pad_token_id": 0}"#;
+        "layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.05, "local_attention_probs_dropout_prob": 0.1,
+        "lsh_attention_probs_dropout_prob": 0.2, "is_decoder": true, "eos_token_id": 2, "pad_token_id": 0}"#;
     let read = |text: &str| Import::of(text, "config.json").and_then(|import| import.network(text, "config.json"));
     let config: Config = serde_json::from_str(&read(text).unwrap().config().unwrap()).unwrap();
     assert_eq!(config.attention, [AttentionKind::Lsh, AttentionKind::Local]);
     assert_eq!((config.lsh_before, config.hashes, config.buckets, config.max_length), (2, 3, vec![2, 4], 24));
+    assert_eq!([config.dropout, config.local_dropout, config.lsh_dropout], [0.05, 0.1, 0.2]);
     assert_eq!(config.specials, Specials { pad: 0, bos: 2, eos: 2, unk: u32::MAX });
     for (part, other, named) in [
         ("\"is_decoder\": true", "\"is_decoder\": false", "is_decoder"),
