@@ -16,6 +16,10 @@ use crate::{Error, Result};
 #[cfg(any(feature = "text", feature = "validate"))]
 const MOST_LINKS: usize = 64;
 
+/// How the names of files and folders begin that are not complete yet. Those of a process that was killed stay.
+#[cfg(any(feature = "text", feature = "validate"))]
+pub(crate) const UNFINISHED: &str = ".writing-";
+
 /// Reads a file whole.
 ///
 /// # Errors
@@ -38,7 +42,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let target = target(path)?;
     let folder = parent(&target);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
+    builder.prefix(UNFINISHED);
     // Temporary files are private by default; the renamed one is as readable as any other file (less the umask).
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -67,7 +71,7 @@ pub fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<(
     }
     let target = target(path)?;
     let folder = parent(&target);
-    let room = tempfile::Builder::new().prefix(".writing-").tempdir_in(folder).map_err(Error::io(path))?;
+    let room = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(folder).map_err(Error::io(path))?;
     let made = room.path().join("made");
     // As readable as the old file, or as any other (less the umask), whoever makes it.
     let mut permissions = File::create(&made).and_then(|file| file.metadata()).map_err(Error::io(path))?.permissions();
@@ -179,7 +183,7 @@ pub fn write_folder(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Res
     }
     let parent = parent(path);
     std::fs::create_dir_all(parent).map_err(Error::io(parent))?;
-    let folder = tempfile::Builder::new().prefix(".writing-").tempdir_in(parent).map_err(Error::io(path))?;
+    let folder = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(parent).map_err(Error::io(path))?;
     write(folder.path())?;
     for entry in std::fs::read_dir(folder.path()).map_err(Error::io(path))? {
         let file = entry.map_err(Error::io(path))?.path();
@@ -190,4 +194,23 @@ pub fn write_folder(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Res
     // What it names is gone from there.
     drop(folder.keep());
     sync_folder(parent)
+}
+
+/// Removes what killed processes have left unfinished in a folder. Nobody else may be writing there.
+///
+/// # Errors
+/// [`Error::Io`].
+#[cfg(feature = "text")]
+pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
+        let entry = entry.map_err(Error::io(folder))?;
+        if !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            continue;
+        }
+        let path = entry.path();
+        let is_folder = entry.file_type().map_err(Error::io(&path))?.is_dir();
+        let removed = if is_folder { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.map_err(Error::io(&path))?;
+    }
+    Ok(())
 }

@@ -54,10 +54,13 @@ pub(super) fn lock(destination: Destination<'_>) -> Result<Option<Lock>> {
     Ok(lock)
 }
 
-/// Whether there is nothing in a folder but what an earlier lock has left.
+/// Whether there is nothing in a folder but what an earlier lock or a session that was killed has left.
 fn is_empty(folder: &Path) -> Result<bool> {
     let mut entries = std::fs::read_dir(folder).map_err(Error::io(folder))?.flatten();
-    Ok(entries.all(|entry| entry.file_name() == LOCK))
+    Ok(entries.all(|entry| {
+        let name = entry.file_name();
+        name == LOCK || name.to_string_lossy().starts_with(files::UNFINISHED)
+    }))
 }
 
 /// The state that an earlier session of this run has left in the folder. Changes nothing.
@@ -120,6 +123,7 @@ pub(super) fn claim(destination: Destination<'_>, lock: Option<Lock>, options: &
             lock
         }
     };
+    files::remove_unfinished(folder)?;
     events::remove(folder)?;
     for name in [CHECKPOINT, METRICS, CURVES, PAGE].into_iter().chain(FILES) {
         let path = folder.join(name);

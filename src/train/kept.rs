@@ -13,8 +13,6 @@ use crate::{
 
 /// The folder of these models in a run's folder; each is named by its step.
 pub const BEST: &str = "best";
-/// The prefix of the name of a model folder that is not complete yet.
-const UNFINISHED: &str = ".writing-";
 
 /// A model that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,13 +40,9 @@ pub(super) fn rank(kept: &[Kept], place: Place, most: usize, metric: Metric) -> 
 /// [`Error::Io`].
 pub(super) fn save(run: &Path, step: u64, model: &Model) -> Result<()> {
     let folder = folder(run, step);
-    let unfinished = folder.with_file_name(format!("{UNFINISHED}{step}"));
-    remove(&unfinished)?;
-    model.save(&unfinished)?;
     // A folder of the same step is left from a session that was killed, and holds the same model.
     remove(&folder)?;
-    std::fs::rename(&unfinished, &folder).map_err(Error::io(&folder))?;
-    files::sync_folder(&run.join(BEST))
+    files::write_folder(&folder, |room| model.save(room))
 }
 
 /// Removes every model that is not, or no longer, one of `kept`.
@@ -60,12 +54,12 @@ pub(super) fn tidy(run: &Path, kept: &[Kept]) -> Result<()> {
     if !best.is_dir() {
         return Ok(());
     }
+    files::remove_unfinished(&best)?;
     for entry in std::fs::read_dir(&best).map_err(Error::io(&best))? {
         let path = entry.map_err(Error::io(&best))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let ours = name.strip_prefix(UNFINISHED).unwrap_or(&name).parse::<u64>();
         let stays = kept.iter().any(|kept| kept.step.to_string() == name);
-        if ours.is_ok() && !stays {
+        if name.parse::<u64>().is_ok() && !stays {
             remove(&path)?;
         }
     }
@@ -81,13 +75,9 @@ fn remove(folder: &Path) -> Result<()> {
     if !folder.is_dir() {
         return Ok(());
     }
-    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
-        let entry = entry.map_err(Error::io(folder))?;
-        let name = entry.file_name();
-        let ours = FILES.iter().any(|file| name == *file) || name.to_string_lossy().starts_with(UNFINISHED);
-        if ours {
-            std::fs::remove_file(entry.path()).map_err(Error::io(entry.path()))?;
-        }
+    files::remove_unfinished(folder)?;
+    for path in FILES.iter().map(|file| folder.join(file)).filter(|path| path.exists()) {
+        std::fs::remove_file(&path).map_err(Error::io(&path))?;
     }
     let _ = std::fs::remove_dir(folder);
     Ok(())

@@ -18,7 +18,7 @@ use super::{
     validation::Validation,
 };
 use crate::{
-    Error, Gpu, Result,
+    Error, Gpu, Result, files,
     kernels::unusable,
     model::{Metadata, Model},
     text::{Batch, BatchPlan, Buckets, Pair},
@@ -134,6 +134,7 @@ impl<'a> Run<'a> {
         let lock = match (lock, &earlier) {
             (Some(lock), Some(earlier)) => {
                 checkpoint::load(gpu, folder, &trainer)?;
+                files::remove_unfinished(folder)?;
                 kept::tidy(folder, &earlier.kept)?;
                 // Its files may lie elsewhere now.
                 write_options(folder, options)?;

@@ -381,11 +381,19 @@ fn the_best_models_are_kept_and_averaged() {
     let metrics = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
     assert_eq!(metrics.matches("average_of").count(), 1, "{metrics}");
 
-    // What is no kept model of the run goes, what is not the run's stays; another run takes none of them over.
-    fs::create_dir(out.join(BEST).join("999")).unwrap();
-    fs::create_dir(out.join(BEST).join(".writing-4")).unwrap();
+    // What is no kept model of the run goes, also what killed sessions had begun to write; what is not the run's stays, and another
+    // run takes none of them over.
+    let begun = [&out, &out.join(BEST), &out.join(BEST).join("999")].map(|folder| folder.join(".writing-4"));
+    for folder in &begun {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join("made"), "half").unwrap();
+    }
+    let file = out.join(".writing-5");
+    fs::write(&file, "half").unwrap();
     run(&options, 25, &out).unwrap();
     assert!(kept(&out).iter().all(|step| *step < 26));
+    let left: Vec<_> = begun.iter().chain([&file]).filter(|path| path.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
     let photographs = out.join(BEST).join("1998");
     fs::create_dir(&photographs).unwrap();
     fs::write(photographs.join("cat.png"), "meow").unwrap();
