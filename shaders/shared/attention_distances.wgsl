@@ -4,27 +4,111 @@
 #import attention_tiles
 
 const FOUR = vec4u(0u, 1u, 2u, 3u);
-var<workgroup> shifted: array<f32, ROW_TILE * COLUMN_TILE>;
 
 // A lane's j-th four columns of a tile.
 fn columns_of_tile(place: Place, j: u32) -> vec4u { return vec4u((j * LANES + place.lane) * 4u) + FOUR; }
 
-// Writes down a tile, [ROW_TILE, COLUMN_TILE].
+#ifdef SUBGROUPS
+// A tile that moves within registers: along a row by lanes and by the names of a vector's parts, both known when it is compiled.
+const_assert BLOCKS == 1u;
+const DOUBLINGS = countTrailingZeros(ROWS / 4u);
+
+// A row moved to the left by `places`, round the tile.
+fn turned(place: Place, row: vec4f, places: u32) -> vec4f {
+    let near = subgroupShuffle(row, (place.lane + places / 4u) % LANES);
+    let far = subgroupShuffle(row, (place.lane + places / 4u + 1u) % LANES);
+    if (places % 4u == 1u) { return vec4f(near.yzw, far.x); }
+    if (places % 4u == 2u) { return vec4f(near.zw, far.xy); }
+    if (places % 4u == 3u) { return vec4f(near.w, far.xyz); }
+    return near;
+}
+
+// Moves each row to the right by its number, round the tile.
+fn move_right(place: Place, tile: ptr<function, Scores>) {
+    for (var r = 0u; r < ROWS; r++) { (*tile)[r][0] = turned(place, (*tile)[r][0], COLUMN_TILE - r); }
+}
+
+// Moves each row to the left by its number, round the tile.
+fn move_left(place: Place, tile: ptr<function, Scores>) {
+    for (var r = 0u; r < ROWS; r++) { (*tile)[r][0] = turned(place, (*tile)[r][0], r); }
+}
+
+// Moves each column down by its number, round the tile: by its lane's number a power of two at a time, and by its own.
+fn move_down(place: Place, tile: ptr<function, Scores>) {
+    for (var i = 0u; i < DOUBLINGS; i++) {
+        let before = *tile;
+        let moves = (place.lane >> i & 1u) == 1u;
+        for (var r = 0u; r < ROWS; r++) {
+            (*tile)[r][0] = select(before[r][0], before[(r + ROWS - (4u << i)) % ROWS][0], moves);
+        }
+    }
+    let before = *tile;
+    for (var r = 0u; r < ROWS; r++) {
+        (*tile)[r][0].y = before[(r + ROWS - 1u) % ROWS][0].y;
+        (*tile)[r][0].z = before[(r + ROWS - 2u) % ROWS][0].z;
+        (*tile)[r][0].w = before[(r + ROWS - 3u) % ROWS][0].w;
+    }
+}
+#else
+// A tile that moves through workgroup memory, [ROW_TILE, COLUMN_TILE].
+var<workgroup> moving: array<f32, ROW_TILE * COLUMN_TILE>;
+
 fn write_down(place: Place, tile: ptr<function, Scores>) {
     workgroupBarrier();
     for (var r = 0u; r < ROWS; r++) {
         for (var j = 0u; j < BLOCKS; j++) {
             let at = (place.group * ROWS + r) * COLUMN_TILE + (j * LANES + place.lane) * 4u;
-            shifted[at] = (*tile)[r][j].x;
-            shifted[at + 1u] = (*tile)[r][j].y;
-            shifted[at + 2u] = (*tile)[r][j].z;
-            shifted[at + 3u] = (*tile)[r][j].w;
+            moving[at] = (*tile)[r][j].x;
+            moving[at + 1u] = (*tile)[r][j].y;
+            moving[at + 2u] = (*tile)[r][j].z;
+            moving[at + 3u] = (*tile)[r][j].w;
         }
     }
     workgroupBarrier();
 }
 
-fn four_of(at: vec4u) -> vec4f { return vec4f(shifted[at.x], shifted[at.y], shifted[at.z], shifted[at.w]); }
+fn four_of(at: vec4u) -> vec4f { return vec4f(moving[at.x], moving[at.y], moving[at.z], moving[at.w]); }
+
+// Moves each row to the right by its number, round the tile.
+fn move_right(place: Place, tile: ptr<function, Scores>) {
+    write_down(place, tile);
+    for (var r = 0u; r < ROWS; r++) {
+        let row = vec4u(place.group * ROWS + r);
+        for (var j = 0u; j < BLOCKS; j++) {
+            (*tile)[r][j] = four_of(row * COLUMN_TILE + (columns_of_tile(place, j) - row) % COLUMN_TILE);
+        }
+    }
+}
+
+// Moves each row to the left by its number, round the tile.
+fn move_left(place: Place, tile: ptr<function, Scores>) {
+    write_down(place, tile);
+    for (var r = 0u; r < ROWS; r++) {
+        let row = vec4u(place.group * ROWS + r);
+        for (var j = 0u; j < BLOCKS; j++) {
+            (*tile)[r][j] = four_of(row * COLUMN_TILE + (columns_of_tile(place, j) + row) % COLUMN_TILE);
+        }
+    }
+}
+
+// Moves each column down by its number, round the tile.
+fn move_down(place: Place, tile: ptr<function, Scores>) {
+    write_down(place, tile);
+    for (var r = 0u; r < ROWS; r++) {
+        let row = vec4u(place.group * ROWS + r);
+        for (var j = 0u; j < BLOCKS; j++) {
+            let columns = columns_of_tile(place, j);
+            (*tile)[r][j] = four_of((row - columns) % ROW_TILE * COLUMN_TILE + columns);
+        }
+    }
+}
+#endif
+
+fn add_tile(tile: ptr<function, Scores>, scores: ptr<function, Scores>) {
+    for (var r = 0u; r < ROWS; r++) {
+        for (var j = 0u; j < BLOCKS; j++) { (*scores)[r][j] += (*tile)[r][j]; }
+    }
+}
 
 // Where rows are queries: adds to scores what strips have of them. A strip's first column is the distance of the first row and column of
 // its tile, and further ones are nearer.
@@ -38,34 +122,20 @@ fn add_by_distance(
             strip[r][j] = select((*nearer)[r][j], (*farther)[r][j], is_past);
         }
     }
-    write_down(place, &strip);
-    for (var r = 0u; r < ROWS; r++) {
-        let row = place.group * ROWS + r;
-        for (var j = 0u; j < BLOCKS; j++) {
-            let shift = (columns_of_tile(place, j) - vec4u(row)) % vec4u(COLUMN_TILE);
-            (*scores)[r][j] += four_of(vec4u(row * COLUMN_TILE) + shift);
-        }
-    }
+    move_right(place, &strip);
+    add_tile(&strip, scores);
 }
 
 // The other way round: the strip of what two tiles of scores have, the second one being that of nearer keys.
 fn strip_of(place: Place, tile: ptr<function, Scores>, next: ptr<function, Scores>) -> Scores {
-    var scores: Scores;
+    var strip: Scores;
     for (var r = 0u; r < ROWS; r++) {
         for (var j = 0u; j < BLOCKS; j++) {
             let is_left = columns_of_tile(place, j) < vec4u(place.group * ROWS + r);
-            scores[r][j] = select((*tile)[r][j], (*next)[r][j], is_left);
+            strip[r][j] = select((*tile)[r][j], (*next)[r][j], is_left);
         }
     }
-    write_down(place, &scores);
-    var strip: Scores;
-    for (var r = 0u; r < ROWS; r++) {
-        let row = place.group * ROWS + r;
-        for (var j = 0u; j < BLOCKS; j++) {
-            let shift = (columns_of_tile(place, j) + vec4u(row)) % vec4u(COLUMN_TILE);
-            strip[r][j] = four_of(vec4u(row * COLUMN_TILE) + shift);
-        }
-    }
+    move_left(place, &strip);
     return strip;
 }
 
@@ -85,13 +155,6 @@ fn take(place: Place, number: u32, made: ptr<function, Scores>, taken: ptr<funct
 
 // Adds to scores what is taken from all strips.
 fn add_across(place: Place, taken: ptr<function, Scores>, scores: ptr<function, Scores>) {
-    write_down(place, taken);
-    for (var r = 0u; r < ROWS; r++) {
-        let row = place.group * ROWS + r;
-        for (var j = 0u; j < BLOCKS; j++) {
-            let columns = columns_of_tile(place, j);
-            let shift = (vec4u(row) - columns) % vec4u(ROW_TILE);
-            (*scores)[r][j] += four_of(shift * COLUMN_TILE + columns);
-        }
-    }
+    move_down(place, taken);
+    add_tile(taken, scores);
 }
