@@ -7,6 +7,7 @@ use softalign::{
     model::{
         Model,
         bahdanau::{Bahdanau, Config},
+        bert::{self, Bert, Head},
     },
     text::{EOS, Example, TokenUnit, Tokenizer},
 };
@@ -99,6 +100,31 @@ fn pairs_are_scored_alike_alone_and_together() {
             assert!((found.log_probability - wanted.log_probability).abs() < 1e-4);
         }
         assert_eq!(scorer.score(&[]).unwrap(), []);
+    }
+}
+
+/// The ends of an answer are as likely in any batch: what fills a source up is none of them.
+#[test]
+fn answers_are_scored_alike_whatever_stands_beside_them() {
+    let tokenizer = Tokenizer::train(&TokenUnit::Chars, ["abcdef"].into_iter(), None).unwrap().begun().unwrap();
+    let sizes =
+        bert::Config { hidden: 16, heads: 2, feed_forward: 16, layers: 1, ..bert::Config::new(tokenizer.size()) };
+    let network = Bert::new(bert::Config { head: Head::Span, max_length: 24, ..sizes }).unwrap();
+    let model = Model::new(common::gpu(), network, tokenizer.clone(), tokenizer, 3).unwrap();
+    let source = model.encode("ab\tcd").unwrap();
+    assert_eq!(source.len() % 2, 1, "its batches are padded");
+    let options = SearchOptions { n_best: 3, ..SearchOptions::beam(3) };
+    let found = Generator::new(&model).generate(std::slice::from_ref(&source), &options).unwrap().remove(0);
+    let long = Example { source: model.encode("ab\tcdefabcdefabcdef").unwrap(), target: vec![4, 5], cut: true };
+    let answer = |target: &[u32]| Example { source: source.clone(), target: target.to_vec(), cut: true };
+    let answers: Vec<_> = found.iter().map(|one| answer(&one.tokens)).chain([long]).collect();
+    let mut scorer = Scorer::new(&model);
+    let together = scorer.score(&answers).unwrap();
+    for ((answer, one), beside) in answers.iter().zip(&found).zip(together) {
+        let alone = scorer.score(std::slice::from_ref(answer)).unwrap()[0];
+        for scored in [alone, beside] {
+            assert!((scored.log_probability - f64::from(one.score)).abs() < 1e-4, "{scored:?} is not {one:?}");
+        }
     }
 }
 

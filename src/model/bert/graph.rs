@@ -10,7 +10,7 @@ use crate::{
     model::{Architecture as _, Attended, BatchShape, Forward, LayerDropout, Layers, Memory, Weighing},
 };
 
-/// The logit of a token that never comes next.
+/// The logit of a class or a position that no answer is.
 const IMPOSSIBLE: f32 = -1e4;
 
 /// The result of the encoder.
@@ -50,20 +50,25 @@ impl Layer {
     }
 }
 
-/// The logits of the first and the last position of an answer, `[B, 2, S]`, from the states.
-fn end_logits(layers: &mut Layers, output: &Linear, states: Value) -> Result<Value> {
-    let ends = output.forward(layers, states, Activation::None)?;
+/// The logits of the first and the last position of an answer, `[B, 2, S]`, from the states. The loss of training counts padding among
+/// the positions, as Hugging Face's does; elsewhere no answer begins or ends there, so that its probability is the same in any batch.
+fn end_logits(layers: &mut Layers, output: &Linear, states: Value, lengths: Value) -> Result<Value> {
+    let mut ends = output.forward(layers, states, Activation::None)?;
+    if !layers.is_training() {
+        ends = within_texts(layers, ends, lengths)?;
+    }
     layers.graph.permute(ends, &[0, 2, 1])
 }
 
-/// The probabilities of both among the positions of a text, from such logits.
-fn likely_ends(layers: &mut Layers, logits: Value, lengths: Value, shape: BatchShape) -> Result<Value> {
-    let (BatchShape { rows, source, .. }, graph) = (shape, &mut layers.graph);
-    let ends = graph.reshape(logits, [rows, 2 * source])?;
-    let ends = graph.split(ends, &[source; 2])?;
-    let ends = ends.into_iter().map(|end| graph.softmax(end, Some(lengths))).collect::<Result<Vec<_>>>()?;
-    let ends = graph.concatenate(&ends)?;
-    graph.reshape(ends, [rows, 2, source])
+/// Logits `[B, S, C]` that are impossible behind the ends of texts.
+fn within_texts(layers: &mut Layers, logits: Value, lengths: Value) -> Result<Value> {
+    let graph = &mut layers.graph;
+    let shape = graph.dims(logits).to_vec();
+    let [everywhere, possible] = [IMPOSSIBLE, -IMPOSSIBLE].map(|logit| graph.filled(shape.as_slice(), logit));
+    let possible = graph.length_mask(possible, lengths, false)?;
+    let behind = graph.add(everywhere, possible)?;
+    let within = graph.length_mask(logits, lengths, false)?;
+    graph.add(within, behind)
 }
 
 /// `[B, P, W]` with zeros behind it, `[B, T, W]`: a batch may have places for more targets than there are.
@@ -156,9 +161,9 @@ impl Bert {
                 (logits, first)
             }
             Prediction::Span(output) => {
-                let ends = end_logits(layers, output, x)?;
+                let ends = end_logits(layers, output, x, lengths)?;
                 // How likely an answer begins, and ends, at each token: what it was made from.
-                let likely = if layers.is_training() { None } else { Some(likely_ends(layers, ends, lengths, shape)?) };
+                let likely = if layers.is_training() { None } else { Some(layers.graph.softmax(ends, None)?) };
                 (ends, likely)
             }
         };
