@@ -202,14 +202,13 @@ fn score(set: &EvaluationSet, written: Vec<Written>, likelihoods: &[Likelihood],
 
 /// The scores of answers, if they are parts of their sources.
 fn answer_scores(items: &[AnswerStatistics], scoring: &Scoring) -> Option<AnswerEvaluation> {
-    let mut sum = AnswerStatistics::default();
-    items.iter().for_each(|item| sum += *item);
+    let scores = AnswerStatistics::together(items)?;
     let pair = |item: &AnswerStatistics| {
         let AnswerScores { exact_match, f1, .. } = item.scores();
         [exact_match, f1]
     };
     let intervals = (scoring.resamples > 0).then(|| bootstrap(items, scoring.resamples, scoring.seed, pair));
-    (!items.is_empty()).then(|| AnswerEvaluation { scores: sum.scores(), intervals })
+    Some(AnswerEvaluation { scores, intervals })
 }
 
 fn intervals(items: &[Item], likely: bool, resamples: usize, seed: u64) -> Intervals {

@@ -38,6 +38,13 @@ impl AnswerStatistics {
         Self { exact, f1, count: 1.0 }
     }
 
+    /// The scores of several answers together, if there are any.
+    pub fn together(answers: &[Self]) -> Option<AnswerScores> {
+        let mut sum = Self::default();
+        answers.iter().for_each(|answer| sum += *answer);
+        (!answers.is_empty()).then(|| sum.scores())
+    }
+
     /// The scores of all.
     pub fn scores(&self) -> AnswerScores {
         let share = |sum: f64| 100.0 * sum / self.count.max(1.0);

@@ -11,7 +11,8 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// The share of sources that are answered exactly right.
+    /// The share of sources that are answered exactly right; of questions without regard to case, punctuation and articles
+    /// ([`crate::text::AnswerScores`]).
     #[default]
     Exact,
     /// Token error rate: word error rate where tokens are words, phoneme error rate where they are phones.

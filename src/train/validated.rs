@@ -8,7 +8,8 @@ use crate::text::Scores;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Validated {
-    /// The scores of the generated texts; none of a model that learns from plain text.
+    /// The scores of the generated texts; none of a model that learns from plain text. Where they are parts of their sources, an exact
+    /// match is what it is in [`crate::text::AnswerScores`].
     #[serde(flatten)]
     pub scores: Option<Scores>,
     /// Of answers that are parts of their sources: the F1 of their words, in percent ([`crate::text::AnswerScores`]).

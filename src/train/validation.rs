@@ -7,7 +7,7 @@ use crate::{
         EvaluationSet, Generator, Likelihood, Sampling, Scorer, Scoring, ScoringBatches, SearchOptions, evaluate_with,
     },
     model::Model,
-    text::{AnswerStatistics, Example, Pair, spread},
+    text::{AnswerScores, AnswerStatistics, Example, Pair, Scores, spread},
 };
 
 /// Sources that a validation during training looks at, at most. Of a thousand, chance decides between models half a point
@@ -101,7 +101,13 @@ impl Validation {
         let (scores, f1, texts) = match &self.data {
             Data::Pairs { set, .. } => {
                 let (scores, texts) = evaluate_with(&mut self.generator, model, set, &SearchOptions::default())?;
-                (Some(scores), f1(&set.answer_statistics(&texts)), texts)
+                match AnswerStatistics::together(&set.answer_statistics(&texts)) {
+                    Some(AnswerScores { exact_match, f1, .. }) => {
+                        let sentence_error_rate = 100.0 - exact_match;
+                        (Some(Scores { exact_match, sentence_error_rate, ..scores }), Some(f1), texts)
+                    }
+                    None => (Some(scores), None, texts),
+                }
             }
             Data::Plain { prompts, .. } => (None, None, continued(&mut self.generator, model, prompts)?),
             Data::Masked { samples, .. } => (None, None, filled(&mut self.generator, model, samples)?),
@@ -140,13 +146,6 @@ impl Validation {
         };
         texts.iter().cycle().skip(first).take(SAMPLES.min(texts.len())).map(sample).collect()
     }
-}
-
-/// The F1 of all answers, if there are any.
-fn f1(answers: &[AnswerStatistics]) -> Option<f64> {
-    let mut sum = AnswerStatistics::default();
-    answers.iter().for_each(|answer| sum += *answer);
-    (!answers.is_empty()).then(|| sum.scores().f1)
 }
 
 /// Prompts from all over a text: the first half of a window, the second being how it goes on.

@@ -36,6 +36,18 @@ fn lines() -> String {
     lines
 }
 
+/// The same with validations on answers that have an article before them, where there is one.
+fn checked_with_articles(options: TrainOptions, valid: &Path) -> TrainOptions {
+    let Data::Questions { train, .. } = options.data else { panic!("{:?} are no questions", options.data) };
+    let lines = fs::read_to_string(&train).unwrap();
+    let with_article = |line: &str| {
+        let (source, answer) = line.rsplit_once('\t')?;
+        source.contains(&format!("the {answer}")).then(|| format!("{source}\tthe {answer}\n"))
+    };
+    fs::write(valid, lines.lines().filter_map(with_article).collect::<String>()).unwrap();
+    TrainOptions { data: Data::Questions { train, valid: valid.to_owned() }, ..options }
+}
+
 fn options(folder: &Path, architecture: &str) -> TrainOptions {
     let file = folder.join("questions.tsv");
     fs::write(&file, lines()).unwrap();
@@ -60,8 +72,8 @@ fn learns_to_answer_by_parts_of_paragraphs() {
     let work = Work::new();
     for architecture in ["bert", "roberta"] {
         let folder = work.path(architecture);
-        let options = options(&work.path("."), architecture);
-        run(&folder, &options, 150, &|| false).unwrap();
+        let options = checked_with_articles(options(&work.path("."), architecture), &work.path("valid.tsv"));
+        let (best, _) = run(&folder, &options, 150, &|| false).unwrap().progress.best.unwrap();
         let model = Model::load(common::gpu(), &folder).unwrap();
         let source = "which colour ?\ttea was very small blue box";
         assert_eq!(model.generate_text(source).unwrap(), "blue");
@@ -97,6 +109,13 @@ fn learns_to_answer_by_parts_of_paragraphs() {
         assert!(answers.scores.exact_match > 95.0 && answers.scores.f1 >= answers.scores.exact_match, "{answers:?}");
         let [exact, f1] = answers.intervals.unwrap();
         assert!(exact.low <= exact.high && f1.high <= 100.0, "{answers:?}");
+
+        // Validations compare answers as evaluations do: articles count for nothing.
+        let pairs = read_questions(work.path("valid.tsv")).unwrap();
+        let found = evaluate_in_full(&mut generator, &model, &pairs, &SearchOptions::default(), &scoring).unwrap();
+        let answers = found.answer_scores.unwrap();
+        assert!(answers.scores.exact_match > 90.0 && found.scores.exact_match < 10.0, "{answers:?}");
+        assert!((best - answers.scores.exact_match).abs() < 1e-9, "{best} {answers:?}");
     }
 }
 
