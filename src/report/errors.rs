@@ -109,6 +109,7 @@ mod tests {
         let nearest = crate::text::nearest(&written, &references).unwrap().clone();
         Answer {
             source: "s".repeat(source_length),
+            tokens: Vec::new(),
             text: written.join(" "),
             source_length,
             written,

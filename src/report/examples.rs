@@ -19,7 +19,9 @@ pub(super) struct Answer {
     pub source: String,
     /// What was written, as text.
     pub text: String,
-    /// Tokens of the source, without its `<eos>`.
+    /// The tokens of the source as the model reads them, special ones around it.
+    pub tokens: Vec<u32>,
+    /// How many of them are its own.
     pub source_length: usize,
     pub written: Vec<String>,
     pub references: Vec<Vec<String>>,
@@ -62,10 +64,12 @@ pub(super) fn answers(model: &Model, texts: &[Pair], references: &[Vec<String>])
             let written = model.target.tokens(&text.target)?;
             let nearest = nearest(&written, &references).cloned().unwrap_or_default();
             let place = references.iter().position(|reference| *reference == nearest);
+            let tokens = model.source.encode_source(&text.source)?;
             Ok(Answer {
                 source: text.source.clone(),
                 text: text.target.clone(),
-                source_length: model.source.tokens(&text.source)?.len(),
+                source_length: model.source.own(&tokens).len(),
+                tokens,
                 wanted: place.and_then(|place| wanted.get(place)).cloned().unwrap_or_default(),
                 nearest,
                 written,
@@ -83,12 +87,12 @@ pub(super) fn choose<'a>(
     search: &SearchOptions,
 ) -> Result<Vec<Example>> {
     // What the model cannot read has no alignment.
-    let longest = LONGEST.min(generator.longest() - 1);
-    let legible = answers.iter().filter(|answer| answer.source_length.max(answer.written.len()) <= longest);
+    let longest = LONGEST.min(generator.longest());
+    let legible = answers.iter().filter(|answer| answer.tokens.len().max(answer.written.len() + 1) <= longest);
     let (right, wrong): (Vec<&Answer>, Vec<&Answer>) = legible.partition(|answer| answer.is_right());
     let some = |from: Vec<&'a Answer>| from.clone().into_iter().step_by(from.len().div_ceil(SHOWN).max(1));
     let chosen: Vec<&Answer> = some(wrong).chain(some(right)).collect();
-    let sources = chosen.iter().map(|answer| model.encode(&answer.source)).collect::<Result<Vec<_>>>()?;
+    let sources: Vec<_> = chosen.iter().map(|answer| answer.tokens.clone()).collect();
     let found = generator.generate(&sources, search)?;
     let mut examples = Vec::new();
     for ((answer, source), hypotheses) in chosen.iter().zip(&sources).zip(found) {

@@ -180,12 +180,15 @@ fn the_command_trains_answers_and_scores() {
     let output = work.command(&["evaluate", "runs/q", "q.tsv", "--json", "found.json"]).output().unwrap();
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success(), "{stderr}");
-    let lines: Vec<_> = stdout.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
-    assert_eq!(lines, ["pairs", "references", "exact", "F1"], "{stdout}");
+    let rows: Vec<_> = stdout.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(rows, ["pairs", "references", "exact", "F1"], "{stdout}");
     let found: serde_json::Value = serde_json::from_slice(&fs::read(work.path("found.json")).unwrap()).unwrap();
     assert!(found["answer_scores"]["f1"].as_f64().unwrap() > 95.0, "{found}");
     let output = work.command(&["score", "-q", "runs/q", "q.tsv"]).output().unwrap();
     assert_eq!(texts(&output).0.lines().count(), 150);
+    // One token more than the model takes, its special ones counted.
+    let long = format!("which colour ?\t{} red\tred\n", ["tea"; 10].join(" "));
+    fs::write(work.path("q.tsv"), lines() + &long).unwrap();
     let output = work.command(&["report", "runs/q"]).output().unwrap();
     let (_, stderr) = texts(&output);
     assert!(output.status.success(), "{stderr}");
