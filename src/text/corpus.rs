@@ -113,12 +113,11 @@ pub fn encode_pairs(
     target_tokenizer: &Tokenizer,
     max_length: usize,
 ) -> Result<Vec<Example>> {
-    let encode = |line: usize, side: &str, text: &str, tokenizer: &Tokenizer| {
-        let ids = tokenizer.encode(text)?;
-        if ids.is_empty() {
+    let check = |line: usize, side: &str, tokens: usize| {
+        if tokens == 0 {
             return Err(Error::data(name, format!("line {line}: the {side} holds no tokens; drop the line")));
         }
-        let length = ids.len() + 1;
+        let length = tokens + 1;
         if length > max_length {
             let message = format!(
                 "line {line}: the {side} has {length} tokens with its <eos>, more than the {max_length} allowed; raise {} or \
@@ -127,14 +126,17 @@ pub fn encode_pairs(
             );
             return Err(Error::data(name, message));
         }
-        Ok(ids)
+        Ok(())
     };
     pairs
         .iter()
         .zip(1..)
         .map(|(pair, line)| {
-            let source = source_tokenizer.framed(encode(line, "source", &pair.source, source_tokenizer)?);
-            Ok(Example::of(target_tokenizer, source, encode(line, "target", &pair.target, target_tokenizer)?))
+            let source = source_tokenizer.encode_source(&pair.source)?;
+            check(line, "source", source_tokenizer.own(&source).len())?;
+            let target = target_tokenizer.encode(&pair.target)?;
+            check(line, "target", target.len())?;
+            Ok(Example::of(target_tokenizer, source, target))
         })
         .collect()
 }

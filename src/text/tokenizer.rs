@@ -247,9 +247,21 @@ impl Tokenizer {
     /// # Errors
     /// Those of [`Tokenizer::encode`].
     pub fn encode_source(&self, text: &str) -> Result<Vec<u32>> {
+        self.source_by(text, |part| self.encode(part))
+    }
+
+    /// The same with the ids that `encode` has for each text of the source.
+    ///
+    /// # Errors
+    /// Those of `encode`.
+    pub(crate) fn source_by<E>(
+        &self,
+        text: &str,
+        mut encode: impl FnMut(&str) -> Result<Vec<u32>, E>,
+    ) -> Result<Vec<u32>, E> {
         match self.parted(text) {
-            Some((first, second)) => Ok(self.frame.around_both([self.encode(first)?, self.encode(second)?])),
-            None => Ok(self.framed(self.encode(text)?)),
+            Some((first, second)) => Ok(self.frame.around_both([encode(first)?, encode(second)?])),
+            None => Ok(self.framed(encode(text)?)),
         }
     }
 

@@ -81,13 +81,33 @@ impl Dropped {
             merges.as_ref().map(|merges| merges.encode(text, self.probability, &mut random))
         };
         let cut = |(pair, plain): (&Pair, &Example)| {
-            let of_source = side(source, &pair.source).map(|ids| self.source.framed(ids));
+            let source = self.source.source_by(&pair.source, |text| side(source, text).ok_or(()));
             Example {
-                source: of_source.unwrap_or_else(|| plain.source.clone()),
+                source: source.unwrap_or_else(|()| plain.source.clone()),
                 target: side(target, &pair.target).unwrap_or_else(|| plain.target.clone()),
                 cut: plain.cut,
             }
         };
         self.pairs.iter().zip(&self.plain).map(cut).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{TokenUnit, encode_pairs};
+
+    #[test]
+    fn the_two_texts_of_a_source_stay_apart() {
+        let tokenizer =
+            Tokenizer::train(&TokenUnit::Bpe(12), ["abab baba"].into_iter(), None).unwrap().begun().unwrap();
+        let (pairs, eos) = (vec![Pair::new("abab\tbaba", "ab")], tokenizer.specials().eos);
+        let examples = encode_pairs("pairs", &pairs, &tokenizer, &tokenizer, 20).unwrap();
+        let merges = ([tokenizer.merges(), None], tokenizer);
+        let dropped = Dropped::new((pairs, examples.clone()), merges, (0.5, 1), BatchSize::Sentences(1), 20).unwrap();
+        let epochs: Vec<_> = (0..9).map(|epoch| dropped.epoch(epoch).unwrap()).collect();
+        let sources = || epochs.iter().map(|epoch| &epoch.examples()[0].source);
+        assert!(sources().all(|source| source.iter().filter(|token| **token == eos).count() == 2));
+        assert!(sources().any(|source| *source != examples[0].source), "nothing was left out");
     }
 }

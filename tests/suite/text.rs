@@ -278,6 +278,17 @@ fn pairs_are_encoded_within_the_limit() {
 }
 
 #[test]
+fn pairs_are_learnt_as_they_are_asked() {
+    let tokenizer = chars(&["abc\t"]).begun().unwrap();
+    let pairs = [Pair::new("ab\tc", "b"), Pair::new("ab", "c")];
+    let examples = encode_pairs("pairs", &pairs, &tokenizer, &tokenizer, 9).unwrap();
+    for (example, pair) in examples.iter().zip(&pairs) {
+        assert_eq!(example.source, tokenizer.encode_source(&pair.source).unwrap());
+    }
+    assert_eq!(examples[0].source.iter().filter(|token| **token == EOS).count(), 2);
+}
+
+#[test]
 fn a_batch_is_padded_and_filled() {
     let examples = [Example::new(vec![4, 5, EOS], vec![6]), Example::new(vec![4, EOS], vec![7, 8])];
     let buckets = Buckets::new(&examples[..], BatchSize::Sentences(3), 2).unwrap();
