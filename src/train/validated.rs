@@ -16,7 +16,7 @@ pub struct Validated {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub f1: Option<f64>,
     /// The cross-entropy per token of the references, or of the text, each `<eos>` included, in nats: what the loss of training is
-    /// without label smoothing and other terms.
+    /// without label smoothing and other terms, and for places of answers without those of padding.
     pub cross_entropy: f64,
     /// Of plain text: the bits that a byte of it takes, by the model's probabilities.
     #[serde(skip_serializing_if = "Option::is_none")]
