@@ -71,7 +71,7 @@ impl Generator {
                 let message = format!("{what} those of the first model; train both with the same tokenizers");
                 Err(Error::data(format!("model {number} of the ensemble"), message))
             };
-            if [its.source_vocabulary, its.target_vocabulary] != [own.source_vocabulary, own.target_vocabulary] {
+            if its.source_vocabulary != own.source_vocabulary || !other.network.shares_targets(model.network.as_ref()) {
                 return refuse("its vocabularies are not of the sizes of");
             }
             if its.specials != own.specials {
@@ -81,6 +81,8 @@ impl Generator {
                 return refuse("its answers are not of the kind of");
             }
             own.max_length = own.max_length.min(its.max_length);
+            // Places in sources end with the shortest of them.
+            own.target_vocabulary = own.target_vocabulary.min(its.target_vocabulary);
             generator.members.push(other.clone());
         }
         Ok(generator)

@@ -104,6 +104,15 @@ pub enum Answers {
     None,
 }
 
+impl dyn Architecture {
+    /// Whether a target means the same to both models: their target vocabularies are of one size, or it is a place in the source, which
+    /// is the same whatever their longest sources are.
+    pub(crate) fn shares_targets(&self, other: &dyn Architecture) -> bool {
+        let places = [self.answers(), other.answers()] == [Answers::Spans; 2];
+        places || self.limits().target_vocabulary == other.limits().target_vocabulary
+    }
+}
+
 /// An architecture at its sizes, shared.
 pub type Network = Arc<dyn Architecture>;
 

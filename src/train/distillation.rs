@@ -90,7 +90,8 @@ fn obstacle(teacher: &Model, student: &Model, longest: usize) -> Option<String> 
             ));
         }
     }
-    if (its.target_vocabulary, its.specials, its.padding) != (own.target_vocabulary, own.specials, own.padding) {
+    let alike = teacher.network.shares_targets(student.network.as_ref());
+    if !alike || (its.specials, its.padding) != (own.specials, own.padding) {
         return Some("the two have other special tokens, or room for more".to_owned());
     }
     (its.max_length < longest).then(|| {

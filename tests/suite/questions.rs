@@ -8,8 +8,8 @@ use softalign::{
     Error,
     generate::{Generator, Scorer, Scoring, SearchOptions, evaluate_in_full},
     model::Model,
-    text::{Pair, TokenUnit, read_questions},
-    train::{Budget, Data, Destination, Outcome, Schedule, TrainOptions, train},
+    text::{Example, Pair, TokenUnit, read_questions},
+    train::{Budget, Data, Destination, Distillation, Outcome, Schedule, TrainOptions, train},
 };
 
 use crate::{
@@ -131,6 +131,30 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
     assert!(!run(&parts, &options, 8, &|| false).unwrap().interrupted);
     let [whole, parts] = [whole, parts].map(|folder| fs::read(folder.join("model.safetensors")).unwrap());
     assert!(whole == parts);
+}
+
+/// A place in a source is the same whatever the longest source is.
+#[test]
+fn models_of_other_lengths_answer_and_teach_together() {
+    let work = Work::new();
+    let options = options(&work.path("."), "bert");
+    run(&work.path("short"), &options, 1, &|| false).unwrap();
+    run(&work.path("long"), &TrainOptions { max_length: 24, ..options.clone() }, 1, &|| false).unwrap();
+    let [short, long] = ["short", "long"].map(|name| Model::load(common::gpu(), work.path(name)).unwrap());
+    let tokens = short.encode("which colour ?\ttea was very small blue box").unwrap();
+    for (first, second) in [(&short, &long), (&long, &short)] {
+        let mut both = Generator::ensemble(first, std::slice::from_ref(second)).unwrap();
+        assert_eq!(both.longest(), 16);
+        let found = both.generate(std::slice::from_ref(&tokens), &SearchOptions::default()).unwrap().remove(0);
+        let example = Example { source: tokens.clone(), target: found[0].tokens.clone(), cut: true };
+        let scored = both.scorer().score(&[example]).unwrap()[0];
+        assert!((scored.log_probability - f64::from(found[0].score)).abs() < 1e-4, "{scored:?} {:?}", found[0]);
+    }
+    let taught = |name: &str| Some(Distillation { models: vec![work.path(name)], weight: 0.5 });
+    run(&work.path("taught"), &TrainOptions { teacher: taught("long"), ..options.clone() }, 1, &|| false).unwrap();
+    let longer = TrainOptions { teacher: taught("short"), max_length: 24, ..options };
+    let message = run(&work.path("refused"), &longer, 1, &|| false).unwrap_err().to_string();
+    assert!(message.contains("it takes 16 tokens, and texts here have up to 24"), "{message}");
 }
 
 #[test]
