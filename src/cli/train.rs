@@ -449,20 +449,28 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     if !global.quiet {
         output::note(&format!("finished after {step} steps in {minutes:.1} minutes{best}"));
     }
-    let example = match options.data {
-        Data::Task(Task::Numbers) => "1987",
-        Data::Task(Task::Dates) => "\"9 May 1998\"",
-        Data::Task(Task::Opinions) => "\"the soup was not bad\"",
-        Data::Task(Task::Stories) => "$'where is Ann ?\\tAnn went to the garden . Bob ran to the kitchen .'",
-        Data::Text { .. } if options.learns() == Some(Learns::Masked) => "\"TEXT with a [MASK]\"",
-        Data::Questions { .. } => "$'QUESTION\\tPARAGRAPH'",
-        _ => "TEXT",
-    };
     // The command as it was called, so that the line can be copied whether it is installed or built by cargo.
     let command = std::env::args_os().next().unwrap_or_else(|| "softalign".into());
     let [command, folder] = [Path::new(&command), &folder].map(quoted);
-    output::print(&format!("{command} generate {folder} {example}"))?;
+    output::print(&format!("{command} generate {folder} {}", example(&options)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A source for the model of a run, as a shell takes it.
+fn example(options: &TrainOptions) -> &'static str {
+    match (&options.data, options.learns()) {
+        (Data::Task(Task::Numbers), _) => "1987",
+        (Data::Task(Task::Dates), _) => "\"9 May 1998\"",
+        (Data::Task(Task::Opinions), _) => "\"the soup was not bad\"",
+        (Data::Task(Task::Stories), Some(Learns::Spans)) => {
+            "$'where is Ann ?\\tAnn went to the garden . Bob ran to the kitchen .'"
+        }
+        // Other models read the two as one text.
+        (Data::Task(Task::Stories), _) => "\"where is Ann ? Ann went to the garden . Bob ran to the kitchen .\"",
+        (Data::Text { .. }, Some(Learns::Masked)) => "\"TEXT with a [MASK]\"",
+        (Data::Questions { .. }, _) => "$'QUESTION\\tPARAGRAPH'",
+        _ => "TEXT",
+    }
 }
 
 /// A path as a shell takes it, and no command takes for an option.
@@ -556,6 +564,15 @@ fn figures(found: &Validated, learns: Learns) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stories_are_asked_about_as_the_model_reads_them() {
+        let stories = || TrainOptions::new(Data::Task(Task::Stories));
+        for (architecture, tabs) in [("bert", 1), ("luong", 0), ("longformer", 0)] {
+            let example = example(&stories().with_architecture(architecture));
+            assert_eq!(example.matches("\\t").count(), tabs, "{architecture}: {example}");
+        }
+    }
 
     #[test]
     fn a_resumed_run_counts_from_where_it_goes_on() {
