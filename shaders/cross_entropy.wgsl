@@ -8,6 +8,7 @@
 struct Params {
     rows: u32, classes: u32, hit: f32, spread: f32, padding: u32,
     taught: f32, share: f32,            // the part of all teachers, and of each
+    impossible: u32,                    // the first classes, which have no part of the smoothing
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -44,7 +45,7 @@ fn main(
         let before = largest;
         largest = max(largest, largest_of(x));
         sum = fma(sum, vec4f(exp(before - largest)), select(vec4f(), exp(x - largest), valid));
-        var weight = vec4f(params.spread);
+        var weight = select(vec4f(), vec4f(params.spread), four_from(c) >= vec4u(params.impossible));
 #ifdef TAUGHT
         weight = fma(vec4f(params.share), load_taught(start + c, end), weight);
 #endif
@@ -66,7 +67,7 @@ fn main(
     // hit (lse - x[target]) + smoothing (lse - mean of x), taken apart so that large logits of a sure row cancel exactly.
     let hot = min(label, params.classes - 1u);
     let target_logit = load_logits(start + hot / 4u * 4u, end)[hot % 4u];
-    var smoothing = params.spread * f32(params.classes);
+    var smoothing = params.spread * f32(params.classes - params.impossible);
 #ifdef TAUGHT
     smoothing += params.taught;
 #endif

@@ -9,6 +9,7 @@
 struct Params {
     rows: u32, classes: u32, hit: f32, spread: f32, padding: u32,
     taught: f32, share: f32,            // the part of all teachers, and of each
+    impossible: u32,                    // the first classes, which have no part of the smoothing
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -43,7 +44,9 @@ fn main(
     let start = row * params.classes;
     for (var c = WIDTH * lane; c < params.classes; c += WIDTH * LANES) {
         let i = (start + c) / WIDTH;
-        var expected = select(Single(0.0), Single(params.hit), columns_from(c) == Columns(hot)) + params.spread;
+        let columns = columns_from(c);
+        let spread = select(Single(0.0), Single(params.spread), columns >= Columns(params.impossible));
+        var expected = select(Single(0.0), Single(params.hit), columns == Columns(hot)) + spread;
 #ifdef TAUGHT
         expected = fma(Single(params.share), Single(taught[i]), expected);
 #endif

@@ -22,6 +22,9 @@ pub struct Specials {
 impl Specials {
     /// The ids of this crate's tokenizers: 0 to 3.
     pub const FIRST: Self = Self { pad: 0, bos: 1, eos: 2, unk: 3 };
+
+    /// The number of them.
+    pub const COUNT: usize = 4;
 }
 
 impl Default for Specials {

@@ -19,21 +19,23 @@ struct Forward(CrossEntropy);
 #[derive(Debug)]
 struct Backward(CrossEntropy);
 
-/// The tokens that a loss compares with, and what teachers expect. A [`Value`] alone has padding of 0 and no teachers.
+/// The tokens that a loss compares with, and what teachers expect. A [`Value`] alone has padding of 0, all classes and no teachers.
 #[derive(Clone, Copy, Debug)]
 pub struct Targets {
     /// u32, as many as there are rows.
     pub tokens: Value,
     /// The token that is padding, and ignored.
     pub padding: u32,
+    /// The number of tokens, before all others, that are none of them: special ones, which label smoothing passes over.
+    pub impossible: usize,
     /// The sum of the distributions of teachers, `[.., V]`, of the type of the logits, and what they count. It has no gradient.
     pub taught: Option<(Value, Taught)>,
 }
 
 impl Targets {
-    /// Tokens without teachers.
+    /// Tokens without teachers, of which each may be one.
     pub fn new(tokens: Value, padding: u32) -> Self {
-        Self { tokens, padding, taught: None }
+        Self { tokens, padding, impossible: 0, taught: None }
     }
 }
 
@@ -44,8 +46,8 @@ impl From<Value> for Targets {
 }
 
 impl Graph {
-    /// Cross-entropy of `logits` `[.., V]` against `targets` (as many tokens as rows), with label smoothing over all classes (Szegedy et
-    /// al. 2016, section 7), summed and scaled by the step's `loss_scale`: `[1]`. Teachers have their part of it (Kim and Rush 2016,
+    /// Cross-entropy of `logits` `[.., V]` against `targets` (as many tokens as rows), with label smoothing over all classes but the
+    /// impossible ones (Szegedy et al. 2016, section 7), summed and scaled by the step's `loss_scale`: `[1]`. Teachers have their part of it (Kim and Rush 2016,
     /// section 3.1).
     ///
     /// # Errors
@@ -63,7 +65,7 @@ impl Graph {
     }
 
     fn losses(&mut self, logits: Value, targets: Targets, smoothing: f32) -> Result<ForwardOutputs<Value>> {
-        let Targets { tokens: targets, padding, taught } = targets;
+        let Targets { tokens: targets, padding, impossible, taught } = targets;
         self.elements("cross_entropy", "logits", logits)?;
         let (rows, classes) = (self.shape(logits).rows(), self.shape(logits).last());
         if self.shape(targets).elements() != rows || self.values[targets.0].dtype != Dtype::U32 {
@@ -87,7 +89,7 @@ impl Graph {
             inputs.push(taught);
         }
         let taught = taught.map(|(_, taught)| taught);
-        let operation = Forward(CrossEntropy { rows, classes, smoothing, padding, taught });
+        let operation = Forward(CrossEntropy { rows, classes, smoothing, impossible, padding, taught });
         let outputs = [1, rows, rows].map(|elements| ([elements].into(), Dtype::F32));
         let made = self.push_as(operation, &inputs, outputs);
         Ok(ForwardOutputs::of(&made)?.map(|value| *value))

@@ -18,7 +18,7 @@ pub(super) static CROSS_ENTROPY_TOTAL: Shader = shader!("cross_entropy/total", t
 
 /// ```text
 /// loss = loss_scale * sum over rows with target != padding of
-///        - sum over c of ((1 - smoothing) * [c = target] + smoothing / C) * log_softmax(logits)[c]
+///        - sum over c of ((1 - smoothing) * [c = target] + smoothing * [c >= impossible] / (C - impossible)) * log_softmax(logits)[c]
 /// ```
 ///
 /// With [`Taught`] the target's part is less, and the distributions q of K teachers have the rest:
@@ -36,8 +36,10 @@ pub struct CrossEntropy {
     pub rows: usize,
     /// Classes, C.
     pub classes: usize,
-    /// Share of the target distribution that is spread evenly over all classes, in `[0, 1]`.
+    /// Share of the target distribution that is spread evenly over all classes but the impossible ones, in `[0, 1]`.
     pub smoothing: f32,
+    /// The number of classes, before all others, that no target is: less than C.
+    pub impossible: usize,
     /// The target that is padding.
     pub padding: u32,
     /// The teachers' part, if there are any.
@@ -132,18 +134,20 @@ impl CrossEntropy {
     }
 
     /// The words of both shaders' parameters: weights of the target's class, of every class and of the teachers among them.
-    fn params(&self) -> Result<[u32; 7]> {
+    fn params(&self) -> Result<[u32; 8]> {
         let valid = (0.0..=1.0).contains(&self.smoothing);
         expect_setting("cross_entropy", "smoothing", valid, "a share in [0, 1]", f64::from(self.smoothing))?;
+        let possible = self.classes.saturating_sub(self.impossible);
+        expect_setting("cross_entropy", "impossible", possible > 0, "less than the classes", self.impossible as f64)?;
         let Taught { count, weight } = self.taught.unwrap_or(Taught { count: 1, weight: 0.0 });
         let valid = (0.0..=1.0).contains(&weight) && count > 0;
         expect_setting("cross_entropy", "taught", valid, "a share in [0, 1] of at least one", f64::from(weight))?;
         let (smoothing, taught) = (f64::from(self.smoothing), f64::from(weight));
         let target = 1.0 - taught;
-        let (hit, spread) = (target * (1.0 - smoothing), target * smoothing / self.classes.max(1) as f64);
+        let (hit, spread) = (target * (1.0 - smoothing), target * smoothing / possible as f64);
         let [hit, spread, taught, share] =
             [hit, spread, taught, taught / count as f64].map(|one| (one as f32).to_bits());
-        Ok([self.rows as u32, self.classes as u32, hit, spread, self.padding, taught, share])
+        Ok([self.rows as u32, self.classes as u32, hit, spread, self.padding, taught, share, self.impossible as u32])
     }
 
     /// Whether rows are of fours, and whether there are teachers.

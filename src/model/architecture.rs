@@ -113,6 +113,14 @@ impl dyn Architecture {
     }
 }
 
+impl Answers {
+    /// The number of tokens, before all others of the target vocabulary, that no answer has: where these are names of classes, the special
+    /// ones.
+    pub fn impossible(self) -> usize {
+        if self == Self::Classes { Specials::COUNT } else { 0 }
+    }
+}
+
 /// An architecture at its sizes, shared.
 pub type Network = Arc<dyn Architecture>;
 

@@ -7,10 +7,10 @@ use super::softmax::{log_sum_exp, softmax};
 
 /// ```text
 /// loss = scale * sum over rows with target != padding of
-///        - sum over c of ((1 - smoothing) * [c = target] + smoothing / C) * log_softmax(logits)[c]
+///        - sum over c of ((1 - smoothing) * [c = target] + smoothing * [c >= impossible] / (C - impossible)) * log_softmax(logits)[c]
 /// ```
 ///
-/// The smoothing spreads over all classes, padding's own included, as in PyTorch. A `scale` of one over the number of
+/// The smoothing spreads over all classes but the impossible ones, padding's own included, as in PyTorch. A `scale` of one over the number of
 /// rows that count makes it PyTorch's mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CrossEntropy {
@@ -20,6 +20,8 @@ pub struct CrossEntropy {
     pub classes: usize,
     /// Share of the target distribution that is spread evenly, in `[0, 1]`.
     pub smoothing: f64,
+    /// The number of classes, before all others, that no target is, and that have no part of the smoothing.
+    pub impossible: usize,
     /// Factor of the whole loss.
     pub scale: f64,
     /// The target that is padding: such a row adds nothing to the loss and has no gradient.
@@ -37,7 +39,8 @@ impl CrossEntropy {
 
     fn expected(&self, target: u32, class: usize) -> f64 {
         let hit = if class == target as usize { 1.0 - self.smoothing } else { 0.0 };
-        hit + self.smoothing / self.classes as f64
+        let possible = class >= self.impossible;
+        hit + if possible { self.smoothing / (self.classes - self.impossible) as f64 } else { 0.0 }
     }
 
     /// The loss, from logits `[rows, classes]` and targets `[rows]`.

@@ -165,6 +165,7 @@ impl Seq2Seq {
             rows,
             classes: self.target_vocabulary,
             smoothing: 0.0,
+            impossible: 0,
             scale: 1.0 / rows as f64,
             padding: 0,
         };

@@ -63,7 +63,8 @@ impl TrainingGraph {
         let is_trained = |(name, _): &&(String, Value)| trained.is_none_or(|trained| trained.tensor(name).is_some());
         let (names, values): (Vec<_>, Vec<_>) = layers.used().iter().filter(is_trained).cloned().unzip();
         let mut graph = layers.graph;
-        let targets = Targets { taught, ..Targets::new(forward.targets, network.limits().padding) };
+        let impossible = network.answers().impossible();
+        let targets = Targets { impossible, taught, ..Targets::new(forward.targets, network.limits().padding) };
         let mut loss = graph.cross_entropy(forward.logits, targets, label_smoothing)?;
         if guided_alignment > 0.0 {
             let weights = forward.attention_for("guided alignment")?;

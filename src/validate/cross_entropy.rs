@@ -44,9 +44,10 @@ struct Inputs {
 fn inputs(case: &mut Case<'_>) -> Result<Inputs> {
     let (rows, classes) = (case.size(129), case.size(300));
     let smoothing = [0.0, 0.1, 1.0][case.below(3)];
+    let impossible = if case.coin() { case.below(classes) } else { 0 };
     let padding = case.below(classes) as u32;
     let taught = case.coin().then(|| Taught { count: 1 + case.below(3), weight: [0.3, 1.0][case.below(2)] });
-    let operation = CrossEntropy { rows, classes, smoothing, padding, taught };
+    let operation = CrossEntropy { rows, classes, smoothing, impossible, padding, taught };
     let scale = 1.0 / rows as f32;
     let logits = case.values(rows * classes, 2.0);
     let targets: Vec<u32> =
@@ -65,6 +66,7 @@ fn inputs(case: &mut Case<'_>) -> Result<Inputs> {
             rows,
             classes,
             smoothing: f64::from(smoothing),
+            impossible,
             scale: f64::from(scale),
             padding,
         },

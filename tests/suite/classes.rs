@@ -5,9 +5,9 @@ use std::path::Path;
 use softalign::{
     Error,
     generate::{Generator, Scorer, Scoring, SearchOptions, evaluate_in_full},
-    model::Model,
-    text::{Example, Pair, TokenUnit},
-    train::{Budget, Data, Destination, Outcome, Pairs, Schedule, TrainOptions, train},
+    model::{Model, Regularisation},
+    text::{BatchSize, Buckets, Example, Pair, TokenUnit},
+    train::{Budget, Data, Destination, Optimizer, Outcome, Pairs, Schedule, TrainOptions, Trainer, train},
 };
 
 use crate::{cli::Work, common};
@@ -93,6 +93,29 @@ fn learns_the_classes_of_texts() {
         assert!(found.scores.exact_match > 95.0 && confusion.macro_f1 > 95.0, "{confusion:?}");
         assert!(found.perplexity.unwrap() < 1.3);
     }
+}
+
+/// The special tokens before the names of classes, which no text has for its class, get no share.
+#[test]
+fn label_smoothing_spreads_over_the_classes_alone() {
+    let work = Work::new();
+    run(&work.path("bert"), &options("bert"), 1).unwrap();
+    let (gpu, model) = (common::gpu(), Model::load(common::gpu(), work.path("bert")).unwrap());
+    let source = model.encode("the price will sink").unwrap();
+    let search = SearchOptions { n_best: 3, ..SearchOptions::beam(3) };
+    let found = Generator::new(&model).generate(std::slice::from_ref(&source), &search).unwrap().remove(0);
+    let evenly: f64 = found.iter().map(|one| f64::from(one.score) / 3.0).sum();
+    let expected = -(0.9 * f64::from(found[1].score) + 0.1 * evenly);
+
+    let (limits, example) = (model.network.limits(), Example::of(&model.target, source, found[1].tokens.clone()));
+    let buckets = Buckets::new(vec![example], BatchSize::Sentences(1), 2).unwrap();
+    let buckets = buckets.with_specials(limits.specials, limits.padding);
+    let smoothed = Regularisation { label_smoothing: 0.1, ..Regularisation::default() };
+    let mut trainer =
+        Trainer::new(gpu, model.network.clone(), &model.parameters, Optimizer::default(), smoothed).unwrap();
+    trainer.step(&buckets.batch(&buckets.in_order()[0]), 1, 1, 0.0).unwrap();
+    let loss = f64::from(gpu.read::<f32>(&trainer.loss).unwrap()[0]);
+    assert!((loss - expected).abs() < 1e-4, "{loss}, expected {expected}");
 }
 
 #[test]

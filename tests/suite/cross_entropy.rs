@@ -42,7 +42,7 @@ fn large_logits_and_vocabularies_stay_finite_and_exact() {
         for (classes, value, smoothing) in
             [(50_000, 20.0, 0.1), (4099, 1e4, 0.0), (64, 1e30, 0.0), (64, -1e30, 0.0), (8, -3e38, 0.0), (1, 1e30, 0.0)]
         {
-            let operation = CrossEntropy { rows: 3, classes, smoothing, padding: 0, taught: None };
+            let operation = CrossEntropy { rows: 3, classes, smoothing, impossible: 0, padding: 0, taught: None };
             let mut logits = vec![0.0_f32; 3 * classes];
             // The first row is sure of its target, the second is sure of another class, the third is padding.
             logits[classes - 1] = value;
@@ -56,6 +56,7 @@ fn large_logits_and_vocabularies_stay_finite_and_exact() {
                 rows: 3,
                 classes,
                 smoothing: f64::from(smoothing),
+                impossible: 0,
                 padding: 0,
                 scale: 0.5,
             };
@@ -74,7 +75,7 @@ fn large_logits_and_vocabularies_stay_finite_and_exact() {
 fn a_logit_that_is_not_finite_shows_in_the_loss() {
     let gpu = common::gpu();
     for bad in [f32::NAN, f32::INFINITY] {
-        let operation = CrossEntropy { rows: 2, classes: 5, smoothing: 0.0, padding: 0, taught: None };
+        let operation = CrossEntropy { rows: 2, classes: 5, smoothing: 0.0, impossible: 0, padding: 0, taught: None };
         let mut logits = [0.0; 10];
         logits[7] = bad;
         assert!(!both(gpu, operation, &logits, &[1, 1]).0.is_finite(), "{bad}");
@@ -84,7 +85,7 @@ fn a_logit_that_is_not_finite_shows_in_the_loss() {
 #[test]
 fn a_batch_of_padding_costs_nothing() {
     let gpu = common::gpu();
-    let operation = CrossEntropy { rows: 37, classes: 12, smoothing: 0.1, padding: 0, taught: None };
+    let operation = CrossEntropy { rows: 37, classes: 12, smoothing: 0.1, impossible: 0, padding: 0, taught: None };
     let (loss, gradient) = both(gpu, operation, &[f32::NAN; 37 * 12], &[0; 37]);
     assert_eq!(loss, 0.0);
     assert!(gradient.iter().all(|gradient| *gradient == 0.0));
@@ -93,7 +94,7 @@ fn a_batch_of_padding_costs_nothing() {
 #[test]
 fn the_same_bits_twice() {
     let gpu = common::gpu();
-    let operation = CrossEntropy { rows: 1000, classes: 75, smoothing: 0.1, padding: 0, taught: None };
+    let operation = CrossEntropy { rows: 1000, classes: 75, smoothing: 0.1, impossible: 0, padding: 0, taught: None };
     let logits: Vec<f32> = (0..75_000).map(|i| (i as f32 * 0.37).sin() * 5.0).collect();
     let targets: Vec<u32> = (0..1000).map(|i| i % 75).collect();
     assert!(both(gpu, operation, &logits, &targets) == both(gpu, operation, &logits, &targets));
@@ -107,16 +108,19 @@ fn refuses_wrong_shapes_and_smoothing() {
     let inputs = Inputs { logits: &four, targets: &four, taught: None, step: &step };
     let outputs = Outputs { log_sum_exp: &four, row_loss: &other, loss: &one };
     let mut recorder = Recorder::new(gpu, "test");
-    let operation = CrossEntropy { rows: 2, classes: 2, smoothing: 0.0, padding: 0, taught: None };
+    let operation = CrossEntropy { rows: 2, classes: 2, smoothing: 0.0, impossible: 0, padding: 0, taught: None };
     let result = operation.record(&mut recorder, &inputs, &outputs);
     assert!(matches!(result, Err(Error::Shape { argument: "targets", .. })), "{result:?}");
-    let operation = CrossEntropy { rows: 4, classes: 1, smoothing: 1.5, padding: 0, taught: None };
+    let operation = CrossEntropy { rows: 4, classes: 1, smoothing: 1.5, impossible: 0, padding: 0, taught: None };
     let result = operation.record(&mut recorder, &inputs, &outputs);
     assert!(matches!(result, Err(Error::Shape { argument: "smoothing", .. })), "{result:?}");
+    let operation = CrossEntropy { smoothing: 0.0, impossible: 1, ..operation };
+    let result = operation.record(&mut recorder, &inputs, &outputs);
+    assert!(matches!(result, Err(Error::Shape { argument: "impossible", .. })), "{result:?}");
     // Teachers and their weight belong together, and the weight is a share.
     for (weight, taught) in [(None, Some(&four)), (Some(0.5), None), (Some(1.5), Some(&four))] {
         let taught_by = weight.map(|weight| Taught { count: 1, weight });
-        let operation = CrossEntropy { smoothing: 0.0, taught: taught_by, ..operation };
+        let operation = CrossEntropy { impossible: 0, taught: taught_by, ..operation };
         let result = operation.record(&mut recorder, &Inputs { taught, ..inputs }, &outputs);
         assert!(matches!(result, Err(Error::Shape { argument: "taught", .. })), "{result:?}");
     }

@@ -66,7 +66,7 @@ fn an_ensemble_teaches_the_mean_of_its_distributions_beside_the_data() {
         mean.iter_mut().zip(distributions).for_each(|(mean, share)| *mean += share / 3.0);
     }
     let scale = 1.0 / batch.target_tokens as f64;
-    let loss = CrossEntropy { rows, classes, smoothing: 0.1_f32.into(), scale, padding: 0 };
+    let loss = CrossEntropy { rows, classes, smoothing: 0.1_f32.into(), impossible: 0, scale, padding: 0 };
     for weight in [0.0, 0.3_f32, 1.0] {
         let taught = Taught { loss, mean: &mean, weight: weight.into() };
         let expected = taught.forward(&logits(&own, &batch), targets);

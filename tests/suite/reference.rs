@@ -434,13 +434,14 @@ fn embedding_gradients() {
 #[test]
 fn cross_entropy_gradients() {
     let mut random = Random::new(10);
-    for (rows, classes, smoothing, targets) in [
-        (1, 2, 0.0, [1].as_slice()),
-        (5, 7, 0.0, &[3, 0, 6, 1, 0]),
-        (5, 7, 0.1, &[3, 0, 6, 1, 0]),
-        (2, 3, 0.3, &[0; 2]),
+    for (rows, classes, impossible, smoothing, targets) in [
+        (1, 2, 0, 0.0, [1].as_slice()),
+        (5, 7, 0, 0.0, &[3, 0, 6, 1, 0]),
+        (5, 7, 0, 0.1, &[3, 0, 6, 1, 0]),
+        (5, 7, 4, 0.1, &[5, 0, 6, 4, 0]),
+        (2, 3, 0, 0.3, &[0; 2]),
     ] {
-        let loss = CrossEntropy { rows, classes, smoothing, scale: 0.37, padding: 0 };
+        let loss = CrossEntropy { rows, classes, smoothing, impossible, scale: 0.37, padding: 0 };
         let logits = random.tensor(&[rows, classes]);
         let found = loss.backward(&logits, targets, -1.7);
         let objective = |x: &[Vec<f64>]| -1.7 * loss.forward(&x[0], targets);
@@ -456,7 +457,7 @@ fn cross_entropy_gradients() {
 
 #[test]
 fn cross_entropy_by_hand() {
-    let loss = CrossEntropy { rows: 2, classes: 4, smoothing: 0.0, scale: 0.5, padding: 0 };
+    let loss = CrossEntropy { rows: 2, classes: 4, smoothing: 0.0, impossible: 0, scale: 0.5, padding: 0 };
     // Even logits know nothing: log C. Padding adds nothing, however wrong its logits.
     assert_close("even", &[loss.forward(&[0., 0., 0., 0., -9., 9., 9., 9.], &[3, 0])], &[0.5 * 4f64.ln()], 1e-15);
     let extreme = [1e4, -1e4, 0.0, 0.0, 0.0, 0.0, 0.0, 1e4];
@@ -465,6 +466,10 @@ fn cross_entropy_by_hand() {
     let smoothed = CrossEntropy { smoothing: 0.2, ..loss };
     let expected = 0.5 * (0.85 * 2e4 + 0.05 * (1e4 + 1e4) + 2.0 * 0.0 + 0.05 * 3e4);
     assert_close("smoothed", &[smoothed.forward(&extreme, &[1, 3])], &[expected], 1e-9);
+    // What the first two have of it goes to the others.
+    let of_possible = CrossEntropy { impossible: 2, ..smoothed };
+    let expected = 0.5 * (0.8 * 2e4 + 0.1 * (1e4 + 1e4) + 0.1 * (1e4 + 0.0));
+    assert_close("possible", &[of_possible.forward(&extreme, &[1, 3])], &[expected], 1e-9);
     // Teachers that are sure of other classes, of which the second row's is the student's own.
     let mean = [0., 0., 1., 0., 0., 0., 0., 1.];
     let taught = Taught { loss, mean: &mean, weight: 0.25 };

@@ -38,6 +38,7 @@ fn cross_entropy(gpu: &Gpu, passes: Passes, weight: f32) -> Result<Subject> {
             rows: ROWS,
             classes: CLASSES,
             smoothing: 0.0,
+            impossible: 0,
             scale: f64::from(loss_scale),
             padding: 0,
         };

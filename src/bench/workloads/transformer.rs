@@ -86,7 +86,7 @@ impl Size {
             let logits = model.decode(&model.encode(&pick(&batch.source)), &pick(&batch.target_in));
             let scale = 1.0 / (rows.len() * steps) as f64;
             let padding = batch.specials.pad;
-            CrossEntropy { rows: steps, classes, smoothing: 0.0, scale, padding }
+            CrossEntropy { rows: steps, classes, smoothing: 0.0, impossible: 0, scale, padding }
                 .forward(&logits, &pick(&batch.target_out))
         };
         rows.iter().map(of_row).sum()

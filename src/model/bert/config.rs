@@ -19,7 +19,7 @@ pub(super) const ROBERTA: &str = "roberta";
 pub(super) const LONGFORMER: &str = "longformer";
 
 /// The special tokens before the names of classes.
-pub(super) const SPECIALS: usize = 4;
+pub(super) const SPECIALS: usize = Specials::COUNT;
 
 /// What is predicted from the encoder's states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
