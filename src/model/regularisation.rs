@@ -5,7 +5,7 @@ use crate::{Error, Result, names::setting};
 /// Rates and weights of a training step, beside the model's own dropout. A rate or weight of 0 costs nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Regularisation {
-    /// The share of the target distribution that is spread evenly over all words (Szegedy et al. 2016, section 7).
+    /// The share of the target distribution that is spread evenly over all words or classes (Szegedy et al. 2016, section 7).
     pub label_smoothing: f32,
     /// The share of a state's elements that are 0 where they enter the recurrent products and the attention's query, at all
     /// steps of a sentence the same ones ([`crate::kernels::gru::Masking`]).
