@@ -47,8 +47,8 @@ impl From<Value> for Targets {
 
 impl Graph {
     /// Cross-entropy of `logits` `[.., V]` against `targets` (as many tokens as rows), with label smoothing over all classes but the
-    /// impossible ones (Szegedy et al. 2016, section 7), summed and scaled by the step's `loss_scale`: `[1]`. Teachers have their part of it (Kim and Rush 2016,
-    /// section 3.1).
+    /// impossible ones (Szegedy et al. 2016, section 7), summed and scaled by the step's `loss_scale`: `[1]`. Teachers have their part
+    /// of it (Kim and Rush 2016, section 3.1).
     ///
     /// # Errors
     /// [`Error::Shape`].

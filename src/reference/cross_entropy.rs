@@ -10,8 +10,8 @@ use super::softmax::{log_sum_exp, softmax};
 ///        - sum over c of ((1 - smoothing) * [c = target] + smoothing * [c >= impossible] / (C - impossible)) * log_softmax(logits)[c]
 /// ```
 ///
-/// The smoothing spreads over all classes but the impossible ones, padding's own included, as in PyTorch. A `scale` of one over the number of
-/// rows that count makes it PyTorch's mean.
+/// The smoothing spreads over all classes but the impossible ones, padding's own included, as in PyTorch. A `scale` of one over
+/// the number of rows that count makes it PyTorch's mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CrossEntropy {
     /// Rows, padding included.
