@@ -78,8 +78,9 @@ fn learns_to_fill_in_and_then_other_work() {
         fs::write(work.path("classes.tsv"), "red red red\twarm\nblue green\tcold\n").unwrap();
         let file = work.path("classes.tsv");
         let other = TrainOptions::new(Data::Files { train: file.clone(), valid: file });
-        let other = TrainOptions { learning_rate: 1e-30, batch: 2, ..other.beginning_with(&folder).unwrap() };
         let taught = work.path(&format!("{architecture}-classes"));
+        let other = other.beginning_with(&folder, &taught).unwrap();
+        let other = TrainOptions { learning_rate: 1e-30, batch: 2, ..other };
         run(&taught, &other, 1, &|| false);
         let taught = Model::load(common::gpu(), &taught).unwrap();
         assert_eq!((taught.network.answers(), taught.target.size()), (Answers::Classes, 4 + 2));
@@ -101,8 +102,8 @@ fn learns_to_fill_in_and_then_other_work() {
         let file = work.path("others.tsv");
         fs::write(&file, "red red red\twarm\nblue green\tcool\nwhite\tmild\n").unwrap();
         let other = TrainOptions::new(Data::Files { train: file.clone(), valid: file });
-        let other = other.beginning_with(&work.path(&format!("{architecture}-classes"))).unwrap();
         let others = work.path(&format!("{architecture}-others"));
+        let other = other.beginning_with(&work.path(&format!("{architecture}-classes")), &others).unwrap();
         run(&others, &TrainOptions { batch: 3, ..other }, 1, &|| false);
         let others = Model::load(common::gpu(), &others).unwrap();
         assert_eq!((others.network.answers(), others.target.size()), (Answers::Classes, 4 + 3));
