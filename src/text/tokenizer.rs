@@ -241,6 +241,11 @@ impl Tokenizer {
         self.frame.around(ids)
     }
 
+    /// How whole sources are read, in words: `<bos> … <eos>`, with `…` for a text.
+    pub fn framing(&self) -> String {
+        self.frame.shown(|id| self.piece(id))
+    }
+
     /// The ids of a whole source, with its special tokens around it; where the tokenizer has some for between two texts, a tab parts
     /// them.
     ///
