@@ -33,7 +33,8 @@ impl Student<'_> {
         }
         let [its, own] = [teacher, self.model].map(|model| model.network.answers());
         // Which token a mask is, the vocabulary says.
-        (discriminant(&its) != discriminant(&own)).then(|| format!("it answers with {its}, and that one with {own}"))
+        (discriminant(&its) != discriminant(&own))
+            .then(|| format!("it answers with {its}, and that one with {own}; a teacher answers with the same"))
     }
 
     fn other_tokens(self, teacher: &Model, folder: &Path) -> Option<String> {
@@ -48,7 +49,10 @@ impl Student<'_> {
         };
         let obstacle = targets.or_else(|| vocabulary("source", &own.source, &teacher.source));
         let [its, own] = [teacher, own].map(|model| model.source.framing());
-        let framed = || (its != own).then(|| format!("its sources are read as {its}, and those of that one as {own}"));
+        let framed = || {
+            let why = format!("its sources are read as {its}, and those of that one as {own}");
+            (its != own).then(|| format!("{why}; take a teacher that reads the same"))
+        };
         obstacle.or_else(framed)
     }
 

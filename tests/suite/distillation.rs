@@ -202,7 +202,7 @@ fn classes_are_taught_by_their_names() {
     fs::write(&tokens, json.to_string()).unwrap();
     forget_checksums(&work.path("teacher"));
     let other = message(colours(&work, "warm.tsv", "warm"));
-    assert!(other.contains("its sources are read as `… <eos>`, and those of that one `<bos> … <eos>`"), "{other}");
+    assert!(other.contains("its sources are read as `… <eos>`, and those of that one as `<bos> … <eos>`"), "{other}");
 }
 
 #[test]

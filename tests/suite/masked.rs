@@ -154,6 +154,9 @@ fn the_command_trains_fills_in_and_goes_on() {
     let output =
         fed(work.command(&["generate", "-q", "runs/book"]), b"blue [MASK] blue blue\n\ngreen green green [MASK]\n");
     assert_eq!(texts(&output).0, "blue blue blue blue\n\ngreen green green green\n");
+    let (stdout, stderr) = texts(&fed(work.command(&["generate", "runs/book"]), b"Blue,  [MASK] blue  blue \n"));
+    assert_eq!(stdout, "Blue,  blue blue  blue \n");
+    assert!(stderr.contains("has not seen `Blue,`") && !stderr.contains("`[MASK]`"), "{stderr}");
     let output = work.command(&["evaluate", "runs/book", "book.txt", "--json", "found.json"]).output().unwrap();
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success(), "{stderr}");
