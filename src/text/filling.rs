@@ -90,20 +90,31 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_part_of_a_text_is_no_text_of_its_own() {
+    /// A tokenizer whose file says something else of the way to cut texts, and leaves them as they are before.
+    fn changed(unit: &TokenUnit, name: &str, value: serde_json::Value) -> Tokenizer {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokenizer.json");
-        tokenizer(&TokenUnit::Bpe(60)).save(&path).unwrap();
+        tokenizer(unit).save(&path).unwrap();
         let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        json["pre_tokenizer"]["prepend_scheme"] = "first".into();
-        json["normalizer"] = serde_json::Value::Null;
+        (json["pre_tokenizer"][name], json["normalizer"]) = (value, serde_json::Value::Null);
         std::fs::write(&path, json.to_string()).unwrap();
-        let tokenizer = Tokenizer::load(&path).unwrap();
-        let pieces = |text: &str| -> Vec<_> {
-            tokenizer.encode_masked(text).unwrap().into_iter().map(|id| tokenizer.piece(id)).collect()
-        };
-        assert_eq!(pieces("the [MASK] at"), ["<bos>", "▁the", "[MASK]", "▁", "at", "<eos>"]);
-        assert_eq!(pieces("[MASK]at <eos>"), ["<bos>", "[MASK]", "at", "▁", "<unk>", "e", "o", "s", "<unk>", "<eos>"]);
+        Tokenizer::load(&path).unwrap()
+    }
+
+    #[test]
+    fn a_part_of_a_text_is_no_text_of_its_own() {
+        for (tokenizer, sign) in [
+            (tokenizer(&TokenUnit::Bpe(60)), "▁"),
+            (changed(&TokenUnit::Bpe(60), "prepend_scheme", "first".into()), "▁"),
+            (tokenizer(&TokenUnit::Bytes(Some(290))), "Ġ"),
+            (changed(&TokenUnit::Bytes(Some(290)), "add_prefix_space", true.into()), "Ġ"),
+        ] {
+            let pieces = |text: &str| -> Vec<_> {
+                tokenizer.encode_masked(text).unwrap().into_iter().map(|id| tokenizer.piece(id)).collect()
+            };
+            let [cat, on] = ["cat", "on"].map(|word| format!("{sign}{word}"));
+            assert_eq!(pieces("[MASK]at on[MASK]")[1..5], ["[MASK]", "at", &on, "[MASK]"]);
+            assert_eq!(pieces("[MASK] cat [MASK][MASK]o")[1..6], ["[MASK]", &cat, "[MASK]", "[MASK]", "o"]);
+        }
     }
 }

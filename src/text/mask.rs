@@ -1,6 +1,9 @@
 //! The token that stands in place of those that an encoder is to find (Devlin et al., "BERT", 2019, section 3.1).
 
-use tokenizers::{AddedToken, AddedVocabulary, Encoding, Model as _, OffsetType, PreTokenizer as _, Tokenizer};
+use tokenizers::{
+    AddedToken, AddedVocabulary, Encoding, Model as _, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer as _, Token, Tokenizer, normalizer::Range,
+};
 
 use super::subwords::SPACE;
 
@@ -44,7 +47,24 @@ pub(super) fn read(tokenizer: &Tokenizer, mask: u32, text: &str) -> tokenizers::
     let mut parts = vocabulary.extract_and_normalize(normalizer, text);
     if let Some(cut) = tokenizer.get_pre_tokenizer() {
         cut.pre_tokenize(&mut parts)?;
+        join(&mut parts, mask, text)?;
     }
     parts.tokenize(|part| model.tokenize(part.get()))?;
     parts.into_encoding(None, 0, OffsetType::Byte)
+}
+
+/// Takes the sign of a space from what stands behind a mask without one: there a word goes on, whatever else begins with that sign.
+fn join(parts: &mut PreTokenizedString, mask: u32, text: &str) -> tokenizers::Result<()> {
+    let is_mask = |tokens: &Option<Vec<Token>>| tokens.iter().flatten().any(|token| token.id == mask);
+    let all = parts.get_splits(OffsetReferential::Original, OffsetType::Byte).into_iter();
+    let ends: Vec<usize> = all.filter(|(.., tokens)| is_mask(tokens)).map(|(_, (_, end), _)| end).collect();
+    let is_space = |c: char| c.is_whitespace() || c == SPACE;
+    parts.split(|_, part| {
+        let (start, _) = part.offsets_original();
+        let around = text.split_at_checked(start).filter(|_| ends.contains(&start));
+        let joined = around.is_some_and(|(before, rest)| !before.ends_with(is_space) && !rest.starts_with(is_space));
+        let sign = part.get().chars().next().filter(|sign| joined && [SPACE, BYTE_SPACE].contains(sign));
+        let bare = sign.and_then(|sign| part.slice(Range::Normalized(sign.len_utf8()..)));
+        Ok([bare.unwrap_or(part)])
+    })
 }
