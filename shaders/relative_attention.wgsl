@@ -10,7 +10,7 @@
 #import load_piece(key)
 #import load_piece(value)
 #import load_piece(relative)
-#import relative_places
+#import attention_lines
 #import store_piece(context)
 
 struct Params {
@@ -30,7 +30,7 @@ struct Params {
 
 fn row_stride(second: bool, place: Place) -> u32 { return params.content.row; }
 fn column_stride(second: bool, place: Place) -> u32 {
-    if (place.columns_are_strip) { return params.relative.row; }
+    if (place.columns.is_strip) { return params.relative.row; }
     return select(params.key.row, params.value.row, second);
 }
 fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece {
@@ -38,7 +38,7 @@ fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece {
 }
 fn load_column(second: bool, place: Place, at: u32, feature: u32) -> Piece {
     let start = at + loaded_from(feature);
-    if (place.columns_are_strip) { return load_piece_relative(start, at + params.size); }
+    if (place.columns.is_strip) { return load_piece_relative(start, at + params.size); }
     if (second) { return load_piece_value(start, at + params.size); }
     return load_piece_key(start, at + params.size);
 }
@@ -67,10 +67,11 @@ fn main(
     let own = row0 + behind();          // the place of the first row
     let length = min(lengths[b], params.keys);
     let end = min(length, own + ROW_TILE);
-    let place = Place(row0, params.queries - 1u, max(length, 1u) - 1u, vec2u(head_start(params.content, b, n)),
-        vec2u(head_start(params.key, b, n), head_start(params.value, b, n)), false, false, 0, 0, lane, group);
-    var strip = Place(row0, params.queries - 1u, 0u, vec2u(head_start(params.position, b, n)),
-        vec2u(head_start(params.relative, 0u, n)), false, true, 0, i32(params.keys) - 1, lane, group);
+    let last_query = i32(params.queries) - 1;
+    let keys = Line(vec2u(head_start(params.key, b, n), head_start(params.value, b, n)), 0, i32(max(length, 1u)) - 1, false);
+    let distances = Line(vec2u(head_start(params.relative, 0u, n)), 0, i32(params.keys) - 1, true);
+    let place = Place(Line(vec2u(head_start(params.content, b, n)), i32(row0), last_query, false), keys, lane, group);
+    var strip = Place(Line(vec2u(head_start(params.position, b, n)), i32(row0), last_query, false), distances, lane, group);
     let context_start = head_start(params.context, b, n);
 
     var sums: Sums;
@@ -80,7 +81,7 @@ fn main(
     var farther: Scores;                // the strip of the tile before
     // The first strip is the one before the first tile.
     for (var walked = 0u; walked < end + COLUMN_TILE; walked += COLUMN_TILE) {
-        strip.first = i32(own + COLUMN_TILE) - i32(walked);
+        strip.columns.first = i32(own + COLUMN_TILE) - i32(walked);
         var nearer = products(false, strip, 0u);
         if (walked > 0u) {
             let column0 = walked - COLUMN_TILE;

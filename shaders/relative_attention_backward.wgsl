@@ -10,10 +10,10 @@
 @group(0) @binding(7) var<storage, read_write> d_queries: array<Word>;       // [B, T, 2, N, D]
 
 fn row_stride(second: bool, place: Place) -> u32 { return query_stride(second); }
-fn column_stride(second: bool, place: Place) -> u32 { return select(key_stride(second), params.relative.row, place.columns_are_strip); }
+fn column_stride(second: bool, place: Place) -> u32 { return select(key_stride(second), params.relative.row, place.columns.is_strip); }
 fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
 fn load_column(second: bool, place: Place, at: u32, feature: u32) -> Piece {
-    if (place.columns_are_strip) { return load_distance(at, feature); }
+    if (place.columns.is_strip) { return load_distance(at, feature); }
     return load_key_side(second, at, feature);
 }
 
@@ -42,11 +42,11 @@ fn main(
     let length = length_of(b);
     let end = min(length, own + ROW_TILE);
     let last_query = params.queries - 1u;
-    let place = Place(row0, last_query, max(length, 1u) - 1u,
-        vec2u(head_start(params.content, b, n), head_start(params.d_context, b, n)),
-        vec2u(head_start(params.key, b, n), head_start(params.value, b, n)), false, false, 0, 0, lane, group);
-    var strip = Place(row0, last_query, 0u, vec2u(head_start(params.position, b, n)),
-        vec2u(head_start(params.relative, 0u, n)), false, true, 0, i32(params.keys) - 1, lane, group);
+    let contents = vec2u(head_start(params.content, b, n), head_start(params.d_context, b, n));
+    let keys = Line(vec2u(head_start(params.key, b, n), head_start(params.value, b, n)), 0, i32(max(length, 1u)) - 1, false);
+    let distances = Line(vec2u(head_start(params.relative, 0u, n)), 0, i32(params.keys) - 1, true);
+    let place = Place(Line(contents, i32(row0), i32(last_query), false), keys, lane, group);
+    var strip = Place(Line(vec2u(head_start(params.position, b, n)), i32(row0), i32(last_query), false), distances, lane, group);
     let first_start = head_start(params.first, b, n);
     let second_start = head_start(params.second, b, n);
 
@@ -61,7 +61,7 @@ fn main(
     // The first strip is the one before the first tile, and the last tile's has its gradients when nothing follows.
     let tiles_walked = (end + COLUMN_TILE - 1u) / COLUMN_TILE;
     for (var walked = 0u; walked < tiles_walked + 2u; walked++) {
-        strip.first = i32(own + COLUMN_TILE) - i32(walked * COLUMN_TILE);
+        strip.columns.first = i32(own + COLUMN_TILE) - i32(walked * COLUMN_TILE);
         var nearer = products(false, strip, 0u);
         var d_scores: Scores;
         let column0 = walked * COLUMN_TILE - COLUMN_TILE;       // wraps before the first tile
@@ -80,7 +80,7 @@ fn main(
             accumulate(false, place, column0, end - column0, &d_scores, &d_content);
         }
         var d_strip = strip_of(place, &d_farther, &d_scores);
-        strip.first += i32(COLUMN_TILE);
+        strip.columns.first += i32(COLUMN_TILE);
         accumulate(false, strip, 0u, COLUMN_TILE, &d_strip, &d_position);
         farther = nearer;
         d_farther = d_scores;

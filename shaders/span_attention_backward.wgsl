@@ -1,55 +1,108 @@
-// Gradients of span_attention's queries. A workgroup owns a query of one head and goes through the distances that it sees; weights are
-// made again (Dao et al. 2022, algorithm 4).
+// Gradients of span_attention's queries. A workgroup owns a tile of queries of one head and walks over the keys that its span reaches.
 //     d_query = sum of d_score · (key + position)
-#import element
-#import linear
+//
+// VECTOR, WIDE: sizes, offsets and strides are multiples of a piece.
+#import attention_tiles
 #import span_gradients
+#import span_keys
+#import store_piece(d_query)
 
-struct Params { batch: u32, heads: u32, queries: u32, keys: u32, size: u32, limit: u32, ramp: f32, scale: f32 }
+@group(0) @binding(7) var<storage, read_write> d_query: array<Word>;         // [B, T, N, D]
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> query: array<Element>;              // [B, T, N, D]
-@group(0) @binding(2) var<storage, read> key: array<Element>;                // [B, S, N, D]
-@group(0) @binding(3) var<storage, read> value: array<Element>;              // [B, S, N, D]
-@group(0) @binding(4) var<storage, read> position: array<Single>;            // [L, D], by distance from 1 on
-@group(0) @binding(5) var<storage, read> d_context: array<Element>;          // [B, T, N, D]
-@group(0) @binding(6) var<storage, read> statistics: array<vec2f>;           // [B, N, T, 2]: log_sum_exp, delta; [N, 2]: span
-@group(0) @binding(7) var<storage, read_write> d_query: array<Element>;      // [B, T, N, D]
-#import store(d_query)
+fn row_stride(second: bool, place: Place) -> u32 { return query_stride(second); }
+fn column_stride(second: bool, place: Place) -> u32 { return select(key_stride(second), params.size, place.columns.is_strip); }
+fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
+fn load_column(second: bool, place: Place, at: u32, feature: u32) -> Piece {
+    if (place.columns.is_strip) { return load_distance(at, feature); }
+    return load_key_side(second, at, feature);
+}
 
-var<workgroup> d_scores: array<f32, LANES>;
-
-@compute @workgroup_size(LANES)
+@compute @workgroup_size(LANES, GROUPS)
 fn main(
     @builtin(workgroup_id) workgroup: vec3u,
     @builtin(num_workgroups) workgroups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
+#ifdef SUBGROUPS
+    @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    let owned = linear_workgroup(workgroup, workgroups);
-    if (owned >= params.batch * params.heads * params.queries) { return; }
-    let t = owned % params.queries;
-    let n = owned / params.queries % params.heads;
-    let b = owned / params.queries / params.heads;
-    let reach = reach_of(span_of(n));
+    let group = 0u;
+#else
+    @builtin(local_invocation_id) local: vec3u,
+) {
+    let lane = local.x;
+    let group = local.y;
+#endif
+    let tiles = (params.queries + ROW_TILE - 1u) / ROW_TILE;
+    let index = workgroup.x + workgroup.y * workgroups.x;
+    let head = index / tiles;
+    if (head >= params.head_count) { return; }
+    let b = head / params.heads;
+    let n = head % params.heads;
+    let row0 = index % tiles * ROW_TILE;
+    let last_query = params.queries - 1u;
+    let span = span_of(n);
+    let reach = reach_of(span);
+    let last_distance = i32(max(reach, 1u)) - 1;
+    // The columns are the keys that one of the rows sees, from the first that the first row sees on; some may lie before all keys.
+    let first_key = i32(row0 + behind()) - i32(reach);
+    let before = u32(max(-first_key, 0));
+    let end = select(0u, reach + ROW_TILE - 1u, reach > 0u);
+    let contents = vec2u(head_start(params.query, b, n), head_start(params.d_context, b, n));
+    let queries = Line(contents, i32(row0), i32(last_query), false);
+    let keys = Line(vec2u(head_start(params.key, b, n), head_start(params.value, b, n)), first_key, i32(params.keys) - 1, false);
+    let place = Place(queries, keys, lane, group);
+    var strip = Place(queries, Line(vec2u(), 0, last_distance, true), lane, group);
+    let first_start = head_start(params.first, b, n);
 
-    var d_q: array<vec4f, SHARE>;
-    for (var first = 1u; first <= reach; first += LANES) {
-        let pair = pair_of(b, n, t, min(first + lane, reach), first + lane <= reach);
-        workgroupBarrier();
-        d_scores[lane] = pair.d_score;
-        workgroupBarrier();
-        for (var j = 0u; j < LANES && first + j <= reach; j++) {
-            let key = behind(b, n, t, first + j);
-            for (var i = 0u; i < SHARE; i++) {
-                let feature = (i * LANES + lane) * 4u;
-                if (feature < params.size) { d_q[i] = fma(vec4f(d_scores[j]), compared(key, first + j, feature), d_q[i]); }
+    var of_rows: array<vec2f, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        of_rows[r] = statistics[head * params.queries + min(row0 + group * ROWS + r, last_query)];
+    }
+    var sums: Sums;
+    var farther: Scores;                // the strip of the tile before
+    var d_farther: Scores;              // the gradients of its scores
+    // The first strip is the one before the first tile, and the last tile's has its gradients when nothing follows.
+    let tiles_walked = (end + COLUMN_TILE - 1u) / COLUMN_TILE;
+    for (var walked = 0u; walked < tiles_walked + 2u; walked++) {
+        strip.columns.first = i32(reach + COLUMN_TILE) - 1 - i32(walked * COLUMN_TILE);
+        var nearer = products(false, strip, 0u);
+        var d_scores: Scores;
+        let column0 = walked * COLUMN_TILE - COLUMN_TILE;       // wraps before the first tile
+        if (column0 < end) {
+            var scores = products(false, place, column0);
+            keep_keys(place, column0, before, &scores);
+            add_by_distance(place, &nearer, &farther, &scores);
+            d_scores = products(true, place, column0);
+            keep_keys(place, column0, before, &d_scores);
+            for (var r = 0u; r < ROWS; r++) {
+                let of_row = Statistics(of_rows[r].xxxx, of_rows[r].yyyy);
+                for (var j = 0u; j < BLOCKS; j++) {
+                    // No distance is 0; those that would be less wrap.
+                    let distances = vec4u(reach + group * ROWS + r - column0) - columns_of_tile(place, j);
+                    let seen = distances - 1u < vec4u(reach);
+                    d_scores[r][j] = pairs_of(scores[r][j], d_scores[r][j], of_row, masks_at(span, distances), seen).d_score;
+                }
             }
+            var of_keys = d_scores;
+            keep_keys(place, column0, before, &of_keys);
+            accumulate(false, place, column0, end - column0, &of_keys, &sums);
         }
+        var d_strip = strip_of(place, &d_farther, &d_scores);
+        strip.columns.first += i32(COLUMN_TILE);
+        accumulate(false, strip, 0u, COLUMN_TILE, &d_strip, &sums);
+        farther = nearer;
+        d_farther = d_scores;
     }
 
-    let start = query_at(b, n, t);
-    for (var i = 0u; i < SHARE; i++) {
-        let feature = (i * LANES + lane) * 4u;
-        if (feature < params.size) { store_d_query(start + feature, start + params.size, d_q[i]); }
+    for (var r = 0u; r < ROWS; r++) {
+        let row = row0 + group * ROWS + r;
+        if (row >= params.queries) { continue; }
+        for (var j = 0u; j < FEATURES; j += PARTS) {
+            let feature = feature_of(j, lane);
+            if (feature >= params.size) { continue; }
+            var result: Piece;
+            for (var p = 0u; p < PARTS; p++) { result[p] = sums[r][j + p]; }
+            let start = first_start + row * params.first.row;
+            store_piece_d_query(start + feature, start + params.size, result);
+        }
     }
 }

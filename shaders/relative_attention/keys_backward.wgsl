@@ -10,10 +10,10 @@
 @group(0) @binding(7) var<storage, read_write> d_key: array<Word>;           // [B, S, N, D]
 @group(0) @binding(8) var<storage, read_write> d_value: array<Word>;         // [B, S, N, D]
 
-fn row_stride(second: bool, place: Place) -> u32 { return select(key_stride(second), params.relative.row, place.rows_are_strip); }
+fn row_stride(second: bool, place: Place) -> u32 { return select(key_stride(second), params.relative.row, place.rows.is_strip); }
 fn column_stride(second: bool, place: Place) -> u32 { return query_stride(second); }
 fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece {
-    if (place.rows_are_strip) { return load_distance(at, feature); }
+    if (place.rows.is_strip) { return load_distance(at, feature); }
     return load_key_side(second, at, feature);
 }
 fn load_column(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
@@ -43,12 +43,12 @@ fn main(
     // The first query that sees one of the keys.
     let begin = row0 - min(row0, behind());
     let end = select(0u, params.queries, row0 < length);
-    let last_query = params.queries - 1u;
-    let place = Place(row0, max(length, 1u) - 1u, last_query,
-        vec2u(head_start(params.key, b, n), head_start(params.value, b, n)),
-        vec2u(head_start(params.content, b, n), head_start(params.d_context, b, n)), false, false, 0, 0, lane, group);
-    var strip = Place(0u, 0u, last_query, vec2u(head_start(params.relative, 0u, n)),
-        vec2u(head_start(params.position, b, n)), true, false, 0, i32(params.keys) - 1, lane, group);
+    let last_query = i32(params.queries) - 1;
+    let contents = vec2u(head_start(params.content, b, n), head_start(params.d_context, b, n));
+    let keys = Line(vec2u(head_start(params.key, b, n), head_start(params.value, b, n)), i32(row0), i32(max(length, 1u)) - 1, false);
+    let distances = Line(vec2u(head_start(params.relative, 0u, n)), 0, i32(params.keys) - 1, true);
+    let place = Place(keys, Line(contents, 0, last_query, false), lane, group);
+    var strip = Place(distances, Line(vec2u(head_start(params.position, b, n)), 0, last_query, false), lane, group);
     let first_start = head_start(params.first, b, n);
     let second_start = head_start(params.second, b, n);
 
@@ -56,13 +56,9 @@ fn main(
     var d_values: Sums;
     for (var column0 = begin; column0 < end; column0 += COLUMN_TILE) {
         var weights = products(false, place, column0);
-        var distances: Scores;
-        for (var i = 0u; i < STRIPS; i++) {
-            strip.first = i32(column0 + behind() + i * ROW_TILE) - i32(row0);
-            var made = products(false, strip, column0);
-            take(place, i, &made, &distances);
-        }
-        add_across(place, &distances, &weights);
+        strip.rows.first = i32(column0 + behind()) - i32(row0);
+        var of_distances = products_across(false, strip, column0);
+        add_tile(&of_distances, &weights);
         var d_scores = products(true, place, column0);
         for (var j = 0u; j < BLOCKS; j++) {
             let columns = vec4u(column0) + columns_of_tile(place, j);

@@ -9,10 +9,10 @@
 
 @group(0) @binding(7) var<storage, read_write> d_relative: array<Word>;      // [S, N, D]
 
-fn row_stride(second: bool, place: Place) -> u32 { return select(params.relative.row, key_stride(second), place.rows_are_strip); }
+fn row_stride(second: bool, place: Place) -> u32 { return select(params.relative.row, key_stride(second), place.rows.is_strip); }
 fn column_stride(second: bool, place: Place) -> u32 { return query_stride(second); }
 fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece {
-    if (place.rows_are_strip) { return load_key_side(second, at, feature); }
+    if (place.rows.is_strip) { return load_key_side(second, at, feature); }
     return load_distance(at, feature);
 }
 fn load_column(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
@@ -38,34 +38,25 @@ fn main(
     let row0 = index % tiles * ROW_TILE;
     // The first query that has a key so far behind it.
     let begin = row0 - min(row0, behind());
-    let last_query = params.queries - 1u;
+    let last_query = i32(params.queries) - 1;
+    let distances = Line(vec2u(head_start(params.relative, 0u, n)), i32(row0), i32(params.keys) - 1, false);
 
     var sums: Sums;
     for (var b = 0u; b < params.head_count / params.heads; b++) {
         let length = length_of(b);
         // Later ones have but keys that are not there.
         let end = select(0u, min(params.queries, length + row0 + ROW_TILE - min(length + row0 + ROW_TILE, behind())), length > 0u);
-        let place = Place(row0, params.keys - 1u, last_query, vec2u(head_start(params.relative, 0u, n)),
-            vec2u(head_start(params.position, b, n)), false, false, 0, 0, lane, group);
-        var strip = Place(0u, 0u, last_query, vec2u(head_start(params.key, b, n), head_start(params.value, b, n)),
-            vec2u(head_start(params.content, b, n), head_start(params.d_context, b, n)), true, false,
-            0, i32(max(length, 1u)) - 1, lane, group);
+        let contents = vec2u(head_start(params.content, b, n), head_start(params.d_context, b, n));
+        let keys = Line(vec2u(head_start(params.key, b, n), head_start(params.value, b, n)), 0, i32(max(length, 1u)) - 1, true);
+        let place = Place(distances, Line(vec2u(head_start(params.position, b, n)), 0, last_query, false), lane, group);
+        var strip = Place(keys, Line(contents, 0, last_query, false), lane, group);
         let head = b * params.heads + n;
         for (var column0 = begin; column0 < end; column0 += COLUMN_TILE) {
-            let first = i32(column0 + behind()) - i32(row0);        // the key that the first row and column meet at
+            strip.rows.first = i32(column0 + behind()) - i32(row0);     // the key that the first row and column meet at
             var scores = products(false, place, column0);
-            var d_scores: Scores;
-            var of_keys: Scores;
-            var of_values: Scores;
-            for (var i = 0u; i < STRIPS; i++) {
-                strip.first = first + i32(i * ROW_TILE);
-                var made = products(false, strip, column0);
-                take(place, i, &made, &of_keys);
-                made = products(true, strip, column0);
-                take(place, i, &made, &of_values);
-            }
-            add_across(place, &of_keys, &scores);
-            add_across(place, &of_values, &d_scores);
+            var of_keys = products_across(false, strip, column0);
+            add_tile(&of_keys, &scores);
+            var d_scores = products_across(true, strip, column0);
             for (var j = 0u; j < BLOCKS; j++) {
                 let columns = vec4u(column0) + columns_of_tile(place, j);
                 let queries = of_columns(head, columns);

@@ -37,7 +37,7 @@ fn move_left(place: Place, tile: ptr<function, Scores>) {
 fn move_down(place: Place, tile: ptr<function, Scores>) {
     for (var i = 0u; i < DOUBLINGS; i++) {
         let before = *tile;
-        let moves = (place.lane >> i & 1u) == 1u;
+        let moves = ((place.lane >> i) & 1u) == 1u;
         for (var r = 0u; r < ROWS; r++) {
             (*tile)[r][0] = select(before[r][0], before[(r + ROWS - (4u << i)) % ROWS][0], moves);
         }
@@ -142,19 +142,20 @@ fn strip_of(place: Place, tile: ptr<function, Scores>, next: ptr<function, Score
 // Where columns are queries: how many strips of rows meet in a tile, the further ones being of later columns.
 const STRIPS = COLUMN_TILE / ROW_TILE + 1u;
 
-// Takes from one of the strips what it has of a tile. A strip's first row is what the first row and column of its tile meet at, and further
-// ones lie before it.
-fn take(place: Place, number: u32, made: ptr<function, Scores>, taken: ptr<function, Scores>) {
-    for (var r = 0u; r < ROWS; r++) {
-        for (var j = 0u; j < BLOCKS; j++) {
-            let strip = (columns_of_tile(place, j) + vec4u(place.group * ROWS + r)) / vec4u(ROW_TILE);
-            (*taken)[r][j] = select((*taken)[r][j], (*made)[r][j], strip == vec4u(number));
+// Row · column for a tile, of which the first strip's first row is what the tile's first row and column meet at; further ones lie before it.
+fn products_across(second: bool, strip: Place, column0: u32) -> Scores {
+    var place = strip;
+    var scores: Scores;
+    for (var i = 0u; i < STRIPS; i++) {
+        var made = products(second, place, column0);
+        for (var r = 0u; r < ROWS; r++) {
+            for (var j = 0u; j < BLOCKS; j++) {
+                let number = (columns_of_tile(place, j) + vec4u(place.group * ROWS + r)) / vec4u(ROW_TILE);
+                scores[r][j] = select(scores[r][j], made[r][j], number == vec4u(i));
+            }
         }
+        place.rows.first += i32(ROW_TILE);
     }
-}
-
-// Adds to scores what is taken from all strips.
-fn add_across(place: Place, taken: ptr<function, Scores>, scores: ptr<function, Scores>) {
-    move_down(place, taken);
-    add_tile(taken, scores);
+    move_down(place, &scores);
+    return scores;
 }

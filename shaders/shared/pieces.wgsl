@@ -1,10 +1,12 @@
 // Rows by the piece, the elements of one load: four elements under VECTOR, where rows are a multiple of that many; eight
 // under WIDE besides, in 64-bit words, because llvmpipe loads and stores lane after lane at a cost that the bytes hardly change.
-// Otherwise four loads bring four elements. A Word is what the bindings are arrays of, and has UNIT elements.
+// Otherwise four loads bring four elements. A Word is what the bindings are arrays of, and has UNIT elements;
+// a SingleWord that of bindings that are f32 in any case.
 #import element
 #import four
 #ifdef WIDE
 alias Word = vec4<u64>;
+alias SingleWord = Word;
 alias Piece = array<vec4f, 2>;
 const PARTS = 2u;
 const UNIT = 8u;
@@ -21,6 +23,7 @@ fn pack(piece: Piece) -> Word {
 }
 #else
 alias Word = Element;
+alias SingleWord = Single;
 alias Piece = array<vec4f, 1>;
 const PARTS = 1u;
 const UNIT = WIDTH;

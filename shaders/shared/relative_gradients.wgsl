@@ -5,7 +5,7 @@
 #import load_piece(relative)
 #import load_piece(d_context)
 #import heads
-#import relative_places
+#import attention_lines
 
 struct Params {
     content: Heads, position: Heads, key: Heads, value: Heads, relative: Heads, d_context: Heads,   // layouts

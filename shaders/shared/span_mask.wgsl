@@ -7,6 +7,8 @@ fn reach_of(span: f32) -> u32 {
     return u32(clamp(end - 1.0, 0.0, f32(params.limit)));
 }
 
-fn mask_at(span: f32, distance: u32) -> f32 {
-    return clamp((params.ramp + span - f32(distance)) / params.ramp, 0.0, 1.0);
+fn mask_at(span: f32, distance: u32) -> f32 { return masks_at(span, vec4u(distance)).x; }
+
+fn masks_at(span: f32, distances: vec4u) -> vec4f {
+    return clamp((params.ramp + span - vec4f(distances)) / params.ramp, vec4f(), vec4f(1.0));
 }

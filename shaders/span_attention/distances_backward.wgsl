@@ -1,66 +1,101 @@
 // The parts that a row of the batch and a head have in the gradients of span_attention's position vectors and spans. A workgroup owns
-// a distance of one head in one row and goes through the queries.
+// a tile of distances of one head in one row and walks over the queries.
 //     d_position = sum of d_score · query        d_span = sum of d_mask / ramp, where the mask is neither 0 nor 1
-#import element
-#import linear
-#import reduce
+//
+// VECTOR, WIDE: sizes, offsets and strides are multiples of a piece.
+#import attention_tiles
 #import span_gradients
 
-struct Params { batch: u32, heads: u32, queries: u32, keys: u32, size: u32, limit: u32, ramp: f32, scale: f32 }
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> query: array<Element>;              // [B, T, N, D]
-@group(0) @binding(2) var<storage, read> key: array<Element>;                // [B, S, N, D]
-@group(0) @binding(3) var<storage, read> value: array<Element>;              // [B, S, N, D]
-@group(0) @binding(4) var<storage, read> position: array<Single>;            // [L, D], by distance from 1 on
-@group(0) @binding(5) var<storage, read> d_context: array<Element>;          // [B, T, N, D]
-@group(0) @binding(6) var<storage, read> statistics: array<vec2f>;           // [B, N, T, 2]: log_sum_exp, delta; [N, 2]: span
 @group(0) @binding(7) var<storage, read_write> d_position: array<f32>;       // [B, N, L, D]
 @group(0) @binding(8) var<storage, read_write> d_span: array<f32>;           // [B, L, N]
 
-var<workgroup> d_scores: array<f32, LANES>;
+fn row_stride(second: bool, place: Place) -> u32 { return select(params.size, key_stride(second), place.rows.is_strip); }
+fn column_stride(second: bool, place: Place) -> u32 { return query_stride(second); }
+fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece {
+    if (place.rows.is_strip) { return load_key_side(second, at, feature); }
+    return load_distance(at, feature);
+}
+fn load_column(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_query_side(second, at, feature); }
 
-@compute @workgroup_size(LANES)
+// Where a query's own place is so far on that its key at a row's distance is there; before the first key there are zeros.
+fn keep_keys(place: Place, row0: u32, column0: u32, tile: ptr<function, Scores>) {
+    for (var r = 0u; r < ROWS; r++) {
+        for (var j = 0u; j < BLOCKS; j++) {
+            let there = columns_of_tile(place, j) + vec4u(column0 + behind()) > vec4u(row0 + place.group * ROWS + r);
+            (*tile)[r][j] = select(vec4f(), (*tile)[r][j], there);
+        }
+    }
+}
+
+@compute @workgroup_size(LANES, GROUPS)
 fn main(
     @builtin(workgroup_id) workgroup: vec3u,
     @builtin(num_workgroups) workgroups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
+#ifdef SUBGROUPS
+    @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    let owned = linear_workgroup(workgroup, workgroups);
-    if (owned >= params.batch * params.heads * params.limit) { return; }
-    let distance = 1u + owned % params.limit;
-    let n = owned / params.limit % params.heads;
-    let b = owned / params.limit / params.heads;
+    let group = 0u;
+#else
+    @builtin(local_invocation_id) local: vec3u,
+) {
+    let lane = local.x;
+    let group = local.y;
+#endif
+    let tiles = (params.limit + ROW_TILE - 1u) / ROW_TILE;
+    let index = workgroup.x + workgroup.y * workgroups.x;
+    let head = index / tiles;
+    if (head >= params.head_count) { return; }
+    let b = head / params.heads;
+    let n = head % params.heads;
+    let row0 = index % tiles * ROW_TILE;        // the first row's distance is one more
     let span = span_of(n);
-    let end = select(0u, params.queries, distance <= reach_of(span));
+    let reach = reach_of(span);
+    let last_distance = i32(max(reach, 1u)) - 1;
+    let end = select(0u, params.queries, row0 < reach);
+    let contents = vec2u(head_start(params.query, b, n), head_start(params.d_context, b, n));
+    let queries = Line(contents, 0, i32(params.queries) - 1, false);
+    let place = Place(Line(vec2u(), i32(row0), last_distance, false), queries, lane, group);
+    let starts = vec2u(head_start(params.key, b, n), head_start(params.value, b, n));
+    var strip = Place(Line(starts, 0, i32(params.keys) - 1, true), queries, lane, group);
 
-    var d_p: array<vec4f, SHARE>;
-    var d_mask = 0.0;                   // of this lane's queries
-    for (var first = 0u; first < end; first += LANES) {
-        let pair = pair_of(b, n, min(first + lane, end - 1u), distance, first + lane < end);
-        d_mask += pair.d_mask;
-        workgroupBarrier();
-        d_scores[lane] = pair.d_score;
-        workgroupBarrier();
-        for (var j = 0u; j < min(LANES, end - first); j++) {
-            let q = query_at(b, n, first + j);
-            for (var i = 0u; i < SHARE; i++) {
-                let feature = (i * LANES + lane) * 4u;
-                if (feature < params.size) { d_p[i] = fma(vec4f(d_scores[j]), load_query(q + feature, q + params.size), d_p[i]); }
+    var sums: Sums;
+    var d_masks: PerRow;                // of this lane's columns
+    for (var column0 = 0u; column0 < end; column0 += COLUMN_TILE) {
+        strip.rows.first = i32(column0 + behind()) - i32(row0) - 1;     // the key that the first row and column meet at
+        var scores = products(false, place, column0);
+        var of_keys = products_across(false, strip, column0);
+        keep_keys(place, row0, column0, &of_keys);
+        add_tile(&of_keys, &scores);
+        var d_scores = products_across(true, strip, column0);
+        keep_keys(place, row0, column0, &d_scores);
+        for (var j = 0u; j < BLOCKS; j++) {
+            let columns = vec4u(column0) + columns_of_tile(place, j);
+            let of_queries = of_columns(head, columns);
+            for (var r = 0u; r < ROWS; r++) {
+                let distance = row0 + group * ROWS + r + 1u;
+                let seen = (columns < vec4u(params.queries)) & vec4<bool>(distance <= reach);
+                let pairs = pairs_of(scores[r][j], d_scores[r][j], of_queries, masks_at(span, vec4u(distance)), seen);
+                d_masks[r] += (pairs.d_mask.x + pairs.d_mask.y) + (pairs.d_mask.z + pairs.d_mask.w);
+                d_scores[r][j] = pairs.d_score;
             }
         }
+        accumulate(false, place, column0, end - column0, &d_scores, &sums);
     }
 
-    let start = owned * params.size;
-    for (var i = 0u; i < SHARE; i++) {
-        for (var c = 0u; c < 4u; c++) {
-            let feature = (i * LANES + lane) * 4u + c;
-            if (feature < params.size) { d_position[start + feature] = d_p[i][c]; }
+    d_masks = sum_of_lanes(place, d_masks);
+    for (var r = 0u; r < ROWS; r++) {
+        let row = row0 + group * ROWS + r;
+        if (row >= params.limit) { continue; }
+        let start = (head * params.limit + row) * params.size;
+        for (var j = 0u; j < FEATURES; j++) {
+            let first = feature_of(j / PARTS * PARTS, lane) + j % PARTS * 4u;
+            for (var c = 0u; c < 4u; c++) {
+                if (first + c < params.size) { d_position[start + first + c] = sums[r][j][c]; }
+            }
         }
-    }
-    let all = reduce_sum(d_mask, lane);
-    let mask = mask_at(span, distance);
-    if (lane == 0u) {
-        d_span[(b * params.limit + distance - 1u) * params.heads + n] = select(0.0, all / params.ramp, mask > 0.0 && mask < 1.0);
+        let mask = mask_at(span, row + 1u);
+        if (lane == 0u) {
+            d_span[(b * params.limit + row) * params.heads + n] = select(0.0, d_masks[r] / params.ramp, mask > 0.0 && mask < 1.0);
+        }
     }
 }

@@ -18,17 +18,6 @@ pub(super) fn row_reduction(tiles: &Tiles) -> Specialisation {
     Specialisation::new().define_if(subgroup, "SUBGROUPS").constant("LANES", tiles.row)
 }
 
-/// The vec4s of a head of `size` that each of a row's lanes sums up: a power of two, so that forms are few.
-pub(super) fn share(tiles: &Tiles, size: usize) -> u32 {
-    (size.div_ceil(4).div_ceil(tiles.row as usize) as u32).next_power_of_two()
-}
-
-/// Every such number for heads of up to `largest`.
-pub(super) fn shares(tiles: &Tiles, largest: usize) -> impl Iterator<Item = u32> {
-    let most = share(tiles, largest);
-    (0..).map(|power| 1 << power).take_while(move |share| *share <= most)
-}
-
 /// A form for each answer to a yes-or-no question.
 pub(super) fn either<T>(form: impl Fn(bool) -> T) -> Vec<T> {
     vec![form(false), form(true)]

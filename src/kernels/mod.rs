@@ -8,6 +8,7 @@ pub mod attention_weights;
 pub mod attentional_decoder;
 pub mod beam_search;
 pub mod bounded_step;
+mod by_distance;
 pub mod cached_attention;
 pub mod ceiling;
 pub mod conv1d;

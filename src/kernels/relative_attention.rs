@@ -3,21 +3,22 @@
 //! shifted there, so that nothing of size queries x keys is stored, forward or backward.
 
 use super::{
-    dot_product_attention::{DotProductAttention, Form, Heads, LARGEST_SIZE, Pass as Owned, Saved as Statistics, Tile},
+    by_distance::{self, Walk, specialisations},
+    dot_product_attention::{DotProductAttention, Heads, LARGEST_SIZE, Saved as Statistics},
     expect::{expect_apart, expect_extents, expect_of, expect_scratch, expect_setting},
-    forms::{distinct, elements},
     library::shader,
-    rounds::expect_rounds,
 };
 use crate::{
     Result,
-    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Recorder, Shader, Tensor},
 };
 
-pub(super) static RELATIVE_ATTENTION: Shader = shader!("relative_attention", forms);
-pub(super) static RELATIVE_ATTENTION_BACKWARD: Shader = shader!("relative_attention_backward", forms);
-pub(super) static RELATIVE_ATTENTION_KEYS_BACKWARD: Shader = shader!("relative_attention/keys_backward", forms);
-pub(super) static RELATIVE_ATTENTION_RELATIVE_BACKWARD: Shader = shader!("relative_attention/relative_backward", forms);
+pub(super) static RELATIVE_ATTENTION: Shader = shader!("relative_attention", specialisations);
+pub(super) static RELATIVE_ATTENTION_BACKWARD: Shader = shader!("relative_attention_backward", specialisations);
+pub(super) static RELATIVE_ATTENTION_KEYS_BACKWARD: Shader =
+    shader!("relative_attention/keys_backward", specialisations);
+pub(super) static RELATIVE_ATTENTION_RELATIVE_BACKWARD: Shader =
+    shader!("relative_attention/relative_backward", specialisations);
 
 const NAME: &str = "relative_attention";
 
@@ -86,25 +87,6 @@ pub struct Gradients<'a> {
     pub relative: &'a Tensor,
 }
 
-/// What the workgroups of a dispatch own.
-#[derive(Clone, Copy, Debug)]
-enum Pass {
-    Forward,
-    Queries,
-    Keys,
-    Distances,
-}
-
-/// One dispatch.
-struct Walk<'a> {
-    pass: Pass,
-    /// In the order of their layouts in the parameters.
-    heads: &'a [Heads<'a>],
-    /// In the order of the kernel's bindings.
-    tensors: &'a [&'a Tensor],
-    cost: Cost,
-}
-
 impl RelativeAttention {
     /// Pairs of a query and a key, products of vectors with each.
     fn cost_of(&self, products: f64, dtype: Dtype) -> Cost {
@@ -170,7 +152,9 @@ impl RelativeAttention {
         expect_of(Dtype::F32, NAME, "log_sum_exp", log_sum_exp, &[self.batch, self.heads, self.queries])?;
         let Inputs { queries, key, value, relative, lengths } = *inputs;
         let forward = Walk {
-            pass: Pass::Forward,
+            kernel: &RELATIVE_ATTENTION,
+            owned: [self.batch * self.heads, self.queries],
+            walked: [1, self.keys],
             heads: &[self.heads_of(inputs).as_slice(), &[self.side_by_side(context)]].concat(),
             tensors: &[queries, key, value, relative, lengths, context, log_sum_exp],
             cost: self.cost(dtype),
@@ -230,54 +214,33 @@ impl RelativeAttention {
         let plain = Statistics { context, log_sum_exp, d_context: d_context_heads, statistics };
         self.plain().record_delta(recorder, lengths, &plain)?;
         let read = [queries, key, value, relative, d_context, statistics];
-        for (pass, heads, written, products) in [
-            (Pass::Queries, self.parts(d_queries), &[d_queries][..], 5.0),
-            (Pass::Keys, [of_key, of_value], &[d_key, d_value], 5.0),
-            (Pass::Distances, [of_relative; 2], &[d_relative], 4.0),
+        let of_read = [self.heads_of(inputs).as_slice(), &[d_context_heads]].concat();
+        let of_queries = [self.batch * self.heads, self.queries];
+        let of_keys = [self.batch * self.heads, self.keys];
+        let [walked_queries, walked_keys] = [[1, self.queries], [1, self.keys]];
+        for (kernel, [owned, walked], heads, written, products) in [
+            (&RELATIVE_ATTENTION_BACKWARD, [of_queries, walked_keys], self.parts(d_queries), &[d_queries][..], 5.0),
+            (&RELATIVE_ATTENTION_KEYS_BACKWARD, [of_keys, walked_queries], [of_key, of_value], &[d_key, d_value], 5.0),
+            (
+                &RELATIVE_ATTENTION_RELATIVE_BACKWARD,
+                [[self.heads, self.keys], [self.batch, self.queries]],
+                [of_relative; 2],
+                &[d_relative],
+                4.0,
+            ),
         ] {
-            let walk = Walk {
-                pass,
-                heads: &[self.heads_of(inputs).as_slice(), &[d_context_heads], &heads].concat(),
-                tensors: &[&read, written].concat(),
-                cost: self.cost_of(products, dtype),
-            };
+            let heads = &[of_read.as_slice(), &heads].concat();
+            let tensors = &[&read, written].concat();
+            let walk = Walk { kernel, owned, walked, heads, tensors, cost: self.cost_of(products, dtype) };
             self.launch(recorder, &walk)?;
         }
         Ok(())
     }
 
     fn launch(&self, recorder: &mut Recorder, walk: &Walk<'_>) -> Result<()> {
-        let Self { batch, heads: count, queries, keys, size, scale } = *self;
-        let Walk { pass, heads, tensors, cost } = *walk;
-        let tile = Tile::by_distance(recorder.gpu().tiles());
-        let tiles = |steps: usize| steps.div_ceil(tile.height());
-        let walked = |steps: usize| steps.div_ceil(tile.width());
-        let (kernel, workgroups, walked) = match pass {
-            Pass::Forward => (&RELATIVE_ATTENTION, batch * count * tiles(queries), walked(keys)),
-            Pass::Queries => (&RELATIVE_ATTENTION_BACKWARD, batch * count * tiles(queries), walked(keys)),
-            Pass::Keys => (&RELATIVE_ATTENTION_KEYS_BACKWARD, batch * count * tiles(keys), walked(queries)),
-            Pass::Distances => (&RELATIVE_ATTENTION_RELATIVE_BACKWARD, count * tiles(keys), batch * walked(queries)),
-        };
-        self.check_rounds(recorder.gpu(), tile, walked)?;
-        let sizes = [count, batch * count, queries, keys, size].map(|size| size as u32);
-        let words: Vec<_> = heads.iter().flat_map(Heads::layout).chain(sizes).chain([scale.to_bits()]).collect();
-        recorder.launch(&Launch {
-            kernel,
-            specialisation: tile
-                .specialisation(recorder.gpu().tiles(), self.plain().form(Owned::Forward, heads, false)),
-            params: &words,
-            tensors,
-            workgroups: grid(workgroups),
-            cost,
-        })
-    }
-
-    /// Checks that the driver goes through so many tiles in one workgroup. In each there are at most ten products of tiles or
-    /// sums, and four in what a tile of dot-product attention counts.
-    fn check_rounds(&self, gpu: &Gpu, tile: Tile, walked: usize) -> Result<()> {
-        let rounds = walked.saturating_mul(3 * tile.rounds(self.size, gpu.checked(), false));
-        let what = || format!("{NAME} of {} queries and {} keys", self.queries, self.keys);
-        expect_rounds(gpu, rounds, what, "Use shorter segments, a shorter memory or a smaller batch, or a GPU.")
+        let what = format!("{NAME} of {} queries and {} keys", self.queries, self.keys);
+        let advice = "Use shorter segments, a shorter memory or a smaller batch, or a GPU.";
+        by_distance::launch(recorder, &self.plain(), walk, &[self.scale.to_bits()], [&what, advice])
     }
 
     fn check(&self, inputs: &Inputs<'_>) -> Result<Dtype> {
@@ -294,13 +257,4 @@ impl RelativeAttention {
         expect_of(Dtype::U32, NAME, "lengths", inputs.lengths, &[batch])?;
         Ok(dtype)
     }
-}
-
-fn forms(tiles: &Tiles) -> Vec<Specialisation> {
-    let of = |dtype, size| {
-        // What sizes are multiples of, offsets and strides may be too, or not.
-        Tile::by_distance(tiles)
-            .specialisation(tiles, Form { size, piece: size, pass: Owned::Forward, adjusted: false, dtype })
-    };
-    distinct(elements(tiles).iter().flat_map(|dtype| (1..=LARGEST_SIZE).map(move |size| of(*dtype, size))))
 }

@@ -1,9 +1,10 @@
 //! Attention over a span that each head learns: Sukhbaatar, Grave, Bojanowski and Joulin, "Adaptive Attention Span in Transformers"
 //! (2019), section 2. A query sees the positions behind its own by what they hold and by the vector of their distance, as far as its
-//! head's mask reaches: time goes with queries x the longest span, and nothing of size queries x keys is stored.
+//! head's mask reaches: time goes with queries x spans, and nothing of size queries x keys is stored.
 
 use super::{
-    dot_product_attention::LARGEST_SIZE,
+    by_distance::{self, Walk, specialisations},
+    dot_product_attention::{DotProductAttention, Heads, LARGEST_SIZE},
     expect::{expect_apart, expect_dtype, expect_extents, expect_matrix, expect_of, expect_scratch, expect_setting},
     forms,
     library::shader,
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     Result,
-    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid, product},
+    gpu::{Cost, Dtype, ELEMENT, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid, product},
 };
 
 pub(super) static SPAN_ATTENTION: Shader = shader!("span_attention", specialisations);
@@ -100,15 +101,6 @@ pub struct Gradients<'a> {
     pub spans: &'a Tensor,
 }
 
-/// What the workgroups of a dispatch own.
-#[derive(Clone, Copy, Debug)]
-enum Pass {
-    Forward,
-    Queries,
-    Keys,
-    Distances,
-}
-
 impl SpanAttention {
     /// Pairs of a query and a distance, products of vectors with each; spans as long as they can be, since how long they are is known
     /// only on the device.
@@ -126,14 +118,14 @@ impl SpanAttention {
 
     /// Operations and bytes of the forward pass.
     pub fn cost(&self, dtype: Dtype) -> Cost {
-        self.cost_of(2.5, dtype)
+        self.cost_of(3.0, dtype)
     }
 
     /// Operations and bytes of the backward pass.
     pub fn backward_cost(&self, dtype: Dtype) -> Cost {
-        let mut cost = self.cost_of(4.0, dtype);
-        cost += self.cost_of(4.5, dtype);
-        cost += self.cost_of(3.5, dtype);
+        let mut cost = self.cost_of(5.0, dtype);
+        cost += self.cost_of(5.0, dtype);
+        cost += self.cost_of(4.0, dtype);
         cost
     }
 
@@ -183,8 +175,15 @@ impl SpanAttention {
         expect_of(dtype, NAME, "context", context, &self.of_queries())?;
         expect_of(Dtype::F32, NAME, "log_sum_exp", log_sum_exp, &[self.batch, self.heads, self.queries])?;
         let Inputs { query, key, value, position, spans } = *inputs;
-        let tensors = [query, key, value, position, spans, context, log_sum_exp];
-        self.launch(recorder, Pass::Forward, &tensors, self.cost(dtype))
+        let forward = Walk {
+            kernel: &SPAN_ATTENTION,
+            owned: self.lines(self.queries),
+            walked: [1, self.limit],
+            heads: &[query, key, value, context].map(|tensor| self.side_by_side(tensor)),
+            tensors: &[query, key, value, position, spans, context, log_sum_exp],
+            cost: self.cost(dtype),
+        };
+        self.launch(recorder, &forward)
     }
 
     /// Records the backward: the statistics of each query, passes that own queries, keys, and distances in each row and head, and the
@@ -218,12 +217,33 @@ impl SpanAttention {
         }
         self.record_delta(recorder, spans, saved, dtype)?;
         let read = [query, key, value, position, d_context, statistics];
-        for (pass, written, products) in [
-            (Pass::Queries, &[d_query][..], 4.0),
-            (Pass::Keys, &[d_key, d_value], 4.5),
-            (Pass::Distances, &[of_positions, of_spans], 3.5),
+        let of_read = [query, key, value, d_context].map(|tensor| self.side_by_side(tensor));
+        let [of_query, of_key, of_value] = [d_query, d_key, d_value].map(|tensor| self.side_by_side(tensor));
+        let [of_queries, of_keys, of_distances] = [self.queries, self.keys, self.limit].map(|rows| self.lines(rows));
+        for (kernel, owned, walked, heads, written, products) in [
+            (&SPAN_ATTENTION_BACKWARD, of_queries, self.limit, [of_query; 2], &[d_query][..], 5.0),
+            (
+                &SPAN_ATTENTION_KEYS_BACKWARD,
+                of_keys,
+                self.limit.min(self.queries),
+                [of_key, of_value],
+                &[d_key, d_value],
+                5.0,
+            ),
+            // Its parts have heads of their own.
+            (
+                &SPAN_ATTENTION_DISTANCES_BACKWARD,
+                of_distances,
+                self.queries,
+                [of_query; 2],
+                &[of_positions, of_spans],
+                4.0,
+            ),
         ] {
-            self.launch(recorder, pass, &[&read, written].concat(), self.cost_of(products, dtype))?;
+            let heads = &[of_read.as_slice(), &heads].concat();
+            let tensors = &[&read, written].concat();
+            let walk = Walk { kernel, owned, walked: [1, walked], heads, tensors, cost: self.cost_of(products, dtype) };
+            self.launch(recorder, &walk)?;
         }
         let [positions, spans] = self.sums();
         positions.record(recorder, of_positions, sums, d_position)?;
@@ -254,30 +274,26 @@ impl SpanAttention {
         })
     }
 
-    fn launch(&self, recorder: &mut Recorder, pass: Pass, tensors: &[&Tensor], cost: Cost) -> Result<()> {
-        let Self { batch, heads, queries, keys, size, limit, ramp, scale } = *self;
-        let (kernel, owned, walked) = match pass {
-            Pass::Forward => (&SPAN_ATTENTION, queries, limit),
-            Pass::Queries => (&SPAN_ATTENTION_BACKWARD, queries, limit),
-            Pass::Keys => (&SPAN_ATTENTION_KEYS_BACKWARD, keys, limit.min(queries)),
-            Pass::Distances => (&SPAN_ATTENTION_DISTANCES_BACKWARD, limit, queries),
-        };
-        self.check_rounds(recorder.gpu(), walked)?;
-        let tiles = *recorder.gpu().tiles();
-        let sizes = [batch, heads, queries, keys, size, limit].map(|size| size as u32);
-        recorder.launch(&Launch {
-            kernel,
-            specialisation: specialisation(
-                &tiles,
-                tensors[0].dtype(),
-                size.is_multiple_of(4),
-                forms::share(&tiles, size),
-            ),
-            params: &[&sizes[..], &[ramp.to_bits(), scale.to_bits()]].concat(),
-            tensors,
-            workgroups: grid(batch * heads * owned),
-            cost,
-        })
+    fn launch(&self, recorder: &mut Recorder, walk: &Walk<'_>) -> Result<()> {
+        let what = format!("{NAME} of {} queries, up to {} positions back", self.queries, self.limit);
+        let settings = [self.limit as u32, self.ramp.to_bits(), self.scale.to_bits()];
+        let advice = "Use shorter spans or segments, or a GPU.";
+        by_distance::launch(recorder, &self.plain(), walk, &settings, [&what, advice])
+    }
+
+    /// The attention whose heads lie alike.
+    fn plain(&self) -> DotProductAttention {
+        let Self { batch, heads, queries, keys, size, scale, .. } = *self;
+        DotProductAttention { batch, heads, queries, keys, size, causal: true, scale, dropout: None }
+    }
+
+    /// What the workgroups of a pass own: so many rows of each head.
+    fn lines(&self, rows: usize) -> [usize; 2] {
+        [self.batch * self.heads, rows]
+    }
+
+    fn side_by_side<'a>(&self, tensor: &'a Tensor) -> Heads<'a> {
+        Heads::side_by_side(tensor, 0, self.size)
     }
 
     /// Records what [`super::cached_attention`] adds to the scores of a step, multiplied with its scale like them, so that its weights
@@ -322,15 +338,6 @@ impl SpanAttention {
         })
     }
 
-    /// Checks that the driver goes through so many pairs in one workgroup.
-    fn check_rounds(&self, gpu: &Gpu, walked: usize) -> Result<()> {
-        let lanes = gpu.tiles().row as usize;
-        let features = forms::share(gpu.tiles(), self.size) as usize;
-        let rounds = walked.div_ceil(lanes) * (2 * self.size.div_ceil(4) + lanes * (1 + features) + features);
-        let what = || format!("{NAME} of {} queries, up to {} positions back", self.queries, self.limit);
-        expect_rounds(gpu, rounds, what, "Use shorter spans or segments, or a GPU.")
-    }
-
     fn check_parameters(&self, [position, spans]: [&Tensor; 2]) -> Result<()> {
         let wanted = "above 0, and finite";
         expect_setting(NAME, "ramp", self.ramp > 0.0 && self.ramp.is_finite(), wanted, f64::from(self.ramp))?;
@@ -351,17 +358,6 @@ impl SpanAttention {
         self.check_parameters([inputs.position, inputs.spans])?;
         Ok(dtype)
     }
-}
-
-fn specialisation(tiles: &Tiles, dtype: Dtype, vector: bool, share: u32) -> Specialisation {
-    forms::row_reduction(tiles).element(dtype).define_if(vector, "VECTOR").constant("SHARE", share)
-}
-
-fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
-    let of_share = |share| {
-        forms::each_element(tiles, |dtype| forms::either(|vector| specialisation(tiles, dtype, vector, share))).concat()
-    };
-    forms::shares(tiles, LARGEST_SIZE).flat_map(of_share).collect()
 }
 
 fn elements(tiles: &Tiles) -> Vec<Specialisation> {

@@ -124,6 +124,12 @@ impl SpanAttention {
         (0..batch).flat_map(move |b| (0..heads).flat_map(move |n| (0..queries).map(move |t| [b, n, t])))
     }
 
+    /// The largest sum of what the weights of a query would be without their masks. Gradients of spans have such sums of weights' gradients.
+    pub fn most_unmasked(&self, inputs: &SpanInputs) -> f64 {
+        let sum = |of| self.seen(inputs, of).iter().map(|seen| seen.unmasked).sum::<f64>();
+        self.all().map(sum).fold(0.0, f64::max)
+    }
+
     /// The contexts `[B, T, N, D]`.
     pub fn forward(&self, inputs: &SpanInputs) -> Vec<f64> {
         self.check(inputs);
