@@ -200,7 +200,7 @@ pub fn write_folder(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Res
 ///
 /// # Errors
 /// [`Error::Io`].
-#[cfg(feature = "text")]
+#[cfg(feature = "train")]
 pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
         let entry = entry.map_err(Error::io(folder))?;

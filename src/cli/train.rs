@@ -270,7 +270,7 @@ impl Args {
             None => (TrainOptions::new(data), Budget::default()),
         };
         if let Some(from) = self.from.take() {
-            options = options.beginning_with(&from)?;
+            options = options.beginning_with(&from, &folder)?;
         }
         if let Some(name) = self.architecture.take() {
             options = options.with_architecture(&name);

@@ -24,7 +24,8 @@ impl Model {
         Ok(Example { source, target: places.to_vec(), cut: true })
     }
 
-    /// The text of an answer to a source: what its tokens spell, or the part of the source between two places.
+    /// The text of an answer to a source: what its tokens spell, the part of the source between two places, or the source with its
+    /// masks filled in.
     ///
     /// # Errors
     /// [`Error::Data`] for a source that the tokenizer refuses, and for one that has no parts.
@@ -32,9 +33,7 @@ impl Model {
         match (self.network.answers(), answer) {
             (Answers::Spans, [first, last]) => Ok(self.source.part(source, [*first, *last])?.to_owned()),
             (Answers::Spans, _) => Ok(String::new()),
-            (Answers::Filled { .. }, tokens) => {
-                Ok(self.target.decode(tokens.get(self.source.own(tokens)).unwrap_or_default()))
-            }
+            (Answers::Filled { .. }, tokens) => self.source.fill(source, tokens),
             (_, tokens) => Ok(self.target.decode(tokens)),
         }
     }

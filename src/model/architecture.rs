@@ -121,6 +121,18 @@ impl Answers {
     }
 }
 
+impl fmt::Display for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Texts => "texts",
+            Self::Classes => "names of classes",
+            Self::Spans => "parts of sources",
+            Self::Filled { .. } => "masked tokens",
+            Self::None => "nothing that has a name",
+        })
+    }
+}
+
 /// An architecture at its sizes, shared.
 pub type Network = Arc<dyn Architecture>;
 

@@ -85,6 +85,8 @@ pub use tensors::read_tensors;
 #[cfg(feature = "train")]
 pub(crate) use tensors::whole;
 pub use tensors::{Metadata, StoredTensor, TensorsByName, tensors_of};
+#[cfg(feature = "train")]
+pub(crate) use token_model::CONFIG;
 pub use token_model::{TokenModel, WEIGHTS};
 #[cfg(feature = "text")]
 pub use writing::write_tensors;

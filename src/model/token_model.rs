@@ -6,7 +6,7 @@ use crate::{Error, Gpu, Result, graph::Parameters};
 /// The file of the parameters in a model folder.
 pub const WEIGHTS: &str = "model.safetensors";
 /// The file of the settings.
-pub(super) const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
 
 /// A network and its parameters on a device: a model without tokenizers, from token ids to token ids.
 #[derive(Clone, Debug)]

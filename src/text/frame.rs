@@ -70,4 +70,15 @@ impl Frame {
     pub fn around_both(&self, [first, second]: [Vec<u32>; 2]) -> Vec<u32> {
         [&self.before, &first, &self.between, &second, &self.behind].into_iter().flatten().copied().collect()
     }
+
+    /// How sources are read, in words, with `name` for each special token: a source of one text, and where there is any such of two.
+    pub fn shown(&self, name: impl Fn(u32) -> String) -> String {
+        let token = |id: u32| if id == TEXT { "…".to_owned() } else { name(id) };
+        let row = |ids: Vec<u32>| format!("`{}`", ids.into_iter().map(token).collect::<Vec<_>>().join(" "));
+        let one = row(self.around(vec![TEXT]));
+        match self.between.is_empty() {
+            true => one,
+            false => format!("{one} or {}", row(self.around_both([vec![TEXT], vec![TEXT]]))),
+        }
+    }
 }

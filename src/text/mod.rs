@@ -27,6 +27,7 @@ mod confusion;
 pub mod corpus;
 pub mod dates;
 mod edits;
+mod filling;
 mod foreign;
 mod frame;
 pub mod lines;

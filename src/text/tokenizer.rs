@@ -15,13 +15,7 @@ use tokenizers::{AddedToken, Decoder as _, DecoderWrapper, ModelWrapper, PreToke
 use super::byte_level;
 use super::subwords::{self, Method};
 use super::vocabulary::{self, TokenUnit, VocabularyLimits, escape, unescape};
-use super::{
-    Merges, SPECIALS, Specials, Tokenization, escaped, foreign,
-    frame::Frame,
-    is_blank,
-    mask::{self, Mask},
-    read_text,
-};
+use super::{Merges, SPECIALS, Specials, Tokenization, escaped, foreign, frame::Frame, is_blank, mask, read_text};
 use crate::{Error, Result, visible::replaced};
 
 /// Every Unicode scalar, newlines too. Not `(?s).`: Oniguruma, which Hugging Face's Python package uses, reads `(?s)`
@@ -53,7 +47,7 @@ pub struct Tokenizer {
     silent: HashSet<u32>,
     frame: Frame,
     /// The token that stands in place of those that an encoder is to find, if there is one.
-    mask: Option<Mask>,
+    mask: Option<u32>,
     /// One past the largest id.
     size: usize,
 }
@@ -160,7 +154,7 @@ impl Tokenizer {
         let size = inner.get_vocab(true).into_values().max().map_or(0, |last| last as usize + 1);
         let eos = (specials.eos != u32::MAX).then_some(specials.eos);
         let frame = Frame::of(inner.get_post_processor(), eos);
-        let mask = Mask::of(&inner);
+        let mask = mask::of(&inner);
         Self { inner, specials, silent, frame, mask, size }
     }
 
@@ -192,7 +186,7 @@ impl Tokenizer {
 
     /// The id of the token that stands in place of those that an encoder is to find.
     pub fn mask(&self) -> Option<u32> {
-        self.mask.as_ref().map(|mask| mask.id)
+        self.mask
     }
 
     /// The ids of a whole source of one text, in which the token for what is to be found is written as it is named, such as `[MASK]`.
@@ -200,19 +194,22 @@ impl Tokenizer {
     /// # Errors
     /// Those of [`Tokenizer::encode`].
     pub fn encode_masked(&self, text: &str) -> Result<Vec<u32>> {
-        let Some(mask) = &self.mask else { return self.encode_source(text) };
-        let parts = mask.parts(text).into_iter().map(|part| self.encode(part)).collect::<Result<Vec<_>>>()?;
-        Ok(self.framed(parts.join(&mask.id)))
+        if self.mask.is_none() {
+            return self.encode_source(text);
+        }
+        Ok(self.framed(self.read_masked(text)?.into_iter().map(|(id, _)| id).collect()))
     }
 
-    /// A text of `ids` as [`Tokenizer::encode_masked`] reads it.
-    pub fn decode_masked(&self, ids: &[u32]) -> String {
-        let Some(mask) = &self.mask else { return self.decode(ids) };
-        let parts = ids.chunk_by(|one, next| (*one == mask.id) == (*next == mask.id)).flat_map(|part| match part {
-            [first, ..] if *first == mask.id => vec![mask.name.clone(); part.len()],
-            part => vec![self.decode(part)],
+    /// The ids of such a text by itself, and where each begins and ends in it, in bytes.
+    pub(super) fn read_masked(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let encoding = guarded(|| match self.mask {
+            Some(mask) => mask::read(&self.inner, mask, text),
+            None => self.inner.encode(text, false),
         });
-        parts.collect::<Vec<_>>().join(" ")
+        let encoding = encoding.map_err(|source| refused(text, &*source))?;
+        let read = encoding.get_ids().iter().zip(encoding.get_offsets());
+        let own = |id: u32, place| if Some(id) == self.mask { id } else { self.spelled(text, id, place) };
+        Ok(read.map(|(id, place)| (own(*id, *place), place.0..place.1)).collect())
     }
 
     /// The ids that stand for text, but for the unknown token.
@@ -239,6 +236,11 @@ impl Tokenizer {
     /// for this crate's own models an `<eos>` at the end.
     pub fn framed(&self, ids: Vec<u32>) -> Vec<u32> {
         self.frame.around(ids)
+    }
+
+    /// How whole sources are read, in words: `<bos> … <eos>`, with `…` for a text.
+    pub fn framing(&self) -> String {
+        self.frame.shown(|id| self.piece(id))
     }
 
     /// The ids of a whole source, with its special tokens around it; where the tokenizer has some for between two texts, a tab parts
@@ -303,14 +305,19 @@ impl Tokenizer {
     /// The ids of a text that may have words spelled like special tokens, which find those tokens' entries and not their own.
     fn encode_spelled(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = guarded(|| self.inner.encode(text, false)).map_err(|source| refused(text, &*source))?;
-        let own = |id: u32, (start, end): (usize, usize)| match text.get(start..end) {
+        let read = encoding.get_ids().iter().zip(encoding.get_offsets());
+        Ok(read.map(|(id, place)| self.spelled(text, *id, *place)).collect())
+    }
+
+    /// The id of what stands between two bytes of a text, where the tokenizer says `id`.
+    fn spelled(&self, text: &str, id: u32, (start, end): (usize, usize)) -> u32 {
+        match text.get(start..end) {
             _ if id != self.specials.unk && !self.is_silent(id) => id,
             Some(word) if SPECIALS.contains(&word) => {
                 self.inner.token_to_id(&escape(word)).unwrap_or(self.specials.unk)
             }
             _ => self.specials.unk,
-        };
-        Ok(encoding.get_ids().iter().zip(encoding.get_offsets()).map(|(id, place)| own(*id, *place)).collect())
+        }
     }
 
     /// The text of `ids`: special tokens and ids outside the vocabulary are skipped, but `<unk>` is shown.
@@ -525,7 +532,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no tokenizer.
     pub fn stated_mask(path: impl AsRef<Path>) -> Result<Option<u32>> {
-        Ok(Mask::of(&parse(path.as_ref())?).map(|mask| mask.id))
+        Ok(mask::of(&parse(path.as_ref())?))
     }
 
     /// Reads any Hugging Face `tokenizer.json`. Where its first ids are not [`SPECIALS`], tokens get new ids: those four

@@ -207,7 +207,7 @@ impl Encoded {
 
     fn of_masked([train, valid]: &[String; 2], options: &TrainOptions, earlier: Option<&Path>) -> Result<Self> {
         let (network, source, target) = match begun(options, earlier)? {
-            Some(parts) => parts,
+            Some((network, source, target)) => (fills_in(network, options)?, source, target),
             None => {
                 let source = tokenizer((TARGET, &options.target_unit), pieces(train), options, earlier)?;
                 let source = source.begun()?.with_mask()?;
@@ -325,6 +325,18 @@ fn knows(classes: &Tokenizer, pairs: &[Pair]) -> Result<bool> {
 /// What the model that a run begins with has beside its parameters; a run that goes on has its own copy.
 fn begun(options: &TrainOptions, earlier: Option<&Path>) -> Result<Option<(Network, Tokenizer, Tokenizer)>> {
     options.from.as_deref().map(|from| Model::parts(earlier.unwrap_or(from))).transpose()
+}
+
+/// The same model, if it has learnt to find masked tokens.
+fn fills_in(network: Network, options: &TrainOptions) -> Result<Network> {
+    match (network.answers(), &options.from) {
+        (Answers::Filled { .. }, _) | (_, None) => Ok(network),
+        (answers, Some(from)) => {
+            let name = network.name();
+            let why = format!("this `{name}` answers with {answers}, and plain text teaches one to find masked tokens");
+            Err(options.other_beginning(from, &why))
+        }
+    }
 }
 
 /// The same model, where it learns what it has learnt before; or its encoder with new layers for classes, also others than it knows, or

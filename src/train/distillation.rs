@@ -1,16 +1,13 @@
 //! What a run is told of its teachers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::Teachers;
 use crate::{
     Error, Result,
-    generate::difference,
-    model::{Limits, Model, TokenModel, WEIGHTS, checksum},
+    model::{WEIGHTS, checksum},
     names::setting,
-    text::escaped,
 };
 
 /// Models that a run learns from beside its data: word-level distillation (Kim and Rush 2016, section 3.1).
@@ -54,48 +51,4 @@ impl Distillation {
         let sums = self.models.iter().map(|folder| checksum(&folder.join(WEIGHTS)));
         Ok(sums.collect::<Result<Vec<_>>>()?.join(" "))
     }
-
-    /// Loads the teachers of a model that is trained in `folder` on texts of up to `longest` tokens.
-    ///
-    /// # Errors
-    /// [`Error::Io`] or [`Error::Data`] for a folder that holds no model, or one that cannot teach this model.
-    pub(super) fn load(&self, student: &Model, folder: &Path, longest: usize) -> Result<Teachers> {
-        let load = |path: &PathBuf| {
-            let teacher = Model::load(&student.gpu, path)?;
-            match obstacle(&teacher, student, longest) {
-                Some(why) => {
-                    let folder = escaped(&folder.display().to_string());
-                    Err(Error::data(path.display().to_string(), format!("cannot teach the model of {folder}: {why}")))
-                }
-                None => Ok(TokenModel::from(&teacher)),
-            }
-        };
-        Ok(Teachers::new(self.models.iter().map(load).collect::<Result<_>>()?, self.weight))
-    }
-}
-
-/// Why a model cannot teach another one, if it cannot.
-fn obstacle(teacher: &Model, student: &Model, longest: usize) -> Option<String> {
-    let [its, own] = [teacher, student].map(|model| model.network.limits());
-    if its.reads_source() != own.reads_source() {
-        let reads = |limits: Limits| if limits.reads_source() { "reads sources" } else { "reads none" };
-        return Some(format!("it {}, and that one {}", reads(its), reads(own)));
-    }
-    for (side, own, its) in [("target", &student.target, &teacher.target), ("source", &student.source, &teacher.source)]
-    {
-        if let Some(difference) = difference(own, its) {
-            let option = setting(if side == "target" { "target_tokens" } else { "source_tokens" });
-            return Some(format!(
-                "its {side} vocabulary is another one, {difference}. Give {option} the teacher's {side}.tokenizer.json"
-            ));
-        }
-    }
-    let alike = teacher.network.shares_targets(student.network.as_ref());
-    if !alike || (its.specials, its.padding) != (own.specials, own.padding) {
-        return Some("the two have other special tokens, or room for more".to_owned());
-    }
-    (its.max_length < longest).then(|| {
-        let option = setting("max_length");
-        format!("it takes {} tokens, and texts here have up to {longest}; a smaller {option} helps", its.max_length)
-    })
 }

@@ -11,7 +11,7 @@ use super::{Data, Decay, Distillation, Metric, Optimizer, Precision, Rate, Sched
 use crate::{
     Error, Result,
     generate::Scoring,
-    model::{Kind, Learns, Limits, Model, ModelOptions, Readout, Regularisation},
+    model::{CONFIG, Kind, Learns, Limits, Model, ModelOptions, Readout, Regularisation},
     names::setting,
     text::{BatchSize, Pair, Task, TokenUnit, hold_out, is_blank, read_plain, read_questions, read_tsv},
 };
@@ -244,13 +244,16 @@ impl TrainOptions {
         }
     }
 
-    /// The same, beginning with the model in a folder: fine-tuning.
+    /// The same, beginning with the model in the folder `from`: fine-tuning. Once the run in the folder `run` has begun, that has all
+    /// that it needs, and `from` may be gone.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Data`] for a folder that holds no model.
-    pub fn beginning_with(self, folder: &Path) -> Result<Self> {
-        let (network, ..) = Model::parts(folder)?;
-        Ok(Self { from: Some(folder.to_owned()), ..self.with_architecture(network.name()) })
+    pub fn beginning_with(self, from: &Path, run: &Path) -> Result<Self> {
+        let holds_model = |folder: &Path| folder.join(CONFIG).is_file();
+        let copied = !holds_model(from) && holds_model(run);
+        let (network, ..) = Model::parts(if copied { run } else { from })?;
+        Ok(Self { from: Some(from.to_owned()), ..self.with_architecture(network.name()) })
     }
 
     /// What the architecture learns from the data, if it is known and trained here: of what it can, what the data are for, or else what
@@ -585,6 +588,16 @@ impl TrainOptions {
             wanted.join(" or "),
             Kind::that_learn(given).join(" or ")
         );
-        Err(Error::data(setting("architecture"), message))
+        Err(match &self.from {
+            Some(from) => self.other_beginning(from, &message),
+            None => Error::data(setting("architecture"), message),
+        })
+    }
+
+    /// The error for a run that begins with a model which cannot learn from the data.
+    pub(super) fn other_beginning(&self, from: &Path, why: &str) -> Error {
+        let option = setting("from");
+        let message = format!("{why}: begin with another model, or leave {option} out to train a new one");
+        Error::data(from.display().to_string(), message)
     }
 }

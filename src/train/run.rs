@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Instant};
 use serde_json::json;
 
 use super::{
-    Budget, Decay, Destination, Event, Kept, Optimizer, Outcome, Part, Place, Progress, Schedule, Session,
+    Budget, Decay, Destination, Event, Kept, Optimizer, Outcome, Part, Place, Progress, Schedule, Session, Teachers,
     TrainOptions, Trainer, Validated,
     checkpoint::{self, Saved},
     corpus::{Corpus, Encoded, Examples},
@@ -121,13 +121,9 @@ impl<'a> Run<'a> {
         // A run of 0.1.0 goes on as it began.
         let spares_biases = earlier.as_ref().is_none_or(|earlier| earlier.spares_biases);
         let optimizer = Optimizer { spares_biases, ..options.optimizer() };
-        let teachers = options
-            .teacher
-            .as_ref()
-            .map(|teacher| teacher.load(&model, folder, options.longest(model.network.limits())));
+        let teachers = Teachers::load(options, &model, folder)?;
         let (network, regularisation) = (model.network.clone(), options.regularisation());
-        let trainer =
-            Trainer::new(gpu, network, &model.parameters, optimizer, regularisation)?.taught_by(teachers.transpose()?);
+        let trainer = Trainer::new(gpu, network, &model.parameters, optimizer, regularisation)?.taught_by(teachers);
         model.parameters = trainer.state.average.as_ref().unwrap_or(&trainer.state.parameters).clone();
         let validation = Validation::new(&model, valid, &options.scoring())?;
         // Only now: data or a model that cannot be used leave the folder as it was.

@@ -184,9 +184,9 @@ fn filled(generator: &mut Generator, model: &Model, samples: &[Masked]) -> Resul
     let found = generator.generate(&sources, &SearchOptions::default())?;
     let texts = samples.iter().zip(found).map(|(sample, found)| {
         let best = found.into_iter().next().unwrap_or_default();
-        Ok(Pair::new(sample.text.clone(), model.text(&sample.text, &best.tokens)?))
+        Pair::new(sample.text.clone(), model.source.decode(&best.tokens))
     });
-    texts.collect()
+    Ok(texts.collect())
 }
 
 /// What the model writes behind each prompt: drawn from the likelier tokens, for a search repeats itself (Holtzman et al., "The

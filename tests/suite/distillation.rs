@@ -12,14 +12,14 @@ use softalign::{
         softmax::Softmax,
     },
     text::{Batch, TokenUnit},
-    train::{Data, Distillation, Optimizer, Teachers, TrainOptions, Trainer},
+    train::{Data, Distillation, Metric, Optimizer, Schedule, Teachers, TrainOptions, Trainer},
 };
 
 use crate::{
     cli::{Work, refused, texts},
     common::{
         self,
-        training::{Setting, Tiny, refusal, run, state, stopped, tiny},
+        training::{Setting, Tiny, forget_checksums, refusal, run, state, stopped, tiny},
     },
 };
 
@@ -151,6 +151,60 @@ fn one_architecture_teaches_another_pairs_and_plain_text() {
     assert!(message.contains("and texts here have up to 30"), "{message}");
 }
 
+/// Texts of one word, and the classes of `white` and two others.
+fn colours(work: &Work, name: &str, white: &str) -> TrainOptions {
+    let file = work.path(name);
+    fs::write(&file, format!("red\twarm\nblue\tcold\nwhite\t{white}\n")).unwrap();
+    TrainOptions {
+        source_unit: TokenUnit::Words,
+        hidden: 64,
+        layers: 1,
+        batch: 3,
+        max_length: 8,
+        learning_rate: 5e-3,
+        schedule: Schedule::default(),
+        metric: Metric::CrossEntropy,
+        ..TrainOptions::new(Data::Files { train: file.clone(), valid: file }).with_architecture("bert")
+    }
+}
+
+/// Of classes the more frequent come first: here each model has them in an order of its own.
+#[test]
+fn classes_are_taught_by_their_names() {
+    let work = Work::new();
+    run(&colours(&work, "cold.tsv", "cold"), 40, &work.path("teacher")).unwrap();
+    let teacher = Some(Distillation { models: vec![work.path("teacher")], weight: 1.0 });
+    let student = TrainOptions { teacher: teacher.clone(), ..colours(&work, "warm.tsv", "warm") };
+    // What its teacher says is what makes a student the best.
+    let data = Data::Files { train: work.path("warm.tsv"), valid: work.path("cold.tsv") };
+    let student = TrainOptions { data, ..student };
+    run(&student, 40, &work.path("student")).unwrap();
+    let [its, own] = ["teacher", "student"].map(|name| Model::load(common::gpu(), work.path(name)).unwrap());
+    assert_eq!([its.target.piece(4), own.target.piece(4)], ["cold", "warm"]);
+    // What counts alone is what the teacher expects, and not the data.
+    for (text, class) in [("red", "warm"), ("blue", "cold"), ("white", "cold")] {
+        assert_eq!([its.generate_text(text).unwrap(), own.generate_text(text).unwrap()], [class; 2], "{text}");
+    }
+
+    let message = |options: TrainOptions| {
+        refusal(run(&TrainOptions { teacher: teacher.clone(), ..options }, 1, &work.path("none")))
+    };
+    let other = message(colours(&work, "other.tsv", "mild"));
+    assert!(other.contains("it does not know the class `mild`"), "{other}");
+    // One-word texts of the same vocabularies are no names of classes.
+    let texts = TrainOptions { target_unit: TokenUnit::Words, ..colours(&work, "cold.tsv", "cold") };
+    let other = message(TrainOptions { architecture: "transformer".into(), ..texts });
+    assert!(other.contains("it answers with names of classes, and that one with texts"), "{other}");
+    // What reads the same tokens with other ones around them.
+    let tokens = work.path("teacher/source.tokenizer.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&tokens).unwrap()).unwrap();
+    json["post_processor"] = serde_json::Value::Null;
+    fs::write(&tokens, json.to_string()).unwrap();
+    forget_checksums(&work.path("teacher"));
+    let other = message(colours(&work, "warm.tsv", "warm"));
+    assert!(other.contains("its sources are read as `… <eos>`, and those of that one as `<bos> … <eos>`"), "{other}");
+}
+
 #[test]
 fn the_command_names_teacher_and_student_where_they_do_not_fit() {
     let work = Work::new();
@@ -160,7 +214,8 @@ fn the_command_names_teacher_and_student_where_they_do_not_fit() {
     let small = ["--max-length", "8", "--embedding", "8", "--hidden", "16", "--teacher", "model"];
     let train = |more: &[&str]| work.command(&[&other, &small[..], more].concat()).output().unwrap();
     let output = train(&["--target-tokens", "words"]);
-    refused(&output, 1, &["model", "cannot teach the model of student", "target vocabulary", "--target-tokens"]);
+    let works = "--source-tokens model/source.tokenizer.json --target-tokens model/target.tokenizer.json";
+    refused(&output, 1, &["model", "cannot teach the model of student", "target vocabulary", works]);
     assert!(!work.path("student").exists(), "nothing is written");
     let tokens = ["--target-tokens", "model/target.tokenizer.json", "--source-tokens", "model/source.tokenizer.json"];
     let output = train(&[&tokens[..], &["--teacher-weight", "0.3"]].concat());

@@ -9,10 +9,11 @@ use crate::{
     common,
 };
 
-fn options(work: &Work) -> TrainOptions {
+/// What the run in a folder is told, which begins with the model in `model`.
+fn options(work: &Work, run: &str) -> TrainOptions {
     let data = Data::Files { train: work.path("train.tsv"), valid: work.path("valid.tsv") };
     let options = TrainOptions { batch: 16, max_length: 8, ..TrainOptions::new(data) };
-    options.beginning_with(&work.path("model")).unwrap()
+    options.beginning_with(&work.path("model"), &work.path(run)).unwrap()
 }
 
 fn run(folder: &Path, options: &TrainOptions, steps: u64) {
@@ -25,7 +26,7 @@ fn a_run_begins_with_a_model_and_goes_on_without_it() {
     let work = Work::new();
     work.trained();
     // A rate below the last digit of every parameter: they are still those of the first model.
-    let still = TrainOptions { learning_rate: 1e-30, ..options(&work) };
+    let still = TrainOptions { learning_rate: 1e-30, ..options(&work, "still") };
     run(&work.path("still"), &still, 1);
     let weights = |folder: &str| {
         let model = softalign::model::Model::load(common::gpu(), work.path(folder)).unwrap();
@@ -40,12 +41,11 @@ fn a_run_begins_with_a_model_and_goes_on_without_it() {
     for name in ["config.json", "source.tokenizer.json", "target.tokenizer.json"] {
         assert_eq!(fs::read(work.path("still").join(name)).unwrap(), fs::read(work.path("model").join(name)).unwrap());
     }
-    let tuned = options(&work);
-    run(&work.path("whole"), &tuned, 4);
-    run(&work.path("parts"), &tuned, 2);
+    run(&work.path("whole"), &options(&work, "whole"), 4);
+    run(&work.path("parts"), &options(&work, "parts"), 2);
     // A run that goes on has all that it needs in its own folder.
     fs::rename(work.path("model"), work.path("moved")).unwrap();
-    run(&work.path("parts"), &tuned, 4);
+    run(&work.path("parts"), &options(&work, "parts"), 4);
     assert!(weights("parts") == weights("whole") && weights("parts") != weights("moved"));
 }
 
@@ -59,6 +59,10 @@ fn the_command_begins_with_a_model_and_makes_pairs() {
     let (_, stderr) = texts(&output);
     assert!(output.status.success(), "{stderr}");
     assert!(stderr.contains("tokens are not in the vocabulary of model"), "{stderr}");
+    fs::rename(work.path("model"), work.path("moved")).unwrap();
+    let output = work.command(&[&tune[..8], &["2"]].concat()).output().unwrap();
+    assert!(output.status.success(), "{}", texts(&output).1);
+    fs::rename(work.path("moved"), work.path("model")).unwrap();
     let output = work.command(&[&tune[..], &["--hidden", "3"]].concat()).output().unwrap();
     refused(&output, 2, &["--from", "--hidden"]);
     let output = work.command(&[&tune[..7], &["--out", "a", "--from", "nowhere"]].concat()).output().unwrap();
@@ -70,4 +74,24 @@ fn the_command_begins_with_a_model_and_makes_pairs() {
     let wanted: String =
         ["12", "345"].iter().zip(alone.lines()).map(|(source, text)| format!("{source}\t{text}\n")).collect();
     assert_eq!(stdout, wanted);
+}
+
+#[test]
+fn a_model_that_does_not_learn_from_the_data_is_refused_by_its_name() {
+    let work = Work::new();
+    work.trained();
+    fs::write(work.path("book.txt"), "one cat sat on the mat\n".repeat(60)).unwrap();
+    let text = ["train", "--text", "book.txt", "--out", "run", "--steps", "1", "--from"];
+    let refuse = |model: &str, named: &[&str]| {
+        let output = work.command(&[&text[..], &[model]].concat()).output().unwrap();
+        refused(&output, 1, &[&[model], named, &["leave --from out"]].concat());
+        assert!(!work.path("run").exists(), "nothing is written");
+    };
+    refuse("model", &["`bahdanau` learns from pairs", "plain text"]);
+    fs::write(work.path("classes.tsv"), "one cat\twarm\nthe mat\tcold\n").unwrap();
+    let classes = ["train", "--train", "classes.tsv", "--valid", "classes.tsv", "--architecture", "bert"];
+    let small = ["--hidden", "64", "--layers", "1", "--batch", "2", "--steps", "1", "--out", "classes"];
+    let output = work.command(&[&classes[..], &small].concat()).output().unwrap();
+    assert!(output.status.success(), "{}", texts(&output).1);
+    refuse("classes", &["this `bert` answers with names of classes", "masked tokens"]);
 }

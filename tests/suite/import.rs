@@ -18,13 +18,17 @@ use softalign::{
     graph::{Program, ProgramOptions},
     kernels::Step,
     model::{Answers, Layers, Model, Specials, TokenModel, read_tensors},
-    text::Tokenizer,
+    text::{TokenUnit, Tokenizer},
+    train::{Data, Distillation, TrainOptions},
 };
 use tempfile::TempDir;
 
 use crate::{
     cli::{fed, softalign, texts},
-    common,
+    common::{
+        self,
+        training::{refusal, run},
+    },
 };
 
 const CASES: [&str; 11] = [
@@ -232,6 +236,26 @@ fn a_tied_table_may_have_any_of_its_names_and_a_bias_of_zeros_none() {
     let found = bits(&import(case.written().path()).unwrap());
     assert!(found["model.shared.weight"].iter().copied().eq(table.1.iter().map(|value| value.to_bits())));
     assert!(found["final_logits_bias"].iter().all(|bits| *bits == 0));
+}
+
+/// A model from elsewhere keeps its token ids, which no new model has.
+#[test]
+fn teaches_what_begins_with_its_tokenizer() {
+    let folder = Case::new("marian").written();
+    let [teacher, student, file] = ["teacher", "student", "pairs.tsv"].map(|name| folder.path().join(name));
+    import(folder.path()).unwrap().save(&teacher).unwrap();
+    fs::write(&file, "a b c\td e\n").unwrap();
+    let data = || Data::Files { train: file.clone(), valid: file.clone() };
+    let taught = Some(Distillation { models: vec![teacher.clone()], weight: 0.5 });
+    let options = TrainOptions { teacher: taught, batch: 1, max_length: 8, ..TrainOptions::new(data()) };
+    let [source_unit, target_unit] =
+        ["source", "target"].map(|side| TokenUnit::File(teacher.join(format!("{side}.tokenizer.json"))));
+    let new = TrainOptions { source_unit, target_unit, ..options.clone() };
+    let message = refusal(run(&new, 1, &student));
+    for part in ["vocabulary is another one", "keeps the token ids", "begin (`from`)", "generate --pairs"] {
+        assert!(message.contains(part), "{part} is missing from {message}");
+    }
+    run(&options.beginning_with(&teacher, &student).unwrap(), 1, &student).unwrap();
 }
 
 #[test]

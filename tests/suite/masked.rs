@@ -78,8 +78,9 @@ fn learns_to_fill_in_and_then_other_work() {
         fs::write(work.path("classes.tsv"), "red red red\twarm\nblue green\tcold\n").unwrap();
         let file = work.path("classes.tsv");
         let other = TrainOptions::new(Data::Files { train: file.clone(), valid: file });
-        let other = TrainOptions { learning_rate: 1e-30, batch: 2, ..other.beginning_with(&folder).unwrap() };
         let taught = work.path(&format!("{architecture}-classes"));
+        let other = other.beginning_with(&folder, &taught).unwrap();
+        let other = TrainOptions { learning_rate: 1e-30, batch: 2, ..other };
         run(&taught, &other, 1, &|| false);
         let taught = Model::load(common::gpu(), &taught).unwrap();
         assert_eq!((taught.network.answers(), taught.target.size()), (Answers::Classes, 4 + 2));
@@ -101,8 +102,8 @@ fn learns_to_fill_in_and_then_other_work() {
         let file = work.path("others.tsv");
         fs::write(&file, "red red red\twarm\nblue green\tcool\nwhite\tmild\n").unwrap();
         let other = TrainOptions::new(Data::Files { train: file.clone(), valid: file });
-        let other = other.beginning_with(&work.path(&format!("{architecture}-classes"))).unwrap();
         let others = work.path(&format!("{architecture}-others"));
+        let other = other.beginning_with(&work.path(&format!("{architecture}-classes")), &others).unwrap();
         run(&others, &TrainOptions { batch: 3, ..other }, 1, &|| false);
         let others = Model::load(common::gpu(), &others).unwrap();
         assert_eq!((others.network.answers(), others.target.size()), (Answers::Classes, 4 + 3));
@@ -153,6 +154,9 @@ fn the_command_trains_fills_in_and_goes_on() {
     let output =
         fed(work.command(&["generate", "-q", "runs/book"]), b"blue [MASK] blue blue\n\ngreen green green [MASK]\n");
     assert_eq!(texts(&output).0, "blue blue blue blue\n\ngreen green green green\n");
+    let (stdout, stderr) = texts(&fed(work.command(&["generate", "runs/book"]), b"Blue,  [MASK] blue  blue \n"));
+    assert_eq!(stdout, "Blue,  blue blue  blue \n");
+    assert!(stderr.contains("has not seen `Blue,`") && !stderr.contains("`[MASK]`"), "{stderr}");
     let output = work.command(&["evaluate", "runs/book", "book.txt", "--json", "found.json"]).output().unwrap();
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success(), "{stderr}");

@@ -151,7 +151,9 @@ impl<'a> Reader<'a> {
 fn warn_of_unknown(place: &str, tokenizer: &Tokenizer, text: &str, tokens: &[u32]) -> Result<()> {
     let unknown = tokenizer.specials().unk;
     if tokens.contains(&unknown) {
-        // The source has special tokens around it, and between its parts.
+        // The source has special tokens around it, between its parts, and where masks are.
+        let mask = tokenizer.mask().map(|mask| tokenizer.piece(mask));
+        let text = mask.map_or_else(|| text.to_owned(), |mask| text.replace(&mask, "\t"));
         for part in text.split('\t') {
             let (tokens, pieces) = (tokenizer.encode(part)?, tokenizer.tokens(part)?);
             for (piece, _) in pieces.iter().zip(tokens).filter(|(_, token)| *token == unknown) {
