@@ -8,6 +8,7 @@ mod adaptive_span;
 mod bert;
 mod convs2s;
 mod gpt2;
+mod long_text;
 mod luong;
 mod reformer;
 mod t5;
