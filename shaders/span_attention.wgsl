@@ -86,28 +86,24 @@ fn main(
     var largest: PerRow;
     var total: PerRow;                  // of this lane's columns
     for (var r = 0u; r < ROWS; r++) { largest[r] = FLOOR; }
-    var farther: Scores;                // the strip of the tile before
-    // The first strip is the one before the first tile.
-    for (var walked = 0u; walked < end + COLUMN_TILE; walked += COLUMN_TILE) {
-        strip.columns.first = i32(reach + COLUMN_TILE) - 1 - i32(walked);
+    var farther: Scores;                // the strip of the tile before; what the first tile has of one is out of reach
+    for (var column0 = 0u; column0 < end; column0 += COLUMN_TILE) {
+        strip.columns.first = i32(reach) - 1 - i32(column0);
         var nearer = products(false, strip, 0u);
-        if (walked > 0u) {
-            let column0 = walked - COLUMN_TILE;
-            var weights = products(false, place, column0);
-            keep_keys(place, column0, before, &weights);
-            add_by_distance(place, &nearer, &farther, &weights);
-            for (var r = 0u; r < ROWS; r++) {
-                for (var j = 0u; j < BLOCKS; j++) {
-                    let distances = vec4u(reach + group * ROWS + r - column0) - columns_of_tile(place, j);
-                    let score = fma(weights[r][j], vec4f(params.scale), log_of(masks_at(span, distances)));
-                    // No distance is 0; those that would be less wrap.
-                    weights[r][j] = select(vec4f(FLOOR), score, distances - 1u < vec4u(reach));
-                }
+        var weights = products(false, place, column0);
+        keep_keys(place, column0, before, &weights);
+        add_by_distance(place, &nearer, &farther, &weights);
+        for (var r = 0u; r < ROWS; r++) {
+            for (var j = 0u; j < BLOCKS; j++) {
+                let distances = vec4u(reach + group * ROWS + r - column0) - columns_of_tile(place, j);
+                let score = fma(weights[r][j], vec4f(params.scale), log_of(masks_at(span, distances)));
+                // No distance is 0; those that would be less wrap.
+                weights[r][j] = select(vec4f(FLOOR), score, distances - 1u < vec4u(reach));
             }
-            weigh(place, &weights, &largest, &total, &sums);
-            keep_keys(place, column0, before, &weights);
-            accumulate(true, place, column0, end - column0, &weights, &sums);
         }
+        weigh(place, &weights, &largest, &total, &sums);
+        keep_keys(place, column0, before, &weights);
+        accumulate(true, place, column0, end - column0, &weights, &sums);
         farther = nearer;
     }
 

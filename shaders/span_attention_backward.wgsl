@@ -58,16 +58,16 @@ fn main(
         of_rows[r] = statistics[head * params.queries + min(row0 + group * ROWS + r, last_query)];
     }
     var sums: Sums;
-    var farther: Scores;                // the strip of the tile before
+    var farther: Scores;                // the strip of the tile before; what the first tile has of one is out of reach
     var d_farther: Scores;              // the gradients of its scores
-    // The first strip is the one before the first tile, and the last tile's has its gradients when nothing follows.
+    // The last tile's strip has all its gradients when nothing follows.
     let tiles_walked = (end + COLUMN_TILE - 1u) / COLUMN_TILE;
-    for (var walked = 0u; walked < tiles_walked + 2u; walked++) {
-        strip.columns.first = i32(reach + COLUMN_TILE) - 1 - i32(walked * COLUMN_TILE);
-        var nearer = products(false, strip, 0u);
+    for (var walked = 0u; walked <= tiles_walked; walked++) {
+        let column0 = walked * COLUMN_TILE;
         var d_scores: Scores;
-        let column0 = walked * COLUMN_TILE - COLUMN_TILE;       // wraps before the first tile
         if (column0 < end) {
+            strip.columns.first = i32(reach) - 1 - i32(column0);
+            var nearer = products(false, strip, 0u);
             var scores = products(false, place, column0);
             keep_keys(place, column0, before, &scores);
             add_by_distance(place, &nearer, &farther, &scores);
@@ -85,11 +85,13 @@ fn main(
             var of_keys = d_scores;
             keep_keys(place, column0, before, &of_keys);
             accumulate(false, place, column0, end - column0, &of_keys, &sums);
+            farther = nearer;
         }
-        var d_strip = strip_of(place, &d_farther, &d_scores);
-        strip.columns.first += i32(COLUMN_TILE);
-        accumulate(false, strip, 0u, COLUMN_TILE, &d_strip, &sums);
-        farther = nearer;
+        if (walked > 0u) {
+            var d_strip = strip_of(place, &d_farther, &d_scores);
+            strip.columns.first = i32(reach + COLUMN_TILE) - 1 - i32(column0);
+            accumulate(false, strip, 0u, COLUMN_TILE, &d_strip, &sums);
+        }
         d_farther = d_scores;
     }
 

@@ -18,7 +18,7 @@ const MOST_LINKS: usize = 64;
 
 /// How the names of files and folders begin that are not complete yet. Those of a process that was killed stay.
 #[cfg(any(feature = "text", feature = "validate"))]
-pub(crate) const UNFINISHED: &str = ".writing-";
+const UNFINISHED: &str = ".writing-";
 
 /// Reads a file whole.
 ///
@@ -203,14 +203,27 @@ pub fn write_folder(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Res
 #[cfg(feature = "train")]
 pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
-        let entry = entry.map_err(Error::io(folder))?;
-        if !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+        let path = entry.map_err(Error::io(folder))?.path();
+        if !is_unfinished(&path) {
             continue;
         }
-        let path = entry.path();
-        let is_folder = entry.file_type().map_err(Error::io(&path))?.is_dir();
-        let removed = if is_folder { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-        removed.map_err(Error::io(&path))?;
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        match removed {
+            // Its writer lives, and has finished it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(Error::io(&path))?,
+        }
     }
     Ok(())
+}
+
+/// Whether a file or folder has a name as [`write_atomically`] and the others give those that are not complete yet, or as version 0.1.0
+/// gave such models: by their step.
+#[cfg(feature = "train")]
+pub(crate) fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.strip_prefix(UNFINISHED).is_some_and(|rest| {
+        let drawn = rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        drawn || rest.parse::<u64>().is_ok()
+    })
 }

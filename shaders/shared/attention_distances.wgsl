@@ -33,7 +33,7 @@ fn move_left(place: Place, tile: ptr<function, Scores>) {
     for (var r = 0u; r < ROWS; r++) { (*tile)[r][0] = turned(place, (*tile)[r][0], r); }
 }
 
-// Moves each column down by its number, round the tile: by its lane's number a power of two at a time, and by its own.
+// Moves each column down by its number, round the tile: by four times its lane's number, bit by bit, and by its place in the vector.
 fn move_down(place: Place, tile: ptr<function, Scores>) {
     for (var i = 0u; i < DOUBLINGS; i++) {
         let before = *tile;

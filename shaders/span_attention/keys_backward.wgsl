@@ -59,7 +59,7 @@ fn main(
     var d_values: Sums;
     for (var column0 = begin; column0 < end; column0 += COLUMN_TILE) {
         var weights = products(false, place, column0);
-        strip.rows.first = i32(column0 + behind()) - i32(row0) - 1;
+        strip.rows.first = i32(column0 + behind()) - i32(row0) - 1;     // vectors of distances begin with that of 1
         var of_distances = products_across(false, strip, column0);
         add_tile(&of_distances, &weights);
         var d_scores = products(true, place, column0);

@@ -43,7 +43,7 @@ pub(super) fn launch(
     let gpu = recorder.gpu();
     let tile = Tile::by_distance(gpu.tiles());
     // In each tile, and in two strips more, there are at most ten products of tiles or sums; tiles of dot-product attention count four.
-    let tiles = walks.saturating_mul(columns.div_ceil(tile.width()) + 2);
+    let tiles = walks.saturating_mul(columns.div_ceil(tile.width())).saturating_add(2);
     let rounds = tiles.saturating_mul(3 * tile.rounds(size, gpu.checked(), false));
     expect_rounds(gpu, rounds, || what.to_owned(), advice)?;
     let sizes = [count, batch * count, queries, keys, size].map(|size| size as u32);

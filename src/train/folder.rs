@@ -56,11 +56,9 @@ pub(super) fn lock(destination: Destination<'_>) -> Result<Option<Lock>> {
 
 /// Whether there is nothing in a folder but what an earlier lock or a session that was killed has left.
 fn is_empty(folder: &Path) -> Result<bool> {
+    let locked = folder.join(LOCK).exists();
     let mut entries = std::fs::read_dir(folder).map_err(Error::io(folder))?.flatten();
-    Ok(entries.all(|entry| {
-        let name = entry.file_name();
-        name == LOCK || name.to_string_lossy().starts_with(files::UNFINISHED)
-    }))
+    Ok(entries.all(|entry| entry.file_name() == LOCK || locked && files::is_unfinished(&entry.path())))
 }
 
 /// The state that an earlier session of this run has left in the folder. Changes nothing.
@@ -123,7 +121,7 @@ pub(super) fn claim(destination: Destination<'_>, lock: Option<Lock>, options: &
             lock
         }
     };
-    files::remove_unfinished(folder)?;
+    remove_unfinished(folder)?;
     events::remove(folder)?;
     for name in [CHECKPOINT, METRICS, CURVES, PAGE].into_iter().chain(FILES) {
         let path = folder.join(name);
@@ -134,6 +132,15 @@ pub(super) fn claim(destination: Destination<'_>, lock: Option<Lock>, options: &
     kept::tidy(folder, &[])?;
     write_options(folder, options)?;
     Ok(lock)
+}
+
+/// Removes what killed sessions of a run had begun to write.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn remove_unfinished(folder: &Path) -> Result<()> {
+    let folders = [folder.to_owned(), folder.join(kept::BEST)];
+    folders.iter().filter(|folder| folder.is_dir()).try_for_each(|folder| files::remove_unfinished(folder))
 }
 
 /// Writes what a run is told.

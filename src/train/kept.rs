@@ -54,7 +54,6 @@ pub(super) fn tidy(run: &Path, kept: &[Kept]) -> Result<()> {
     if !best.is_dir() {
         return Ok(());
     }
-    files::remove_unfinished(&best)?;
     for entry in std::fs::read_dir(&best).map_err(Error::io(&best))? {
         let path = entry.map_err(Error::io(&best))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();

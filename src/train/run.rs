@@ -9,7 +9,7 @@ use super::{
     TrainOptions, Trainer, Validated,
     checkpoint::{self, Saved},
     corpus::{Corpus, Encoded, Examples},
-    folder::{claim, examine, lock, write_options},
+    folder::{claim, examine, lock, remove_unfinished, write_options},
     kept,
     lock::Lock,
     metrics::Metrics,
@@ -18,7 +18,7 @@ use super::{
     validation::Validation,
 };
 use crate::{
-    Error, Gpu, Result, files,
+    Error, Gpu, Result,
     kernels::unusable,
     model::{Metadata, Model},
     text::{Batch, BatchPlan, Buckets, Pair},
@@ -130,7 +130,7 @@ impl<'a> Run<'a> {
         let lock = match (lock, &earlier) {
             (Some(lock), Some(earlier)) => {
                 checkpoint::load(gpu, folder, &trainer)?;
-                files::remove_unfinished(folder)?;
+                remove_unfinished(folder)?;
                 kept::tidy(folder, &earlier.kept)?;
                 // Its files may lie elsewhere now.
                 write_options(folder, options)?;
