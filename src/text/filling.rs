@@ -1,10 +1,12 @@
 //! Texts with masks, and with what was found in their places.
 
+use std::ops::Range;
+
 use super::Tokenizer;
 use crate::Result;
 
 impl Tokenizer {
-    /// A text of `ids` as [`Tokenizer::encode_masked`] reads it.
+    /// A text of `ids` to be looked at, with masks by their name.
     pub fn decode_masked(&self, ids: &[u32]) -> String {
         let Some(mask) = self.mask() else { return self.decode(ids) };
         let parts = ids.chunk_by(|one, next| (*one == mask) == (*next == mask)).flat_map(|part| match part {
@@ -23,9 +25,16 @@ impl Tokenizer {
         let own = ids.get(self.own(ids)).unwrap_or_default();
         let read = self.read_masked(text)?;
         let (mut filled, mut end, mut place) = (String::new(), 0, 0);
-        // Masks side by side may stand for the bytes of one character.
         let is_mask = |id: u32| Some(id) == self.mask();
-        for run in read.chunk_by(|one, next| is_mask(one.0) && is_mask(next.0) && one.1.end == next.1.start) {
+        // White space that the tokenizer counts to a mask.
+        let space = |place: &Range<usize>| {
+            let own = text.get(place.clone()).unwrap_or_default();
+            own.get(..own.len() - own.trim_start().len()).unwrap_or_default()
+        };
+        // Masks side by side may stand for the bytes of one character.
+        let goes_on =
+            |one: &Range<usize>, next: &Range<usize>| one.end == next.start && ["", " "].contains(&space(next));
+        for run in read.chunk_by(|one, next| is_mask(one.0) && is_mask(next.0) && goes_on(&one.1, &next.1)) {
             let (before, found) = (place, place + run.len());
             place = found;
             let ([(id, first), ..], [.., (_, last)]) = (run, run) else { continue };
@@ -35,6 +44,11 @@ impl Tokenizer {
             filled.push_str(text.get(end..first.start).unwrap_or_default());
             let spelled =
                 self.behind(own.get(..before).unwrap_or_default(), own.get(before..found).unwrap_or_default());
+            // Where what was found has no space before it, it goes on with the word before.
+            let space = space(first);
+            if spelled.starts_with(' ') || filled.is_empty() || space != " " {
+                filled.push_str(space);
+            }
             filled.push_str(without_space(&spelled, &filled));
             end = last.end;
         }
@@ -82,6 +96,7 @@ mod tests {
         for (unit, masked, expected) in [
             (TokenUnit::Words, "[MASK]  cat [MASK] On\tthe [MASK] ", "the  cat sat On\tthe mat "),
             (TokenUnit::Bpe(60), "[MASK]  cat [MASK] on\tthe [MASK] ", "the  cat sat on\tthe mat "),
+            (TokenUnit::Bpe(60), " the  [MASK]\n[MASK] on", " the  cat\nsat on"),
             (TokenUnit::Bytes(Some(290)), "the [MASK] sat[MASK] the [MASK]", "the cat sat on the mat"),
             (TokenUnit::Chars, "t[MASK]e[MASK]cat", "the cat"),
             (TokenUnit::Bytes(None), "the [MASK]at[MASK]s[MASK]t caf[MASK][MASK]", "the cat sat café"),

@@ -63,7 +63,10 @@ fn join(parts: &mut PreTokenizedString, mask: u32, text: &str) -> tokenizers::Re
         let (start, _) = part.offsets_original();
         let around = text.split_at_checked(start).filter(|_| ends.contains(&start));
         let joined = around.is_some_and(|(before, rest)| !before.ends_with(is_space) && !rest.starts_with(is_space));
-        let sign = part.get().chars().next().filter(|sign| joined && [SPACE, BYTE_SPACE].contains(sign));
+        // What the text itself has there is no sign.
+        let is_sign =
+            |c: &char| [SPACE, BYTE_SPACE].contains(c) && !around.is_some_and(|(_, rest)| rest.starts_with(*c));
+        let sign = part.get().chars().next().filter(|sign| joined && is_sign(sign));
         let bare = sign.and_then(|sign| part.slice(Range::Normalized(sign.len_utf8()..)));
         Ok([bare.unwrap_or(part)])
     })

@@ -45,13 +45,16 @@ impl Student<'_> {
         let own = self.model;
         let targets = match own.network.answers() {
             Answers::Classes => strangers(&own.target, &teacher.target),
+            // Places in sources have no vocabulary.
+            Answers::Spans => None,
             _ => vocabulary("target", &own.target, &teacher.target),
         };
         let obstacle = targets.or_else(|| vocabulary("source", &own.source, &teacher.source));
         let [its, own] = [teacher, own].map(|model| model.source.framing());
         let framed = || {
             let why = format!("its sources are read as {its}, and those of that one as {own}");
-            (its != own).then(|| format!("{why}; take a teacher that reads the same"))
+            let reads = self.model.network.limits().reads_source();
+            (reads && its != own).then(|| format!("{why}; take a teacher that reads the same"))
         };
         obstacle.or_else(framed)
     }
@@ -65,8 +68,12 @@ impl Student<'_> {
         }
         let longest = self.options.longest(own);
         (its.max_length < longest).then(|| {
-            let option = setting("max_length");
-            format!("it takes {} tokens, and texts here have up to {longest}; a smaller {option} helps", its.max_length)
+            let helps = if self.options.from.is_some() && self.options.learns_text() {
+                "take a teacher of longer texts".to_owned()
+            } else {
+                format!("a smaller {} helps", setting("max_length"))
+            };
+            format!("it takes {} tokens, and texts here have up to {longest}; {helps}", its.max_length)
         })
     }
 
@@ -77,9 +84,14 @@ impl Student<'_> {
             return format!("This run keeps the vocabularies of {from}, and takes teachers that have the same");
         }
         if teacher.network.limits().specials != Specials::FIRST {
+            // Plain text is no pairs.
+            let otherwise = match self.options.learns_text() {
+                true => "",
+                false => ". Any other learns from what `softalign generate --pairs` writes with it",
+            };
             return format!(
                 "It keeps the token ids of the program that it came from, and new models have ids of their own: it teaches those \
-                 that begin ({}) with a model of its tokenizer. Any other learns from what `softalign generate --pairs` writes with it",
+                 that begin ({}) with a model of its tokenizer{otherwise}",
                 setting("from")
             );
         }
