@@ -46,9 +46,9 @@ pub fn forms() -> Vec<(&'static Gpu, Dtype)> {
 }
 
 /// Cases of a check on the adapter's own kernels, which every user runs.
-const OWN: Cases = Cases { least: 20, time: Duration::from_secs(2), most: 500 };
+const OWN: Cases = Cases { least: 20, time: Duration::from_secs(1), most: 500 };
 /// Cases of a check in its other forms: the same shaders, but for loads and stores.
-const OTHERS: Cases = Cases { least: 5, time: Duration::from_secs(1), most: 500 };
+const OTHERS: Cases = Cases { least: 5, time: Duration::from_millis(500), most: 500 };
 /// The number of the first case.
 const SEED: u64 = 1;
 
