@@ -42,7 +42,7 @@ pub(super) fn launch(
     let Walk { kernel, owned: [lines, rows], walked: [walks, columns], heads, tensors, cost } = *walk;
     let gpu = recorder.gpu();
     let tile = Tile::by_distance(gpu.tiles());
-    // In each tile, and in two strips more, there are at most ten products of tiles or sums; tiles of dot-product attention count four.
+    // In each tile, and in the two strips that may be more, there are at most ten products of tiles or sums; tiles of dot-product attention count four.
     let tiles = walks.saturating_mul(columns.div_ceil(tile.width())).saturating_add(2);
     let rounds = tiles.saturating_mul(3 * tile.rounds(size, gpu.checked(), false));
     expect_rounds(gpu, rounds, || what.to_owned(), advice)?;

@@ -250,8 +250,7 @@ impl TrainOptions {
     /// # Errors
     /// [`Error::Io`] or [`Error::Data`] for a folder that holds no model.
     pub fn beginning_with(self, from: &Path, run: &Path) -> Result<Self> {
-        let holds_model = |folder: &Path| folder.join(CONFIG).is_file();
-        let copied = !holds_model(from) && holds_model(run);
+        let copied = [from, run].map(|folder| folder.join(CONFIG).is_file()) == [false, true];
         let (network, ..) = Model::parts(if copied { run } else { from })?;
         Ok(Self { from: Some(from.to_owned()), ..self.with_architecture(network.name()) })
     }
@@ -582,12 +581,8 @@ impl TrainOptions {
     /// The error for data that the architecture does not learn from.
     fn other_data<T>(&self, given: Learns) -> Result<T> {
         let wanted = Kind::named(&self.architecture)?.learns().map(|learns| learns.to_string()).collect::<Vec<_>>();
-        let message = format!(
-            "`{}` learns from {}, and the data are {given}, which {} learns from",
-            self.architecture,
-            wanted.join(" or "),
-            Kind::that_learn(given).join(" or ")
-        );
+        let [name, wanted, others] = [&self.architecture, &wanted.join(" or "), &Kind::that_learn(given).join(" or ")];
+        let message = format!("`{name}` learns from {wanted}, and the data are {given}, which {others} learns from");
         Err(match &self.from {
             Some(from) => self.other_beginning(from, &message),
             None => Error::data(setting("architecture"), message),
@@ -596,8 +591,7 @@ impl TrainOptions {
 
     /// The error for a run that begins with a model which cannot learn from the data.
     pub(super) fn other_beginning(&self, from: &Path, why: &str) -> Error {
-        let option = setting("from");
-        let message = format!("{why}: begin with another model, or leave {option} out to train a new one");
+        let message = format!("{why}: begin with another model, or leave {} out to train a new one", setting("from"));
         Error::data(from.display().to_string(), message)
     }
 }
