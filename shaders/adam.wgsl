@@ -1,6 +1,7 @@
 // One step of Adam. Nothing is changed where the gradients are not finite, and before the last batch of an update.
 // Buffers of several groups of parameters take part in one step, each at its share of the learning rate and with its weight decay.
 // AVERAGE: a moving average of the parameters is kept beside them.
+#import element
 #import linear
 
 struct Params {
@@ -10,11 +11,11 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> settings: array<vec4f>;             // [2]: of the gradient, step, root, made; learning rate, new
-@group(0) @binding(2) var<storage, read> gradients: array<vec4f>;            // [N]
-@group(0) @binding(3) var<storage, read_write> parameters: array<vec4f>;     // [N]
-@group(0) @binding(4) var<storage, read_write> first: array<vec4f>;          // [N]
-@group(0) @binding(5) var<storage, read_write> second: array<vec4f>;         // [N]
-@group(0) @binding(6) var<storage, read_write> average: array<vec4f>;        // [N], not touched without AVERAGE
+@group(0) @binding(2) var<storage, read> gradients: array<Single>;            // [N]
+@group(0) @binding(3) var<storage, read_write> parameters: array<Single>;     // [N]
+@group(0) @binding(4) var<storage, read_write> first: array<Single>;          // [N]
+@group(0) @binding(5) var<storage, read_write> second: array<Single>;         // [N]
+@group(0) @binding(6) var<storage, read_write> average: array<Single>;        // [N], not touched without AVERAGE
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -25,20 +26,20 @@ fn main(
     let i = linear_workgroup(group, groups) * LANES + index;
     let setting = settings[0];
     if (i >= (params.elements + 3u) / 4u || setting.w == 0.0) { return; }
-    let gradient = setting.x * inside4(i, params.elements, gradients[i]);
+    let gradient = setting.x * inside4(i, params.elements, value_of_single(gradients[i]));
     // In this form a beta that f32 rounds does not shift the mean.
-    let before1 = inside4(i, params.elements, first[i]);
-    let before2 = inside4(i, params.elements, second[i]);
+    let before1 = inside4(i, params.elements, value_of_single(first[i]));
+    let before2 = inside4(i, params.elements, value_of_single(second[i]));
     let mean = fma(vec4f(params.share1), gradient - before1, before1);
     let square = fma(vec4f(params.share2), fma(gradient, gradient, -before2), before2);
-    first[i] = mean;
-    second[i] = square;
+    first[i] = single_of(mean);
+    second[i] = single_of(square);
     let root = fma(sqrt(square), vec4f(setting.z), vec4f(params.epsilon));
-    let kept = (1.0 - params.rate * settings[1].x * params.weight_decay) * parameters[i];
+    let kept = (1.0 - params.rate * settings[1].x * params.weight_decay) * value_of_single(parameters[i]);
     let value = inside4(i, params.elements, kept - params.rate * setting.y * mean / root);
-    parameters[i] = value;
+    parameters[i] = single_of(value);
 #ifdef AVERAGE
-    let before = inside4(i, params.elements, average[i]);
-    average[i] = fma(vec4f(settings[1].y), value - before, before);
+    let before = inside4(i, params.elements, value_of_single(average[i]));
+    average[i] = single_of(fma(vec4f(settings[1].y), value - before, before));
 #endif
 }

@@ -29,7 +29,7 @@ fn main(
     let to = (params.target_offset + matrix * params.target_batch + row * params.target_stride + column) / WIDTH;
 #ifdef LENGTHS
     if (row >= lengths[matrix]) {
-        destination[to] = Element(0.0);
+        destination[to] = Element();
         return;
     }
 #endif

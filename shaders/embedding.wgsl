@@ -20,5 +20,5 @@ fn main(
     let n = i / size;
     if (n >= params.tokens) { return; }
     let token = min(tokens[n], params.vocabulary - 1u);
-    y[i] = Element(table[token * size + i % size]);
+    y[i] = element_of(value_of_single(table[token * size + i % size]));
 }

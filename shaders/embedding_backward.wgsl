@@ -26,14 +26,14 @@ fn main(
     let end = min(word(token), params.tokens);
     var start = 0u;
     if (token > 0u) { start = min(word(token - 1u), end); }
-    var sum = Single(0.0);
+    var sum = Value(0.0);
     // Most tokens of a large vocabulary do not occur: an empty list must not cost a load.
     let last = select(0u, (end + 3u) / 4u, start < end && token != params.padding);
     for (var at = start / 4u; at < last; at++) {
         let places = min(scratch[params.order / 4u + at], vec4u(params.tokens - 1u));
         for (var j = 0u; j < 4u; j++) {
-            if (4u * at + j >= start && 4u * at + j < end) { sum += Single(d_y[places[j] * size + column]); }
+            if (4u * at + j >= start && 4u * at + j < end) { sum += value_of(d_y[places[j] * size + column]); }
         }
     }
-    d_table[i] = sum;
+    d_table[i] = single_of(sum);
 }

@@ -18,17 +18,25 @@
 #import element
 #import gru_gates
 
-struct Params {
-    rows: u32, hidden: u32,                 // B, H
-    gi_offset: u32, gi_stride: u32,
+// What differs between the directions of a layer, which are done side by side.
+struct Direction {
+    weight_hh_offset: u32, bias_hh_offset: u32,
+    gi_offset: u32, y_offset: u32,
     from_offset: u32, to_offset: u32,       // of the states before and after
-    y_offset: u32, y_stride: u32,
-    gates_offset: u32,
-    masked: u32, time: u32,                 // a row is valid while time < its length
-    context: u32, context_offset: u32,      // V; rows y_stride apart
-    weight_offset: u32, weight_stride: u32, // of weight_ih
     recurrent_offset: u32,                  // of what enters the recurrent product
     mask_offset: u32, dropped_offset: u32,  // of the mask, and of its product with the state after
+    gates_offset: u32,
+    context_offset: u32,                    // rows y_stride apart
+    time: u32,                              // a row is valid while time < its length
+}
+
+struct Params {
+    rows: u32, hidden: u32,                 // B, H
+    gi_stride: u32, y_stride: u32,
+    masked: u32,                            // whether rows have lengths
+    context: u32,                           // V
+    weight_offset: u32, weight_stride: u32, // of weight_ih
+    directions: array<Direction, 2>,
 }
 
 #ifdef WIDE
@@ -38,9 +46,9 @@ alias Weight = Single;
 #endif
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> gi: array<Element>;             // [B, 3H], W_i x + b_i
-@group(0) @binding(2) var<storage, read> weight_hh: array<Weight>;       // [3H, H]
-@group(0) @binding(3) var<storage, read> bias_hh: array<Single>;         // [3H]
+@group(0) @binding(1) var<storage, read> gi: array<Element>;             // [B, 3H], rows gi_stride apart: W_i x + b_i
+@group(0) @binding(2) var<storage, read> weight_hh: array<Weight>;       // [.., 3H, H]
+@group(0) @binding(3) var<storage, read> bias_hh: array<Single>;         // [.., 3H]
 #ifdef ATTENDED
 @group(0) @binding(4) var<storage, read> weight_ih: array<Weight>;       // [3H, E+V]
 #else
@@ -49,6 +57,8 @@ alias Weight = Single;
 @group(0) @binding(5) var<storage, read_write> states: array<Element>;   // [.., B, H]
 @group(0) @binding(6) var<storage, read_write> y: array<Element>;        // [B, H], rows y_stride apart
 @group(0) @binding(7) var<storage, read_write> gates: array<Element>;    // [B, 4H]: r, z, n, W_hn h + b_hn
+
+var<private> own: Direction;
 
 #import load(gi)
 #import load(bias_hh)
@@ -73,14 +83,14 @@ alias Weight = Single;
 
 // Elements k..k+3 (zero past H) of a row (clamped) of what enters the recurrent product.
 fn part_of_state(row: u32, k: u32) -> vec4f {
-    let start = params.recurrent_offset + min(row, params.rows - 1u) * params.hidden;
+    let start = own.recurrent_offset + min(row, params.rows - 1u) * params.hidden;
     return load_states_padded(start + k, start + params.hidden);
 }
 
 #ifdef ATTENDED
 // The same of the context.
 fn part_of_context(row: u32, k: u32) -> vec4f {
-    let start = params.context_offset + min(row, params.rows - 1u) * params.y_stride;
+    let start = own.context_offset + min(row, params.rows - 1u) * params.y_stride;
     return load_y_padded(start + k, start + params.context);
 }
 #endif
@@ -91,7 +101,8 @@ fn part_of_context(row: u32, k: u32) -> vec4f {
 fn block_of_weight_hh(gate: u32, k: u32, column: u32) -> array<vec4f, 4> {
     var block: array<vec4f, 4>;
     for (var i = 0u; i < 4u; i++) {
-        let start = (gate * params.hidden + min(column + i, params.hidden - 1u)) * params.hidden;
+        let row = gate * params.hidden + min(column + i, params.hidden - 1u);
+        let start = own.weight_hh_offset + row * params.hidden;
         block[i] = load_weight_hh_padded(start + k, start + params.hidden);
     }
     return transpose(block);
@@ -113,20 +124,21 @@ fn block_of_weight_ih(gate: u32, k: u32, column: u32) -> array<vec4f, 4> {
 #endif
 
 fn bias(gate: u32, column: u32) -> vec4f {
-    let end = (gate + 1u) * params.hidden;
-    return load_bias_hh(min(gate * params.hidden + column, end - WIDTH), end);
+    let start = own.bias_hh_offset + gate * params.hidden;
+    let end = start + params.hidden;
+    return load_bias_hh(min(start + column, end - WIDTH), end);
 }
 
 // The sums pass through the gates' own memory, so that the loop over rows below needs no array in registers: compilers unroll
 // a loop over such an array, and the gates' arithmetic for 16 rows at once costs seconds to compile and spills.
 fn stage(row: u32, column: u32, gate: u32, sum: vec4f) {
     if (row >= params.rows || column >= params.hidden) { return; }
-    let at = params.gates_offset + (row * 4u + gate) * params.hidden;
+    let at = own.gates_offset + (row * 4u + gate) * params.hidden;
     store_gates(at + column, at + params.hidden, sum);
 }
 
 fn staged(row: u32, column: u32, gate: u32) -> vec4f {
-    let at = params.gates_offset + (row * 4u + gate) * params.hidden;
+    let at = own.gates_offset + (row * 4u + gate) * params.hidden;
     return load_gates(at + column, at + params.hidden);
 }
 
@@ -142,8 +154,8 @@ fn finish(row: u32, column: u32) {
     let candidate = vec4f();
 #endif
     let h = params.hidden;
-    let from_x = params.gi_offset + row * params.gi_stride;
-    let from_h = params.from_offset + row * h;
+    let from_x = own.gi_offset + row * params.gi_stride;
+    let from_h = own.from_offset + row * h;
     let old = load_states(from_h + column, from_h + h);
     let input = array<vec4f, 3>(
         load_gi(from_x + column, from_x + h),
@@ -155,22 +167,22 @@ fn finish(row: u32, column: u32) {
     var saved = array<vec4f, 4>(result.reset, result.update, result.candidate, recurrent);
 #ifdef ATTENDED
 #else
-    let valid = vec4<bool>(params.masked == 0u || params.time < lengths[row]);
+    let valid = vec4<bool>(params.masked == 0u || own.time < lengths[row]);
     next = select(old, next, valid);
     output = select(vec4f(), output, valid);
     for (var i = 0u; i < 4u; i++) { saved[i] = select(vec4f(), saved[i], valid); }
 #endif
-    let to = params.to_offset + row * h;
+    let to = own.to_offset + row * h;
     store_states(to + column, to + h, next);
 #ifdef DROPOUT
-    let mask = params.mask_offset + row * h;
-    let dropped = params.dropped_offset + row * h;
+    let mask = own.mask_offset + row * h;
+    let dropped = own.dropped_offset + row * h;
     store_states(dropped + column, dropped + h, next * load_states(mask + column, mask + h));
 #endif
-    let out = params.y_offset + row * params.y_stride;
+    let out = own.y_offset + row * params.y_stride;
     store_y(out + column, out + h, output);
     for (var i = 0u; i < 4u; i++) {
-        let gate = params.gates_offset + (row * 4u + i) * h;
+        let gate = own.gates_offset + (row * 4u + i) * h;
         store_gates(gate + column, gate + h, saved[i]);
     }
 }
@@ -180,7 +192,7 @@ fn finish(row: u32, column: u32) {
 alias Parts = array<vec4f, 4>;          // this lane's part of the products of four rows of weights, by element
 
 fn row_of_weight_hh(gate: u32, column: u32, k: u32) -> Piece {
-    let start = (gate * params.hidden + min(column, params.hidden - 1u)) * params.hidden;
+    let start = own.weight_hh_offset + (gate * params.hidden + min(column, params.hidden - 1u)) * params.hidden;
     return load_piece_weight_hh(start + k, start + params.hidden);
 }
 
@@ -199,6 +211,7 @@ fn gather(parts: Parts, owns: bool, sum: vec4f) -> vec4f {
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+    own = params.directions[group.z];
     let row = group.y;
     let column0 = group.x * LANES * 4u;
     let column = column0 + lane * 4u;
@@ -267,6 +280,7 @@ fn accumulate(share: Share, block: array<vec4f, 4>, sums: ptr<function, Sums>) {
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+    own = params.directions[group.z];
     let row0 = group.y * ROWS;
     let column = (group.x * LANES + lane) * 4u;
     var reset: Sums;
@@ -346,6 +360,7 @@ fn main(
     @builtin(local_invocation_id) local: vec3u,
     @builtin(local_invocation_index) index: u32,
 ) {
+    own = params.directions[group.z];
     let row0 = group.y * TILE_M * 4u;
     let column0 = group.x * LANES * 4u;
     let column = column0 + local.x * 4u;

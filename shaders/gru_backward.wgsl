@@ -17,20 +17,27 @@
 #import block
 #import element
 
+// What differs between the directions of a layer, which are done side by side.
+struct Direction {
+    weight_offset: u32,
+    next_offset: u32, own_offset: u32,      // of d_recurrent
+    gi_offset: u32, y_offset: u32,
+    state_offset: u32, gates_offset: u32, carry_offset: u32, mask_offset: u32,
+    time: u32,                              // a row is valid while time < its length
+    unused1: u32, unused2: u32,
+}
+
 struct Params {
     rows: u32, hidden: u32, k: u32,         // B, H, K; K is 0 at the last step, which no product follows
-    next_offset: u32, own_offset: u32, recurrent_stride: u32,
-    gi_offset: u32, gi_stride: u32,
-    y_offset: u32, y_stride: u32,
-    state_offset: u32, gates_offset: u32, carry_offset: u32,
+    recurrent_stride: u32, gi_stride: u32, y_stride: u32, gates_stride: u32,
     has_carry: u32,
-    masked: u32, time: u32,                 // a row is valid while time < its length
-    mask_offset: u32,
-    gates_stride: u32,
+    masked: u32,                            // whether rows have lengths
+    unused1: u32, unused2: u32, unused3: u32,
+    directions: array<Direction, 2>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weight: array<Single>;              // [K, H]
+@group(0) @binding(1) var<storage, read> weight: array<Single>;              // [.., K, H]
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;                // [B]
 @group(0) @binding(3) var<storage, read> d_y: array<Element>;                // [B, H], rows y_stride apart
 @group(0) @binding(4) var<storage, read> states: array<Element>;             // [B, H], before the step
@@ -38,6 +45,8 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> d_recurrent: array<Element>;  // [.., B, K]: 3H columns are this kernel's
 @group(0) @binding(7) var<storage, read_write> d_gi: array<Element>;         // [B, 3H], rows gi_stride apart
 @group(0) @binding(8) var<storage, read_write> carry: array<Element>;        // [B, H]
+
+var<private> own: Direction;
 
 #import load(weight)
 #import load(d_y)
@@ -51,7 +60,7 @@ struct Params {
 
 // Elements k..k+3 (zero past K) of a row (clamped) of the next step's d_recurrent.
 fn part_of_recurrent(row: u32, k: u32) -> vec4f {
-    let start = params.next_offset + min(row, params.rows - 1u) * params.recurrent_stride;
+    let start = own.next_offset + min(row, params.rows - 1u) * params.recurrent_stride;
     return load_d_recurrent_padded(start + k, start + params.k);
 }
 
@@ -59,7 +68,7 @@ fn part_of_recurrent(row: u32, k: u32) -> vec4f {
 fn block_of_weight(k: u32, column: u32) -> array<vec4f, 4> {
     var block: array<vec4f, 4>;
     for (var i = 0u; i < 4u; i++) {
-        let start = min(k + i, params.k - 1u) * params.hidden;
+        let start = own.weight_offset + min(k + i, params.k - 1u) * params.hidden;
         let end = start + params.hidden;
         block[i] = load_weight(min(start + column, end - WIDTH), end);
     }
@@ -70,11 +79,11 @@ fn block_of_weight(k: u32, column: u32) -> array<vec4f, 4> {
 // a loop over such an array, and the gates' arithmetic for 32 rows at once costs seconds to compile and spills.
 fn stage(row: u32, column: u32, sum: vec4f) {
     if (row >= params.rows || column >= params.hidden) { return; }
-    let at = params.carry_offset + row * params.hidden;
+    let at = own.carry_offset + row * params.hidden;
     let end = at + params.hidden;
     let carried = select(vec4f(), load_carry(at + column, end), vec4<bool>(params.has_carry != 0u));
 #ifdef DROPOUT
-    let mask = params.mask_offset + row * params.hidden;
+    let mask = own.mask_offset + row * params.hidden;
     store_carry(at + column, end, fma(sum, load_states(mask + column, mask + params.hidden), carried));
 #else
     store_carry(at + column, end, sum + carried);
@@ -85,16 +94,16 @@ fn stage(row: u32, column: u32, sum: vec4f) {
 fn finish(row: u32, column: u32) {
     if (row >= params.rows || column >= params.hidden) { return; }
     let h = params.hidden;
-    let valid = vec4<bool>(params.masked == 0u || params.time < lengths[row]);
-    let own = row * h;
-    var d = load_carry(params.carry_offset + own + column, params.carry_offset + own + h);
-    let from_y = params.y_offset + row * params.y_stride;
+    let valid = vec4<bool>(params.masked == 0u || own.time < lengths[row]);
+    let at = row * h;
+    var d = load_carry(own.carry_offset + at + column, own.carry_offset + at + h);
+    let from_y = own.y_offset + row * params.y_stride;
     d += select(vec4f(), load_d_y(from_y + column, from_y + h), valid);
-    let old = load_states(params.state_offset + own + column, params.state_offset + own + h);
+    let old = load_states(own.state_offset + at + column, own.state_offset + at + h);
     var gate: array<vec4f, 4>;
     for (var i = 0u; i < 4u; i++) {
-        let at = params.gates_offset + row * params.gates_stride + i * h;
-        gate[i] = load_gates(at + column, at + h);
+        let start = own.gates_offset + row * params.gates_stride + i * h;
+        gate[i] = load_gates(start + column, start + h);
     }
     let r = gate[0];
     let z = gate[1];
@@ -105,12 +114,12 @@ fn finish(row: u32, column: u32) {
     let of_input = array<vec4f, 3>(d_r, d_z, d_n);
     let of_state = array<vec4f, 3>(d_r, d_z, d_n * r);
     for (var i = 0u; i < 3u; i++) {
-        let gi = params.gi_offset + row * params.gi_stride + i * h;
+        let gi = own.gi_offset + row * params.gi_stride + i * h;
         store_d_gi(gi + column, gi + h, select(vec4f(), of_input[i], valid));
-        let gh = params.own_offset + row * params.recurrent_stride + i * h;
+        let gh = own.own_offset + row * params.recurrent_stride + i * h;
         store_d_recurrent(gh + column, gh + h, select(vec4f(), of_state[i], valid));
     }
-    store_carry(params.carry_offset + own + column, params.carry_offset + own + h, select(d, z * d, valid));
+    store_carry(own.carry_offset + at + column, own.carry_offset + at + h, select(d, z * d, valid));
 }
 
 #ifdef SUBGROUPS
@@ -118,6 +127,7 @@ const PARTS = ROWS / LANES;             // vec4s of d_recurrent that a lane hold
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+    own = params.directions[group.z];
     let row0 = group.y * ROWS;
     let column = (group.x * LANES + lane) * 4u;
     var sum: array<vec4f, ROWS>;
@@ -145,6 +155,7 @@ fn main(
     @builtin(local_invocation_id) local: vec3u,
     @builtin(local_invocation_index) index: u32,
 ) {
+    own = params.directions[group.z];
     let row0 = group.y * TILE_M * 4u;
     let column0 = group.x * LANES * 4u;
     var sum: array<vec4f, ROWS>;

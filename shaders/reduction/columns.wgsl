@@ -14,15 +14,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let first = (group.x * COLUMNS * LANES + lane) * WIDTH;
     let start = group.y * params.block;
     let end = min(start + params.block, params.rows);
-    var sum: array<Single, COLUMNS>;
+    var sum: array<Value, COLUMNS>;
     for (var row = start; row < end; row++) {
         for (var j = 0u; j < COLUMNS; j++) {
             let column = min(first + j * LANES * WIDTH, params.columns - WIDTH);
-            sum[j] += Single(x[(row * params.columns + column) / WIDTH]);
+            sum[j] += value_of(x[(row * params.columns + column) / WIDTH]);
         }
     }
     for (var j = 0u; j < COLUMNS; j++) {
         let column = first + j * LANES * WIDTH;
-        if (column < params.columns) { y[(group.y * params.columns + column) / WIDTH] = sum[j]; }
+        if (column < params.columns) { y[(group.y * params.columns + column) / WIDTH] = single_of(sum[j]); }
     }
 }

@@ -10,11 +10,9 @@ alias One_BINDING = f32;
 
 #ifdef VECTOR_BINDING
 #ifdef WIDE
+#import words
 alias Word_BINDING = vec2<u64>;
-fn along_BINDING(at: u32) -> vec4f {
-    let x = BINDING[at / 4u];
-    return bitcast<vec4f>(vec4u(u32(x.x), u32(x.x >> 32u), u32(x.y), u32(x.y >> 32u)));
-}
+fn along_BINDING(at: u32) -> vec4f { return unpacked(BINDING[at / 4u]); }
 #else
 alias Word_BINDING = vec4<One_BINDING>;
 fn along_BINDING(at: u32) -> vec4f { return vec4f(BINDING[at / 4u]); }

@@ -4,11 +4,16 @@
 // VECTOR: then one instruction makes an address.
 #import four
 #ifdef VECTOR
+#ifdef WORDS
+fn load_BINDING(at: u32, end: u32) -> vec4f { return unpacked(BINDING[at / 4u]); }
+fn load_BINDING_nth(start: u32, i: u32, size: u32) -> vec4f { return unpacked(BINDING[start + i]); }
+#else
 fn load_BINDING(at: u32, end: u32) -> vec4f { return vec4f(BINDING[at / 4u]); }
+fn load_BINDING_nth(start: u32, i: u32, size: u32) -> vec4f { return vec4f(BINDING[start + i]); }
+#endif
 fn load_BINDING_padded(at: u32, end: u32) -> vec4f {
     return select(vec4f(), load_BINDING(min(at, end - 4u), end), at < end);
 }
-fn load_BINDING_nth(start: u32, i: u32, size: u32) -> vec4f { return vec4f(BINDING[start + i]); }
 #else
 fn load_BINDING(at: u32, end: u32) -> vec4f {
     let i = four_at(at, end);

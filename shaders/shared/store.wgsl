@@ -1,7 +1,11 @@
 // Stores four elements in BINDING, from `at` on; those at `end` and past it are left out.
 #import element
 #ifdef VECTOR
+#ifdef WORDS
+fn store_BINDING(at: u32, end: u32, x: vec4f) { BINDING[at / 4u] = packed(x); }
+#else
 fn store_BINDING(at: u32, end: u32, x: vec4f) { BINDING[at / 4u] = element4(x); }
+#endif
 #else
 fn store_BINDING(at: u32, end: u32, x: vec4f) {
     BINDING[at] = element(x.x);

@@ -59,6 +59,12 @@ impl Timing {
     }
 }
 
+/// The median of some values.
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    quantile(&values, 0.5)
+}
+
 /// Of sorted values, with what lies between two of them interpolated.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use comfy_table::Table;
 use glob::Pattern;
-use softalign::bench::{self, Ceilings, Clock, Comparison, ModelSize, Report, Row, TrainingMemory, Workload};
-use softalign::gpu::adapter;
+use softalign::bench::{
+    self, Ceilings, Clock, Comparison, KernelProfile, ModelSize, Report, Row, TrainingMemory, TrainingProfile, Workload,
+};
+use softalign::gpu::{Counts, UNITS, adapter};
 use softalign::{Error, Gpu, Result};
 
 use super::{Global, open, output, progress::Bar, table};
@@ -33,6 +35,9 @@ pub struct Args {
     /// Show the memory of a training step, by class of tensor, and measure nothing.
     #[arg(long, conflicts_with_all = ["only", "json", "compare", "plot"])]
     memory: bool,
+    /// Show a training step by kernel: dispatches, time, workgroups and rounds; and its counts, which hold on any adapter.
+    #[arg(long, conflicts_with_all = ["only", "json", "compare", "plot", "memory"])]
+    profile: bool,
     /// Make a first training step: the work of a process that is timed from its start.
     #[arg(long, hide = true)]
     first_step: bool,
@@ -64,6 +69,9 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     }
     if args.memory {
         return memory(&open(global)?);
+    }
+    if args.profile {
+        return profile(&open(global)?);
     }
     let old = args.compare.as_deref().map(Report::read).transpose()?;
     let mut workloads = bench::workloads();
@@ -123,6 +131,43 @@ fn memory(gpu: &Gpu) -> Result<ExitCode> {
         table.add_row(["allocated".into(), table::number(megabytes(memory.allocated))]);
         table.add_row(["activations, if nothing were shared".into(), table::number(megabytes(memory.unshared))]);
         output::print(&table.to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn profile(gpu: &Gpu) -> Result<ExitCode> {
+    for size in [ModelSize::S, ModelSize::M] {
+        let profile = TrainingProfile::of(gpu, &size)?;
+        let title = format!("training step of W5/{}", size.name);
+        let heads = [title.as_str(), "dispatches", "ms", "share", "most workgroups", "waves", "serial rounds"];
+        let mut table = table::table(heads);
+        for kernel in &profile.kernels {
+            let KernelProfile { dispatches, seconds, workgroups, waves, serial_rounds, .. } = kernel;
+            table.add_row([
+                (&kernel.kernel).into(),
+                table::number(dispatches),
+                table::number(format!("{:.3}", 1e3 * seconds)),
+                table::number(format!("{:.1} %", 100.0 * seconds / profile.seconds())),
+                table::number(workgroups),
+                table::number(waves),
+                table::number(serial_rounds),
+            ]);
+        }
+        let Counts { dispatches, barriers, serial_rounds, bytes } = profile.counts;
+        table.add_row([
+            "all".into(),
+            table::number(dispatches),
+            table::number(format!("{:.3}", 1e3 * profile.seconds())),
+            table::number("100.0 %"),
+            table::number(""),
+            table::number(""),
+            table::number(serial_rounds),
+        ]);
+        output::print(&table.to_string())?;
+        output::print(&format!(
+            "{barriers} dispatches wait for an earlier one. At least {:.0} MB are read and written. Waves are of {UNITS} workgroups.",
+            1e-6 * bytes
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -13,6 +13,10 @@ pub(super) struct Dispatch {
     pub(super) tensors: Vec<Tensor>,
     pub(super) workgroups: [u32; 3],
     pub(super) cost: Cost,
+    /// Rounds of a workgroup's longest loop, each of which waits for what it loads.
+    pub(super) rounds: usize,
+    /// Whether an earlier dispatch must end first.
+    pub(super) waits: bool,
 }
 
 /// Dispatches with all of their workgroups.

@@ -3,6 +3,7 @@
 pub mod adapter;
 mod binding;
 mod cost;
+mod counts;
 mod dispatch;
 mod fault;
 mod finite;
@@ -10,6 +11,7 @@ mod guard;
 mod launch;
 mod memory;
 mod pipelines;
+mod profile;
 mod recorder;
 mod ring;
 pub mod shader;
@@ -32,8 +34,10 @@ use std::sync::{
 
 pub use adapter::AdapterClass;
 pub use cost::Cost;
+pub use counts::{Counts, UNITS};
 pub use launch::{Launch, grid};
 pub use pipelines::Pipeline;
+pub use profile::Profiled;
 pub use recorder::{Recorder, Recording};
 pub use ring::Ring;
 pub use shader::{Shader, Shared, Specialisation};

@@ -3,7 +3,8 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    AdapterClass, Cost, Gpu, Launch, Pipeline, Tensor,
+    AdapterClass, Cost, Counts, Gpu, Launch, Pipeline, Tensor,
+    counts::{Order, waves},
     dispatch::{Dispatch, encode, whole},
     finite::Watch,
     guard::{Guard, PARAMETER_STRIDE},
@@ -18,6 +19,7 @@ struct Pending {
     tensors: Vec<Tensor>,
     workgroups: [u32; 3],
     cost: Cost,
+    rounds: usize,
 }
 
 /// Collects dispatches; [`Recorder::finish`] makes the parameter buffer and the bind groups.
@@ -48,7 +50,7 @@ impl Recorder {
     /// is both read and written, or written twice in one place; [`Error::Limit`] past the adapter's number of workgroups in a
     /// dimension.
     pub fn dispatch(&mut self, launch: &Launch<'_>) -> Result<()> {
-        self.push(launch, Guard::Driver)
+        self.push(launch, Guard::Driver, 1)
     }
 
     /// Appends a dispatch of one of this crate's kernels, which has checked that the shader stays inside its tensors.
@@ -56,10 +58,15 @@ impl Recorder {
     /// # Errors
     /// A shader that does not compile, or parameters and tensors that do not fit it ([`Recorder::dispatch`]).
     pub(crate) fn launch(&mut self, launch: &Launch<'_>) -> Result<()> {
-        self.push(launch, Guard::Kernel)
+        self.push(launch, Guard::Kernel, 1)
     }
 
-    fn push(&mut self, launch: &Launch<'_>, guard: Guard) -> Result<()> {
+    /// As [`Recorder::launch`], of a kernel each of whose workgroups goes so often through its longest loop: [`Recording::counts`].
+    pub(crate) fn launch_rounds(&mut self, launch: &Launch<'_>, rounds: usize) -> Result<()> {
+        self.push(launch, Guard::Kernel, rounds.max(1))
+    }
+
+    fn push(&mut self, launch: &Launch<'_>, guard: Guard, rounds: usize) -> Result<()> {
         let pipeline = self.gpu.guarded_pipeline(launch.kernel, &launch.specialisation, guard)?;
         launch.check(&self.gpu, &pipeline, guard)?;
         self.params.extend_from_slice(bytemuck::cast_slice(launch.params));
@@ -70,6 +77,7 @@ impl Recorder {
             tensors: launch.tensors.iter().map(|tensor| (*tensor).clone()).collect(),
             workgroups: launch.workgroups,
             cost: launch.cost,
+            rounds,
         });
         Ok(())
     }
@@ -107,15 +115,17 @@ impl Recorder {
         let uniform = gpu.raw_buffer("parameters", params.len() as u64, usage)?;
         gpu.queue().write_buffer(&uniform, 0, &params);
         let mut dispatches = Vec::with_capacity(pending.len());
+        let mut order = Order::default();
         for (index, pending) in pending.into_iter().enumerate() {
             let bind = if pending.guard == Guard::Kernel { Tensor::padded_binding } else { Tensor::binding };
             let resources: Vec<_> = pending.tensors.iter().map(bind).collect();
             let bind_group = bind_group(&gpu, &pending, parameters(&uniform, index), resources)?;
-            let Pending { pipeline, mut tensors, workgroups, cost, .. } = pending;
+            let Pending { pipeline, mut tensors, workgroups, cost, rounds, .. } = pending;
+            let waits = order.waits(&pipeline, &tensors);
             if !gpu.inner.check_finite {
                 tensors.clear();
             }
-            dispatches.push(Dispatch { pipeline, bind_group, tensors, workgroups, cost });
+            dispatches.push(Dispatch { pipeline, bind_group, tensors, workgroups, cost, rounds, waits });
         }
         let splits = splits(gpu.class(), &dispatches);
         Ok(Recording { gpu, label, dispatches, splits, settings: uniform.size() })
@@ -204,6 +214,25 @@ impl Recording {
         let mut sum = Cost::default();
         self.dispatches.iter().for_each(|dispatch| sum += dispatch.cost);
         sum
+    }
+
+    /// What the dispatches ask of an adapter of so many compute units; [`UNITS`](super::UNITS) of one that does not tell.
+    pub fn counts(&self, units: usize) -> Counts {
+        let mut counts = Counts { dispatches: self.dispatches.len(), ..Counts::default() };
+        for dispatch in &self.dispatches {
+            counts.barriers += usize::from(dispatch.waits);
+            counts.serial_rounds += dispatch.rounds * waves(dispatch.workgroups, units);
+            counts.bytes += dispatch.cost.read + dispatch.cost.written;
+        }
+        counts
+    }
+
+    pub(super) fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    pub(super) fn each(&self) -> impl Iterator<Item = &Dispatch> {
+        self.dispatches.iter()
     }
 
     /// The kernels in order, each as `name/specialisation`.

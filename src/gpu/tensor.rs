@@ -299,6 +299,23 @@ impl Tensor {
         }
     }
 
+    /// The least window that holds all of `tensors`, and the element at which each begins in it; `None` where one binding of `gpu`
+    /// does not reach, or they are of different buffers or types.
+    pub(crate) fn covering(gpu: &Gpu, tensors: &[&Self]) -> Option<(Self, Vec<usize>)> {
+        let first = tensors.first()?;
+        let alike = |tensor: &&Self| tensor.buffer == first.buffer && tensor.dtype == first.dtype;
+        let start = tensors.iter().map(|tensor| tensor.offset).min()?;
+        let end = tensors.iter().map(|tensor| tensor.offset + tensor.bytes()).max()?;
+        let fits = end - start <= gpu.limits().max_storage_buffer_binding_size;
+        if !fits || !tensors.iter().all(alike) {
+            return None;
+        }
+        let elements = |bytes: u64| (bytes / first.dtype.bytes()) as usize;
+        let begins = tensors.iter().map(|tensor| elements(tensor.offset - start)).collect();
+        let shape = [elements(end - start)].into();
+        Some((Self { offset: start, shape, padded: false, ..(*first).clone() }, begins))
+    }
+
     fn not_with(&self, shape: &Shape, wanted: &str) -> Error {
         Error::Shape {
             operation: "tensor",

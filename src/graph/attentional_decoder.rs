@@ -58,7 +58,7 @@ impl Loop {
     /// Scratch for words given as tokens.
     fn scratch(&self) -> Vec<(Shape, Dtype)> {
         let AttentionalDecoder { batch, steps, hidden, .. } = self.decoder;
-        self.vocabulary.map_or(vec![], |vocabulary| gru::token_scratch(batch * steps, vocabulary, hidden))
+        self.vocabulary.map_or(vec![], |vocabulary| gru::token_scratch(batch * steps, vocabulary, 3 * hidden))
     }
 
     /// The inputs of the forward, and those that follow.

@@ -78,8 +78,8 @@ struct Layer {
 impl Layer {
     /// Scratch for an input given as tokens.
     fn scratch(&self) -> Vec<(Shape, Dtype)> {
-        let Gru { batch, steps, hidden, .. } = self.gru;
-        self.vocabulary.map_or(vec![], |vocabulary| token_scratch(batch * steps, vocabulary, hidden))
+        let Gru { batch, steps, hidden, directions, .. } = self.gru;
+        self.vocabulary.map_or(vec![], |vocabulary| token_scratch(batch * steps, vocabulary, directions * 3 * hidden))
     }
 
     /// The number of weights.
@@ -103,8 +103,8 @@ impl Layer {
 }
 
 /// Shapes and types of [`Tokens::scratch`].
-pub(super) fn token_scratch(inputs: usize, vocabulary: usize, hidden: usize) -> Vec<(Shape, Dtype)> {
-    Tokens::scratch(inputs, vocabulary, hidden).map(|elements| ([elements].into(), Dtype::F32)).to_vec()
+pub(super) fn token_scratch(inputs: usize, vocabulary: usize, gates: usize) -> Vec<(Shape, Dtype)> {
+    Tokens::scratch(inputs, vocabulary, gates).map(|elements| ([elements].into(), Dtype::F32)).to_vec()
 }
 
 operands! {
@@ -125,7 +125,7 @@ operands! {
 }
 operands! {
     /// Scratch of [`Tokens`] follows where there are any.
-    BackwardScratch { first, second, third, fourth }
+    BackwardScratch { first, second, third, fourth, fifth }
 }
 
 #[derive(Debug)]
@@ -273,12 +273,12 @@ impl Operation for Backward {
         let Rest { cells, mask, tokens } = self.0.rest(rest)?;
         let (BackwardOutputs { d_x, d_h0 }, rest) = BackwardOutputs::first_of(context.outputs)?;
         let (d_cells, rest) = split(rest, self.0.weights())?;
-        let (BackwardScratch { first, second, third, fourth }, more) = BackwardScratch::first_of(rest)?;
+        let (BackwardScratch { first, second, third, fourth, fifth }, more) = BackwardScratch::first_of(rest)?;
         let gru = self.0.gru;
         let tile = Tile::choose(recorder.gpu(), gru.batch);
         let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
         let backward = gru::Backward { inputs, saved: Saved { states, gates }, d_y, d_hn };
         let gradients = Gradients { x: d_x, h0: d_h0, weights: &directions(d_cells)? };
-        gru.record_backward(recorder, tile, &backward, [first, second, third, fourth], &gradients)
+        gru.record_backward(recorder, tile, &backward, [first, second, third, fourth, fifth], &gradients)
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Result,
-    gpu::{Cost, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles, grid},
 };
 
 pub(super) static ADAM: Shader = shader!("adam", updates);
@@ -330,7 +330,7 @@ fn settings(tiles: &Tiles, scaled: bool) -> Specialisation {
 }
 
 fn update(tiles: &Tiles, average: bool) -> Specialisation {
-    forms::workgroup(tiles).define_if(average, "AVERAGE")
+    forms::fours(tiles, Dtype::F32, true).define_if(average, "AVERAGE")
 }
 
 fn norms(tiles: &Tiles) -> Vec<Specialisation> {

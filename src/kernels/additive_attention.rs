@@ -219,15 +219,26 @@ impl AdditiveAttention {
     /// of the backward's means; checked modules keep the loops over rows and keys.
     pub(super) fn check_tile(&self, gpu: &Gpu, tile: Tile) -> Result<()> {
         expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.queries, self.keys))?;
-        let (lanes, keys) = (tile.lanes as usize, tile.keys as usize);
-        let scores = match tile.rows {
-            1 => self.keys.div_ceil(keys) * self.size.div_ceil(4 * lanes),
-            _ => self.keys.max(self.queries).div_ceil(lanes * keys) * self.size.div_ceil(4),
-        };
-        let context = self.value_size.div_ceil(4 * lanes * tile.columns as usize) * self.keys.div_ceil(4);
+        let lanes = tile.lanes as usize;
+        let scores = self.rounds(&tile, self.size);
+        let context = self.context_rounds(&tile);
         let inner = if gpu.checked() { (tile.rows * (tile.keys + 1)).max(4) as usize } else { 4 };
         let means = 2 * tile.rows.div_ceil(4) as usize * self.keys.div_ceil(lanes) * if gpu.checked() { 5 } else { 1 };
         self.expect_rounds(gpu, (scores + context) * inner + means)
+    }
+
+    /// Rounds of a workgroup that makes a product of all queries and keys over `size` columns.
+    fn rounds(&self, tile: &Tile, size: usize) -> usize {
+        let (lanes, keys) = (tile.lanes as usize, tile.keys as usize);
+        match tile.rows {
+            1 => self.keys.div_ceil(keys) * size.div_ceil(4 * lanes),
+            _ => self.keys.max(self.queries).div_ceil(lanes * keys) * size.div_ceil(4),
+        }
+    }
+
+    /// Rounds of a workgroup that makes contexts.
+    fn context_rounds(&self, tile: &Tile) -> usize {
+        self.value_size.div_ceil((4 * tile.lanes * tile.columns) as usize) * self.keys.div_ceil(4)
     }
 
     fn expect_rounds(&self, gpu: &Gpu, need: usize) -> Result<()> {
@@ -277,22 +288,25 @@ impl AdditiveAttention {
             params.extend(words(matrix));
         }
         params.push(u32::from(weights.is_some()));
-        recorder.launch(&Launch {
-            kernel: &ADDITIVE_ATTENTION,
-            specialisation: tile.forward(vector, dtype),
-            params: &params,
-            tensors: &[
-                inputs.query.tensor,
-                inputs.key,
-                inputs.energy,
-                inputs.value,
-                inputs.lengths,
-                context.tensor,
-                bound_weights.tensor,
-            ],
-            workgroups: [self.queries.div_ceil(tile.rows as usize), 1, self.batch].map(word),
-            cost: self.cost(dtype),
-        })
+        recorder.launch_rounds(
+            &Launch {
+                kernel: &ADDITIVE_ATTENTION,
+                specialisation: tile.forward(vector, dtype),
+                params: &params,
+                tensors: &[
+                    inputs.query.tensor,
+                    inputs.key,
+                    inputs.energy,
+                    inputs.value,
+                    inputs.lengths,
+                    context.tensor,
+                    bound_weights.tensor,
+                ],
+                workgroups: [self.queries.div_ceil(tile.rows as usize), 1, self.batch].map(word),
+                cost: self.cost(dtype),
+            },
+            self.rounds(&tile, self.size) + self.context_rounds(&tile),
+        )
     }
 
     /// Records the whole backward, for all queries at once: what [`AdditiveAttention::record_backward_query`] and
@@ -402,21 +416,24 @@ impl AdditiveAttention {
         }
         params.push(u32::from(d_weights.is_some()));
         let vector = d_context.aligned() && self.value_size.is_multiple_of(4);
-        recorder.launch(&Launch {
-            kernel: &ADDITIVE_ATTENTION_SCORE_BACKWARD,
-            specialisation: tile.score_backward(vector, dtype),
-            params: &params,
-            tensors: &[
-                inputs.value,
-                inputs.lengths,
-                weights.tensor,
-                d_context.tensor,
-                bound_d_weights.tensor,
-                d_energy.tensor,
-            ],
-            workgroups: [rows, 1, batch],
-            cost,
-        })
+        recorder.launch_rounds(
+            &Launch {
+                kernel: &ADDITIVE_ATTENTION_SCORE_BACKWARD,
+                specialisation: tile.score_backward(vector, dtype),
+                params: &params,
+                tensors: &[
+                    inputs.value,
+                    inputs.lengths,
+                    weights.tensor,
+                    d_context.tensor,
+                    bound_d_weights.tensor,
+                    d_energy.tensor,
+                ],
+                workgroups: [rows, 1, batch],
+                cost,
+            },
+            self.rounds(&tile, self.value_size),
+        )
     }
 
     /// Records the first half of the backward, row by row of the queries: from the forward's weights and the gradients of what

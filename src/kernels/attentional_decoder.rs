@@ -19,7 +19,7 @@ use super::{
     additive_attention::{self, AdditiveAttention},
     copy::Copy,
     expect::{expect, expect_extents, expect_of, expect_scratch_of, expect_setting},
-    gate_input::GateInput,
+    gate_input::{GateInput, InputWeights},
     gru::{Cell, Input, Masking, StateDropout, Tile, Tokens, Weights, kept_states},
     matmul::{self, Matmul, Matrix, Operands},
     reduction::ColumnSum,
@@ -209,7 +209,12 @@ impl AttentionalDecoder {
     }
 
     fn gate_input(&self) -> GateInput {
-        GateInput { inputs: self.batch * self.steps, size: self.word, hidden: self.hidden }
+        GateInput { inputs: self.batch * self.steps, size: self.word, hidden: self.hidden, directions: 1 }
+    }
+
+    /// What words are multiplied with, or its gradient.
+    fn of_words<'a>(&self, cell: &Weights<'a>) -> InputWeights<'a> {
+        InputWeights { weight: view(cell.weight_ih, 0, self.word + self.annotation, 0), bias: cell.bias_ih }
     }
 
     fn gates_sum(&self) -> ColumnSum {
@@ -297,11 +302,10 @@ impl AttentionalDecoder {
         let Self { batch, steps, word, hidden, annotation, .. } = *self;
         let Outputs { features, states, .. } = *outputs;
         let width = self.features();
-        let weight_iw = view(inputs.cell.weight_ih, 0, word + annotation, 0);
         if let (Some(dropout), Some(mask)) = (self.dropout(), inputs.mask) {
             dropout.record_start(recorder, inputs.state0, mask, states, gi)?;
         }
-        self.gate_input().record(recorder, &inputs.input(), weight_iw, inputs.cell.bias_ih, gi)?;
+        self.gate_input().record(recorder, &inputs.input(), &[self.of_words(&inputs.cell)], gi)?;
         let words = view(features, hidden + annotation, width, 0);
         record_copy(recorder, [batch * steps, word], view(inputs.words, 0, word, 0), words)?;
         record_copy(recorder, [batch, hidden], view(inputs.state0, 0, hidden, 0), view(states, 0, hidden, 0))

@@ -80,7 +80,7 @@ impl Copy {
 }
 
 fn specialisation(tiles: &Tiles, dtype: Dtype, vector: bool, lengths: bool) -> Specialisation {
-    forms::workgroup(tiles).define_if(vector, "VECTOR").define_if(lengths, "LENGTHS").element(dtype)
+    forms::fours(tiles, dtype, vector).define_if(lengths, "LENGTHS")
 }
 
 fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {

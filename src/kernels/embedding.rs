@@ -149,14 +149,17 @@ impl Embedding {
         let tiles = *recorder.gpu().tiles();
         let (places, order) = self.lists();
         let (vocabulary, size, count) = (self.vocabulary as u32, self.size as u32, self.tokens as u32);
-        recorder.launch(&Launch {
-            kernel: &EMBEDDING_SORT,
-            specialisation: forms::workgroup(&tiles),
-            params: &[vocabulary, count, places as u32],
-            tensors: &[tokens, scratch],
-            workgroups: [1, 1, 1],
-            cost: self.sort_cost(),
-        })?;
+        recorder.launch_rounds(
+            &Launch {
+                kernel: &EMBEDDING_SORT,
+                specialisation: forms::workgroup(&tiles),
+                params: &[vocabulary, count, places as u32],
+                tensors: &[tokens, scratch],
+                workgroups: [1, 1, 1],
+                cost: self.sort_cost(),
+            },
+            2 * self.tokens.div_ceil(tiles.workgroup as usize) + 3 * self.vocabulary.div_ceil(tiles.workgroup as usize),
+        )?;
         recorder.launch(&Launch {
             kernel: &EMBEDDING_RANK,
             specialisation: forms::workgroup(&tiles),
@@ -166,19 +169,22 @@ impl Embedding {
             cost: self.rank_cost(),
         })?;
         let width = self.width();
-        recorder.launch(&Launch {
-            kernel: &EMBEDDING_BACKWARD,
-            specialisation: wide(&tiles, d_y.dtype(), width == 4),
-            params: &[vocabulary, size, count, order as u32, self.padding.unwrap_or(u32::MAX)],
-            tensors: &[scratch, d_y, d_table],
-            workgroups: grid((self.vocabulary * self.size / width).div_ceil(tiles.workgroup as usize)),
-            cost: self.sum_cost(d_y.dtype()),
-        })
+        recorder.launch_rounds(
+            &Launch {
+                kernel: &EMBEDDING_BACKWARD,
+                specialisation: wide(&tiles, d_y.dtype(), width == 4),
+                params: &[vocabulary, size, count, order as u32, self.padding.unwrap_or(u32::MAX)],
+                tensors: &[scratch, d_y, d_table],
+                workgroups: grid((self.vocabulary * self.size / width).div_ceil(tiles.workgroup as usize)),
+                cost: self.sum_cost(d_y.dtype()),
+            },
+            self.tokens.div_ceil(4 * self.vocabulary),
+        )
     }
 }
 
 fn wide(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
-    forms::workgroup(tiles).define_if(vector, "VECTOR").element(dtype)
+    forms::fours(tiles, dtype, vector)
 }
 
 fn by_width(tiles: &Tiles) -> Vec<Specialisation> {

@@ -1,6 +1,6 @@
 //! What kernels that need no tile of their own share: how their workgroups are specialised. And lists of forms for the table.
 
-use crate::gpu::{Dtype, Specialisation, Tiles};
+use crate::gpu::{Dtype, ELEMENT, Specialisation, Tiles};
 
 /// A workgroup of a kernel that goes through elements.
 pub(super) fn workgroup(tiles: &Tiles) -> Specialisation {
@@ -16,6 +16,21 @@ pub(super) fn row(tiles: &Tiles) -> Specialisation {
 pub(super) fn row_reduction(tiles: &Tiles) -> Specialisation {
     let subgroup = tiles.subgroup == Some(tiles.row);
     Specialisation::new().define_if(subgroup, "SUBGROUPS").constant("LANES", tiles.row)
+}
+
+/// Whether a kernel that is bound by loads and stores of fours takes them in 64-bit words: those hold two elements of four bytes.
+pub(super) fn words(tiles: &Tiles, dtype: Dtype) -> bool {
+    tiles.wide && dtype.bytes() == ELEMENT
+}
+
+/// A workgroup of a kernel that goes through elements, or fours of them.
+pub(super) fn fours(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
+    in_fours(workgroup(tiles), tiles, dtype, vector)
+}
+
+/// The same for any workgroup.
+pub(super) fn in_fours(form: Specialisation, tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
+    form.define_if(vector, "VECTOR").define_if(vector && words(tiles, dtype), "WORDS").element(dtype)
 }
 
 /// A form for each answer to a yes-or-no question.

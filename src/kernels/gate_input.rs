@@ -5,6 +5,7 @@
 //! lavapipe: three products of 1,536 rows a direction become three of the table's rows, and 9 ms of picking and adding in all.
 
 use super::{
+    copy::Copy,
     embedding::Embedding,
     expect::{expect, expect_of, expect_scratch},
     matmul::{self, Matmul, Matrix, Operands},
@@ -55,11 +56,12 @@ impl Tokens<'_> {
     /// Tensors of scratch.
     pub const SCRATCH: usize = 3;
 
-    /// Elements of each: the table's products or their gradients, the embedding's lists, sums.
-    pub fn scratch(inputs: usize, vocabulary: usize, hidden: usize) -> [usize; Tokens::SCRATCH] {
-        let products = Embedding { vocabulary, size: 3 * hidden, tokens: inputs, padding: None };
-        let sum = ColumnSum { rows: vocabulary, columns: 3 * hidden };
-        [product(&[vocabulary, 3, hidden]), products.scratch(), sum.scratch()]
+    /// Elements of each: the table's products or their gradients, the embedding's lists, sums. `gates` are the columns of all
+    /// directions, 3H each.
+    pub fn scratch(inputs: usize, vocabulary: usize, gates: usize) -> [usize; Tokens::SCRATCH] {
+        let products = Embedding { vocabulary, size: gates, tokens: inputs, padding: None };
+        let sum = ColumnSum { rows: vocabulary, columns: gates };
+        [product(&[vocabulary, gates]), products.scratch(), sum.scratch()]
     }
 
     /// Whether the table's products pay: from batches of 16 on it has at most half as many rows as there are inputs. The
@@ -78,7 +80,7 @@ pub enum Input<'a> {
     Tokens(Tokens<'a>),
 }
 
-/// Sizes of what all inputs contribute.
+/// Sizes of what all inputs contribute, to the gates of all directions side by side.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GateInput {
     /// Inputs, N.
@@ -87,14 +89,23 @@ pub(super) struct GateInput {
     pub size: usize,
     /// Size of the state, H.
     pub hidden: usize,
+    /// Directions, D.
+    pub directions: usize,
 }
 
-/// Where the gradients go; each is overwritten, but for `input` under `accumulate`.
-pub(super) struct InputGradients<'a> {
+/// What inputs are multiplied with, by direction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InputWeights<'a> {
     /// `[3H, I]`.
     pub weight: Matrix<'a>,
     /// `[3H]`.
     pub bias: &'a Tensor,
+}
+
+/// Where the gradients go; each is overwritten, but for `input` under `accumulate`.
+pub(super) struct InputGradients<'a> {
+    /// By direction.
+    pub weights: &'a [InputWeights<'a>],
     /// `[N, I]` of the inputs, or `[V, I]` of the table.
     pub input: Matrix<'a>,
     pub accumulate: bool,
@@ -104,14 +115,47 @@ pub(super) struct InputGradients<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InputBackward<'a> {
     pub input: Input<'a>,
-    /// `[3H, I]`.
-    pub weight: Matrix<'a>,
-    /// `[N, 3H]`.
+    /// By direction.
+    pub weights: &'a [InputWeights<'a>],
+    /// `[N, D*3H]`.
     pub d_gi: &'a Tensor,
+}
+
+/// Scratch of sums of columns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SumScratch<'a> {
+    /// Of [`ColumnSum::scratch`] elements.
+    pub parts: &'a Tensor,
+    /// `[columns]`, the sums of several directions.
+    pub columns: &'a Tensor,
 }
 
 fn rows(tensor: &Tensor, size: usize) -> Matrix<'_> {
     Matrix { tensor, offset: 0, stride: size, batch_stride: 0 }
+}
+
+/// Records the sums of the columns of `x` `[rows, columns]`, as many for each of `biases` as it has elements, one behind the other.
+pub(super) fn record_bias_sums(
+    recorder: &mut Recorder,
+    sum: ColumnSum,
+    x: &Tensor,
+    scratch: SumScratch<'_>,
+    biases: &[&Tensor],
+) -> Result<()> {
+    if let [bias] = biases
+        && bias.elements() == sum.columns
+    {
+        return sum.record(recorder, x, scratch.parts, bias);
+    }
+    let columns = scratch.columns.scratch([sum.columns])?;
+    sum.record(recorder, x, scratch.parts, &columns)?;
+    let mut start = 0;
+    for bias in biases {
+        let copy = Copy { rows: 1, columns: bias.elements(), batch: 1 };
+        copy.record(recorder, rows(&columns, sum.columns).offset(start), None, rows(bias, bias.elements()))?;
+        start += bias.elements();
+    }
+    Ok(())
 }
 
 impl GateInput {
@@ -119,80 +163,86 @@ impl GateInput {
         3 * self.hidden
     }
 
+    /// Columns of all directions.
+    fn columns(&self) -> usize {
+        self.directions * self.gates()
+    }
+
     fn products(&self, tokens: &Tokens<'_>) -> Result<Embedding> {
         let vocabulary = tokens.table.elements() / self.size.max(1);
         expect_of(Dtype::F32, "gru", "table", tokens.table, &[vocabulary, self.size])?;
         expect("gru", "tokens", tokens.tokens, &[self.inputs])?;
-        for (scratch, elements) in tokens.scratch.iter().zip(Tokens::scratch(self.inputs, vocabulary, self.hidden)) {
+        for (scratch, elements) in tokens.scratch.iter().zip(Tokens::scratch(self.inputs, vocabulary, self.columns())) {
             expect_scratch("gru", scratch, elements)?;
         }
-        Ok(Embedding { vocabulary, size: self.gates(), tokens: self.inputs, padding: None })
+        Ok(Embedding { vocabulary, size: self.columns(), tokens: self.inputs, padding: None })
     }
 
-    /// Records `gi` `[N, 3H]`; `weight` is `[3H, I]`.
+    /// Records `gi` `[N, D*3H]`.
     pub(super) fn record(
         &self,
         recorder: &mut Recorder,
         input: &Input<'_>,
-        weight: Matrix<'_>,
-        bias: &Tensor,
+        weights: &[InputWeights<'_>],
         gi: &Tensor,
     ) -> Result<()> {
-        let gates = self.gates();
-        let mut product = |x: &Tensor, m: usize, into: &Tensor| {
+        let (gates, columns) = (self.gates(), self.columns());
+        let mut products = |x: &Tensor, m: usize, into: &Tensor| {
             let product = Matmul { m, n: gates, k: self.size, batch: 1, transpose_b: true, ..Matmul::default() };
             let tile = matmul::Tile::choose(recorder.gpu(), m);
-            product.record(
-                recorder,
-                tile,
-                &Operands { a: rows(x, self.size), b: weight, bias: Some(bias), c: rows(into, gates) },
-            )
+            weights.iter().enumerate().try_for_each(|(d, InputWeights { weight, bias })| {
+                let c = rows(into, columns).offset(d * gates);
+                product.record(recorder, tile, &Operands { a: rows(x, self.size), b: *weight, bias: Some(bias), c })
+            })
         };
         match input {
-            Input::Rows(x) => product(x, self.inputs, gi),
+            Input::Rows(x) => products(x, self.inputs, gi),
             Input::Tokens(tokens) => {
-                let products = self.products(tokens)?;
-                let of_table = tokens.scratch[0].scratch([products.vocabulary, gates])?;
-                product(tokens.table, products.vocabulary, &of_table)?;
-                products.record(recorder, &of_table, tokens.tokens, &gi.scratch([self.inputs, gates])?)
+                let picked = self.products(tokens)?;
+                let of_table = tokens.scratch[0].scratch([picked.vocabulary, columns])?;
+                products(tokens.table, picked.vocabulary, &of_table)?;
+                picked.record(recorder, &of_table, tokens.tokens, &gi.scratch([self.inputs, columns])?)
             }
         }
     }
 
-    /// Records the gradients; `sums` is scratch of the sum of [`InputBackward::d_gi`]'s rows.
+    /// Records the gradients; `scratch` is for the sum of [`InputBackward::d_gi`]'s rows.
     pub(super) fn record_backward(
         &self,
         recorder: &mut Recorder,
         backward: &InputBackward<'_>,
-        sums: &Tensor,
+        scratch: SumScratch<'_>,
         gradients: &InputGradients<'_>,
     ) -> Result<()> {
-        let InputBackward { input, weight, d_gi } = *backward;
-        let gates = self.gates();
-        let (x, d_products, count, sums) = match input {
-            Input::Rows(x) => (x, d_gi.scratch([self.inputs, gates])?, self.inputs, sums),
+        let InputBackward { input, weights, d_gi } = *backward;
+        let (gates, columns) = (self.gates(), self.columns());
+        let d_gi = d_gi.scratch([self.inputs, columns])?;
+        let (x, d_products, count, parts) = match input {
+            Input::Rows(x) => (x, d_gi, self.inputs, scratch.parts),
             Input::Tokens(tokens) => {
                 let products = self.products(&tokens)?;
                 let [of_table, lists, sums] = tokens.scratch;
-                let of_table = of_table.scratch([products.vocabulary, gates])?;
-                let d_gi = d_gi.scratch([self.inputs, gates])?;
+                let of_table = of_table.scratch([products.vocabulary, columns])?;
                 products.record_backward(recorder, tokens.tokens, &d_gi, lists, &of_table)?;
                 (tokens.table, of_table, products.vocabulary, sums)
             }
         };
-        let by_input = rows(&d_products, gates);
         let choose = |recorder: &Recorder, m| matmul::Tile::choose(recorder.gpu(), m);
-        let into_weight = Matmul { m: gates, n: self.size, k: count, batch: 1, transpose_a: true, ..Matmul::default() };
-        let tile = choose(recorder, gates);
-        into_weight.record(
-            recorder,
-            tile,
-            &Operands { a: by_input, b: rows(x, self.size), bias: None, c: gradients.weight },
-        )?;
-        let accumulate = gradients.accumulate;
-        let into_input = Matmul { m: count, n: self.size, k: gates, batch: 1, accumulate, ..Matmul::default() };
-        let tile = choose(recorder, count);
-        into_input.record(recorder, tile, &Operands { a: by_input, b: weight, bias: None, c: gradients.input })?;
-        ColumnSum { rows: count, columns: gates }.record(recorder, &d_products, sums, gradients.bias)
+        for (d, (weights, d_weights)) in weights.iter().zip(gradients.weights).enumerate() {
+            let by_input = rows(&d_products, columns).offset(d * gates);
+            let into_weight =
+                Matmul { m: gates, n: self.size, k: count, batch: 1, transpose_a: true, ..Matmul::default() };
+            let tile = choose(recorder, gates);
+            let of_weight = Operands { a: by_input, b: rows(x, self.size), bias: None, c: d_weights.weight };
+            into_weight.record(recorder, tile, &of_weight)?;
+            let accumulate = gradients.accumulate || d > 0;
+            let into_input = Matmul { m: count, n: self.size, k: gates, batch: 1, accumulate, ..Matmul::default() };
+            let tile = choose(recorder, count);
+            let of_input = Operands { a: by_input, b: weights.weight, bias: None, c: gradients.input };
+            into_input.record(recorder, tile, &of_input)?;
+        }
+        let biases: Vec<_> = gradients.weights.iter().map(|weights| weights.bias).collect();
+        let scratch = SumScratch { parts, ..scratch };
+        record_bias_sums(recorder, ColumnSum { rows: count, columns }, &d_products, scratch, &biases)
     }
 }

@@ -30,7 +30,7 @@ pub use super::gate_input::{Input, Tokens, WeightGradients, Weights};
 use super::{
     copy::Copy,
     expect::{expect, expect_extents, expect_of, expect_scratch_of, expect_setting},
-    gate_input::{GateInput, InputBackward, InputGradients},
+    gate_input::{GateInput, InputBackward, InputGradients, InputWeights, SumScratch, record_bias_sums},
     matmul::{self, Matmul, Matrix, Operands},
     reduction::ColumnSum,
 };
@@ -123,6 +123,9 @@ pub struct Gradients<'a> {
     pub weights: &'a [WeightGradients<'a>],
 }
 
+/// Tensors of the backward pass that hold nothing before or after it.
+pub const BACKWARD_SCRATCH: usize = 5;
+
 impl Gru {
     /// The shape of [`Saved::states`].
     pub fn states_shape(&self) -> [usize; 4] {
@@ -136,24 +139,30 @@ impl Gru {
 
     /// Elements of the forward pass's scratch.
     pub fn scratch(&self) -> usize {
-        product(&[self.batch, self.steps, 3, self.hidden])
+        product(&[self.batch, self.steps, self.columns()])
     }
 
-    /// Elements and types of the backward pass's four scratch tensors, each in a buffer of its own.
-    pub fn backward_scratch(&self, dtype: Dtype) -> [(usize, Dtype); 4] {
-        let Self { batch, steps, input, hidden, masked, .. } = *self;
+    /// Elements and types of the backward pass's scratch tensors, each in a buffer of its own.
+    pub fn backward_scratch(&self, dtype: Dtype) -> [(usize, Dtype); BACKWARD_SCRATCH] {
+        let Self { batch, steps, input, masked, .. } = *self;
         let (gates, inputs) = (self.scratch(), product(&[batch, steps, input]));
-        let one_more = if masked { product(&[batch, 3, hidden]) } else { 0 };
+        let one_more = if masked { product(&[batch, self.columns()]) } else { 0 };
         [
             (gates.saturating_add(one_more), dtype),
             (gates, dtype),
             (inputs, dtype),
             (self.bias_sum().scratch(), Dtype::F32),
+            (self.columns(), Dtype::F32),
         ]
     }
 
+    /// The gates' columns of all directions, side by side.
+    fn columns(&self) -> usize {
+        product(&[self.directions, 3, self.hidden])
+    }
+
     fn bias_sum(&self) -> ColumnSum {
-        ColumnSum { rows: self.batch * self.steps, columns: 3 * self.hidden }
+        ColumnSum { rows: self.batch * self.steps, columns: self.columns() }
     }
 
     fn cell(&self) -> Cell {
@@ -161,7 +170,8 @@ impl Gru {
     }
 
     fn gate_input(&self) -> GateInput {
-        GateInput { inputs: self.batch * self.steps, size: self.input, hidden: self.hidden }
+        let Self { batch, steps, input, hidden, directions, .. } = *self;
+        GateInput { inputs: batch * steps, size: input, hidden, directions }
     }
 
     fn dropout(&self) -> Option<StateDropout> {
@@ -185,10 +195,20 @@ impl Gru {
         Matrix { tensor: y, offset: time * width + d * self.hidden, stride: self.steps * width, batch_stride: 0 }
     }
 
-    /// Position `time` in gi or its gradient.
-    fn of_gi<'a>(&self, gi: &'a Tensor, time: usize) -> Matrix<'a> {
-        let width = 3 * self.hidden;
-        Matrix { tensor: gi, offset: time * width, stride: self.steps * width, batch_stride: 0 }
+    /// Direction `d` at position `time` in gi or its gradient.
+    fn of_gi<'a>(&self, gi: &'a Tensor, d: usize, time: usize) -> Matrix<'a> {
+        let width = self.columns();
+        let offset = time * width + d * 3 * self.hidden;
+        Matrix { tensor: gi, offset, stride: self.steps * width, batch_stride: 0 }
+    }
+
+    /// What the inputs are multiplied with, or the gradients of that.
+    fn input_weights<'a>(&self, weights: &[Weights<'a>]) -> Vec<InputWeights<'a>> {
+        let of = |weights: &Weights<'a>| InputWeights {
+            weight: Matrix::rows(weights.weight_ih).stride(self.input),
+            bias: weights.bias_ih,
+        };
+        weights.iter().map(of).collect()
     }
 
     fn check(&self, inputs: &Inputs<'_>, saved: &Saved<'_>) -> Result<()> {
@@ -225,7 +245,7 @@ impl Gru {
         outputs: &Outputs<'_>,
         scratch: &Tensor,
     ) -> Result<()> {
-        let Self { batch, steps, input, hidden, directions, .. } = *self;
+        let Self { batch, steps, hidden, directions, .. } = *self;
         let Outputs { saved, .. } = outputs;
         self.check(inputs, saved)?;
         let dtype = saved.dtype();
@@ -241,33 +261,48 @@ impl Gru {
         if let (Some(dropout), Some(mask)) = (self.dropout(), inputs.mask) {
             dropout.record_start(recorder, inputs.h0, mask, saved.states, scratch)?;
         }
-        for (d, weights) in inputs.weights.iter().enumerate() {
-            let weight_ih = Matrix::rows(weights.weight_ih).stride(input);
-            self.gate_input().record(recorder, &inputs.x, weight_ih, weights.bias_ih, scratch)?;
-            for i in 0..steps {
-                let time = self.time(d, i);
-                let from = self.states_of(d) + i * state;
-                let step = CellStep {
-                    gi: self.of_gi(scratch, time),
-                    weight_hh: weights.weight_hh,
-                    bias_hh: weights.bias_hh,
-                    states: saved.states,
-                    from,
-                    to: from + state,
-                    y: self.of_y(outputs.y, d, time),
-                    gates: saved.gates,
-                    gates_offset: (d * steps + i) * 4 * state,
-                    context: None,
-                    masking: self.dropout().map(|dropout| dropout.masking(d)),
-                    valid: Some(Valid { lengths: inputs.lengths, time }),
-                };
-                self.cell().record(recorder, tile, &step)?;
-            }
+        self.gate_input().record(recorder, &inputs.x, &self.input_weights(inputs.weights), scratch)?;
+        for i in 0..steps {
+            let of_step: Vec<_> = (0..directions).map(|d| self.cell_step(inputs, outputs, scratch, d, i)).collect();
+            self.cell().record_all(recorder, tile, &of_step)?;
         }
         copy.record(recorder, states.offset(steps * state), None, ends(outputs.hn, state))
     }
 
-    fn check_backward(&self, backward: &Backward<'_>, scratch: [&Tensor; 4], gradients: &Gradients<'_>) -> Result<()> {
+    /// Direction `d` in its step number `i`.
+    fn cell_step<'a>(
+        &self,
+        inputs: &Inputs<'a>,
+        outputs: &Outputs<'a>,
+        gi: &'a Tensor,
+        d: usize,
+        i: usize,
+    ) -> CellStep<'a> {
+        let Outputs { y, saved, .. } = *outputs;
+        let (state, time) = (self.batch * self.hidden, self.time(d, i));
+        let from = self.states_of(d) + i * state;
+        CellStep {
+            gi: self.of_gi(gi, d, time),
+            weight_hh: inputs.weights[d].weight_hh,
+            bias_hh: inputs.weights[d].bias_hh,
+            states: saved.states,
+            from,
+            to: from + state,
+            y: self.of_y(y, d, time),
+            gates: saved.gates,
+            gates_offset: (d * self.steps + i) * 4 * state,
+            context: None,
+            masking: self.dropout().map(|dropout| dropout.masking(d)),
+            valid: Some(Valid { lengths: inputs.lengths, time }),
+        }
+    }
+
+    fn check_backward(
+        &self,
+        backward: &Backward<'_>,
+        scratch: [&Tensor; BACKWARD_SCRATCH],
+        gradients: &Gradients<'_>,
+    ) -> Result<()> {
         let Self { batch, steps, input, hidden, directions, .. } = *self;
         let Backward { inputs, saved, d_y, d_hn } = backward;
         self.check(inputs, saved)?;
@@ -298,16 +333,13 @@ impl Gru {
         recorder: &mut Recorder,
         tile: Tile,
         backward: &Backward<'_>,
-        scratch: [&Tensor; 4],
+        scratch: [&Tensor; BACKWARD_SCRATCH],
         gradients: &Gradients<'_>,
     ) -> Result<()> {
         let Self { batch, steps, input, hidden, directions, .. } = *self;
-        let Backward { inputs, saved, d_y, d_hn } = *backward;
+        let Backward { inputs, d_hn, .. } = *backward;
         self.check_backward(backward, scratch, gradients)?;
-        let [d_gh, d_gi, valid_x, sums] = scratch;
-        let gpu = recorder.gpu().clone();
-        let (state, rows) = (batch * hidden, batch * steps);
-        let run = |tensor, offset, stride| Matrix { tensor, offset, stride, batch_stride: 0 };
+        let [d_gh, d_gi, valid_x, parts, columns] = scratch;
 
         // The gradient of the state goes from step to step in d_h0.
         let copy = Copy { rows: directions * batch, columns: hidden, batch: 1 };
@@ -320,70 +352,90 @@ impl Gru {
             copy.record(recorder, of_x(rows), Some(inputs.lengths), of_x(valid_x))?;
             x = Input::Rows(valid_x);
         }
-
-        for (d, (weights, d_weights)) in inputs.weights.iter().zip(gradients.weights).enumerate() {
-            let masking = self.dropout().map(|dropout| dropout.masking(d));
-            let step = |i: usize| {
-                let time = self.time(d, i);
-                CellBackward {
-                    weight: weights.weight_hh,
-                    d_recurrent: d_gh,
-                    next: (i + 1 < steps).then_some((i + 1) * 3 * state),
-                    own: i * 3 * state,
-                    d_gi: self.of_gi(d_gi, time),
-                    d_y: self.of_y(d_y, d, time),
-                    states: saved.states,
-                    from: self.states_of(d) + i * state,
-                    gates: run(saved.gates, (d * steps + i) * 4 * state, 4 * hidden),
-                    carry: gradients.h0,
-                    carry_offset: d * state,
-                    has_carry: true,
-                    masking,
-                    valid: Some(Valid { lengths: inputs.lengths, time }),
-                }
-            };
-            for i in (0..steps).rev() {
-                self.cell().record_backward(recorder, tile, &step(i))?;
-            }
-            let gates = 3 * hidden;
-            let product = |m, n, k| Matmul { m, n, k, batch: 1, ..Matmul::default() };
-            let choose = |m| matmul::Tile::choose(&gpu, m);
-            let by_state = run(d_gh, 0, gates);
-            if masking.is_none() {
-                let into_h0 = Matmul { accumulate: true, ..product(batch, hidden, gates) };
-                let weight_hh = run(weights.weight_hh, 0, hidden);
-                let d_h0 = run(gradients.h0, d * state, hidden);
-                into_h0.record(
-                    recorder,
-                    choose(batch),
-                    &Operands { a: by_state, b: weight_hh, bias: None, c: d_h0 },
-                )?;
-            }
-
-            let into_weight_hh = Matmul { transpose_a: true, ..product(gates, hidden, rows) };
-            let entered = self.states_of(d) + masking.map_or(0, |masking| masking.distance);
-            let states = run(saved.states, entered, hidden);
-            let d_weight_hh = run(d_weights.weight_hh, 0, hidden);
-            into_weight_hh.record(
-                recorder,
-                choose(gates),
-                &Operands { a: by_state, b: states, bias: None, c: d_weight_hh },
-            )?;
-
-            self.bias_sum().record(recorder, &d_gh.scratch([rows, gates])?, sums, d_weights.bias_hh)?;
-            let of_input = InputGradients {
-                weight: run(d_weights.weight_ih, 0, input),
-                bias: d_weights.bias_ih,
-                input: run(gradients.x, 0, input),
-                accumulate: d > 0,
-            };
-            let of_gates = InputBackward { input: x, weight: run(weights.weight_ih, 0, input), d_gi };
-            self.gate_input().record_backward(recorder, &of_gates, sums, &of_input)?;
-            if masking.is_some() {
-                let into_h0 = step(0).before(steps * 3 * state, inputs.lengths);
-                self.cell().record_backward(recorder, tile, &into_h0)?;
-            }
+        let of_step = |i| -> Vec<_> {
+            (0..directions).map(|d| self.cell_backward(backward, gradients, [d_gh, d_gi], d, i)).collect()
+        };
+        for i in (0..steps).rev() {
+            self.cell().record_backward(recorder, tile, &of_step(i))?;
+        }
+        self.record_recurrent(recorder, backward, gradients, d_gh)?;
+        let sums = SumScratch { parts, columns };
+        let d_gh = d_gh.scratch([batch * steps, self.columns()])?;
+        let biases: Vec<_> = gradients.weights.iter().map(|weights| weights.bias_hh).collect();
+        record_bias_sums(recorder, self.bias_sum(), &d_gh, sums, &biases)?;
+        let d_weights = self.input_weights(gradients.weights);
+        let of_input = InputGradients { weights: &d_weights, input: run(gradients.x, 0, input), accumulate: false };
+        let of_gates = InputBackward { input: x, weights: &self.input_weights(inputs.weights), d_gi };
+        self.gate_input().record_backward(recorder, &of_gates, sums, &of_input)?;
+        if self.masked {
+            let spare = |d| batch * steps * self.columns() + d * 3 * hidden;
+            let before = of_step(0).into_iter().enumerate().map(|(d, step)| step.before(spare(d), inputs.lengths));
+            self.cell().record_backward(recorder, tile, &before.collect::<Vec<_>>())?;
         }
         Ok(())
     }
+
+    /// The backward of direction `d` in its step number `i`; it leaves the gradients of the gates by state and by input.
+    fn cell_backward<'a>(
+        &self,
+        backward: &Backward<'a>,
+        gradients: &Gradients<'a>,
+        [d_gh, d_gi]: [&'a Tensor; 2],
+        d: usize,
+        i: usize,
+    ) -> CellBackward<'a> {
+        let Backward { inputs, saved, d_y, .. } = *backward;
+        let Self { batch, steps, hidden, .. } = *self;
+        let (time, state, width) = (self.time(d, i), batch * hidden, self.columns());
+        let own = i * batch * width + d * 3 * hidden;
+        CellBackward {
+            weight: inputs.weights[d].weight_hh,
+            d_recurrent: d_gh,
+            recurrent_stride: width,
+            next: (i + 1 < steps).then_some(own + batch * width),
+            own,
+            d_gi: self.of_gi(d_gi, d, time),
+            d_y: self.of_y(d_y, d, time),
+            states: saved.states,
+            from: self.states_of(d) + i * state,
+            gates: run(saved.gates, (d * steps + i) * 4 * state, 4 * hidden),
+            carry: gradients.h0,
+            carry_offset: d * state,
+            has_carry: true,
+            masking: self.dropout().map(|dropout| dropout.masking(d)),
+            valid: Some(Valid { lengths: inputs.lengths, time }),
+        }
+    }
+
+    /// The recurrent weights, and without a mask the states before the first step.
+    fn record_recurrent(
+        &self,
+        recorder: &mut Recorder,
+        backward: &Backward<'_>,
+        gradients: &Gradients<'_>,
+        d_gh: &Tensor,
+    ) -> Result<()> {
+        let Self { batch, steps, hidden, masked, .. } = *self;
+        let (gates, gpu) = (3 * hidden, recorder.gpu().clone());
+        let product = |m, n, k| Matmul { m, n, k, batch: 1, ..Matmul::default() };
+        let choose = |m| matmul::Tile::choose(&gpu, m);
+        for (d, (weights, d_weights)) in backward.inputs.weights.iter().zip(gradients.weights).enumerate() {
+            let a = run(d_gh, d * gates, self.columns());
+            if !masked {
+                let into_h0 = Matmul { accumulate: true, ..product(batch, hidden, gates) };
+                let (b, c) = (run(weights.weight_hh, 0, hidden), run(gradients.h0, d * batch * hidden, hidden));
+                into_h0.record(recorder, choose(batch), &Operands { a, b, bias: None, c })?;
+            }
+            let into_weight_hh = Matmul { transpose_a: true, ..product(gates, hidden, batch * steps) };
+            let entered = self.states_of(d) + self.dropout().map_or(0, |dropout| dropout.masking(d).distance);
+            let (b, c) = (run(backward.saved.states, entered, hidden), run(d_weights.weight_hh, 0, hidden));
+            into_weight_hh.record(recorder, choose(gates), &Operands { a, b, bias: None, c })?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows `stride` apart.
+fn run(tensor: &Tensor, offset: usize, stride: usize) -> Matrix<'_> {
+    Matrix { tensor, offset, stride, batch_stride: 0 }
 }

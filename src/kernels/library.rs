@@ -66,5 +66,6 @@ shared![
     "step",
     "store",
     "store_piece",
-    "window"
+    "window",
+    "words",
 ];

@@ -138,6 +138,11 @@ impl Tile {
         if few && k >= 64 { self.most_slices() } else { 1 }
     }
 
+    /// Steps of k between loads that are waited for.
+    fn depth(&self, slices: u32) -> usize {
+        if self.subgroups { 4 } else { 16 * slices as usize }
+    }
+
     fn height(&self) -> usize {
         (self.groups * self.rows) as usize
     }
@@ -333,20 +338,18 @@ impl Matmul {
         }
         params.push(u32::from(bias.is_some()));
         let workgroups = [word(self.m.div_ceil(tile.height())), word(self.n.div_ceil(tile.width())), word(self.batch)];
-        recorder.launch(&Launch {
-            kernel: &MATMUL,
-            specialisation: self.specialisation(
-                recorder.gpu().tiles(),
-                types,
-                tile,
-                tile.slices(workgroups, self.k),
-                loads.served(),
-            ),
-            params: &params,
-            tensors: &[a.tensor, b.tensor, bias.unwrap_or(b.tensor), c.tensor],
-            workgroups,
-            cost: self.cost_of(types),
-        })
+        let slices = tile.slices(workgroups, self.k);
+        recorder.launch_rounds(
+            &Launch {
+                kernel: &MATMUL,
+                specialisation: self.specialisation(recorder.gpu().tiles(), types, tile, slices, loads.served()),
+                params: &params,
+                tensors: &[a.tensor, b.tensor, bias.unwrap_or(b.tensor), c.tensor],
+                workgroups,
+                cost: self.cost_of(types),
+            },
+            self.k.div_ceil(tile.depth(slices)),
+        )
     }
 
     /// Whether it is a single row by rows of B, which has a kernel of its own: a tile would throw away all rows but one. On

@@ -39,7 +39,7 @@ fn spread(tiles: &Tiles, dtype: Dtype, squares: bool) -> Specialisation {
 }
 
 fn column_sum(tiles: &Tiles, dtype: Dtype, vector: bool) -> Specialisation {
-    forms::row(tiles).define_if(vector, "VECTOR").element(dtype).constant("COLUMNS", tiles.columns)
+    forms::in_fours(forms::row(tiles), tiles, dtype, vector).constant("COLUMNS", tiles.columns)
 }
 
 fn totals(tiles: &Tiles) -> Vec<Specialisation> {
@@ -253,14 +253,17 @@ impl ColumnSum {
     fn pass(&self, recorder: &mut Recorder, block: usize, x: &Tensor, y: &Tensor) -> Result<()> {
         let tiles = *recorder.gpu().tiles();
         let blocks = self.rows.div_ceil(block);
-        recorder.launch(&Launch {
-            kernel: &REDUCTION_COLUMNS,
-            specialisation: column_sum(&tiles, x.dtype(), self.is_vector()),
-            params: &[self.rows as u32, self.columns as u32, block as u32],
-            tensors: &[x, y],
-            workgroups: self.workgroups(&tiles, block),
-            cost: pass_cost(self.rows * self.columns, x.dtype(), blocks * self.columns, false),
-        })
+        recorder.launch_rounds(
+            &Launch {
+                kernel: &REDUCTION_COLUMNS,
+                specialisation: column_sum(&tiles, x.dtype(), self.is_vector()),
+                params: &[self.rows as u32, self.columns as u32, block as u32],
+                tensors: &[x, y],
+                workgroups: self.workgroups(&tiles, block),
+                cost: pass_cost(self.rows * self.columns, x.dtype(), blocks * self.columns, false),
+            },
+            block,
+        )
     }
 
     /// Records out `[columns]` from x `[rows, columns]`.

@@ -61,7 +61,7 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     let mask = if masked { Some(Mask::draw(case, &[batch, hidden])?) } else { None };
     let lengths = case.lengths(batch, keys);
     let (named, words) = if case.coin() {
-        let (named, words) = Named::draw(case, batch * steps, word, hidden)?;
+        let (named, words) = Named::draw(case, batch * steps, word, 3 * hidden)?;
         (Some(named), words)
     } else {
         (None, case.values(batch * steps * word, 1.0))

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     Result, Tensor,
+    gpu::{Dtype, ELEMENT},
     kernels::gru::{Backward, Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, WeightGradients, Weights},
     reference,
 };
@@ -76,12 +77,12 @@ pub(super) struct Named {
 
 impl Named {
     /// Draws `inputs` tokens and the table of their rows; the rows that are named follow.
-    pub(super) fn draw(case: &mut Case<'_>, inputs: usize, size: usize, hidden: usize) -> Result<(Self, Vec<f32>)> {
+    pub(super) fn draw(case: &mut Case<'_>, inputs: usize, size: usize, gates: usize) -> Result<(Self, Vec<f32>)> {
         let vocabulary = case.size(40);
         let table = case.values(vocabulary * size, 1.0);
         let tokens: Vec<u32> = (0..inputs).map(|_| case.below(vocabulary) as u32).collect();
         let rows = tokens.iter().flat_map(|token| &table[*token as usize * size..][..size]).copied().collect();
-        let [a, b, c] = Tokens::scratch(inputs, vocabulary, hidden);
+        let [a, b, c] = Tokens::scratch(inputs, vocabulary, gates);
         let named = Self {
             size,
             vocabulary,
@@ -128,7 +129,7 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     };
     let Gru { batch, steps, input, hidden, directions, masked } = gru;
     let (named, x) = if case.coin() {
-        let (named, x) = Named::draw(case, batch * steps, input, hidden)?;
+        let (named, x) = Named::draw(case, batch * steps, input, directions * 3 * hidden)?;
         (Some(named), x)
     } else {
         (None, case.values(batch * steps * input, 1.0))
@@ -136,12 +137,14 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     let h0 = case.values(directions * batch * hidden, 0.5);
     let lengths = case.lengths(batch, steps);
     let mask = if masked { Some(Mask::draw(case, &[directions, batch, hidden])?) } else { None };
-    let (mut weights, mut weights_gpu) = (Vec::new(), Vec::new());
-    for _ in 0..directions {
-        let values = cell_values(case, input, hidden);
-        weights_gpu.push(upload_cell(case, input, hidden, &values)?);
-        weights.push(exact_cell(&values));
-    }
+    let cells: Vec<_> = (0..directions).map(|_| cell_values(case, input, hidden)).collect();
+    // Both directions of a layer whose weights are in one buffer, as those of a model are, take one dispatch a step.
+    let weights_gpu = if case.coin() {
+        upload_together(case, input, hidden, &cells)?
+    } else {
+        cells.iter().map(|values| upload_cell(case, input, hidden, values)).collect::<Result<_>>()?
+    };
+    let weights = cells.iter().map(exact_cell).collect();
     let mut padded = x.clone();
     for (row, values) in padded.chunks_mut(input).enumerate() {
         if row % steps >= lengths[row / steps] as usize {
@@ -191,6 +194,28 @@ pub(super) fn upload_cell(
         case.upload([3 * hidden], bias_ih)?,
         case.upload([3 * hidden], bias_hh)?,
     ])
+}
+
+/// The parameters of several cells as parts of one buffer.
+fn upload_together(case: &Case<'_>, input: usize, hidden: usize, cells: &[[Vec<f32>; 4]]) -> Result<Vec<[Tensor; 4]>> {
+    const PART: usize = 64;
+    let padded = |values: &Vec<f32>| {
+        let padding = values.len().next_multiple_of(PART) - values.len();
+        values.iter().copied().chain(vec![f32::NAN; padding]).collect::<Vec<_>>()
+    };
+    let flat: Vec<f32> = cells.iter().flatten().flat_map(padded).collect();
+    let whole = case.upload([flat.len()], &flat)?;
+    let mut start = 0;
+    let mut part = |shape: &[usize]| {
+        let part = whole.part(start as u64 * ELEMENT, shape, Dtype::F32);
+        start += shape.iter().product::<usize>().next_multiple_of(PART);
+        part
+    };
+    let mut cell = || {
+        let (gates, bias) = (3 * hidden, [3 * hidden]);
+        Ok([part(&[gates, input])?, part(&[gates, hidden])?, part(&bias)?, part(&bias)?])
+    };
+    cells.iter().map(|_| cell()).collect()
 }
 
 pub(super) fn poisoned_cell(case: &Case<'_>, input: usize, hidden: usize) -> Result<[Tensor; 4]> {
@@ -284,8 +309,8 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     for _ in 0..directions {
         d_weights.push(poisoned_cell(case, input, hidden)?);
     }
-    let [a, b, c, d] = drawn.gru.backward_scratch(case.dtype).map(|scratch| case.scratch(scratch));
-    let scratch = [a?, b?, c?, d?];
+    let [a, b, c, d, e] = drawn.gru.backward_scratch(case.dtype).map(|scratch| case.scratch(scratch));
+    let scratch = [a?, b?, c?, d?, e?];
     let weights: Vec<_> = drawn.weights_gpu.iter().map(as_weights).collect();
     let into: Vec<WeightGradients<'_>> = d_weights.iter().map(as_weights).collect();
     case.run(|recorder| {

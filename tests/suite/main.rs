@@ -19,6 +19,7 @@ mod classes;
 mod cli;
 mod conv1d;
 mod copy;
+mod counts;
 mod coverage_loss;
 mod cross_entropy;
 mod damage;

@@ -49,22 +49,25 @@ impl AdditiveAttention {
         let [offset, stride, batch_stride] = words(&d_energy);
         params.extend([offset, stride, 1, batch_stride]);
         params.extend(words(&d_query));
-        recorder.launch(&Launch {
-            kernel: &ADDITIVE_ATTENTION_BACKWARD,
-            specialisation: tile.query_backward(vector, scored.dtype()),
-            params: &params,
-            tensors: &[
-                scored.query.tensor,
-                scored.key,
-                scored.energy,
-                scored.lengths,
-                d_energy.tensor,
-                d_query.tensor,
-                d_query.tensor,
-            ],
-            workgroups: [word(self.size).div_ceil(4 * tile.lanes), rows, batch],
-            cost: Cost::default(),
-        })
+        recorder.launch_rounds(
+            &Launch {
+                kernel: &ADDITIVE_ATTENTION_BACKWARD,
+                specialisation: tile.query_backward(vector, scored.dtype()),
+                params: &params,
+                tensors: &[
+                    scored.query.tensor,
+                    scored.key,
+                    scored.energy,
+                    scored.lengths,
+                    d_energy.tensor,
+                    d_query.tensor,
+                    d_query.tensor,
+                ],
+                workgroups: [word(self.size).div_ceil(4 * tile.lanes), rows, batch],
+                cost: Cost::default(),
+            },
+            self.keys,
+        )
     }
 
     /// The gradients of keys and energy vector from `d_energy`, that of the scores.
@@ -89,14 +92,25 @@ impl AdditiveAttention {
         let [offset, stride, batch_stride] = words(&d_energy);
         params.extend([offset, 1, stride, batch_stride]);
         params.extend(key_words);
-        recorder.launch(&Launch {
-            kernel: &ADDITIVE_ATTENTION_BACKWARD,
-            specialisation: tile.key_backward(vector, dtype),
-            params: &params,
-            tensors: &[scored.key, scored.query.tensor, scored.energy, scored.lengths, d_energy.tensor, d_key, scratch],
-            workgroups: [size.div_ceil(4 * tile.lanes as usize), tiles, batch].map(word),
-            cost: self.cost_backward_key(dtype),
-        })?;
+        recorder.launch_rounds(
+            &Launch {
+                kernel: &ADDITIVE_ATTENTION_BACKWARD,
+                specialisation: tile.key_backward(vector, dtype),
+                params: &params,
+                tensors: &[
+                    scored.key,
+                    scored.query.tensor,
+                    scored.energy,
+                    scored.lengths,
+                    d_energy.tensor,
+                    d_key,
+                    scratch,
+                ],
+                workgroups: [size.div_ceil(4 * tile.lanes as usize), tiles, batch].map(word),
+                cost: self.cost_backward_key(dtype),
+            },
+            queries,
+        )?;
         self.record_energy_backward(recorder, tile, batch * tiles, scratch, d_energy_vector)
     }
 
@@ -109,13 +123,16 @@ impl AdditiveAttention {
         scratch: &Tensor,
         d_energy_vector: &Tensor,
     ) -> Result<()> {
-        recorder.launch(&Launch {
-            kernel: &ADDITIVE_ATTENTION_ENERGY_BACKWARD,
-            specialisation: tile.energy_backward(),
-            params: &[word(parts), word(self.size)],
-            tensors: &[scratch, d_energy_vector],
-            workgroups: [word(self.size).div_ceil(tile.lanes), 1, 1],
-            cost: Cost::default(),
-        })
+        recorder.launch_rounds(
+            &Launch {
+                kernel: &ADDITIVE_ATTENTION_ENERGY_BACKWARD,
+                specialisation: tile.energy_backward(),
+                params: &[word(parts), word(self.size)],
+                tensors: &[scratch, d_energy_vector],
+                workgroups: [word(self.size).div_ceil(tile.lanes), 1, 1],
+                cost: Cost::default(),
+            },
+            parts,
+        )
     }
 }

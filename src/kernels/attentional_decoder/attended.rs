@@ -90,6 +90,11 @@ impl Workgroup {
         }
     }
 
+    /// Rounds of a loop over keys and columns.
+    fn rounds(self, keys: usize, columns: usize, piece: usize) -> usize {
+        keys.div_ceil(self.keys as usize) * columns.div_ceil(piece.max(4) * self.lanes as usize)
+    }
+
     /// `piece` elements a load.
     fn form(self, piece: usize, dtype: Dtype) -> Specialisation {
         Specialisation::new()
@@ -109,7 +114,7 @@ impl Workgroup {
 
 /// How many elements one load may bring: 64-bit words hold f32 alone.
 fn pieces(tiles: &Tiles, dtype: Dtype) -> &'static [usize] {
-    if tiles.wide && dtype == Dtype::F32 { &[8, 4, 1] } else { &[4, 1] }
+    if forms::words(tiles, dtype) { &[8, 4, 1] } else { &[4, 1] }
 }
 
 /// A form for each workgroup, piece and type.
@@ -188,14 +193,17 @@ impl AttentionalDecoder {
             [from, to, t * keys],
             [steps * keys, dropped[0], dropped[1]],
         ];
-        recorder.launch(&Launch {
-            kernel: &ATTENTIONAL_DECODER,
-            specialisation: workgroup.forward(piece, masking.is_some(), dtype),
-            params: &params.concat().iter().map(|value| *value as u32).collect::<Vec<_>>(),
-            tensors: &[gi, key, contributions, vectors, lengths, gates, states, weights],
-            workgroups: [batch as u32, 1, 1],
-            cost: self.cost_attended(dtype),
-        })
+        recorder.launch_rounds(
+            &Launch {
+                kernel: &ATTENTIONAL_DECODER,
+                specialisation: workgroup.forward(piece, masking.is_some(), dtype),
+                params: &params.concat().iter().map(|value| *value as u32).collect::<Vec<_>>(),
+                tensors: &[gi, key, contributions, vectors, lengths, gates, states, weights],
+                workgroups: [batch as u32, 1, 1],
+                cost: self.cost_attended(dtype),
+            },
+            workgroup.rounds(keys, size, piece) + workgroup.rounds(keys, hidden, piece),
+        )
     }
 
     /// Records the backward of step `t` behind the gradients of its gates. The caller has checked all shapes.
@@ -217,13 +225,16 @@ impl AttentionalDecoder {
             vec![t * batch * width + 4 * hidden, width],
             vec![t * batch * products + 3 * hidden, products],
         ];
-        recorder.launch(&Launch {
-            kernel: &ATTENTIONAL_DECODER_BACKWARD,
-            specialisation: workgroup.form(piece, dtype),
-            params: &params.concat().iter().map(|value| *value as u32).collect::<Vec<_>>(),
-            tensors: &[contributions, key, energy, weights, d_gi, gates, d_score, d_recurrent],
-            workgroups: [batch as u32, 1, 1],
-            cost: self.cost_attended_backward(dtype),
-        })
+        recorder.launch_rounds(
+            &Launch {
+                kernel: &ATTENTIONAL_DECODER_BACKWARD,
+                specialisation: workgroup.form(piece, dtype),
+                params: &params.concat().iter().map(|value| *value as u32).collect::<Vec<_>>(),
+                tensors: &[contributions, key, energy, weights, d_gi, gates, d_score, d_recurrent],
+                workgroups: [batch as u32, 1, 1],
+                cost: self.cost_attended_backward(dtype),
+            },
+            workgroup.rounds(keys, 3 * hidden, piece) + workgroup.rounds(keys, size, piece),
+        )
     }
 }

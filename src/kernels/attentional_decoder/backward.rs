@@ -7,7 +7,7 @@ use crate::{
     kernels::{
         additive_attention::{self, KeyGradients},
         expect::{expect, expect_of, expect_scratch_of, expect_setting},
-        gate_input::{InputBackward, InputGradients},
+        gate_input::{InputBackward, InputGradients, SumScratch, record_bias_sums},
         gru::{CellBackward, Masking, WeightGradients},
         matmul::{Matmul, Matrix, Operands},
     },
@@ -195,6 +195,7 @@ impl Pass<'_> {
         CellBackward {
             weight: backward.outputs.stacked,
             d_recurrent: scratch.d_recurrent,
+            recurrent_stride: products,
             next: more.then_some(own + decoder.batch * products),
             own,
             d_gi: decoder.step(scratch.d_gi, 3 * decoder.hidden, 0, t),
@@ -219,7 +220,7 @@ impl Pass<'_> {
     /// The gates, then the attention whose context they have read, as far as it goes to the query.
     fn record_step(&self, recorder: &mut Recorder, t: usize) -> Result<()> {
         let Self { decoder, tiles, backward: Backward { inputs, outputs, .. }, scratch, .. } = self;
-        decoder.cell().record_backward(recorder, tiles.cell, &self.cell_step(t))?;
+        decoder.cell().record_backward(recorder, tiles.cell, &[self.cell_step(t)])?;
         let attended = AttendedBackward {
             contributions: outputs.contributions,
             key: inputs.key,
@@ -265,34 +266,35 @@ impl Pass<'_> {
     fn record_words(&self, recorder: &mut Recorder) -> Result<()> {
         let Self { decoder, tiles, backward: Backward { inputs, d_features, .. }, scratch, gradients, .. } = self;
         let AttentionalDecoder { word, hidden, annotation, .. } = *decoder;
-        let (input, (_, rows)) = (word + annotation, self.sizes());
+        let (_, rows) = self.sizes();
         let d_words = view(gradients.words, 0, word, 0);
         let of_features = view(d_features, hidden + annotation, decoder.features(), 0);
         record_copy(recorder, [rows, word], of_features, d_words)?;
         let of_input = InputGradients {
-            weight: view(gradients.cell.weight_ih, 0, input, 0),
-            bias: gradients.cell.bias_ih,
+            weights: &[decoder.of_words(&gradients.cell)],
             input: gradients.table.map_or(d_words, |table| view(table, 0, word, 0)),
             accumulate: gradients.table.is_none(),
         };
-        let weight = view(inputs.cell.weight_ih, 0, input, 0);
-        let of_gates = InputBackward { input: inputs.input(), weight, d_gi: scratch.d_gi };
-        decoder.gate_input().record_backward(recorder, &of_gates, scratch.sums, &of_input)?;
+        let weights = &[decoder.of_words(&inputs.cell)];
+        let of_gates = InputBackward { input: inputs.input(), weights, d_gi: scratch.d_gi };
+        decoder.gate_input().record_backward(recorder, &of_gates, self.sums(), &of_input)?;
         if self.masking().is_some() {
             let into_state0 = self.cell_step(0).before(rows * decoder.products(), inputs.lengths);
-            decoder.cell().record_backward(recorder, tiles.cell, &into_state0)?;
+            decoder.cell().record_backward(recorder, tiles.cell, &[into_state0])?;
         }
         Ok(())
     }
 
+    fn sums(&self) -> SumScratch<'_> {
+        SumScratch { parts: self.scratch.sums, columns: self.scratch.column_sums }
+    }
+
+    /// Of the products' columns the first are the gates'; the query has no bias.
     fn record_recurrent_bias(&self, recorder: &mut Recorder) -> Result<()> {
-        let Scratch { d_recurrent, sums, column_sums, .. } = self.scratch;
-        let (products, (gates, rows)) = (self.decoder.products(), self.sizes());
-        let column_sums = column_sums.scratch([products])?;
-        let d_recurrent = d_recurrent.scratch([rows, products])?;
-        self.decoder.recurrent_sum().record(recorder, &d_recurrent, sums, &column_sums)?;
-        let d_bias_hh = view(self.gradients.cell.bias_hh, 0, gates, 0);
-        record_copy(recorder, [1, gates], view(&column_sums, 0, gates, 0), d_bias_hh)
+        let (products, (_, rows)) = (self.decoder.products(), self.sizes());
+        let d_recurrent = self.scratch.d_recurrent.scratch([rows, products])?;
+        let bias = self.gradients.cell.bias_hh;
+        record_bias_sums(recorder, self.decoder.recurrent_sum(), &d_recurrent, self.sums(), &[bias])
     }
 
     /// Keys, annotations and the energy vector, from the attention of all steps.

@@ -9,6 +9,7 @@ use crate::{
     gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Tensor},
     kernels::{
         expect::{expect, expect_apart, expect_dtype, expect_extents, expect_matrix, expect_setting, expect_tile},
+        forms,
         library::shader,
         matmul::Matrix,
     },
@@ -94,6 +95,8 @@ pub(in crate::kernels) struct CellBackward<'a> {
     pub weight: &'a Tensor,
     /// `[R, K]` from each offset on: the gradients of those products; the first 3H columns of `own` are written.
     pub d_recurrent: &'a Tensor,
+    /// From one row of these to the next.
+    pub recurrent_stride: usize,
     /// Those of the next step, if there is one.
     pub next: Option<usize>,
     /// Those of this step.
@@ -153,10 +156,27 @@ impl Cell {
     /// # Errors
     /// [`crate::Error::Shape`] if an argument does not hold what the sizes ask for, and what [`Recorder::dispatch`] reports.
     pub fn record(&self, recorder: &mut Recorder, tile: Tile, step: &CellStep<'_>) -> Result<()> {
+        self.record_all(recorder, tile, &[*step])
+    }
+
+    /// Records a step of each direction of a layer. They lie in the same tensors, apart from each other, and differ in weights and
+    /// offsets: one dispatch does them side by side, if one binding holds the weights of both.
+    pub(super) fn record_all(&self, recorder: &mut Recorder, tile: Tile, steps: &[CellStep<'_>]) -> Result<()> {
+        self.check(recorder.gpu(), tile)?;
+        steps.iter().try_for_each(|step| self.check_step(step))?;
+        let weights: Vec<_> = steps.iter().map(|step| step.weight_hh).collect();
+        let biases: Vec<_> = steps.iter().map(|step| step.bias_hh).collect();
+        let covering = |tensors: &[&Tensor]| Tensor::covering(recorder.gpu(), tensors);
+        let (Some(weights), Some(biases)) = (covering(&weights), covering(&biases)) else {
+            return steps.iter().try_for_each(|step| self.record_all(recorder, tile, &[*step]));
+        };
+        self.launch(recorder, tile, steps, &weights, &biases)
+    }
+
+    fn check_step(&self, step: &CellStep<'_>) -> Result<()> {
         let Self { rows, hidden } = *self;
         let CellStep { gi, weight_hh, bias_hh, states, from, to, y, gates, gates_offset, context, .. } = *step;
-        let CellStep { masking, valid, .. } = *step;
-        self.check(recorder.gpu(), tile)?;
+        let valid = step.valid;
         let run = |tensor, offset, columns| Matrix { tensor, offset, stride: columns, batch_stride: 0 };
         expect_matrix("gru", "gi", &gi, [1, rows, 3 * hidden])?;
         expect("gru", "weight_hh", weight_hh, &[3 * hidden, hidden])?;
@@ -173,119 +193,215 @@ impl Cell {
         for (argument, tensor) in [("states", states), ("gi", gi.tensor), ("y", y.tensor), ("gates", gates)] {
             expect_dtype(dtype, "gru", argument, tensor)?;
         }
-        let mut extents = [hidden, gi.offset, gi.stride, from, to, y.offset, y.stride, gates_offset].to_vec();
-        let mut second = [0; 4];
-        let mut dropped = [from, 0, 0];
-        if let Some(Masking { mask, distance }) = masking {
-            dropped = [from.saturating_add(distance), mask, to.saturating_add(distance)];
-            extents.extend(dropped);
-            for offset in dropped {
-                expect_matrix("gru", "states", &run(states, offset, hidden), [1, rows, hidden])?;
-            }
+        for offset in step.of_dropout() {
+            expect_matrix("gru", "states", &run(states, offset, hidden), [1, rows, hidden])?;
         }
         if let Some(context) = &context {
             expect_dtype(Dtype::F32, "gru", "weight_ih", context.weight_ih)?;
-            let width = context.weight_ih.elements() / (3 * hidden);
-            let word = width.checked_sub(context.size).filter(|_| width * 3 * hidden == context.weight_ih.elements());
-            expect_setting("gru", "context", word.is_some(), "columns of weight_ih", context.size as f64)?;
+            let known = context.word(hidden).is_some();
+            expect_setting("gru", "context", known, "columns of weight_ih", context.size as f64)?;
             expect_matrix("gru", "context", &Matrix { offset: context.offset, ..y }, [1, rows, context.size])?;
-            second = [context.size, context.offset, word.unwrap_or(0), width];
-            extents.extend(second);
         }
+        Ok(())
+    }
+
+    /// Weights and biases each with the element at which every direction's begin.
+    fn launch(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        steps: &[CellStep<'_>],
+        (weights, weight_offsets): &(Tensor, Vec<usize>),
+        (biases, bias_offsets): &(Tensor, Vec<usize>),
+    ) -> Result<()> {
+        let Self { rows, hidden } = *self;
+        let Some(CellStep { gi, bias_hh, states, y, gates, context, masking, valid, .. }) = steps.first().copied()
+        else {
+            return Ok(());
+        };
+        let (dtype, tiles) = (states.dtype().activation(), *recorder.gpu().tiles());
+        let size = context.map_or(0, |context| context.size);
+        let of_context = context.map_or([0, 0], |context| [context.word(hidden).unwrap_or(0), context.width(hidden)]);
+        let mut params = vec![rows, hidden, gi.stride, y.stride, usize::from(valid.is_some()), size];
+        params.extend(of_context);
+        let shared = params.len();
+        for (step, (weight, bias)) in steps.iter().zip(weight_offsets.iter().zip(bias_offsets)) {
+            params.extend(step.direction(*weight, *bias));
+        }
+        // All but whether rows have lengths, and which are valid: the last of each direction.
+        let extents = params.iter().enumerate().filter(|(index, _)| match index.checked_sub(shared) {
+            None => ![0, 4].contains(index),
+            Some(index) => index % DIRECTION != DIRECTION - 1,
+        });
+        let vector = extents.map(|(_, extent)| extent).all(|extent| extent % 4 == 0);
+        // Only the weights are read by the eight.
+        let wide = forms::words(&tiles, dtype)
+            && [hidden, size].iter().chain(&of_context).chain(weight_offsets).all(|extent| extent % 8 == 0);
+        let loads = match vector {
+            true if wide => Loads::Eight,
+            true => Loads::Four,
+            false => Loads::Single,
+        };
+        params.resize(shared + 2 * DIRECTION, 0);
         let fourth = match (&context, &valid) {
             (Some(context), _) => context.weight_ih,
             (None, Some(valid)) => valid.lengths,
             (None, None) => bias_hh,
         };
-        let masked = usize::from(valid.is_some());
-        let time = valid.as_ref().map_or(0, |valid| valid.time);
-        let mut params = [rows, hidden, gi.offset, gi.stride, from, to, y.offset, y.stride].map(|v| v as u32).to_vec();
-        params.extend([gates_offset, masked, time].into_iter().chain(second).chain(dropped).map(|value| value as u32));
-        // Only the weights are read by the eight.
-        let wide = Loads::eight(recorder.gpu().tiles(), dtype)
-            && [hidden, second[0], second[2], second[3]].iter().all(|size| size % 8 == 0);
-        let loads = match extents.iter().all(|extent| extent % 4 == 0) {
-            true if wide => Loads::Eight,
-            true => Loads::Four,
-            false => Loads::Single,
-        };
-        recorder.launch(&Launch {
-            kernel: &GRU,
-            specialisation: tile.forward(dtype, loads, context.is_some(), masking.is_some()),
-            params: &params,
-            tensors: &[gi.tensor, weight_hh, bias_hh, fourth, states, y.tensor, gates],
-            workgroups: tile.workgroups(rows, hidden, tile.rows),
-            cost: self.cost(second[0], dtype),
-        })
+        let mut cost = Cost::default();
+        steps.iter().for_each(|_| cost += self.cost(size, dtype));
+        recorder.launch_rounds(
+            &Launch {
+                kernel: &GRU,
+                specialisation: tile.forward(&tiles, dtype, loads, context.is_some(), masking.is_some()),
+                params: &params.iter().map(|value| *value as u32).collect::<Vec<_>>(),
+                tensors: &[gi.tensor, weights, biases, fourth, states, y.tensor, gates],
+                workgroups: tile.workgroups(rows, hidden, tile.rows, steps.len()),
+                cost,
+            },
+            (hidden + size).div_ceil(tile.depth()),
+        )
     }
 
-    /// Records the gradients of a step's gates. `K` columns of `d_recurrent`, of which the first 3H are the gates'.
+    /// Records the gradients of the gates of a step of each direction of a layer, as [`Cell::record_all`]. `K` columns of
+    /// `d_recurrent`, of which the first 3H are the gates'.
     pub(in crate::kernels) fn record_backward(
         &self,
         recorder: &mut Recorder,
         tile: Tile,
-        step: &CellBackward<'_>,
+        steps: &[CellBackward<'_>],
     ) -> Result<()> {
-        let Self { rows, hidden } = *self;
-        let CellBackward { weight, d_recurrent, next, own, d_gi, d_y, states, from, gates, .. } = *step;
-        let CellBackward { carry, carry_offset, has_carry, masking, valid, .. } = *step;
         self.check(recorder.gpu(), tile)?;
+        steps.iter().try_for_each(|step| self.check_backward(step))?;
+        let weights: Vec<_> = steps.iter().map(|step| step.weight).collect();
+        match Tensor::covering(recorder.gpu(), &weights) {
+            Some((weights, offsets)) => self.launch_backward(recorder, tile, steps, &weights, &offsets),
+            None => steps.iter().try_for_each(|step| self.record_backward(recorder, tile, &[*step])),
+        }
+    }
+
+    fn check_backward(&self, step: &CellBackward<'_>) -> Result<()> {
+        let Self { rows, hidden } = *self;
+        let CellBackward { weight, d_recurrent, recurrent_stride, next, own, d_gi, d_y, states, from, .. } = *step;
+        let CellBackward { gates, carry, carry_offset, valid, .. } = *step;
         let inner = weight.elements() / hidden;
         let run = |tensor, offset, columns| Matrix { tensor, offset, stride: columns, batch_stride: 0 };
         expect("gru", "weight", weight, &[inner.max(3 * hidden), hidden])?;
         for offset in [next.unwrap_or(own), own] {
-            expect_matrix("gru", "d_recurrent", &run(d_recurrent, offset, inner), [1, rows, inner])?;
+            expect_matrix("gru", "d_recurrent", &run(d_recurrent, offset, recurrent_stride), [1, rows, inner])?;
         }
         expect_matrix("gru", "d_gi", &d_gi, [1, rows, 3 * hidden])?;
         expect_matrix("gru", "d_y", &d_y, [1, rows, hidden])?;
-        expect_matrix("gru", "states", &run(states, from, hidden), [1, rows, hidden])?;
         expect_matrix("gru", "gates", &gates, [1, rows, 4 * hidden])?;
         expect_matrix("gru", "carry", &run(carry, carry_offset, hidden), [1, rows, hidden])?;
+        for offset in [from, step.mask()] {
+            expect_matrix("gru", "states", &run(states, offset, hidden), [1, rows, hidden])?;
+        }
         expect_valid(rows, valid.as_ref())?;
         let dtype = states.dtype().activation();
         let activations = [("states", states), ("gates", gates.tensor), ("carry", carry), ("d_recurrent", d_recurrent)];
         for (argument, tensor) in activations.into_iter().chain([("d_gi", d_gi.tensor), ("d_y", d_y.tensor)]) {
             expect_dtype(dtype, "gru", argument, tensor)?;
         }
-        expect_apart("gru", &[("d_recurrent", d_recurrent), ("d_gi", d_gi.tensor), ("carry", carry)])?;
-        let mask = masking.as_ref().map_or(0, |masking| masking.mask);
-        expect_matrix("gru", "states", &run(states, mask, hidden), [1, rows, hidden])?;
-        let extents = [
-            [hidden, inner, next.unwrap_or(own), own, d_gi.offset, d_gi.stride],
-            [d_y.offset, d_y.stride, from, gates.offset, carry_offset, mask],
-        ];
-        let vector = extents.iter().flatten().chain([&gates.stride]).all(|extent| extent % 4 == 0);
-        let product = if next.is_some() { inner } else { 0 };
-        let time = valid.as_ref().map_or(0, |valid| valid.time);
-        let params = [
-            [rows, hidden, product, next.unwrap_or(own)],
-            [own, inner, d_gi.offset, d_gi.stride],
-            [d_y.offset, d_y.stride, from, gates.offset],
-            [carry_offset, usize::from(has_carry), usize::from(valid.is_some()), time],
-        ];
-        let mut params = params.concat();
-        params.extend([mask, gates.stride]);
-        recorder.launch(&Launch {
-            kernel: &GRU_BACKWARD,
-            specialisation: tile.backward(dtype, vector, masking.is_some()),
-            params: &params.iter().map(|value| *value as u32).collect::<Vec<_>>(),
-            tensors: &[
-                weight,
-                valid.as_ref().map_or(weight, |valid| valid.lengths),
-                d_y.tensor,
-                states,
-                gates.tensor,
-                d_recurrent,
-                d_gi.tensor,
-                carry,
-            ],
-            workgroups: tile.workgroups(rows, hidden, tile.backward_rows),
-            cost: self.backward_cost(product, dtype),
+        expect_apart("gru", &[("d_recurrent", d_recurrent), ("d_gi", d_gi.tensor), ("carry", carry)])
+    }
+
+    fn launch_backward(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        steps: &[CellBackward<'_>],
+        weights: &Tensor,
+        weight_offsets: &[usize],
+    ) -> Result<()> {
+        let Self { rows, hidden } = *self;
+        let Some(first) = steps.first().copied() else { return Ok(()) };
+        let CellBackward { weight, d_recurrent, recurrent_stride, next, d_gi, d_y, states, gates, .. } = first;
+        let CellBackward { carry, has_carry, masking, valid, .. } = first;
+        let (dtype, tiles) = (states.dtype().activation(), *recorder.gpu().tiles());
+        let product = if next.is_some() { weight.elements() / hidden } else { 0 };
+        let sizes = [hidden, weight.elements() / hidden, recurrent_stride, d_gi.stride, d_y.stride, gates.stride];
+        let mut params = vec![rows, hidden, product, recurrent_stride, d_gi.stride, d_y.stride, gates.stride];
+        params.extend([usize::from(has_carry), usize::from(valid.is_some()), 0, 0, 0]);
+        let mut vector = sizes.iter().all(|size| size % 4 == 0);
+        for (step, weight) in steps.iter().zip(weight_offsets) {
+            let offsets = step.offsets(*weight);
+            vector &= offsets.iter().all(|offset| offset % 4 == 0);
+            params.extend(offsets);
+            params.extend([step.valid.as_ref().map_or(0, |valid| valid.time), 0, 0]);
+        }
+        params.resize(12 + 2 * DIRECTION, 0);
+        let mut cost = Cost::default();
+        steps.iter().for_each(|_| cost += self.backward_cost(product, dtype));
+        recorder.launch_rounds(
+            &Launch {
+                kernel: &GRU_BACKWARD,
+                specialisation: tile.backward(&tiles, dtype, vector, masking.is_some()),
+                params: &params.iter().map(|value| *value as u32).collect::<Vec<_>>(),
+                tensors: &[
+                    weights,
+                    valid.as_ref().map_or(weights, |valid| valid.lengths),
+                    d_y.tensor,
+                    states,
+                    gates.tensor,
+                    d_recurrent,
+                    d_gi.tensor,
+                    carry,
+                ],
+                workgroups: tile.workgroups(rows, hidden, tile.backward_rows, steps.len()),
+                cost,
+            },
+            product.div_ceil(tile.depth()),
+        )
+    }
+}
+
+/// Words of a direction among the parameters of either shader.
+const DIRECTION: usize = 12;
+
+impl Context<'_> {
+    /// Columns of `weight_ih`.
+    fn width(&self, hidden: usize) -> usize {
+        self.weight_ih.elements() / (3 * hidden)
+    }
+
+    /// Those before the context's, if `weight_ih` has whole rows.
+    fn word(&self, hidden: usize) -> Option<usize> {
+        let width = self.width(hidden);
+        width.checked_sub(self.size).filter(|_| width * 3 * hidden == self.weight_ih.elements())
+    }
+}
+
+impl CellStep<'_> {
+    /// The first elements of what enters the recurrent product, of the mask, and of its product with the state after.
+    fn of_dropout(&self) -> [usize; 3] {
+        let Self { from, to, masking, .. } = *self;
+        masking.map_or([from, 0, 0], |Masking { mask, distance }| {
+            [from.saturating_add(distance), mask, to.saturating_add(distance)]
         })
+    }
+
+    /// A `Direction` of the shader.
+    fn direction(&self, weight: usize, bias: usize) -> [usize; DIRECTION] {
+        let [recurrent, mask, dropped] = self.of_dropout();
+        let context = self.context.map_or(0, |context| context.offset);
+        let time = self.valid.as_ref().map_or(0, |valid| valid.time);
+        let Self { gi, y, from, to, gates_offset, .. } = *self;
+        [weight, bias, gi.offset, y.offset, from, to, recurrent, mask, dropped, gates_offset, context, time]
     }
 }
 
 impl<'a> CellBackward<'a> {
+    fn mask(&self) -> usize {
+        self.masking.map_or(0, |masking| masking.mask)
+    }
+
+    /// The offsets of a `Direction` of the shader, in its order.
+    fn offsets(&self, weight: usize) -> [usize; 9] {
+        let Self { next, own, d_gi, d_y, from, gates, carry_offset, .. } = *self;
+        [weight, next.unwrap_or(own), own, d_gi.offset, d_y.offset, from, gates.offset, carry_offset, self.mask()]
+    }
+
     /// What follows the backward of a first step where a mask lies on its state: a step in which no row is valid passes the
     /// gradient of that state on. It leaves zeros from `spare` on, where another step's gradients fit, and in d_gi, which must
     /// have served.

@@ -66,22 +66,37 @@ impl Tile {
         }
     }
 
-    pub(super) fn forward(&self, dtype: Dtype, loads: Loads, attended: bool, dropout: bool) -> Specialisation {
+    pub(super) fn forward(
+        &self,
+        tiles: &Tiles,
+        dtype: Dtype,
+        loads: Loads,
+        attended: bool,
+        dropout: bool,
+    ) -> Specialisation {
         let one_row = self.subgroups && self.rows == 1;
         self.specialisation(dtype, loads != Loads::Single, self.rows)
+            .define_if(!one_row && loads != Loads::Single && forms::words(tiles, dtype), "WORDS")
             .define_if(attended, "ATTENDED")
             .define_if(dropout, "DROPOUT")
             .define_if(one_row, "ONE_ROW")
             .define_if(one_row && loads == Loads::Eight, "WIDE")
     }
 
-    pub(super) fn backward(&self, dtype: Dtype, vector: bool, dropout: bool) -> Specialisation {
-        self.specialisation(dtype, vector, self.backward_rows).define_if(dropout, "DROPOUT")
+    pub(super) fn backward(&self, tiles: &Tiles, dtype: Dtype, vector: bool, dropout: bool) -> Specialisation {
+        self.specialisation(dtype, vector, self.backward_rows)
+            .define_if(vector && forms::words(tiles, dtype), "WORDS")
+            .define_if(dropout, "DROPOUT")
     }
 
-    pub(super) fn workgroups(&self, rows: usize, hidden: usize, rows_each: u32) -> [u32; 3] {
+    /// Steps of k between loads that are waited for.
+    pub(super) fn depth(&self) -> usize {
+        if self.subgroups { 4 } else { 16 }
+    }
+
+    pub(super) fn workgroups(&self, rows: usize, hidden: usize, rows_each: u32, directions: usize) -> [u32; 3] {
         let (width, height) = (4 * self.lanes, self.groups * rows_each);
-        [(hidden as u32).div_ceil(width), (rows as u32).div_ceil(height), 1]
+        [(hidden as u32).div_ceil(width), (rows as u32).div_ceil(height), directions as u32]
     }
 }
 
@@ -111,20 +126,14 @@ pub(super) enum Loads {
     Eight,
 }
 
-impl Loads {
-    /// Whether loads may bring eight elements, where the sizes allow it.
-    pub(super) fn eight(tiles: &Tiles, dtype: Dtype) -> bool {
-        tiles.wide && dtype == Dtype::F32
-    }
-}
-
 pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     let every = Tile::every(tiles);
     let of = |dtype| {
         let loads = [Loads::Single, Loads::Four, Loads::Eight];
-        let loads = loads.into_iter().filter(|loads| *loads != Loads::Eight || Loads::eight(tiles, dtype));
+        let loads = loads.into_iter().filter(|loads| *loads != Loads::Eight || forms::words(tiles, dtype));
         let of_load = |tile: &Tile, loads| {
-            forms::either(|attended| forms::either(|dropout| tile.forward(dtype, loads, attended, dropout))).concat()
+            forms::either(|attended| forms::either(|dropout| tile.forward(tiles, dtype, loads, attended, dropout)))
+                .concat()
         };
         loads.flat_map(|loads| every.iter().flat_map(move |tile| of_load(tile, loads))).collect::<Vec<_>>()
     };
@@ -134,7 +143,7 @@ pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
 pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     let every = Tile::every(tiles);
     let form = |tile: &Tile, dtype| {
-        forms::either(|vector| forms::either(|dropout| tile.backward(dtype, vector, dropout))).concat()
+        forms::either(|vector| forms::either(|dropout| tile.backward(tiles, dtype, vector, dropout))).concat()
     };
     let of = |dtype| every.iter().flat_map(|tile| form(tile, dtype)).collect::<Vec<_>>();
     forms::distinct(forms::each_element(tiles, of).concat())

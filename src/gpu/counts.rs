@@ -1,0 +1,45 @@
+//! What a recording asks of any adapter: counts that hold without a GPU.
+
+use std::collections::HashMap;
+
+use super::{Pipeline, Tensor, binding::Access};
+
+/// Compute units of an adapter that does not tell: about as many as a large GPU has.
+pub const UNITS: usize = 128;
+
+/// What dispatches ask of an adapter, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Dispatches.
+    pub dispatches: usize,
+    /// Dispatches that wait for an earlier one. wgpu keeps an order where either of two writes a buffer that both bind.
+    pub barriers: usize,
+    /// Rounds of loops one after the other: those of one workgroup, for each time that the workgroups of a dispatch fill all units.
+    pub serial_rounds: usize,
+    /// Bytes that must at least be read and written.
+    pub bytes: f64,
+}
+
+/// How often the workgroups of a dispatch fill all units.
+pub(super) fn waves(workgroups: [u32; 3], units: usize) -> usize {
+    let all: u64 = workgroups.iter().map(|count| u64::from(*count)).product();
+    all.div_ceil(units as u64) as usize
+}
+
+/// The order that wgpu keeps between dispatches, by what each buffer was last bound for.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    last: HashMap<wgpu::Buffer, Access>,
+}
+
+impl Order {
+    /// Whether the next dispatch, of a pipeline on tensors, waits.
+    pub fn waits(&mut self, pipeline: &Pipeline, tensors: &[Tensor]) -> bool {
+        let mut waits = false;
+        for (binding, tensor) in pipeline.bindings.iter().skip(1).zip(tensors) {
+            let before = self.last.insert(tensor.buffer().clone(), binding.access);
+            waits |= before.is_some_and(|before| before != binding.access || before == Access::Write);
+        }
+        waits
+    }
+}
