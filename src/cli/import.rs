@@ -1,8 +1,8 @@
-//! `softalign import`: a model folder from one of Hugging Face's.
+//! `softalign import`: a model folder from one of Hugging Face's, or from a `state_dict` of PyTorch's.
 
 use std::{path::PathBuf, process::ExitCode};
 
-use softalign::{Result, files, model::Model, text::escaped};
+use softalign::{Error, Result, files, model::Model, text::escaped};
 
 use super::{Global, open, output};
 
@@ -10,7 +10,12 @@ use super::{Global, open, output};
 #[derive(clap::Args)]
 pub struct Args {
     /// Hugging Face folder: config.json, model.safetensors or its shards with their index, in f32, f16 or bf16, and tokenizer.json.
-    folder: PathBuf,
+    /// Or a state_dict of PyTorch's, a safetensors file: without --map the default model's, with source.tokenizer.json and
+    /// target.tokenizer.json beside it.
+    checkpoint: PathBuf,
+    /// What a state_dict does not say of its model: a JSON file with its architecture, vocabularies and names, as the guide has it.
+    #[arg(long, value_name = "MAP.json")]
+    map: Option<PathBuf>,
     /// Model folder to write; it must not be there yet.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -19,7 +24,14 @@ pub struct Args {
 /// Runs `import`.
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     let gpu = open(global)?;
-    let model = Model::import(&gpu, &args.folder)?;
+    let model = match (&args.map, args.checkpoint.is_dir()) {
+        (Some(_), true) => {
+            let message = "is a folder, which says what its model is; --map is for a state_dict, a safetensors file";
+            return Err(Error::data(args.checkpoint.display().to_string(), message));
+        }
+        (None, true) => Model::import(&gpu, &args.checkpoint)?,
+        (map, false) => Model::import_state_dict(&gpu, &args.checkpoint, map.as_deref())?,
+    };
     files::write_folder(&args.out, |folder| model.save(folder))?;
     if !global.quiet {
         let parameters: usize = model.network.parameters().iter().map(|parameter| parameter.shape.elements()).sum();

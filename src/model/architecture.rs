@@ -24,6 +24,11 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// The vocabularies and lengths that the model was made for.
     fn limits(&self) -> Limits;
 
+    /// The special tokens of sources, where these are numbered in another way than targets.
+    fn source_specials(&self) -> Specials {
+        self.limits().specials
+    }
+
     /// Every parameter once, in the order of PyTorch's `state_dict`.
     fn parameters(&self) -> Vec<Parameter>;
 

@@ -89,7 +89,7 @@ impl Model {
         };
         let target = tokenizer(&folder.join(TARGET), specials, targets)?;
         let source = match limits.reads_source() {
-            true => tokenizer(&folder.join(SOURCE), limits.specials, limits.source_vocabulary)?,
+            true => tokenizer(&folder.join(SOURCE), network.source_specials(), limits.source_vocabulary)?,
             false => target.clone(),
         };
         Ok((network, source, target))

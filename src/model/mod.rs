@@ -22,6 +22,8 @@ pub mod bert;
 pub mod convs2s;
 mod counterpart;
 #[cfg(feature = "text")]
+mod description;
+#[cfg(feature = "text")]
 mod folder;
 pub mod gpt2;
 mod gru_encoder;
@@ -38,10 +40,15 @@ mod parameter;
 mod readout;
 pub mod reformer;
 mod regularisation;
+mod renames;
 mod settings;
+mod shapes;
 #[cfg(feature = "text")]
 mod shards;
+#[cfg(feature = "text")]
+mod state_dict;
 mod stepper;
+pub mod sutskever;
 pub mod t5;
 mod table;
 #[cfg(feature = "train")]
@@ -78,6 +85,8 @@ use parameter::distinct;
 pub use parameter::{Initial, Parameter, first_values, zeros};
 pub use readout::Readout;
 pub use regularisation::Regularisation;
+pub use renames::Renames;
+pub use shapes::Shapes;
 pub use stepper::{Encoder, SearchRoom, StepOutputs, Stepper};
 pub use table::ARCHITECTURES;
 #[cfg(feature = "text")]

@@ -1,4 +1,4 @@
-//! The tensors of a Hugging Face folder: those of `model.safetensors`, or of the files that `model.safetensors.index.json` lists.
+//! The tensors of a file, or of a Hugging Face folder: those of `model.safetensors`, or of the files that `model.safetensors.index.json` lists.
 //! A header at a time says where they lie, and they are read one by one, so that no file is ever in memory as a whole.
 
 use std::{
@@ -12,7 +12,7 @@ use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 use serde::Deserialize;
 
 use super::{
-    WEIGHTS,
+    Renames, Shapes, WEIGHTS,
     loading::{TensorSource, Values},
     tensors::floats_of,
 };
@@ -55,9 +55,7 @@ impl Shards {
     pub fn open(folder: &Path) -> Result<Self> {
         let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
         if whole.is_file() {
-            let mut shards = Self { files: Vec::new(), places: BTreeMap::new(), path: whole.clone() };
-            shards.add(whole)?;
-            return Ok(shards);
+            return Self::of_file(&whole);
         }
         if !index.is_file() {
             let message = format!(
@@ -84,6 +82,26 @@ impl Shards {
             }
         }
         Ok(shards)
+    }
+
+    /// Opens one file and reads its header.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Data`] for a file that is damaged or of another kind.
+    pub fn of_file(path: &Path) -> Result<Self> {
+        let mut shards = Self { files: Vec::new(), places: BTreeMap::new(), path: path.to_owned() };
+        shards.add(path.to_owned())?;
+        Ok(shards)
+    }
+
+    /// The shapes of all tensors.
+    pub fn shapes(&self, renames: &Renames) -> Shapes {
+        let shape = |(name, (_, info)): (&String, &(usize, TensorInfo))| (name.clone(), info.shape.clone());
+        Shapes {
+            path: self.path.display().to_string(),
+            by_name: self.places.iter().map(shape).collect(),
+            renames: renames.clone(),
+        }
     }
 
     /// Opens a file and notes where its tensors lie.
