@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use softalign::{Error, Result, model::Model};
+use softalign::{
+    Error, Result, files,
+    model::{Model, TokenModel, WEIGHTS},
+    text::read_text,
+};
 
 use super::{Global, open};
 
@@ -27,10 +31,13 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
         let message = "is no name of a safetensors file, which alone is written under the names of a --map";
         return Err(Error::data(args.out.display().to_string(), message));
     }
-    let model = Model::load(&open(global)?, &args.model)?;
-    match of_pytorch {
-        true => model.export_state_dict(&args.out, args.map.as_deref())?,
-        false => model.export(&args.out)?,
+    let gpu = open(global)?;
+    if of_pytorch {
+        let [config, weights] = ["config.json", WEIGHTS].map(|name| args.model.join(name));
+        let model = TokenModel::load(&gpu, &read_text(&config)?, &files::read(&weights)?)?;
+        model.export_state_dict(&args.out, args.map.as_deref())?;
+    } else {
+        Model::load(&gpu, &args.model)?.export(&args.out)?;
     }
     Ok(ExitCode::SUCCESS)
 }

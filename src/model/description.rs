@@ -63,17 +63,23 @@ impl Description {
         Ok(Self { path: path.to_owned(), ..serde_json::from_str(&read_text(path)?).map_err(wrong)? })
     }
 
-    /// That of a file of the default model, with tokenizers that lie beside it.
-    pub fn beside(file: &Path) -> Self {
-        let vocabulary = |name: &str| Vocabulary { tokenizer: Some(name.into()), ..Vocabulary::default() };
+    /// That of a file of the default model.
+    pub fn of_default(file: &Path) -> Self {
         Self {
             path: file.to_owned(),
             architecture: default_architecture(),
-            source: Some(vocabulary(SOURCE)),
-            target: Some(vocabulary(TARGET)),
+            source: None,
+            target: None,
             names: Renames::default(),
             settings: Map::new(),
         }
+    }
+
+    /// The same with the tokenizers of a model folder, which lie beside it.
+    pub fn with_tokenizers_beside(self) -> Self {
+        let [source, target] =
+            [SOURCE, TARGET].map(|name| Some(Vocabulary { tokenizer: Some(name.into()), ..Vocabulary::default() }));
+        Self { source, target, ..self }
     }
 
     /// The architecture.
@@ -81,34 +87,32 @@ impl Description {
     /// # Errors
     /// [`Error::Data`] that lists the names there are.
     pub fn kind(&self) -> Result<&'static Kind> {
-        Kind::named(&self.architecture).map_err(|error| self.wrong(error.to_string()))
+        Kind::named(&self.architecture).map_err(|error| self.wrong(&error.to_string()))
     }
 
-    /// The tokenizers of sources and targets; a model of one vocabulary has one for both.
+    /// The tokenizers of sources and targets, if they are given; a model of one vocabulary has one for both.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Data`] for a vocabulary that is missing or none.
-    pub fn tokenizers(&self) -> Result<[Tokenizer; 2]> {
+    /// [`Error::Io`], or [`Error::Data`] for a vocabulary that is none.
+    pub fn tokenizers(&self) -> Result<Option<[Tokenizer; 2]>> {
         let given = |vocabulary: &Option<Vocabulary>| vocabulary.as_ref().map(|one| self.tokenizer(one)).transpose();
-        match (given(&self.source)?, given(&self.target)?) {
-            (Some(source), Some(target)) => Ok([source, target]),
-            (Some(one), None) | (None, Some(one)) => Ok([one.clone(), one]),
-            (None, None) => {
-                Err(self.wrong("says nothing of tokens: give it a `source` and a `target` vocabulary".into()))
-            }
-        }
+        Ok(match (given(&self.source)?, given(&self.target)?) {
+            (Some(source), Some(target)) => Some([source, target]),
+            (one, other) => one.or(other).map(|one| [one.clone(), one]),
+        })
     }
 
-    /// The settings, with the ids of special tokens that are not this crate's own.
+    /// The settings, with the ids of the special tokens of these tokenizers that are not this crate's own.
     ///
     /// # Errors
     /// [`Error::Data`] for ids that JSON does not have.
-    pub fn settings(&self, [source, target]: &[Tokenizer; 2]) -> Result<Settings> {
+    pub fn settings(&self, tokenizers: Option<&[Tokenizer; 2]>) -> Result<Settings> {
         let mut settings = self.settings.clone();
+        let Some([source, target]) = tokenizers else { return Ok(settings) };
         let [source, target] = [source, target].map(Tokenizer::specials);
         let further = [("source_specials", source, target), ("specials", target, Specials::FIRST)];
         for (name, specials, _) in further.into_iter().filter(|(_, specials, usual)| specials != usual) {
-            let ids = serde_json::to_value(specials).map_err(|error| self.wrong(error.to_string()))?;
+            let ids = serde_json::to_value(specials).map_err(|error| self.wrong(&error.to_string()))?;
             settings.insert(name.to_owned(), ids);
         }
         Ok(settings)
@@ -124,11 +128,12 @@ impl Description {
             (None, Some(tokens), Some(unit)) => {
                 let place = |token: &str| tokens.iter().position(|one| one == token).map(|place| place as u32);
                 let specials = self.specials(vocabulary, place)?;
-                Tokenizer::listed(unit, tokens.clone(), specials).map_err(|error| self.wrong(error.to_string()))
+                Tokenizer::listed(unit, tokens.clone(), specials).map_err(|error| self.wrong(&error.to_string()))
             }
-            _ => Err(self.wrong(
-                "a vocabulary is a `tokenizer`, the path of a tokenizer.json, or `tokens` and their `unit`".into(),
-            )),
+            _ => {
+                Err(self
+                    .wrong("a vocabulary is a `tokenizer`, the path of a tokenizer.json, or `tokens` and their `unit`"))
+            }
         }
     }
 
@@ -136,7 +141,7 @@ impl Description {
     fn specials(&self, vocabulary: &Vocabulary, id: impl Fn(&str) -> Option<u32>) -> Result<Specials> {
         let find = |stated: &Option<String>, usual: &str| match stated {
             None => Ok(id(usual).unwrap_or(u32::MAX)),
-            Some(token) => id(token).ok_or_else(|| self.wrong(format!("`{token}` is not among the tokens"))),
+            Some(token) => id(token).ok_or_else(|| self.wrong(&format!("`{token}` is not among the tokens"))),
         };
         let [pad, bos, eos, unk] = SPECIALS;
         Ok(Specials {
@@ -147,7 +152,8 @@ impl Description {
         })
     }
 
-    fn wrong(&self, message: String) -> Error {
+    /// An error that names the map.
+    pub fn wrong(&self, message: &str) -> Error {
         Error::data(self.path.display().to_string(), message)
     }
 }

@@ -45,6 +45,7 @@ mod settings;
 mod shapes;
 #[cfg(feature = "text")]
 mod shards;
+pub mod stack;
 #[cfg(feature = "text")]
 mod state_dict;
 mod stepper;

@@ -14,7 +14,10 @@ impl Renames {
     pub fn theirs(&self, name: &str) -> String {
         let within = |(own, theirs): (&String, &String)| {
             let rest = name.strip_prefix(own.as_str())?;
-            (rest.is_empty() || rest.starts_with('.')).then(|| (own.len(), format!("{theirs}{rest}")))
+            // The modules of a file that is one module's are called by nothing.
+            let rest = if theirs.is_empty() { rest.strip_prefix('.')? } else { rest };
+            let whole = rest.is_empty() || theirs.is_empty() || rest.starts_with('.');
+            whole.then(|| (own.len(), format!("{theirs}{rest}")))
         };
         let longest = self.0.iter().filter_map(within).max_by_key(|(length, _)| *length);
         longest.map_or_else(|| name.to_owned(), |(_, theirs)| theirs)

@@ -34,8 +34,13 @@ impl Shapes {
         extents.map_err(|_| wrong(format!("has shape {shape:?}; it must have {N} extents")))
     }
 
-    /// How many layers there are whose names are this beginning, a number from 0 on and this end.
-    pub fn layers(&self, beginning: &str, end: &str) -> usize {
-        (0..).take_while(|number| self.has(&format!("{beginning}{number}{end}"))).count()
+    /// How many layers there are: tensors whose names are this beginning and a number from 0 on.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming file and tensor, if there is not even one.
+    pub fn layers(&self, beginning: &str) -> Result<usize> {
+        let name = |number: usize| format!("{beginning}{number}");
+        self.of::<2>(&name(0))?;
+        Ok((0..).take_while(|number| self.has(&name(*number))).count())
     }
 }

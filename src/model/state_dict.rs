@@ -4,37 +4,51 @@
 use std::path::Path;
 
 use super::{
-    Model, Parameter,
+    Metadata, Model, Network, TokenModel, WEIGHTS,
     description::Description,
     loading::{Naming, read_from},
     shards::Shards,
-    writing::write_for_pytorch,
+    token_model::{CONFIG, checksum_of},
+    writing::{write_for_pytorch, write_parameters},
 };
-use crate::{Error, Gpu, Result, text::Tokenizer};
+use crate::{Error, Gpu, Result, files, text::Tokenizer};
 
-impl Model {
-    /// Reads a `state_dict` in f32, f16 or bf16 of what the JSON map `map` says; without one it is the default model's, and
-    /// `source.tokenizer.json` and `target.tokenizer.json` lie beside it.
+/// A file of tensors, and what is said of it.
+struct StateDict {
+    description: Description,
+    tensors: Shards,
+}
+
+impl StateDict {
+    fn open(file: &Path, description: Description) -> Result<Self> {
+        Ok(Self { description, tensors: Shards::of_file(file)? })
+    }
+
+    /// The network, with the special tokens of these tokenizers, if there are any.
+    fn network(&self, tokenizers: Option<&[Tokenizer; 2]>) -> Result<Network> {
+        let shapes = self.tensors.shapes(&self.description.names);
+        self.description.kind()?.of_shapes(&shapes, &self.description.settings(tokenizers)?)
+    }
+
+    fn model(mut self, gpu: &Gpu, network: Network) -> Result<TokenModel> {
+        let naming = Naming { renames: Some(&self.description.names), ..Naming::default() };
+        let (parameters, _) = read_from(gpu, &network.parameters(), &mut self.tensors, naming)?;
+        Ok(TokenModel { gpu: gpu.clone(), network, parameters })
+    }
+}
+
+impl TokenModel {
+    /// Reads a `state_dict` in f32, f16 or bf16 of what the JSON map `map` says, without one the default model's.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Data`] naming the file and the tensor that is missing, unknown or of another shape, or what is wrong
     /// with the map; [`Error::Limit`] for a parameter larger than a binding may be, [`Error::OutOfMemory`] when memory runs out.
     pub fn import_state_dict(gpu: &Gpu, file: impl AsRef<Path>, map: Option<&Path>) -> Result<Self> {
         let file = file.as_ref();
-        let description = map.map_or_else(|| Ok(Description::beside(file)), Description::read)?;
-        let mut tensors = Shards::of_file(file)?;
-        let tokenizers = description.tokenizers()?;
-        let shapes = tensors.shapes(&description.names);
-        let network = description.kind()?.of_shapes(&shapes, &description.settings(&tokenizers)?)?;
-        let limits = network.limits();
-        let sizes = [limits.source_vocabulary, limits.target_vocabulary];
-        for (tokenizer, size) in tokenizers.iter().zip(sizes).filter(|(_, size)| *size > 0) {
-            check_size(&shapes.path, tokenizer, size)?;
-        }
-        let naming = Naming { renames: Some(&description.names), ..Naming::default() };
-        let (parameters, _) = read_from(gpu, &network.parameters(), &mut tensors, naming)?;
-        let [source, target] = tokenizers;
-        Ok(Self { gpu: gpu.clone(), network, parameters, source, target })
+        let description = map.map_or_else(|| Ok(Description::of_default(file)), Description::read)?;
+        let found = StateDict::open(file, description)?;
+        let network = found.network(found.description.tokenizers()?.as_ref())?;
+        found.model(gpu, network)
     }
 
     /// Writes the parameters as a `state_dict`, whole or not at all: f32, a tensor that layers share under each of its names, as
@@ -50,18 +64,60 @@ impl Model {
         let renames = map.map(Description::read).transpose()?.map(|map| map.names).unwrap_or_default();
         let declared = self.network.parameters();
         let names = |name: &str| {
-            let shared = declared.iter().filter(|one| one.name == name).flat_map(|one: &Parameter| &one.aliases);
+            let shared = declared.iter().filter(|one| one.name == name).flat_map(|one| &one.aliases);
             [name].into_iter().chain(shared.map(String::as_str)).map(|name| renames.theirs(name)).collect()
         };
         write_for_pytorch(file, &self.gpu, &self.parameters, names)
     }
+
+    /// Writes what [`TokenModel::load`] reads, `config.json` and `model.safetensors`, into a folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let (folder, config) = (folder.as_ref(), self.network.config()?);
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        files::write_atomically(&folder.join(CONFIG), config.as_bytes())?;
+        let sums = Metadata::from([(CONFIG.to_owned(), checksum_of(config.as_bytes()))]);
+        write_parameters(&folder.join(WEIGHTS), &self.gpu, &self.parameters, sums)
+    }
 }
 
-/// Checks that a model has a row for each token.
-fn check_size(path: &str, tokenizer: &Tokenizer, size: usize) -> Result<()> {
-    if tokenizer.size() == size {
-        return Ok(());
+impl Model {
+    /// As [`TokenModel::import_state_dict`], with the vocabularies of the map; without a map `source.tokenizer.json` and
+    /// `target.tokenizer.json` lie beside the file.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Data`] for vocabularies that are missing or of other sizes than the model's, and for a model that reads
+    /// no tokens.
+    pub fn import_state_dict(gpu: &Gpu, file: impl AsRef<Path>, map: Option<&Path>) -> Result<Self> {
+        let file = file.as_ref();
+        let wrong = |message: String| Error::data(file.display().to_string(), message);
+        let beside = || Ok(Description::of_default(file).with_tokenizers_beside());
+        let found = StateDict::open(file, map.map_or_else(beside, Description::read)?)?;
+        let tokenizers = found.description.tokenizers()?;
+        let network = found.network(tokenizers.as_ref())?;
+        let limits = network.limits();
+        if limits.target_vocabulary == 0 {
+            return Err(wrong("is of a model of features and not of tokens, which `TokenModel` reads".into()));
+        }
+        let [source, target] = tokenizers
+            .ok_or_else(|| found.description.wrong("says nothing of tokens: give it a `source` and a `target`"))?;
+        let sized = [(&source, limits.source_vocabulary), (&target, limits.target_vocabulary)];
+        let other = sized.into_iter().find(|(tokenizer, size)| *size > 0 && tokenizer.size() != *size);
+        if let Some((tokenizer, size)) = other {
+            let given = tokenizer.size();
+            return Err(wrong(format!("is of a vocabulary of {size} tokens, and the one given for it has {given}")));
+        }
+        let TokenModel { gpu, network, parameters } = found.model(gpu, network)?;
+        Ok(Self { gpu, network, parameters, source, target })
     }
-    let message = format!("is of a vocabulary of {size} tokens, and the one given for it has {}", tokenizer.size());
-    Err(Error::data(path, message))
+
+    /// As [`TokenModel::export_state_dict`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn export_state_dict(&self, file: impl AsRef<Path>, map: Option<&Path>) -> Result<()> {
+        TokenModel::from(self).export_state_dict(file, map)
+    }
 }

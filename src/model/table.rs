@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Import, Kind, Learns, ModelOptions, Network, Shapes, adaptive_span, bahdanau, bert, convs2s, gpt2, import, luong,
-    reformer, settings, sutskever, t5, transformer, transformer_xl,
+    reformer, settings, stack, sutskever, t5, transformer, transformer_xl,
 };
 use crate::{Error, Result, names::setting};
 
@@ -24,6 +24,7 @@ pub const ARCHITECTURES: &[Kind] = &[
     bert::KIND,
     bert::ROBERTA,
     bert::LONGFORMER,
+    stack::KIND,
 ];
 
 /// The field that every `config.json` has.

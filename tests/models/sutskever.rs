@@ -69,11 +69,13 @@ fn steps_are_those_of_the_whole_pass() {
 #[test]
 fn trains_goes_on_and_is_reported() {
     let setting = Setting::new();
-    let options = TrainOptions { layers: 2, ..setting.options.clone().with_architecture("sutskever") };
+    let plain = setting.options.clone().with_architecture("sutskever");
+    let options = TrainOptions { layers: 2, hidden: 32, max_length: 16, ..plain };
     let [whole, parted] = ["whole", "parted"].map(|name| setting.out(name));
-    run(&options, 6, &whole).unwrap();
-    stopped(&options, 6, &parted, 3);
-    run(&options, 6, &parted).unwrap();
+    // Until answers end.
+    run(&options, 60, &whole).unwrap();
+    stopped(&options, 60, &parted, 30);
+    run(&options, 60, &parted).unwrap();
     assert!(state(&whole) == state(&parted), "other bits after a stop");
     let output = Command::new(env!("CARGO_BIN_EXE_softalign")).arg("report").arg(&whole).output().unwrap();
     assert!(output.status.success(), "{output:?}");

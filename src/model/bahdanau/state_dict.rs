@@ -20,7 +20,7 @@ pub(super) fn from_shapes(shapes: &Shapes, stated: &Settings) -> Result<Network>
         attention,
         readout: Readout::None,
         tie_embeddings: !shapes.has(WORDS) || !shapes.has(OUTPUT),
-        encoder_layers: shapes.layers("encoder.gru.weight_ih_l", ""),
+        encoder_layers: shapes.layers("encoder.gru.weight_ih_l")?,
         ..Config::new(source_vocabulary, target_vocabulary)
     };
     if shapes.has("readout.weight") {
