@@ -146,6 +146,20 @@ impl Model {
     }
 }
 
+impl TokenModel {
+    /// Writes what [`TokenModel::load`] reads, `config.json` and `model.safetensors`, into a folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let (folder, config) = (folder.as_ref(), self.network.config()?);
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        files::write_atomically(&folder.join(CONFIG), config.as_bytes())?;
+        let sums = Metadata::from([(CONFIG.to_owned(), checksum_of(config.as_bytes()))]);
+        write_parameters(&folder.join(WEIGHTS), &self.gpu, &self.parameters, sums)
+    }
+}
+
 /// Checks the files beside the parameters: with another tokenizer a model would write nonsense.
 fn check_files(folder: &Path, metadata: &Metadata) -> Result<()> {
     OTHERS.iter().filter(|name| metadata.contains_key(**name)).try_for_each(|name| {

@@ -4,14 +4,13 @@
 use std::path::Path;
 
 use super::{
-    Metadata, Model, Network, TokenModel, WEIGHTS,
+    Model, Network, TokenModel,
     description::Description,
     loading::{Naming, read_from},
     shards::Shards,
-    token_model::{CONFIG, checksum_of},
-    writing::{write_for_pytorch, write_parameters},
+    writing::write_for_pytorch,
 };
-use crate::{Error, Gpu, Result, files, text::Tokenizer};
+use crate::{Error, Gpu, Result, text::Tokenizer};
 
 /// A file of tensors, and what is said of it.
 struct StateDict {
@@ -68,18 +67,6 @@ impl TokenModel {
             [name].into_iter().chain(shared.map(String::as_str)).map(|name| renames.theirs(name)).collect()
         };
         write_for_pytorch(file, &self.gpu, &self.parameters, names)
-    }
-
-    /// Writes what [`TokenModel::load`] reads, `config.json` and `model.safetensors`, into a folder.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
-        let (folder, config) = (folder.as_ref(), self.network.config()?);
-        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        files::write_atomically(&folder.join(CONFIG), config.as_bytes())?;
-        let sums = Metadata::from([(CONFIG.to_owned(), checksum_of(config.as_bytes()))]);
-        write_parameters(&folder.join(WEIGHTS), &self.gpu, &self.parameters, sums)
     }
 }
 

@@ -216,7 +216,8 @@ fn a_map_gives_names_and_vocabularies() {
 fn what_is_wrong_with_a_map_is_said() {
     let case = Mapped::new();
     type Change = fn(&mut Value);
-    let changes: [(Change, &[&str]); 12] = [
+    let changes: [(Change, &[&str]); 13] = [
+        (|map| map["architecture"] = json!("bahdanau"), &["weights.safetensors", "special tokens", "as 0 to 3"]),
         (|map| map["architecture"] = json!("perceptron"), &["other.json", "`perceptron`", "sutskever"]),
         (|map| map["hiden"] = json!(7), &["weights.safetensors", "`hiden`"]),
         (|map| map["hidden"] = json!(9), &["weights.safetensors", "has shape", "the model asks for [27, 5]"]),
@@ -224,7 +225,10 @@ fn what_is_wrong_with_a_map_is_said() {
         (|map| map["names"]["encoder.gru"] = json!("writer"), &["weights.safetensors", "writer.weight_ih_l0"]),
         (|map| map["source"]["tokens"] = json!(["<pad>", "a", "a"]), &["other.json", "`</s>` is not among the tokens"]),
         (|map| map["source"]["tokens"][4] = json!("a"), &["other.json", "`a` is there twice"]),
-        (|map| map["source"]["tokens"][6] = json!("d"), &["weights.safetensors", "6 tokens", "has 7"]),
+        (
+            |map| map["source"]["tokens"].as_array_mut().unwrap().push(json!("d")),
+            &["weights.safetensors", "6 tokens", "has 7"],
+        ),
         (|map| map["source"]["unit"] = json!("bpe:9"), &["other.json", "`bpe:9`"]),
         (|map| map["target"]["eos"] = json!("<end>"), &["other.json", "`<end>`"]),
         (|map| map["target"] = json!({"unit": "words"}), &["other.json", "tokenizer.json", "`tokens`"]),
@@ -240,9 +244,9 @@ fn what_is_wrong_with_a_map_is_said() {
         map.remove("target");
     });
     assert!(message.contains("other.json") && message.contains("says nothing of tokens"), "{message}");
-    // An architecture whose sizes no shapes tell has to be told all.
+    // An architecture whose sizes no shapes tell is told all, as its configuration has it.
     let message = case.refused(|map| map["architecture"] = json!("luong"));
-    assert!(message.contains("weights.safetensors") && message.contains("missing field"), "{message}");
+    assert!(message.contains("weights.safetensors") && message.contains("`source_specials`"), "{message}");
     let file = case.path("weights.safetensors");
     for (name, bytes) in
         [("half.safetensors", fs::read(&file).unwrap()[..900].to_vec()), ("text.safetensors", b"{}".to_vec())]

@@ -2,7 +2,7 @@
 
 use super::{Bahdanau, Config};
 use crate::{
-    Result,
+    Error, Result,
     model::{Network, Readout, Shapes, kind::Settings, settings::in_place_of},
 };
 
@@ -10,6 +10,11 @@ use crate::{
 pub(super) fn from_shapes(shapes: &Shapes, stated: &Settings) -> Result<Network> {
     const WORDS: &str = "decoder.embedding.weight";
     const OUTPUT: &str = "output.weight";
+    if stated.keys().any(|field| field.ends_with("specials")) {
+        let message = "the special tokens of its vocabularies are not <pad>, <bos>, <eos>, <unk> as 0 to 3, and this architecture has \
+                       those alone";
+        return Err(Error::data(&shapes.path, message));
+    }
     let [source_vocabulary, embedding] = shapes.of("encoder.embedding.weight")?;
     let [attention, hidden] = shapes.of("attention.query.weight")?;
     // A tensor that two layers share is in a safetensors file once.
