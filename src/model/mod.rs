@@ -9,7 +9,8 @@
 //! 3. `graph.rs`: [`Architecture::forward`], from columns of [`crate::batch::Batch`] to logits and targets;
 //! 4. `step.rs`: a [`Stepper`], the same a token at a time, if it writes text;
 //! 5. `hugging_face.rs`: an [`Import`] for each kind of checkpoint that it reads, and the [`Counterpart`] that it is written as;
-//! 6. its row in [`ARCHITECTURES`], its cases in `tests/golden`, and a test module; where no other implementation vouches for it, a
+//! 6. `state_dict.rs`: the sizes that the shapes of PyTorch's `state_dict` tell, if it is often met with as one;
+//! 7. its row in [`ARCHITECTURES`], its cases in `tests/golden`, and a test module; where no other implementation vouches for it, a
 //!    plain model in [`mod@crate::reference`].
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 

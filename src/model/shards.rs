@@ -1,5 +1,6 @@
-//! The tensors of a file, or of a Hugging Face folder: those of `model.safetensors`, or of the files that `model.safetensors.index.json` lists.
-//! A header at a time says where they lie, and they are read one by one, so that no file is ever in memory as a whole.
+//! The tensors of a file, or of a Hugging Face folder: those of `model.safetensors`, or of the files that
+//! `model.safetensors.index.json` lists. A header at a time says where they lie, and they are read one by one, so that no file is ever
+//! in memory as a whole.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
