@@ -23,6 +23,8 @@ use crate::{Error, Result, text::read_text};
 const INDEX: &str = "model.safetensors.index.json";
 /// The bytes of a header's length, which are the first of a file.
 const LENGTH: u64 = size_of::<u64>() as u64;
+/// How a zip archive begins.
+const ZIP: &[u8] = b"PK\x03\x04";
 /// More than any header has: the crate's own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
 
@@ -115,6 +117,11 @@ impl Shards {
         let size = file.metadata().map_err(Error::io(&path))?.len();
         let mut length = [0; LENGTH as usize];
         file.read_exact(&mut length).map_err(|error| damaged(error.to_string()))?;
+        if length.starts_with(ZIP) {
+            let message = "is a zip archive, as `torch.save` and `numpy.savez` write them; `save_file` of safetensors.torch or \
+                           safetensors.numpy in Python writes its tensors as they are read here";
+            return Err(Error::data(path.display().to_string(), message));
+        }
         let length = u64::from_le_bytes(length);
         if length > LONGEST_HEADER.min(size) {
             return Err(damaged(format!("a header of {length} bytes")));

@@ -255,6 +255,9 @@ fn what_is_wrong_with_a_map_is_said() {
         let message = refusal(Model::import_state_dict(common::gpu(), case.path(name), Some(&case.path("map.json"))));
         assert!(message.contains(name) && message.contains("not a whole safetensors file"), "{message}");
     }
+    fs::write(case.path("model.pt"), b"PK\x03\x04 and what else torch.save writes").unwrap();
+    let message = refusal(Model::import_state_dict(common::gpu(), case.path("model.pt"), Some(&case.path("map.json"))));
+    assert!(message.contains("model.pt") && message.contains("zip") && message.contains("save_file"), "{message}");
     fs::write(case.path("other.json"), "{").unwrap();
     let message = refusal(Model::import_state_dict(common::gpu(), &file, Some(&case.path("other.json"))));
     assert!(message.contains("other.json") && message.contains("not a map"), "{message}");
