@@ -87,7 +87,9 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Data`] for one that they do not have, naming the setting that differs from the nearest of theirs.
     fn counterpart(&self) -> Result<Counterpart> {
-        Err(Error::data(self.name(), "has no counterpart among Hugging Face's models"))
+        let message = "has no counterpart among Hugging Face's models; as a `state_dict` of PyTorch's any model is written, to a name \
+                       that ends in .safetensors";
+        Err(Error::data(self.name(), message))
     }
 }
 
