@@ -89,9 +89,9 @@ enum Command {
     Score(score::Args),
     /// Print the embedding of each text, by a model that is an encoder alone: a line of numbers each.
     Embed(embed::Args),
-    /// Make a model folder of a Hugging Face folder.
+    /// Make a model folder of a Hugging Face folder, or of a state_dict of PyTorch's.
     Import(import::Args),
-    /// Make a Hugging Face folder of a model folder.
+    /// Make a Hugging Face folder, or a state_dict of PyTorch's, of a model folder.
     Export(export::Args),
     /// Write a page about a run: settings, curves, examples with their alignments, errors.
     Report(report::Args),

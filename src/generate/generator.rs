@@ -252,6 +252,15 @@ impl Generator {
         decoders.get_or_compile(plan, |plan| Decoder::new(gpu, members, limits, pool, plan))
     }
 
+    /// Whether there are alignment weights: every member has attention to its source.
+    pub fn attends(&self) -> bool {
+        let weights = |member: &TokenModel| {
+            let forward = member.network.forward(&mut Layers::new(), BatchShape::new(1, 1, 1));
+            forward.is_ok_and(|forward| forward.attention.is_some())
+        };
+        self.members.iter().all(weights)
+    }
+
     /// The alignment weights `[T, S]` of one source and target under teacher forcing, `T` counting the final `<eos>` of a text; of an
     /// answer that is a part of the source, how likely it begins and ends at each of its tokens. In an ensemble the mean over the models.
     ///

@@ -24,6 +24,11 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// The vocabularies and lengths that the model was made for.
     fn limits(&self) -> Limits;
 
+    /// The special tokens of sources, where these are numbered in another way than targets.
+    fn source_specials(&self) -> Specials {
+        self.limits().specials
+    }
+
     /// Every parameter once, in the order of PyTorch's `state_dict`.
     fn parameters(&self) -> Vec<Parameter>;
 
@@ -82,7 +87,9 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Data`] for one that they do not have, naming the setting that differs from the nearest of theirs.
     fn counterpart(&self) -> Result<Counterpart> {
-        Err(Error::data(self.name(), "has no counterpart among Hugging Face's models"))
+        let message = "has no counterpart among Hugging Face's models; as a `state_dict` of PyTorch's any model is written, to a name \
+                       that ends in .safetensors";
+        Err(Error::data(self.name(), message))
     }
 }
 

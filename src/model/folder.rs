@@ -89,7 +89,7 @@ impl Model {
         };
         let target = tokenizer(&folder.join(TARGET), specials, targets)?;
         let source = match limits.reads_source() {
-            true => tokenizer(&folder.join(SOURCE), limits.specials, limits.source_vocabulary)?,
+            true => tokenizer(&folder.join(SOURCE), network.source_specials(), limits.source_vocabulary)?,
             false => target.clone(),
         };
         Ok((network, source, target))
@@ -142,6 +142,20 @@ impl Model {
         let others = [CONFIG].into_iter().chain(self.tokenizers().map(|(name, _)| name));
         let sums = others.map(|name| Ok((name.to_owned(), checksum(&folder.join(name))?)));
         let sums = sums.collect::<Result<Metadata>>()?;
+        write_parameters(&folder.join(WEIGHTS), &self.gpu, &self.parameters, sums)
+    }
+}
+
+impl TokenModel {
+    /// Writes what [`TokenModel::load`] reads, `config.json` and `model.safetensors`, into a folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let (folder, config) = (folder.as_ref(), self.network.config()?);
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        files::write_atomically(&folder.join(CONFIG), config.as_bytes())?;
+        let sums = Metadata::from([(CONFIG.to_owned(), checksum_of(config.as_bytes()))]);
         write_parameters(&folder.join(WEIGHTS), &self.gpu, &self.parameters, sums)
     }
 }

@@ -26,10 +26,12 @@ struct GruLayer {
 }
 
 /// The outputs of an encoder.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Encoded {
     /// The states of the top layer, `[B, S, D H]`.
     pub annotation: Value,
+    /// The last states of each layer from below, each `[D, B, H]`.
+    pub finals: Vec<Value>,
     /// The last state of the top layer's last direction, `[B, H]`: of two directions it is the backward one's, which has read
     /// the first word last.
     pub last: Value,
@@ -87,11 +89,13 @@ impl GruEncoder {
             GruInput::Rows(layers.drop_words(words, dropout)?)
         };
         let (mut annotation, mut last) = self.first.forward(layers, words, rows, lengths)?;
+        let mut finals = vec![last];
         for layer in &self.upper {
             let below = layers.drop(annotation, dropout)?;
             (annotation, last) = layer.forward(layers, below.into(), rows, lengths)?;
+            finals.push(last);
         }
         let last = layers.graph.select(last, self.first.cells.len() - 1)?;
-        Ok(Encoded { annotation, last, lengths })
+        Ok(Encoded { annotation, finals, last, lengths })
     }
 }

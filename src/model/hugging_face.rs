@@ -48,6 +48,7 @@ impl TokenModel {
             prefix: theirs.prefix,
             left_out: theirs.left_out,
             may_lack: theirs.may_lack,
+            renames: None,
         });
         let declared = network.parameters();
         let (parameters, unread) = read_from(gpu, &declared, &mut shards, naming)?;
@@ -120,7 +121,8 @@ impl Model {
                     self.target.save(folder.join(TARGET))?;
                 }
             }
-            write_for_pytorch(&folder.join(WEIGHTS), &self.gpu, &self.parameters, |name| counterpart.name(name))
+            let theirs = |name: &str| vec![counterpart.name(name).to_owned()];
+            write_for_pytorch(&folder.join(WEIGHTS), &self.gpu, &self.parameters, theirs)
         })
     }
 }

@@ -1,10 +1,18 @@
 //! An architecture: a row of the table.
 
-use super::{Import, Learns, ModelOptions, Network};
+use serde_json::{Map, Value};
+
+use super::{Import, Learns, ModelOptions, Network, Shapes};
 use crate::Result;
 
 /// Makes a model for a source and a target vocabulary; one that reads no source takes the second alone.
 pub(super) type Make = fn(&ModelOptions, [usize; 2]) -> Result<Network>;
+
+/// Makes the network of a PyTorch `state_dict` from the shapes of its tensors; the settings are those that shapes do not tell.
+pub(super) type FromShapes = fn(&Shapes, &Settings) -> Result<Network>;
+
+/// Fields of a `config.json`.
+pub(super) type Settings = Map<String, Value>;
 
 /// A row of the table of architectures.
 #[derive(Clone, Copy, Debug)]
@@ -19,4 +27,6 @@ pub struct Kind {
     pub(super) makes: &'static [(Learns, Make)],
     /// Models of Hugging Face's that it reads.
     pub(super) imports: &'static [Import],
+    /// Makes the network of a PyTorch `state_dict`, if it is read from any.
+    pub(super) from_shapes: Option<FromShapes>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use safetensors::SafeTensors;
 
 use super::{
-    Parameter,
+    Parameter, Renames,
     tensors::{floats_of, whole},
     zeros,
 };
@@ -38,17 +38,19 @@ pub(super) struct Naming<'a> {
     pub left_out: &'a [&'a str],
     /// Parameters that a checkpoint may lack: they are zero then.
     pub may_lack: &'a [&'a str],
+    /// What a checkpoint calls otherwise.
+    pub renames: Option<&'a Renames>,
 }
 
 impl Naming<'_> {
     /// The names under which a checkpoint may have a parameter.
     fn names(&self, parameter: &Parameter) -> Vec<String> {
         let all = [&parameter.name].into_iter().chain(&parameter.aliases);
-        all.flat_map(|name| {
+        let own = all.flat_map(|name| {
             let bare = name.strip_prefix(self.prefix).filter(|_| !self.prefix.is_empty());
-            [Some(name.as_str()), bare].into_iter().flatten().map(str::to_owned)
-        })
-        .collect()
+            [Some(name.as_str()), bare].into_iter().flatten()
+        });
+        own.map(|name| self.renames.map_or_else(|| name.to_owned(), |renames| renames.theirs(name))).collect()
     }
 }
 
@@ -113,7 +115,7 @@ pub(super) fn read_from(
                 Some((_, first)) if *first == values => {}
                 Some((first, _)) => {
                     let message =
-                        format!("tensors `{name}` and `{first}` differ, and config.json says that they are tied");
+                        format!("tensors `{name}` and `{first}` differ, and the model has one tensor for both");
                     return Err(Error::data(source.file(&name), message));
                 }
             }
@@ -124,14 +126,14 @@ pub(super) fn read_from(
             }
             None if naming.may_lack.contains(&parameter.name.as_str()) => {}
             None => {
-                let message = format!("tensor `{}` is missing", parameter.name);
-                return Err(Error::data(source.file(&parameter.name), message));
+                let name = naming.names(parameter).swap_remove(0);
+                return Err(Error::data(source.file(&name), format!("tensor `{name}` is missing")));
             }
         }
     }
     let unknown = left.iter().find(|name| !naming.left_out.iter().any(|end| name.ends_with(end)));
     if let Some(name) = unknown {
-        let message = format!("tensor `{name}` does not belong to the model of config.json");
+        let message = format!("tensor `{name}` does not belong to the model");
         return Err(Error::data(source.file(name), message));
     }
     Ok((parameters, left.into_iter().collect()))
@@ -140,7 +142,7 @@ pub(super) fn read_from(
 /// Writes the values of the tensor `name` of `file` to the device.
 fn put(gpu: &Gpu, tensor: &Tensor, (file, name): (&str, &str), (shape, values): &Values) -> Result<()> {
     if shape != tensor.shape().dims() {
-        let message = format!("tensor `{name}` has shape {shape:?}; config.json asks for {}", tensor.shape());
+        let message = format!("tensor `{name}` has shape {shape:?}; the model asks for {}", tensor.shape());
         return Err(Error::data(file, message));
     }
     if let Some((at, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {

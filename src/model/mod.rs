@@ -9,7 +9,8 @@
 //! 3. `graph.rs`: [`Architecture::forward`], from columns of [`crate::batch::Batch`] to logits and targets;
 //! 4. `step.rs`: a [`Stepper`], the same a token at a time, if it writes text;
 //! 5. `hugging_face.rs`: an [`Import`] for each kind of checkpoint that it reads, and the [`Counterpart`] that it is written as;
-//! 6. its row in [`ARCHITECTURES`], its cases in `tests/golden`, and a test module; where no other implementation vouches for it, a
+//! 6. `state_dict.rs`: the sizes that the shapes of PyTorch's `state_dict` tell, if it is often met with as one;
+//! 7. its row in [`ARCHITECTURES`], its cases in `tests/golden`, and a test module; where no other implementation vouches for it, a
 //!    plain model in [`mod@crate::reference`].
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
@@ -21,6 +22,8 @@ pub mod bahdanau;
 pub mod bert;
 pub mod convs2s;
 mod counterpart;
+#[cfg(feature = "text")]
+mod description;
 #[cfg(feature = "text")]
 mod folder;
 pub mod gpt2;
@@ -38,10 +41,16 @@ mod parameter;
 mod readout;
 pub mod reformer;
 mod regularisation;
+mod renames;
 mod settings;
+mod shapes;
 #[cfg(feature = "text")]
 mod shards;
+pub mod stack;
+#[cfg(feature = "text")]
+mod state_dict;
 mod stepper;
+pub mod sutskever;
 pub mod t5;
 mod table;
 #[cfg(feature = "train")]
@@ -78,6 +87,8 @@ use parameter::distinct;
 pub use parameter::{Initial, Parameter, first_values, zeros};
 pub use readout::Readout;
 pub use regularisation::Regularisation;
+pub use renames::Renames;
+pub use shapes::Shapes;
 pub use stepper::{Encoder, SearchRoom, StepOutputs, Stepper};
 pub use table::ARCHITECTURES;
 #[cfg(feature = "text")]

@@ -9,8 +9,15 @@ use super::Readout;
 use crate::{Error, Result, names::setting};
 
 /// Fields of a configuration that are no settings: the data or another option fixes them.
-const FIXED: [&str; 6] =
-    ["architecture", "source_vocabulary", "target_vocabulary", "vocabulary", "max_length", "specials"];
+const FIXED: [&str; 7] = [
+    "architecture",
+    "source_vocabulary",
+    "target_vocabulary",
+    "vocabulary",
+    "max_length",
+    "source_specials",
+    "specials",
+];
 
 /// The sizes that most models have, and settings of one architecture by name.
 #[derive(Clone, Debug, PartialEq)]

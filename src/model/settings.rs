@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
 use super::Readout;
 use crate::{Error, Result, batch::Specials, kernels::dot_product_attention::LARGEST_SIZE};
@@ -33,6 +34,21 @@ pub(super) fn read<C: DeserializeOwned>(text: &str, path: &str) -> Result<C> {
 /// [`Error::Data`] for settings that JSON does not have.
 pub(super) fn write<C: Serialize>(config: &C) -> Result<String> {
     serde_json::to_string_pretty(config).map_err(|error| Error::data("config.json", error.to_string()))
+}
+
+/// The configuration with the fields `stated` in place of its own. `path` names what states them in errors.
+///
+/// # Errors
+/// [`Error::Data`] for a field that is unknown or of another type.
+pub(super) fn in_place_of<C: Serialize + DeserializeOwned>(
+    config: &C,
+    stated: &Map<String, Value>,
+    path: &str,
+) -> Result<C> {
+    let wrong = |error: serde_json::Error| Error::data(path, format!("what is said of its model: {error}"));
+    let own: Map<String, Value> = serde_json::from_str(&write(config)?).map_err(wrong)?;
+    let all = own.into_iter().chain(stated.iter().map(|(name, value)| (name.clone(), value.clone())));
+    C::deserialize(Value::Object(all.collect())).map_err(wrong)
 }
 
 /// Checks the name of the architecture, which may have several in files.

@@ -1,5 +1,6 @@
-//! The tensors of a Hugging Face folder: those of `model.safetensors`, or of the files that `model.safetensors.index.json` lists.
-//! A header at a time says where they lie, and they are read one by one, so that no file is ever in memory as a whole.
+//! The tensors of a file, or of a Hugging Face folder: those of `model.safetensors`, or of the files that
+//! `model.safetensors.index.json` lists. A header at a time says where they lie, and they are read one by one, so that no file is ever
+//! in memory as a whole.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +13,7 @@ use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 use serde::Deserialize;
 
 use super::{
-    WEIGHTS,
+    Renames, Shapes, WEIGHTS,
     loading::{TensorSource, Values},
     tensors::floats_of,
 };
@@ -22,6 +23,8 @@ use crate::{Error, Result, text::read_text};
 const INDEX: &str = "model.safetensors.index.json";
 /// The bytes of a header's length, which are the first of a file.
 const LENGTH: u64 = size_of::<u64>() as u64;
+/// How a zip archive begins.
+const ZIP: &[u8] = b"PK\x03\x04";
 /// More than any header has: the crate's own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
 
@@ -55,9 +58,7 @@ impl Shards {
     pub fn open(folder: &Path) -> Result<Self> {
         let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
         if whole.is_file() {
-            let mut shards = Self { files: Vec::new(), places: BTreeMap::new(), path: whole.clone() };
-            shards.add(whole)?;
-            return Ok(shards);
+            return Self::of_file(&whole);
         }
         if !index.is_file() {
             let message = format!(
@@ -86,6 +87,26 @@ impl Shards {
         Ok(shards)
     }
 
+    /// Opens one file and reads its header.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Data`] for a file that is damaged or of another kind.
+    pub fn of_file(path: &Path) -> Result<Self> {
+        let mut shards = Self { files: Vec::new(), places: BTreeMap::new(), path: path.to_owned() };
+        shards.add(path.to_owned())?;
+        Ok(shards)
+    }
+
+    /// The shapes of all tensors.
+    pub fn shapes(&self, renames: &Renames) -> Shapes {
+        let shape = |(name, (_, info)): (&String, &(usize, TensorInfo))| (name.clone(), info.shape.clone());
+        Shapes {
+            path: self.path.display().to_string(),
+            by_name: self.places.iter().map(shape).collect(),
+            renames: renames.clone(),
+        }
+    }
+
     /// Opens a file and notes where its tensors lie.
     fn add(&mut self, path: PathBuf) -> Result<()> {
         let damaged = |why: String| {
@@ -96,6 +117,11 @@ impl Shards {
         let size = file.metadata().map_err(Error::io(&path))?.len();
         let mut length = [0; LENGTH as usize];
         file.read_exact(&mut length).map_err(|error| damaged(error.to_string()))?;
+        if length.starts_with(ZIP) {
+            let message = "is a zip archive, as `torch.save` and `numpy.savez` write them; `save_file` of safetensors.torch or \
+                           safetensors.numpy in Python writes its tensors as they are read here";
+            return Err(Error::data(path.display().to_string(), message));
+        }
         let length = u64::from_le_bytes(length);
         if length > LONGEST_HEADER.min(size) {
             return Err(damaged(format!("a header of {length} bytes")));

@@ -1,10 +1,11 @@
 //! The table of architectures.
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::{
-    Import, Kind, Learns, ModelOptions, Network, adaptive_span, bahdanau, bert, convs2s, gpt2, import, luong, reformer,
-    settings, t5, transformer, transformer_xl,
+    Import, Kind, Learns, ModelOptions, Network, Shapes, adaptive_span, bahdanau, bert, convs2s, gpt2, import, luong,
+    reformer, settings, stack, sutskever, t5, transformer, transformer_xl,
 };
 use crate::{Error, Result, names::setting};
 
@@ -12,6 +13,7 @@ use crate::{Error, Result, names::setting};
 pub const ARCHITECTURES: &[Kind] = &[
     bahdanau::KIND,
     luong::KIND,
+    sutskever::KIND,
     transformer::KIND,
     t5::KIND,
     convs2s::KIND,
@@ -22,6 +24,7 @@ pub const ARCHITECTURES: &[Kind] = &[
     bert::KIND,
     bert::ROBERTA,
     bert::LONGFORMER,
+    stack::KIND,
 ];
 
 /// The field that every `config.json` has.
@@ -79,6 +82,20 @@ impl Kind {
             Error::data(self.name, message)
         })?;
         make(options, vocabularies)
+    }
+
+    /// The model of a PyTorch `state_dict` with tensors of these shapes, and these fields of its `config.json`: all of them for an
+    /// architecture whose sizes shapes do not tell here.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the file, and the tensor or the field.
+    pub fn of_shapes(&self, shapes: &Shapes, settings: &Map<String, Value>) -> Result<Network> {
+        if let Some(from_shapes) = self.from_shapes {
+            return from_shapes(shapes, settings);
+        }
+        let mut all = settings.clone();
+        all.insert("architecture".to_owned(), self.name.into());
+        (self.read)(&Value::Object(all).to_string(), &shapes.path)
     }
 
     /// The model that the text of a `config.json` describes. `path` names the file in errors.

@@ -1,6 +1,6 @@
-//! Tensor files written to disk: this crate's own, with a checksum, and those of Hugging Face's.
+//! Tensor files written to disk: this crate's own, with a checksum, and those of PyTorch's.
 
-use std::{borrow::Cow, cell::RefCell, collections::HashMap, path::Path};
+use std::{borrow::Cow, cell::RefCell, collections::HashMap, fmt::Display, path::Path};
 
 use safetensors::{
     Dtype, SafeTensorError,
@@ -39,18 +39,19 @@ pub(super) fn write_parameters(path: &Path, gpu: &Gpu, parameters: &Parameters, 
     files::replace(path, |made| write(made, path, views, metadata).and(failed.take().map_or(Ok(()), Err)))
 }
 
-/// Writes a model's parameters under other names, as a file of PyTorch's.
+/// Writes a model's parameters as a file of PyTorch's, each under the names that `names` has for its own.
 ///
 /// # Errors
 /// Those of [`write_parameters`].
-pub(super) fn write_for_pytorch<'a>(
+pub(super) fn write_for_pytorch(
     path: &Path,
     gpu: &Gpu,
-    parameters: &'a Parameters,
-    rename: impl Fn(&'a str) -> &'a str,
+    parameters: &Parameters,
+    names: impl Fn(&str) -> Vec<String>,
 ) -> Result<()> {
     let failed = RefCell::new(None);
-    let views = OnDevice::all(gpu, parameters, &failed).into_iter().map(|(name, view)| (rename(name), view)).collect();
+    let own = OnDevice::all(gpu, parameters, &failed).into_iter();
+    let views = own.flat_map(|(name, view)| names(name).into_iter().map(move |name| (name, view.clone()))).collect();
     // Without this entry, which says that PyTorch's layouts are meant, `from_pretrained` refuses a file.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     files::replace(path, |made| write(made, path, views, metadata).and(failed.take().map_or(Ok(()), Err)))
@@ -66,7 +67,12 @@ fn summed<V: View>(path: &Path, views: &[(&str, V)], metadata: Metadata) -> Resu
 }
 
 /// Writes a file at `made` that becomes `path`.
-fn write<V: View>(made: &Path, path: &Path, views: Vec<(&str, V)>, metadata: HashMap<String, String>) -> Result<()> {
+fn write<N: AsRef<str> + Ord + Display, V: View>(
+    made: &Path,
+    path: &Path,
+    views: Vec<(N, V)>,
+    metadata: HashMap<String, String>,
+) -> Result<()> {
     safetensors::serialize_to_file(views, Some(metadata), made).map_err(|error| match error {
         SafeTensorError::IoError(error) => Error::io(path)(error),
         error => Error::data(path.display().to_string(), error.to_string()),
@@ -74,6 +80,7 @@ fn write<V: View>(made: &Path, path: &Path, views: Vec<(&str, V)>, metadata: Has
 }
 
 /// A parameter on the device, read each time that somebody looks.
+#[derive(Clone)]
 struct OnDevice<'a> {
     gpu: &'a Gpu,
     tensor: Tensor,

@@ -79,7 +79,7 @@ pub struct Step {
 }
 
 /// `W x`, W being `[N, K]`.
-fn product(weight: &[f64], x: &[f64]) -> Vec<f64> {
+pub(super) fn product(weight: &[f64], x: &[f64]) -> Vec<f64> {
     weight.chunks(x.len()).map(|row| dot(row, x)).collect()
 }
 
@@ -88,11 +88,11 @@ fn tanh(x: Vec<f64>) -> Vec<f64> {
 }
 
 /// The rows of a table that tokens name.
-fn embedded(table: &[f64], size: usize, tokens: &[u32]) -> Vec<f64> {
+pub(super) fn embedded(table: &[f64], size: usize, tokens: &[u32]) -> Vec<f64> {
     tokens.iter().flat_map(|token| &table[*token as usize * size..][..size]).copied().collect()
 }
 
-fn cell(parameters: &Named, prefix: &str, suffix: &str) -> GruWeights {
+pub(super) fn cell(parameters: &Named, prefix: &str, suffix: &str) -> GruWeights {
     let get = |part: &str| parameters[&format!("{prefix}.{part}{suffix}")].clone();
     GruWeights {
         weight_ih: get("weight_ih"),

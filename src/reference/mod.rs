@@ -48,6 +48,7 @@ pub mod seq2seq;
 pub mod sliding_window_attention;
 pub mod softmax;
 pub mod span_attention;
+pub mod sutskever;
 pub mod t5;
 pub mod transformer;
 

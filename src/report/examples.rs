@@ -50,7 +50,7 @@ pub struct Example {
     pub text: String,
     /// The nearest reference, as text, where the answer is another.
     pub wanted: Option<String>,
-    /// The weight of each source token, a row for each target token.
+    /// The weight of each source token, a row for each target token; none from a model without attention.
     pub weights: Vec<Vec<f32>>,
 }
 
@@ -94,10 +94,11 @@ pub(super) fn choose<'a>(
     let chosen: Vec<&Answer> = some(wrong).chain(some(right)).collect();
     let sources: Vec<_> = chosen.iter().map(|answer| answer.tokens.clone()).collect();
     let found = generator.generate(&sources, search)?;
+    let attends = generator.attends();
     let mut examples = Vec::new();
     for ((answer, source), hypotheses) in chosen.iter().zip(&sources).zip(found) {
         let Some(best) = hypotheses.into_iter().next() else { continue };
-        let weights = generator.alignment(source, &best.tokens)?;
+        let weights = if attends { generator.alignment(source, &best.tokens)? } else { Vec::new() };
         if weights.iter().any(|weight| !weight.is_finite()) {
             // A model that is lost has nothing to show.
             continue;

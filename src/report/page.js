@@ -270,9 +270,13 @@ function example(chosen) {
   const read = source.map((text) => make("span", { class: "chip token" }, text));
   const written = target.map((text, row) => {
     const chip = make("span", { class: "chip token" }, text);
-    chip.onpointerenter = chip.onclick = () => light(row);
+    if (weights.length) chip.onpointerenter = chip.onclick = () => light(row);
     return chip;
   });
+  const text = make("dl", {}, make("dt", {}, "source"), make("dd", {}, ...read),
+    make("dt", {}, "written"), make("dd", { class: chosen.wanted === null ? "good" : "bad" }, ...written));
+  if (chosen.wanted !== null) put(text, {}, [make("dt", {}, "wanted"), make("dd", { class: "plain" }, chosen.wanted)]);
+  if (!weights.length) return make("div", { class: "card" }, text);
   const said = make("p", { class: "number-of faint", "aria-live": "polite" });
   const rows = [];
   let pointed = null;
@@ -312,9 +316,6 @@ function example(chosen) {
   });
   const map = make("table", { class: "map" },
     make("thead", {}, make("tr", {}, make("td"), ...heads.map((head) => head.cell))), body);
-  const text = make("dl", {}, make("dt", {}, "source"), make("dd", {}, ...read),
-    make("dt", {}, "written"), make("dd", { class: chosen.wanted === null ? "good" : "bad" }, ...written));
-  if (chosen.wanted !== null) put(text, {}, [make("dt", {}, "wanted"), make("dd", { class: "plain" }, chosen.wanted)]);
   const card = make("div", { class: "card" }, text, said, make("div", { class: "scroll" }, map));
   // A finger that is lifted leaves too, and what it has tapped is to stay.
   card.onpointerleave = (event) => { if (event.pointerType === "mouse") light(); };

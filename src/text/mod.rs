@@ -31,6 +31,7 @@ mod filling;
 mod foreign;
 mod frame;
 pub mod lines;
+mod listed;
 mod mask;
 pub mod masking;
 pub mod metrics;

@@ -6,21 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use serde_json::Value;
-use tokenizers::decoders::fuse::Fuse;
-use tokenizers::models::wordlevel::WordLevel;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
-use tokenizers::{AddedToken, Decoder as _, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
+use tokenizers::{Decoder as _, ModelWrapper, PreTokenizerWrapper};
 
 use super::byte_level;
 use super::subwords::{self, Method};
-use super::vocabulary::{self, TokenUnit, VocabularyLimits, escape, unescape};
+use super::vocabulary::{TokenUnit, VocabularyLimits, escape, unescape};
 use super::{Merges, SPECIALS, Specials, Tokenization, escaped, foreign, frame::Frame, is_blank, mask, read_text};
 use crate::{Error, Result, visible::replaced};
-
-/// Every Unicode scalar, newlines too. Not `(?s).`: Oniguruma, which Hugging Face's Python package uses, reads `(?s)`
-/// in another way than Rust's engines do.
-const ANY_SCALAR: &str = r"[\s\S]";
 
 /// The sign between the two texts of a source.
 pub(super) const BETWEEN: char = '\t';
@@ -85,62 +77,13 @@ impl Tokenizer {
         }
     }
 
-    /// A vocabulary of the names of classes, in their order.
-    ///
-    /// # Errors
-    /// [`Error::Data`] for two of the same name.
-    pub fn of_classes(names: &[String]) -> Result<Self> {
-        if let Some(name) =
-            names.iter().zip(1..).find_map(|(name, next)| names.get(next..)?.contains(name).then_some(name))
-        {
-            return Err(Error::data("classes", format!("two are called \"{}\"", escaped(name))));
-        }
-        let specials = SPECIALS.into_iter().map(str::to_owned);
-        let all = specials.chain(names.iter().map(|name| escape(name))).collect();
-        Self::build(&TokenUnit::Whole, all).map_err(|source| Error::data("classes", source.to_string()))
-    }
-
-    fn ranked<'a>(unit: &TokenUnit, texts: impl Iterator<Item = &'a str>, limits: VocabularyLimits) -> Result<Self> {
-        if let Some(size) = limits.max_size.filter(|&size| size <= SPECIALS.len()) {
-            let message = format!(
-                "a size of {size} leaves no room beside the four special tokens; allow {} or more",
-                SPECIALS.len() + 1
-            );
-            return Err(Error::data("vocabulary", message));
-        }
-        let ranked = vocabulary::rank(unit, texts, limits);
-        if ranked.len() == SPECIALS.len() {
-            let often = if limits.min_count > 1 { " so often" } else { "" };
-            return Err(Error::data("vocabulary", format!("the text holds no {unit}{often} to learn; give it text")));
-        }
-        Self::build(unit, ranked).map_err(|source| Error::data("vocabulary", source.to_string()))
-    }
-
-    /// Assembles the parts that make [`tokenizers`] cut text as `unit` says; the place of a token is its id.
-    fn build(unit: &TokenUnit, ranked: Vec<String>) -> tokenizers::Result<Self> {
-        let vocab = ranked.into_iter().zip(0..).collect();
-        let model = WordLevel::builder().vocab(vocab).unk_token("<unk>".to_owned()).build()?;
-        let mut inner = tokenizers::Tokenizer::new(model);
-        if *unit == TokenUnit::Chars {
-            let pattern = SplitPattern::Regex(ANY_SCALAR.to_owned());
-            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?;
-            inner.with_pre_tokenizer(Some(PreTokenizerWrapper::Split(split)));
-            inner.with_decoder(Some(DecoderWrapper::Fuse(Fuse::new())));
-        } else if *unit != TokenUnit::Whole {
-            // Without a decoder, tokens are joined by one space.
-            inner.with_pre_tokenizer(Some(PreTokenizerWrapper::WhitespaceSplit(WhitespaceSplit)));
-        }
-        inner.add_special_tokens(SPECIALS.map(|token| AddedToken::from(token, true)))?;
-        Ok(Self::for_user_text(inner))
-    }
-
     /// Turns off everything that would read more, or less, out of a text than its own tokens.
     fn for_user_text(inner: tokenizers::Tokenizer) -> Self {
         Self::with_specials(inner, Specials::FIRST)
     }
 
     /// The same for a tokenizer with these special tokens.
-    fn with_specials(mut inner: tokenizers::Tokenizer, specials: Specials) -> Self {
+    pub(super) fn with_specials(mut inner: tokenizers::Tokenizer, specials: Specials) -> Self {
         // "<eos>" within a text is text. This setting is not kept in the file, so `load` needs it too.
         inner.set_encode_special_tokens(true);
         // Lengths and padding belong to the batches; a file made elsewhere may ask for its own.
@@ -371,6 +314,11 @@ impl Tokenizer {
     /// Whether tokens are parts of words, so that nobody but this vocabulary has the same.
     fn cuts_words(&self) -> bool {
         !matches!(self.inner.get_model(), ModelWrapper::WordLevel(_))
+    }
+
+    /// The id of a token by its name in the file.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
     }
 
     /// The text of a token in the vocabulary.

@@ -11,6 +11,7 @@ mod gpt2;
 mod long_text;
 mod luong;
 mod reformer;
+mod sutskever;
 mod t5;
 mod transformer;
 mod transformer_xl;

@@ -79,6 +79,7 @@ mod sliding_window_attention;
 mod softmax;
 mod sound;
 mod span_attention;
+mod state_dict;
 mod subwords;
 mod text;
 mod token_model;

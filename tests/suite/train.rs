@@ -552,7 +552,7 @@ fn damaged_folders_are_refused_by_the_name_of_the_file() {
     forget_checksums(&out);
     replace(&out.join("config.json"), "\"hidden\": 16", "\"hidden\": 20");
     let message = refusal(Model::load(common::gpu(), &out));
-    assert!(message.contains("model.safetensors") && message.contains("config.json asks for"), "{message}");
+    assert!(message.contains("model.safetensors") && message.contains("the model asks for"), "{message}");
     assert!(refusal(Model::load(common::gpu(), setting.out("nowhere"))).contains("nowhere"));
 }
 

@@ -20,8 +20,14 @@ pub use graph::Weighed;
 use step::AdaptiveSpanStepper;
 
 /// The row of the table of architectures.
-pub(super) const KIND: Kind =
-    Kind { name: "adaptive-span", in_files: config::IN_FILES, read, makes: &[(Learns::Text, make)], imports: &[] };
+pub(super) const KIND: Kind = Kind {
+    name: "adaptive-span",
+    in_files: config::IN_FILES,
+    read,
+    makes: &[(Learns::Text, make)],
+    imports: &[],
+    from_shapes: None,
+};
 
 /// The model at its sizes: its layers by what they are for.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 
 mod config;
 mod graph;
+mod state_dict;
 mod step;
 
 use std::sync::Arc;
@@ -18,8 +19,14 @@ pub use config::Config;
 use step::BahdanauStepper;
 
 /// The row of the table of architectures.
-pub(super) const KIND: Kind =
-    Kind { name: "bahdanau", in_files: config::IN_FILES, read, makes: &[(Learns::Pairs, make)], imports: &[] };
+pub(super) const KIND: Kind = Kind {
+    name: "bahdanau",
+    in_files: config::IN_FILES,
+    read,
+    makes: &[(Learns::Pairs, make)],
+    imports: &[],
+    from_shapes: Some(state_dict::from_shapes),
+};
 
 /// The model at its sizes: its layers by what they are for.
 #[derive(Clone, Debug)]

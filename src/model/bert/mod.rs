@@ -32,6 +32,7 @@ pub(super) const KIND: Kind = Kind {
         (Learns::Masked, |options, vocabularies| masked(config::BERT, options, vocabularies)),
     ],
     imports: hugging_face::OF_BERT,
+    from_shapes: None,
 };
 /// The row of RoBERTa.
 pub(super) const ROBERTA: Kind = Kind {
@@ -44,6 +45,7 @@ pub(super) const ROBERTA: Kind = Kind {
         (Learns::Masked, |options, vocabularies| masked(config::ROBERTA, options, vocabularies)),
     ],
     imports: hugging_face::OF_ROBERTA,
+    from_shapes: None,
 };
 
 /// The row of Longformer.
@@ -53,6 +55,7 @@ pub(super) const LONGFORMER: Kind = Kind {
     read,
     makes: &[(Learns::Classes, |options, vocabularies| classifier(config::LONGFORMER, options, vocabularies))],
     imports: hugging_face::OF_LONGFORMER,
+    from_shapes: None,
 };
 
 /// The positions to either side that a new Longformer's attention sees, besides global ones.

@@ -19,8 +19,14 @@ pub use graph::TeacherForced;
 use step::ConvS2SStepper;
 
 /// The row of the table of architectures.
-pub(super) const KIND: Kind =
-    Kind { name: "convs2s", in_files: config::IN_FILES, read, makes: &[(Learns::Pairs, make)], imports: &[] };
+pub(super) const KIND: Kind = Kind {
+    name: "convs2s",
+    in_files: config::IN_FILES,
+    read,
+    makes: &[(Learns::Pairs, make)],
+    imports: &[],
+    from_shapes: None,
+};
 
 /// What sums of two independent values are multiplied with, so that their variance stays (section 3.4).
 const HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;

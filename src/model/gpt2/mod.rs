@@ -25,6 +25,7 @@ pub(super) const KIND: Kind = Kind {
     read,
     makes: &[(Learns::Text, make)],
     imports: hugging_face::IMPORTS,
+    from_shapes: None,
 };
 
 /// The standard deviation of first weights.

@@ -1,10 +1,14 @@
 //! GRU cells.
 
-use super::Layers;
+use super::{Layers, LinearTensors};
 use crate::{
     Result, Tensor,
+    gpu::Recorder,
     graph::{GruWeights, Parameters},
-    kernels::gru::Weights,
+    kernels::{
+        gru::Weights,
+        matmul::{Activation, Matrix},
+    },
     model::{Initial, Parameter},
 };
 
@@ -82,5 +86,15 @@ impl GruTensors {
     pub fn weights(&self) -> Weights<'_> {
         let Self { weight_ih, weight_hh, bias_ih, bias_hh } = self;
         Weights { weight_ih, weight_hh, bias_ih, bias_hh }
+    }
+
+    /// Records what inputs `x` `[rows, I]` contribute to the gates: `y` `[rows, 3H]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for tensors that do not fit the cell.
+    pub fn record_input(&self, recorder: &mut Recorder, rows: usize, x: &Tensor, y: &Tensor) -> Result<()> {
+        let (weight, bias) = (self.weight_ih.clone(), Some(self.bias_ih.clone()));
+        let layer = LinearTensors { weight, bias, by_inputs: false };
+        layer.record(recorder, rows, x, Activation::None, Matrix::rows(y))
     }
 }

@@ -18,8 +18,14 @@ pub use graph::TeacherForced;
 use step::LuongStepper;
 
 /// The row of the table of architectures.
-pub(super) const KIND: Kind =
-    Kind { name: "luong", in_files: config::IN_FILES, read, makes: &[(Learns::Pairs, make)], imports: &[] };
+pub(super) const KIND: Kind = Kind {
+    name: "luong",
+    in_files: config::IN_FILES,
+    read,
+    makes: &[(Learns::Pairs, make)],
+    imports: &[],
+    from_shapes: None,
+};
 
 /// The model at its sizes: its layers by what they are for. None but the GRUs and the bridge has a bias, as in the paper.
 #[derive(Clone, Debug)]

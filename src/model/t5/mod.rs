@@ -26,6 +26,7 @@ pub(super) const KIND: Kind = Kind {
     read,
     makes: &[(Learns::Pairs, make)],
     imports: hugging_face::IMPORTS,
+    from_shapes: None,
 };
 
 /// The model at its sizes: its layers by what they are for.

@@ -25,6 +25,7 @@ pub(super) const KIND: Kind = Kind {
     read,
     makes: &[(Learns::Pairs, make)],
     imports: hugging_face::IMPORTS,
+    from_shapes: None,
 };
 
 /// Added to the variance of what is normalised.

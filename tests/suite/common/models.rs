@@ -197,7 +197,7 @@ pub fn whole_pass(model: &TokenModel, source: &[u32], target_in: &[u32]) -> Vec<
 }
 
 /// The caches hold what a whole pass computes: by itself, and in beams whose hypotheses change places. `logits` are those of the
-/// whole pass over a source and a target; a model with a source is asked what it attends to as well.
+/// whole pass over a source and a target; a model with attention to a source is asked what it attends to as well.
 pub fn assert_steps_are_the_whole_pass(
     of: &impl Debug,
     model: &TokenModel,
@@ -206,7 +206,7 @@ pub fn assert_steps_are_the_whole_pass(
 ) {
     let mut generator = Generator::new(model);
     let limits = model.network.limits();
-    let attended = sources.iter().any(|source| source.len() > 1);
+    let attended = generator.attends();
     for beam in [1, 4] {
         let max_length = Some(limits.max_length - 1);
         let options = SearchOptions { n_best: beam, attended, max_length, ..SearchOptions::beam(beam) };
