@@ -3,6 +3,7 @@
 pub mod adapter;
 mod binding;
 mod cost;
+mod description;
 mod dispatch;
 mod fault;
 mod finite;
@@ -32,6 +33,7 @@ use std::sync::{
 
 pub use adapter::AdapterClass;
 pub use cost::Cost;
+pub use description::Description;
 pub use launch::{Launch, grid};
 pub use pipelines::Pipeline;
 pub use recorder::{Recorder, Recording};
