@@ -20,14 +20,13 @@ class _Operation(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         context.operation, context.lengths = operation, lengths
         context.save_for_backward(*inputs)
-        context.set_materialize_grads(False)
         return tuple(map(torch.from_dlpack, _softalign.forward(operation, [x.detach() for x in inputs], lengths)))
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(context: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         inputs = [x.detach() for x in context.saved_tensors]
-        gradients = _softalign.backward(context.operation, inputs, context.lengths, upstream)
+        gradients = _softalign.backward(context.operation, inputs, context.lengths, [d.detach() for d in upstream])
         return None, None, *map(torch.from_dlpack, gradients)
 
 
