@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Numbers in row-major order.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Array {
     /// The extents.
     pub shape: Shape,

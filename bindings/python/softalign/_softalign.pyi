@@ -25,7 +25,7 @@ Device = TypedDict(
         "workgroup_invocations": int,
         "storage_buffers": int,
         "f16": bool,
-        "subgroups": list[int] | None,
+        "subgroups": tuple[int, int] | None,
         "timestamps": bool,
         "immediates": int,
     },

@@ -20,7 +20,7 @@ use softalign::{
 use crate::{
     device::arrays,
     exceptions::raise,
-    waiting::{check_signals, interruptible, lock},
+    waiting::{Signals, interruptible, lock},
 };
 
 /// Texts between two looks at signals, where a call does many.
@@ -102,10 +102,10 @@ impl Model {
         let scores = py.detach(|| {
             let examples = pairs.into_iter().map(|(source, target)| self.model.scored(&Pair::new(source, target)));
             let examples = examples.collect::<Result<Vec<_>>>().map_err(raise)?;
-            let (mut scorer, mut scores) = (lock(&self.scorer), Vec::new());
+            let (mut scorer, mut scores, signals) = (lock(&self.scorer), Vec::new(), Signals::new());
             for part in examples.chunks(PART) {
                 scores.extend(scorer.score(part).map_err(raise)?.iter().map(|found| found.log_probability));
-                check_signals()?;
+                signals.check()?;
             }
             PyResult::Ok(scores)
         })?;
@@ -121,10 +121,10 @@ impl Model {
                 Some(embedder) => embedder,
                 none => none.insert(Embedder::new(&self.model).map_err(raise)?),
             };
-            let mut embedded = Vec::new();
+            let (mut embedded, signals) = (Vec::new(), Signals::new());
             for part in tokens.chunks(PART) {
                 embedded.extend(embedder.embed(part).map_err(raise)?);
-                check_signals()?;
+                signals.check()?;
             }
             PyResult::Ok(embedded)
         })?;

@@ -12,7 +12,7 @@ use softalign::{
     train::{Budget, Data, Destination, Event, Pairs, TrainOptions},
 };
 
-use crate::{device::arrays, exceptions::raise, waiting::check_signals};
+use crate::{device::arrays, exceptions::raise, waiting::Signals};
 
 /// Trains a model into a folder, until the budget is used up; gives how far the run has come. A signal, or an exception of the
 /// callback, ends it where it stands: it is saved, then the exception is raised, and the same call goes on.
@@ -40,7 +40,8 @@ pub fn train<'py>(
             *raised = raised.take().or(result.err());
             raised.is_some()
         };
-        let stop = || keep(check_signals());
+        let signals = Signals::new();
+        let stop = || keep(signals.check());
         let mut observe = |event: Event<'_>| {
             if let Some(callback) = callback.as_ref().filter(|_| raised.borrow().is_none()) {
                 let told = || Python::attach(|py| callback.call1(py, (pythonize(py, &event)?,)).map(|_| ()));

@@ -1,6 +1,7 @@
 //! Waiting for the device where a signal of the keyboard ends it.
 
 use std::{
+    cell::Cell,
     pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -15,30 +16,42 @@ use crate::exceptions::raise;
 
 /// Time between two looks at the device.
 const LOOK: Duration = Duration::from_micros(200);
-/// Time between two looks at signals, for which Python must be waited for.
-const SIGNALS: Duration = Duration::from_millis(50);
+/// Time between two looks at signals, for which other threads of Python must be waited for.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What looks at signals now and then. For threads that are detached from Python.
+pub struct Signals {
+    looked: Cell<Instant>,
+}
+
+impl Signals {
+    pub fn new() -> Self {
+        Self { looked: Cell::new(Instant::now()) }
+    }
+
+    /// The exception of a signal that has come, such as `KeyboardInterrupt`, if it is time to look.
+    pub fn check(&self) -> PyResult<()> {
+        if self.looked.get().elapsed() < PAUSE {
+            return Ok(());
+        }
+        self.looked.set(Instant::now());
+        Python::attach(|py| py.check_signals())
+    }
+}
 
 /// The result of a future, or the exception of a signal that came before it; the future is then dropped, which ends its work. For
 /// threads that are detached from Python.
 pub fn interruptible<T>(future: impl Future<Output = Result<T>>) -> PyResult<T> {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
-    let mut looked = Instant::now();
+    let signals = Signals::new();
     loop {
         if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
             return result.map_err(raise);
         }
-        if looked.elapsed() > SIGNALS {
-            check_signals()?;
-            looked = Instant::now();
-        }
+        signals.check()?;
         sleep(LOOK);
     }
-}
-
-/// The exception of a signal that has come, such as `KeyboardInterrupt`. For threads that are detached from Python.
-pub fn check_signals() -> PyResult<()> {
-    Python::attach(|py| py.check_signals())
 }
 
 /// What a lock guards, also where a thread has panicked with it. For threads that are detached from Python: one that waits attached

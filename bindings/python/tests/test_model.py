@@ -119,6 +119,18 @@ def test_trains_on_pairs_in_memory(tmp_path):
     assert set(answer.text.split()) <= {"even", "odd"}
 
 
+def test_an_encoder_alone_embeds_texts(tmp_path):
+    pairs = [("good soup", "yes"), ("bad soup", "no"), ("a good day", "yes"), ("a bad day", "no")] * 4
+    options = {"architecture": "bert", "steps": 2, "hidden": 16, "layers": 1, "batch": 8, "max_length": 16}
+    softalign.train((pairs, pairs), tmp_path, **options)
+    model = softalign.Model.load(tmp_path)
+    embedded = model.embed(["good soup", "a bad day", "good soup"])
+    assert embedded.shape == (3, 16) and embedded.dtype == numpy.float32
+    numpy.testing.assert_allclose((embedded**2).sum(axis=1), 1, rtol=1e-5)
+    numpy.testing.assert_allclose(embedded[0], embedded[2], atol=1e-6)
+    assert abs(embedded[0] - embedded[1]).max() > 1e-3
+
+
 def interrupt_after(seconds):
     """Ctrl-C, from another thread; which then must be able to run, while the main one waits for the device."""
 
