@@ -16,7 +16,7 @@
 // VECTOR: all sizes, offsets and strides are multiples of 4.
 #import block
 #import element
-#import math
+#import gru_gates
 
 struct Params {
     rows: u32, hidden: u32,                 // B, H
@@ -145,12 +145,14 @@ fn finish(row: u32, column: u32) {
     let from_x = params.gi_offset + row * params.gi_stride;
     let from_h = params.from_offset + row * h;
     let old = load_states(from_h + column, from_h + h);
-    let r = sigmoid4(load_gi(from_x + column, from_x + h) + reset);
-    let z = sigmoid4(load_gi(from_x + h + column, from_x + 2u * h) + update);
-    let n = tanh4(fma(r, recurrent, load_gi(from_x + 2u * h + column, from_x + 3u * h) + candidate));
-    var next = fma(z, old - n, n);
+    let input = array<vec4f, 3>(
+        load_gi(from_x + column, from_x + h),
+        load_gi(from_x + h + column, from_x + 2u * h),
+        load_gi(from_x + 2u * h + column, from_x + 3u * h));
+    let result = gates_of(input, reset, update, recurrent, candidate, old);
+    var next = result.next;
     var output = next;
-    var saved = array<vec4f, 4>(r, z, n, recurrent);
+    var saved = array<vec4f, 4>(result.reset, result.update, result.candidate, recurrent);
 #ifdef ATTENDED
 #else
     let valid = vec4<bool>(params.masked == 0u || params.time < lengths[row]);

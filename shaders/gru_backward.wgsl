@@ -26,6 +26,7 @@ struct Params {
     has_carry: u32,
     masked: u32, time: u32,                 // a row is valid while time < its length
     mask_offset: u32,
+    gates_stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -33,7 +34,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;                // [B]
 @group(0) @binding(3) var<storage, read> d_y: array<Element>;                // [B, H], rows y_stride apart
 @group(0) @binding(4) var<storage, read> states: array<Element>;             // [B, H], before the step
-@group(0) @binding(5) var<storage, read> gates: array<Element>;              // [B, 4H]: r, z, n, W_hn h + b_hn
+@group(0) @binding(5) var<storage, read> gates: array<Element>;              // [B, 4H], rows gates_stride apart: r, z, n, W_hn h + b_hn
 @group(0) @binding(6) var<storage, read_write> d_recurrent: array<Element>;  // [.., B, K]: 3H columns are this kernel's
 @group(0) @binding(7) var<storage, read_write> d_gi: array<Element>;         // [B, 3H], rows gi_stride apart
 @group(0) @binding(8) var<storage, read_write> carry: array<Element>;        // [B, H]
@@ -92,7 +93,7 @@ fn finish(row: u32, column: u32) {
     let old = load_states(params.state_offset + own + column, params.state_offset + own + h);
     var gate: array<vec4f, 4>;
     for (var i = 0u; i < 4u; i++) {
-        let at = params.gates_offset + (row * 4u + i) * h;
+        let at = params.gates_offset + row * params.gates_stride + i * h;
         gate[i] = load_gates(at + column, at + h);
     }
     let r = gate[0];

@@ -80,12 +80,12 @@ operands! {
     Named { table, tokens }
 }
 operands! {
-    /// Scratch of [`Tokens`] follows where there are any.
-    ForwardOutputs { features, weights, states, gates, queries, scratch }
+    /// Scratch follows, and that of [`Tokens`] where there are any.
+    ForwardOutputs { features, weights, states, gates, contributions, stacked }
 }
 operands! {
     /// Operands of the backward after those of the forward ([`Operands`]); d_weights may follow.
-    BackwardInputs { features, weights, states, gates, queries, d_features }
+    BackwardInputs { features, weights, states, gates, contributions, stacked, d_features }
 }
 operands! {
     /// Gradients; those of the cell follow, that of the table where there is one, then scratch.
@@ -185,9 +185,10 @@ impl Graph {
             ([batch, steps, keys].into(), Dtype::F32),
             (decoder.states_shape().into(), dtype),
             (decoder.gates_shape().into(), dtype),
-            (decoder.queries_shape().into(), dtype),
-            ([decoder.scratch()].into(), dtype),
+            (decoder.contributions_shape().into(), dtype),
+            (decoder.stacked_shape().into(), Dtype::F32),
         ];
+        made.extend(decoder.scratch(dtype).map(|(elements, dtype)| (Shape::from([elements]), dtype)));
         made.extend(decoder_loop.scratch());
         let outputs = self.push_as(Forward(decoder_loop), &operands.list(), made);
         let (ForwardOutputs { features, weights, .. }, _) = ForwardOutputs::first_of(&outputs)?;
@@ -202,11 +203,12 @@ impl Operation for Forward {
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let (operands, _) = self.0.operands(context.inputs)?;
-        let (outputs, more) = ForwardOutputs::first_of(context.outputs)?;
-        let ForwardOutputs { features, weights, states, gates, queries, scratch } = outputs;
+        let (outputs, rest) = ForwardOutputs::first_of(context.outputs)?;
+        let ForwardOutputs { features, weights, states, gates, contributions, stacked } = outputs;
+        let (scratch, more) = rest.split_first_chunk().ok_or_else(|| missing(&["scratch"], rest.len()))?;
         let decoder = self.0.decoder;
         let tiles = Tiles::choose(recorder.gpu(), &decoder);
-        let outputs = Outputs { features, weights, states, gates, queries };
+        let outputs = Outputs { features, weights, states, gates, contributions, stacked };
         decoder.record(recorder, &tiles, &operands.inputs(more), &outputs, scratch)
     }
 
@@ -220,9 +222,9 @@ impl Operation for Forward {
         let (Operands { given, cell, named, mask }, _) = self.0.operands(inputs)?;
         let ForwardInputs { words, state0, key, annotation, query_weight, energy, .. } = given;
         let (forward, _) = ForwardOutputs::first_of(outputs)?;
-        let ForwardOutputs { features, weights, states, gates, queries, .. } = forward.map(|value| *value);
+        let ForwardOutputs { features, weights, states, gates, contributions, stacked } = forward.map(|value| *value);
         let d_features = upstream[0].unwrap_or_else(|| graph.zeros_like(features));
-        let saved = BackwardInputs { features, weights, states, gates, queries, d_features };
+        let saved = BackwardInputs { features, weights, states, gates, contributions, stacked, d_features };
         let mut from = [inputs, &saved.list()].concat();
         from.extend(upstream[1]);
         let table = named.map(|named| named.table);
@@ -254,7 +256,7 @@ impl Operation for Backward {
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let (operands, rest) = self.0.operands(context.inputs)?;
         let (saved, d_weights) = BackwardInputs::first_of(rest)?;
-        let BackwardInputs { features, weights, states, gates, queries, d_features } = saved;
+        let BackwardInputs { features, weights, states, gates, contributions, stacked, d_features } = saved;
         let (gradients, rest) = BackwardOutputs::first_of(context.outputs)?;
         let BackwardOutputs { words, state0, key, annotation, query_weight, energy } = gradients;
         let (cell, rest) = Cell::first_of(rest)?;
@@ -264,7 +266,7 @@ impl Operation for Backward {
         let gradients = Gradients { words, table, state0, key, annotation, query_weight, energy, cell };
         let backward = attentional_decoder::Backward {
             inputs: operands.inputs(more),
-            outputs: Outputs { features, weights, states, gates, queries },
+            outputs: Outputs { features, weights, states, gates, contributions, stacked },
             d_features,
             d_weights: d_weights.first(),
         };

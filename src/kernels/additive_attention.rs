@@ -22,6 +22,7 @@ mod tile;
 
 pub(super) use behind_scores::{Scored, ScoredGradients};
 pub use tile::Tile;
+pub(super) use tile::keys_of_one_query;
 use tile::{backwards, both_backwards, energy_backwards, forwards, score_backwards};
 
 use super::{

@@ -1,12 +1,17 @@
 //! The attentional decoder over a whole teacher-forced sequence (Bahdanau et al. 2015, appendix A.2.2): at each step additive
 //! attention with the previous state as the query, then a GRU cell on `[word; context]`.
 //!
-//! What words contribute to the gates is one matmul before the loop, gradients of weights are one each after it. A step is
-//! three dispatches forward (query, attention, cell) and four backward.
+//! What words contribute to the gates is one matmul before the loop, and so is what each annotation would contribute as the whole
+//! context: a step then weights those contributions in place of annotations, and has no product with its context. Gradients of
+//! weights are one matmul each after the loop. A step is two dispatches forward (the products of its state, then attention and
+//! gates) and two backward. A step by itself, in generation, makes its context: [`DecoderStep`].
 
+mod attended;
 mod backward;
 mod step;
 
+use attended::Attended;
+pub(super) use attended::{ATTENTIONAL_DECODER, ATTENTIONAL_DECODER_BACKWARD};
 pub use backward::{BACKWARD_SCRATCH, Backward, Gradients};
 pub use step::{DecoderStep, StepInputs, StepTensors};
 
@@ -15,8 +20,8 @@ use super::{
     copy::Copy,
     expect::{expect, expect_extents, expect_of, expect_scratch_of, expect_setting},
     gate_input::GateInput,
-    gru::{Cell, Input, StateDropout, Tile, Tokens, Weights, kept_states},
-    matmul::{self, Matrix},
+    gru::{Cell, Input, Masking, StateDropout, Tile, Tokens, Weights, kept_states},
+    matmul::{self, Matmul, Matrix, Operands},
     reduction::ColumnSum,
 };
 use crate::{
@@ -81,11 +86,6 @@ impl<'a> Inputs<'a> {
     fn dtype(&self) -> Dtype {
         self.words.dtype().activation()
     }
-
-    fn of_step(&self) -> StepInputs<'a> {
-        let Self { key, annotation, lengths, query_weight, energy, cell, .. } = *self;
-        StepInputs { key, annotation, lengths, query_weight, energy, cell }
-    }
 }
 
 /// The outputs of the forward pass, which the backward pass reads.
@@ -98,11 +98,16 @@ pub struct Outputs<'a> {
     /// For the backward pass alone: the states before each step and after the last, `[T + 1, B, H]`; with a mask
     /// `[2(T + 1) + 1, B, H]`, their products with it behind them, then the mask.
     pub states: &'a Tensor,
-    /// For the backward pass alone: r, z, n and W_hn h + b_hn, `[T, B, 4H]`.
+    /// For the backward pass alone, `[T, B, 4H + A]`: r, z, n, W_hn h + b_hn and the query.
     pub gates: &'a Tensor,
-    /// For the backward pass alone: the projected states, `[T, B, A]`.
-    pub queries: &'a Tensor,
+    /// For the backward pass alone, `[B, S, 3H]`: what each annotation would contribute to the gates as the whole context.
+    pub contributions: &'a Tensor,
+    /// For the backward pass alone, f32 `[3H + A, H]`: the recurrent weights over those of the query.
+    pub stacked: &'a Tensor,
 }
+
+/// Tensors of the forward pass that hold nothing before or after it.
+pub const SCRATCH: usize = 3;
 
 /// A matrix inside a tensor.
 fn view(tensor: &Tensor, offset: usize, stride: usize, batch_stride: usize) -> Matrix<'_> {
@@ -122,26 +127,61 @@ impl AttentionalDecoder {
 
     /// The shape of [`Outputs::gates`].
     pub fn gates_shape(&self) -> [usize; 3] {
-        [self.steps, self.batch, 4 * self.hidden]
+        [self.steps, self.batch, self.gates_width()]
     }
 
-    /// The shape of [`Outputs::queries`].
-    pub fn queries_shape(&self) -> [usize; 3] {
-        [self.steps, self.batch, self.size]
+    /// The shape of [`Outputs::contributions`].
+    pub fn contributions_shape(&self) -> [usize; 3] {
+        [self.batch, self.keys, 3 * self.hidden]
     }
 
-    /// Elements of the forward pass's scratch.
-    pub fn scratch(&self) -> usize {
-        product(&[self.batch, self.steps, 3, self.hidden])
+    /// The shape of [`Outputs::stacked`].
+    pub fn stacked_shape(&self) -> [usize; 2] {
+        [self.products(), self.hidden]
+    }
+
+    /// Elements and types of the forward pass's scratch tensors, each in a buffer of its own.
+    pub fn scratch(&self, dtype: Dtype) -> [(usize, Dtype); SCRATCH] {
+        let Self { batch, steps, keys, hidden, annotation, .. } = *self;
+        [
+            (product(&[batch, steps, 3, hidden]), dtype),
+            (product(&[batch, keys, annotation]), dtype),
+            (self.products(), Dtype::F32),
+        ]
     }
 
     /// Operations and bytes of the forward pass.
     pub fn cost(&self, dtype: Dtype) -> Cost {
-        let mut sum = self.single().words_product(self.batch * self.steps).cost_of([dtype, Dtype::F32, dtype]);
+        let layer = [dtype, Dtype::F32, dtype];
+        let mut sum = self.single().words_product(self.batch * self.steps).cost_of(layer);
+        sum += self.contributions_product().cost_of(layer);
+        sum += self.contexts_product().cost_of([Dtype::F32, dtype, dtype]);
         for _ in 0..self.steps {
-            sum += self.single().cost(dtype);
+            sum += self.state_product().cost_of(layer);
+            sum += self.cost_attended(dtype);
         }
         sum
+    }
+
+    /// What the state before a step is multiplied with.
+    fn state_product(&self) -> Matmul {
+        let (m, n, k) = (self.batch, self.products(), self.hidden);
+        Matmul { m, n, k, batch: 1, transpose_b: true, ..Matmul::default() }
+    }
+
+    fn contributions_product(&self) -> Matmul {
+        let (m, n, k) = (self.batch * self.keys, 3 * self.hidden, self.annotation);
+        Matmul { m, n, k, batch: 1, transpose_b: true, ..Matmul::default() }
+    }
+
+    /// The contexts of all steps, from their weights.
+    fn contexts_product(&self) -> Matmul {
+        Matmul { m: self.steps, n: self.annotation, k: self.keys, batch: self.batch, ..Matmul::default() }
+    }
+
+    /// A row of [`Outputs::gates`].
+    fn gates_width(&self) -> usize {
+        4 * self.hidden + self.size
     }
 
     /// What is multiplied with a state: the gates' recurrent weights and the query's, K.
@@ -185,11 +225,6 @@ impl AttentionalDecoder {
         view(tensor, t * width + column, self.steps * width, 0)
     }
 
-    /// The same, as a batch of single rows.
-    fn step_batch<'a>(&self, tensor: &'a Tensor, width: usize, column: usize, t: usize) -> Matrix<'a> {
-        view(tensor, t * width + column, width, self.steps * width)
-    }
-
     fn attention_inputs<'a>(&self, inputs: &Inputs<'a>, query: Matrix<'a>) -> additive_attention::Inputs<'a> {
         let Inputs { key, energy, annotation, lengths, .. } = *inputs;
         additive_attention::Inputs { query, key, energy, value: annotation, lengths }
@@ -216,10 +251,11 @@ impl AttentionalDecoder {
         expect_of(Dtype::F32, NAME, "weights", outputs.weights, &[batch, steps, keys])?;
         expect_of(dtype, NAME, "states", outputs.states, &self.states_shape())?;
         expect_of(dtype, NAME, "gates", outputs.gates, &self.gates_shape())?;
-        expect_of(dtype, NAME, "queries", outputs.queries, &self.queries_shape())
+        expect_of(dtype, NAME, "contributions", outputs.contributions, &self.contributions_shape())?;
+        expect_of(Dtype::F32, NAME, "stacked", outputs.stacked, &self.stacked_shape())
     }
 
-    /// Records the loop. `scratch` has [`AttentionalDecoder::scratch`] elements.
+    /// Records the loop. `scratch` are tensors of [`AttentionalDecoder::scratch`] elements, in different buffers.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor is not as documented, and what [`Recorder::dispatch`] reports.
@@ -229,40 +265,125 @@ impl AttentionalDecoder {
         tiles: &Tiles,
         inputs: &Inputs<'_>,
         outputs: &Outputs<'_>,
-        scratch: &Tensor,
+        scratch: &[Tensor; SCRATCH],
     ) -> Result<()> {
-        let Self { batch, steps, keys, word, hidden, size, annotation, .. } = *self;
-        let Outputs { features, weights, states, gates, queries } = *outputs;
         self.check(inputs, outputs)?;
-        expect_scratch_of(inputs.dtype(), NAME, scratch, self.scratch())?;
-        let (state, width) = (batch * hidden, self.features());
-        let words = view(inputs.words, 0, word, 0);
+        for (scratch, (elements, dtype)) in scratch.iter().zip(self.scratch(inputs.dtype())) {
+            expect_scratch_of(dtype, NAME, scratch, elements)?;
+        }
+        let [gi, annotation, vectors] = scratch;
+        let Outputs { weights, states, gates, contributions, .. } = *outputs;
+        let masking = self.dropout().map(|dropout| dropout.masking(0));
+        self.record_inputs(recorder, inputs, outputs, gi)?;
+        self.record_parameters(recorder, inputs, outputs.stacked, vectors)?;
+        self.record_contributions(recorder, tiles, inputs, annotation, contributions)?;
+        let Inputs { key, lengths, .. } = *inputs;
+        let attended = Attended { gi, key, contributions, vectors, lengths, gates, states, weights, masking };
+        for t in 0..self.steps {
+            self.record_state_product(recorder, tiles, outputs, masking, t)?;
+            self.record_attended(recorder, &attended, t)?;
+        }
+        self.record_features(recorder, tiles, outputs, annotation)
+    }
+
+    /// What comes from words and the first state: the gates' inputs, the words among the features, the mask's products.
+    fn record_inputs(
+        &self,
+        recorder: &mut Recorder,
+        inputs: &Inputs<'_>,
+        outputs: &Outputs<'_>,
+        gi: &Tensor,
+    ) -> Result<()> {
+        let Self { batch, steps, word, hidden, annotation, .. } = *self;
+        let Outputs { features, states, .. } = *outputs;
+        let width = self.features();
         let weight_iw = view(inputs.cell.weight_ih, 0, word + annotation, 0);
         if let (Some(dropout), Some(mask)) = (self.dropout(), inputs.mask) {
-            dropout.record_start(recorder, inputs.state0, mask, states, scratch)?;
+            dropout.record_start(recorder, inputs.state0, mask, states, gi)?;
         }
-        self.gate_input().record(recorder, &inputs.input(), weight_iw, inputs.cell.bias_ih, scratch)?;
-        let all_words = Copy { rows: batch * steps, columns: word, batch: 1 };
-        all_words.record(recorder, words, None, view(features, hidden + annotation, width, 0))?;
-        let first = Copy { rows: batch, columns: hidden, batch: 1 };
-        first.record(recorder, view(inputs.state0, 0, hidden, 0), None, view(states, 0, hidden, 0))?;
-        let masking = self.dropout().map(|dropout| dropout.masking(0));
-        for t in 0..steps {
-            let tensors = StepTensors {
-                gi: self.step(scratch, 3 * hidden, 0, t),
-                states,
-                from: t * state,
-                to: (t + 1) * state,
-                queries: view(queries, t * batch * size, size, 0),
-                features: self.step(features, width, 0, t),
-                weights: Some(self.step(weights, keys, 0, t)),
-                gates,
-                gates_offset: t * 4 * state,
-            };
-            self.single().record_masked(recorder, tiles, &inputs.of_step(), &tensors, masking)?;
-        }
-        Ok(())
+        self.gate_input().record(recorder, &inputs.input(), weight_iw, inputs.cell.bias_ih, gi)?;
+        let words = view(features, hidden + annotation, width, 0);
+        record_copy(recorder, [batch * steps, word], view(inputs.words, 0, word, 0), words)?;
+        record_copy(recorder, [batch, hidden], view(inputs.state0, 0, hidden, 0), view(states, 0, hidden, 0))
     }
+
+    /// What multiplies a state, one over the other; and the vectors of the cell and the attention, one behind the other.
+    fn record_parameters(
+        &self,
+        recorder: &mut Recorder,
+        inputs: &Inputs<'_>,
+        stacked: &Tensor,
+        vectors: &Tensor,
+    ) -> Result<()> {
+        let Self { hidden, size, .. } = *self;
+        let gates = 3 * hidden;
+        let (weight_hh, query_weight) =
+            (view(inputs.cell.weight_hh, 0, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
+        record_copy(recorder, [gates, hidden], weight_hh, view(stacked, 0, hidden, 0))?;
+        record_copy(recorder, [size, hidden], query_weight, view(stacked, gates * hidden, hidden, 0))?;
+        record_copy(recorder, [1, gates], view(inputs.cell.bias_hh, 0, gates, 0), view(vectors, 0, gates, 0))?;
+        record_copy(recorder, [1, size], view(inputs.energy, 0, size, 0), view(vectors, gates, size, 0))
+    }
+
+    /// `valid` receives the annotations with zeros past each length, where there may be anything.
+    fn record_contributions(
+        &self,
+        recorder: &mut Recorder,
+        tiles: &Tiles,
+        inputs: &Inputs<'_>,
+        valid: &Tensor,
+        contributions: &Tensor,
+    ) -> Result<()> {
+        let Self { batch, keys, word, annotation, .. } = *self;
+        let of = |tensor| view(tensor, 0, annotation, keys * annotation);
+        let copy = Copy { rows: keys, columns: annotation, batch };
+        copy.record(recorder, of(inputs.annotation), Some(inputs.lengths), of(valid))?;
+        let product = self.contributions_product();
+        let weight_ic = view(inputs.cell.weight_ih, word, word + annotation, 0);
+        let (a, c) = (view(valid, 0, annotation, 0), view(contributions, 0, product.n, 0));
+        product.record(recorder, tiles.all(product.m), &Operands { a, b: weight_ic, bias: None, c })
+    }
+
+    /// The products of the state before step `t`, into its gates.
+    fn record_state_product(
+        &self,
+        recorder: &mut Recorder,
+        tiles: &Tiles,
+        outputs: &Outputs<'_>,
+        masking: Option<Masking>,
+        t: usize,
+    ) -> Result<()> {
+        let Self { batch, hidden, .. } = *self;
+        let width = self.gates_width();
+        let entering = t * batch * hidden + masking.map_or(0, |masking| masking.distance);
+        let (a, b) = (view(outputs.states, entering, hidden, 0), view(outputs.stacked, 0, hidden, 0));
+        let c = view(outputs.gates, t * batch * width + hidden, width, 0);
+        self.state_product().record(recorder, tiles.all(batch), &Operands { a, b, bias: None, c })
+    }
+
+    /// The states and contexts of all steps, among the features.
+    fn record_features(
+        &self,
+        recorder: &mut Recorder,
+        tiles: &Tiles,
+        outputs: &Outputs<'_>,
+        annotation: &Tensor,
+    ) -> Result<()> {
+        let Self { batch, steps, keys, hidden, .. } = *self;
+        let (state, width) = (batch * hidden, self.features());
+        let Outputs { features, weights, states, .. } = *outputs;
+        let copy = Copy { rows: batch, columns: hidden, batch: steps };
+        copy.record(recorder, view(states, state, hidden, state), None, view(features, 0, steps * width, width))?;
+        let product = self.contexts_product();
+        let a = view(weights, 0, keys, steps * keys);
+        let b = view(annotation, 0, product.n, keys * product.n);
+        let c = view(features, hidden, width, steps * width);
+        product.record(recorder, tiles.all(steps), &Operands { a, b, bias: None, c })
+    }
+}
+
+fn record_copy(recorder: &mut Recorder, [rows, columns]: [usize; 2], from: Matrix<'_>, to: Matrix<'_>) -> Result<()> {
+    Copy { rows, columns, batch: 1 }.record(recorder, from, None, to)
 }
 
 /// The tile configurations of the kernels that the loop is made of.

@@ -2,11 +2,11 @@
 //! [`Shader::kernel`].
 
 use super::{
-    adam, additive_attention, additive_score, alignment_loss, attention_weights, beam_search, bounded_step,
-    cached_attention, ceiling, conv1d, copy, coverage_loss, cross_entropy, dot_product_attention, dropout, embedding,
-    glu, gru, layer_norm, length_mask, listed_rows, local_attention, lsh_attention, matmul, permute, pointwise,
-    positions, reduction, relative_attention, relative_position_bias, sliding_window_attention, softmax,
-    span_attention, tunable::TunableKernel,
+    adam, additive_attention, additive_score, alignment_loss, attention_weights, attentional_decoder, beam_search,
+    bounded_step, cached_attention, ceiling, conv1d, copy, coverage_loss, cross_entropy, dot_product_attention,
+    dropout, embedding, glu, gru, layer_norm, length_mask, listed_rows, local_attention, lsh_attention, matmul,
+    permute, pointwise, positions, reduction, relative_attention, relative_position_bias, sliding_window_attention,
+    softmax, span_attention, tunable::TunableKernel,
 };
 use crate::gpu::{Gpu, Shader, TileTable};
 
@@ -24,6 +24,8 @@ pub static SHADERS: &[&Shader] = &[
     &alignment_loss::ALIGNMENT_LOSS,
     &alignment_loss::ALIGNMENT_LOSS_BACKWARD,
     &attention_weights::ATTENTION_WEIGHTS,
+    &attentional_decoder::ATTENTIONAL_DECODER,
+    &attentional_decoder::ATTENTIONAL_DECODER_BACKWARD,
     &beam_search::BEAM_SEARCH,
     &beam_search::BEAM_SEARCH_ADJUST,
     &beam_search::BEAM_SEARCH_ATTEND,

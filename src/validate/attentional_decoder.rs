@@ -44,8 +44,8 @@ struct Drawn {
     cell_gpu: [Tensor; 4],
     features: Tensor,
     weights: Tensor,
-    saved: [Tensor; 3],
-    scratch: Tensor,
+    saved: [Tensor; 4],
+    scratch: Vec<Tensor>,
 }
 
 /// Sizes, values and tensors; keys and annotations past a row's length are NaN. Half of the cases name words of a table,
@@ -97,9 +97,10 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
         saved: [
             case.poisoned_activation(decoder.states_shape())?,
             case.poisoned_activation(decoder.gates_shape())?,
-            case.poisoned_activation(decoder.queries_shape())?,
+            case.poisoned_activation(decoder.contributions_shape())?,
+            case.poisoned(decoder.stacked_shape())?,
         ],
-        scratch: case.poisoned_activation([decoder.scratch()])?,
+        scratch: decoder.scratch(case.dtype).map(|scratch| case.scratch(scratch)).into_iter().collect::<Result<_>>()?,
         decoder,
         named,
         mask,
@@ -107,6 +108,10 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
         values,
         cell,
     })
+}
+
+fn all_of<const N: usize>(scratch: &[Tensor]) -> Result<&[Tensor; N]> {
+    scratch.first_chunk().ok_or_else(|| Error::data("validate", "less scratch than was asked for"))
 }
 
 impl Drawn {
@@ -119,12 +124,12 @@ impl Drawn {
     }
 
     fn outputs(&self) -> Outputs<'_> {
-        let Self { features, weights, saved: [states, gates, queries], .. } = self;
-        Outputs { features, weights, states, gates, queries }
+        let Self { features, weights, saved: [states, gates, contributions, stacked], .. } = self;
+        Outputs { features, weights, states, gates, contributions, stacked }
     }
 
     fn record(&self, recorder: &mut Recorder, tiles: &Tiles) -> Result<()> {
-        self.decoder.record(recorder, tiles, &self.inputs(), &self.outputs(), &self.scratch)
+        self.decoder.record(recorder, tiles, &self.inputs(), &self.outputs(), all_of(&self.scratch)?)
     }
 
     /// Runs the reference on the same values.
@@ -198,9 +203,7 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
             d_features: &d_features_gpu,
             d_weights: d_weights_gpu.as_ref(),
         };
-        let scratch = scratch.first_chunk();
-        let scratch = scratch.ok_or_else(|| Error::data("validate", "less scratch than was asked for"))?;
-        drawn.decoder.record_backward(recorder, &tiles, &backward, scratch, &gradients)
+        drawn.decoder.record_backward(recorder, &tiles, &backward, all_of(&scratch)?, &gradients)
     })?;
     let (d_features, d_weights) = (exact(&d_features), d_weights.map(|values| exact(&values)));
     let mut expected =

@@ -36,9 +36,10 @@ fn features_of_loop(gpu: &Gpu, decoder: &AttentionalDecoder, inputs: &Inputs<'_>
         weights: &poisoned(&[batch, steps, keys]),
         states: &poisoned(&decoder.states_shape()),
         gates: &poisoned(&decoder.gates_shape()),
-        queries: &poisoned(&decoder.queries_shape()),
+        contributions: &poisoned(&decoder.contributions_shape()),
+        stacked: &poisoned(&decoder.stacked_shape()),
     };
-    let scratch = poisoned(&[decoder.scratch()]);
+    let scratch = decoder.scratch(Dtype::F32).map(|(elements, _)| poisoned(&[elements]));
     common::run(gpu, |recorder| decoder.record(recorder, &Tiles::choose(gpu, decoder), inputs, &outputs, &scratch));
     gpu.read::<f32>(outputs.features).unwrap()
 }
@@ -137,9 +138,9 @@ struct Tensors {
     mask: Option<Tensor>,
     features: Tensor,
     weights: Tensor,
-    saved: [Tensor; 3],
-    scratch: Tensor,
-    backward_scratch: [Tensor; 8],
+    saved: [Tensor; 4],
+    scratch: [Tensor; 3],
+    backward_scratch: [Tensor; 7],
     gradients: [Tensor; 10],
 }
 
@@ -169,9 +170,13 @@ impl Tensors {
             mask: decoder.masked.then(|| values(batch * hidden, 1.0)),
             features: common::poisoned_as(gpu, dtype, batch * steps * decoder.features()),
             weights: common::poisoned(gpu, batch * steps * keys),
-            saved: [decoder.states_shape(), decoder.gates_shape(), decoder.queries_shape()]
-                .map(|shape| common::poisoned_as(gpu, dtype, shape.iter().product())),
-            scratch: common::poisoned_as(gpu, dtype, decoder.scratch()),
+            saved: [
+                common::poisoned_as(gpu, dtype, decoder.states_shape().iter().product()),
+                common::poisoned_as(gpu, dtype, decoder.gates_shape().iter().product()),
+                common::poisoned_as(gpu, dtype, decoder.contributions_shape().iter().product()),
+                common::poisoned(gpu, decoder.stacked_shape().iter().product()),
+            ],
+            scratch: decoder.scratch(dtype).map(|(elements, dtype)| common::poisoned_as(gpu, dtype, elements)),
             backward_scratch: decoder
                 .backward_scratch(dtype)
                 .map(|(elements, dtype)| common::poisoned_as(gpu, dtype, elements)),
@@ -199,8 +204,8 @@ impl Tensors {
     }
 
     fn written(&self) -> Outputs<'_> {
-        let Self { features, weights, saved: [states, gates, queries], .. } = self;
-        Outputs { features, weights, states, gates, queries }
+        let Self { features, weights, saved: [states, gates, contributions, stacked], .. } = self;
+        Outputs { features, weights, states, gates, contributions, stacked }
     }
 
     fn forward(&self, recorder: &mut Recorder, decoder: &AttentionalDecoder) -> Result<()> {
@@ -298,7 +303,7 @@ fn refuses_wrong_gradients() {
         let backward = tensors.backward(&mut Recorder::new(gpu, "test"), &DECODER);
         assert!(matches!(backward, Err(Error::Shape { .. })), "gradient {index}: {backward:?}");
     }
-    for index in 0..8 {
+    for index in 0..7 {
         let mut tensors = Tensors::new(gpu, Dtype::F32, &DECODER, &[19, 19, 19]);
         let smaller = tensors.backward_scratch[index].elements() - 1;
         tensors.backward_scratch[index] = common::poisoned(gpu, smaller);
@@ -324,7 +329,8 @@ fn refuses_wrong_types() {
         refuses("annotation", &|tensors| as_other(&mut tensors.annotation));
         refuses("features", &|tensors| as_other(&mut tensors.features));
         refuses("states", &|tensors| as_other(&mut tensors.saved[0]));
-        refuses("d_recurrent", &|tensors| as_other(&mut tensors.backward_scratch[1]));
+        refuses("contributions", &|tensors| as_other(&mut tensors.saved[2]));
+        refuses("d_recurrent", &|tensors| as_other(&mut tensors.backward_scratch[0]));
         refuses("d_key", &|tensors| as_other(&mut tensors.gradients[2]));
         refuses("weights", &|tensors| as_half(&mut tensors.weights));
         refuses("weight_ih", &|tensors| as_half(&mut tensors.cell[0]));

@@ -152,7 +152,7 @@ fn fitting(count: usize, lanes: u32) -> u32 {
 }
 
 /// How many keys of one query are scored together: the query is loaded again for each such group.
-fn keys_of_one_query(count: usize) -> u32 {
+pub(in crate::kernels) fn keys_of_one_query(count: usize) -> u32 {
     [8, 6, 4].into_iter().min_by_key(|keys| count.div_ceil(*keys) * (keys + 2)).map_or(8, word)
 }
 

@@ -1,12 +1,11 @@
 //! The backward pass of the loop: the steps from the last to the first, then one product for each weight, over all of them.
 
-use super::{AttentionalDecoder, Inputs, NAME, Outputs, Tiles, view};
+use super::{AttentionalDecoder, Inputs, NAME, Outputs, Tiles, attended::AttendedBackward, record_copy, view};
 use crate::{
     Result,
     gpu::{Dtype, Recorder, Tensor, product},
     kernels::{
         additive_attention::{self, KeyGradients},
-        copy::Copy,
         expect::{expect, expect_of, expect_scratch_of, expect_setting},
         gate_input::{InputBackward, InputGradients},
         gru::{CellBackward, Masking, WeightGradients},
@@ -49,20 +48,18 @@ pub struct Gradients<'a> {
 }
 
 /// Tensors of the backward pass that hold nothing before or after it.
-pub const BACKWARD_SCRATCH: usize = 8;
+pub const BACKWARD_SCRATCH: usize = 7;
 
 /// The scratch tensors by name, in the order of [`AttentionalDecoder::backward_scratch`].
 #[derive(Clone, Copy, Debug)]
 struct Scratch<'a> {
-    /// `[K, H]`, the recurrent weights over the query's.
-    stacked: &'a Tensor,
     /// `[T, B, K]`, of what either was multiplied into.
     d_recurrent: &'a Tensor,
     /// `[B, T, 3H]`.
     d_gi: &'a Tensor,
     /// `[B, T, V]`.
     d_context: &'a Tensor,
-    /// `[B, T, S]`, of the scores.
+    /// `[B, T, S]`, of the weights by themselves, then of the scores.
     d_energy: &'a Tensor,
     attention: &'a Tensor,
     sums: &'a Tensor,
@@ -72,8 +69,8 @@ struct Scratch<'a> {
 
 impl<'a> Scratch<'a> {
     fn of(tensors: &'a [Tensor; BACKWARD_SCRATCH]) -> Self {
-        let [stacked, d_recurrent, d_gi, d_context, d_energy, attention, sums, column_sums] = tensors;
-        Self { stacked, d_recurrent, d_gi, d_context, d_energy, attention, sums, column_sums }
+        let [d_recurrent, d_gi, d_context, d_energy, attention, sums, column_sums] = tensors;
+        Self { d_recurrent, d_gi, d_context, d_energy, attention, sums, column_sums }
     }
 }
 
@@ -84,8 +81,6 @@ struct Pass<'a> {
     backward: Backward<'a>,
     scratch: Scratch<'a>,
     gradients: Gradients<'a>,
-    /// [`Scratch::stacked`] as the cell takes it.
-    stacked_weight: Tensor,
 }
 
 impl AttentionalDecoder {
@@ -95,7 +90,6 @@ impl AttentionalDecoder {
         let sums = self.gates_sum().scratch().max(self.recurrent_sum().scratch());
         let one_more = if self.masked { self.batch } else { 0 };
         [
-            (product(&[self.products(), self.hidden]), Dtype::F32),
             (product(&[rows.saturating_add(one_more), self.products()]), dtype),
             (product(&[rows, 3, self.hidden]), dtype),
             (product(&[rows, self.annotation]), dtype),
@@ -146,8 +140,7 @@ impl AttentionalDecoder {
     ) -> Result<()> {
         self.check_backward(backward, scratch, gradients)?;
         let scratch = Scratch::of(scratch);
-        let stacked_weight = scratch.stacked.scratch([self.products(), self.hidden])?;
-        let pass = Pass { decoder: *self, tiles, backward: *backward, scratch, gradients: *gradients, stacked_weight };
+        let pass = Pass { decoder: *self, tiles, backward: *backward, scratch, gradients: *gradients };
         pass.record_start(recorder)?;
         (0..self.steps).rev().try_for_each(|t| pass.record_step(recorder, t))?;
         pass.record_weights(recorder)?;
@@ -155,10 +148,6 @@ impl AttentionalDecoder {
         pass.record_recurrent_bias(recorder)?;
         pass.record_keys(recorder)
     }
-}
-
-fn record_copy(recorder: &mut Recorder, [rows, columns]: [usize; 2], from: Matrix<'_>, to: Matrix<'_>) -> Result<()> {
-    Copy { rows, columns, batch: 1 }.record(recorder, from, None, to)
 }
 
 impl Pass<'_> {
@@ -182,18 +171,21 @@ impl Pass<'_> {
         product.record(recorder, self.tiles.all(product.m), &Operands { a, b, bias: None, c })
     }
 
-    /// The copies that the steps read: the weights that a state is multiplied with, and the contexts' own gradients.
+    /// What the steps read: the gradients that contexts have by themselves, and through these and by themselves the weights.
     fn record_start(&self, recorder: &mut Recorder) -> Result<()> {
-        let AttentionalDecoder { hidden, size, annotation, .. } = self.decoder;
-        let Backward { inputs, d_features, .. } = self.backward;
-        let Scratch { stacked, d_context, .. } = self.scratch;
-        let (gates, rows) = self.sizes();
-        let (weight_hh, query_weight) =
-            (view(inputs.cell.weight_hh, 0, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
-        record_copy(recorder, [gates, hidden], weight_hh, view(stacked, 0, hidden, 0))?;
-        record_copy(recorder, [size, hidden], query_weight, view(stacked, gates * hidden, hidden, 0))?;
+        let AttentionalDecoder { batch, steps, keys, hidden, annotation, .. } = self.decoder;
+        let Backward { inputs, d_features, d_weights, .. } = self.backward;
+        let Scratch { d_context, d_energy, .. } = self.scratch;
+        let (_, rows) = self.sizes();
         let contexts = view(d_features, hidden, self.decoder.features(), 0);
-        record_copy(recorder, [rows, annotation], contexts, view(d_context, 0, annotation, 0))
+        record_copy(recorder, [rows, annotation], contexts, view(d_context, 0, annotation, 0))?;
+        let (m, n, k, accumulate) = (steps, keys, annotation, d_weights.is_some());
+        if let Some(d_weights) = d_weights {
+            record_copy(recorder, [rows, keys], view(d_weights, 0, keys, 0), view(d_energy, 0, keys, 0))?;
+        }
+        let into_weights = Matmul { m, n, k, batch, transpose_b: true, accumulate, ..Matmul::default() };
+        let (a, b) = (view(d_context, 0, k, m * k), view(inputs.annotation, 0, k, n * k));
+        self.record_matmul(recorder, into_weights, a, b, view(d_energy, 0, n, m * n))
     }
 
     fn cell_step(&self, t: usize) -> CellBackward<'_> {
@@ -201,7 +193,7 @@ impl Pass<'_> {
         let (state, products) = (decoder.batch * decoder.hidden, decoder.products());
         let (own, more) = (t * decoder.batch * products, t + 1 < decoder.steps);
         CellBackward {
-            weight: &self.stacked_weight,
+            weight: backward.outputs.stacked,
             d_recurrent: scratch.d_recurrent,
             next: more.then_some(own + decoder.batch * products),
             own,
@@ -209,8 +201,7 @@ impl Pass<'_> {
             d_y: decoder.step(backward.d_features, decoder.features(), 0, t),
             states: backward.outputs.states,
             from: t * state,
-            gates: backward.outputs.gates,
-            gates_offset: t * 4 * state,
+            gates: self.gates(t),
             carry: gradients.state0,
             carry_offset: 0,
             has_carry: more,
@@ -219,33 +210,32 @@ impl Pass<'_> {
         }
     }
 
-    /// The cell, then the context that it has read, then the attention as far as it goes to the query.
-    fn record_step(&self, recorder: &mut Recorder, t: usize) -> Result<()> {
-        let Self { decoder, tiles, backward, scratch, .. } = self;
-        let AttentionalDecoder { batch, keys, word, size, annotation, .. } = *decoder;
-        let Backward { inputs, outputs, d_weights, .. } = backward;
-        let (products, (gates, _)) = (decoder.products(), self.sizes());
-        decoder.cell().record_backward(recorder, tiles.cell, &self.cell_step(t))?;
-        let into_context =
-            Matmul { m: batch, n: annotation, k: gates, batch: 1, accumulate: true, ..Matmul::default() };
-        let by_input = decoder.step(scratch.d_gi, gates, 0, t);
-        let weight_ic = view(inputs.cell.weight_ih, word, word + annotation, 0);
-        let d_context = decoder.step(scratch.d_context, annotation, 0, t);
-        self.record_matmul(recorder, into_context, by_input, weight_ic, d_context)?;
-        let attention = additive_attention::Backward {
-            inputs: decoder.attention_inputs(inputs, view(outputs.queries, t * batch * size, size, size)),
-            weights: decoder.step_batch(outputs.weights, keys, 0, t),
-            d_context: decoder.step_batch(scratch.d_context, annotation, 0, t),
-            d_weights: d_weights.map(|d_weights| decoder.step_batch(d_weights, keys, 0, t)),
-            d_energy: decoder.step_batch(scratch.d_energy, keys, 0, t),
-        };
-        let d_query = view(scratch.d_recurrent, t * batch * products + gates, products, products);
-        decoder.attention(1).record_backward_query(recorder, tiles.step_attention, &attention, d_query)
+    /// Gates and queries of step `t`.
+    fn gates(&self, t: usize) -> Matrix<'_> {
+        let width = self.decoder.gates_width();
+        view(self.backward.outputs.gates, t * self.decoder.batch * width, width, 0)
     }
 
-    /// The weights that states and contexts were multiplied with, and without a mask the state before the first step.
+    /// The gates, then the attention whose context they have read, as far as it goes to the query.
+    fn record_step(&self, recorder: &mut Recorder, t: usize) -> Result<()> {
+        let Self { decoder, tiles, backward: Backward { inputs, outputs, .. }, scratch, .. } = self;
+        decoder.cell().record_backward(recorder, tiles.cell, &self.cell_step(t))?;
+        let attended = AttendedBackward {
+            contributions: outputs.contributions,
+            key: inputs.key,
+            energy: inputs.energy,
+            weights: outputs.weights,
+            d_gi: scratch.d_gi,
+            gates: outputs.gates,
+            d_score: scratch.d_energy,
+            d_recurrent: scratch.d_recurrent,
+        };
+        decoder.record_attended_backward(recorder, &attended, t)
+    }
+
+    /// The contexts; the weights that these and the states were multiplied with; without a mask the state before the first step.
     fn record_weights(&self, recorder: &mut Recorder) -> Result<()> {
-        let Self { backward: Backward { outputs, .. }, scratch, gradients, .. } = self;
+        let Self { backward: Backward { inputs, outputs, .. }, scratch, gradients, .. } = self;
         let AttentionalDecoder { batch, word, hidden, size, annotation, .. } = self.decoder;
         let (products, (gates, rows)) = (self.decoder.products(), self.sizes());
         let product = |m, n, k| Matmul { m, n, k, batch: 1, ..Matmul::default() };
@@ -253,7 +243,7 @@ impl Pass<'_> {
         let by_state = view(scratch.d_recurrent, 0, products, 0);
         if masking.is_none() {
             let into_state0 = Matmul { accumulate: true, ..product(batch, hidden, products) };
-            let (weight, d_state0) = (view(scratch.stacked, 0, hidden, 0), view(gradients.state0, 0, hidden, 0));
+            let (weight, d_state0) = (view(outputs.stacked, 0, hidden, 0), view(gradients.state0, 0, hidden, 0));
             self.record_matmul(recorder, into_state0, by_state, weight, d_state0)?;
         }
         let transposed = |m, n| Matmul { transpose_a: true, ..product(m, n, rows) };
@@ -265,7 +255,10 @@ impl Pass<'_> {
         let (by_input, contexts) =
             (view(scratch.d_gi, 0, gates, 0), view(outputs.features, hidden, self.decoder.features(), 0));
         let d_weight_ic = view(gradients.cell.weight_ih, word, word + annotation, 0);
-        self.record_matmul(recorder, transposed(gates, annotation), by_input, contexts, d_weight_ic)
+        self.record_matmul(recorder, transposed(gates, annotation), by_input, contexts, d_weight_ic)?;
+        let into_contexts = Matmul { accumulate: true, ..product(rows, annotation, gates) };
+        let weight_ic = view(inputs.cell.weight_ih, word, word + annotation, 0);
+        self.record_matmul(recorder, into_contexts, by_input, weight_ic, view(scratch.d_context, 0, annotation, 0))
     }
 
     /// The words and what they were multiplied with, and with a mask the state before the first step.
@@ -305,9 +298,10 @@ impl Pass<'_> {
     /// Keys, annotations and the energy vector, from the attention of all steps.
     fn record_keys(&self, recorder: &mut Recorder) -> Result<()> {
         let Self { decoder, tiles, backward: Backward { inputs, outputs, .. }, scratch, gradients, .. } = self;
-        let AttentionalDecoder { batch, steps, keys, size, annotation, .. } = *decoder;
+        let AttentionalDecoder { batch, steps, keys, hidden, annotation, .. } = *decoder;
+        let width = decoder.gates_width();
         let attention = additive_attention::Backward {
-            inputs: decoder.attention_inputs(inputs, view(outputs.queries, 0, batch * size, size)),
+            inputs: decoder.attention_inputs(inputs, view(outputs.gates, 4 * hidden, batch * width, width)),
             weights: view(outputs.weights, 0, keys, steps * keys),
             d_context: view(scratch.d_context, 0, annotation, steps * annotation),
             d_weights: None,

@@ -7,7 +7,7 @@ use crate::{
     kernels::{
         additive_attention::{self, AdditiveAttention},
         expect::{expect, expect_extents, expect_matrix},
-        gru::{Cell, CellStep, Context, Masking, Weights},
+        gru::{Cell, CellStep, Context, Weights},
         matmul::{self, Matmul, Matrix, Operands},
     },
 };
@@ -158,26 +158,13 @@ impl DecoderStep {
         inputs: &StepInputs<'_>,
         tensors: &StepTensors<'_>,
     ) -> Result<()> {
-        self.record_masked(recorder, tiles, inputs, tensors, None)
-    }
-
-    /// As [`DecoderStep::record`]; with a mask, both the query and the gates see the state's product with it.
-    pub(super) fn record_masked(
-        &self,
-        recorder: &mut Recorder,
-        tiles: &Tiles,
-        inputs: &StepInputs<'_>,
-        tensors: &StepTensors<'_>,
-        masking: Option<Masking>,
-    ) -> Result<()> {
         let Self { beam, hidden, annotation, .. } = *self;
         let StepTensors { gi, states, from, to, queries, features, weights, gates, gates_offset } = *tensors;
         let rows = self.rows();
         self.check(inputs)?;
         expect_matrix(NAME, "features", &features, [1, rows, hidden + annotation])?;
         let small = matmul::Tile::choose(recorder.gpu(), rows);
-        let entering = from.saturating_add(masking.map_or(0, |masking| masking.distance));
-        let (state, query_weight) = (view(states, entering, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
+        let (state, query_weight) = (view(states, from, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
         self.query_product().record(
             recorder,
             small,
@@ -200,7 +187,7 @@ impl DecoderStep {
             gates,
             gates_offset,
             context: Some(Context { weight_ih: inputs.cell.weight_ih, offset: context.offset, size: annotation }),
-            masking,
+            masking: None,
             valid: None,
         };
         self.cell().record(recorder, tiles.cell, &step)

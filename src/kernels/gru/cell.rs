@@ -105,8 +105,8 @@ pub(in crate::kernels) struct CellBackward<'a> {
     /// The states before the step start at this element.
     pub states: &'a Tensor,
     pub from: usize,
-    pub gates: &'a Tensor,
-    pub gates_offset: usize,
+    /// `[R, 4H]`: r, z, n and W_hn h + b_hn.
+    pub gates: Matrix<'a>,
     /// `[R, H]`: what goes round the gates, from step to step.
     pub carry: &'a Tensor,
     pub carry_offset: usize,
@@ -227,7 +227,7 @@ impl Cell {
         step: &CellBackward<'_>,
     ) -> Result<()> {
         let Self { rows, hidden } = *self;
-        let CellBackward { weight, d_recurrent, next, own, d_gi, d_y, states, from, gates, gates_offset, .. } = *step;
+        let CellBackward { weight, d_recurrent, next, own, d_gi, d_y, states, from, gates, .. } = *step;
         let CellBackward { carry, carry_offset, has_carry, masking, valid, .. } = *step;
         self.check(recorder.gpu(), tile)?;
         let inner = weight.elements() / hidden;
@@ -239,11 +239,11 @@ impl Cell {
         expect_matrix("gru", "d_gi", &d_gi, [1, rows, 3 * hidden])?;
         expect_matrix("gru", "d_y", &d_y, [1, rows, hidden])?;
         expect_matrix("gru", "states", &run(states, from, hidden), [1, rows, hidden])?;
-        expect_matrix("gru", "gates", &run(gates, gates_offset, 4 * hidden), [1, rows, 4 * hidden])?;
+        expect_matrix("gru", "gates", &gates, [1, rows, 4 * hidden])?;
         expect_matrix("gru", "carry", &run(carry, carry_offset, hidden), [1, rows, hidden])?;
         expect_valid(rows, valid.as_ref())?;
         let dtype = states.dtype().activation();
-        let activations = [("states", states), ("gates", gates), ("carry", carry), ("d_recurrent", d_recurrent)];
+        let activations = [("states", states), ("gates", gates.tensor), ("carry", carry), ("d_recurrent", d_recurrent)];
         for (argument, tensor) in activations.into_iter().chain([("d_gi", d_gi.tensor), ("d_y", d_y.tensor)]) {
             expect_dtype(dtype, "gru", argument, tensor)?;
         }
@@ -252,19 +252,19 @@ impl Cell {
         expect_matrix("gru", "states", &run(states, mask, hidden), [1, rows, hidden])?;
         let extents = [
             [hidden, inner, next.unwrap_or(own), own, d_gi.offset, d_gi.stride],
-            [d_y.offset, d_y.stride, from, gates_offset, carry_offset, mask],
+            [d_y.offset, d_y.stride, from, gates.offset, carry_offset, mask],
         ];
-        let vector = extents.iter().flatten().all(|extent| extent % 4 == 0);
+        let vector = extents.iter().flatten().chain([&gates.stride]).all(|extent| extent % 4 == 0);
         let product = if next.is_some() { inner } else { 0 };
         let time = valid.as_ref().map_or(0, |valid| valid.time);
         let params = [
             [rows, hidden, product, next.unwrap_or(own)],
             [own, inner, d_gi.offset, d_gi.stride],
-            [d_y.offset, d_y.stride, from, gates_offset],
+            [d_y.offset, d_y.stride, from, gates.offset],
             [carry_offset, usize::from(has_carry), usize::from(valid.is_some()), time],
         ];
         let mut params = params.concat();
-        params.push(mask);
+        params.extend([mask, gates.stride]);
         recorder.launch(&Launch {
             kernel: &GRU_BACKWARD,
             specialisation: tile.backward(dtype, vector, masking.is_some()),
@@ -274,7 +274,7 @@ impl Cell {
                 valid.as_ref().map_or(weight, |valid| valid.lengths),
                 d_y.tensor,
                 states,
-                gates,
+                gates.tensor,
                 d_recurrent,
                 d_gi.tensor,
                 carry,

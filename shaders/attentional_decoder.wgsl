@@ -1,0 +1,183 @@
+// One step of the attentional decoder behind the products of its state (Bahdanau et al. 2015, appendix A.2.2): attention with the
+// state before as the query, and the gates of the GRU that reads the context.
+//
+//     weights[s] = softmax over s < length of energy · tanh(query + key[s])
+//     gi += sum over s of weights[s] contribution[s], where contribution[s] = W_ic annotation[s]
+//     r = sigmoid(gi_r + W_hr h + b_hr)      z = sigmoid(gi_z + W_hz h + b_hz)
+//     n = tanh(gi_n + r * (W_hn h + b_hn))   h' = (1 - z) * n + z * h
+//
+// A contribution is what an annotation would add to the gates if it were the whole context. All of them are one product before
+// the loop, which spares each step the product of its context.
+// A workgroup of LANES invocations takes one row of the batch; lanes share out the elements of KEYS keys at a time, then the
+// columns of the gates. Each lane reads no other gates than those that it writes.
+// SUBGROUPS: the workgroup is one subgroup. VECTOR: all sizes, offsets and strides are multiples of 4, under WIDE of 8: loads bring
+// as many, in 64-bit words.
+// DROPOUT: the next products read the state's product with a mask that is the same at all steps; it and the mask lie among the
+// states.
+#import pieces
+#import lanes
+#import keys_sum
+#import factored_tanh
+#import gru_gates
+
+struct Params {
+    keys: u32, size: u32, hidden: u32,      // S, A, H
+    gi_offset: u32, gi_stride: u32,
+    gates_offset: u32,
+    from_offset: u32, to_offset: u32,       // of the states before and after
+    weights_offset: u32, weights_stride: u32,
+    mask_offset: u32, dropped_offset: u32,  // of the mask, and of its product with the state after
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> gi: array<Word>;                 // [B, 3H], W_i word + b_i
+@group(0) @binding(2) var<storage, read> key: array<Word>;                // [B, S, A]
+@group(0) @binding(3) var<storage, read> contributions: array<Word>;      // [B, S, 3H]
+@group(0) @binding(4) var<storage, read> vectors: array<SingleWord>;             // [3H + A], b_h, energy
+@group(0) @binding(5) var<storage, read> lengths: array<u32>;                // [B]
+@group(0) @binding(6) var<storage, read_write> gates: array<Word>;        // [B, 4H + A]; before: -, W_h h, query; after: r, z, n, W_hn h + b_hn, query
+@group(0) @binding(7) var<storage, read_write> states: array<Word>;       // [.., B, H]
+@group(0) @binding(8) var<storage, read_write> weights: array<f32>;          // [B, S], rows weights_stride apart
+
+#import load_piece(gi)
+#import load_piece(key)
+#import load_piece(contributions)
+#import load_piece(vectors)
+#import load_piece(gates)
+#import store_piece(gates)
+#import load_piece(states)
+#import store_piece(states)
+
+const FLOOR = -3.0e38;
+
+// Leaves the scores of the row's keys in `weights`, but for a constant that softmax does not see.
+fn score(batch: u32, length: u32, lane: u32) {
+    let at = params.weights_offset + batch * params.weights_stride;
+    let width = 4u * params.hidden + params.size;
+    let query_start = (params.gates_offset + batch * width + 4u * params.hidden) / UNIT;
+    let pieces = (params.size + PIECE - 1u) / PIECE;
+    for (var first = 0u; first < length; first += KEYS) {
+        var key_start: array<u32, KEYS>;
+        for (var j = 0u; j < KEYS; j++) {
+            key_start[j] = (batch * params.keys + min(first + j, length - 1u)) * params.size / UNIT;
+        }
+        var parts: array<f32, KEYS>;
+        for (var i = lane; i < pieces; i += LANES) {
+            let v = load_piece_vectors_nth(3u * params.hidden / UNIT, i, params.size);
+            let q = load_piece_gates_nth(query_start, i, params.size);
+            for (var j = 0u; j < KEYS; j++) {
+                let k = load_piece_key_nth(key_start[j], i, params.size);
+                for (var p = 0u; p < PARTS; p++) {
+                    parts[j] += sum_of_quotients(v[p], product(prepared(q[p], true), prepared(k[p], true), true));
+                }
+            }
+        }
+        let sum = keys_sum(parts, lane);
+        if (lane < KEYS && first + lane < length) { weights[at + first + lane] = -2.0 * sum; }
+    }
+    storageBarrier();
+}
+
+// Makes weights of the scores; keys past the length weigh 0.
+fn normalise(batch: u32, length: u32, lane: u32) {
+    let at = params.weights_offset + batch * params.weights_stride;
+    var most = FLOOR;
+    for (var s = lane; s < length; s += LANES) { most = max(most, weights[at + s]); }
+    most = lanes_max(most, lane);
+    var total = 0.0;
+    for (var s = lane; s < length; s += LANES) { total += exp(weights[at + s] - most); }
+    total = lanes_sum(total, lane);
+    for (var s = lane; s < params.keys; s += LANES) {
+        var weight = 0.0;
+        if (s < length) { weight = exp(weights[at + s] - most) / total; }
+        weights[at + s] = weight;
+    }
+    storageBarrier();
+}
+
+// Adds the context's part to what the word contributes to the gates, for a piece of their columns.
+fn input_of(batch: u32, length: u32, lane: u32, column: u32) -> array<Piece, 3> {
+    let h = params.hidden;
+    var sum: array<Piece, 3>;
+    let from_word = params.gi_offset + batch * params.gi_stride;
+    for (var g = 0u; g < 3u; g++) { sum[g] = load_piece_gi(from_word + g * h + column, from_word + (g + 1u) * h); }
+    let at = params.weights_offset + batch * params.weights_stride;
+    for (var first = 0u; first < length; first += KEYS) {
+#ifdef SUBGROUPS
+        let share = weights[at + min(first + lane % KEYS, length - 1u)];
+#endif
+        for (var j = 0u; j < KEYS; j++) {
+            let s = min(first + j, length - 1u);
+#ifdef SUBGROUPS
+            let weight = select(0.0, subgroupShuffle(share, j), first + j < length);
+#else
+            let weight = select(0.0, weights[at + s], first + j < length);
+#endif
+            let start = (batch * params.keys + s) * 3u * h;
+            for (var g = 0u; g < 3u; g++) {
+                let x = load_piece_contributions(start + g * h + column, start + (g + 1u) * h);
+                for (var p = 0u; p < PARTS; p++) { sum[g][p] = fma(vec4f(weight), x[p], sum[g][p]); }
+            }
+        }
+    }
+    return sum;
+}
+
+// W_h h + b_h of one gate, for a piece of its columns.
+fn recurrent_of(gate: u32, start: u32, column: u32) -> Piece {
+    let h = params.hidden;
+    let end = (gate + 1u) * h;
+    var sum = load_piece_gates(start + end + column, start + end + h);
+    let bias = load_piece_vectors(gate * h + column, end);
+    for (var p = 0u; p < PARTS; p++) { sum[p] += bias[p]; }
+    return sum;
+}
+
+fn finish(batch: u32, column: u32, input: array<Piece, 3>) {
+    let h = params.hidden;
+    let start = params.gates_offset + batch * (4u * h + params.size);
+    let reset = recurrent_of(0u, start, column);
+    let update = recurrent_of(1u, start, column);
+    let recurrent = recurrent_of(2u, start, column);
+    let before = params.from_offset + batch * h;
+    let old = load_piece_states(before + column, before + h);
+    var saved: array<Piece, 3>;
+    var next: Piece;
+    for (var p = 0u; p < PARTS; p++) {
+        let of_input = array<vec4f, 3>(input[0][p], input[1][p], input[2][p]);
+        let result = gates_of(of_input, reset[p], update[p], recurrent[p], vec4f(), old[p]);
+        saved[0][p] = result.reset;
+        saved[1][p] = result.update;
+        saved[2][p] = result.candidate;
+        next[p] = result.next;
+    }
+    for (var g = 0u; g < 3u; g++) { store_piece_gates(start + g * h + column, start + (g + 1u) * h, saved[g]); }
+    store_piece_gates(start + 3u * h + column, start + 4u * h, recurrent);
+    let to = params.to_offset + batch * h;
+    store_piece_states(to + column, to + h, next);
+#ifdef DROPOUT
+    let mask_start = params.mask_offset + batch * h;
+    let mask = load_piece_states(mask_start + column, mask_start + h);
+    for (var p = 0u; p < PARTS; p++) { next[p] *= mask[p]; }
+    let dropped = params.dropped_offset + batch * h;
+    store_piece_states(dropped + column, dropped + h, next);
+#endif
+}
+
+@compute @workgroup_size(LANES)
+#ifdef SUBGROUPS
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+#else
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+#endif
+    let batch = group.x;
+    let length = min(lengths[batch], params.keys);
+    score(batch, length, lane);
+    normalise(batch, length, lane);
+    // Every lane goes as often through the loop: it passes weights round.
+    for (var first = 0u; first < params.hidden; first += STRIDE) {
+        let column = first + lane * PIECE;
+        let input = input_of(batch, length, lane, min(column, params.hidden - UNIT));
+        if (column < params.hidden) { finish(batch, column, input); }
+    }
+}

@@ -1,0 +1,229 @@
+//! A teacher-forced step behind the products of its state: the attention with the state before as the query, and the gates that
+//! read the context; one dispatch forward and one backward.
+
+use super::AttentionalDecoder;
+use crate::{
+    Result,
+    gpu::{Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles},
+    kernels::{additive_attention::keys_of_one_query, forms, gru::Masking, library::shader, rounds::expect_rounds},
+};
+
+pub(in crate::kernels) static ATTENTIONAL_DECODER: Shader = shader!("attentional_decoder", forwards);
+pub(in crate::kernels) static ATTENTIONAL_DECODER_BACKWARD: Shader = shader!("attentional_decoder_backward", backwards);
+
+/// What the steps of the loop read and leave, and their backward reads again; shapes as in [`super::Outputs`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attended<'a> {
+    /// `[B, T, 3H]`, what the words contribute to the gates.
+    pub gi: &'a Tensor,
+    /// `[B, S, A]`
+    pub key: &'a Tensor,
+    /// `[B, S, 3H]`
+    pub contributions: &'a Tensor,
+    /// `[3H + A]`: the recurrent biases, then the energy vector.
+    pub vectors: &'a Tensor,
+    /// `[B]`, u32.
+    pub lengths: &'a Tensor,
+    /// `[T, B, 4H + A]`
+    pub gates: &'a Tensor,
+    /// The states before each step and after the last.
+    pub states: &'a Tensor,
+    /// `[B, T, S]`
+    pub weights: &'a Tensor,
+    pub masking: Option<Masking>,
+}
+
+/// What the backward of a step reads and leaves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AttendedBackward<'a> {
+    /// `[B, S, 3H]`
+    pub contributions: &'a Tensor,
+    /// `[B, S, A]`
+    pub key: &'a Tensor,
+    /// `[A]`
+    pub energy: &'a Tensor,
+    /// `[B, T, S]`
+    pub weights: &'a Tensor,
+    /// `[B, T, 3H]`
+    pub d_gi: &'a Tensor,
+    /// `[T, B, 4H + A]`
+    pub gates: &'a Tensor,
+    /// `[B, T, S]`: the gradients that the weights have besides, then those of the scores.
+    pub d_score: &'a Tensor,
+    /// `[T, B, 3H + A]`, whose last A columns are written.
+    pub d_recurrent: &'a Tensor,
+}
+
+/// A workgroup, which takes one row of the batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Workgroup {
+    subgroups: bool,
+    lanes: u32,
+    /// Keys that are scored together.
+    keys: u32,
+}
+
+/// The sizes of a workgroup that is no subgroup.
+const LANES: [u32; 4] = [32, 64, 128, 256];
+/// Its keys.
+const KEYS: u32 = 4;
+
+impl Workgroup {
+    /// On a GPU a lane for every four columns of the wider of query and state, where one reaches.
+    fn of(tiles: &Tiles, decoder: &AttentionalDecoder) -> Self {
+        let fours = decoder.size.max(decoder.hidden).div_ceil(4);
+        match tiles.subgroup {
+            Some(lanes) => Self { subgroups: true, lanes, keys: keys_of_one_query(decoder.keys).min(lanes) },
+            None => {
+                let lanes = LANES.into_iter().find(|lanes| *lanes as usize >= fours).unwrap_or(LANES[3]);
+                Self { subgroups: false, lanes, keys: KEYS }
+            }
+        }
+    }
+
+    fn every(tiles: &Tiles) -> Vec<Self> {
+        match tiles.subgroup {
+            Some(lanes) => {
+                forms::distinct([4, 6, 8].map(|keys| Self { subgroups: true, lanes, keys: lanes.min(keys) }))
+            }
+            None => LANES.map(|lanes| Self { subgroups: false, lanes, keys: KEYS }).to_vec(),
+        }
+    }
+
+    /// `piece` elements a load.
+    fn form(self, piece: usize, dtype: Dtype) -> Specialisation {
+        Specialisation::new()
+            .element(dtype)
+            .define("ONE_ROW")
+            .define_if(self.subgroups, "SUBGROUPS")
+            .define_if(piece > 1, "VECTOR")
+            .define_if(piece > 4, "WIDE")
+            .constant("LANES", self.lanes)
+            .constant("KEYS", self.keys)
+    }
+
+    fn forward(self, piece: usize, dropout: bool, dtype: Dtype) -> Specialisation {
+        self.form(piece, dtype).define_if(dropout, "DROPOUT")
+    }
+}
+
+/// How many elements one load may bring: 64-bit words hold f32 alone.
+fn pieces(tiles: &Tiles, dtype: Dtype) -> &'static [usize] {
+    if tiles.wide && dtype == Dtype::F32 { &[8, 4, 1] } else { &[4, 1] }
+}
+
+/// A form for each workgroup, piece and type.
+fn every(tiles: &Tiles, form: impl Fn(Workgroup, usize, Dtype) -> Vec<Specialisation>) -> Vec<Specialisation> {
+    let of = |dtype| {
+        let of_workgroup =
+            |workgroup| pieces(tiles, dtype).iter().map(|piece| form(workgroup, *piece, dtype)).collect::<Vec<_>>();
+        Workgroup::every(tiles).into_iter().map(of_workgroup).collect::<Vec<_>>().concat().concat()
+    };
+    forms::each_element(tiles, of).concat()
+}
+
+fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
+    every(tiles, |workgroup, piece, dtype| forms::either(|dropout| workgroup.forward(piece, dropout, dtype)))
+}
+
+fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
+    every(tiles, |workgroup, piece, dtype| vec![workgroup.form(piece, dtype)])
+}
+
+impl AttentionalDecoder {
+    /// How many elements one load of these kernels brings: all that they load begins and ends at a multiple of it.
+    fn piece(&self, tiles: &Tiles, dtype: Dtype) -> usize {
+        let fits = |piece: &&usize| self.size.is_multiple_of(**piece) && self.hidden.is_multiple_of(**piece);
+        pieces(tiles, dtype).iter().find(fits).copied().unwrap_or(1)
+    }
+
+    /// A workgroup and its piece, if the driver goes through the rounds of the loops over keys and columns; checked modules keep all
+    /// of them.
+    fn workgroup(&self, gpu: &Gpu, dtype: Dtype) -> Result<(Workgroup, usize)> {
+        let workgroup = Workgroup::of(gpu.tiles(), self);
+        let (lanes, at_once) = (workgroup.lanes as usize, workgroup.keys as usize);
+        let fours = self.size.max(3 * self.hidden).div_ceil(4 * lanes);
+        let groups = self.keys.div_ceil(at_once) * (fours + 1);
+        let inner = if gpu.checked() { 4 * at_once + 2 * lanes.ilog2() as usize } else { 4 };
+        let what = || format!("a step of {} over {} keys", super::NAME, self.keys);
+        let need = 2 * groups * inner + 3 * self.keys.div_ceil(lanes.min(at_once));
+        expect_rounds(gpu, need, what, "Use shorter sequences, kernels without checks, or a GPU.")?;
+        Ok((workgroup, self.piece(gpu.tiles(), dtype)))
+    }
+
+    /// Operations and bytes of [`AttentionalDecoder::record_attended`].
+    pub(super) fn cost_attended(&self, dtype: Dtype) -> Cost {
+        let [b, s, a, h] = [self.batch, self.keys, self.size, self.hidden].map(|extent| extent as f64);
+        let bytes = dtype.bytes() as f64;
+        Cost {
+            operations: b * (s * (5.0 * a + 6.0 * h) + 40.0 * h),
+            transcendental: b * (s * (1.5 * a + 2.0) + 5.0 * h),
+            read: bytes * b * (s * (a + 3.0 * h) + 7.0 * h + a),
+            written: bytes * b * 5.0 * h + ELEMENT as f64 * b * s,
+        }
+    }
+
+    fn cost_attended_backward(&self, dtype: Dtype) -> Cost {
+        let [b, s, a, h] = [self.batch, self.keys, self.size, self.hidden].map(|extent| extent as f64);
+        let (bytes, scores) = (dtype.bytes() as f64, ELEMENT as f64 * b * s);
+        Cost {
+            operations: b * s * (6.0 * h + 8.0 * a),
+            transcendental: b * s * 1.5 * a,
+            read: bytes * b * (s * (a + 3.0 * h) + 3.0 * h + a) + 2.0 * scores,
+            written: bytes * b * a + scores,
+        }
+    }
+
+    /// Records step `t`, whose gates hold the products of the state before. The caller has checked all shapes.
+    pub(super) fn record_attended(&self, recorder: &mut Recorder, attended: &Attended<'_>, t: usize) -> Result<()> {
+        let Self { batch, steps, keys, size, hidden, .. } = *self;
+        let Attended { gi, key, contributions, vectors, lengths, gates, states, weights, masking } = *attended;
+        let (dtype, state) = (states.dtype().activation(), batch * hidden);
+        let (workgroup, piece) = self.workgroup(recorder.gpu(), dtype)?;
+        let (from, to) = (t * state, (t + 1) * state);
+        let dropped = masking.map_or([0, 0], |masking| [masking.mask, to + masking.distance]);
+        let params = [
+            [keys, size, hidden],
+            [t * 3 * hidden, steps * 3 * hidden, t * batch * self.gates_width()],
+            [from, to, t * keys],
+            [steps * keys, dropped[0], dropped[1]],
+        ];
+        recorder.launch(&Launch {
+            kernel: &ATTENTIONAL_DECODER,
+            specialisation: workgroup.forward(piece, masking.is_some(), dtype),
+            params: &params.concat().iter().map(|value| *value as u32).collect::<Vec<_>>(),
+            tensors: &[gi, key, contributions, vectors, lengths, gates, states, weights],
+            workgroups: [batch as u32, 1, 1],
+            cost: self.cost_attended(dtype),
+        })
+    }
+
+    /// Records the backward of step `t` behind the gradients of its gates. The caller has checked all shapes.
+    pub(super) fn record_attended_backward(
+        &self,
+        recorder: &mut Recorder,
+        attended: &AttendedBackward<'_>,
+        t: usize,
+    ) -> Result<()> {
+        let Self { batch, steps, keys, size, hidden, .. } = *self;
+        let AttendedBackward { contributions, key, energy, weights, d_gi, gates, d_score, d_recurrent } = *attended;
+        let dtype = gates.dtype().activation();
+        let (workgroup, piece) = self.workgroup(recorder.gpu(), dtype)?;
+        let (width, products) = (self.gates_width(), self.products());
+        let params = [
+            vec![keys, size, hidden],
+            vec![t * keys, steps * keys],
+            vec![t * 3 * hidden, steps * 3 * hidden],
+            vec![t * batch * width + 4 * hidden, width],
+            vec![t * batch * products + 3 * hidden, products],
+        ];
+        recorder.launch(&Launch {
+            kernel: &ATTENTIONAL_DECODER_BACKWARD,
+            specialisation: workgroup.form(piece, dtype),
+            params: &params.concat().iter().map(|value| *value as u32).collect::<Vec<_>>(),
+            tensors: &[contributions, key, energy, weights, d_gi, gates, d_score, d_recurrent],
+            workgroups: [batch as u32, 1, 1],
+            cost: self.cost_attended_backward(dtype),
+        })
+    }
+}
