@@ -2,7 +2,7 @@
 //!
 //! # Features
 //!
-//! Without any, the crate is [`gpu`], [`kernels`], [`graph`], [`mod@reference`], [`model`] from bytes in memory
+//! Without any, the crate is [`gpu`], [`kernels`], [`graph`], [`arrays`], [`mod@reference`], [`model`] from bytes in memory
 //! ([`model::TokenModel`]), and [`generate`] from token ids to token ids. Each feature only adds:
 //!
 //! | feature | what it brings |
@@ -19,6 +19,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unimplemented)
 )]
 
+pub mod arrays;
 pub mod batch;
 #[cfg(feature = "cli")]
 pub mod bench;

@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use comfy_table::Table;
 use indicatif::HumanBytes;
-use softalign::gpu::{AdapterClass, adapter};
-use softalign::wgpu::{Adapter, Features};
+use softalign::gpu::{Description, adapter};
 use softalign::{Error, Result};
 
 use super::{output, table::table};
@@ -19,61 +18,47 @@ pub fn run() -> Result<ExitCode> {
     if adapters.is_empty() {
         return Err(Error::NoAdapter { seen: adapter::seen(&adapters) });
     }
+    let adapters: Vec<Description> = adapters.iter().map(Description::from).collect();
     output::print(&names(&adapters).to_string())?;
     output::print(&limits_and_features(&adapters).to_string())?;
     output::print(&format!("Adapter 0 is used unless `--adapter` or {} names another.", adapter::ADAPTER_VARIABLE))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn names(adapters: &[Adapter]) -> Table {
+fn names(adapters: &[Description]) -> Table {
     let mut table = table(["adapter", "name", "class", "backend", "driver"]);
     for (index, adapter) in adapters.iter().enumerate() {
-        let info = adapter.get_info();
-        let class = AdapterClass::of(&info).name();
-        let driver = format!("{} {}", info.driver, info.driver_info);
-        table.add_row([
-            index.to_string(),
-            info.name,
-            class.to_owned(),
-            format!("{:?}", info.backend),
-            driver.trim().into(),
-        ]);
+        let Description { name, class, backend, driver, .. } = adapter;
+        table.add_row([&index.to_string(), name, *class, backend, driver]);
     }
     table
 }
 
 /// A table with a row for each limit and feature that kernels depend on and a column for each adapter, side by side.
-fn limits_and_features(adapters: &[Adapter]) -> Table {
+fn limits_and_features(adapters: &[Description]) -> Table {
     let mut table = table(["adapter".to_owned()].into_iter().chain((0..adapters.len()).map(|index| index.to_string())));
-    let mut row = |name: &str, value: &dyn Fn(&Adapter) -> String| {
+    let mut row = |name: &str, value: &dyn Fn(&Description) -> String| {
         table.add_row([name.to_owned()].into_iter().chain(adapters.iter().map(value)));
     };
-    row("storage binding", &|adapter| HumanBytes(adapter.limits().max_storage_buffer_binding_size).to_string());
-    row("buffer", &|adapter| HumanBytes(adapter.limits().max_buffer_size).to_string());
-    row("workgroup memory", &|adapter| {
-        HumanBytes(adapter.limits().max_compute_workgroup_storage_size.into()).to_string()
+    row("storage binding", &|adapter| HumanBytes(adapter.storage_binding).to_string());
+    row("buffer", &|adapter| HumanBytes(adapter.buffer).to_string());
+    row("workgroup memory", &|adapter| HumanBytes(adapter.workgroup_memory.into()).to_string());
+    row("workgroup invocations", &|adapter| adapter.workgroup_invocations.to_string());
+    row("storage buffers per stage", &|adapter| adapter.storage_buffers.to_string());
+    row("f16", &|adapter| yes_or_no(adapter.f16));
+    row("subgroups", &|adapter| match adapter.subgroups {
+        None => "no".to_owned(),
+        Some([min, max]) if min == max => min.to_string(),
+        Some([min, max]) => format!("{min} to {max}"),
     });
-    row("workgroup invocations", &|adapter| adapter.limits().max_compute_invocations_per_workgroup.to_string());
-    row("storage buffers per stage", &|adapter| adapter.limits().max_storage_buffers_per_shader_stage.to_string());
-    row("f16", &|adapter| yes_or_no(adapter, Features::SHADER_F16));
-    row("subgroups", &subgroups);
-    row("timestamps", &|adapter| yes_or_no(adapter, Features::TIMESTAMP_QUERY));
-    row("immediates", &|adapter| match adapter.limits().max_immediate_size {
-        size if size > 0 && adapter.features().contains(Features::IMMEDIATES) => HumanBytes(size.into()).to_string(),
-        _ => "no".to_owned(),
+    row("timestamps", &|adapter| yes_or_no(adapter.timestamps));
+    row("immediates", &|adapter| match adapter.immediates {
+        0 => "no".to_owned(),
+        size => HumanBytes(size.into()).to_string(),
     });
     table
 }
 
-fn subgroups(adapter: &Adapter) -> String {
-    let info = adapter.get_info();
-    match (info.subgroup_min_size, info.subgroup_max_size) {
-        _ if !adapter.features().contains(Features::SUBGROUP) => "no".to_owned(),
-        (min, max) if min == max => min.to_string(),
-        (min, max) => format!("{min} to {max}"),
-    }
-}
-
-fn yes_or_no(adapter: &Adapter, feature: Features) -> String {
-    if adapter.features().contains(feature) { "yes" } else { "no" }.to_owned()
+fn yes_or_no(has: bool) -> String {
+    if has { "yes" } else { "no" }.to_owned()
 }

@@ -11,7 +11,7 @@ use softalign::{
 };
 
 use super::{
-    Global, flags, open, output,
+    Global, open, output,
     search::{fills_masks, is_language_model, read_pairs},
 };
 
@@ -74,7 +74,7 @@ fn read(args: &Args, model: &Model, pairs: &[Pair]) -> (Vec<Option<Example>>, Re
     let mut read = Vec::new();
     for (pair, line) in pairs.iter().zip(1..) {
         let wrong = |error: Error| Error::data(format!("{}, line {line}", args.file.display()), error.to_string());
-        match encode(model, pair) {
+        match model.scored(pair) {
             Ok(example) => read.push(Some(example)),
             Err(error) if args.strict => return (read, Err(wrong(error))),
             Err(error) => {
@@ -84,19 +84,6 @@ fn read(args: &Args, model: &Model, pairs: &[Pair]) -> (Vec<Option<Example>>, Re
         }
     }
     (read, Ok(()))
-}
-
-fn encode(model: &Model, pair: &Pair) -> Result<Example> {
-    let example = model.example(pair)?;
-    let (length, longest) = (example.predicted(), model.network.limits().max_length);
-    if length > longest {
-        let message = format!(
-            "{length} tokens with its <eos>, and this model takes {longest}; shorten it, or train with a larger {}",
-            flags::option("max_length")
-        );
-        return Err(Error::data("the target", message));
-    }
-    Ok(example)
 }
 
 /// The scores found so far.

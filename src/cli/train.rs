@@ -264,7 +264,6 @@ fn replace<T>(place: &mut T, given: Option<T>) {
 impl Args {
     fn options(&mut self) -> Result<(TrainOptions, Budget, PathBuf)> {
         let (data, folder) = self.data()?;
-        let task = self.task.is_some();
         let (mut options, limits) = match self.preset {
             Some(preset) => preset.recipe(data),
             None => (TrainOptions::new(data), Budget::default()),
@@ -313,15 +312,13 @@ impl Args {
         replace(&mut options.metric, self.metric);
         replace(&mut options.keep_best, self.keep_best);
         options.group_references |= self.group_references;
-        let mut budget = Budget {
+        let budget = Budget {
             epochs: self.epochs.or(limits.epochs),
             steps: self.steps.or(limits.steps),
             minutes: self.minutes.or(limits.minutes),
             patience: self.patience.or(limits.patience),
         };
-        if budget == Budget::default() {
-            budget.epochs = Some(if task { 3 } else { 10 });
-        }
+        let budget = budget.or_epochs_for(&options.data);
         if let Decay::Linear { epochs } | Decay::Cosine { epochs } = &mut options.schedule.decay {
             let end =
                 budget.epochs.ok_or_else(|| Error::data("--decay", "linear and cosine end with --epochs; give it"))?;

@@ -1,5 +1,7 @@
 //! Options of a search.
 
+use serde::Deserialize;
+
 use crate::{
     Error, Result,
     kernels::beam_search::{BeamSearch, Rule, Sampling, WIDEST},
@@ -10,7 +12,8 @@ use crate::{
 const LONGEST: usize = 10_000;
 
 /// Options of a search; the default is greedy. Fields will be added: end a literal with `..SearchOptions::default()`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct SearchOptions {
     /// Hypotheses kept at each step, 1 to 64; 1 is greedy.
     pub beam: usize,

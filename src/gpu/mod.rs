@@ -4,6 +4,7 @@ pub mod adapter;
 mod binding;
 mod cost;
 mod counts;
+mod description;
 mod dispatch;
 mod fault;
 mod finite;
@@ -35,6 +36,7 @@ use std::sync::{
 pub use adapter::AdapterClass;
 pub use cost::Cost;
 pub use counts::{Counts, UNITS};
+pub use description::Description;
 pub use launch::{Launch, grid};
 pub use pipelines::Pipeline;
 pub use profile::Profiled;

@@ -1,4 +1,4 @@
-//! The guide: what the options mean that `--help` lists, how to measure and check, what was reached, and how the house is built.
+//! The guide: what the options mean that `--help` lists, how to measure and check, what was reached, the doors to Python and C, and how the house is built.
 
 #[doc = include_str!("training.md")]
 pub mod training {}
@@ -14,6 +14,12 @@ pub mod measuring {}
 
 #[doc = include_str!("results.md")]
 pub mod results {}
+
+#[doc = include_str!("python.md")]
+pub mod python {}
+
+#[doc = include_str!("c.md")]
+pub mod c {}
 
 #[doc = include_str!("house.md")]
 pub mod house {}

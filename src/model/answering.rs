@@ -3,11 +3,32 @@
 use super::{Answers, Model};
 use crate::{
     Error, Result,
+    names::setting,
     text::{Example, Pair, Tokenizer, escaped},
 };
 
+/// What a model reads of a text that it is to answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// The tokens of the source; none for a model that reads no source.
+    pub source: Vec<u32>,
+    /// The tokens that the answer begins with: for such a model the text, which it continues.
+    pub prefix: Vec<u32>,
+}
+
 impl Model {
-    /// A pair as the model learns it, or is scored on it.
+    /// A text as [`generate`](crate::generate) takes it.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a text that the tokenizer refuses, or a source longer than the model's `max_length`.
+    pub fn prompt(&self, text: &str) -> Result<Prompt> {
+        match self.network.limits().reads_source() {
+            true => Ok(Prompt { source: self.encode(text)?, prefix: Vec::new() }),
+            false => Ok(Prompt { source: Vec::new(), prefix: self.target.encode(text)? }),
+        }
+    }
+
+    /// A pair as the model learns it.
     ///
     /// # Errors
     /// [`Error::Data`] for a text that the tokenizers refuse, a source longer than the model's `max_length`, and an answer that is to
@@ -22,6 +43,23 @@ impl Model {
             Error::data(format!("the answer `{start}`"), "is not in the paragraph")
         })?;
         Ok(Example { source, target: places.to_vec(), cut: true })
+    }
+
+    /// A pair as the model is scored on it.
+    ///
+    /// # Errors
+    /// Those of [`Model::example`], and [`Error::Data`] for a target longer than the model's `max_length`.
+    pub fn scored(&self, pair: &Pair) -> Result<Example> {
+        let example = self.example(pair)?;
+        let (length, longest) = (example.predicted(), self.network.limits().max_length);
+        if length > longest {
+            let message = format!(
+                "{length} tokens with its <eos>, and this model takes {longest}; shorten it, or train with a larger {}",
+                setting("max_length")
+            );
+            return Err(Error::data("the target", message));
+        }
+        Ok(example)
     }
 
     /// The text of an answer to a source: what its tokens spell, the part of the source between two places, or the source with its

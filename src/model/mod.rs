@@ -63,6 +63,8 @@ pub mod transformer_xl;
 mod writing;
 
 pub use crate::batch::{BatchShape, Specials};
+#[cfg(feature = "text")]
+pub use answering::Prompt;
 pub use architecture::{Answers, Architecture, Forward, Limits, Network};
 pub use counterpart::Counterpart;
 #[cfg(feature = "text")]

@@ -6,7 +6,7 @@ use super::{Tokenizer, escaped, is_blank, read_lines};
 use crate::{Error, Result, names::setting};
 
 /// A source text and the target text that answers it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Pair {
     /// The text that the encoder reads.
     pub source: String,

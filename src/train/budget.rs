@@ -1,10 +1,13 @@
 //! The length of a run.
 
-use super::Progress;
+use serde::Deserialize;
+
+use super::{Data, Progress};
 use crate::{Error, Result, names::setting};
 
 /// When a run ends: at the first of these that is reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Budget {
     /// Passes over the data.
     pub epochs: Option<u64>,
@@ -17,6 +20,12 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// The same; where it has no limit, a number of epochs that does for such data: 3 of a built-in task, 10 of others.
+    pub fn or_epochs_for(self, data: &Data) -> Self {
+        let epochs = if matches!(data, Data::Task(_)) { 3 } else { 10 };
+        if self == Self::default() { Self { epochs: Some(epochs), ..self } } else { self }
+    }
+
     /// Checks that the limits are numbers that can be reached.
     ///
     /// # Errors

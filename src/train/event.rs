@@ -1,10 +1,13 @@
 //! Events of a run, for its display, and its outcome.
 
+use serde::Serialize;
+
 use super::{Progress, Reading, Validated};
 use crate::text::Pair;
 
 /// An event of a run, for its display.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// The data is read and the model made or restored.
@@ -23,6 +26,7 @@ pub enum Event<'a> {
     /// Loss and norm of a step, every few steps.
     Step {
         /// The step's numbers.
+        #[serde(flatten)]
         reading: Reading,
         /// Target tokens per second in recent steps.
         tokens_per_second: f64,

@@ -35,6 +35,7 @@ mod run;
 mod same;
 mod schedule;
 mod session;
+mod settings;
 mod student;
 mod teachers;
 mod trainer;

@@ -2,10 +2,12 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use serde::Serialize;
+
 use crate::{Error, Gpu, Result, Tensor, kernels::adam::StepReport};
 
 /// The report of one step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Reading {
     /// The step.

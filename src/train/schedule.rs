@@ -31,7 +31,7 @@ pub enum Decay {
 
 /// The learning rate of each step, as a share of its largest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Schedule {
     /// Steps over which the rate rises in a straight line to its largest.
     pub warmup: u64,

@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["gpu"],
     &["kernels"],
     &["graph"],
-    &["model"],
+    &["model", "arrays"],
     &["generate"],
     &["train"],
     &["validate"],

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use softalign::{
     Error,
     generate::{Generator, Scorer, SearchOptions, evaluate_plain},
-    model::Model,
+    model::{Model, Prompt},
     text::{Example, TokenUnit},
     train::{Budget, Data, Destination, Event, Metric, Outcome, Schedule, TrainOptions, Validated, train},
 };
@@ -57,9 +57,9 @@ fn learns_a_text_and_continues_it() {
 
     let model = Model::load(common::gpu(), &folder).unwrap();
     let mut generator = Generator::new(&model);
-    let prompt = model.target.encode("my dog ran").unwrap();
+    let Prompt { source, prefix } = model.prompt("my dog ran").unwrap();
     let options = SearchOptions { max_length: Some(6), ..SearchOptions::default() };
-    let found = generator.generate_behind(&[vec![]], &[prompt], &options).unwrap();
+    let found = generator.generate_behind(&[source], &[prefix], &options).unwrap();
     let [best] = found[0].as_slice() else { panic!("{found:?}") };
     let written = model.target.decode(&best.tokens);
     assert!(written.starts_with("my dog ran ") && best.tokens.len() == 6, "{written}");

@@ -9,6 +9,7 @@ mod additive_score;
 mod alignment_loss;
 mod answers;
 mod architecture;
+mod arrays;
 mod attention_weights;
 mod attentional_decoder;
 mod beam_search;

@@ -1,5 +1,7 @@
 //! The rules by which a search chooses tokens.
 
+use serde::Deserialize;
+
 /// The choice of tokens for the rows of a sentence at a step. Padding is never chosen, nor is the token that begins a text, unless
 /// it ends texts too.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,7 +22,8 @@ pub enum Rule {
 
 /// The distribution of drawn tokens: softmax(logits / temperature), cut to the `top_k` likeliest, and then to the fewest that
 /// hold `top_p` of the remaining probability (Holtzman et al. 2020, section 3.1). Ties with the last token kept are kept too.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Sampling {
     /// From 0.01 to 100.
     pub temperature: f32,
@@ -28,6 +31,13 @@ pub struct Sampling {
     pub top_k: usize,
     /// Over 0, up to 1: no cut.
     pub top_p: f32,
+}
+
+/// The model's own distribution.
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: 0, top_p: 1.0 }
+    }
 }
 
 /// lp(Y) of Wu et al. (2016, section 7), equation 14, for a text of `length` tokens, its end included.
