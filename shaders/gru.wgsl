@@ -11,8 +11,8 @@
 // the last columns of weight_ih. The context lies beside the output, in the same tensor. Every row runs on.
 // SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of the state, and the subgroup
 // passes it round. ONE_ROW: it computes one row, where a weight serves a single product, and loads are all that counts: lanes
-// share out k, so that they read rows of weights in one run (WIDE: in 64-bit words). Otherwise LANES x GROUPS invocations
-// compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
+// share out k, so that they read rows of weights in one run (WIDE: in 64-bit words). Otherwise LANES x GROUPS invocations compute
+// (GROUPS * ROWS) x (LANES * 4), SLICES as many each with its part of k, whose loads lie side by side along it.
 // VECTOR: all sizes, offsets and strides are multiples of 4; WORDS: loads and stores are in 64-bit words (shared/element.wgsl).
 // Workgroups of group.z = 1 do the second direction of a layer.
 #import block
@@ -131,30 +131,9 @@ fn bias(gate: u32, column: u32) -> vec4f {
     return load_bias_hh(min(start + column, end - WIDTH), end);
 }
 
-// The sums pass through the gates' own memory, so that the loop over rows below needs no array in registers: compilers unroll
-// a loop over such an array, and the gates' arithmetic for 16 rows at once costs seconds to compile and spills.
-fn stage(row: u32, column: u32, gate: u32, sum: vec4f) {
+// The gates' arithmetic for four columns of one row, from the products with the state (and the context), biases included.
+fn finish(row: u32, column: u32, reset: vec4f, update: vec4f, recurrent: vec4f, candidate: vec4f) {
     if (row >= params.rows || column >= params.hidden) { return; }
-    let at = direction.gates_offset + (row * 4u + gate) * params.hidden;
-    store_gates(at + column, at + params.hidden, sum);
-}
-
-fn staged(row: u32, column: u32, gate: u32) -> vec4f {
-    let at = direction.gates_offset + (row * 4u + gate) * params.hidden;
-    return load_gates(at + column, at + params.hidden);
-}
-
-// The gates' arithmetic for four columns of one row, from the staged products with the state (and the context).
-fn finish(row: u32, column: u32) {
-    if (row >= params.rows || column >= params.hidden) { return; }
-    let reset = staged(row, column, 0u);
-    let update = staged(row, column, 1u);
-    let recurrent = staged(row, column, 2u);
-#ifdef ATTENDED
-    let candidate = staged(row, column, 3u);
-#else
-    let candidate = vec4f();
-#endif
     let h = params.hidden;
     let from_x = direction.gi_offset + row * params.gi_stride;
     let from_h = direction.from_offset + row * h;
@@ -252,13 +231,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         update = gather(parts_z, lane == owner, update);
         recurrent = gather(parts_h, lane == owner, recurrent);
     }
-    stage(row, column, 0u, reset);
-    stage(row, column, 1u, update);
-    stage(row, column, 2u, recurrent);
-#ifdef ATTENDED
-    stage(row, column, 3u, candidate);
-#endif
-    finish(row, column);
+    finish(row, column, reset, update, recurrent, candidate);
 }
 
 #ifdef ATTENDED
@@ -269,6 +242,29 @@ fn row_of_weight_ih(gate: u32, column: u32, k: u32) -> Piece {
 }
 #endif
 #else
+// The sums pass through the gates' own memory, so that the loop over rows below needs no array in registers: compilers unroll
+// a loop over such an array, and the gates' arithmetic for 16 rows at once costs seconds to compile and spills.
+fn stage(row: u32, column: u32, gate: u32, sum: vec4f) {
+    if (row >= params.rows || column >= params.hidden) { return; }
+    let at = direction.gates_offset + (row * 4u + gate) * params.hidden;
+    store_gates(at + column, at + params.hidden, sum);
+}
+
+fn staged(row: u32, column: u32, gate: u32) -> vec4f {
+    let at = direction.gates_offset + (row * 4u + gate) * params.hidden;
+    return load_gates(at + column, at + params.hidden);
+}
+
+fn finish_staged(row: u32, column: u32) {
+    if (row >= params.rows || column >= params.hidden) { return; }
+#ifdef ATTENDED
+    let candidate = staged(row, column, 3u);
+#else
+    let candidate = vec4f();
+#endif
+    finish(row, column, staged(row, column, 0u), staged(row, column, 1u), staged(row, column, 2u), candidate);
+}
+
 const PARTS = ROWS / LANES;             // vec4s of the state that a lane holds for four steps of k
 alias Share = array<vec4f, PARTS>;
 alias Sums = array<vec4f, ROWS>;        // of one gate
@@ -319,111 +315,53 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         stage(row0 + r, column, 3u, candidate[r]);
 #endif
     }
-    for (var r = 0u; r < ROWS; r++) { finish(row0 + r, column); }
+    for (var r = 0u; r < ROWS; r++) { finish_staged(row0 + r, column); }
 }
 #endif
 #else
-const DEPTH = 16u;                      // steps of k between barriers
-const TILE_M = GROUPS * ROWS / 4u;      // vec4s
+#import slices
 
-var<workgroup> state_tile: array<vec4f, DEPTH * TILE_M>;        // [DEPTH, TILE_M]
-var<workgroup> weight_tile: array<vec4f, DEPTH * 3u * LANES>;   // [DEPTH, 3, LANES]
-
-// Fills both tiles from k0 on, zero past the end of k: from the state and W_h, or from the context and W_ic.
-fn fill(from_context: bool, k0: u32, row0: u32, column0: u32, index: u32) {
-    for (var i = index; i < DEPTH / 4u * TILE_M; i += LANES * GROUPS) {
-        let k = i / TILE_M * 4u;
-        var block: array<vec4f, 4>;
-        for (var r = 0u; r < 4u; r++) {
-            let row = row0 + i % TILE_M * 4u + r;
-            block[r] = part_of_state(row, k0 + k);
-#ifdef ATTENDED
-            if (from_context) { block[r] = part_of_context(row, k0 + k); }
-#endif
-        }
-        block = transpose(block);
-        for (var kk = 0u; kk < 4u; kk++) { state_tile[(k + kk) * TILE_M + i % TILE_M] = block[kk]; }
-    }
-    for (var i = index; i < DEPTH / 4u * 3u * LANES; i += LANES * GROUPS) {
-        let k = i / (3u * LANES) * 4u;
-        let gate = i / LANES % 3u;
-        let column = column0 + i % LANES * 4u;
-        var block = block_of_weight_hh(gate, k0 + k, column);
-#ifdef ATTENDED
-        if (from_context) { block = block_of_weight_ih(gate, k0 + k, column); }
-#endif
-        for (var kk = 0u; kk < 4u; kk++) { weight_tile[(k + kk) * 3u * LANES + i % (3u * LANES)] = block[kk]; }
-    }
+fn accumulate(rows: Sums, block: array<vec4f, 4>, sums: ptr<function, Sums>) {
+    for (var r = 0u; r < ROWS; r++) { (*sums)[r] = add_product((*sums)[r], rows[r], block); }
 }
 
-@compute @workgroup_size(LANES, GROUPS)
-fn main(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(local_invocation_id) local: vec3u,
-    @builtin(local_invocation_index) index: u32,
-) {
+@compute @workgroup_size(SLICES, LANES, GROUPS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
     direction = params.directions[group.z];
-    let row0 = group.y * TILE_M * 4u;
-    let column0 = group.x * LANES * 4u;
-    let column = column0 + local.x * 4u;
-    // Per gate and row: r, z, W_hn h, and W_in context.
-    var reset: array<vec4f, ROWS>;
-    var update: array<vec4f, ROWS>;
-    var recurrent: array<vec4f, ROWS>;
-    var candidate: array<vec4f, ROWS>;
-    for (var r = 0u; r < ROWS; r++) {
-        reset[r] = bias(0u, column);
-        update[r] = bias(1u, column);
-        recurrent[r] = bias(2u, column);
-    }
+    let row0 = (group.y * GROUPS + local.z) * ROWS;
+    let column = (group.x * LANES + local.y) * 4u;
+    // Per gate: r, z, W_hn h, and W_in context.
+    var reset: Sums;
+    var update: Sums;
+    var recurrent: Sums;
+    var candidate: Sums;
 #ifdef ATTENDED
-    for (var k0 = 0u; k0 < params.context; k0 += DEPTH) {
-        fill(true, k0, row0, column0, index);
-        workgroupBarrier();
-        for (var k = 0u; k < DEPTH; k++) {
-            let y_r = weight_tile[k * 3u * LANES + local.x];
-            let y_z = weight_tile[(k * 3u + 1u) * LANES + local.x];
-            let y_n = weight_tile[(k * 3u + 2u) * LANES + local.x];
-            for (var r = 0u; r < ROWS; r += 4u) {
-                let x = state_tile[k * TILE_M + (local.y * ROWS + r) / 4u];
-                var parts = array<vec4f, 4>(x.xxxx, x.yyyy, x.zzzz, x.wwww);
-                for (var i = 0u; i < 4u; i++) {
-                    reset[r + i] = fma(parts[i], y_r, reset[r + i]);
-                    update[r + i] = fma(parts[i], y_z, update[r + i]);
-                    candidate[r + i] = fma(parts[i], y_n, candidate[r + i]);
-                }
-            }
-        }
-        workgroupBarrier();
+    for (var k = local.x * 4u; k < params.context; k += SLICES * 4u) {
+        var rows: Sums;
+        for (var r = 0u; r < ROWS; r++) { rows[r] = part_of_context(row0 + r, k); }
+        accumulate(rows, block_of_weight_ih(0u, k, column), &reset);
+        accumulate(rows, block_of_weight_ih(1u, k, column), &update);
+        accumulate(rows, block_of_weight_ih(2u, k, column), &candidate);
     }
 #endif
-    for (var k0 = 0u; k0 < params.hidden; k0 += DEPTH) {
-        fill(false, k0, row0, column0, index);
-        workgroupBarrier();
-        for (var k = 0u; k < DEPTH; k++) {
-            let y_r = weight_tile[k * 3u * LANES + local.x];
-            let y_z = weight_tile[(k * 3u + 1u) * LANES + local.x];
-            let y_n = weight_tile[(k * 3u + 2u) * LANES + local.x];
-            for (var r = 0u; r < ROWS; r += 4u) {
-                let x = state_tile[k * TILE_M + (local.y * ROWS + r) / 4u];
-                var parts = array<vec4f, 4>(x.xxxx, x.yyyy, x.zzzz, x.wwww);
-                for (var i = 0u; i < 4u; i++) {
-                    reset[r + i] = fma(parts[i], y_r, reset[r + i]);
-                    update[r + i] = fma(parts[i], y_z, update[r + i]);
-                    recurrent[r + i] = fma(parts[i], y_n, recurrent[r + i]);
-                }
-            }
-        }
-        workgroupBarrier();
+    for (var k = local.x * 4u; k < params.hidden; k += SLICES * 4u) {
+        var rows: Sums;
+        for (var r = 0u; r < ROWS; r++) { rows[r] = part_of_state(row0 + r, k); }
+        accumulate(rows, block_of_weight_hh(0u, k, column), &reset);
+        accumulate(rows, block_of_weight_hh(1u, k, column), &update);
+        accumulate(rows, block_of_weight_hh(2u, k, column), &recurrent);
     }
-    for (var r = 0u; r < ROWS; r++) {
-        stage(row0 + local.y * ROWS + r, column, 0u, reset[r]);
-        stage(row0 + local.y * ROWS + r, column, 1u, update[r]);
-        stage(row0 + local.y * ROWS + r, column, 2u, recurrent[r]);
+    let worker = local.z * LANES + local.y;
+    merge(&reset, local.x, worker);
+    merge(&update, local.x, worker);
+    merge(&recurrent, local.x, worker);
 #ifdef ATTENDED
-        stage(row0 + local.y * ROWS + r, column, 3u, candidate[r]);
+    merge(&candidate, local.x, worker);
 #endif
+    if (local.x > 0u) { return; }
+    for (var r = 0u; r < ROWS; r++) {
+        finish(row0 + r, column, reset[r] + bias(0u, column), update[r] + bias(1u, column),
+            recurrent[r] + bias(2u, column), candidate[r]);
     }
-    for (var r = 0u; r < ROWS; r++) { finish(row0 + local.y * ROWS + r, column); }
 }
 #endif

@@ -12,7 +12,7 @@
 // DROPOUT: the products had the state's product with a mask, so what comes through them meets the mask, which lies among the
 // states.
 // SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of d_recurrent, and the subgroup
-// passes it round. Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
+// passes it round. Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4), SLICES as many each with its part of k.
 // VECTOR: all sizes, offsets and strides are multiples of 4; WORDS: loads and stores are in 64-bit words (shared/element.wgsl).
 // Workgroups of group.z = 1 do the second direction of a layer.
 #import block
@@ -77,28 +77,24 @@ fn block_of_weight(k: u32, column: u32) -> array<vec4f, 4> {
     return block;
 }
 
-// The sums pass through the carry's own memory, so that the loop over rows below needs no array in registers: compilers unroll
-// a loop over such an array, and the gates' arithmetic for 32 rows at once costs seconds to compile and spills.
-fn stage(row: u32, column: u32, sum: vec4f) {
-    if (row >= params.rows || column >= params.hidden) { return; }
+// What comes to the state through the products of the next step, and round its gates.
+fn through_next(row: u32, column: u32, sum: vec4f) -> vec4f {
     let at = direction.carry_offset + row * params.hidden;
-    let end = at + params.hidden;
-    let carried = select(vec4f(), load_carry(at + column, end), vec4<bool>(params.has_carry != 0u));
+    let carried = select(vec4f(), load_carry(at + column, at + params.hidden), vec4<bool>(params.has_carry != 0u));
 #ifdef DROPOUT
     let mask = direction.mask_offset + row * params.hidden;
-    store_carry(at + column, end, fma(sum, load_states(mask + column, mask + params.hidden), carried));
+    return fma(sum, load_states(mask + column, mask + params.hidden), carried);
 #else
-    store_carry(at + column, end, sum + carried);
+    return sum + carried;
 #endif
 }
 
-// The gates' gradients for four columns of one row, from the staged tiles.
-fn finish(row: u32, column: u32) {
-    if (row >= params.rows || column >= params.hidden) { return; }
+// The gates' gradients for four columns of one row, from what comes through the next step.
+fn finish(row: u32, column: u32, from_next: vec4f) {
     let h = params.hidden;
     let valid = vec4<bool>(params.masked == 0u || direction.time < lengths[row]);
     let at = row * h;
-    var d = load_carry(direction.carry_offset + at + column, direction.carry_offset + at + h);
+    var d = from_next;
     let from_y = direction.y_offset + row * params.y_stride;
     d += select(vec4f(), load_d_y(from_y + column, from_y + h), valid);
     let old = load_states(direction.state_offset + at + column, direction.state_offset + at + h);
@@ -125,6 +121,20 @@ fn finish(row: u32, column: u32) {
 }
 
 #ifdef SUBGROUPS
+// The sums pass through the carry's own memory, so that the loop over rows below needs no array in registers: compilers unroll
+// a loop over such an array, and the gates' arithmetic for 32 rows at once costs seconds to compile and spills.
+fn stage(row: u32, column: u32, sum: vec4f) {
+    if (row >= params.rows || column >= params.hidden) { return; }
+    let at = direction.carry_offset + row * params.hidden;
+    store_carry(at + column, at + params.hidden, through_next(row, column, sum));
+}
+
+fn finish_staged(row: u32, column: u32) {
+    if (row >= params.rows || column >= params.hidden) { return; }
+    let at = direction.carry_offset + row * params.hidden;
+    finish(row, column, load_carry(at + column, at + params.hidden));
+}
+
 const PARTS = ROWS / LANES;             // vec4s of d_recurrent that a lane holds for four steps of k
 
 @compute @workgroup_size(LANES)
@@ -142,52 +152,34 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         }
     }
     for (var r = 0u; r < ROWS; r++) { stage(row0 + r, column, sum[r]); }
-    for (var r = 0u; r < ROWS; r++) { finish(row0 + r, column); }
+    for (var r = 0u; r < ROWS; r++) { finish_staged(row0 + r, column); }
 }
 #else
-const DEPTH = 16u;                      // steps of k between barriers
-const TILE_M = GROUPS * ROWS / 4u;      // vec4s
+#import slices
 
-var<workgroup> recurrent_tile: array<vec4f, DEPTH * TILE_M>;    // [DEPTH, TILE_M]
-var<workgroup> weight_tile: array<vec4f, DEPTH * LANES>;        // [DEPTH, LANES]
+const AT_ONCE = 2u;                     // blocks of k that are loaded before the first is used
 
-@compute @workgroup_size(LANES, GROUPS)
-fn main(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(local_invocation_id) local: vec3u,
-    @builtin(local_invocation_index) index: u32,
-) {
+@compute @workgroup_size(LANES, GROUPS, SLICES)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
     direction = params.directions[group.z];
-    let row0 = group.y * TILE_M * 4u;
-    let column0 = group.x * LANES * 4u;
-    var sum: array<vec4f, ROWS>;
-    for (var k0 = 0u; k0 < params.k; k0 += DEPTH) {
-        for (var i = index; i < DEPTH / 4u * TILE_M; i += LANES * GROUPS) {
-            let k = i / TILE_M * 4u;
-            var block: array<vec4f, 4>;
-            for (var r = 0u; r < 4u; r++) { block[r] = part_of_recurrent(row0 + i % TILE_M * 4u + r, k0 + k); }
-            block = transpose(block);
-            for (var kk = 0u; kk < 4u; kk++) { recurrent_tile[(k + kk) * TILE_M + i % TILE_M] = block[kk]; }
+    let row0 = (group.y * GROUPS + local.y) * ROWS;
+    let column = (group.x * LANES + local.x) * 4u;
+    var sum: Sums;
+    for (var k0 = local.z * AT_ONCE * 4u; k0 < params.k; k0 += SLICES * AT_ONCE * 4u) {
+        var rows: array<Sums, AT_ONCE>;
+        var blocks: array<array<vec4f, 4>, AT_ONCE>;
+        for (var i = 0u; i < AT_ONCE; i++) {
+            for (var r = 0u; r < ROWS; r++) { rows[i][r] = part_of_recurrent(row0 + r, k0 + i * 4u); }
+            blocks[i] = block_of_weight(k0 + i * 4u, column);
         }
-        for (var i = index; i < DEPTH / 4u * LANES; i += LANES * GROUPS) {
-            let k = i / LANES * 4u;
-            let block = block_of_weight(k0 + k, column0 + i % LANES * 4u);
-            for (var kk = 0u; kk < 4u; kk++) { weight_tile[(k + kk) * LANES + i % LANES] = block[kk]; }
+        for (var i = 0u; i < AT_ONCE; i++) {
+            for (var r = 0u; r < ROWS; r++) { sum[r] = add_product(sum[r], rows[i][r], blocks[i]); }
         }
-        workgroupBarrier();
-        for (var k = 0u; k < DEPTH; k++) {
-            let y = weight_tile[k * LANES + local.x];
-            for (var r = 0u; r < ROWS; r += 4u) {
-                let x = recurrent_tile[k * TILE_M + (local.y * ROWS + r) / 4u];
-                sum[r] = fma(x.xxxx, y, sum[r]);
-                sum[r + 1u] = fma(x.yyyy, y, sum[r + 1u]);
-                sum[r + 2u] = fma(x.zzzz, y, sum[r + 2u]);
-                sum[r + 3u] = fma(x.wwww, y, sum[r + 3u]);
-            }
-        }
-        workgroupBarrier();
     }
-    for (var r = 0u; r < ROWS; r++) { stage(row0 + local.y * ROWS + r, column0 + local.x * 4u, sum[r]); }
-    for (var r = 0u; r < ROWS; r++) { finish(row0 + local.y * ROWS + r, column0 + local.x * 4u); }
+    merge(&sum, local.z, local.y * LANES + local.x);
+    if (local.z > 0u) { return; }
+    for (var r = 0u; r < ROWS; r++) {
+        if (row0 + r < params.rows && column < params.hidden) { finish(row0 + r, column, through_next(row0 + r, column, sum[r])); }
+    }
 }
 #endif

@@ -59,6 +59,7 @@ shared![
     "reduce",
     "relative_gradients",
     "search",
+    "slices",
     "span_gradients",
     "span_keys",
     "span_mask",

@@ -261,7 +261,7 @@ impl Cell {
                 workgroups: tile.workgroups(rows, hidden, tile.rows, steps.len()),
                 cost,
             },
-            (hidden + size).div_ceil(tile.depth()),
+            (hidden + size).div_ceil(tile.depth(false)),
         )
     }
 
@@ -353,7 +353,7 @@ impl Cell {
                 workgroups: tile.workgroups(rows, hidden, tile.backward_rows, steps.len()),
                 cost,
             },
-            product.div_ceil(tile.depth()),
+            product.div_ceil(tile.depth(true)),
         )
     }
 }

@@ -10,10 +10,13 @@ use crate::{
     },
 };
 
+/// The most invocations of a workgroup on any adapter.
+const WORKGROUP: u32 = 256;
+
 /// What one workgroup of a step computes: some rows of 4 * `lanes` hidden columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tile {
-    /// The subgroup form (`lanes` is the subgroup's size), or the form with tiles in workgroup memory.
+    /// The subgroup form (`lanes` is the subgroup's size), or the form whose sums are sliced over a workgroup.
     pub subgroups: bool,
     /// Invocations along the hidden columns.
     pub lanes: u32,
@@ -42,18 +45,24 @@ impl Tile {
                 let rows = if rows == 1 { 1 } else { backward_rows };
                 Self { subgroups: true, lanes, groups: 1, rows, backward_rows }
             }
-            None => Self { subgroups: false, lanes: 8, groups: 8, rows: 4, backward_rows: 4 },
+            None => Self { subgroups: false, lanes: 8, groups: 4, rows: 4, backward_rows: 4 },
         }
     }
 
     fn specialisation(&self, dtype: Dtype, vector: bool, rows: u32) -> Specialisation {
-        Specialisation::new()
+        let form = Specialisation::new()
             .element(dtype)
             .define_if(self.subgroups, "SUBGROUPS")
             .define_if(vector, "VECTOR")
             .constant("LANES", self.lanes)
             .constant("GROUPS", self.groups)
-            .constant("ROWS", rows)
+            .constant("ROWS", rows);
+        if self.subgroups { form } else { form.constant("SLICES", self.slices()) }
+    }
+
+    /// How many invocations share the sums of one: they fill a workgroup.
+    fn slices(&self) -> u32 {
+        if self.subgroups { 1 } else { (WORKGROUP / (self.lanes * self.groups)).clamp(1, 16) }
     }
 
     /// The class of steps over so many rows.
@@ -89,9 +98,10 @@ impl Tile {
             .define_if(dropout, "DROPOUT")
     }
 
-    /// Steps of k between loads that are waited for.
-    pub(super) fn depth(&self) -> usize {
-        if self.subgroups { 4 } else { 16 }
+    /// Steps of k between loads that are waited for; backward two blocks of them are under way.
+    pub(super) fn depth(&self, backward: bool) -> usize {
+        let at_once = if backward && !self.subgroups { 2 } else { 1 };
+        (at_once * 4 * self.slices()) as usize
     }
 
     pub(super) fn workgroups(&self, rows: usize, hidden: usize, rows_each: u32, directions: usize) -> [u32; 3] {
@@ -108,7 +118,7 @@ impl Tunable for Tile {
     fn candidates(tiles: &Tiles) -> Vec<Self> {
         let defaults = [1, 8, 16, 32].map(|rows| Self::of(tiles, rows));
         let in_workgroup_memory = |[lanes, groups]: [u32; 2]| Self { lanes, groups, ..defaults[0] };
-        let others = [[8, 2], [16, 2], [8, 4], [8, 16], [16, 8]].map(in_workgroup_memory);
+        let others = [[8, 2], [16, 2], [8, 8], [8, 16], [16, 8]].map(in_workgroup_memory);
         forms::distinct(defaults.into_iter().chain(others.into_iter().filter(|_| tiles.subgroup.is_none())))
     }
 
