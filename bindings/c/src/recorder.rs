@@ -13,7 +13,7 @@ use softalign::{
 use crate::{
     device::{Gpu, Tensor},
     pointers::{give, object, object_mut, take, text},
-    status::{Status, call},
+    status::{Status, call, free},
 };
 
 /// Kernels that are being recorded.
@@ -90,7 +90,7 @@ pub unsafe extern "C" fn softalign_finish(recorder: *mut Recorder, recording: *m
 /// Frees a recorder whose kernels are not wanted.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn softalign_recorder_free(recorder: *mut Recorder) {
-    drop(unsafe { take(recorder) });
+    free(|| drop(unsafe { take(recorder) }));
 }
 
 /// Runs a recording, and waits for its end.
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn softalign_run(recording: *const Recording) -> Status {
 /// Frees a recording.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn softalign_recording_free(recording: *mut Recording) {
-    drop(unsafe { take(recording) });
+    free(|| drop(unsafe { take(recording) }));
 }
 
 fn extents(tensor: &softalign::Tensor, argument: &'static str) -> Result<[usize; 2]> {
