@@ -212,6 +212,31 @@ fn a_map_gives_names_and_vocabularies() {
     assert!(own.iter().all(|name| read_tensors(&out).unwrap().contains_key(name)));
 }
 
+/// One vocabulary for both sides brings its special tokens to both, also through a folder.
+#[test]
+fn a_map_of_one_vocabulary_gives_it_to_both_sides() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let tokens = ["<pad>", "<unk>", "<s>", "</s>", "AA", "B"];
+    let specials = Specials { pad: 0, unk: 1, bos: 2, eos: 3 };
+    let words = Tokenizer::listed(&TokenUnit::Words, tokens.map(str::to_owned).to_vec(), specials).unwrap();
+    let config = sutskever::Config { embedding: 5, hidden: 7, specials, ..sutskever::Config::new(6, 6) };
+    let own = Model::new(common::gpu(), Sutskever::new(config).unwrap(), words.clone(), words, 4).unwrap();
+    own.export_state_dict(path("one.safetensors"), None).unwrap();
+    let map = json!({
+        "architecture": "sutskever",
+        "target": {"unit": "words", "tokens": tokens, "bos": "<s>", "eos": "</s>"},
+    });
+    fs::write(path("one.json"), map.to_string()).unwrap();
+    let model = Model::import_state_dict(common::gpu(), path("one.safetensors"), Some(&path("one.json"))).unwrap();
+    model.save(path("one")).unwrap();
+    let kept = Model::load(common::gpu(), path("one")).unwrap();
+    assert_eq!(kept.encode("AA B").unwrap(), [4, 5, 3]);
+    let options = SearchOptions { max_length: Some(6), ..SearchOptions::default() };
+    let [wanted, found] = [&own, &kept].map(|model| Generator::new(model).generate(&[vec![4, 5, 3]], &options));
+    assert_eq!(found.unwrap(), wanted.unwrap());
+}
+
 #[test]
 fn what_is_wrong_with_a_map_is_said() {
     let case = Mapped::new();
