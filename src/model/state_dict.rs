@@ -1,10 +1,10 @@
 //! `state_dict`s of PyTorch's, as safetensors files: read as a model, most of whose sizes their shapes tell, and written from one so
 //! that `load_state_dict(strict=True)` takes them.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    Model, Network, TokenModel,
+    Model, Network, Parameter, TokenModel,
     description::Description,
     loading::{Naming, read_from},
     shards::Shards,
@@ -30,8 +30,9 @@ impl StateDict {
     }
 
     fn model(mut self, gpu: &Gpu, network: Network) -> Result<TokenModel> {
-        let naming = Naming { renames: Some(&self.description.names), ..Naming::default() };
-        let (parameters, _) = read_from(gpu, &network.parameters(), &mut self.tensors, naming)?;
+        let declared = network.parameters();
+        let naming = Naming { renames: Some(self.description.names_of(&declared)?), ..Naming::default() };
+        let (parameters, _) = read_from(gpu, &declared, &mut self.tensors, naming)?;
         Ok(TokenModel { gpu: gpu.clone(), network, parameters })
     }
 }
@@ -60,11 +61,12 @@ impl TokenModel {
         if file.symlink_metadata().is_ok_and(|found| found.is_file()) {
             return Err(Error::data(file.display().to_string(), "is there already; give another file, or remove it"));
         }
-        let renames = map.map(Description::read).transpose()?.map(|map| map.names).unwrap_or_default();
+        let description = map.map_or_else(|| Ok(Description::of_default(file)), Description::read)?;
         let declared = self.network.parameters();
+        let renames = description.names_of(&declared)?;
         let names = |name: &str| {
-            let shared = declared.iter().filter(|one| one.name == name).flat_map(|one| &one.aliases);
-            [name].into_iter().chain(shared.map(String::as_str)).map(|name| renames.theirs(name)).collect()
+            let shared = declared.iter().filter(|one| one.name == name).flat_map(Parameter::names);
+            shared.map(|name| renames.theirs(name)).collect::<BTreeSet<_>>().into_iter().collect()
         };
         write_for_pytorch(file, &self.gpu, &self.parameters, names)
     }

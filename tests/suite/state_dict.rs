@@ -263,6 +263,20 @@ fn what_is_wrong_with_a_map_is_said() {
         let message = case.refused(change);
         assert!(parts.iter().all(|part| message.contains(part)), "{parts:?}: {message}");
     }
+    let names: [(Change, &str); 3] = [
+        (|map| map["names"]["decoder.gru"] = json!("reader"), "`names` calls two parameters `reader.weight_ih_l0`"),
+        (|map| map["names"]["decoder.embedding"] = json!("enc.embedding"), "two parameters `enc.embedding.weight`"),
+        (|map| map["names"]["encoder.gr"] = json!("reader"), "`names` has `encoder.gr`, which is no parameter"),
+    ];
+    let model = Model::import_state_dict(common::gpu(), case.path("weights.safetensors"), Some(&case.path("map.json")))
+        .unwrap();
+    for (change, part) in names {
+        let read = case.refused(change);
+        let written = refusal(model.export_state_dict(case.path("none.safetensors"), Some(&case.path("other.json"))));
+        for message in [read, written] {
+            assert!(message.contains("other.json") && message.contains(part), "{part}: {message}");
+        }
+    }
     let message = case.refused(|map| {
         let map = map.as_object_mut().unwrap();
         map.remove("source");
