@@ -10,7 +10,7 @@ use super::{
     shards::Shards,
     writing::write_for_pytorch,
 };
-use crate::{Error, Gpu, Result, text::Tokenizer};
+use crate::{Error, Gpu, Result, files, text::Tokenizer};
 
 /// A file of tensors, and what is said of it.
 struct StateDict {
@@ -55,10 +55,11 @@ impl TokenModel {
     /// `load_state_dict(strict=True)` asks for; under the names of the JSON map `map`, if there is one.
     ///
     /// # Errors
-    /// [`Error::Data`] for a file that is there already, and for what is no map; [`Error::Io`].
+    /// [`Error::Data`] for what is there already and is no pipe or device, a link too, and for what is no map or not this model's;
+    /// [`Error::Io`].
     pub fn export_state_dict(&self, file: impl AsRef<Path>, map: Option<&Path>) -> Result<()> {
         let file = file.as_ref();
-        if file.symlink_metadata().is_ok_and(|found| found.is_file()) {
+        if file.symlink_metadata().is_ok() && !files::is_stream(file) {
             return Err(Error::data(file.display().to_string(), "is there already; give another file, or remove it"));
         }
         let description = map.map_or_else(|| Ok(Description::of_default(file)), Description::read)?;

@@ -138,6 +138,27 @@ fn a_default_model_comes_back_whole() {
     }
 }
 
+/// What a link leads to was there before it, and is nobody's to write over.
+#[cfg(unix)]
+#[test]
+fn what_is_there_is_not_written_over() {
+    let own = model(14, 9, 100, Readout::None, 1, 3);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("kept.txt"), "kept").unwrap();
+    fs::create_dir(path("folder.safetensors")).unwrap();
+    for (to, link) in [("kept.txt", "link.safetensors"), ("nothing", "loose.safetensors")] {
+        std::os::unix::fs::symlink(path(to), path(link)).unwrap();
+    }
+    for name in ["kept.txt", "folder.safetensors", "link.safetensors", "loose.safetensors"] {
+        let message = refusal(own.export_state_dict(path(name), None));
+        assert!(message.contains(name) && message.contains("is there already"), "{message}");
+    }
+    assert_eq!(fs::read_to_string(path("kept.txt")).unwrap(), "kept");
+    assert!(!path("nothing").exists());
+    own.export_state_dict("/dev/null", None).unwrap();
+}
+
 /// An encoder-decoder whose vocabularies number their special tokens in two ways, as a map says, in a folder with it.
 struct Mapped {
     folder: TempDir,
