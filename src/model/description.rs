@@ -24,7 +24,7 @@ const NONE: Specials = Specials { pad: u32::MAX, bos: u32::MAX, eos: u32::MAX, u
 pub(super) struct Description {
     /// What names the map in errors; paths in it start at its folder.
     #[serde(skip)]
-    path: PathBuf,
+    pub path: PathBuf,
     #[serde(default = "default_architecture")]
     architecture: String,
     source: Option<Vocabulary>,

@@ -10,23 +10,34 @@ use super::{
     shards::Shards,
     writing::write_for_pytorch,
 };
-use crate::{Error, Gpu, Result, files, text::Tokenizer};
+use crate::{Error, Gpu, Result, files, names::setting, text::Tokenizer};
 
 /// A file of tensors, and what is said of it.
 struct StateDict {
     description: Description,
+    /// Whether a map says it.
+    mapped: bool,
     tensors: Shards,
 }
 
 impl StateDict {
-    fn open(file: &Path, description: Description) -> Result<Self> {
-        Ok(Self { description, tensors: Shards::of_file(file)? })
+    fn open(file: &Path, map: Option<&Path>) -> Result<Self> {
+        let description = map.map_or_else(|| Ok(Description::of_default(file)), Description::read)?;
+        Ok(Self { description, mapped: map.is_some(), tensors: Shards::of_file(file)? })
     }
 
     /// The network, with the special tokens of these tokenizers, if there are any.
     fn network(&self, tokenizers: Option<&[Tokenizer; 2]>) -> Result<Network> {
-        let shapes = self.tensors.shapes(&self.description.names);
-        self.description.kind()?.of_shapes(&shapes, &self.description.settings(tokenizers)?)
+        let shapes = self.tensors.shapes(&self.description.path, &self.description.names);
+        let network = self.description.kind()?.of_shapes(&shapes, &self.description.settings(tokenizers)?);
+        network.map_err(|error| match error {
+            Error::Data { path, message } if !self.mapped => {
+                let map = setting("map");
+                let read = format!("without {map} it is read as the default model's; {map} says what else it is");
+                Error::data(path, format!("{message}; {read}"))
+            }
+            error => error,
+        })
     }
 
     fn model(mut self, gpu: &Gpu, network: Network) -> Result<TokenModel> {
@@ -44,9 +55,7 @@ impl TokenModel {
     /// [`Error::Io`] or [`Error::Data`] naming the file and the tensor that is missing, unknown or of another shape, or what is wrong
     /// with the map; [`Error::Limit`] for a parameter larger than a binding may be, [`Error::OutOfMemory`] when memory runs out.
     pub fn import_state_dict(gpu: &Gpu, file: impl AsRef<Path>, map: Option<&Path>) -> Result<Self> {
-        let file = file.as_ref();
-        let description = map.map_or_else(|| Ok(Description::of_default(file)), Description::read)?;
-        let found = StateDict::open(file, description)?;
+        let found = StateDict::open(file.as_ref(), map)?;
         let network = found.network(found.description.tokenizers()?.as_ref())?;
         found.model(gpu, network)
     }
@@ -83,8 +92,10 @@ impl Model {
     pub fn import_state_dict(gpu: &Gpu, file: impl AsRef<Path>, map: Option<&Path>) -> Result<Self> {
         let file = file.as_ref();
         let wrong = |message: String| Error::data(file.display().to_string(), message);
-        let beside = || Ok(Description::of_default(file).with_tokenizers_beside());
-        let found = StateDict::open(file, map.map_or_else(beside, Description::read)?)?;
+        let mut found = StateDict::open(file, map)?;
+        if !found.mapped {
+            found.description = found.description.with_tokenizers_beside();
+        }
         let tokenizers = found.description.tokenizers()?;
         let network = found.network(tokenizers.as_ref())?;
         let limits = network.limits();

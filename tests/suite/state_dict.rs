@@ -262,10 +262,11 @@ fn a_map_of_one_vocabulary_gives_it_to_both_sides() {
 fn what_is_wrong_with_a_map_is_said() {
     let case = Mapped::new();
     type Change = fn(&mut Value);
-    let changes: [(Change, &[&str]); 13] = [
-        (|map| map["architecture"] = json!("bahdanau"), &["weights.safetensors", "special tokens", "as 0 to 3"]),
+    let changes: [(Change, &[&str]); 14] = [
+        (|map| map["architecture"] = json!("bahdanau"), &["other.json", "special tokens", "as 0 to 3"]),
         (|map| map["architecture"] = json!("perceptron"), &["other.json", "`perceptron`", "sutskever"]),
-        (|map| map["hiden"] = json!(7), &["weights.safetensors", "`hiden`"]),
+        (|map| map["hiden"] = json!(7), &["other.json", "`hiden`"]),
+        (|map| map["max_length"] = json!(0), &["other.json", "max_length is 0"]),
         (|map| map["hidden"] = json!(9), &["weights.safetensors", "has shape", "the model asks for [27, 5]"]),
         (|map| map["names"] = json!({}), &["weights.safetensors", "`encoder.embedding.weight` is missing"]),
         (|map| map["names"]["encoder.gru"] = json!("writer"), &["weights.safetensors", "writer.weight_ih_l0"]),
@@ -306,7 +307,7 @@ fn what_is_wrong_with_a_map_is_said() {
     assert!(message.contains("other.json") && message.contains("says nothing of tokens"), "{message}");
     // An architecture whose sizes no shapes tell is told all, as its configuration has it.
     let message = case.refused(|map| map["architecture"] = json!("luong"));
-    assert!(message.contains("weights.safetensors") && message.contains("`source_specials`"), "{message}");
+    assert!(message.contains("other.json") && message.contains("`source_specials`"), "{message}");
     let file = case.path("weights.safetensors");
     for (name, bytes) in
         [("half.safetensors", fs::read(&file).unwrap()[..900].to_vec()), ("text.safetensors", b"{}".to_vec())]
@@ -336,7 +337,10 @@ fn the_commands_do_it() {
     assert!(output.status.success(), "{output:?}");
     assert!(bits(&case.path("back.safetensors")) == bits(&case.path("weights.safetensors")));
     for (arguments, part) in [
-        (vec!["import", &path("weights.safetensors"), "--out", &path("none")], "`encoder.embedding.weight` is missing"),
+        (
+            vec!["import", &path("weights.safetensors"), "--out", &path("none")],
+            "`encoder.embedding.weight` is missing; without --map it is read as the default model's",
+        ),
         (vec!["import", &path("model"), "--map", &path("map.json"), "--out", &path("none")], "is a folder"),
         (
             vec!["import", &path("nothing.safetensors"), "--map", &path("map.json"), "--out", &path("none")],
