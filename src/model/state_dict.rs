@@ -48,6 +48,16 @@ impl StateDict {
     }
 }
 
+/// The network of a `state_dict` by the shapes of its tensors and what the JSON map `map` says, without one the default model's.
+/// Nothing goes to a device.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Data`] as of [`TokenModel::import_state_dict`].
+pub fn network_of_state_dict(file: impl AsRef<Path>, map: Option<&Path>) -> Result<Network> {
+    let found = StateDict::open(file.as_ref(), map)?;
+    found.network(found.description.tokenizers()?.as_ref())
+}
+
 impl TokenModel {
     /// Reads a `state_dict` in f32, f16 or bf16 of what the JSON map `map` says, without one the default model's.
     ///

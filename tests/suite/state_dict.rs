@@ -14,7 +14,7 @@ use softalign::{
     graph::{Program, ProgramOptions},
     kernels::Step,
     model::{
-        Kind, Layers, Model, Readout, TokenModel, read_tensors,
+        Kind, Layers, Model, Readout, TokenModel, network_of_state_dict, read_tensors,
         stack::{Config, Module, Stack},
         sutskever::{self, Sutskever},
     },
@@ -48,6 +48,8 @@ fn assert_read_applied_and_written(folder: &Path, out: &Path) {
         let file = folder.join(format!("{name}.safetensors"));
         let model = TokenModel::import_state_dict(common::gpu(), &file, map.as_deref())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let network = network_of_state_dict(&file, map.as_deref()).unwrap();
+        assert_eq!(network.parameters(), model.network.parameters(), "{name}");
         assert_gives(&name, &model, &fs::read(folder.join(format!("{name}.case.safetensors"))).unwrap());
         let back = out.join(format!("{name}.back.safetensors"));
         model.export_state_dict(&back, map.as_deref()).unwrap();
