@@ -71,7 +71,8 @@ impl TokenModel {
     }
 
     /// Writes the parameters as a `state_dict`, whole or not at all: f32, a tensor that layers share under each of its names, as
-    /// `load_state_dict(strict=True)` asks for; under the names of the JSON map `map`, if there is one.
+    /// `load_state_dict(strict=True)` asks for; under the names of the JSON map `map`, if there is one. Shapes do not tell of sharing: a
+    /// default model with tied embeddings is tied again where the map that it is read by has `"tie_embeddings": true`.
     ///
     /// # Errors
     /// [`Error::Data`] for what is there already and is no pipe or device, a link too, and for what is no map or not this model's;

@@ -6,7 +6,8 @@ use crate::{
     model::{Network, Readout, Shapes, kind::Settings, settings::in_place_of},
 };
 
-/// The model whose `state_dict` has these shapes.
+/// The model whose `state_dict` has these shapes. It is tied where one of two tables is missing; where both are there, shapes
+/// do not tell whether they are one, and the map does.
 pub(super) fn from_shapes(shapes: &Shapes, stated: &Settings) -> Result<Network> {
     const WORDS: &str = "decoder.embedding.weight";
     const OUTPUT: &str = "output.weight";
