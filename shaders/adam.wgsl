@@ -10,12 +10,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> settings: array<vec4f>;             // [2]: of the gradient, step, root, made; learning rate, new
-@group(0) @binding(2) var<storage, read> gradients: array<Single>;            // [N]
-@group(0) @binding(3) var<storage, read_write> parameters: array<Single>;     // [N]
-@group(0) @binding(4) var<storage, read_write> first: array<Single>;          // [N]
-@group(0) @binding(5) var<storage, read_write> second: array<Single>;         // [N]
-@group(0) @binding(6) var<storage, read_write> average: array<Single>;        // [N], not touched without AVERAGE
+@group(0) @binding(1) var<storage, read> settings: array<vec4f>;          // [2]: of the gradient, step, root, made; learning rate, new
+@group(0) @binding(2) var<storage, read> gradients: array<Single>;        // [N]
+@group(0) @binding(3) var<storage, read_write> parameters: array<Single>; // [N]
+@group(0) @binding(4) var<storage, read_write> first: array<Single>;      // [N]
+@group(0) @binding(5) var<storage, read_write> second: array<Single>;     // [N]
+@group(0) @binding(6) var<storage, read_write> average: array<Single>;    // [N], not touched without AVERAGE
 
 @compute @workgroup_size(LANES)
 fn main(

@@ -23,14 +23,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> contributions: array<Word>;      // [B, S, 3H]
-@group(0) @binding(2) var<storage, read> key: array<Word>;                // [B, S, A]
-@group(0) @binding(3) var<storage, read> energy: array<SingleWord>;              // [A]
-@group(0) @binding(4) var<storage, read> weights: array<f32>;                // [B, S], rows weights_stride apart
-@group(0) @binding(5) var<storage, read> d_gi: array<Word>;               // [B, 3H], rows gi_stride apart
-@group(0) @binding(6) var<storage, read> query: array<Word>;              // [B, A], rows query_stride apart
-@group(0) @binding(7) var<storage, read_write> d_score: array<f32>;          // [B, S] as the weights lie; before: d_weights
-@group(0) @binding(8) var<storage, read_write> d_query: array<Word>;      // [B, A], rows d_query_stride apart
+@group(0) @binding(1) var<storage, read> contributions: array<Word>; // [B, S, 3H]
+@group(0) @binding(2) var<storage, read> key: array<Word>;           // [B, S, A]
+@group(0) @binding(3) var<storage, read> energy: array<SingleWord>;  // [A]
+@group(0) @binding(4) var<storage, read> weights: array<f32>;        // [B, S], rows weights_stride apart
+@group(0) @binding(5) var<storage, read> d_gi: array<Word>;          // [B, 3H], rows gi_stride apart
+@group(0) @binding(6) var<storage, read> query: array<Word>;         // [B, A], rows query_stride apart
+@group(0) @binding(7) var<storage, read_write> d_score: array<f32>;  // [B, S] as the weights lie; before: d_weights
+@group(0) @binding(8) var<storage, read_write> d_query: array<Word>; // [B, A], rows d_query_stride apart
 
 #import load_piece(contributions)
 #import load_piece(key)

@@ -13,7 +13,8 @@
 // passes it round. ONE_ROW: it computes one row, where a weight serves a single product, and loads are all that counts: lanes
 // share out k, so that they read rows of weights in one run (WIDE: in 64-bit words). Otherwise LANES x GROUPS invocations
 // compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
-// VECTOR: all sizes, offsets and strides are multiples of 4.
+// VECTOR: all sizes, offsets and strides are multiples of 4; WORDS: loads and stores are in 64-bit words (shared/element.wgsl).
+// Workgroups of group.z = 1 do the second direction of a layer.
 #import block
 #import element
 #import gru_gates
@@ -58,7 +59,8 @@ alias Weight = Single;
 @group(0) @binding(6) var<storage, read_write> y: array<Element>;        // [B, H], rows y_stride apart
 @group(0) @binding(7) var<storage, read_write> gates: array<Element>;    // [B, 4H]: r, z, n, W_hn h + b_hn
 
-var<private> own: Direction;
+// That of this workgroup: group.z.
+var<private> direction: Direction;
 
 #import load(gi)
 #import load(bias_hh)
@@ -83,14 +85,14 @@ var<private> own: Direction;
 
 // Elements k..k+3 (zero past H) of a row (clamped) of what enters the recurrent product.
 fn part_of_state(row: u32, k: u32) -> vec4f {
-    let start = own.recurrent_offset + min(row, params.rows - 1u) * params.hidden;
+    let start = direction.recurrent_offset + min(row, params.rows - 1u) * params.hidden;
     return load_states_padded(start + k, start + params.hidden);
 }
 
 #ifdef ATTENDED
 // The same of the context.
 fn part_of_context(row: u32, k: u32) -> vec4f {
-    let start = own.context_offset + min(row, params.rows - 1u) * params.y_stride;
+    let start = direction.context_offset + min(row, params.rows - 1u) * params.y_stride;
     return load_y_padded(start + k, start + params.context);
 }
 #endif
@@ -102,7 +104,7 @@ fn block_of_weight_hh(gate: u32, k: u32, column: u32) -> array<vec4f, 4> {
     var block: array<vec4f, 4>;
     for (var i = 0u; i < 4u; i++) {
         let row = gate * params.hidden + min(column + i, params.hidden - 1u);
-        let start = own.weight_hh_offset + row * params.hidden;
+        let start = direction.weight_hh_offset + row * params.hidden;
         block[i] = load_weight_hh_padded(start + k, start + params.hidden);
     }
     return transpose(block);
@@ -124,7 +126,7 @@ fn block_of_weight_ih(gate: u32, k: u32, column: u32) -> array<vec4f, 4> {
 #endif
 
 fn bias(gate: u32, column: u32) -> vec4f {
-    let start = own.bias_hh_offset + gate * params.hidden;
+    let start = direction.bias_hh_offset + gate * params.hidden;
     let end = start + params.hidden;
     return load_bias_hh(min(start + column, end - WIDTH), end);
 }
@@ -133,12 +135,12 @@ fn bias(gate: u32, column: u32) -> vec4f {
 // a loop over such an array, and the gates' arithmetic for 16 rows at once costs seconds to compile and spills.
 fn stage(row: u32, column: u32, gate: u32, sum: vec4f) {
     if (row >= params.rows || column >= params.hidden) { return; }
-    let at = own.gates_offset + (row * 4u + gate) * params.hidden;
+    let at = direction.gates_offset + (row * 4u + gate) * params.hidden;
     store_gates(at + column, at + params.hidden, sum);
 }
 
 fn staged(row: u32, column: u32, gate: u32) -> vec4f {
-    let at = own.gates_offset + (row * 4u + gate) * params.hidden;
+    let at = direction.gates_offset + (row * 4u + gate) * params.hidden;
     return load_gates(at + column, at + params.hidden);
 }
 
@@ -154,8 +156,8 @@ fn finish(row: u32, column: u32) {
     let candidate = vec4f();
 #endif
     let h = params.hidden;
-    let from_x = own.gi_offset + row * params.gi_stride;
-    let from_h = own.from_offset + row * h;
+    let from_x = direction.gi_offset + row * params.gi_stride;
+    let from_h = direction.from_offset + row * h;
     let old = load_states(from_h + column, from_h + h);
     let input = array<vec4f, 3>(
         load_gi(from_x + column, from_x + h),
@@ -167,22 +169,22 @@ fn finish(row: u32, column: u32) {
     var saved = array<vec4f, 4>(result.reset, result.update, result.candidate, recurrent);
 #ifdef ATTENDED
 #else
-    let valid = vec4<bool>(params.masked == 0u || own.time < lengths[row]);
+    let valid = vec4<bool>(params.masked == 0u || direction.time < lengths[row]);
     next = select(old, next, valid);
     output = select(vec4f(), output, valid);
     for (var i = 0u; i < 4u; i++) { saved[i] = select(vec4f(), saved[i], valid); }
 #endif
-    let to = own.to_offset + row * h;
+    let to = direction.to_offset + row * h;
     store_states(to + column, to + h, next);
 #ifdef DROPOUT
-    let mask = own.mask_offset + row * h;
-    let dropped = own.dropped_offset + row * h;
+    let mask = direction.mask_offset + row * h;
+    let dropped = direction.dropped_offset + row * h;
     store_states(dropped + column, dropped + h, next * load_states(mask + column, mask + h));
 #endif
-    let out = own.y_offset + row * params.y_stride;
+    let out = direction.y_offset + row * params.y_stride;
     store_y(out + column, out + h, output);
     for (var i = 0u; i < 4u; i++) {
-        let gate = own.gates_offset + (row * 4u + i) * h;
+        let gate = direction.gates_offset + (row * 4u + i) * h;
         store_gates(gate + column, gate + h, saved[i]);
     }
 }
@@ -192,7 +194,7 @@ fn finish(row: u32, column: u32) {
 alias Parts = array<vec4f, 4>;          // this lane's part of the products of four rows of weights, by element
 
 fn row_of_weight_hh(gate: u32, column: u32, k: u32) -> Piece {
-    let start = own.weight_hh_offset + (gate * params.hidden + min(column, params.hidden - 1u)) * params.hidden;
+    let start = direction.weight_hh_offset + (gate * params.hidden + min(column, params.hidden - 1u)) * params.hidden;
     return load_piece_weight_hh(start + k, start + params.hidden);
 }
 
@@ -211,7 +213,7 @@ fn gather(parts: Parts, owns: bool, sum: vec4f) -> vec4f {
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
-    own = params.directions[group.z];
+    direction = params.directions[group.z];
     let row = group.y;
     let column0 = group.x * LANES * 4u;
     let column = column0 + lane * 4u;
@@ -280,7 +282,7 @@ fn accumulate(share: Share, block: array<vec4f, 4>, sums: ptr<function, Sums>) {
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
-    own = params.directions[group.z];
+    direction = params.directions[group.z];
     let row0 = group.y * ROWS;
     let column = (group.x * LANES + lane) * 4u;
     var reset: Sums;
@@ -360,7 +362,7 @@ fn main(
     @builtin(local_invocation_id) local: vec3u,
     @builtin(local_invocation_index) index: u32,
 ) {
-    own = params.directions[group.z];
+    direction = params.directions[group.z];
     let row0 = group.y * TILE_M * 4u;
     let column0 = group.x * LANES * 4u;
     let column = column0 + local.x * 4u;

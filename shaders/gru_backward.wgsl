@@ -13,7 +13,8 @@
 // states.
 // SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of d_recurrent, and the subgroup
 // passes it round. Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4) from tiles in workgroup memory.
-// VECTOR: all sizes, offsets and strides are multiples of 4.
+// VECTOR: all sizes, offsets and strides are multiples of 4; WORDS: loads and stores are in 64-bit words (shared/element.wgsl).
+// Workgroups of group.z = 1 do the second direction of a layer.
 #import block
 #import element
 
@@ -46,7 +47,8 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> d_gi: array<Element>;         // [B, 3H], rows gi_stride apart
 @group(0) @binding(8) var<storage, read_write> carry: array<Element>;        // [B, H]
 
-var<private> own: Direction;
+// That of this workgroup: group.z.
+var<private> direction: Direction;
 
 #import load(weight)
 #import load(d_y)
@@ -60,7 +62,7 @@ var<private> own: Direction;
 
 // Elements k..k+3 (zero past K) of a row (clamped) of the next step's d_recurrent.
 fn part_of_recurrent(row: u32, k: u32) -> vec4f {
-    let start = own.next_offset + min(row, params.rows - 1u) * params.recurrent_stride;
+    let start = direction.next_offset + min(row, params.rows - 1u) * params.recurrent_stride;
     return load_d_recurrent_padded(start + k, start + params.k);
 }
 
@@ -68,7 +70,7 @@ fn part_of_recurrent(row: u32, k: u32) -> vec4f {
 fn block_of_weight(k: u32, column: u32) -> array<vec4f, 4> {
     var block: array<vec4f, 4>;
     for (var i = 0u; i < 4u; i++) {
-        let start = own.weight_offset + min(k + i, params.k - 1u) * params.hidden;
+        let start = direction.weight_offset + min(k + i, params.k - 1u) * params.hidden;
         let end = start + params.hidden;
         block[i] = load_weight(min(start + column, end - WIDTH), end);
     }
@@ -79,11 +81,11 @@ fn block_of_weight(k: u32, column: u32) -> array<vec4f, 4> {
 // a loop over such an array, and the gates' arithmetic for 32 rows at once costs seconds to compile and spills.
 fn stage(row: u32, column: u32, sum: vec4f) {
     if (row >= params.rows || column >= params.hidden) { return; }
-    let at = own.carry_offset + row * params.hidden;
+    let at = direction.carry_offset + row * params.hidden;
     let end = at + params.hidden;
     let carried = select(vec4f(), load_carry(at + column, end), vec4<bool>(params.has_carry != 0u));
 #ifdef DROPOUT
-    let mask = own.mask_offset + row * params.hidden;
+    let mask = direction.mask_offset + row * params.hidden;
     store_carry(at + column, end, fma(sum, load_states(mask + column, mask + params.hidden), carried));
 #else
     store_carry(at + column, end, sum + carried);
@@ -94,15 +96,15 @@ fn stage(row: u32, column: u32, sum: vec4f) {
 fn finish(row: u32, column: u32) {
     if (row >= params.rows || column >= params.hidden) { return; }
     let h = params.hidden;
-    let valid = vec4<bool>(params.masked == 0u || own.time < lengths[row]);
+    let valid = vec4<bool>(params.masked == 0u || direction.time < lengths[row]);
     let at = row * h;
-    var d = load_carry(own.carry_offset + at + column, own.carry_offset + at + h);
-    let from_y = own.y_offset + row * params.y_stride;
+    var d = load_carry(direction.carry_offset + at + column, direction.carry_offset + at + h);
+    let from_y = direction.y_offset + row * params.y_stride;
     d += select(vec4f(), load_d_y(from_y + column, from_y + h), valid);
-    let old = load_states(own.state_offset + at + column, own.state_offset + at + h);
+    let old = load_states(direction.state_offset + at + column, direction.state_offset + at + h);
     var gate: array<vec4f, 4>;
     for (var i = 0u; i < 4u; i++) {
-        let start = own.gates_offset + row * params.gates_stride + i * h;
+        let start = direction.gates_offset + row * params.gates_stride + i * h;
         gate[i] = load_gates(start + column, start + h);
     }
     let r = gate[0];
@@ -114,12 +116,12 @@ fn finish(row: u32, column: u32) {
     let of_input = array<vec4f, 3>(d_r, d_z, d_n);
     let of_state = array<vec4f, 3>(d_r, d_z, d_n * r);
     for (var i = 0u; i < 3u; i++) {
-        let gi = own.gi_offset + row * params.gi_stride + i * h;
+        let gi = direction.gi_offset + row * params.gi_stride + i * h;
         store_d_gi(gi + column, gi + h, select(vec4f(), of_input[i], valid));
-        let gh = own.own_offset + row * params.recurrent_stride + i * h;
+        let gh = direction.own_offset + row * params.recurrent_stride + i * h;
         store_d_recurrent(gh + column, gh + h, select(vec4f(), of_state[i], valid));
     }
-    store_carry(own.carry_offset + at + column, own.carry_offset + at + h, select(d, z * d, valid));
+    store_carry(direction.carry_offset + at + column, direction.carry_offset + at + h, select(d, z * d, valid));
 }
 
 #ifdef SUBGROUPS
@@ -127,7 +129,7 @@ const PARTS = ROWS / LANES;             // vec4s of d_recurrent that a lane hold
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
-    own = params.directions[group.z];
+    direction = params.directions[group.z];
     let row0 = group.y * ROWS;
     let column = (group.x * LANES + lane) * 4u;
     var sum: array<vec4f, ROWS>;
@@ -155,7 +157,7 @@ fn main(
     @builtin(local_invocation_id) local: vec3u,
     @builtin(local_invocation_index) index: u32,
 ) {
-    own = params.directions[group.z];
+    direction = params.directions[group.z];
     let row0 = group.y * TILE_M * 4u;
     let column0 = group.x * LANES * 4u;
     var sum: array<vec4f, ROWS>;

@@ -11,8 +11,16 @@ alias One_BINDING = f32;
 #ifdef VECTOR_BINDING
 #ifdef WIDE
 #import words
+#ifdef HALF_BINDING
+alias Word_BINDING = u64;
+fn along_BINDING(at: u32) -> vec4f {
+    let x = BINDING[at / 4u];
+    return vec4f(unpack2x16float(u32(x)), unpack2x16float(u32(x >> 32u)));
+}
+#else
 alias Word_BINDING = vec2<u64>;
 fn along_BINDING(at: u32) -> vec4f { return unpacked(BINDING[at / 4u]); }
+#endif
 #else
 alias Word_BINDING = vec4<One_BINDING>;
 fn along_BINDING(at: u32) -> vec4f { return vec4f(BINDING[at / 4u]); }

@@ -38,7 +38,7 @@ pub struct TrainingProfile {
 }
 
 impl TrainingProfile {
-    /// Makes steps of W5 until the adapter has compiled and warmed up, then times the dispatches of some, each for itself.
+    /// Makes a step of W5, for which the adapter compiles, then times the dispatches of some more, each for itself.
     ///
     /// # Errors
     /// The errors of kernels and of the device.
@@ -48,9 +48,9 @@ impl TrainingProfile {
         gpu.wait(None)?;
         let recording = trainer.prepare(size.shape())?.recording();
         let mut runs = (0..REPETITIONS).map(|_| recording.profile(UNITS)).collect::<Result<Vec<_>>>()?;
-        let Some(first) = runs.pop() else { return Ok(Self { kernels: Vec::new(), counts: recording.counts(UNITS) }) };
+        let Some(last) = runs.pop() else { return Ok(Self { kernels: Vec::new(), counts: recording.counts(UNITS) }) };
         let mut kernels = BTreeMap::new();
-        for (index, dispatch) in first.iter().enumerate() {
+        for (index, dispatch) in last.iter().enumerate() {
             let of_run = runs.iter().filter_map(|run| run.get(index));
             let seconds = of_run.chain([dispatch]).map(|dispatch| dispatch.seconds).collect();
             add(&mut kernels, dispatch, median(seconds));

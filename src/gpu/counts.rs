@@ -14,7 +14,8 @@ pub struct Counts {
     pub dispatches: usize,
     /// Dispatches that wait for an earlier one. wgpu keeps an order where either of two writes a buffer that both bind.
     pub barriers: usize,
-    /// Rounds of loops one after the other: those of one workgroup, for each time that the workgroups of a dispatch fill all units.
+    /// Rounds of loops one after the other: those of one workgroup, for each time that the workgroups of a dispatch fill all units. A
+    /// kernel that does not state its rounds, most of them without a loop, counts as one.
     pub serial_rounds: usize,
     /// Bytes that must at least be read and written.
     pub bytes: f64,
@@ -35,11 +36,11 @@ pub(super) struct Order {
 impl Order {
     /// Whether the next dispatch, of a pipeline on tensors, waits.
     pub fn waits(&mut self, pipeline: &Pipeline, tensors: &[Tensor]) -> bool {
-        let mut waits = false;
-        for (binding, tensor) in pipeline.bindings.iter().skip(1).zip(tensors) {
-            let before = self.last.insert(tensor.buffer().clone(), binding.access);
-            waits |= before.is_some_and(|before| before != binding.access || before == Access::Write);
-        }
+        let bound = || pipeline.bindings.iter().skip(1).map(|binding| binding.access).zip(tensors);
+        let waits = bound().any(|(access, tensor)| {
+            self.last.get(tensor.buffer()).is_some_and(|before| *before != access || access == Access::Write)
+        });
+        self.last.extend(bound().map(|(access, tensor)| (tensor.buffer().clone(), access)));
         waits
     }
 }

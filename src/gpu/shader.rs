@@ -138,8 +138,10 @@ impl Shader {
 
 impl Expanded {
     /// Optional features that this crate's shaders use where an adapter has them.
-    pub(super) const CAPABILITIES: Capabilities =
-        Capabilities::SUBGROUP.union(Capabilities::SHADER_FLOAT16).union(Capabilities::SHADER_INT64);
+    pub(super) const CAPABILITIES: Capabilities = Capabilities::SUBGROUP
+        .union(Capabilities::SHADER_FLOAT16)
+        .union(Capabilities::SHADER_FLOAT16_IN_FLOAT32)
+        .union(Capabilities::SHADER_INT64);
 
     fn push(&mut self, file: &'static str, line: usize, text: &str) {
         self.text.push_str(text);

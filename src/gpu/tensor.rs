@@ -300,13 +300,16 @@ impl Tensor {
     }
 
     /// The least window that holds all of `tensors`, and the element at which each begins in it; `None` where one binding of `gpu`
-    /// does not reach, or they are of different buffers or types.
+    /// does not reach over several, or they are of different buffers or types.
     pub(crate) fn covering(gpu: &Gpu, tensors: &[&Self]) -> Option<(Self, Vec<usize>)> {
+        if let [single] = tensors {
+            return Some(((*single).clone(), vec![0]));
+        }
         let first = tensors.first()?;
         let alike = |tensor: &&Self| tensor.buffer == first.buffer && tensor.dtype == first.dtype;
         let start = tensors.iter().map(|tensor| tensor.offset).min()?;
         let end = tensors.iter().map(|tensor| tensor.offset + tensor.bytes()).max()?;
-        let fits = end - start <= gpu.limits().max_storage_buffer_binding_size;
+        let fits = (end - start).next_multiple_of(WIDEST) <= gpu.limits().max_storage_buffer_binding_size;
         if !fits || !tensors.iter().all(alike) {
             return None;
         }

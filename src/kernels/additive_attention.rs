@@ -2,8 +2,8 @@
 //! section 3.1 and appendix A.1.2, with query and key already projected. Scores, softmax and weighted sum are one dispatch, and
 //! nothing of size B·T·S·A exists in either direction.
 //!
-//! The backward comes in two halves. What a query row needs is its own gradient alone, so a recurrent decoder calls
-//! [`AdditiveAttention::record_backward_query`] within its loop, and [`AdditiveAttention::record_backward_key`] once, after it.
+//! The backward comes in two halves: [`AdditiveAttention::record_backward_query`] for the queries, of which a recurrent decoder may
+//! have one at a time, and [`AdditiveAttention::record_backward_key`] for the keys, once for all queries.
 //! [`AdditiveAttention::record_backward`] does both, from one evaluation of tanh where that pays.
 //!
 //! Rungs, in ms on lavapipe at (B, T, S, A = V) = (8, 128, 128, 512), per dispatch and on a shared machine:

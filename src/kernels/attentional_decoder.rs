@@ -18,7 +18,7 @@ pub use step::{DecoderStep, StepInputs, StepTensors};
 use super::{
     additive_attention::{self, AdditiveAttention},
     copy::Copy,
-    expect::{expect, expect_extents, expect_of, expect_scratch_of, expect_setting},
+    expect::{expect, expect_apart, expect_extents, expect_of, expect_scratch_of, expect_setting},
     gate_input::{GateInput, InputWeights},
     gru::{Cell, Input, Masking, StateDropout, Tile, Tokens, Weights, kept_states},
     matmul::{self, Matmul, Matrix, Operands},
@@ -189,7 +189,7 @@ impl AttentionalDecoder {
         3 * self.hidden + self.size
     }
 
-    /// One step of the loop.
+    /// One step by itself.
     fn single(&self) -> DecoderStep {
         let Self { batch, keys, word, hidden, size, annotation, .. } = *self;
         DecoderStep { batch, beam: 1, keys, word, hidden, size, annotation }
@@ -257,7 +257,8 @@ impl AttentionalDecoder {
         expect_of(dtype, NAME, "states", outputs.states, &self.states_shape())?;
         expect_of(dtype, NAME, "gates", outputs.gates, &self.gates_shape())?;
         expect_of(dtype, NAME, "contributions", outputs.contributions, &self.contributions_shape())?;
-        expect_of(Dtype::F32, NAME, "stacked", outputs.stacked, &self.stacked_shape())
+        expect_of(Dtype::F32, NAME, "stacked", outputs.stacked, &self.stacked_shape())?;
+        expect_apart(NAME, &[("states", outputs.states), ("gates", outputs.gates), ("weights", outputs.weights)])
     }
 
     /// Records the loop. `scratch` are tensors of [`AttentionalDecoder::scratch`] elements, in different buffers.

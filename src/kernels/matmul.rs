@@ -236,7 +236,7 @@ impl Matmul {
             SINGLE => true,
             LAYER => !self.transpose_a,
             WEIGHT => self.transpose_a != self.transpose_b && plain,
-            WEIGHTED => !self.transpose_b && !self.accumulate && plain,
+            WEIGHTED => !self.transpose_b && plain,
             ACTIVATIONS => plain,
             _ => false,
         }
@@ -263,7 +263,7 @@ impl Matmul {
         let [a, b, c] = types.map(|dtype| dtype == Dtype::F16);
         let form = Specialisation::new()
             .define_if(tile.subgroups, "SUBGROUPS")
-            .define_if(tile.subgroups && tiles.wide && loads.b && types == SINGLE, "WIDE")
+            .define_if(tile.subgroups && tiles.wide && loads.b, "WIDE")
             .define_if(a, "HALF_A")
             .define_if(b, "HALF_B")
             .define_if(c, "HALF_C")

@@ -6,13 +6,15 @@ use softalign::{
     gpu::Counts,
 };
 
-/// With the tiles of workgroup memory that GPUs take. A number that falls is good news, to be written here.
+/// Dispatches, those that wait for an earlier one, and serial rounds of W5 S and M, by the tiles in workgroup memory that GPUs
+/// take. A change that moves them states them here.
 #[test]
-fn a_training_step_asks_for_no_more_than_it_did() {
-    for (size, wanted) in [(ModelSize::S, [0, 0, 0]), (ModelSize::M, [0, 0, 0])] {
+fn a_training_step_asks_for_what_is_stated() {
+    let counts = [ModelSize::S, ModelSize::M].map(|size| {
         let Counts { dispatches, barriers, serial_rounds, bytes } =
             TrainingProfile::counts(common::portable(), &size).unwrap();
-        assert_eq!([dispatches, barriers, serial_rounds], wanted, "W5/{}", size.name);
         assert!(bytes > 0.0);
-    }
+        [dispatches, barriers, serial_rounds]
+    });
+    assert_eq!(counts, [[168, 157, 4031], [260, 251, 23_030]]);
 }

@@ -151,7 +151,9 @@ impl AttentionalDecoder {
         let groups = self.keys.div_ceil(at_once) * (fours + 1);
         let inner = if gpu.checked() { 4 * at_once + 2 * lanes.ilog2() as usize } else { 4 };
         let what = || format!("a step of {} over {} keys", super::NAME, self.keys);
-        let need = 2 * groups * inner + 3 * self.keys.div_ceil(lanes.min(at_once));
+        // Without subgroups each sum over the lanes is a loop of its own.
+        let sums = if workgroup.subgroups { 0 } else { self.keys.div_ceil(at_once) * (lanes / at_once) };
+        let need = 2 * groups * inner + sums + 3 * self.keys.div_ceil(lanes.min(at_once));
         expect_rounds(gpu, need, what, "Use shorter sequences, kernels without checks, or a GPU.")?;
         Ok((workgroup, self.piece(gpu.tiles(), dtype)))
     }

@@ -1,4 +1,4 @@
-//! One step of the loop, for any number of rows per sentence.
+//! One step by itself, as generation takes it, for any number of rows per sentence.
 
 use super::{NAME, Tiles, view};
 use crate::{

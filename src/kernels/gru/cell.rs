@@ -80,7 +80,7 @@ pub struct CellStep<'a> {
     pub gates: &'a Tensor,
     /// As above.
     pub gates_offset: usize,
-    /// The second part of the input; with it, every row is valid.
+    /// The second part of the input; with it, every row is valid, and there is no mask.
     pub context: Option<Context<'a>>,
     /// The mask on the states, if there is one.
     pub masking: Option<Masking>,
@@ -176,7 +176,7 @@ impl Cell {
     fn check_step(&self, step: &CellStep<'_>) -> Result<()> {
         let Self { rows, hidden } = *self;
         let CellStep { gi, weight_hh, bias_hh, states, from, to, y, gates, gates_offset, context, .. } = *step;
-        let valid = step.valid;
+        let CellStep { masking, valid, .. } = *step;
         let run = |tensor, offset, columns| Matrix { tensor, offset, stride: columns, batch_stride: 0 };
         expect_matrix("gru", "gi", &gi, [1, rows, 3 * hidden])?;
         expect("gru", "weight_hh", weight_hh, &[3 * hidden, hidden])?;
@@ -197,6 +197,8 @@ impl Cell {
             expect_matrix("gru", "states", &run(states, offset, hidden), [1, rows, hidden])?;
         }
         if let Some(context) = &context {
+            let alone = masking.is_none() && valid.is_none();
+            expect_setting("gru", "context", alone, "a cell without a mask and without lengths", f64::from(!alone))?;
             expect_dtype(Dtype::F32, "gru", "weight_ih", context.weight_ih)?;
             let known = context.word(hidden).is_some();
             expect_setting("gru", "context", known, "columns of weight_ih", context.size as f64)?;

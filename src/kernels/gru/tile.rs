@@ -131,9 +131,10 @@ pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     let of = |dtype| {
         let loads = [Loads::Single, Loads::Four, Loads::Eight];
         let loads = loads.into_iter().filter(|loads| *loads != Loads::Eight || forms::words(tiles, dtype));
+        // What has a context has no mask.
         let of_load = |tile: &Tile, loads| {
-            forms::either(|attended| forms::either(|dropout| tile.forward(tiles, dtype, loads, attended, dropout)))
-                .concat()
+            let inputs = [(false, false), (false, true), (true, false)];
+            inputs.map(|(attended, dropout)| tile.forward(tiles, dtype, loads, attended, dropout)).to_vec()
         };
         loads.flat_map(|loads| every.iter().flat_map(move |tile| of_load(tile, loads))).collect::<Vec<_>>()
     };
