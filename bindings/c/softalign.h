@@ -78,7 +78,8 @@ softalign_status softalign_load(const softalign_gpu *gpu, const char *folder, so
 void softalign_model_free(softalign_model *model);
 
 // The best text that a search with a beam of this width, 1 to 64, finds for a source; a language model continues it. `score`, which
-// may be NULL, is the sum of the tokens' log-probabilities. The text is freed by `softalign_text_free`.
+// may be NULL, is the sum of the tokens' log-probabilities. The text must not be written to, and is
+// freed by `softalign_text_free`.
 softalign_status softalign_generate(softalign_model *model,
                                     const char *source,
                                     size_t beam,

@@ -7,7 +7,7 @@ use std::{
 
 use softalign::{
     Error, Result, files,
-    model::{Model, Network, TokenModel},
+    model::{Model, Network, TokenModel, network_of_state_dict},
     text::escaped,
 };
 
@@ -38,15 +38,13 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
             return Err(Error::data(checkpoint.display().to_string(), message));
         }
         written(Model::import(&gpu, checkpoint)?, out)?
+    } else if network_of_state_dict(checkpoint, map.as_deref())?.limits().target_vocabulary > 0 {
+        written(Model::import_state_dict(&gpu, checkpoint, map.as_deref())?, out)?
     } else {
+        // A stack of modules that reads features.
         let model = TokenModel::import_state_dict(&gpu, checkpoint, map.as_deref())?;
-        if model.network.limits().target_vocabulary > 0 {
-            written(Model::import_state_dict(&gpu, checkpoint, map.as_deref())?, out)?
-        } else {
-            // A stack of modules that reads features.
-            files::write_folder(out, |folder| model.save(folder))?;
-            (model.network, 0)
-        }
+        files::write_folder(out, |folder| model.save(folder))?;
+        (model.network, 0)
     };
     if !global.quiet {
         let parameters: usize = network.parameters().iter().map(|parameter| parameter.shape.elements()).sum();

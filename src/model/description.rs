@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Map;
 
 use super::{
-    Kind, Renames, Specials,
+    Kind, Parameter, Renames, Specials,
     folder::{SOURCE, TARGET},
     kind::Settings,
 };
@@ -24,7 +24,7 @@ const NONE: Specials = Specials { pad: u32::MAX, bos: u32::MAX, eos: u32::MAX, u
 pub(super) struct Description {
     /// What names the map in errors; paths in it start at its folder.
     #[serde(skip)]
-    path: PathBuf,
+    pub path: PathBuf,
     #[serde(default = "default_architecture")]
     architecture: String,
     source: Option<Vocabulary>,
@@ -116,6 +116,14 @@ impl Description {
             settings.insert(name.to_owned(), ids);
         }
         Ok(settings)
+    }
+
+    /// The file's names for a model of these parameters.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for an entry that renames none of them, and for one name of two.
+    pub fn names_of(&self, declared: &[Parameter]) -> Result<&Renames> {
+        self.names.fault(declared).map_or(Ok(&self.names), |fault| Err(self.wrong(&fault)))
     }
 
     fn tokenizer(&self, vocabulary: &Vocabulary) -> Result<Tokenizer> {

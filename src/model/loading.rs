@@ -45,10 +45,9 @@ pub(super) struct Naming<'a> {
 impl Naming<'_> {
     /// The names under which a checkpoint may have a parameter.
     fn names(&self, parameter: &Parameter) -> Vec<String> {
-        let all = [&parameter.name].into_iter().chain(&parameter.aliases);
-        let own = all.flat_map(|name| {
+        let own = parameter.names().flat_map(|name| {
             let bare = name.strip_prefix(self.prefix).filter(|_| !self.prefix.is_empty());
-            [Some(name.as_str()), bare].into_iter().flatten()
+            [Some(name), bare].into_iter().flatten()
         });
         own.map(|name| self.renames.map_or_else(|| name.to_owned(), |renames| renames.theirs(name))).collect()
     }

@@ -91,6 +91,8 @@ pub use readout::Readout;
 pub use regularisation::Regularisation;
 pub use renames::Renames;
 pub use shapes::Shapes;
+#[cfg(feature = "text")]
+pub use state_dict::network_of_state_dict;
 pub use stepper::{Encoder, SearchRoom, StepOutputs, Stepper};
 pub use table::ARCHITECTURES;
 #[cfg(feature = "text")]

@@ -53,6 +53,11 @@ impl Parameter {
         Self { name: name.into(), shape: shape.into(), initial, aliases: Vec::new(), bounds: None }
     }
 
+    /// The name, and the other names after it.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.name].into_iter().chain(&self.aliases).map(String::as_str)
+    }
+
     /// First values. They depend on the seed and the name alone.
     pub fn values(&self, seed: u64) -> Vec<f32> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);

@@ -10,6 +10,8 @@ use crate::{Error, Result};
 pub struct Shapes {
     /// What names the file in errors.
     pub path: String,
+    /// What names in errors what is said of the model beside the shapes.
+    pub map: String,
     /// Shapes by the names in the file.
     pub by_name: BTreeMap<String, Vec<usize>>,
     /// What the file calls otherwise than the model.

@@ -97,11 +97,12 @@ impl Shards {
         Ok(shards)
     }
 
-    /// The shapes of all tensors.
-    pub fn shapes(&self, renames: &Renames) -> Shapes {
+    /// The shapes of all tensors. `map` names in errors what is said beside them.
+    pub fn shapes(&self, map: &Path, renames: &Renames) -> Shapes {
         let shape = |(name, (_, info)): (&String, &(usize, TensorInfo))| (name.clone(), info.shape.clone());
         Shapes {
             path: self.path.display().to_string(),
+            map: map.display().to_string(),
             by_name: self.places.iter().map(shape).collect(),
             renames: renames.clone(),
         }

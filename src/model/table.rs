@@ -88,14 +88,14 @@ impl Kind {
     /// architecture whose sizes shapes do not tell here.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the file, and the tensor or the field.
+    /// [`Error::Data`] naming the file and the tensor, or the map and the field.
     pub fn of_shapes(&self, shapes: &Shapes, settings: &Map<String, Value>) -> Result<Network> {
         if let Some(from_shapes) = self.from_shapes {
             return from_shapes(shapes, settings);
         }
         let mut all = settings.clone();
         all.insert("architecture".to_owned(), self.name.into());
-        (self.read)(&Value::Object(all).to_string(), &shapes.path)
+        (self.read)(&Value::Object(all).to_string(), &shapes.map)
     }
 
     /// The model that the text of a `config.json` describes. `path` names the file in errors.

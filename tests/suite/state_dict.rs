@@ -14,7 +14,7 @@ use softalign::{
     graph::{Program, ProgramOptions},
     kernels::Step,
     model::{
-        Kind, Layers, Model, Readout, TokenModel, read_tensors,
+        Kind, Layers, Model, Readout, TokenModel, network_of_state_dict, read_tensors,
         stack::{Config, Module, Stack},
         sutskever::{self, Sutskever},
     },
@@ -48,6 +48,8 @@ fn assert_read_applied_and_written(folder: &Path, out: &Path) {
         let file = folder.join(format!("{name}.safetensors"));
         let model = TokenModel::import_state_dict(common::gpu(), &file, map.as_deref())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let network = network_of_state_dict(&file, map.as_deref()).unwrap();
+        assert_eq!(network.parameters(), model.network.parameters(), "{name}");
         assert_gives(&name, &model, &fs::read(folder.join(format!("{name}.case.safetensors"))).unwrap());
         let back = out.join(format!("{name}.back.safetensors"));
         model.export_state_dict(&back, map.as_deref()).unwrap();
@@ -138,6 +140,27 @@ fn a_default_model_comes_back_whole() {
     }
 }
 
+/// What a link leads to was there before it, and is nobody's to write over.
+#[cfg(unix)]
+#[test]
+fn what_is_there_is_not_written_over() {
+    let own = model(14, 9, 100, Readout::None, 1, 3);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("kept.txt"), "kept").unwrap();
+    fs::create_dir(path("folder.safetensors")).unwrap();
+    for (to, link) in [("kept.txt", "link.safetensors"), ("nothing", "loose.safetensors")] {
+        std::os::unix::fs::symlink(path(to), path(link)).unwrap();
+    }
+    for name in ["kept.txt", "folder.safetensors", "link.safetensors", "loose.safetensors"] {
+        let message = refusal(own.export_state_dict(path(name), None));
+        assert!(message.contains(name) && message.contains("is there already"), "{message}");
+    }
+    assert_eq!(fs::read_to_string(path("kept.txt")).unwrap(), "kept");
+    assert!(!path("nothing").exists());
+    own.export_state_dict("/dev/null", None).unwrap();
+}
+
 /// An encoder-decoder whose vocabularies number their special tokens in two ways, as a map says, in a folder with it.
 struct Mapped {
     folder: TempDir,
@@ -212,14 +235,40 @@ fn a_map_gives_names_and_vocabularies() {
     assert!(own.iter().all(|name| read_tensors(&out).unwrap().contains_key(name)));
 }
 
+/// One vocabulary for both sides brings its special tokens to both, also through a folder.
+#[test]
+fn a_map_of_one_vocabulary_gives_it_to_both_sides() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let tokens = ["<pad>", "<unk>", "<s>", "</s>", "AA", "B"];
+    let specials = Specials { pad: 0, unk: 1, bos: 2, eos: 3 };
+    let words = Tokenizer::listed(&TokenUnit::Words, tokens.map(str::to_owned).to_vec(), specials).unwrap();
+    let config = sutskever::Config { embedding: 5, hidden: 7, specials, ..sutskever::Config::new(6, 6) };
+    let own = Model::new(common::gpu(), Sutskever::new(config).unwrap(), words.clone(), words, 4).unwrap();
+    own.export_state_dict(path("one.safetensors"), None).unwrap();
+    let map = json!({
+        "architecture": "sutskever",
+        "target": {"unit": "words", "tokens": tokens, "bos": "<s>", "eos": "</s>"},
+    });
+    fs::write(path("one.json"), map.to_string()).unwrap();
+    let model = Model::import_state_dict(common::gpu(), path("one.safetensors"), Some(&path("one.json"))).unwrap();
+    model.save(path("one")).unwrap();
+    let kept = Model::load(common::gpu(), path("one")).unwrap();
+    assert_eq!(kept.encode("AA B").unwrap(), [4, 5, 3]);
+    let options = SearchOptions { max_length: Some(6), ..SearchOptions::default() };
+    let [wanted, found] = [&own, &kept].map(|model| Generator::new(model).generate(&[vec![4, 5, 3]], &options));
+    assert_eq!(found.unwrap(), wanted.unwrap());
+}
+
 #[test]
 fn what_is_wrong_with_a_map_is_said() {
     let case = Mapped::new();
     type Change = fn(&mut Value);
-    let changes: [(Change, &[&str]); 13] = [
-        (|map| map["architecture"] = json!("bahdanau"), &["weights.safetensors", "special tokens", "as 0 to 3"]),
+    let changes: [(Change, &[&str]); 14] = [
+        (|map| map["architecture"] = json!("bahdanau"), &["other.json", "special tokens", "as 0 to 3"]),
         (|map| map["architecture"] = json!("perceptron"), &["other.json", "`perceptron`", "sutskever"]),
-        (|map| map["hiden"] = json!(7), &["weights.safetensors", "`hiden`"]),
+        (|map| map["hiden"] = json!(7), &["other.json", "`hiden`"]),
+        (|map| map["max_length"] = json!(0), &["other.json", "max_length is 0"]),
         (|map| map["hidden"] = json!(9), &["weights.safetensors", "has shape", "the model asks for [27, 5]"]),
         (|map| map["names"] = json!({}), &["weights.safetensors", "`encoder.embedding.weight` is missing"]),
         (|map| map["names"]["encoder.gru"] = json!("writer"), &["weights.safetensors", "writer.weight_ih_l0"]),
@@ -238,6 +287,20 @@ fn what_is_wrong_with_a_map_is_said() {
         let message = case.refused(change);
         assert!(parts.iter().all(|part| message.contains(part)), "{parts:?}: {message}");
     }
+    let names: [(Change, &str); 3] = [
+        (|map| map["names"]["decoder.gru"] = json!("reader"), "`names` calls two parameters `reader.weight_ih_l0`"),
+        (|map| map["names"]["decoder.embedding"] = json!("enc.embedding"), "two parameters `enc.embedding.weight`"),
+        (|map| map["names"]["encoder.gr"] = json!("reader"), "`names` has `encoder.gr`, which is no parameter"),
+    ];
+    let model = Model::import_state_dict(common::gpu(), case.path("weights.safetensors"), Some(&case.path("map.json")))
+        .unwrap();
+    for (change, part) in names {
+        let read = case.refused(change);
+        let written = refusal(model.export_state_dict(case.path("none.safetensors"), Some(&case.path("other.json"))));
+        for message in [read, written] {
+            assert!(message.contains("other.json") && message.contains(part), "{part}: {message}");
+        }
+    }
     let message = case.refused(|map| {
         let map = map.as_object_mut().unwrap();
         map.remove("source");
@@ -246,7 +309,7 @@ fn what_is_wrong_with_a_map_is_said() {
     assert!(message.contains("other.json") && message.contains("says nothing of tokens"), "{message}");
     // An architecture whose sizes no shapes tell is told all, as its configuration has it.
     let message = case.refused(|map| map["architecture"] = json!("luong"));
-    assert!(message.contains("weights.safetensors") && message.contains("`source_specials`"), "{message}");
+    assert!(message.contains("other.json") && message.contains("`source_specials`"), "{message}");
     let file = case.path("weights.safetensors");
     for (name, bytes) in
         [("half.safetensors", fs::read(&file).unwrap()[..900].to_vec()), ("text.safetensors", b"{}".to_vec())]
@@ -276,7 +339,10 @@ fn the_commands_do_it() {
     assert!(output.status.success(), "{output:?}");
     assert!(bits(&case.path("back.safetensors")) == bits(&case.path("weights.safetensors")));
     for (arguments, part) in [
-        (vec!["import", &path("weights.safetensors"), "--out", &path("none")], "`encoder.embedding.weight` is missing"),
+        (
+            vec!["import", &path("weights.safetensors"), "--out", &path("none")],
+            "`encoder.embedding.weight` is missing; without --map it is read as the default model's",
+        ),
         (vec!["import", &path("model"), "--map", &path("map.json"), "--out", &path("none")], "is a folder"),
         (
             vec!["import", &path("nothing.safetensors"), "--map", &path("map.json"), "--out", &path("none")],

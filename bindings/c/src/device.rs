@@ -9,7 +9,7 @@ use softalign::{
 
 use crate::{
     pointers::{give, numbers, object, room, take, text},
-    status::{Status, call},
+    status::{Status, call, free},
 };
 
 /// An opened device.
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn softalign_open(adapter: *const c_char, gpu: *mut *mut G
 /// Frees a device. What was made on it goes on to work, and keeps it open.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn softalign_close(gpu: *mut Gpu) {
-    drop(unsafe { take(gpu) });
+    free(|| drop(unsafe { take(gpu) }));
 }
 
 /// Makes a tensor of zeros, with `rank` extents, the slowest first.
@@ -57,7 +57,7 @@ pub unsafe extern "C" fn softalign_tensor_new(
 /// Frees a tensor. A recording that uses it goes on to work.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn softalign_tensor_free(tensor: *mut Tensor) {
-    drop(unsafe { take(tensor) });
+    free(|| drop(unsafe { take(tensor) }));
 }
 
 /// Writes all elements of a tensor, in row-major order.

@@ -12,7 +12,7 @@ use softalign::{
 use crate::{
     device::Gpu,
     pointers::{give, object, object_mut, take, text},
-    status::{Status, call},
+    status::{Status, call, free},
 };
 
 /// A model with its tokenizers, on a device.
@@ -38,11 +38,12 @@ pub unsafe extern "C" fn softalign_load(gpu: *const Gpu, folder: *const c_char, 
 /// Frees a model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn softalign_model_free(model: *mut Model) {
-    drop(unsafe { take(model) });
+    free(|| drop(unsafe { take(model) }));
 }
 
 /// The best text that a search with a beam of this width, 1 to 64, finds for a source; a language model continues it. `score`, which
-/// may be NULL, is the sum of the tokens' log-probabilities. The text is freed by `softalign_text_free`.
+/// may be NULL, is the sum of the tokens' log-probabilities. The text must not be written to, and is
+/// freed by `softalign_text_free`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn softalign_generate(
     model: *mut Model,
@@ -70,9 +71,11 @@ pub unsafe extern "C" fn softalign_generate(
 /// Frees a text that `softalign_generate` gave.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn softalign_text_free(generated: *mut c_char) {
-    if !generated.is_null() {
-        drop(unsafe { CString::from_raw(generated) });
-    }
+    free(|| {
+        if !generated.is_null() {
+            drop(unsafe { CString::from_raw(generated) });
+        }
+    });
 }
 
 /// The log-probability of a target, its end included, given its source; a language model has an empty one.

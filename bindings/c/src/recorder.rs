@@ -13,7 +13,7 @@ use softalign::{
 use crate::{
     device::{Gpu, Tensor},
     pointers::{give, object, object_mut, take, text},
-    status::{Status, call},
+    status::{Status, call, free},
 };
 
 /// Kernels that are being recorded.
@@ -51,6 +51,8 @@ pub unsafe extern "C" fn softalign_record_matmul(
         let Recorder(recorder) = object_mut(recorder, "recorder")?;
         let (a, b, c) = (&object(a, "a")?.tensor, &object(b, "b")?.tensor, &object(c, "c")?.tensor);
         let ([m, k], [_, n]) = (extents(a, "a")?, extents(c, "c")?);
+        expect("matmul", "b", b, if transpose_b { [n, k] } else { [k, n] })?;
+        expect("matmul", "c", c, [m, n])?;
         let matmul = Matmul { m, n, k, batch: 1, transpose_b, activation: Activation::None, ..Matmul::default() };
         let tile = Tile::choose(recorder.gpu(), m);
         matmul.record(
@@ -68,6 +70,7 @@ pub unsafe extern "C" fn softalign_record_softmax(recorder: *mut Recorder, x: *c
         let Recorder(recorder) = object_mut(recorder, "recorder")?;
         let (x, y) = (&object(x, "x")?.tensor, &object(y, "y")?.tensor);
         let [rows, columns] = extents(x, "x")?;
+        expect("softmax", "y", y, [rows, columns])?;
         Softmax { rows, columns }.record(recorder, x, None, y)
     })
 }
@@ -87,7 +90,7 @@ pub unsafe extern "C" fn softalign_finish(recorder: *mut Recorder, recording: *m
 /// Frees a recorder whose kernels are not wanted.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn softalign_recorder_free(recorder: *mut Recorder) {
-    drop(unsafe { take(recorder) });
+    free(|| drop(unsafe { take(recorder) }));
 }
 
 /// Runs a recording, and waits for its end.
@@ -102,7 +105,7 @@ pub unsafe extern "C" fn softalign_run(recording: *const Recording) -> Status {
 /// Frees a recording.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn softalign_recording_free(recording: *mut Recording) {
-    drop(unsafe { take(recording) });
+    free(|| drop(unsafe { take(recording) }));
 }
 
 fn extents(tensor: &softalign::Tensor, argument: &'static str) -> Result<[usize; 2]> {
@@ -112,4 +115,18 @@ fn extents(tensor: &softalign::Tensor, argument: &'static str) -> Result<[usize;
         wanted: "two extents".into(),
         got: tensor.shape().to_string(),
     })
+}
+
+/// Kernels see to it that they stay within their tensors; here a tensor is one matrix, all of it.
+fn expect(
+    operation: &'static str,
+    argument: &'static str,
+    tensor: &softalign::Tensor,
+    wanted: [usize; 2],
+) -> Result<()> {
+    if tensor.shape().dims() == wanted {
+        return Ok(());
+    }
+    let (wanted, got) = (gpu::Shape::from(wanted).to_string(), tensor.shape().to_string());
+    Err(Error::Shape { operation, argument, wanted, got })
 }

@@ -57,6 +57,12 @@ pub fn call(does: impl FnOnce() -> Result<()>) -> Status {
     status
 }
 
+/// Does what a function says that frees and cannot fail.
+pub fn free(does: impl FnOnce()) {
+    // The hook for panics has told of one: a caller could do nothing about it.
+    let _ = catch_unwind(AssertUnwindSafe(does));
+}
+
 /// The text of this thread's last error; empty where its last call was none. It is valid until the thread's next call.
 #[unsafe(no_mangle)]
 pub extern "C" fn softalign_error() -> *const c_char {

@@ -18,15 +18,16 @@ class _Operation(torch.autograd.Function):
     def forward(
         context: Any, operation: str | dict[str, Any], lengths: Tensor | None, *inputs: Tensor
     ) -> tuple[Tensor, ...]:
-        context.operation, context.lengths = operation, lengths
-        context.save_for_backward(*inputs)
+        context.operation = operation
+        context.save_for_backward(lengths, *inputs)
         return tuple(map(torch.from_dlpack, _softalign.forward(operation, [x.detach() for x in inputs], lengths)))
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        inputs = [x.detach() for x in context.saved_tensors]
-        gradients = _softalign.backward(context.operation, inputs, context.lengths, [d.detach() for d in upstream])
+        lengths, *inputs = context.saved_tensors
+        arguments = [x.detach() for x in inputs]
+        gradients = _softalign.backward(context.operation, arguments, lengths, [d.detach() for d in upstream])
         return None, None, *map(torch.from_dlpack, gradients)
 
 

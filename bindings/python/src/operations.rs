@@ -41,7 +41,8 @@ impl<'py> FromPyObject<'_, 'py> for Lengths {
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         let array = as_numpy(object, "int64", "safe")?.cast_into::<PyArrayDyn<i64>>()?;
         let length = |length: i64| {
-            u32::try_from(length).map_err(|_| PyValueError::new_err(format!("lengths: {length} is none")))
+            u32::try_from(length)
+                .map_err(|_| PyValueError::new_err(format!("lengths: {length}; a length is a number from 0 on")))
         };
         Ok(Self(array.to_vec()?.into_iter().map(length).collect::<PyResult<_>>()?))
     }

@@ -180,7 +180,7 @@ def test_what_does_not_fit_says_so():
         ),
         (lambda: softalign.softmax(x, [3, 4]), ValueError, "softmax: lengths: wanted at most 3, got 4"),
         (lambda: softalign.softmax(x, [3]), ValueError, "softmax: lengths: wanted u32 [2], got u32 [1]"),
-        (lambda: softalign.softmax(x, [3, -1]), ValueError, "lengths: -1 is none"),
+        (lambda: softalign.softmax(x, [3, -1]), ValueError, "lengths: -1; a length is a number from 0 on"),
         (lambda: softalign.softmax(x, [1.5, 2.0]), TypeError, "float64"),
         (lambda: softalign.softmax(numpy.zeros((0, 3))), ValueError, "softmax: x: "),
         (lambda: softalign.softmax("x"), TypeError, "float32"),

@@ -68,3 +68,11 @@ def test_a_gradient_of_a_gradient_is_refused():
     [d_x] = torch.autograd.grad(softalign.torch.softmax(x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         d_x.sum().backward()
+
+
+def test_lengths_that_have_changed_are_refused():
+    x, lengths = normal(3, 5), torch.tensor([5, 2, 3])
+    loss = softalign.torch.softmax(x, lengths).square().sum()
+    lengths[0] = 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

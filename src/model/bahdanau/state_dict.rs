@@ -6,14 +6,15 @@ use crate::{
     model::{Network, Readout, Shapes, kind::Settings, settings::in_place_of},
 };
 
-/// The model whose `state_dict` has these shapes.
+/// The model whose `state_dict` has these shapes. It is tied where one of two tables is missing; where both are there, shapes
+/// do not tell whether they are one, and the map does.
 pub(super) fn from_shapes(shapes: &Shapes, stated: &Settings) -> Result<Network> {
     const WORDS: &str = "decoder.embedding.weight";
     const OUTPUT: &str = "output.weight";
     if stated.keys().any(|field| field.ends_with("specials")) {
         let message = "the special tokens of its vocabularies are not <pad>, <bos>, <eos>, <unk> as 0 to 3, and this architecture has \
                        those alone";
-        return Err(Error::data(&shapes.path, message));
+        return Err(Error::data(&shapes.map, message));
     }
     let [source_vocabulary, embedding] = shapes.of("encoder.embedding.weight")?;
     let [attention, hidden] = shapes.of("attention.query.weight")?;
@@ -32,5 +33,5 @@ pub(super) fn from_shapes(shapes: &Shapes, stated: &Settings) -> Result<Network>
         config.readout = Readout::Tanh;
         [config.readout_size, _] = shapes.of("readout.weight")?;
     }
-    Ok(Bahdanau::from_settings(in_place_of(&config, stated, &shapes.path)?, &shapes.path)?)
+    Ok(Bahdanau::from_settings(in_place_of(&config, stated, &shapes.map)?, &shapes.map)?)
 }

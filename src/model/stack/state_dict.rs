@@ -12,18 +12,18 @@ use crate::{
 pub(super) fn from_shapes(shapes: &Shapes, stated: &Settings) -> Result<Network> {
     let layers = stated.get("layers").and_then(Value::as_array).ok_or_else(|| {
         let message = "what is said of its model: `layers` is missing, the list of a stack's modules from below";
-        Error::data(&shapes.path, message)
+        Error::data(&shapes.map, message)
     })?;
     let layers = layers.iter().map(|layer| sized(layer, shapes)).collect::<Result<Vec<_>>>()?;
     let mut stated = stated.clone();
     stated.insert("layers".to_owned(), layers.into());
-    let config = in_place_of(&Config::new(Vec::new()), &stated, &shapes.path)?;
-    Ok(Stack::from_settings(config, &shapes.path)?)
+    let config = in_place_of(&Config::new(Vec::new()), &stated, &shapes.map)?;
+    Ok(Stack::from_settings(config, &shapes.map)?)
 }
 
 /// A module with the arguments that its tensors tell, where they are not stated.
 fn sized(layer: &Value, shapes: &Shapes) -> Result<Value> {
-    let wrong = |message: String| Error::data(&shapes.path, message);
+    let wrong = |message: String| Error::data(&shapes.map, message);
     let fields = layer.as_object().ok_or_else(|| wrong(format!("`layers` holds {layer}, which is no module")))?;
     let field = |name: &str| fields.get(name).and_then(Value::as_str);
     let (Some(module), Some(name)) = (field("module"), field("name")) else {

@@ -31,8 +31,9 @@ pub struct Config {
     pub dropout: f32,
     /// The longest source or target, its end token included.
     pub max_length: usize,
-    /// The special tokens of sources.
-    pub source_specials: Specials,
+    /// The special tokens of sources, where they are not those of targets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_specials: Option<Specials>,
     /// The special tokens of targets.
     pub specials: Specials,
 }
@@ -49,9 +50,14 @@ impl Config {
             layers: 1,
             dropout: 0.0,
             max_length: 100,
-            source_specials: Specials::default(),
+            source_specials: None,
             specials: Specials::default(),
         }
+    }
+
+    /// The special tokens of sources.
+    pub(super) fn source_specials(&self) -> Specials {
+        self.source_specials.unwrap_or(self.specials)
     }
 
     /// Checks that the sizes make a model. `path` names the file or option in errors.
@@ -69,7 +75,7 @@ impl Config {
             ("max_length", self.max_length, SIZE),
         ];
         settings::check_sizes(path, sizes)?;
-        settings::check_specials(path, self.source_specials, self.source_vocabulary)?;
+        settings::check_specials(path, self.source_specials(), self.source_vocabulary)?;
         settings::check_specials(path, self.specials, self.target_vocabulary)?;
         settings::check_rates(path, [("dropout", self.dropout)])
     }

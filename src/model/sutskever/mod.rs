@@ -82,7 +82,7 @@ impl Architecture for Sutskever {
     }
 
     fn source_specials(&self) -> Specials {
-        self.config.source_specials
+        self.config.source_specials()
     }
 
     fn parameters(&self) -> Vec<Parameter> {

@@ -12,5 +12,5 @@ pub(super) fn from_shapes(shapes: &Shapes, stated: &Settings) -> Result<Network>
     let [target_vocabulary, hidden] = shapes.of("output.weight")?;
     let layers = shapes.layers("encoder.gru.weight_ih_l")?;
     let config = Config { embedding, hidden, layers, ..Config::new(source_vocabulary, target_vocabulary) };
-    Ok(Sutskever::from_settings(in_place_of(&config, stated, &shapes.path)?, &shapes.path)?)
+    Ok(Sutskever::from_settings(in_place_of(&config, stated, &shapes.map)?, &shapes.map)?)
 }
