@@ -29,7 +29,7 @@ fn main(
     let to = (params.target_offset + matrix * params.target_batch + row * params.target_stride + column) / WIDTH;
 #ifdef LENGTHS
     if (row >= lengths[matrix]) {
-        destination[to] = Element();
+        destination[to] = element_of(Value(0.0));
         return;
     }
 #endif
