@@ -157,23 +157,24 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
 #else
 #import slices
 
-const AT_ONCE = 2u;                     // blocks of k that are loaded before the first is used
-
 @compute @workgroup_size(LANES, GROUPS, SLICES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
     direction = params.directions[group.z];
     let row0 = (group.y * GROUPS + local.y) * ROWS;
     let column = (group.x * LANES + local.x) * 4u;
     var sum: Sums;
-    for (var k0 = local.z * AT_ONCE * 4u; k0 < params.k; k0 += SLICES * AT_ONCE * 4u) {
-        var rows: array<Sums, AT_ONCE>;
-        var blocks: array<array<vec4f, 4>, AT_ONCE>;
-        for (var i = 0u; i < AT_ONCE; i++) {
-            for (var r = 0u; r < ROWS; r++) { rows[i][r] = part_of_recurrent(row0 + r, k0 + i * 4u); }
-            blocks[i] = block_of_weight(k0 + i * 4u, column);
+    // All loads of eight steps are under way before the first is used.
+    for (var k = local.z * 8u; k < params.k; k += SLICES * 8u) {
+        let block = block_of_weight(k, column);
+        let next_block = block_of_weight(k + 4u, column);
+        var rows: Sums;
+        var next_rows: Sums;
+        for (var r = 0u; r < ROWS; r++) {
+            rows[r] = part_of_recurrent(row0 + r, k);
+            next_rows[r] = part_of_recurrent(row0 + r, k + 4u);
         }
-        for (var i = 0u; i < AT_ONCE; i++) {
-            for (var r = 0u; r < ROWS; r++) { sum[r] = add_product(sum[r], rows[i][r], blocks[i]); }
+        for (var r = 0u; r < ROWS; r++) {
+            sum[r] = add_product(add_product(sum[r], rows[r], block), next_rows[r], next_block);
         }
     }
     merge(&sum, local.z, local.y * LANES + local.x);
