@@ -107,7 +107,8 @@ fn what_is_frozen_costs_no_backward_pass_and_what_is_alike_stays_in_one_buffer()
     let whole = dispatches(Optimizer::default());
     let frozen = |rules: &[&str]| dispatches(Optimizer { rates: rates(rules), ..Optimizer::default() });
     let (encoder, readout_alone) = (frozen(&["encoder.*=0"]), frozen(&["*=0", "output.*=1"]));
-    assert!(encoder < whole && readout_alone < encoder / 2, "{whole}, {encoder}, {readout_alone}");
+    // Of the readout alone, what is left is the forward pass and one product.
+    assert!(encoder < whole && readout_alone < encoder * 2 / 3, "{whole}, {encoder}, {readout_alone}");
     // Two groups share a step: a norm and an update more.
     assert_eq!(dispatches(Optimizer { weight_decay: 0.1, ..Optimizer::default() }), whole + 2);
 
