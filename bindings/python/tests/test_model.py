@@ -138,6 +138,8 @@ def interrupt_after(seconds):
         time.sleep(seconds)
         os.kill(os.getpid(), signal.SIGINT)
 
+    # Whatever a shell has started in the background ignores it, as does all that this starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=send).start()
 
 
