@@ -35,7 +35,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> contributions: array<Word>; // [B, S, 3H]
 @group(0) @binding(4) var<storage, read> vectors: array<SingleWord>; // [3H + A], b_h, energy
 @group(0) @binding(5) var<storage, read> lengths: array<u32>;        // [B]
-@group(0) @binding(6) var<storage, read_write> gates: array<Word>;   // [B, 4H + A]; before: -, W_h h, query; after: r, z, n, W_hn h + b_hn, query
+@group(0) @binding(6) var<storage, read_write> gates: array<Word>;   // [B, 4H + A]: -, W_h h, query; then r, z, n, W_hn h + b_hn, query
 @group(0) @binding(7) var<storage, read_write> states: array<Word>;  // [.., B, H]
 @group(0) @binding(8) var<storage, read_write> weights: array<f32>;  // [B, S], rows weights_stride apart
 

@@ -12,7 +12,8 @@
 // DROPOUT: the products had the state's product with a mask, so what comes through them meets the mask, which lies among the
 // states.
 // SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of d_recurrent, and the subgroup
-// passes it round. Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4), SLICES as many each with its part of k.
+// passes it round. Otherwise LANES x GROUPS invocations compute (GROUPS * ROWS) x (LANES * 4), SLICES as many each with its part
+// of k.
 // VECTOR: all sizes, offsets and strides are multiples of 4; WORDS: loads and stores are in 64-bit words (shared/element.wgsl).
 // Workgroups of group.z = 1 do the second direction of a layer.
 #import block

@@ -1,8 +1,8 @@
 //! The gated recurrent unit in the form of cuDNN and PyTorch: [`Cell`], one fused step, and [`Gru`], a layer over whole rows.
 //!
 //! Equations: [`crate::reference::gru`]. What the inputs contribute to the gates is one matmul over all steps, before the loop;
-//! the gradients of the weights are one matmul over all steps, after it. What remains is one dispatch a step, for both directions if one
-//! binding holds the weights of both, as it does for those of a model.
+//! the gradients of the weights are one matmul over all steps, after it. What remains is one dispatch a step, for both
+//! directions if one binding holds the weights of both, as it does for those of a model.
 //!
 //! Rungs, the 24 forward steps of `[64, 24, 256]` to 256 on lavapipe, two cores (181 GFLOP/s), input product excluded;
 //! medians of 10 runs, one build each, on a machine whose figures vary by a tenth:
