@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Clock, measure};
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, Dtype, Gpu, Recorder, Recording, Timer},
+    gpu::{AdapterClass, Apart, Cost, Dtype, Gpu, Recorder, Recording, Timer, UNITS},
     kernels::ceiling::{Arithmetic, CHAINS, Memory, STEPS, Step},
     validate::relative_error,
 };
@@ -26,6 +26,9 @@ const DISPATCHES: usize = 256;
 
 /// tanh errs by 4e-7, sums of twelve chains and exp by less.
 const TOLERANCE: f64 = 2e-6;
+
+/// Rounds of the shorter and the longer of two dispatches whose times must not be taken for each other's.
+const UNLIKE: [usize; 2] = [64, 1024];
 
 /// The adapter's limits. Rates are those of the fastest repetition: what the adapter can do if nothing disturbs it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +85,75 @@ impl Ceilings {
         let memory = (cost.read + cost.written) / self.storage_gbps.max(self.copy_gbps);
         (1e-9 * arithmetic, 1e-9 * memory)
     }
+}
+
+/// The multiply-add ceiling, read again and again between measurements: where it moves, the adapter's clock does.
+#[derive(Debug)]
+pub struct Drift {
+    timer: Timer,
+    recording: Recording,
+    /// Operations of the recording.
+    operations: f64,
+    /// 1e9 operations a second, in the order of reading.
+    readings: Vec<f64>,
+}
+
+impl Drift {
+    /// Prepares a kernel of about 30 ms at the ceiling.
+    ///
+    /// # Errors
+    /// The errors of the device.
+    pub fn new(gpu: &Gpu, ceilings: &Ceilings) -> Result<Self> {
+        let each = Arithmetic { step: Step::MultiplyAdd, rounds: ROUNDS, workgroups: 64 };
+        let of_64 = 2.0 * each.steps(gpu.tiles());
+        let most = gpu.limits().max_compute_workgroups_per_dimension as usize / 64;
+        let times = ((1e9 * ceilings.fma_gflops * AIM / of_64) as usize).clamp(1, most);
+        let kernel = Arithmetic { workgroups: 64 * times, ..each };
+        let y = gpu.zeros("ceiling", [64], Dtype::F32)?;
+        let recording = record(gpu, |recorder| kernel.record(recorder, &y))?;
+        Ok(Self { timer: Timer::new(gpu)?, recording, operations: times as f64 * of_64, readings: Vec::new() })
+    }
+
+    /// Reads the ceiling once, by the wall's clock.
+    ///
+    /// # Errors
+    /// The errors of the device.
+    pub fn read(&mut self) -> Result<f64> {
+        let seconds = self.timer.run(&self.recording)?.wall.as_secs_f64();
+        let rate = 1e-9 * self.operations / seconds;
+        self.readings.push(rate);
+        Ok(rate)
+    }
+
+    /// The least, the median and the most of what was read, in 1e9 operations a second; `None` before the first reading.
+    pub fn range(&self) -> Option<[f64; 3]> {
+        let least = self.readings.iter().copied().min_by(f64::total_cmp)?;
+        let most = self.readings.iter().copied().max_by(f64::total_cmp)?;
+        Some([least, measure::median(self.readings.clone()), most])
+    }
+}
+
+/// How dispatches are to be timed on an adapter: apart, unless timestamps between them are charged to the right ones. Of two that take
+/// very different times and wait for each other, the longer must take longer, whichever comes first.
+///
+/// # Errors
+/// The errors of the device.
+pub fn timed_apart(gpu: &Gpu) -> Result<Apart> {
+    let y = gpu.zeros("ceiling", [64], Dtype::F32)?;
+    for longer in [0, 1] {
+        let rounds = if longer == 0 { [UNLIKE[1], UNLIKE[0]] } else { UNLIKE };
+        let recording = record(gpu, |recorder| {
+            let kernel = |rounds| Arithmetic { step: Step::MultiplyAdd, rounds, workgroups: 64 };
+            rounds.into_iter().try_for_each(|rounds| kernel(rounds).record(recorder, &y))
+        })?;
+        recording.profile(UNITS, Apart::No)?;
+        let times = recording.profile(UNITS, Apart::No)?;
+        let least = 0.25 * (UNLIKE[1] / UNLIKE[0]) as f64;
+        if times[longer].seconds < least * times[1 - longer].seconds {
+            return Ok(Apart::Yes);
+        }
+    }
+    Ok(Apart::No)
 }
 
 fn record(gpu: &Gpu, record: impl FnOnce(&mut Recorder) -> Result<()>) -> Result<Recording> {

@@ -18,7 +18,7 @@ mod sample;
 mod workload;
 mod workloads;
 
-pub use ceilings::Ceilings;
+pub use ceilings::{Ceilings, Drift, timed_apart};
 pub use compare::Comparison;
 pub use default_model::ModelSize;
 pub use measure::{Clock, Timing};

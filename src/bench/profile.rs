@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{ModelSize, measure::median};
+use super::{ModelSize, ceilings::timed_apart, measure::median};
 use crate::{
     Gpu, Result,
-    gpu::{Counts, Dtype, Profiled, UNITS},
+    gpu::{Apart, Counts, Dtype, Profiled, UNITS},
 };
 
 /// How often each dispatch is timed.
@@ -35,10 +35,12 @@ pub struct TrainingProfile {
     pub kernels: Vec<KernelProfile>,
     /// The step, counted.
     pub counts: Counts,
+    /// How dispatches were timed: apart where timestamps between them cannot be believed ([`timed_apart`]).
+    pub apart: Apart,
 }
 
 impl TrainingProfile {
-    /// Makes a step of W5, for which the adapter compiles, then times the dispatches of some more, each for itself.
+    /// Makes a step of W5, for which the adapter compiles, then times each dispatch of some more.
     ///
     /// # Errors
     /// The errors of kernels and of the device.
@@ -47,8 +49,12 @@ impl TrainingProfile {
         trainer.step(&size.batch(), 1, 1, 0.0)?;
         gpu.wait(None)?;
         let recording = trainer.prepare(size.shape())?.recording();
-        let mut runs = (0..REPETITIONS).map(|_| recording.profile(UNITS)).collect::<Result<Vec<_>>>()?;
-        let Some(last) = runs.pop() else { return Ok(Self { kernels: Vec::new(), counts: recording.counts(UNITS) }) };
+        let apart = timed_apart(gpu)?;
+        recording.profile(UNITS, apart)?;
+        let mut runs = (0..REPETITIONS).map(|_| recording.profile(UNITS, apart)).collect::<Result<Vec<_>>>()?;
+        let Some(last) = runs.pop() else {
+            return Ok(Self { kernels: Vec::new(), counts: recording.counts(UNITS), apart });
+        };
         let mut kernels = BTreeMap::new();
         for (index, dispatch) in last.iter().enumerate() {
             let of_run = runs.iter().filter_map(|run| run.get(index));
@@ -57,7 +63,7 @@ impl TrainingProfile {
         }
         let mut kernels: Vec<_> = kernels.into_values().collect();
         kernels.sort_by(|one: &KernelProfile, other| other.seconds.total_cmp(&one.seconds));
-        Ok(Self { kernels, counts: recording.counts(UNITS) })
+        Ok(Self { kernels, counts: recording.counts(UNITS), apart })
     }
 
     /// What a step of W5 asks of any adapter, without running it.

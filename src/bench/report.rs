@@ -14,6 +14,9 @@ pub struct Report {
     pub adapter: String,
     /// The adapter's limits.
     pub ceilings: Ceilings,
+    /// The least, the median and the most of the multiply-add ceiling read between the rows, in 1e9 operations a second.
+    #[serde(default)]
+    pub drift: Option<[f64; 3]>,
     /// The rows, one for each workload.
     #[serde(default)]
     pub rows: Vec<Row>,

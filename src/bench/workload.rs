@@ -143,11 +143,10 @@ impl Workload {
             let message = format!("wrong: off by {error:.1e} from the reference, and {tolerance:.0e} is allowed");
             return Ok(Row { error: Some(error), ..Row::failed(&self.key, message) });
         }
-        let timer = Timer::new(gpu)?;
         let before = gpu.counters();
-        let timing = work.time(&timer, ceilings, budget)?;
+        work.run(gpu)?;
         let after = gpu.counters();
-        let each = |after: u64, before: u64| (after - before) / timing.repetitions as u64;
+        let timing = work.time(&Timer::new(gpu)?, ceilings, budget)?;
         // Without operations or bytes there is no rate.
         let some = |figure: f64| (figure.is_finite() && figure > 0.0).then_some(figure);
         let (cost, seconds) = (work.cost(), timing.median);
@@ -168,8 +167,8 @@ impl Workload {
                 .map(|_| if arithmetic >= memory { Bound::Arithmetic } else { Bound::Memory }),
             operations_per_byte: some(cost.operations / (cost.read + cost.written)),
             counted_gflops: some(1e-9 * cost.operations / seconds),
-            dispatches: each(after.dispatches, before.dispatches),
-            submits: each(after.submits, before.submits),
+            dispatches: after.dispatches - before.dispatches,
+            submits: after.submits - before.submits,
             bytes,
             scratch_bytes: scratch,
             error: Some(error),

@@ -7,9 +7,10 @@ use std::time::Duration;
 use comfy_table::Table;
 use glob::Pattern;
 use softalign::bench::{
-    self, Ceilings, Clock, Comparison, KernelProfile, ModelSize, Report, Row, TrainingMemory, TrainingProfile, Workload,
+    self, Ceilings, Clock, Comparison, Drift, KernelProfile, ModelSize, Report, Row, TrainingMemory, TrainingProfile,
+    Workload,
 };
-use softalign::gpu::{Counts, UNITS, adapter};
+use softalign::gpu::{Apart, Counts, UNITS, adapter};
 use softalign::{Error, Gpu, Result};
 
 use super::{Global, open, output, progress::Bar, table};
@@ -113,6 +114,7 @@ fn child(global: &Global) -> Result<impl Fn() -> Command + use<>> {
     }
     arguments.extend(global.checked.then(|| "--checked".to_owned()));
     arguments.extend(global.untuned.then(|| "--untuned".to_owned()));
+    arguments.extend(global.tiles.map(|class| format!("--tiles={}", class.name())));
     Ok(move || {
         let mut command = Command::new(&program);
         command.args(&arguments);
@@ -165,8 +167,13 @@ fn profile(gpu: &Gpu) -> Result<ExitCode> {
         ]);
         output::print(&table.to_string())?;
         output::print(&format!(
-            "{barriers} dispatches wait for an earlier one. At least {:.0} MB are read and written. Waves are of {UNITS} workgroups.",
-            1e-6 * bytes
+            "{barriers} dispatches wait for an earlier one. At least {:.0} MB are read and written. Waves are of {UNITS} workgroups. {}",
+            1e-6 * bytes,
+            match profile.apart {
+                Apart::No => "Times are between timestamps, which were found to be charged to the right dispatches.",
+                Apart::Yes =>
+                    "Each dispatch ran in a submit of its own: timestamps between dispatches cannot be believed here.",
+            }
         ))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -177,9 +184,14 @@ fn measure(gpu: &Gpu, workloads: &[Workload], global: &Global) -> Result<(Report
     let mut bar = Bar::new(global, Some(workloads.len() as u64), "workloads");
     bar.update(0, "ceilings");
     let ceilings = Ceilings::measure(gpu)?;
-    let mut report = Report { adapter: adapter::describe(gpu.info()), ceilings, rows: Vec::new() };
+    let mut drift = Drift::new(gpu, &ceilings)?;
+    let mut report = Report { adapter: adapter::describe(gpu.info()), ceilings, drift: None, rows: Vec::new() };
     for (done, workload) in (0..).zip(workloads) {
         bar.update(done, workload.key());
+        if let Err(lost) = drift.read() {
+            return Ok((report, Some(lost)));
+        }
+        report.drift = drift.range();
         match workload.measure(gpu, &ceilings, BUDGET) {
             Ok(row) => {
                 if let Some(failure) = &row.failure {
@@ -196,6 +208,12 @@ fn measure(gpu: &Gpu, workloads: &[Workload], global: &Global) -> Result<(Report
 fn print(report: &Report, old: Option<&Report>) -> Result<()> {
     let comparison = old.map(|old| Comparison::of(old, report));
     output::print(&ceilings(&report.ceilings).to_string())?;
+    if let Some([least, median, most]) = report.drift.map(|drift| drift.map(digits)) {
+        output::print(&format!(
+            "Between the workloads multiply-add ran at {least} to {most} GFLOP/s, half the time above {median}. Where that is far from the \
+             ceiling, the adapter's clock has moved, or the machine is busy."
+        ))?;
+    }
     output::print(&rows(&report.rows, comparison.as_ref()).to_string())?;
     for row in &report.rows {
         if let Some(label) = &row.label {

@@ -34,6 +34,7 @@ use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use softalign::gpu::{AdapterClass, adapter};
 use softalign::{Error, Gpu, GpuOptions, Result, tune as tuned};
 
@@ -69,12 +70,20 @@ pub struct Global {
     /// Use the default tiles, not those that `softalign tune` found on this adapter.
     #[arg(long, global = true)]
     pub untuned: bool,
+    /// Run the kernels in the forms and tiles of another class of adapter: those of a GPU on a CPU driver, to check or count them.
+    #[arg(long, global = true, value_name = "CLASS", value_parser = class())]
+    pub tiles: Option<AdapterClass>,
     /// Print results, warnings and errors only.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Log more on standard error; twice: the log of the GPU layers too.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+fn class() -> impl TypedValueParser<Value = AdapterClass> {
+    PossibleValuesParser::new(AdapterClass::ALL.map(AdapterClass::name))
+        .try_map(|name| AdapterClass::ALL.into_iter().find(|class| class.name() == name).ok_or("no class"))
 }
 
 #[derive(clap::Subcommand)]
@@ -156,6 +165,7 @@ pub fn open(global: &Global) -> Result<Gpu> {
         adapter: global.adapter.clone().or(environment.adapter),
         checked: global.checked || environment.checked,
         portable: environment.portable,
+        tiles: global.tiles,
         trace: global.trace,
         check_finite: global.check_finite,
     })?;
@@ -168,7 +178,7 @@ pub fn open(global: &Global) -> Result<Gpu> {
             );
         }
     }
-    let found = if global.untuned { None } else { tuned::cache_file(&gpu) };
+    let found = if global.untuned || global.tiles.is_some() { None } else { tuned::cache_file(&gpu) };
     Ok(found.map_or(gpu.clone(), |path| tuned::load(&gpu, &path)))
 }
 

@@ -579,6 +579,7 @@ mod tests {
             trace: false,
             check_finite: false,
             untuned: false,
+            tiles: None,
             quiet: true,
             verbose: 0,
         };

@@ -203,9 +203,10 @@ fn repeat(row: &Row, global: &Global) -> String {
     let adapter = adapter.map_or_else(String::new, |adapter| format!(" --adapter {adapter}"));
     let checked = if global.checked { " --checked" } else { "" };
     let untuned = if global.untuned { " --untuned" } else { "" };
+    let tiles = global.tiles.map_or_else(String::new, |class| format!(" --tiles {}", class.name()));
     let Row { kernel, dtype, worst_seed, .. } = row;
     let dtype = if *dtype == "f32" { String::new() } else { format!(" --dtype {dtype}") };
-    format!("softalign validate --only {kernel}{dtype} --cases 1 --seed {worst_seed}{adapter}{checked}{untuned}")
+    format!("softalign validate --only {kernel}{dtype} --cases 1 --seed {worst_seed}{adapter}{checked}{untuned}{tiles}")
 }
 
 fn title(kernel: &str, direction: Direction, dtype: &str) -> String {
@@ -261,6 +262,7 @@ mod tests {
             trace: false,
             check_finite: false,
             untuned: true,
+            tiles: None,
             quiet: true,
             verbose: 0,
         };

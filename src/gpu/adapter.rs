@@ -19,6 +19,9 @@ pub enum AdapterClass {
 }
 
 impl AdapterClass {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Discrete, Self::Integrated, Self::Cpu];
+
     /// The name in tables and file names.
     pub fn name(self) -> &'static str {
         match self {

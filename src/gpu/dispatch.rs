@@ -42,3 +42,22 @@ pub(super) fn encode<'a>(
         pass.dispatch_workgroups(x, y, z);
     }
 }
+
+/// Encodes dispatches as one compute pass that writes the time into `queries` before each and after the last.
+pub(super) fn encode_each_timed<'a>(
+    encoder: &mut wgpu::CommandEncoder,
+    label: &str,
+    queries: &wgpu::QuerySet,
+    dispatches: impl IntoIterator<Item = &'a Dispatch>,
+) {
+    let mut pass =
+        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
+    pass.write_timestamp(queries, 0);
+    for (dispatch, after) in dispatches.into_iter().zip(1..) {
+        pass.set_pipeline(&dispatch.pipeline.pipeline);
+        pass.set_bind_group(0, &dispatch.bind_group, &[]);
+        let [x, y, z] = dispatch.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+        pass.write_timestamp(queries, after);
+    }
+}

@@ -39,7 +39,7 @@ pub use counts::{Counts, UNITS};
 pub use description::Description;
 pub use launch::{Launch, grid};
 pub use pipelines::Pipeline;
-pub use profile::Profiled;
+pub use profile::{Apart, Profiled};
 pub use recorder::{Recorder, Recording};
 pub use ring::Ring;
 pub use shader::{Shader, Shared, Specialisation};
@@ -61,6 +61,8 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Use only what every adapter has: no subgroups, no f16.
     pub portable: bool,
+    /// The kernels in the forms and tiles of another class of adapter: what a GPU runs can be checked and counted on a CPU driver.
+    pub tiles: Option<AdapterClass>,
     /// One submit per dispatch, waited for, so that a fault names its kernel.
     pub trace: bool,
     /// Like `trace`; in addition the first infinite or NaN value that a kernel writes is an error.
@@ -197,7 +199,12 @@ impl Gpu {
                 id: OPENED.fetch_add(1, Ordering::Relaxed),
                 limits: device.limits(),
                 class,
-                tiles: Tiles::for_adapter(class, subgroup, has(wgpu::Features::SHADER_INT64), f16),
+                tiles: Tiles::for_adapter(
+                    options.tiles.unwrap_or(class),
+                    subgroup,
+                    has(wgpu::Features::SHADER_INT64),
+                    f16,
+                ),
                 checked: options.checked,
                 trace: options.trace,
                 check_finite: options.check_finite,

@@ -251,8 +251,19 @@ impl Recording {
         encoder: &mut wgpu::CommandEncoder,
         timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
     ) {
-        encode(encoder, &self.label, timestamp_writes, whole(&self.dispatches));
-        self.gpu.count(|counters| counters.dispatches += self.dispatches.len() as u64);
+        self.encode_repeatedly(encoder, timestamp_writes, 1);
+    }
+
+    /// As [`Recording::encode_timed`], so often in the same pass.
+    pub(super) fn encode_repeatedly(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+        repeats: usize,
+    ) {
+        let all = std::iter::repeat_n(&self.dispatches, repeats).flat_map(|dispatches| whole(dispatches));
+        encode(encoder, &self.label, timestamp_writes, all);
+        self.gpu.count(|counters| counters.dispatches += (repeats * self.dispatches.len()) as u64);
     }
 
     /// Encodes and submits all dispatches: one submit, unless they would keep a slow GPU busy too long. `step` stands in

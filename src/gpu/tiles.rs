@@ -47,10 +47,9 @@ impl Tiles {
     /// Every configuration that an adapter can get, each once for a class; an adapter without f16 lacks the forms that need it,
     /// and nothing else.
     pub fn all() -> Vec<(AdapterClass, Self)> {
-        let classes = [AdapterClass::Discrete, AdapterClass::Integrated, AdapterClass::Cpu];
         let sizes = || [None].into_iter().chain(SUBGROUP_SIZES.map(Some));
         let mut all = Vec::new();
-        for class in classes {
+        for class in AdapterClass::ALL {
             for tiles in
                 sizes().flat_map(|size| [false, true].map(|words64| Self::for_adapter(class, size, words64, true)))
             {

@@ -28,6 +28,9 @@ const ROUNDS: [usize; 2] = [5, 15];
 /// After the least number of measurements, more only while all tiles together took less time than this.
 const ENOUGH: Duration = Duration::from_secs(2);
 
+/// The time for which the default runs before anything is timed: a GPU that has idled takes a while to raise its clock.
+const WARM_UP: Duration = Duration::from_millis(100);
+
 /// A tile this much slower than the best after three measurements is out.
 const HOPELESS: f64 = 1.3;
 
@@ -39,9 +42,19 @@ struct Runner {
 
 impl Runner {
     fn median(&self) -> f64 {
+        self.quartile(2)
+    }
+
+    /// Number 1 to 3 of the times' quartiles.
+    fn quartile(&self, number: usize) -> f64 {
         let mut times = self.times.clone();
         times.sort_by(f64::total_cmp);
-        times.get(times.len() / 2).copied().unwrap_or(f64::INFINITY)
+        times.get(times.len() * number / 4).copied().unwrap_or(f64::INFINITY)
+    }
+
+    /// Whether it is faster than another by [`MARGIN`], and by more than the times of either spread.
+    fn beats(&self, other: &Self) -> bool {
+        self.median() < other.median() * (1.0 - MARGIN) && self.quartile(3) < other.quartile(1)
     }
 }
 
@@ -91,7 +104,11 @@ pub(super) fn fastest(
             Err(error) => refused(format!("{kernel} {class}, {}: {error}", describe(tile))),
         }
     }
-    let once = time(gpu, &runners[0], 1)?;
+    let start = Instant::now();
+    let mut once = f64::INFINITY;
+    while start.elapsed() < WARM_UP {
+        once = once.min(time(gpu, &runners[0], 1)?);
+    }
     let repeats = (SHORTEST.as_secs_f64() * 1e3 / once).ceil().clamp(1.0, 200.0) as usize;
     if !race(gpu, &mut runners, repeats, stop)? {
         return Ok(None);
@@ -100,11 +117,12 @@ pub(super) fn fastest(
         tracing::debug!("{kernel} {class}, {}: {:.3} ms", describe(&runner.tile), runner.median());
     }
     // The winner of many is partly a winner by luck: it must win again, against the default alone.
-    let winner = (1..runners.len()).min_by(|a, b| runners[*a].median().total_cmp(&runners[*b].median()));
-    let wins = |winner: f64, default: f64| winner < default * (1.0 - MARGIN);
-    if let Some(winner) = winner.filter(|winner| wins(runners[*winner].median(), runners[0].median())) {
-        let winner = runners.swap_remove(winner);
-        runners.truncate(1);
+    let winners = (1..runners.len()).filter(|runner| runners[*runner].beats(&runners[0]));
+    let winner = winners
+        .min_by(|a, b| runners[*a].median().total_cmp(&runners[*b].median()))
+        .map(|winner| runners.swap_remove(winner));
+    runners.truncate(1);
+    if let Some(winner) = winner {
         runners.push(winner);
         runners.iter_mut().for_each(|runner| runner.times.clear());
         if !race(gpu, &mut runners, repeats, stop)? {
@@ -113,7 +131,7 @@ pub(super) fn fastest(
     }
     let timed = |runner: &Runner| Timed { tile: runner.tile.clone(), ms: runner.median() };
     let default = timed(&runners[0]);
-    let best = runners.get(1).map(timed).filter(|best| wins(best.ms, default.ms)).unwrap_or(default.clone());
+    let best = runners.get(1).filter(|best| best.beats(&runners[0])).map(timed).unwrap_or(default.clone());
     Ok(Some(Row { kernel, class, shape: subject.shape, default, best }))
 }
 

@@ -75,7 +75,7 @@ pub struct Row {
     pub shape: &'static [usize],
     /// The default.
     pub default: Timed,
-    /// The best: another than the default only if it wins by [`MARGIN`], twice.
+    /// The best: another than the default only if it wins by [`MARGIN`] and by more than their times spread, twice.
     pub best: Timed,
 }
 

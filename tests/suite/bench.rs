@@ -5,8 +5,12 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 use crate::common;
 use softalign::{
     Error,
-    bench::{Ceilings, Clock, Comparison, ModelSize, Report, Row, Subject, TrainingMemory, Work, Workload, workloads},
-    gpu::Cost,
+    bench::{
+        Ceilings, Clock, Comparison, Drift, ModelSize, Report, Row, Subject, TrainingMemory, Work, Workload,
+        timed_apart, workloads,
+    },
+    gpu::{Apart, Cost, Dtype, Recorder},
+    kernels::ceiling::{Arithmetic, Step},
 };
 
 /// Nothing is run for long.
@@ -100,7 +104,12 @@ fn reports_are_read_as_they_were_written() {
     let path = folder.path().join("figures.json");
     let row = Row { workload: "W1".to_owned(), ms: Some(0.25), clock: Some(Clock::Device), bytes: 7, ..Row::default() };
     let failed = Row { error: Some(0.5), ..Row::failed("other", "wrong".to_owned()) };
-    let report = Report { adapter: "a".to_owned(), ceilings: ceilings(), rows: vec![row, failed] };
+    let report = Report {
+        adapter: "a".to_owned(),
+        ceilings: ceilings(),
+        drift: Some([90.0, 99.0, 101.0]),
+        rows: vec![row, failed],
+    };
     report.write(&path).unwrap();
     assert_eq!(Report::read(&path).unwrap(), report);
     // A report of which only the beginning counts has no rows.
@@ -118,6 +127,30 @@ fn the_ceilings_of_this_adapter_make_sense() {
     assert!(ceilings.fma_gflops > 1.0 && ceilings.storage_gbps > 0.5 && ceilings.copy_gbps > 0.5, "{ceilings:?}");
     assert!(ceilings.reciprocal_gops < ceilings.fma_gflops && ceilings.tanh_gops < ceilings.fma_gflops, "{ceilings:?}");
     assert!(ceilings.submit_us > 0.0, "{ceilings:?}");
+    let mut drift = Drift::new(common::gpu(), &ceilings).unwrap();
+    assert_eq!(drift.range(), None);
+    let readings = [drift.read().unwrap(), drift.read().unwrap(), drift.read().unwrap()];
+    let [least, median, most] = drift.range().unwrap();
+    assert!(least <= median && median <= most && readings.contains(&least) && readings.contains(&most));
+    // Other tests run beside this one.
+    assert!(most > 0.05 * ceilings.fma_gflops && least < 2.0 * ceilings.fma_gflops, "{least} {most} {ceilings:?}");
+}
+
+/// Dispatches are timed between each other only where that gives about what they take apart.
+#[test]
+fn a_longer_dispatch_takes_longer_however_it_is_timed() {
+    let gpu = common::gpu();
+    timed_apart(gpu).unwrap();
+    let y = gpu.zeros("y", [64], Dtype::F32).unwrap();
+    let mut recorder = Recorder::new(gpu, "two");
+    for rounds in [1024, 32] {
+        Arithmetic { step: Step::MultiplyAdd, rounds, workgroups: 64 }.record(&mut recorder, &y).unwrap();
+    }
+    let recording = recorder.finish().unwrap();
+    for apart in [Apart::Yes, timed_apart(gpu).unwrap()] {
+        let times = recording.profile(128, apart).unwrap();
+        assert!(times[0].seconds > 2.0 * times[1].seconds, "{apart:?} {times:?}");
+    }
 }
 
 fn report(rows: impl IntoIterator<Item = (&'static str, f64)>) -> Report {
@@ -129,7 +162,12 @@ fn report(rows: impl IntoIterator<Item = (&'static str, f64)>) -> Report {
         ceiling_percent: Some(50.0),
         ..Row::default()
     };
-    Report { adapter: "a".to_owned(), ceilings: ceilings(), rows: rows.into_iter().map(row).collect() }
+    Report {
+        adapter: "a".to_owned(),
+        ceilings: ceilings(),
+        drift: Some([90.0, 99.0, 101.0]),
+        rows: rows.into_iter().map(row).collect(),
+    }
 }
 
 #[test]

@@ -1,18 +1,18 @@
 //! What a training step asks of any adapter: counts, which hold without a GPU.
 
-use crate::common;
 use softalign::{
+    Gpu, GpuOptions,
     bench::{ModelSize, TrainingProfile},
-    gpu::Counts,
+    gpu::{AdapterClass, Counts},
 };
 
-/// Dispatches, those that wait for an earlier one, and serial rounds of W5 S and M, by the tiles in workgroup memory that GPUs
-/// take. A change that moves them states them here.
+/// Dispatches, those that wait for an earlier one, and serial rounds of W5 S and M, by the tiles that GPUs take. A change that moves them states them here.
 #[test]
 fn a_training_step_asks_for_what_is_stated() {
+    let gpu = Gpu::open(&GpuOptions { portable: true, tiles: Some(AdapterClass::Discrete), ..GpuOptions::from_env() });
+    let gpu = gpu.unwrap();
     let counts = [ModelSize::S, ModelSize::M].map(|size| {
-        let Counts { dispatches, barriers, serial_rounds, bytes } =
-            TrainingProfile::counts(common::portable(), &size).unwrap();
+        let Counts { dispatches, barriers, serial_rounds, bytes } = TrainingProfile::counts(&gpu, &size).unwrap();
         assert!(bytes > 0.0);
         [dispatches, barriers, serial_rounds]
     });

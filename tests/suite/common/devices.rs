@@ -6,7 +6,11 @@ use std::{
     thread_local,
 };
 
-use softalign::{Gpu, GpuOptions, gpu::adapter, wgpu};
+use softalign::{
+    Gpu, GpuOptions,
+    gpu::{AdapterClass, adapter},
+    wgpu,
+};
 
 /// One adapter in the forms that tests ask for, each opened on first use.
 pub struct Devices {
@@ -62,5 +66,6 @@ fn without_subgroups() -> Gpu {
         ..wgpu::DeviceDescriptor::default()
     };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
-    Gpu::from_wgpu(device, queue, &GpuOptions { checked: true, ..GpuOptions::default() })
+    let options = GpuOptions { checked: true, tiles: Some(AdapterClass::Discrete), ..GpuOptions::default() };
+    Gpu::from_wgpu(device, queue, &options)
 }

@@ -33,7 +33,7 @@ pub fn portable() -> &'static Gpu {
     &device().portable
 }
 
-/// The same adapter as most GPUs are used, with f16 but without subgroups, and every check in the kernels.
+/// The same adapter with the kernels that GPUs run, with f16 but without subgroups, and every check in them.
 pub fn without_subgroups() -> &'static Gpu {
     &device().without_subgroups
 }
