@@ -9,6 +9,8 @@
 // VECTOR_A, VECTOR_B, VECTOR_C: offset, stride, batch stride and row length of that matrix are multiples of 4: 16-byte loads
 // serve, for A and B in 64-bit words under WIDE: llvmpipe loads lane after lane, at a cost per word. TAIL: K is no multiple of 4; the
 // steps past the last block of four come by themselves, and burden no other.
+// SUMS: the sums of op(A)'s rows are stored, too: where C is the gradient of a weight, they are that of a bias. They lie in C's binding
+// `params.sums` elements from its beginning, or under APART in one of their own.
 #import block
 #import math
 
@@ -18,6 +20,7 @@ struct Params {
     b_offset: u32, b_stride: u32, b_batch: u32,
     c_offset: u32, c_stride: u32, c_batch: u32,
     has_bias: u32,
+    sums: u32,
 }
 
 #ifdef HALF_C
@@ -37,6 +40,9 @@ alias OneC = f32;
 #else
 @group(0) @binding(3) var<storage, read> bias: array<f32>;           // [N]
 @group(0) @binding(4) var<storage, read_write> C: array<OneC>;       // [batch, M, N]
+#endif
+#ifdef APART
+@group(0) @binding(5) var<storage, read_write> sums: array<f32>;     // [M]
 #endif
 
 // The first of four rows or columns, kept inside the matrix: elements loaded past its end are never stored.
@@ -106,6 +112,40 @@ fn store(base: u32, row: u32, column: u32, sum: vec4f) {
 #endif
 }
 
+#ifdef SUMS
+fn store_sum(row: u32, sum: f32) {
+    if (row >= params.m) { return; }
+    var value = sum;
+#ifdef APART
+#ifdef ACCUMULATE
+    value += sums[row];
+#endif
+    sums[row] = value;
+#else
+#ifdef VECTOR_C
+    let at = params.sums + row;
+#ifdef ACCUMULATE
+    value += C[at / 4u][at % 4u];
+#endif
+    C[at / 4u][at % 4u] = value;
+#else
+#ifdef ACCUMULATE
+    value += C[params.sums + row];
+#endif
+    C[params.sums + row] = value;
+#endif
+#endif
+}
+
+// Of four rows of op(A).
+fn store_sums(row: u32, sum: vec4f) {
+    store_sum(row, sum.x);
+    store_sum(row + 1u, sum.y);
+    store_sum(row + 2u, sum.z);
+    store_sum(row + 3u, sum.w);
+}
+#endif
+
 #ifdef SUBGROUPS
 const PARTS = ROWS / LANES;             // vec4s of A that a lane holds for four steps of k
 const SPAN = ROWS / 4u;                 // groups of four rows
@@ -147,6 +187,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
 #endif
         }
     }
+#ifdef SUMS
+    // Of four rows, at one of every four steps, as this lane loads them.
+    var part_sum: array<vec4f, PARTS>;
+#endif
     // Not up to a multiple of 4 that is computed before: with it llvmpipe takes a quarter longer for NT.
     for (var k = 0u; k + 3u < params.k; k += 4u) {
         // This lane's share of ROWS x 4 elements of op(A).
@@ -156,6 +200,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
             let i = p * LANES + lane;
             share[p] = across_A(a_at[p], inside_m(row0 + i % SPAN * 4u), params.m);
             a_at[p] += 4u * params.a_stride;
+#ifdef SUMS
+            part_sum[p] += share[p];
+#endif
 #else
             share[p] = along_A(a_at[p]);
             a_at[p] += 4u;
@@ -206,6 +253,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
                 for (var i = 0u; i < 4u; i++) { sum[s][i][j] = fma(vec4f(x[i]), y, sum[s][i][j]); }
             }
         }
+    }
+#endif
+#ifdef SUMS
+    for (var s = 0u; s < SPAN; s++) {
+        var row_sum = subgroupShuffle(part_sum[s / LANES], s % LANES)
+            + subgroupShuffle(part_sum[(SPAN + s) / LANES], (SPAN + s) % LANES)
+            + subgroupShuffle(part_sum[(2u * SPAN + s) / LANES], (2u * SPAN + s) % LANES)
+            + subgroupShuffle(part_sum[(3u * SPAN + s) / LANES], (3u * SPAN + s) % LANES);
+#ifdef TAIL
+        for (var k = params.k / 4u * 4u; k < params.k; k++) { row_sum += a_last(a_base, row0 + s * 4u, k); }
+#endif
+        if (group.y == 0u && lane == 0u) { store_sums(row0 + s * 4u, row_sum); }
     }
 #endif
     let c_base = params.c_offset + group.z * params.c_batch;
@@ -275,6 +334,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     let b_step = SLICES * DEPTH * params.b_stride;
 #endif
     var sum: array<array<vec4f, COLUMNS>, ROWS>;
+#ifdef SUMS
+    // Of four rows, over the steps that this invocation moves.
+    var part_sum: array<vec4f, MOVES_M>;
+#endif
     let blocks_end = params.k / 4u * 4u;
     for (var start = 0u; start < blocks_end; start += SLICES * DEPTH) {
         let k0 = start + local.z * DEPTH;
@@ -310,6 +373,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         for (var p = 0u; p < MOVES_M; p++) {
             let block = p * WORKERS + worker;
             for (var i = 0u; i < 4u; i++) { a_at[p][i] += a_step; }
+#ifdef SUMS
+            for (var i = 0u; i < 4u; i++) { part_sum[p] += a_blocks[p][i]; }
+#endif
 #ifdef TRANSPOSE_A
             let columns = a_blocks[p];
 #else
@@ -366,6 +432,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
             }
         }
     }
+#endif
+#ifdef SUMS
+    for (var p = 0u; p < MOVES_M; p++) {
+        let block = p * WORKERS + worker;
+        if (block < BLOCKS_M) { tiles[local.z * BLOCKS_M + block] = part_sum[p]; }
+    }
+    workgroupBarrier();
+    if (group.y == 0u && local.z == 0u && worker < TILE_M) {
+        var row_sum = vec4f();
+        for (var part = 0u; part < SLICES * DEPTH / 4u; part++) { row_sum += tiles[part * TILE_M + worker]; }
+#ifdef TAIL
+        for (var k = blocks_end; k < params.k; k++) { row_sum += a_last(a_base, row0 + worker * 4u, k); }
+#endif
+        store_sums(row0 + worker * 4u, row_sum);
+    }
+    workgroupBarrier();
 #endif
     if (SLICES > 1u) {
         for (var r = 0u; r < ROWS; r++) {

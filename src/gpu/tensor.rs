@@ -305,10 +305,10 @@ impl Tensor {
         if let [single] = tensors {
             return Some(((*single).clone(), vec![0]));
         }
-        let first = tensors.first()?;
+        let (first, last) = (tensors.first()?, tensors.iter().max_by_key(|tensor| tensor.offset + tensor.bytes())?);
         let alike = |tensor: &&Self| tensor.buffer == first.buffer && tensor.dtype == first.dtype;
         let start = tensors.iter().map(|tensor| tensor.offset).min()?;
-        let end = tensors.iter().map(|tensor| tensor.offset + tensor.bytes()).max()?;
+        let end = last.offset + last.bytes();
         let fits = (end - start).next_multiple_of(WIDEST) <= gpu.limits().max_storage_buffer_binding_size;
         if !fits || !tensors.iter().all(alike) {
             return None;
@@ -316,7 +316,7 @@ impl Tensor {
         let elements = |bytes: u64| (bytes / first.dtype.bytes()) as usize;
         let begins = tensors.iter().map(|tensor| elements(tensor.offset - start)).collect();
         let shape = [elements(end - start)].into();
-        Some((Self { offset: start, shape, padded: false, ..(*first).clone() }, begins))
+        Some((Self { offset: start, shape, padded: last.padded, ..(*first).clone() }, begins))
     }
 
     fn not_with(&self, shape: &Shape, wanted: &str) -> Error {

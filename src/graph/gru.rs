@@ -125,7 +125,7 @@ operands! {
 }
 operands! {
     /// Scratch of [`Tokens`] follows where there are any.
-    BackwardScratch { first, second, third, fourth, fifth }
+    BackwardScratch { first, second, third }
 }
 
 #[derive(Debug)]
@@ -273,12 +273,12 @@ impl Operation for Backward {
         let Rest { cells, mask, tokens } = self.0.rest(rest)?;
         let (BackwardOutputs { d_x, d_h0 }, rest) = BackwardOutputs::first_of(context.outputs)?;
         let (d_cells, rest) = split(rest, self.0.weights())?;
-        let (BackwardScratch { first, second, third, fourth, fifth }, more) = BackwardScratch::first_of(rest)?;
+        let (BackwardScratch { first, second, third }, more) = BackwardScratch::first_of(rest)?;
         let gru = self.0.gru;
         let tile = Tile::choose(recorder.gpu(), gru.batch);
         let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
         let backward = gru::Backward { inputs, saved: Saved { states, gates }, d_y, d_hn };
         let gradients = Gradients { x: d_x, h0: d_h0, weights: &directions(d_cells)? };
-        gru.record_backward(recorder, tile, &backward, [first, second, third, fourth, fifth], &gradients)
+        gru.record_backward(recorder, tile, &backward, [first, second, third], &gradients)
     }
 }

@@ -19,6 +19,10 @@ pub struct Epilogue {
 #[derive(Debug)]
 struct Product(Matmul);
 
+/// The gradients of a layer's weight and bias.
+#[derive(Debug)]
+struct WeightAndBias(Matmul);
+
 impl Graph {
     /// `y = activation(x·weightᵀ + bias)` for `x` `[.., K]` and `weight` `[N, K]`: `[.., N]`.
     ///
@@ -77,6 +81,16 @@ impl Graph {
         dims.push(n);
         Ok(self.push_as(Product(matmul), &inputs, [(dims.as_slice().into(), dtype)])[0])
     }
+
+    /// The gradients `[N, K]` and `[N]`, f32, of the weight and the bias of a layer, from that of its output `[.., N]` and its input
+    /// `[.., K]`.
+    fn weight_and_bias(&mut self, d_y: Value, x: Value) -> Result<[Value; 2]> {
+        let (m, n, k) = (self.shape(d_y).last(), self.shape(x).last(), self.shape(x).rows());
+        let matmul = Matmul { m, n, k, batch: 1, transpose_a: true, ..Matmul::default() };
+        let outputs = [vec![m, n], vec![m]].map(|dims| (dims.as_slice().into(), Dtype::F32));
+        let made = self.push_as(WeightAndBias(matmul), &[d_y, x], outputs);
+        Ok([made[0], made[1]])
+    }
 }
 
 impl Operation for Product {
@@ -109,9 +123,14 @@ impl Operation for Product {
         let (factors, transposed) =
             if transpose_a { ([b, d_c], [transpose_b, true]) } else { ([d_c, b], [false, !transpose_b]) };
         let d_a = graph.product(factors, transposed, Epilogue::default(), graph.dtype(a))?;
+        // Of a layer's weight and its bias the gradients are one product.
+        let of_layer = inputs.len() == 3 && transpose_b && !transpose_a;
         let (factors, transposed) =
             if transpose_b { ([d_c, a], [true, transpose_a]) } else { ([a, d_c], [!transpose_a, false]) };
-        let d_b = graph.product(factors, transposed, Epilogue::default(), graph.dtype(b))?;
+        let (d_b, d_bias) = match of_layer {
+            true => graph.weight_and_bias(d_c, a).map(|[weight, bias]| (weight, Some(bias)))?,
+            false => (graph.product(factors, transposed, Epilogue::default(), graph.dtype(b))?, None),
+        };
         // Products fold all but the last extent into rows; the gradient has its operand's own shape.
         let mut gradients = Vec::with_capacity(inputs.len());
         for (operand, gradient) in [(a, d_a), (b, d_b)] {
@@ -120,8 +139,21 @@ impl Operation for Product {
             gradients.push(Some(if folded { graph.reshape(gradient, shape)? } else { gradient }));
         }
         if inputs.len() == 3 {
-            gradients.push(Some(graph.column_sum(d_c)?));
+            gradients.push(Some(d_bias.map_or_else(|| graph.column_sum(d_c), Ok)?));
         }
         Ok(gradients)
+    }
+}
+
+impl Operation for WeightAndBias {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let tile = Tile::choose(recorder.gpu(), self.0.m);
+        let [a, b] = [&context.inputs[0], &context.inputs[1]].map(Matrix::rows);
+        let operands = Operands { a, b, bias: None, c: Matrix::rows(&context.outputs[0]) };
+        self.0.record_summed(recorder, tile, &operands, &context.outputs[1])
     }
 }

@@ -22,7 +22,6 @@ use super::{
     gate_input::{GateInput, InputWeights},
     gru::{Cell, Input, Masking, StateDropout, Tile, Tokens, Weights, kept_states},
     matmul::{self, Matmul, Matrix, Operands},
-    reduction::ColumnSum,
 };
 use crate::{
     Result,
@@ -215,14 +214,6 @@ impl AttentionalDecoder {
     /// What words are multiplied with, or its gradient.
     fn of_words<'a>(&self, cell: &Weights<'a>) -> InputWeights<'a> {
         InputWeights { weight: view(cell.weight_ih, 0, self.word + self.annotation, 0), bias: cell.bias_ih }
-    }
-
-    fn gates_sum(&self) -> ColumnSum {
-        ColumnSum { rows: self.batch * self.steps, columns: 3 * self.hidden }
-    }
-
-    fn recurrent_sum(&self) -> ColumnSum {
-        ColumnSum { rows: self.batch * self.steps, columns: self.products() }
     }
 
     /// Columns from `column` on of step `t` of a tensor `[B, T, width]`, as rows of one matrix.

@@ -5,11 +5,9 @@
 //! lavapipe: three products of 1,536 rows a direction become three of the table's rows, and 9 ms of picking and adding in all.
 
 use super::{
-    copy::Copy,
     embedding::Embedding,
     expect::{expect, expect_of, expect_scratch},
     matmul::{self, Matmul, Matrix, Operands},
-    reduction::ColumnSum,
 };
 use crate::{
     Result,
@@ -54,14 +52,13 @@ pub struct Tokens<'a> {
 
 impl Tokens<'_> {
     /// Tensors of scratch.
-    pub const SCRATCH: usize = 3;
+    pub const SCRATCH: usize = 2;
 
-    /// Elements of each: the table's products or their gradients, the embedding's lists, sums. `gates` are the columns of all
+    /// Elements of each: the table's products or their gradients, the embedding's lists. `gates` are the columns of all
     /// directions, 3H each.
     pub fn scratch(inputs: usize, vocabulary: usize, gates: usize) -> [usize; Tokens::SCRATCH] {
         let products = Embedding { vocabulary, size: gates, tokens: inputs, padding: None };
-        let sum = ColumnSum { rows: vocabulary, columns: gates };
-        [product(&[vocabulary, gates]), products.scratch(), sum.scratch()]
+        [product(&[vocabulary, gates]), products.scratch()]
     }
 
     /// Whether the table's products pay: from batches of 16 on it has at most half as many rows as there are inputs. The
@@ -121,41 +118,8 @@ pub(super) struct InputBackward<'a> {
     pub d_gi: &'a Tensor,
 }
 
-/// Scratch of sums of columns.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SumScratch<'a> {
-    /// Of [`ColumnSum::scratch`] elements.
-    pub parts: &'a Tensor,
-    /// `[columns]`, the sums of several directions.
-    pub columns: &'a Tensor,
-}
-
 fn rows(tensor: &Tensor, size: usize) -> Matrix<'_> {
     Matrix { tensor, offset: 0, stride: size, batch_stride: 0 }
-}
-
-/// Records the sums of the columns of `x` `[rows, columns]`, as many for each of `biases` as it has elements, one behind the other.
-pub(super) fn record_bias_sums(
-    recorder: &mut Recorder,
-    sum: ColumnSum,
-    x: &Tensor,
-    scratch: SumScratch<'_>,
-    biases: &[&Tensor],
-) -> Result<()> {
-    if let [bias] = biases
-        && bias.elements() == sum.columns
-    {
-        return sum.record(recorder, x, scratch.parts, bias);
-    }
-    let columns = scratch.columns.scratch([sum.columns])?;
-    sum.record(recorder, x, scratch.parts, &columns)?;
-    let mut start = 0;
-    for bias in biases {
-        let copy = Copy { rows: 1, columns: bias.elements(), batch: 1 };
-        copy.record(recorder, rows(&columns, sum.columns).offset(start), None, rows(bias, bias.elements()))?;
-        start += bias.elements();
-    }
-    Ok(())
 }
 
 impl GateInput {
@@ -206,25 +170,24 @@ impl GateInput {
         }
     }
 
-    /// Records the gradients; `scratch` is for the sum of [`InputBackward::d_gi`]'s rows.
+    /// Records the gradients.
     pub(super) fn record_backward(
         &self,
         recorder: &mut Recorder,
         backward: &InputBackward<'_>,
-        scratch: SumScratch<'_>,
         gradients: &InputGradients<'_>,
     ) -> Result<()> {
         let InputBackward { input, weights, d_gi } = *backward;
         let (gates, columns) = (self.gates(), self.columns());
         let d_gi = d_gi.scratch([self.inputs, columns])?;
-        let (x, d_products, count, parts) = match input {
-            Input::Rows(x) => (x, d_gi, self.inputs, scratch.parts),
+        let (x, d_products, count) = match input {
+            Input::Rows(x) => (x, d_gi, self.inputs),
             Input::Tokens(tokens) => {
                 let products = self.products(&tokens)?;
-                let [of_table, lists, sums] = tokens.scratch;
+                let [of_table, lists] = tokens.scratch;
                 let of_table = of_table.scratch([products.vocabulary, columns])?;
                 products.record_backward(recorder, tokens.tokens, &d_gi, lists, &of_table)?;
-                (tokens.table, of_table, products.vocabulary, sums)
+                (tokens.table, of_table, products.vocabulary)
             }
         };
         let choose = |recorder: &Recorder, m| matmul::Tile::choose(recorder.gpu(), m);
@@ -234,15 +197,13 @@ impl GateInput {
                 Matmul { m: gates, n: self.size, k: count, batch: 1, transpose_a: true, ..Matmul::default() };
             let tile = choose(recorder, gates);
             let of_weight = Operands { a: by_input, b: rows(x, self.size), bias: None, c: d_weights.weight };
-            into_weight.record(recorder, tile, &of_weight)?;
+            into_weight.record_summed(recorder, tile, &of_weight, d_weights.bias)?;
             let accumulate = gradients.accumulate || d > 0;
             let into_input = Matmul { m: count, n: self.size, k: gates, batch: 1, accumulate, ..Matmul::default() };
             let tile = choose(recorder, count);
             let of_input = Operands { a: by_input, b: weights.weight, bias: None, c: gradients.input };
             into_input.record(recorder, tile, &of_input)?;
         }
-        let biases: Vec<_> = gradients.weights.iter().map(|weights| weights.bias).collect();
-        let scratch = SumScratch { parts, ..scratch };
-        record_bias_sums(recorder, ColumnSum { rows: count, columns }, &d_products, scratch, &biases)
+        Ok(())
     }
 }

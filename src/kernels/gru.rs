@@ -31,9 +31,8 @@ pub use super::gate_input::{Input, Tokens, WeightGradients, Weights};
 use super::{
     copy::Copy,
     expect::{expect, expect_extents, expect_of, expect_scratch_of, expect_setting},
-    gate_input::{GateInput, InputBackward, InputGradients, InputWeights, SumScratch, record_bias_sums},
+    gate_input::{GateInput, InputBackward, InputGradients, InputWeights},
     matmul::{self, Matmul, Matrix, Operands},
-    reduction::ColumnSum,
 };
 use crate::{
     Result,
@@ -125,7 +124,7 @@ pub struct Gradients<'a> {
 }
 
 /// Tensors of the backward pass that hold nothing before or after it.
-pub const BACKWARD_SCRATCH: usize = 5;
+pub const BACKWARD_SCRATCH: usize = 3;
 
 impl Gru {
     /// The shape of [`Saved::states`].
@@ -148,22 +147,12 @@ impl Gru {
         let Self { batch, steps, input, masked, .. } = *self;
         let (gates, inputs) = (self.scratch(), product(&[batch, steps, input]));
         let one_more = if masked { product(&[batch, self.columns()]) } else { 0 };
-        [
-            (gates.saturating_add(one_more), dtype),
-            (gates, dtype),
-            (inputs, dtype),
-            (self.bias_sum().scratch(), Dtype::F32),
-            (self.columns(), Dtype::F32),
-        ]
+        [(gates.saturating_add(one_more), dtype), (gates, dtype), (inputs, dtype)]
     }
 
     /// The gates' columns of all directions, side by side.
     fn columns(&self) -> usize {
         product(&[self.directions, 3, self.hidden])
-    }
-
-    fn bias_sum(&self) -> ColumnSum {
-        ColumnSum { rows: self.batch * self.steps, columns: self.columns() }
     }
 
     fn cell(&self) -> Cell {
@@ -340,7 +329,7 @@ impl Gru {
         let Self { batch, steps, input, hidden, directions, .. } = *self;
         let Backward { inputs, d_hn, .. } = *backward;
         self.check_backward(backward, scratch, gradients)?;
-        let [d_gh, d_gi, valid_x, parts, columns] = scratch;
+        let [d_gh, d_gi, valid_x] = scratch;
 
         // The gradient of the state goes from step to step in d_h0.
         let copy = Copy { rows: directions * batch, columns: hidden, batch: 1 };
@@ -360,14 +349,10 @@ impl Gru {
             self.cell().record_backward(recorder, tile, &of_step(i))?;
         }
         self.record_recurrent(recorder, backward, gradients, d_gh)?;
-        let sums = SumScratch { parts, columns };
-        let d_gh = d_gh.scratch([batch * steps, self.columns()])?;
-        let biases: Vec<_> = gradients.weights.iter().map(|weights| weights.bias_hh).collect();
-        record_bias_sums(recorder, self.bias_sum(), &d_gh, sums, &biases)?;
         let d_weights = self.input_weights(gradients.weights);
         let of_input = InputGradients { weights: &d_weights, input: run(gradients.x, 0, input), accumulate: false };
         let of_gates = InputBackward { input: x, weights: &self.input_weights(inputs.weights), d_gi };
-        self.gate_input().record_backward(recorder, &of_gates, sums, &of_input)?;
+        self.gate_input().record_backward(recorder, &of_gates, &of_input)?;
         if self.masked {
             let spare = |d| batch * steps * self.columns() + d * 3 * hidden;
             let before = of_step(0).into_iter().enumerate().map(|(d, step)| step.before(spare(d), inputs.lengths));
@@ -408,7 +393,7 @@ impl Gru {
         }
     }
 
-    /// The recurrent weights, and without a mask the states before the first step.
+    /// The recurrent weights and biases, and without a mask the states before the first step.
     fn record_recurrent(
         &self,
         recorder: &mut Recorder,
@@ -430,7 +415,12 @@ impl Gru {
             let into_weight_hh = Matmul { transpose_a: true, ..product(gates, hidden, batch * steps) };
             let entered = self.states_of(d) + self.dropout().map_or(0, |dropout| dropout.masking(d).distance);
             let (b, c) = (run(backward.saved.states, entered, hidden), run(d_weights.weight_hh, 0, hidden));
-            into_weight_hh.record(recorder, choose(gates), &Operands { a, b, bias: None, c })?;
+            into_weight_hh.record_summed(
+                recorder,
+                choose(gates),
+                &Operands { a, b, bias: None, c },
+                d_weights.bias_hh,
+            )?;
         }
         Ok(())
     }

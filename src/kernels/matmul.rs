@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::matrix::Matrix;
 use super::{
-    expect::{expect, expect_matrix, expect_tile},
+    expect::{expect, expect_matrix, expect_setting, expect_tile},
     forms,
     library::shader,
     tunable::{Tunable, tuned},
@@ -76,6 +76,12 @@ pub struct Operands<'a> {
     pub bias: Option<&'a Tensor>,
     /// `[batch, M, N]`, written; with [`Matmul::accumulate`] read as well.
     pub c: Matrix<'a>,
+}
+
+impl Operands<'_> {
+    fn types(&self) -> Types {
+        [&self.a, &self.b, &self.c].map(|matrix| float(matrix.tensor))
+    }
 }
 
 /// What one workgroup computes.
@@ -201,6 +207,23 @@ impl Loads {
     }
 }
 
+/// Where the sums of op(A)'s rows go: nowhere, into C's binding behind or before it, or into one of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sums {
+    None,
+    Beside,
+    Apart,
+}
+
+/// What of a product is specialised beside its tile.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    types: Types,
+    slices: u32,
+    loads: Loads,
+    sums: Sums,
+}
+
 /// The types of A, B and C.
 pub type Types = [Dtype; 3];
 
@@ -259,7 +282,14 @@ impl Matmul {
         }
     }
 
-    fn specialisation(&self, tiles: &Tiles, types: Types, tile: Tile, slices: u32, loads: Loads) -> Specialisation {
+    /// Whether the sums of op(A)'s rows can be had beside a product of such types: where it may be the gradient of a weight.
+    fn sums(&self, types: Types) -> bool {
+        let plain = self.activation == Activation::None && self.batch <= 1;
+        plain && self.transpose_a && !self.transpose_b && (types == SINGLE || types == WEIGHT)
+    }
+
+    fn specialisation(&self, tiles: &Tiles, tile: Tile, form: Form) -> Specialisation {
+        let Form { types, slices, loads, sums } = form;
         let [a, b, c] = types.map(|dtype| dtype == Dtype::F16);
         let form = Specialisation::new()
             .define_if(tile.subgroups, "SUBGROUPS")
@@ -274,6 +304,8 @@ impl Matmul {
             .define_if(self.transpose_a, "TRANSPOSE_A")
             .define_if(self.transpose_b, "TRANSPOSE_B")
             .define_if(self.accumulate, "ACCUMULATE")
+            .define_if(sums != Sums::None, "SUMS")
+            .define_if(sums == Sums::Apart, "APART")
             .define_if(self.activation == Activation::Tanh, "TANH")
             .define_if(self.activation == Activation::Sigmoid, "SIGMOID")
             .constant("LANES", tile.lanes)
@@ -289,64 +321,116 @@ impl Matmul {
     /// [`Error::Shape`] if a matrix reaches past its tensor, or there is no form for their types ([`Matmul::takes`]) or the tile,
     /// and what [`Recorder::dispatch`] reports.
     pub fn record(&self, recorder: &mut Recorder, tile: Tile, operands: &Operands<'_>) -> Result<()> {
-        let Operands { a, b, bias, c } = *operands;
-        expect_tile(recorder.gpu(), tile, Tile::of(recorder.gpu().tiles(), self.m))?;
+        self.record_with(recorder, tile, operands, None)
+    }
+
+    /// Records the product `Aᵀ·B` and, in the same dispatch, the sums `[M]` of A's columns: the gradients of a layer's weight and
+    /// of its bias, where A is the gradient of its output. With [`Matmul::accumulate`] both are added to what is there.
+    ///
+    /// # Errors
+    /// As [`Matmul::record`]; [`Error::Shape`] for another product than one of a transposed A by B alone.
+    pub fn record_summed(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        operands: &Operands<'_>,
+        sums: &Tensor,
+    ) -> Result<()> {
+        let types = operands.types();
+        let fits = self.sums(types) && operands.bias.is_none();
+        expect_setting("matmul", "sums", fits, "beside a gradient of a weight alone", f64::from(fits))?;
+        expect("matmul", "sums", sums, &[self.m])?;
+        self.record_with(recorder, tile, operands, Some(sums))
+    }
+
+    fn check(&self, gpu: &Gpu, tile: Tile, operands: &Operands<'_>) -> Result<()> {
+        let Operands { a, b, bias, c } = operands;
+        expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.m))?;
         let (a_rows, a_columns) = if self.transpose_a { (self.k, self.m) } else { (self.m, self.k) };
         let (b_rows, b_columns) = if self.transpose_b { (self.n, self.k) } else { (self.k, self.n) };
         for (argument, matrix, rows, columns) in
-            [("a", &a, a_rows, a_columns), ("b", &b, b_rows, b_columns), ("c", &c, self.m, self.n)]
+            [("a", a, a_rows, a_columns), ("b", b, b_rows, b_columns), ("c", c, self.m, self.n)]
         {
             expect_matrix("matmul", argument, matrix, [self.batch, rows, columns])?;
         }
         if let Some(bias) = bias {
             expect("matmul", "bias", bias, &[self.n])?;
         }
-        let types = [&a, &b, &c].map(|matrix| float(matrix.tensor));
-        if !self.takes(types) {
-            let name = |types: Types| types.map(Dtype::name).join(", ");
-            return Err(Error::Shape {
-                operation: "matmul",
-                argument: "types",
-                wanted: format!(
-                    "of A, B and C: {}; {}; {}; {}; {}",
-                    name(SINGLE),
-                    name(LAYER),
-                    name(WEIGHT),
-                    name(ACTIVATIONS),
-                    name(WEIGHTED)
-                ),
-                got: format!("{} with {self:?}", name(types)),
-            });
+        let types = operands.types();
+        if self.takes(types) {
+            return Ok(());
         }
+        let name = |types: Types| types.map(Dtype::name).join(", ");
+        let all = [SINGLE, LAYER, WEIGHT, ACTIVATIONS, WEIGHTED].map(name).join("; ");
+        Err(Error::Shape {
+            operation: "matmul",
+            argument: "types",
+            wanted: format!("of A, B and C: {all}"),
+            got: format!("{} with {self:?}", name(types)),
+        })
+    }
+
+    fn record_with(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        operands: &Operands<'_>,
+        sums: Option<&Tensor>,
+    ) -> Result<()> {
+        self.check(recorder.gpu(), tile, operands)?;
+        let (types, longest) = (operands.types(), longest(recorder.gpu(), &tile));
+        match sums {
+            _ if self.k > longest => self.record_in_parts(recorder, tile, operands, sums),
+            None if self.is_row(types) => self.record_row(recorder, operands),
+            None => self.launch(recorder, tile, operands, (Sums::None, None, 0)),
+            // A buffer cannot be bound twice for writing: what lies in the same one has one binding, if that can hold both.
+            Some(sums) => match Tensor::covering(recorder.gpu(), &[operands.c.tensor, sums]) {
+                Some((both, begins)) => {
+                    let c = Matrix { tensor: &both, ..operands.c }.offset(begins[0]);
+                    self.launch(recorder, tile, &Operands { c, ..*operands }, (Sums::Beside, None, begins[1]))
+                }
+                None => self.launch(recorder, tile, operands, (Sums::Apart, Some(sums), 0)),
+            },
+        }
+    }
+
+    /// `sums` is where the sums go: their tensor if it is one of their own, else their first element in C's.
+    fn launch(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        operands: &Operands<'_>,
+        (sums, apart, first_sum): (Sums, Option<&Tensor>, usize),
+    ) -> Result<()> {
+        let Operands { a, b, bias, c } = *operands;
+        let a_columns = if self.transpose_a { self.m } else { self.k };
+        let b_columns = if self.transpose_b { self.k } else { self.n };
         let loads = Loads {
             a: a.aligned() && a_columns % 4 == 0,
             b: b.aligned() && b_columns % 4 == 0,
             c: c.aligned() && self.n.is_multiple_of(4),
             tail: !self.k.is_multiple_of(4),
         };
-        if self.is_row(types) {
-            return self.record_row(recorder, operands);
-        }
-        if self.k > longest(recorder.gpu(), &tile) {
-            return self.record_in_parts(recorder, tile, operands);
-        }
         let word = |value: usize| value as u32;
         let matrix = |m: &Matrix<'_>| [word(m.offset), word(m.stride), word(m.batch_stride)];
         let mut params = vec![word(self.m), word(self.n), word(self.k)];
         for operand in [&a, &b, &c] {
             params.extend(matrix(operand));
         }
-        params.push(u32::from(bias.is_some()));
+        params.extend([u32::from(bias.is_some()), word(first_sum)]);
         let workgroups = [word(self.m.div_ceil(tile.height())), word(self.n.div_ceil(tile.width())), word(self.batch)];
         let slices = tile.slices(workgroups, self.k);
+        let form = Form { types: operands.types(), slices, loads: loads.served(), sums };
+        let tensors: Vec<_> =
+            [a.tensor, b.tensor, bias.unwrap_or(b.tensor), c.tensor].into_iter().chain(apart).collect();
         recorder.launch_rounds(
             &Launch {
                 kernel: &MATMUL,
-                specialisation: self.specialisation(recorder.gpu().tiles(), types, tile, slices, loads.served()),
+                specialisation: self.specialisation(recorder.gpu().tiles(), tile, form),
                 params: &params,
-                tensors: &[a.tensor, b.tensor, bias.unwrap_or(b.tensor), c.tensor],
+                tensors: &tensors,
                 workgroups,
-                cost: self.cost_of(types),
+                cost: self.cost_of(form.types),
             },
             self.k.div_ceil(tile.depth(slices)),
         )
@@ -374,7 +458,13 @@ impl Matmul {
     }
 
     /// Each part but the first adds to what the one before has left; the bias comes with the first, the activation last.
-    fn record_in_parts(&self, recorder: &mut Recorder, tile: Tile, operands: &Operands<'_>) -> Result<()> {
+    fn record_in_parts(
+        &self,
+        recorder: &mut Recorder,
+        tile: Tile,
+        operands: &Operands<'_>,
+        sums: Option<&Tensor>,
+    ) -> Result<()> {
         let Operands { a, b, bias, c } = *operands;
         let longest = longest(recorder.gpu(), &tile);
         for start in (0..self.k).step_by(longest) {
@@ -383,7 +473,7 @@ impl Matmul {
             let part = Self { k, activation, accumulate: self.accumulate || start > 0, ..*self };
             let from = |matrix: Matrix<'_>, along_rows: bool| start * if along_rows { matrix.stride } else { 1 };
             let (a, b) = (a.offset(from(a, self.transpose_a)), b.offset(from(b, !self.transpose_b)));
-            part.record(recorder, tile, &Operands { a, b, bias: bias.filter(|_| start == 0), c })?;
+            part.record_with(recorder, tile, &Operands { a, b, bias: bias.filter(|_| start == 0), c }, sums)?;
         }
         Ok(())
     }
@@ -418,9 +508,12 @@ fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
                 let product = Matmul { transpose_a, transpose_b, accumulate, activation, ..Matmul::default() };
                 let types = [SINGLE, LAYER, WEIGHT, ACTIVATIONS, WEIGHTED].into_iter();
                 for types in types.filter(|types| (tiles.f16 || *types == SINGLE) && product.takes(*types)) {
+                    let sums =
+                        if product.sums(types) { &[Sums::None, Sums::Beside, Sums::Apart][..] } else { &[Sums::None] };
                     for loads in Loads::every(transpose_a, transpose_b) {
                         for slices in 1..=tile.most_slices() {
-                            all.push(product.specialisation(tiles, types, tile, slices, loads));
+                            let form = |sums: &Sums| Form { types, slices, loads, sums: *sums };
+                            all.extend(sums.iter().map(|sums| product.specialisation(tiles, tile, form(sums))));
                         }
                     }
                 }

@@ -82,13 +82,13 @@ impl Named {
         let table = case.values(vocabulary * size, 1.0);
         let tokens: Vec<u32> = (0..inputs).map(|_| case.below(vocabulary) as u32).collect();
         let rows = tokens.iter().flat_map(|token| &table[*token as usize * size..][..size]).copied().collect();
-        let [a, b, c] = Tokens::scratch(inputs, vocabulary, gates);
+        let [a, b] = Tokens::scratch(inputs, vocabulary, gates);
         let named = Self {
             size,
             vocabulary,
             table_gpu: case.upload([vocabulary, size], &table)?,
             tokens_gpu: case.upload_u32([inputs], &tokens)?,
-            scratch: [case.poisoned([a])?, case.poisoned([b])?, case.poisoned([c])?],
+            scratch: [case.poisoned([a])?, case.poisoned([b])?],
             tokens,
         };
         Ok((named, rows))
@@ -309,8 +309,8 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     for _ in 0..directions {
         d_weights.push(poisoned_cell(case, input, hidden)?);
     }
-    let [a, b, c, d, e] = drawn.gru.backward_scratch(case.dtype).map(|scratch| case.scratch(scratch));
-    let scratch = [a?, b?, c?, d?, e?];
+    let [a, b, c] = drawn.gru.backward_scratch(case.dtype).map(|scratch| case.scratch(scratch));
+    let scratch = [a?, b?, c?];
     let weights: Vec<_> = drawn.weights_gpu.iter().map(as_weights).collect();
     let into: Vec<WeightGradients<'_>> = d_weights.iter().map(as_weights).collect();
     case.run(|recorder| {

@@ -80,14 +80,23 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     case.error(&c, &reference.forward(&widen(&a), &widen(&b), bias.as_deref()), largest(&scale).max(1.0))
 }
 
-/// The two products that the backward is, the second one accumulated onto what is there.
+/// The two products that the backward is, the second one accumulated onto what is there, with the sums of A's columns.
 fn backward(case: &mut Case<'_>) -> Result<f64> {
     let (m, n, k) = (case.size(129), case.size(129), case.size(129));
     let (a, b, d_c) = (case.values(m * k, 1.0), case.values(k * n, 1.0), case.values(m * n, 0.1));
-    let before = case.values(k * n, 1.0);
+    let (before, sums_before) = (case.values(k * n, 1.0), case.values(k, 1.0));
+    let beside = case.coin();
     let (a_gpu, b_gpu, d_c_gpu) =
         (case.upload_activation([m, k], &a)?, case.upload([k, n], &b)?, case.upload_activation([m, n], &d_c)?);
-    let (d_a, d_b) = (case.poisoned_activation([m, k])?, case.upload([k, n], &before)?);
+    let d_a = case.poisoned_activation([m, k])?;
+    // The sums lie behind the product, as parameters of a model do, or in a buffer of their own.
+    let behind = (k * n).next_multiple_of(64);
+    let mut both = before.clone();
+    both.resize(behind, f32::NAN);
+    both.extend_from_slice(&sums_before);
+    let (both, apart) = (case.upload([both.len()], &both)?, case.upload([k], &sums_before)?);
+    let d_b = both.part(0, [k, n], Dtype::F32)?;
+    let sums = if beside { both.part(4 * behind as u64, [k], Dtype::F32)? } else { apart };
     case.run(|recorder| {
         let gpu = recorder.gpu().clone();
         let by_a = Matmul { m, n: k, k: n, batch: 1, transpose_b: true, ..Matmul::default() };
@@ -98,18 +107,26 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
             &Operands { a: rows(&d_c_gpu), b: rows(&b_gpu), bias: None, c: rows(&d_a) },
         )?;
         let by_b = Matmul { m: k, n, k: m, batch: 1, transpose_a: true, accumulate: true, ..Matmul::default() };
-        by_b.record(
+        by_b.record_summed(
             recorder,
             Tile::choose(&gpu, k),
             &Operands { a: rows(&a_gpu), b: rows(&d_c_gpu), bias: None, c: rows(&d_b) },
+            &sums,
         )
     })?;
+    let column = |column: usize| (0..m).map(move |row| row * k + column);
+    let expected: Vec<_> =
+        (0..k).map(|i| f64::from(sums_before[i]) + column(i).map(|at| f64::from(a[at])).sum::<f64>()).collect();
+    let scale: Vec<_> = (0..k).map(|i| 1.0 + column(i).map(|at| f64::from(a[at].abs())).sum::<f64>()).collect();
+    let of_sums = case.error(&sums, &expected, largest(&scale))?;
     let reference = as_reference(&Matmul { m, n, k, batch: 1, ..Matmul::default() });
     let mut gradients = reference.backward(&widen(&a), &widen(&b), None, &widen(&d_c));
     gradients.b.iter_mut().zip(&before).for_each(|(gradient, before)| *gradient += f64::from(*before));
     let scale = reference.backward(&absolute(&a), &absolute(&b), None, &absolute(&d_c));
     let d_b_scale = largest(&scale.b).max(largest(&widen(&before)));
-    Ok(case.error(&d_a, &gradients.a, largest(&scale.a))?.max(case.error(&d_b, &gradients.b, d_b_scale)?))
+    let of_products =
+        case.error(&d_a, &gradients.a, largest(&scale.a))?.max(case.error(&d_b, &gradients.b, d_b_scale)?);
+    Ok(of_products.max(of_sums))
 }
 
 fn absolute(values: &[f32]) -> Vec<f64> {

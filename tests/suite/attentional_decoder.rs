@@ -140,7 +140,7 @@ struct Tensors {
     weights: Tensor,
     saved: [Tensor; 4],
     scratch: [Tensor; 3],
-    backward_scratch: [Tensor; 7],
+    backward_scratch: [Tensor; 5],
     gradients: [Tensor; 10],
 }
 

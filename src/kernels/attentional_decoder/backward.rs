@@ -7,7 +7,7 @@ use crate::{
     kernels::{
         additive_attention::{self, KeyGradients},
         expect::{expect, expect_of, expect_scratch_of, expect_setting},
-        gate_input::{InputBackward, InputGradients, SumScratch, record_bias_sums},
+        gate_input::{InputBackward, InputGradients},
         gru::{CellBackward, Masking, WeightGradients},
         matmul::{Matmul, Matrix, Operands},
     },
@@ -48,7 +48,7 @@ pub struct Gradients<'a> {
 }
 
 /// Tensors of the backward pass that hold nothing before or after it.
-pub const BACKWARD_SCRATCH: usize = 7;
+pub const BACKWARD_SCRATCH: usize = 5;
 
 /// The scratch tensors by name, in the order of [`AttentionalDecoder::backward_scratch`].
 #[derive(Clone, Copy, Debug)]
@@ -62,15 +62,12 @@ struct Scratch<'a> {
     /// `[B, T, S]`, of the weights by themselves, then of the scores.
     d_energy: &'a Tensor,
     attention: &'a Tensor,
-    sums: &'a Tensor,
-    /// `[K]`.
-    column_sums: &'a Tensor,
 }
 
 impl<'a> Scratch<'a> {
     fn of(tensors: &'a [Tensor; BACKWARD_SCRATCH]) -> Self {
-        let [d_recurrent, d_gi, d_context, d_energy, attention, sums, column_sums] = tensors;
-        Self { d_recurrent, d_gi, d_context, d_energy, attention, sums, column_sums }
+        let [d_recurrent, d_gi, d_context, d_energy, attention] = tensors;
+        Self { d_recurrent, d_gi, d_context, d_energy, attention }
     }
 }
 
@@ -87,7 +84,6 @@ impl AttentionalDecoder {
     /// Elements and types of the backward pass's scratch tensors, each in a buffer of its own.
     pub fn backward_scratch(&self, dtype: Dtype) -> [(usize, Dtype); BACKWARD_SCRATCH] {
         let rows = product(&[self.batch, self.steps]);
-        let sums = self.gates_sum().scratch().max(self.recurrent_sum().scratch());
         let one_more = if self.masked { self.batch } else { 0 };
         [
             (product(&[rows.saturating_add(one_more), self.products()]), dtype),
@@ -95,8 +91,6 @@ impl AttentionalDecoder {
             (product(&[rows, self.annotation]), dtype),
             (product(&[rows, self.keys]), Dtype::F32),
             (self.attention(self.steps).scratch(), Dtype::F32),
-            (sums, Dtype::F32),
-            (self.products(), Dtype::F32),
         ]
     }
 
@@ -145,7 +139,6 @@ impl AttentionalDecoder {
         (0..self.steps).rev().try_for_each(|t| pass.record_step(recorder, t))?;
         pass.record_weights(recorder)?;
         pass.record_words(recorder)?;
-        pass.record_recurrent_bias(recorder)?;
         pass.record_keys(recorder)
     }
 }
@@ -250,7 +243,9 @@ impl Pass<'_> {
         let transposed = |m, n| Matmul { transpose_a: true, ..product(m, n, rows) };
         let states = view(outputs.states, masking.map_or(0, |masking| masking.distance), hidden, 0);
         let d_weight_hh = view(gradients.cell.weight_hh, 0, hidden, 0);
-        self.record_matmul(recorder, transposed(gates, hidden), by_state, states, d_weight_hh)?;
+        let of_weight_hh = Operands { a: by_state, b: states, bias: None, c: d_weight_hh };
+        let tile = self.tiles.all(gates);
+        transposed(gates, hidden).record_summed(recorder, tile, &of_weight_hh, gradients.cell.bias_hh)?;
         let (by_query, d_query_weight) = (by_state.offset(gates), view(gradients.query_weight, 0, hidden, 0));
         self.record_matmul(recorder, transposed(size, hidden), by_query, states, d_query_weight)?;
         let (by_input, contexts) =
@@ -277,24 +272,12 @@ impl Pass<'_> {
         };
         let weights = &[decoder.of_words(&inputs.cell)];
         let of_gates = InputBackward { input: inputs.input(), weights, d_gi: scratch.d_gi };
-        decoder.gate_input().record_backward(recorder, &of_gates, self.sums(), &of_input)?;
+        decoder.gate_input().record_backward(recorder, &of_gates, &of_input)?;
         if self.masking().is_some() {
             let into_state0 = self.cell_step(0).before(rows * decoder.products(), inputs.lengths);
             decoder.cell().record_backward(recorder, tiles.cell, &[into_state0])?;
         }
         Ok(())
-    }
-
-    fn sums(&self) -> SumScratch<'_> {
-        SumScratch { parts: self.scratch.sums, columns: self.scratch.column_sums }
-    }
-
-    /// Of the products' columns the first are the gates'; the query has no bias.
-    fn record_recurrent_bias(&self, recorder: &mut Recorder) -> Result<()> {
-        let (products, (_, rows)) = (self.decoder.products(), self.sizes());
-        let d_recurrent = self.scratch.d_recurrent.scratch([rows, products])?;
-        let bias = self.gradients.cell.bias_hh;
-        record_bias_sums(recorder, self.decoder.recurrent_sum(), &d_recurrent, self.sums(), &[bias])
     }
 
     /// Keys, annotations and the energy vector, from the attention of all steps.
