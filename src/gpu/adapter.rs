@@ -110,10 +110,20 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor())
 }
 
-/// Every backend, or those that `WGPU_BACKEND` names.
+/// Every backend, or those that `WGPU_BACKEND` names. DX12 compiles by DXC alone, unless `WGPU_DX12_COMPILER` says otherwise: left to
+/// itself wgpu would take FXC where there is no DXC, which puts register arrays into memory, has no f16 and refuses some kernels.
 fn descriptor() -> wgpu::InstanceDescriptor {
-    wgpu::InstanceDescriptor::new_without_display_handle_from_env()
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    let compiler = &mut descriptor.backend_options.dx12.shader_compiler;
+    if matches!(compiler, wgpu::Dx12Compiler::Auto) {
+        *compiler = wgpu::Dx12Compiler::default_dynamic_dxc();
+    }
+    descriptor
 }
+
+/// What DX12 needs, where it shows no adapter.
+const DXC: &str = "no adapter; it needs dxcompiler.dll, 1.8.2502 or newer, from the releases of Microsoft's DirectXShaderCompiler, beside \
+                   the program or on PATH (WGPU_DX12_COMPILER=fxc does without, many times slower)";
 
 /// One line per backend: what it showed, for [`Error::NoAdapter`].
 pub fn seen(adapters: &[wgpu::Adapter]) -> String {
@@ -132,6 +142,7 @@ pub fn seen(adapters: &[wgpu::Adapter]) -> String {
         lines.push(match (compiled, found.is_empty()) {
             (false, _) => format!("  {name}: not on this system"),
             (true, _) if !asked_for.contains(backend.into()) => format!("  {name}: left out by WGPU_BACKEND"),
+            (true, true) if backend == wgpu::Backend::Dx12 => format!("  {name}: {DXC}"),
             (true, true) => format!("  {name}: no adapter"),
             (true, false) => {
                 format!("  {name}: {}", found.iter().map(describe).collect::<Vec<_>>().join("; "))
@@ -144,6 +155,13 @@ pub fn seen(adapters: &[wgpu::Adapter]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_compiler_is_taken_without_a_word() {
+        let asked_for = wgpu::Dx12Compiler::from_env().is_some();
+        let compiler = descriptor().backend_options.dx12.shader_compiler;
+        assert!(asked_for || matches!(compiler, wgpu::Dx12Compiler::DynamicDxc { .. }), "{compiler:?}");
+    }
 
     #[test]
     fn a_number_is_an_index_or_part_of_a_name() {

@@ -367,7 +367,7 @@ impl AdditiveAttention {
                 cost: Cost::default(),
             })?;
         }
-        self.record_energy_backward(recorder, tile, self.batch * parts, scratch, of_keys.energy)?;
+        self.record_energy_backward(recorder, self.batch * parts, scratch, of_keys.energy)?;
         self.record_d_value(recorder, backward, of_keys.value)
     }
 

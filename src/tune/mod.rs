@@ -1,6 +1,9 @@
 //! Measures which tiles are fast on an adapter: what `softalign tune` runs. Each candidate is proved against the CPU reference
 //! before it is timed, and one that is wrong is never chosen. Feature `validate`.
 
+#[doc = include_str!("lost.md")]
+pub mod lost {}
+
 mod additive_attention;
 mod dot_product_attention;
 mod gru;

@@ -4,8 +4,12 @@ use super::{ADDITIVE_ATTENTION_BACKWARD, ADDITIVE_ATTENTION_ENERGY_BACKWARD, Add
 use crate::{
     Result,
     gpu::{Cost, Dtype, Launch, Recorder, Tensor},
-    kernels::matmul::Matrix,
+    kernels::{forms, matmul::Matrix},
 };
+
+/// Elements of the energy vector that a workgroup sums, and the parts that an invocation loads at a time: as in the shader.
+const ENERGY_COLUMNS: u32 = 8;
+const ENERGY_UNROLL: usize = 8;
 
 /// What scores are made of, as in [`super::Inputs`].
 #[derive(Clone, Copy, Debug)]
@@ -111,28 +115,29 @@ impl AdditiveAttention {
             },
             queries,
         )?;
-        self.record_energy_backward(recorder, tile, batch * tiles, scratch, d_energy_vector)
+        self.record_energy_backward(recorder, batch * tiles, scratch, d_energy_vector)
     }
 
     /// d_energy_vector from its parts in `scratch`.
     pub(super) fn record_energy_backward(
         &self,
         recorder: &mut Recorder,
-        tile: Tile,
         parts: usize,
         scratch: &Tensor,
         d_energy_vector: &Tensor,
     ) -> Result<()> {
+        let tiles = *recorder.gpu().tiles();
+        let slices = (tiles.workgroup / ENERGY_COLUMNS) as usize;
         recorder.launch_rounds(
             &Launch {
                 kernel: &ADDITIVE_ATTENTION_ENERGY_BACKWARD,
-                specialisation: tile.energy_backward(),
+                specialisation: forms::workgroup(&tiles),
                 params: &[word(parts), word(self.size)],
                 tensors: &[scratch, d_energy_vector],
-                workgroups: [word(self.size).div_ceil(tile.lanes), 1, 1],
+                workgroups: [word(self.size).div_ceil(ENERGY_COLUMNS), 1, 1],
                 cost: Cost::default(),
             },
-            parts,
+            parts.div_ceil(slices).div_ceil(ENERGY_UNROLL),
         )
     }
 }

@@ -113,10 +113,6 @@ impl Tile {
         })
     }
 
-    pub(super) fn energy_backward(self) -> Specialisation {
-        Specialisation::new().constant("LANES", self.lanes)
-    }
-
     /// The constants and forms that all kernels of the family share.
     fn specialisation(self, vector: bool, dtype: Dtype) -> Specialisation {
         Specialisation::new()
@@ -181,5 +177,5 @@ pub(super) fn both_backwards(tiles: &Tiles) -> Vec<Specialisation> {
 }
 
 pub(super) fn energy_backwards(tiles: &Tiles) -> Vec<Specialisation> {
-    forms::distinct(Tile::every(tiles).into_iter().map(Tile::energy_backward))
+    vec![forms::workgroup(tiles)]
 }
