@@ -9,8 +9,8 @@
 // VECTOR_A, VECTOR_B, VECTOR_C: offset, stride, batch stride and row length of that matrix are multiples of 4: 16-byte loads
 // serve, for A and B in 64-bit words under WIDE: llvmpipe loads lane after lane, at a cost per word. TAIL: K is no multiple of 4; the
 // steps past the last block of four come by themselves, and burden no other.
-// SUMS: the sums of op(A)'s rows are stored, too: where C is the gradient of a weight, they are that of a bias. They lie in C's binding
-// `params.sums` elements from its beginning, or under APART in one of their own.
+// SUMS: the sums of op(A)'s rows are stored, too: where C is the gradient of a weight, they are that of a bias. They lie in C's binding,
+// or under APART in one of their own.
 #import block
 #import math
 
@@ -19,8 +19,8 @@ struct Params {
     a_offset: u32, a_stride: u32, a_batch: u32,
     b_offset: u32, b_stride: u32, b_batch: u32,
     c_offset: u32, c_stride: u32, c_batch: u32,
-    has_bias: u32,
-    sums: u32,
+    has_bias: u32, bias_offset: u32, bias_batch: u32,
+    sums_offset: u32, sums_batch: u32,
 }
 
 #ifdef HALF_C
@@ -35,14 +35,14 @@ alias OneC = f32;
 @group(0) @binding(1) var<storage, read> A: array<Word_A>;           // [batch, M, K] or [batch, K, M]
 @group(0) @binding(2) var<storage, read> B: array<Word_B>;           // [batch, K, N] or [batch, N, K]
 #ifdef VECTOR_C
-@group(0) @binding(3) var<storage, read> bias: array<vec4f>;         // [N]
+@group(0) @binding(3) var<storage, read> bias: array<vec4f>;         // [batch, N]
 @group(0) @binding(4) var<storage, read_write> C: array<vec4<OneC>>; // [batch, M, N]
 #else
-@group(0) @binding(3) var<storage, read> bias: array<f32>;           // [N]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;           // [batch, N]
 @group(0) @binding(4) var<storage, read_write> C: array<OneC>;       // [batch, M, N]
 #endif
 #ifdef APART
-@group(0) @binding(5) var<storage, read_write> sums: array<f32>;     // [M]
+@group(0) @binding(5) var<storage, read_write> sums: array<f32>;     // [batch, M]
 #endif
 
 // The first of four rows or columns, kept inside the matrix: elements loaded past its end are never stored.
@@ -75,11 +75,12 @@ fn b_last(base: u32, n: u32, k: u32) -> vec4f {
 }
 #endif
 
-fn load_bias(n: u32) -> vec4f {
+fn load_bias(batch: u32, n: u32) -> vec4f {
+    let base = params.bias_offset + batch * params.bias_batch;
 #ifdef VECTOR_C
-    return bias[min(n, params.n - 4u) / 4u];
+    return bias[(base + min(n, params.n - 4u)) / 4u];
 #else
-    let i = four_at(n, params.n);
+    let i = vec4u(base) + four_at(n, params.n);
     return vec4f(bias[i.x], bias[i.y], bias[i.z], bias[i.w]);
 #endif
 }
@@ -113,36 +114,36 @@ fn store(base: u32, row: u32, column: u32, sum: vec4f) {
 }
 
 #ifdef SUMS
-fn store_sum(row: u32, sum: f32) {
+fn store_sum(batch: u32, row: u32, sum: f32) {
     if (row >= params.m) { return; }
+    let at = params.sums_offset + batch * params.sums_batch + row;
     var value = sum;
 #ifdef APART
 #ifdef ACCUMULATE
-    value += sums[row];
+    value += sums[at];
 #endif
-    sums[row] = value;
+    sums[at] = value;
 #else
 #ifdef VECTOR_C
-    let at = params.sums + row;
 #ifdef ACCUMULATE
     value += C[at / 4u][at % 4u];
 #endif
     C[at / 4u][at % 4u] = value;
 #else
 #ifdef ACCUMULATE
-    value += C[params.sums + row];
+    value += C[at];
 #endif
-    C[params.sums + row] = value;
+    C[at] = value;
 #endif
 #endif
 }
 
 // Of four rows of op(A).
-fn store_sums(row: u32, sum: vec4f) {
-    store_sum(row, sum.x);
-    store_sum(row + 1u, sum.y);
-    store_sum(row + 2u, sum.z);
-    store_sum(row + 3u, sum.w);
+fn store_sums(batch: u32, row: u32, sum: vec4f) {
+    store_sum(batch, row, sum.x);
+    store_sum(batch, row + 1u, sum.y);
+    store_sum(batch, row + 2u, sum.z);
+    store_sum(batch, row + 3u, sum.w);
 }
 #endif
 
@@ -160,7 +161,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
     var sum: array<array<array<vec4f, COLUMNS>, 4>, SPAN>;
     if (params.has_bias != 0u) {
         for (var j = 0u; j < COLUMNS; j++) {
-            let start = load_bias(column0 + j * LANES * 4u);
+            let start = load_bias(group.z, column0 + j * LANES * 4u);
             for (var s = 0u; s < SPAN; s++) {
                 for (var i = 0u; i < 4u; i++) { sum[s][i][j] = start; }
             }
@@ -264,7 +265,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
 #ifdef TAIL
         for (var k = params.k / 4u * 4u; k < params.k; k++) { row_sum += a_last(a_base, row0 + s * 4u, k); }
 #endif
-        if (group.y == 0u && lane == 0u) { store_sums(row0 + s * 4u, row_sum); }
+        if (group.y == 0u && lane == 0u) { store_sums(group.z, row0 + s * 4u, row_sum); }
     }
 #endif
     let c_base = params.c_offset + group.z * params.c_batch;
@@ -445,7 +446,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
 #ifdef TAIL
         for (var k = blocks_end; k < params.k; k++) { row_sum += a_last(a_base, row0 + worker * 4u, k); }
 #endif
-        store_sums(row0 + worker * 4u, row_sum);
+        store_sums(group.z, row0 + worker * 4u, row_sum);
     }
     workgroupBarrier();
 #endif
@@ -470,7 +471,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     for (var j = 0u; j < COLUMNS; j++) {
         let column = column0 + (j * LANES + local.x) * 4u;
         var first = vec4f();
-        if (params.has_bias != 0u) { first = load_bias(column); }
+        if (params.has_bias != 0u) { first = load_bias(group.z, column); }
         for (var r = 0u; r < ROWS; r++) { store(c_base, row0 + local.y * ROWS + r, column, sum[r][j] + first); }
     }
 }

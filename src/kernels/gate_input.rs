@@ -7,7 +7,7 @@
 use super::{
     embedding::Embedding,
     expect::{expect, expect_of, expect_scratch},
-    matmul::{self, Matmul, Matrix, Operands},
+    matmul::{self, Matmul, Matrix, Operands, Summed},
 };
 use crate::{
     Result,
@@ -154,10 +154,12 @@ impl GateInput {
         let mut products = |x: &Tensor, m: usize, into: &Tensor| {
             let product = Matmul { m, n: gates, k: self.size, batch: 1, transpose_b: true, ..Matmul::default() };
             let tile = matmul::Tile::choose(recorder.gpu(), m);
-            weights.iter().enumerate().try_for_each(|(d, InputWeights { weight, bias })| {
+            let of_directions = weights.iter().enumerate().map(|(d, InputWeights { weight, bias })| {
                 let c = rows(into, columns).offset(d * gates);
-                product.record(recorder, tile, &Operands { a: rows(x, self.size), b: *weight, bias: Some(bias), c })
-            })
+                Summed { operands: Operands { a: rows(x, self.size), b: *weight, bias: Some(bias), c }, sums: None }
+            });
+            let all: Vec<_> = of_directions.collect();
+            product.record_all(recorder, tile, &all)
         };
         match input {
             Input::Rows(x) => products(x, self.inputs, gi),
@@ -190,18 +192,19 @@ impl GateInput {
                 (tokens.table, of_table, products.vocabulary)
             }
         };
-        let choose = |recorder: &Recorder, m| matmul::Tile::choose(recorder.gpu(), m);
-        for (d, (weights, d_weights)) in weights.iter().zip(gradients.weights).enumerate() {
-            let by_input = rows(&d_products, columns).offset(d * gates);
-            let into_weight =
-                Matmul { m: gates, n: self.size, k: count, batch: 1, transpose_a: true, ..Matmul::default() };
-            let tile = choose(recorder, gates);
-            let of_weight = Operands { a: by_input, b: rows(x, self.size), bias: None, c: d_weights.weight };
-            into_weight.record_summed(recorder, tile, &of_weight, d_weights.bias)?;
+        let by_input = |d: usize| rows(&d_products, columns).offset(d * gates);
+        let into_weight = Matmul { m: gates, n: self.size, k: count, batch: 1, transpose_a: true, ..Matmul::default() };
+        let of_weights = gradients.weights.iter().enumerate().map(|(d, weights)| Summed {
+            operands: Operands { a: by_input(d), b: rows(x, self.size), bias: None, c: weights.weight },
+            sums: Some(weights.bias),
+        });
+        let all: Vec<_> = of_weights.collect();
+        into_weight.record_all(recorder, matmul::Tile::choose(recorder.gpu(), gates), &all)?;
+        let tile = matmul::Tile::choose(recorder.gpu(), count);
+        for (d, weights) in weights.iter().enumerate() {
             let accumulate = gradients.accumulate || d > 0;
             let into_input = Matmul { m: count, n: self.size, k: gates, batch: 1, accumulate, ..Matmul::default() };
-            let tile = choose(recorder, count);
-            let of_input = Operands { a: by_input, b: weights.weight, bias: None, c: gradients.input };
+            let of_input = Operands { a: by_input(d), b: weights.weight, bias: None, c: gradients.input };
             into_input.record(recorder, tile, &of_input)?;
         }
         Ok(())

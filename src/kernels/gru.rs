@@ -32,7 +32,7 @@ use super::{
     copy::Copy,
     expect::{expect, expect_extents, expect_of, expect_scratch_of, expect_setting},
     gate_input::{GateInput, InputBackward, InputGradients, InputWeights},
-    matmul::{self, Matmul, Matrix, Operands},
+    matmul::{self, Matmul, Matrix, Operands, Summed},
 };
 use crate::{
     Result,
@@ -405,24 +405,24 @@ impl Gru {
         let (gates, gpu) = (3 * hidden, recorder.gpu().clone());
         let product = |m, n, k| Matmul { m, n, k, batch: 1, ..Matmul::default() };
         let choose = |m| matmul::Tile::choose(&gpu, m);
-        for (d, (weights, d_weights)) in backward.inputs.weights.iter().zip(gradients.weights).enumerate() {
-            let a = run(d_gh, d * gates, self.columns());
-            if !masked {
-                let into_h0 = Matmul { accumulate: true, ..product(batch, hidden, gates) };
+        let by_state = |d| run(d_gh, d * gates, self.columns());
+        if !masked {
+            let into_h0 = Matmul { accumulate: true, ..product(batch, hidden, gates) };
+            let of_directions = backward.inputs.weights.iter().enumerate().map(|(d, weights)| {
                 let (b, c) = (run(weights.weight_hh, 0, hidden), run(gradients.h0, d * batch * hidden, hidden));
-                into_h0.record(recorder, choose(batch), &Operands { a, b, bias: None, c })?;
-            }
-            let into_weight_hh = Matmul { transpose_a: true, ..product(gates, hidden, batch * steps) };
-            let entered = self.states_of(d) + self.dropout().map_or(0, |dropout| dropout.masking(d).distance);
-            let (b, c) = (run(backward.saved.states, entered, hidden), run(d_weights.weight_hh, 0, hidden));
-            into_weight_hh.record_summed(
-                recorder,
-                choose(gates),
-                &Operands { a, b, bias: None, c },
-                d_weights.bias_hh,
-            )?;
+                Summed { operands: Operands { a: by_state(d), b, bias: None, c }, sums: None }
+            });
+            let all: Vec<_> = of_directions.collect();
+            into_h0.record_all(recorder, choose(batch), &all)?;
         }
-        Ok(())
+        let into_weight_hh = Matmul { transpose_a: true, ..product(gates, hidden, batch * steps) };
+        let of_directions = gradients.weights.iter().enumerate().map(|(d, weights)| {
+            let entered = self.states_of(d) + self.dropout().map_or(0, |dropout| dropout.masking(d).distance);
+            let (b, c) = (run(backward.saved.states, entered, hidden), run(weights.weight_hh, 0, hidden));
+            Summed { operands: Operands { a: by_state(d), b, bias: None, c }, sums: Some(weights.bias_hh) }
+        });
+        let all: Vec<_> = of_directions.collect();
+        into_weight_hh.record_all(recorder, choose(gates), &all)
     }
 }
 

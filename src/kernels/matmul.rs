@@ -78,6 +78,13 @@ pub struct Operands<'a> {
     pub c: Matrix<'a>,
 }
 
+/// A product's operands, and where the sums of op(A)'s rows go, `[M]`, if they are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Summed<'a> {
+    pub operands: Operands<'a>,
+    pub sums: Option<&'a Tensor>,
+}
+
 impl Operands<'_> {
     fn types(&self) -> Types {
         [&self.a, &self.b, &self.c].map(|matrix| float(matrix.tensor))
@@ -207,6 +214,87 @@ impl Loads {
     }
 }
 
+/// One operand of some products: a window that holds it for all of them, where it begins for the first, and how much further for each
+/// other.
+#[derive(Debug)]
+struct Run {
+    tensor: Tensor,
+    first: usize,
+    /// Elements from one row to the next.
+    stride: usize,
+    step: usize,
+}
+
+impl Run {
+    /// `None` where no binding holds all matrices, or they are not equally far apart. A matrix alone may be a batch.
+    fn of(gpu: &Gpu, matrices: &[Matrix<'_>]) -> Option<Self> {
+        let (tensor, begins) = Tensor::covering(gpu, &matrices.iter().map(|matrix| matrix.tensor).collect::<Vec<_>>())?;
+        Self::inside(tensor, &begins, matrices)
+    }
+
+    /// Of matrices whose tensors begin so far inside `tensor`.
+    fn inside(tensor: Tensor, begins: &[usize], matrices: &[Matrix<'_>]) -> Option<Self> {
+        let at: Vec<_> = begins.iter().zip(matrices).map(|(begin, matrix)| begin + matrix.offset).collect();
+        let first = matrices.first()?;
+        let step = if let [one, other, ..] = at[..] { other.checked_sub(one)? } else { first.batch_stride };
+        let alike = matrices.iter().all(|matrix| matrix.stride == first.stride);
+        let even = at.windows(2).all(|pair| pair[1].checked_sub(pair[0]) == Some(step));
+        (alike && even).then(|| Self { tensor, first: at[0], stride: first.stride, step })
+    }
+
+    fn aligned(&self) -> bool {
+        [self.first, self.stride, self.step].iter().all(|value| value % 4 == 0)
+    }
+}
+
+/// The operands of some products of one shape, as they are bound.
+#[derive(Debug)]
+struct Bound {
+    types: Types,
+    a: Run,
+    b: Run,
+    bias: Option<Run>,
+    c: Run,
+    sums: Option<Run>,
+    /// Whether the sums have a binding of their own: nothing may be bound twice for writing, so what lies in C's buffer has C's binding.
+    apart: bool,
+}
+
+impl Bound {
+    /// `None` where they cannot be bound together; one by itself always can.
+    fn of(gpu: &Gpu, products: &[Summed<'_>]) -> Option<Self> {
+        let types = products.first()?.operands.types();
+        if products.iter().any(|product| product.operands.types() != types) {
+            return None;
+        }
+        let operands = || products.iter().map(|product| &product.operands);
+        let [a, b, c]: [Vec<_>; 3] = [
+            operands().map(|of| of.a).collect(),
+            operands().map(|of| of.b).collect(),
+            operands().map(|of| of.c).collect(),
+        ];
+        let vector = |tensor| Matrix { tensor, offset: 0, stride: 0, batch_stride: 0 };
+        let biases: Vec<_> = products.iter().filter_map(|product| product.operands.bias.map(vector)).collect();
+        let sums: Vec<_> = products.iter().filter_map(|product| product.sums.map(vector)).collect();
+        if [&biases, &sums].iter().any(|vectors| !vectors.is_empty() && vectors.len() != products.len()) {
+            return None;
+        }
+        let of = |matrices: &[Matrix<'_>]| Run::of(gpu, matrices);
+        let optional = |matrices: &[Matrix<'_>]| if matrices.is_empty() { Some(None) } else { of(matrices).map(Some) };
+        let (a, b, bias) = (of(&a)?, of(&b)?, optional(&biases)?);
+        let tensors: Vec<_> = c.iter().chain(&sums).map(|matrix| matrix.tensor).collect();
+        let together = Tensor::covering(gpu, &tensors).filter(|_| !sums.is_empty());
+        let (c, sums, apart) = match together {
+            Some((tensor, begins)) => {
+                let (of_c, of_sums) = begins.split_at(c.len());
+                (Run::inside(tensor.clone(), of_c, &c)?, Some(Run::inside(tensor, of_sums, &sums)?), false)
+            }
+            None => (of(&c)?, optional(&sums)?, true),
+        };
+        Some(Self { types, a, b, bias, c, sums, apart })
+    }
+}
+
 /// Where the sums of op(A)'s rows go: nowhere, into C's binding behind or before it, or into one of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sums {
@@ -284,7 +372,7 @@ impl Matmul {
 
     /// Whether the sums of op(A)'s rows can be had beside a product of such types: where it may be the gradient of a weight.
     fn sums(&self, types: Types) -> bool {
-        let plain = self.activation == Activation::None && self.batch <= 1;
+        let plain = self.activation == Activation::None;
         plain && self.transpose_a && !self.transpose_b && (types == SINGLE || types == WEIGHT)
     }
 
@@ -321,14 +409,14 @@ impl Matmul {
     /// [`Error::Shape`] if a matrix reaches past its tensor, or there is no form for their types ([`Matmul::takes`]) or the tile,
     /// and what [`Recorder::dispatch`] reports.
     pub fn record(&self, recorder: &mut Recorder, tile: Tile, operands: &Operands<'_>) -> Result<()> {
-        self.record_with(recorder, tile, operands, None)
+        self.record_with(recorder, tile, &Summed { operands: *operands, sums: None })
     }
 
     /// Records the product `Aᵀ·B` and, in the same dispatch, the sums `[M]` of A's columns: the gradients of a layer's weight and
     /// of its bias, where A is the gradient of its output. With [`Matmul::accumulate`] both are added to what is there.
     ///
     /// # Errors
-    /// As [`Matmul::record`]; [`Error::Shape`] for another product than one of a transposed A by B alone.
+    /// As [`Matmul::record`]; [`Error::Shape`] for another product than one of a transposed A by B alone, or several.
     pub fn record_summed(
         &self,
         recorder: &mut Recorder,
@@ -336,15 +424,35 @@ impl Matmul {
         operands: &Operands<'_>,
         sums: &Tensor,
     ) -> Result<()> {
-        let types = operands.types();
-        let fits = self.sums(types) && operands.bias.is_none();
-        expect_setting("matmul", "sums", fits, "beside a gradient of a weight alone", f64::from(fits))?;
-        expect("matmul", "sums", sums, &[self.m])?;
-        self.record_with(recorder, tile, operands, Some(sums))
+        self.record_with(recorder, tile, &Summed { operands: *operands, sums: Some(sums) })
     }
 
-    fn check(&self, gpu: &Gpu, tile: Tile, operands: &Operands<'_>) -> Result<()> {
-        let Operands { a, b, bias, c } = operands;
+    /// Records several products of the same sizes that have nothing to do with one another: in one dispatch, if one binding holds all
+    /// of each operand, equally far apart.
+    pub(super) fn record_all(&self, recorder: &mut Recorder, tile: Tile, products: &[Summed<'_>]) -> Result<()> {
+        products.iter().try_for_each(|product| self.check(recorder.gpu(), tile, product))?;
+        let short = self.k <= longest(recorder.gpu(), &tile);
+        match Bound::of(recorder.gpu(), products).filter(|_| short && self.batch == 1) {
+            Some(bound) => self.launch(recorder, tile, products.len(), &bound),
+            None => products.iter().try_for_each(|product| self.record_with(recorder, tile, product)),
+        }
+    }
+
+    fn record_with(&self, recorder: &mut Recorder, tile: Tile, product: &Summed<'_>) -> Result<()> {
+        self.check(recorder.gpu(), tile, product)?;
+        let Summed { operands, sums } = product;
+        if self.k > longest(recorder.gpu(), &tile) {
+            return self.record_in_parts(recorder, tile, product);
+        }
+        if sums.is_none() && self.is_row(operands.types()) {
+            return self.record_row(recorder, operands);
+        }
+        let bound = Bound::of(recorder.gpu(), &[*product]);
+        bound.map_or(Ok(()), |bound| self.launch(recorder, tile, self.batch, &bound))
+    }
+
+    fn check(&self, gpu: &Gpu, tile: Tile, product: &Summed<'_>) -> Result<()> {
+        let Summed { operands: Operands { a, b, bias, c }, sums } = product;
         expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.m))?;
         let (a_rows, a_columns) = if self.transpose_a { (self.k, self.m) } else { (self.m, self.k) };
         let (b_rows, b_columns) = if self.transpose_b { (self.n, self.k) } else { (self.k, self.n) };
@@ -356,7 +464,12 @@ impl Matmul {
         if let Some(bias) = bias {
             expect("matmul", "bias", bias, &[self.n])?;
         }
-        let types = operands.types();
+        let types = product.operands.types();
+        if let Some(sums) = sums {
+            let fits = self.sums(types) && bias.is_none() && self.batch == 1;
+            expect_setting("matmul", "sums", fits, "beside one gradient of a weight alone", f64::from(fits))?;
+            expect("matmul", "sums", sums, &[self.m])?;
+        }
         if self.takes(types) {
             return Ok(());
         }
@@ -370,59 +483,41 @@ impl Matmul {
         })
     }
 
-    fn record_with(
-        &self,
-        recorder: &mut Recorder,
-        tile: Tile,
-        operands: &Operands<'_>,
-        sums: Option<&Tensor>,
-    ) -> Result<()> {
-        self.check(recorder.gpu(), tile, operands)?;
-        let (types, longest) = (operands.types(), longest(recorder.gpu(), &tile));
-        match sums {
-            _ if self.k > longest => self.record_in_parts(recorder, tile, operands, sums),
-            None if self.is_row(types) => self.record_row(recorder, operands),
-            None => self.launch(recorder, tile, operands, (Sums::None, None, 0)),
-            // A buffer cannot be bound twice for writing: what lies in the same one has one binding, if that can hold both.
-            Some(sums) => match Tensor::covering(recorder.gpu(), &[operands.c.tensor, sums]) {
-                Some((both, begins)) => {
-                    let c = Matrix { tensor: &both, ..operands.c }.offset(begins[0]);
-                    self.launch(recorder, tile, &Operands { c, ..*operands }, (Sums::Beside, None, begins[1]))
-                }
-                None => self.launch(recorder, tile, operands, (Sums::Apart, Some(sums), 0)),
-            },
-        }
-    }
-
-    /// `sums` is where the sums go: their tensor if it is one of their own, else their first element in C's.
-    fn launch(
-        &self,
-        recorder: &mut Recorder,
-        tile: Tile,
-        operands: &Operands<'_>,
-        (sums, apart, first_sum): (Sums, Option<&Tensor>, usize),
-    ) -> Result<()> {
-        let Operands { a, b, bias, c } = *operands;
+    fn launch(&self, recorder: &mut Recorder, tile: Tile, batch: usize, bound: &Bound) -> Result<()> {
+        let Bound { types, a, b, bias, c, sums, apart } = bound;
         let a_columns = if self.transpose_a { self.m } else { self.k };
         let b_columns = if self.transpose_b { self.k } else { self.n };
+        let beside = bias.iter().all(Run::aligned);
         let loads = Loads {
             a: a.aligned() && a_columns % 4 == 0,
             b: b.aligned() && b_columns % 4 == 0,
-            c: c.aligned() && self.n.is_multiple_of(4),
+            c: c.aligned() && self.n.is_multiple_of(4) && beside,
             tail: !self.k.is_multiple_of(4),
         };
         let word = |value: usize| value as u32;
-        let matrix = |m: &Matrix<'_>| [word(m.offset), word(m.stride), word(m.batch_stride)];
         let mut params = vec![word(self.m), word(self.n), word(self.k)];
-        for operand in [&a, &b, &c] {
-            params.extend(matrix(operand));
+        for Run { first, stride, step, .. } in [a, b, c] {
+            params.extend([first, stride, step].map(|value| word(*value)));
         }
-        params.extend([u32::from(bias.is_some()), word(first_sum)]);
-        let workgroups = [word(self.m.div_ceil(tile.height())), word(self.n.div_ceil(tile.width())), word(self.batch)];
+        let vector = |run: &Option<Run>| run.as_ref().map_or([0; 2], |run| [run.first, run.step].map(word));
+        params.push(u32::from(bias.is_some()));
+        params.extend(vector(bias));
+        params.extend(vector(sums));
+        let workgroups = [word(self.m.div_ceil(tile.height())), word(self.n.div_ceil(tile.width())), word(batch)];
         let slices = tile.slices(workgroups, self.k);
-        let form = Form { types: operands.types(), slices, loads: loads.served(), sums };
-        let tensors: Vec<_> =
-            [a.tensor, b.tensor, bias.unwrap_or(b.tensor), c.tensor].into_iter().chain(apart).collect();
+        let into = match sums {
+            None => Sums::None,
+            Some(_) => {
+                if *apart {
+                    Sums::Apart
+                } else {
+                    Sums::Beside
+                }
+            }
+        };
+        let form = Form { types: *types, slices, loads: loads.served(), sums: into };
+        let mut tensors = vec![&a.tensor, &b.tensor, &bias.as_ref().unwrap_or(b).tensor, &c.tensor];
+        tensors.extend(sums.as_ref().filter(|_| *apart).map(|sums| &sums.tensor));
         recorder.launch_rounds(
             &Launch {
                 kernel: &MATMUL,
@@ -430,7 +525,7 @@ impl Matmul {
                 params: &params,
                 tensors: &tensors,
                 workgroups,
-                cost: self.cost_of(form.types),
+                cost: Self { batch, ..*self }.cost_of(*types),
             },
             self.k.div_ceil(tile.depth(slices)),
         )
@@ -458,14 +553,8 @@ impl Matmul {
     }
 
     /// Each part but the first adds to what the one before has left; the bias comes with the first, the activation last.
-    fn record_in_parts(
-        &self,
-        recorder: &mut Recorder,
-        tile: Tile,
-        operands: &Operands<'_>,
-        sums: Option<&Tensor>,
-    ) -> Result<()> {
-        let Operands { a, b, bias, c } = *operands;
+    fn record_in_parts(&self, recorder: &mut Recorder, tile: Tile, product: &Summed<'_>) -> Result<()> {
+        let Summed { operands: Operands { a, b, bias, c }, sums } = *product;
         let longest = longest(recorder.gpu(), &tile);
         for start in (0..self.k).step_by(longest) {
             let k = longest.min(self.k - start);
@@ -473,7 +562,8 @@ impl Matmul {
             let part = Self { k, activation, accumulate: self.accumulate || start > 0, ..*self };
             let from = |matrix: Matrix<'_>, along_rows: bool| start * if along_rows { matrix.stride } else { 1 };
             let (a, b) = (a.offset(from(a, self.transpose_a)), b.offset(from(b, !self.transpose_b)));
-            part.record_with(recorder, tile, &Operands { a, b, bias: bias.filter(|_| start == 0), c }, sums)?;
+            let operands = Operands { a, b, bias: bias.filter(|_| start == 0), c };
+            part.record_with(recorder, tile, &Summed { operands, sums })?;
         }
         Ok(())
     }
