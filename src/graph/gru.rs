@@ -277,7 +277,9 @@ impl Operation for Backward {
         let gru = self.0.gru;
         let tile = Tile::choose(recorder.gpu(), gru.batch);
         let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
-        let backward = gru::Backward { inputs, saved: Saved { states, gates }, d_y, d_hn };
+        // The gradient of a state that is a constant is nobody's.
+        let into_h0 = context.read.get(1).is_none_or(|read| *read);
+        let backward = gru::Backward { inputs, saved: Saved { states, gates }, d_y, d_hn, into_h0 };
         let gradients = Gradients { x: d_x, h0: d_h0, weights: &directions(d_cells)? };
         gru.record_backward(recorder, tile, &backward, [first, second, third], &gradients)
     }

@@ -130,6 +130,8 @@ pub struct Context<'a> {
     pub inputs: &'a [Tensor],
     /// The outputs, in order; scratch included.
     pub outputs: &'a [Tensor],
+    /// For each output, whether anything reads it: what it holds otherwise has no say.
+    pub read: &'a [bool],
     /// The [`crate::kernels::Step`] buffer.
     pub step: &'a Tensor,
 }

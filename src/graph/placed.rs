@@ -48,6 +48,7 @@ struct Ready {
     operation: Arc<dyn Operation>,
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
+    read: Vec<bool>,
     /// The input that is copied to the first output, on which the kernel works in place.
     copied: Option<usize>,
 }
@@ -136,6 +137,7 @@ impl Placed {
         let nodes = graph.nodes.iter().enumerate().filter(|(index, _)| plan.runs[*index]).map(|(index, node)| Ready {
             inputs: pick(&node.inputs),
             outputs: pick(&node.outputs),
+            read: node.outputs.iter().map(|output| plan.read[output.0]).collect(),
             copied: node.operation.in_place().filter(|_| plan.copies[index]),
             operation: Arc::clone(&node.operation),
         });
@@ -149,12 +151,12 @@ impl Placed {
     /// # Errors
     /// The errors of the kernels.
     pub fn record(&self, recorder: &mut Recorder) -> Result<()> {
-        for Ready { operation, inputs, outputs, copied } in &self.nodes {
+        for Ready { operation, inputs, outputs, read, copied } in &self.nodes {
             if let Some(input) = copied {
                 let (from, to) = (&inputs[*input], &outputs[0]);
                 copy(recorder, (from, 0), (to, 0), to.elements())?;
             }
-            operation.record(recorder, &Context { inputs, outputs, step: &self.step })?;
+            operation.record(recorder, &Context { inputs, outputs, read, step: &self.step })?;
         }
         self.copies.iter().try_for_each(|[from, to]| copy(recorder, (from, 0), (to, 0), to.elements()))
     }

@@ -18,6 +18,8 @@ pub(super) enum Place {
 pub(super) struct Plan {
     /// For each node, whether it runs.
     pub runs: Vec<bool>,
+    /// For each value, whether a node that runs reads it, or it is kept.
+    pub read: Vec<bool>,
     /// For each value, where it lies.
     pub places: Vec<Place>,
     /// Bytes of each slot.
@@ -56,6 +58,7 @@ impl Graph {
     pub(super) fn plan(&self, kept: &[Value]) -> Plan {
         let mut needed = vec![false; self.values.len()];
         kept.iter().for_each(|value| needed[value.0] = true);
+        let mut read = needed.clone();
         let mut runs = vec![false; self.nodes.len()];
         let mut last_use = vec![0; self.values.len()];
         for (index, node) in self.nodes.iter().enumerate().rev() {
@@ -64,6 +67,7 @@ impl Graph {
             }
             runs[index] = true;
             for input in &node.inputs {
+                read[input.0] = true;
                 if !std::mem::replace(&mut needed[input.0], true) || last_use[input.0] == 0 {
                     last_use[input.0] = index;
                 }
@@ -81,7 +85,7 @@ impl Graph {
             .map(|(value, needed)| if *needed && own(&Value(value)) { Place::Own } else { Place::Nowhere })
             .collect();
         let mut plan =
-            Plan { copies: vec![false; runs.len()], runs, places: Vec::new(), slots: Vec::new(), unshared: 0 };
+            Plan { copies: vec![false; runs.len()], runs, read, places: Vec::new(), slots: Vec::new(), unshared: 0 };
         let mut free: Vec<usize> = Vec::new();
         for (index, node) in self.nodes.iter().enumerate().filter(|(index, _)| plan.runs[*index]) {
             let taken_over = node.operation.in_place().map(|input| node.inputs[input]);

@@ -110,6 +110,8 @@ pub struct Backward<'a> {
     pub d_y: &'a Tensor,
     /// `[D, B, H]`.
     pub d_hn: &'a Tensor,
+    /// Whether the gradient of h0 is wanted. Without, its tensor holds what is no gradient at the end.
+    pub into_h0: bool,
 }
 
 /// The gradients of [`Inputs`]; each is overwritten.
@@ -117,7 +119,7 @@ pub struct Backward<'a> {
 pub struct Gradients<'a> {
     /// `[B, S, I]`, or of the table `[V, I]`.
     pub x: &'a Tensor,
-    /// `[D, B, H]`.
+    /// `[D, B, H]`; it carries the gradient of the state from step to step.
     pub h0: &'a Tensor,
     /// One per direction.
     pub weights: &'a [WeightGradients<'a>],
@@ -353,7 +355,7 @@ impl Gru {
         let of_input = InputGradients { weights: &d_weights, input: run(gradients.x, 0, input), accumulate: false };
         let of_gates = InputBackward { input: x, weights: &self.input_weights(inputs.weights), d_gi };
         self.gate_input().record_backward(recorder, &of_gates, &of_input)?;
-        if self.masked {
+        if self.masked && backward.into_h0 {
             let spare = |d| batch * steps * self.columns() + d * 3 * hidden;
             let before = of_step(0).into_iter().enumerate().map(|(d, step)| step.before(spare(d), inputs.lengths));
             self.cell().record_backward(recorder, tile, &before.collect::<Vec<_>>())?;
@@ -406,7 +408,7 @@ impl Gru {
         let product = |m, n, k| Matmul { m, n, k, batch: 1, ..Matmul::default() };
         let choose = |m| matmul::Tile::choose(&gpu, m);
         let by_state = |d| run(d_gh, d * gates, self.columns());
-        if !masked {
+        if !masked && backward.into_h0 {
             let into_h0 = Matmul { accumulate: true, ..product(batch, hidden, gates) };
             let of_directions = backward.inputs.weights.iter().enumerate().map(|(d, weights)| {
                 let (b, c) = (run(weights.weight_hh, 0, hidden), run(gradients.h0, d * batch * hidden, hidden));
