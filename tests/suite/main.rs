@@ -44,6 +44,7 @@ mod gru;
 mod habits;
 mod import;
 mod input;
+mod jsonl;
 mod kill;
 mod language_model;
 mod layer_norm;
