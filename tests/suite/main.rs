@@ -86,5 +86,6 @@ mod subwords;
 mod text;
 mod token_model;
 mod train;
+mod trial;
 mod tune;
 mod vocabularies;
