@@ -1,5 +1,7 @@
 //! What may be asked of each source by itself: by options for all of them, or by the fields of an object of `--jsonl`.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use softalign::{
@@ -54,6 +56,9 @@ pub struct Sample {
     #[arg(long, value_name = "SEED", default_value_t = 1, requires = "sample")]
     seed: u64,
 }
+
+/// The numbers of texts that may be asked for; what a search can be asked for otherwise, it checks itself.
+const TEXTS: RangeInclusive<usize> = 1..=64;
 
 /// The options of [`Sample`] that say how texts are drawn.
 const OF_SAMPLES: [&str; 4] = ["seed", "temperature", "top_k", "top_p"];
@@ -114,6 +119,11 @@ impl Options {
             field.clone_from(value);
             let changed = serde_json::from_value(Value::Object(all));
             options = changed.map_err(|error| Error::data(format!("`{name}`"), error.to_string()))?;
+        }
+        if !TEXTS.contains(&options.texts()) {
+            let message =
+                format!("{} texts of a source, and there are {} to {}", options.texts(), TEXTS.start(), TEXTS.end());
+            return Err(Error::data("`n_best`", message));
         }
         match OF_SAMPLES.into_iter().find(|name| fields.contains_key(*name) && !options.sample.sample) {
             Some(name) => Err(Error::data(format!("`{name}`"), "is about samples, which `\"sample\": true` asks for")),
@@ -176,6 +186,8 @@ mod tests {
             (json!({"ensemble": []}), &["`ensemble`: there is no such field"]),
             (json!({"beam": "4"}), &["`beam`", "string \"4\""]),
             (json!({"beam": 1000}), &["`beam`", "1000"]),
+            (json!({"n_best": 0}), &["`n_best`: 0 texts", "1 to 64"]),
+            (json!({"n_best": 65}), &["`n_best`: 65 texts"]),
             (json!({"n_best": 2, "max_length": -1}), &["`max_length`", "-1"]),
             (json!({"attention": 1}), &["`attention`", "boolean"]),
             (json!({"top_k": 3}), &["`top_k`", "`\"sample\": true`"]),
