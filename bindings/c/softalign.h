@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 // What a call has come to.
 typedef enum {
@@ -42,8 +43,60 @@ typedef struct softalign_recorder softalign_recorder;
 // Recorded kernels, whose order of running is that of recording.
 typedef struct softalign_recording softalign_recording;
 
-// 32-bit floats on a device.
+// 32-bit floats on a device, or lengths.
 typedef struct softalign_tensor softalign_tensor;
+
+// A GRU layer over whole rows in the form of cuDNN and PyTorch.
+typedef struct {
+  // [B, S, I].
+  const softalign_tensor *x;
+  // The first state, [D, B, H].
+  const softalign_tensor *h0;
+  // For each of D directions weight_ih [3H, I], weight_hh [3H, H], bias_ih [3H] and bias_hh [3H]; gates in the order r, z, n.
+  const softalign_tensor *const *weights;
+  // D, 1 or 2.
+  size_t directions;
+  // The steps of each row that are valid, [B]; all of them for NULL.
+  const softalign_tensor *lengths;
+  // The state at each step, [B, S, D·H], 0 past a row's length.
+  softalign_tensor *states;
+  // The last state of each direction, [D, B, H].
+  softalign_tensor *last;
+} softalign_gru;
+
+// Soft alignment (Bahdanau et al. 2015): `weights` = the softmax over keys of `energy·tanh(query + key)`, `context` = `weights·value`.
+typedef struct {
+  // Projected, [B, T, A].
+  const softalign_tensor *query;
+  // Projected, [B, S, A].
+  const softalign_tensor *key;
+  // [A].
+  const softalign_tensor *energy;
+  // [B, S, V].
+  const softalign_tensor *value;
+  // The keys of each row that are valid, [B]; all of them for NULL.
+  const softalign_tensor *lengths;
+  // [B, T, V].
+  softalign_tensor *context;
+  // [B, T, S].
+  softalign_tensor *weights;
+} softalign_additive_attention;
+
+// `context` = `softmax(query·keyᵀ / sqrt(D))·value` of each head (Vaswani et al. 2017).
+typedef struct {
+  // [B, N, T, D].
+  const softalign_tensor *query;
+  // [B, N, S, D].
+  const softalign_tensor *key;
+  // [B, N, S, D].
+  const softalign_tensor *value;
+  // The keys of each row that are valid, [B]; all of them for NULL.
+  const softalign_tensor *lengths;
+  // Whether a query sees only keys up to its own position.
+  bool causal;
+  // [B, N, T, D].
+  softalign_tensor *context;
+} softalign_dot_product_attention;
 
 #ifdef __cplusplus
 extern "C" {
@@ -62,11 +115,17 @@ softalign_status softalign_tensor_new(const softalign_gpu *gpu,
                                       size_t rank,
                                       softalign_tensor **tensor);
 
+// Makes a tensor of so many lengths, all 0: of each row of a batch, how many of its steps, keys or columns are valid.
+softalign_status softalign_lengths_new(const softalign_gpu *gpu, size_t count, softalign_tensor **tensor);
+
 // Frees a tensor. A recording that uses it goes on to work.
 void softalign_tensor_free(softalign_tensor *tensor);
 
 // Writes all elements of a tensor, in row-major order.
 softalign_status softalign_write(softalign_tensor *tensor, const float *values, size_t count);
+
+// Writes all lengths of a tensor that has them. One past the end of its row counts as that end.
+softalign_status softalign_write_lengths(softalign_tensor *tensor, const uint32_t *values, size_t count);
 
 // Reads all elements of a tensor, in row-major order, waiting for what was run before.
 softalign_status softalign_read(const softalign_tensor *tensor, float *values, size_t count);
@@ -107,6 +166,17 @@ softalign_status softalign_record_matmul(softalign_recorder *recorder,
 
 // Records the softmax `y` of each row of `x`, both [R, C].
 softalign_status softalign_record_softmax(softalign_recorder *recorder, const softalign_tensor *x, softalign_tensor *y);
+
+// Records a GRU layer.
+softalign_status softalign_record_gru(softalign_recorder *recorder, const softalign_gru *gru);
+
+// Records soft alignment.
+softalign_status softalign_record_additive_attention(softalign_recorder *recorder,
+                                                     const softalign_additive_attention *attention);
+
+// Records dot-product attention.
+softalign_status softalign_record_dot_product_attention(softalign_recorder *recorder,
+                                                        const softalign_dot_product_attention *attention);
 
 // Ends a recording, and compiles what the device has not compiled yet. The recorder is freed.
 softalign_status softalign_finish(softalign_recorder *recorder, softalign_recording **recording);

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use crate::{
-    Error, Result,
-    graph::{Epilogue, Graph, GruWeights, Value},
+    Error, Result, Tensor,
+    gpu::{Dtype, Recorder, Shape},
+    graph::{Epilogue, Graph, GruWeights, Placed, ProgramOptions, Value},
 };
 
 /// An operation on arrays: what it is given and gives, in order.
@@ -41,6 +42,41 @@ impl Operation {
             Self::DotProductAttention { .. } => "dot_product_attention",
             Self::Softmax => "softmax",
         }
+    }
+
+    /// Records the operation's kernels, among others, on tensors of the device: f32, and `lengths` u32, where one past its row's end
+    /// counts as that end. What the kernels need beside these, they have of their own.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for inputs or outputs that do not fit the operation, or lie in one buffer; the errors of the device.
+    pub fn record_on(
+        self,
+        recorder: &mut Recorder,
+        inputs: &[&Tensor],
+        lengths: Option<&Tensor>,
+        outputs: &[&Tensor],
+    ) -> Result<()> {
+        let mut graph = Graph::new();
+        let given = inputs.iter().copied().chain(lengths).enumerate();
+        let mut given: Vec<(Value, Tensor)> = given
+            .map(|(place, tensor)| {
+                let value = graph.input(format!("input {place}"), tensor.shape().clone(), tensor.dtype());
+                (value, tensor.clone())
+            })
+            .collect();
+        let values: Vec<Value> = given.iter().map(|(value, _)| *value).collect();
+        let (inputs, lengths) = values.split_at(inputs.len());
+        let (results, _) = self.record(&mut graph, inputs, lengths.first().copied())?;
+        let typed = |dtype: Dtype, shape: &Shape| format!("{dtype} {shape}");
+        let wanted: Vec<String> = results.iter().map(|one| typed(graph.dtype(*one), graph.shape(*one))).collect();
+        let got: Vec<String> = outputs.iter().map(|tensor| typed(tensor.dtype(), tensor.shape())).collect();
+        if wanted != got {
+            let (wanted, got) = (wanted.join(" and "), got.join(" and "));
+            return Err(Error::Shape { operation: self.name(), argument: "outputs", wanted, got });
+        }
+        given.extend(results.into_iter().zip(outputs.iter().copied().cloned()));
+        let options = ProgramOptions { label: self.name().into(), given: &given, ..ProgramOptions::default() };
+        Placed::new(recorder.gpu(), &graph, &options)?.record(recorder)
     }
 
     /// Appends the operation to a graph: its outputs, and the most that a length may be.

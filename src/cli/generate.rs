@@ -2,6 +2,8 @@
 
 mod alignments;
 mod answer;
+mod jsonl;
+mod options;
 mod source;
 
 use std::{
@@ -11,18 +13,16 @@ use std::{
 
 use softalign::{
     Error, Result,
-    generate::{Generator, Hypothesis, Sampling, SearchOptions},
+    generate::{Generator, Hypothesis},
     model::Model,
     text::as_line,
 };
 
-use super::{
-    Global, groups, open,
-    search::{Search, is_language_model, number},
-};
+use super::{Global, flags, groups, open, search::is_language_model};
 use alignments::Alignments;
 use answer::{Answer, Printer};
-use source::{Input, Reader};
+use options::Options;
+use source::{Reader, Source};
 
 /// The file name that stands for the terminal.
 const TERMINAL: &str = "-";
@@ -34,33 +34,25 @@ pub struct Args {
     model: PathBuf,
     /// Sources; without any, lines of standard input. Each is answered by a line, a blank one by an empty line.
     text: Vec<String>,
-    /// Print the best N different texts of each source, or N samples: a line each, with the source's number, the text's rank, its
-    /// score and the text, between tabs. The search is at least N wide; where it finds fewer, a warning says so. A text that the
-    /// model can spell in several ways counts once, with the best of their scores.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
-    n_best: Option<u8>,
-    /// Print a JSON object for each source in place of lines of text.
+    /// Answer each source with a JSON object. Lines of standard input are then objects too: {"id": ..., "text": ..., and options by
+    /// their names here with _ for -, such as "max_length": 20}. A line that is wrong is answered by an object with an error. SIGTERM
+    /// ends it behind the answer under way.
     #[arg(long)]
     jsonl: bool,
     /// Print each source, a tab and its text: pairs for `train`, with which another model learns from this one (sequence-level
     /// distillation, Kim and Rush 2016). Sources without a text are left out.
     #[arg(long, conflicts_with_all = ["jsonl", "n_best"])]
     pairs: bool,
-    /// Add each text's tokens and the logarithms of their probabilities to the objects of --jsonl.
-    #[arg(long, requires = "jsonl")]
-    token_scores: bool,
-    /// Begin every text with this prefix.
-    #[arg(long, value_name = "TEXT")]
-    prefix: Option<String>,
-    /// Read what stands behind a tab in a source as the prefix of its text, in place of --prefix.
-    #[arg(long)]
+    /// Read what stands behind a tab in a source as the prefix of its text, in place of --prefix. Objects of --jsonl have a field for
+    /// it.
+    #[arg(long, conflicts_with = "jsonl")]
     prefix_column: bool,
     /// Stop at a source that the model cannot read, such as one too long for it. Otherwise its answer is empty, and a warning
-    /// names its line.
+    /// names its line; under --jsonl it is an error.
     #[arg(long)]
     strict: bool,
     /// Draw the alignment of one source, the attention of each target token, as PNG or SVG; without a file, as a grid in the
-    /// terminal.
+    /// terminal, or under --jsonl as numbers in each object.
     #[arg(long, value_name = "FILE.png", num_args = 0..=1, default_missing_value = TERMINAL)]
     attention: Option<PathBuf>,
     /// Write the alignment of each source with its best text, a line each: in the Pharaoh form, 0-0 1-2, the source token that
@@ -69,110 +61,60 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     alignments: Option<PathBuf>,
     #[command(flatten)]
-    search: Search,
-    #[command(flatten)]
-    sample: Sample,
-}
-
-/// Options of sampling.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Sampling")]
-struct Sample {
-    /// Draw texts at random instead of searching for the likeliest.
-    #[arg(long, conflicts_with = "beam")]
-    sample: bool,
-    /// Temperature, which divides the logits before a draw: less than 1 favours likely tokens, more than 1 unlikely ones.
-    #[arg(long, value_name = "T", default_value_t = 1.0, requires = "sample", value_parser = temperature, allow_negative_numbers = true)]
-    temperature: f32,
-    /// Draw from the K likeliest tokens [default: from all].
-    #[arg(long, value_name = "K", requires = "sample", value_parser = clap::value_parser!(u32).range(1..))]
-    top_k: Option<u32>,
-    /// Draw from the fewest tokens that hold this share of the probability.
-    #[arg(long, value_name = "P", default_value_t = 1.0, requires = "sample", value_parser = share, allow_negative_numbers = true)]
-    top_p: f32,
-    /// Seed of the samples: the same seed, source and place of the source draw the same text.
-    #[arg(long, value_name = "SEED", default_value_t = 1, requires = "sample")]
-    seed: u64,
-}
-
-fn temperature(text: &str) -> Result<f32, String> {
-    let wanted = "a number from 0.01 to 100; greedy is the default, without --sample";
-    number(text, |value| (0.01..=100.0).contains(&value), wanted)
-}
-
-fn share(text: &str) -> Result<f32, String> {
-    number(text, |value| value > 0.0 && value <= 1.0, "a share over 0, up to 1")
-}
-
-impl Args {
-    fn options(&self) -> SearchOptions {
-        let Sample { sample, temperature, top_k, top_p, seed } = self.sample;
-        let n_best = usize::from(self.n_best.unwrap_or(1));
-        let mut options = self.search.options();
-        options.attended |= self.alignments.is_some();
-        if sample {
-            let top_k = top_k.unwrap_or(0) as usize;
-            options.sampling = Some(Sampling { temperature, top_k, top_p });
-            return SearchOptions { n_best, seed, ..options };
-        }
-        if options.beam < n_best {
-            tracing::info!("--n-best {n_best} searches as --beam {n_best} does");
-            options.beam = n_best;
-        }
-        // Of a list all are asked for, as some may be spellings of one text.
-        SearchOptions { n_best: if n_best > 1 { options.beam } else { 1 }, seed, ..options }
-    }
+    options: Options,
 }
 
 impl Args {
     /// Checks that nothing is asked of a source where the model reads none.
     fn check_without_source(&self) -> Result<()> {
         let of_source = [
-            ("--prefix-column", self.prefix_column),
-            ("--attention", self.attention.is_some()),
-            ("--alignments", self.alignments.is_some()),
-            ("--replace-unk", self.search.replace_unk),
-            ("--coverage-penalty", self.search.options().coverage_penalty > 0.0),
+            ("prefix_column", self.prefix_column),
+            ("attention", self.attention.is_some()),
+            ("alignments", self.alignments.is_some()),
         ];
-        of_source.into_iter().find(|(_, given)| *given).map_or(Ok(()), |(option, _)| {
-            Err(Error::data(
-                option,
-                "is about a source, and this is a language model: it has no source, and continues texts",
-            ))
-        })
+        let asked = of_source.into_iter().find_map(|(field, asked)| asked.then_some(field));
+        asked.or(self.options.of_source()).map_or(Ok(()), |field| Err(without_source(flags::option(field))))
     }
 }
 
+/// The error for what is asked about a source of a model that reads none.
+fn without_source(option: String) -> Error {
+    Error::data(option, "is about a source, and this is a language model: it has no source, and continues texts")
+}
+
 /// Runs `generate`.
-pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
-    if args.attention.as_ref().is_some_and(|path| path != Path::new(TERMINAL)) && args.text.len() != 1 {
+pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
+    let in_terminal = args.attention.as_ref().is_some_and(|path| path == Path::new(TERMINAL));
+    if args.attention.is_some() && !in_terminal && args.text.len() != 1 {
         return Err(Error::data("--attention", "a file shows one source; give exactly one TEXT, before --attention"));
-    }
-    if args.jsonl && args.attention.as_ref().is_some_and(|path| path == Path::new(TERMINAL)) {
-        let message = "a grid would stand among the objects of --jsonl; give it a file, or see --alignments";
-        return Err(Error::data("--attention", message));
     }
     if is_language_model(&args.model) {
         args.check_without_source()?;
     }
+    args.options.attention = args.jsonl && in_terminal;
     let gpu = open(global)?;
-    let options = args.options();
-    let (model, generator) = args.search.load(&gpu, &args.model, &options)?;
+    let options = args.options.search();
+    if options.sampling.is_none() && options.beam > args.options.search.options().beam {
+        tracing::info!("--n-best {} searches as --beam {} does", args.options.texts(), options.beam);
+    }
+    let (model, generator) = args.options.search.load(&gpu, &args.model, &options)?;
     let origin = if args.text.is_empty() { "standard input, line" } else { "TEXT" };
     let mut writer = Writer {
-        reader: Reader::new(&args, &model, origin, &generator, &options)?,
-        printer: Printer::new(&args, &model, &generator),
+        args: &args,
+        reader: Reader::new(&args, &model, origin, &generator)?,
+        printer: Printer::new(&args, &model),
         model: &model,
         alignments: args.alignments.as_deref().map(Alignments::new).transpose()?,
         generator,
-        options,
         read: 0,
+        searched: 0,
     };
-    if args.text.is_empty() {
-        groups::in_groups(groups::stdin(), |lines| writer.answer(lines))?;
-    } else {
-        let texts: Vec<String> = args.text.iter().map(|text| as_line(text).into_owned()).collect();
-        writer.answer(&texts)?;
+    let texts: Vec<String> = args.text.iter().map(|text| as_line(text).into_owned()).collect();
+    match (args.jsonl, texts.is_empty()) {
+        (true, true) => writer.serve()?,
+        (true, false) => writer.answer_in_objects(&texts)?,
+        (false, true) => groups::in_groups(groups::stdin(), |lines| writer.answer(lines))?,
+        (false, false) => writer.answer(&texts)?,
     }
     writer.alignments.map_or(Ok(()), Alignments::finish)?;
     Ok(ExitCode::SUCCESS)
@@ -180,14 +122,16 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
 
 /// The writer of answers to sources.
 struct Writer<'a> {
+    args: &'a Args,
     reader: Reader<'a>,
     printer: Printer<'a>,
     model: &'a Model,
     alignments: Option<Alignments>,
     generator: Generator,
-    options: SearchOptions,
     /// Lines read so far.
     read: u64,
+    /// Sources searched so far, but for those that bring a seed of their own.
+    searched: u64,
 }
 
 impl Writer<'_> {
@@ -203,23 +147,37 @@ impl Writer<'_> {
                 }
             }
         }
-        let inputs: Vec<&Input> = read.iter().filter_map(|source| source.input.as_ref()).collect();
-        let [tokens, prefixes]: [Vec<_>; 2] = [
-            inputs.iter().map(|input| input.tokens.clone()).collect(),
-            inputs.iter().map(|input| input.prefix.clone()).collect(),
-        ];
-        let found = self.generator.generate_behind(&tokens, &prefixes, &self.options)?;
-        self.options.first += inputs.len() as u64;
-        let mut found = found.into_iter();
-        for (source, number) in read.iter().zip(self.read + 1..) {
-            let hypotheses: Vec<Hypothesis> = source.input.as_ref().and_then(|_| found.next()).unwrap_or_default();
-            let answer = Answer { number, source, hypotheses };
+        let options = &self.args.options;
+        let found = self.search(&read.iter().collect::<Vec<_>>(), options, self.searched)?;
+        self.searched += read.iter().filter(|source| source.input.is_some()).count() as u64;
+        for ((source, hypotheses), number) in read.iter().zip(found).zip(self.read + 1..) {
+            let answer = Answer { number, source, options, hypotheses };
             self.printer.print(&mut self.generator, &answer)?;
-            if let Some(alignments) = &mut self.alignments {
-                alignments.add(self.model, &mut self.generator, &answer)?;
-            }
+            self.illustrate(&answer)?;
         }
         self.read += read.len() as u64;
         stopped
+    }
+
+    /// What the models find for each source; nothing for one that is none. `first` is the number of the first, for samples.
+    fn search(&mut self, sources: &[&Source], options: &Options, first: u64) -> Result<Vec<Vec<Hypothesis>>> {
+        let inputs = sources.iter().filter_map(|source| source.input.as_ref());
+        let (tokens, prefixes): (Vec<_>, Vec<_>) =
+            inputs.map(|input| (input.tokens.clone(), input.prefix.clone())).unzip();
+        let mut options = options.search();
+        options.attended |= self.args.alignments.is_some();
+        options.first = first;
+        let mut found = self.generator.generate_behind(&tokens, &prefixes, &options)?.into_iter();
+        let each = sources.iter().map(|source| source.input.as_ref().and_then(|_| found.next()).unwrap_or_default());
+        Ok(each.collect())
+    }
+
+    /// Draws and writes down the alignment of an answer, where that is asked for.
+    fn illustrate(&mut self, answer: &Answer<'_>) -> Result<()> {
+        self.printer.draw(&mut self.generator, answer)?;
+        match &mut self.alignments {
+            Some(alignments) => alignments.add(self.model, &mut self.generator, answer),
+            None => Ok(()),
+        }
     }
 }

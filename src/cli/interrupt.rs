@@ -14,11 +14,17 @@ const TOGETHER: Duration = Duration::from_secs(1);
 
 /// A flag that these signals set.
 pub fn flag() -> Arc<AtomicBool> {
+    flag_and(|| ())
+}
+
+/// A flag that these signals set; then they call `wake`, for a task that waits for something else.
+pub fn flag_and(mut wake: impl FnMut() + Send + 'static) -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     let mut first = None;
     let handler = move || {
         flag.store(true, Ordering::Relaxed);
+        wake();
         if first.get_or_insert_with(Instant::now).elapsed() > TOGETHER {
             // All work since the last save is lost.
             std::process::exit(130);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use softalign::{
     Error, Gpu, Result,
     generate::{Generator, SearchOptions},
@@ -46,12 +47,13 @@ fn network(folder: &Path) -> Option<Network> {
 }
 
 /// Search options of the commands that write texts.
-#[derive(clap::Args)]
+#[derive(Clone, PartialEq, clap::Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Search")]
 pub struct Search {
     /// Further models of an ensemble: at each step their probabilities are averaged with the first one's. They must have its
     /// vocabularies.
     #[arg(long, value_name = "DIR", num_args = 1..=15)]
+    #[serde(skip)]
     ensemble: Vec<PathBuf>,
     /// Hypotheses kept at each step; 1 is greedy.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]

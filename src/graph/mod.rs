@@ -319,6 +319,12 @@ impl Graph {
         self.push_as(operation, inputs, [output])[0]
     }
 
+    /// What the nodes make, scratch too.
+    #[cfg(feature = "validate")]
+    pub(crate) fn made(&self) -> Vec<Value> {
+        self.nodes.iter().flat_map(|node| node.outputs.iter().copied()).collect()
+    }
+
     /// Another value of the shape and type of one that a node makes.
     fn another(&mut self, value: Value) -> Value {
         let (shape, dtype) = self.like(value);

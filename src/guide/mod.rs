@@ -1,4 +1,5 @@
-//! The guide: what the options mean that `--help` lists, how to measure and check, what was reached, the doors to Python and C, and how the house is built.
+//! The guide: what the options mean that `--help` lists, how to measure and check, what was reached, the doors to Rust, Python and C,
+//! and how the house is built.
 
 #[doc = include_str!("training.md")]
 pub mod training {}
@@ -14,6 +15,9 @@ pub mod measuring {}
 
 #[doc = include_str!("results.md")]
 pub mod results {}
+
+#[doc = include_str!("rust.md")]
+pub mod rust {}
 
 #[doc = include_str!("python.md")]
 pub mod python {}

@@ -43,14 +43,15 @@ impl<R: BufRead> Lines<R> {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let text = decode(&bytes).map_err(|fault| fault.error(&self.name, self.number))?;
+        let before = self.number;
+        // A line that is no text is one all the same: those behind it can be read.
+        self.number += 1;
+        let text = decode(&bytes).map_err(|fault| fault.error(&self.name, before))?;
         let text = text.strip_prefix(MARK).unwrap_or(text);
         if text.is_empty() {
             return Ok(None);
         }
-        let is_first = self.number == 0;
-        self.number += 1;
-        if is_first && !text.ends_with('\n') {
+        if before == 0 && !text.ends_with('\n') {
             let lines = text.strip_suffix('\r').unwrap_or(text).split('\r');
             let mut lines = lines.map(|line| as_line(line).into_owned());
             let first = lines.next();
@@ -62,9 +63,9 @@ impl<R: BufRead> Lines<R> {
 }
 
 impl<R: Read> Lines<BufReader<R>> {
-    /// Whether nothing has been read beyond the line given last, so that the next one may be waited for.
+    /// Whether no whole line has been read beyond the one given last, so that the next one may be waited for.
     pub fn is_drained(&self) -> bool {
-        self.ready.is_empty() && self.input.buffer().is_empty()
+        self.ready.is_empty() && !self.input.buffer().contains(&b'\n')
     }
 }
 

@@ -1,6 +1,9 @@
 //! Checks of every kernel, forward and backward, against the CPU reference on random shapes: `softalign validate` runs them on
 //! an adapter that nobody has tried yet, and so do the crate's own tests. Feature `validate`.
 //!
+//! Kernels of one's own are tried by [`operation`], with a reference of one's own: their outputs, and by central differences their
+//! gradients.
+//!
 //! Errors are relative to the reference tensor's largest value, or to what that would be without cancellation. A kernel sums
 //! in f32 in an order of its own, so its error grows about with the square root of the length of its sums times 6e-8; each
 //! check states its tolerance once, for the longest sums that it draws.
@@ -49,6 +52,7 @@ mod shapes;
 mod sliding_window_attention;
 mod softmax;
 mod span_attention;
+mod trial;
 
 use std::time::{Duration, Instant};
 
@@ -62,6 +66,7 @@ use rounded::Rounded;
 use serde::Serialize;
 use shapes::Seen;
 pub use shapes::{OfClass, ShapeClass};
+pub use trial::{Compared, Input, Report, Trial, operation};
 
 use crate::{
     Error, Result,

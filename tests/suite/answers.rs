@@ -99,16 +99,7 @@ fn answers_have_the_form_that_is_asked_for() {
     let different: std::collections::HashSet<_> = wide.lines().map(|line| line.split('\t').nth(3).unwrap()).collect();
     assert_eq!((wide.lines().count(), different.len()), (40, 40), "{wide}");
 
-    let arguments = ["--jsonl", "--token-scores", "--beam", "2", "--n-best", "2", "--alignments", "links.txt"];
-    let (stdout, _) = generate(&arguments, "12\n\n345\n");
-    let objects: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(objects.len(), 3);
-    assert_eq!((&objects[0]["sentence"], &objects[0]["source"]), (&1.into(), &"12".into()));
-    assert_eq!(objects[1]["texts"][0], json!({"text": "", "score": null, "finished": false}));
-    let best = &objects[2]["texts"][0];
-    let tokens = best["tokens"].as_array().unwrap();
-    let sum: f64 = tokens.iter().map(|token| token["log_probability"].as_f64().unwrap()).sum();
-    assert!((sum - best["score"].as_f64().unwrap()).abs() < 1e-3, "{best}");
+    generate(&["--alignments", "links.txt"], "12\n\n345\n");
     let links = fs::read_to_string(work.path("links.txt")).unwrap();
     let links: Vec<&str> = links.lines().collect();
     assert_eq!((links.len(), links[1]), (3, ""));
@@ -156,15 +147,6 @@ fn answers_have_the_form_that_is_asked_for() {
 fn what_has_no_answer_is_told_apart() {
     let work = Work::new();
     work.trained();
-    let input = "12\n\u{3000}\n123456789\n\u{feff}7\n";
-    let output = fed(work.command(&["generate", "-q", "model", "--jsonl"]), input.as_bytes());
-    let objects: Vec<Value> = texts(&output).0.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let sources: Vec<_> = objects.iter().map(|object| object["source"].as_str().unwrap()).collect();
-    assert_eq!(sources, ["12", "\u{3000}", "123456789", "7"]);
-    for object in &objects[1..3] {
-        assert_eq!(object["texts"], json!([{"text": "", "score": null, "finished": false}]));
-    }
-    assert!(objects[0]["texts"][0]["score"].is_f64() && objects[3]["texts"][0]["score"].is_f64());
     let marked = work.command(&["generate", "-q", "model", "\u{feff}12\r\n", "12"]).output().unwrap();
     let (stdout, stderr) = texts(&marked);
     let lines: Vec<_> = stdout.lines().collect();
@@ -208,7 +190,7 @@ fn options_that_would_be_ignored_are_refused() {
     }
     for (line, code, why) in [
         ("generate model 12 --replace-unk --forbid-unk", 2, "none to replace"),
-        ("generate model 12 --jsonl --attention", 1, "among the objects of --jsonl"),
+        ("generate model --jsonl --prefix-column", 2, "Objects of --jsonl have a field for it"),
         ("validate --golden . --cases 3", 2, "all of them"),
         ("validate --golden . --seconds 3", 2, "all of them"),
         ("validate --golden . --seed 3", 2, "all of them"),

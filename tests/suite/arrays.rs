@@ -5,7 +5,9 @@ use std::slice::from_ref;
 
 use crate::common;
 use softalign::{
+    Tensor,
     arrays::{Array, Arrays, Operation},
+    gpu::Recorder,
     reference::matmul::{Activation, Matmul},
 };
 
@@ -38,6 +40,41 @@ fn products_of_many_matrices_and_their_gradients() {
         common::assert_close("matmul", &front, &found[0].values, &expected.a, 1e-5);
         common::assert_close("matmul", &front, &found[1].values, &expected.b, 1e-5);
     }
+}
+
+/// Recorded on tensors of the device, an operation computes what it computes on arrays, and again when they have changed.
+#[test]
+fn operations_are_recorded_among_other_kernels() {
+    let gpu = common::gpu();
+    let arrays = Arrays::new(gpu);
+    let (h, lengths) = (3, [4, 2]);
+    let weights = [array(&[3 * h, 5], 1), array(&[3 * h, h], 2), array(&[3 * h], 3), array(&[3 * h], 4)];
+    let on_device = |array: &Array| common::upload(gpu, array.shape.clone(), &array.values);
+    let tensors: Vec<_> = [array(&[2, 4, 5], 0), array(&[1, 2, h], 5)].iter().chain(&weights).map(on_device).collect();
+    let counts = common::upload_u32(gpu, [2], &lengths);
+    let outputs = [common::poisoned(gpu, 2 * 4 * h), common::poisoned(gpu, 2 * h)];
+    let outputs = [outputs[0].reshape([2, 4, h]).unwrap(), outputs[1].reshape([1, 2, h]).unwrap()];
+    let mut recorder = Recorder::new(gpu, "gru");
+    let inputs: Vec<_> = tensors.iter().collect();
+    Operation::Gru.record_on(&mut recorder, &inputs, Some(&counts), &[&outputs[0], &outputs[1]]).unwrap();
+    let recording = recorder.finish().unwrap();
+    for first in [0, 7] {
+        let given = [array(&[2, 4, 5], first), array(&[1, 2, h], 5)];
+        gpu.write(&tensors[0], &given[0].values).unwrap();
+        gpu.wait(Some(recording.submit(0).unwrap())).unwrap();
+        let expected = arrays.forward(Operation::Gru, &[&given[..], &weights].concat(), Some(&lengths)).unwrap();
+        for (tensor, expected) in outputs.iter().zip(expected) {
+            assert_eq!(gpu.read::<f32>(tensor).unwrap(), expected.values);
+        }
+    }
+    let said = |outputs: &[&Tensor]| {
+        let recorder = &mut Recorder::new(gpu, "wrong");
+        Operation::Gru.record_on(recorder, &inputs, Some(&counts), outputs).unwrap_err().to_string()
+    };
+    assert_eq!(said(&[&outputs[1]]), "gru: outputs: wanted f32 [2, 4, 3] and f32 [1, 2, 3], got f32 [1, 2, 3]");
+    let (x, recorder) = (&outputs[0], &mut Recorder::new(gpu, "wrong"));
+    let error = Operation::Softmax.record_on(recorder, &[x], None, &[x]).unwrap_err().to_string();
+    assert!(error.contains("the same memory"), "{error}");
 }
 
 #[test]

@@ -59,15 +59,22 @@ fn what_is_not_utf_8_is_named_by_line_and_byte() {
     // What stands before is not lost.
     let before: Vec<_> = Lines::new("x", &b"a\nb\n\xff\n"[..]).map_while(Result::ok).collect();
     assert_eq!(before, ["a", "b"]);
+    // Nor what stands behind, each under its number.
+    let all: Vec<_> =
+        Lines::new("x", &b"a\n\xff\nb\n\xff\n"[..]).map(|line| line.map_err(|error| error.to_string())).collect();
+    let wrong = |line: usize| Err(format!("x: line {line}, byte 1: not UTF-8; convert the file to UTF-8"));
+    assert_eq!(all, [Ok("a".into()), wrong(2), Ok("b".into()), wrong(4)]);
 }
 
 #[test]
 fn a_reader_knows_whether_it_would_wait() {
-    let mut lines = Lines::new("x", BufReader::new(&b"a\nb\n"[..]));
+    let mut lines = Lines::new("x", BufReader::new(&b"a\nb\nc"[..]));
     assert!(lines.is_drained());
     lines.next().unwrap().unwrap();
     assert!(!lines.is_drained());
     lines.next().unwrap().unwrap();
+    // Of the third line there is a part: its end may be long in coming.
+    assert!(lines.is_drained() && lines.next().unwrap().unwrap() == "c");
     assert!(lines.is_drained() && lines.next().is_none());
 }
 

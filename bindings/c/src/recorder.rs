@@ -3,7 +3,9 @@
 use std::ffi::c_char;
 
 use softalign::{
-    Error, Result, gpu,
+    Error, Result,
+    arrays::Operation,
+    gpu,
     kernels::{
         matmul::{Activation, Matmul, Matrix, Operands, Tile},
         softmax::Softmax,
@@ -12,7 +14,7 @@ use softalign::{
 
 use crate::{
     device::{Gpu, Tensor},
-    pointers::{give, object, object_mut, take, text},
+    pointers::{give, numbers, object, object_mut, take, text},
     status::{Status, call, free},
 };
 
@@ -75,6 +77,103 @@ pub unsafe extern "C" fn softalign_record_softmax(recorder: *mut Recorder, x: *c
     })
 }
 
+/// A GRU layer over whole rows in the form of cuDNN and PyTorch.
+#[repr(C)]
+pub struct Gru {
+    /// [B, S, I].
+    x: *const Tensor,
+    /// The first state, [D, B, H].
+    h0: *const Tensor,
+    /// For each of D directions weight_ih [3H, I], weight_hh [3H, H], bias_ih [3H] and bias_hh [3H]; gates in the order r, z, n.
+    weights: *const *const Tensor,
+    /// D, 1 or 2.
+    directions: usize,
+    /// The steps of each row that are valid, [B]; all of them for NULL.
+    lengths: *const Tensor,
+    /// The state at each step, [B, S, D·H], 0 past a row's length.
+    states: *mut Tensor,
+    /// The last state of each direction, [D, B, H].
+    last: *mut Tensor,
+}
+
+/// Records a GRU layer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn softalign_record_gru(recorder: *mut Recorder, gru: *const Gru) -> Status {
+    call(|| unsafe {
+        let Gru { x, h0, weights, directions, lengths, states, last } = *object(gru, "gru")?;
+        let mut inputs = vec![object(x, "x")?, object(h0, "h0")?];
+        for weight in numbers(weights, directions.saturating_mul(4), "weights")? {
+            inputs.push(object(*weight, "weights")?);
+        }
+        record(recorder, Operation::Gru, &inputs, lengths, &[object(states, "states")?, object(last, "last")?])
+    })
+}
+
+/// Soft alignment (Bahdanau et al. 2015): `weights` = the softmax over keys of `energy·tanh(query + key)`, `context` = `weights·value`.
+#[repr(C)]
+pub struct AdditiveAttention {
+    /// Projected, [B, T, A].
+    query: *const Tensor,
+    /// Projected, [B, S, A].
+    key: *const Tensor,
+    /// [A].
+    energy: *const Tensor,
+    /// [B, S, V].
+    value: *const Tensor,
+    /// The keys of each row that are valid, [B]; all of them for NULL.
+    lengths: *const Tensor,
+    /// [B, T, V].
+    context: *mut Tensor,
+    /// [B, T, S].
+    weights: *mut Tensor,
+}
+
+/// Records soft alignment.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn softalign_record_additive_attention(
+    recorder: *mut Recorder,
+    attention: *const AdditiveAttention,
+) -> Status {
+    call(|| unsafe {
+        let AdditiveAttention { query, key, energy, value, lengths, context, weights } =
+            *object(attention, "attention")?;
+        let inputs = [object(query, "query")?, object(key, "key")?, object(energy, "energy")?, object(value, "value")?];
+        let outputs = [object(context, "context")?, object(weights, "weights")?];
+        record(recorder, Operation::AdditiveAttention, &inputs, lengths, &outputs)
+    })
+}
+
+/// `context` = `softmax(query·keyᵀ / sqrt(D))·value` of each head (Vaswani et al. 2017).
+#[repr(C)]
+pub struct DotProductAttention {
+    /// [B, N, T, D].
+    query: *const Tensor,
+    /// [B, N, S, D].
+    key: *const Tensor,
+    /// [B, N, S, D].
+    value: *const Tensor,
+    /// The keys of each row that are valid, [B]; all of them for NULL.
+    lengths: *const Tensor,
+    /// Whether a query sees only keys up to its own position.
+    causal: bool,
+    /// [B, N, T, D].
+    context: *mut Tensor,
+}
+
+/// Records dot-product attention.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn softalign_record_dot_product_attention(
+    recorder: *mut Recorder,
+    attention: *const DotProductAttention,
+) -> Status {
+    call(|| unsafe {
+        let DotProductAttention { query, key, value, lengths, causal, context } = *object(attention, "attention")?;
+        let inputs = [object(query, "query")?, object(key, "key")?, object(value, "value")?];
+        let operation = Operation::DotProductAttention { causal };
+        record(recorder, operation, &inputs, lengths, &[object(context, "context")?])
+    })
+}
+
 /// Ends a recording, and compiles what the device has not compiled yet. The recorder is freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn softalign_finish(recorder: *mut Recorder, recording: *mut *mut Recording) -> Status {
@@ -106,6 +205,20 @@ pub unsafe extern "C" fn softalign_run(recording: *const Recording) -> Status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn softalign_recording_free(recording: *mut Recording) {
     free(|| drop(unsafe { take(recording) }));
+}
+
+/// Records an operation on whole tensors; it checks that they fit.
+unsafe fn record(
+    recorder: *mut Recorder,
+    operation: Operation,
+    inputs: &[&Tensor],
+    lengths: *const Tensor,
+    outputs: &[&Tensor],
+) -> Result<()> {
+    let Recorder(recorder) = unsafe { object_mut(recorder, "recorder") }?;
+    let lengths = unsafe { lengths.as_ref() }.map(|lengths| &lengths.tensor);
+    let [inputs, outputs] = [inputs, outputs].map(|all| all.iter().map(|one| &one.tensor).collect::<Vec<_>>());
+    operation.record_on(recorder, &inputs, lengths, &outputs)
 }
 
 fn extents(tensor: &softalign::Tensor, argument: &'static str) -> Result<[usize; 2]> {

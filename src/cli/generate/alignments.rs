@@ -26,13 +26,31 @@ enum Form {
     Array(Vec<Aligned>),
 }
 
-/// A source and its best text, tokens and weights, a row of source weights for each target token; nothing where there is no text.
+/// A source and its best text; nothing where there is no text.
 #[derive(Default, Serialize)]
 struct Aligned {
     sentence: u64,
+    #[serde(flatten)]
+    alignment: Alignment,
+}
+
+/// The tokens of a source and of a text, and a row of source weights for each target token.
+#[derive(Clone, Default, Serialize)]
+pub struct Alignment {
     source: Vec<String>,
     target: Vec<String>,
     weights: Vec<Vec<f32>>,
+}
+
+impl Alignment {
+    /// # Errors
+    /// [`Error::Data`] for a model without attention or a source; the errors of the device.
+    pub fn new(model: &Model, generator: &mut Generator, source: &[u32], target: &[u32]) -> Result<Self> {
+        let weights = generator.alignment(source, target)?;
+        let weights = weights.chunks(source.len()).map(<[f32]>::to_vec).collect();
+        let [source, target] = model.names(source, target);
+        Ok(Self { source, target, weights })
+    }
 }
 
 impl Alignments {
@@ -99,8 +117,6 @@ fn aligned(model: &Model, generator: &mut Generator, answer: &Answer<'_>) -> Res
     let Some((input, best)) = answer.source.input.as_ref().zip(answer.hypotheses.first()) else {
         return Ok(Aligned { sentence, ..Aligned::default() });
     };
-    let weights = generator.alignment(&input.tokens, &best.tokens)?;
-    let weights = weights.chunks(input.tokens.len()).map(<[f32]>::to_vec).collect();
-    let [source, target] = model.names(&input.tokens, &best.tokens);
-    Ok(Aligned { sentence, source, target, weights })
+    let alignment = Alignment::new(model, generator, &input.tokens, &best.tokens)?;
+    Ok(Aligned { sentence, alignment })
 }

@@ -3,7 +3,6 @@
 use std::{collections::HashSet, path::Path};
 
 use serde::Serialize;
-use serde_json::json;
 use softalign::{
     Result,
     generate::{Generator, Hypothesis, Scorer, draw_alignment, replace_unknown},
@@ -12,7 +11,8 @@ use softalign::{
 };
 
 use super::{
-    Args, TERMINAL,
+    Args, Options, TERMINAL,
+    alignments::Alignment,
     source::{Input, Source},
 };
 use crate::cli::{grid, output};
@@ -22,6 +22,7 @@ pub struct Answer<'a> {
     /// The source's place among all, from 1.
     pub number: u64,
     pub source: &'a Source,
+    pub options: &'a Options,
     /// The best first.
     pub hypotheses: Vec<Hypothesis>,
 }
@@ -30,17 +31,21 @@ pub struct Answer<'a> {
 type Spelled = (String, Option<Hypothesis>);
 
 /// A text as `--jsonl` prints it.
-#[derive(Serialize)]
-struct Written {
+#[derive(Clone, Serialize)]
+pub struct Written {
     text: String,
     score: Option<f32>,
     /// Whether it ended by itself rather than at the greatest length.
     finished: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tokens: Vec<Token>,
+    /// Where token scores are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<Vec<Token>>,
+    /// Where attention is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attention: Option<Alignment>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Token {
     token: String,
     log_probability: f32,
@@ -50,22 +55,22 @@ struct Token {
 pub struct Printer<'a> {
     args: &'a Args,
     model: &'a Model,
-    /// Where tokens are scored.
+    /// Where tokens are scored, once that has been asked for.
     scorer: Option<Scorer>,
 }
 
 impl<'a> Printer<'a> {
-    pub fn new(args: &'a Args, model: &'a Model, generator: &Generator) -> Self {
-        Self { args, model, scorer: args.token_scores.then(|| generator.scorer()) }
+    pub fn new(args: &'a Args, model: &'a Model) -> Self {
+        Self { args, model, scorer: None }
     }
 
+    /// Prints lines of text.
+    ///
     /// # Errors
     /// The errors of the device; [`softalign::Error::Io`].
     pub fn print(&mut self, generator: &mut Generator, answer: &Answer<'_>) -> Result<()> {
         let texts = self.texts(generator, answer)?;
-        if self.args.jsonl {
-            self.print_object(answer, texts)?;
-        } else if self.args.n_best.is_some() {
+        if answer.options.n_best.is_some() {
             for (rank, (text, hypothesis)) in (1..).zip(&texts) {
                 let score = hypothesis.as_ref().map_or_else(String::new, |found| format!("{:.4}", found.score));
                 output::print(&format!("{}\t{rank}\t{score}\t{text}", answer.number))?;
@@ -77,11 +82,22 @@ impl<'a> Printer<'a> {
         } else {
             texts.iter().try_for_each(|(text, _)| output::print(text))?;
         }
-        let aligned = answer.source.input.as_ref().zip(answer.hypotheses.first());
-        if let (Some(path), Some((input, best))) = (&self.args.attention, aligned) {
-            draw(self.model, generator, &input.tokens, &best.tokens, path)?;
-        }
         Ok(())
+    }
+
+    /// Draws the alignment of an answer, where that is asked for.
+    ///
+    /// # Errors
+    /// [`softalign::Error::Data`] for a model without attention; the errors of the device; [`softalign::Error::Io`].
+    pub fn draw(&self, generator: &mut Generator, answer: &Answer<'_>) -> Result<()> {
+        let aligned = answer.source.input.as_ref().zip(answer.hypotheses.first());
+        match (&self.args.attention, aligned) {
+            // Among objects the weights are numbers.
+            (Some(path), Some((input, best))) if !(self.args.jsonl && path == Path::new(TERMINAL)) => {
+                draw(self.model, generator, &input.tokens, &best.tokens, path)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The different texts of an answer with their best hypotheses, as many as were asked for; samples as they were drawn.
@@ -92,15 +108,15 @@ impl<'a> Printer<'a> {
         for hypothesis in &answer.hypotheses {
             // Answers that are no texts have no words to replace.
             let writes = self.model.network.answers() == Answers::Texts;
-            let text = match self.args.search.replace_unk && writes {
+            let text = match answer.options.search.replace_unk && writes {
                 true => replace_unknown(generator, self.model, source, hypothesis)?,
                 false => self.model.text(source, &hypothesis.tokens)?,
             };
-            if self.args.sample.sample || seen.insert(text.clone()) {
+            if answer.options.sample.sample || seen.insert(text.clone()) {
                 texts.push((text, hypothesis.clone()));
             }
         }
-        let wanted = self.args.n_best.unwrap_or(1).into();
+        let wanted = answer.options.texts();
         texts.truncate(wanted);
         for (text, _) in texts.iter().filter(|(_, hypothesis)| !hypothesis.finished) {
             tracing::warn!("{place}: `{}` was cut at the greatest length", escaped(text));
@@ -117,20 +133,32 @@ impl<'a> Printer<'a> {
         Ok(texts)
     }
 
-    fn print_object(&mut self, answer: &Answer<'_>, texts: Vec<Spelled>) -> Result<()> {
-        let texts = texts.into_iter().map(|(text, hypothesis)| {
+    /// The texts of an answer for `--jsonl`, the best first; an empty one where there is none.
+    ///
+    /// # Errors
+    /// [`softalign::Error::Data`] for attention of a model without any; the errors of the device.
+    pub fn written(&mut self, generator: &mut Generator, answer: &Answer<'_>) -> Result<Vec<Written>> {
+        let Options { token_scores, attention, .. } = *answer.options;
+        let texts = self.texts(generator, answer)?.into_iter().map(|(text, hypothesis)| {
             let (score, finished) = hypothesis.as_ref().map(|found| (found.score, found.finished)).unzip();
-            let spelled = answer.source.input.as_ref().zip(hypothesis);
-            let tokens = spelled.map_or(Ok(Vec::new()), |(input, hypothesis)| self.tokens(input, hypothesis))?;
-            Ok(Written { text, score, finished: finished.unwrap_or_default(), tokens })
+            let mut written =
+                Written { text, score, finished: finished.unwrap_or_default(), tokens: None, attention: None };
+            let Some((input, hypothesis)) = answer.source.input.as_ref().zip(hypothesis) else { return Ok(written) };
+            if attention {
+                let alignment = Alignment::new(self.model, generator, &input.tokens, &hypothesis.tokens)?;
+                written.attention = Some(alignment);
+            }
+            if token_scores {
+                written.tokens = Some(self.tokens(generator, input, hypothesis)?);
+            }
+            Ok(written)
         });
-        let texts: Vec<Written> = texts.collect::<Result<_>>()?;
-        output::print(&json!({"sentence": answer.number, "source": answer.source.text, "texts": texts}).to_string())
+        texts.collect()
     }
 
-    /// The tokens of a text and their scores, where they are asked for.
-    fn tokens(&mut self, input: &Input, hypothesis: Hypothesis) -> Result<Vec<Token>> {
-        let Some(scorer) = &mut self.scorer else { return Ok(Vec::new()) };
+    /// The tokens of a text and their scores.
+    fn tokens(&mut self, generator: &Generator, input: &Input, hypothesis: Hypothesis) -> Result<Vec<Token>> {
+        let scorer = self.scorer.get_or_insert_with(|| generator.scorer());
         let [_, named] = self.model.names(&input.tokens, &hypothesis.tokens);
         let finished = hypothesis.finished;
         let mut scores = Vec::new();

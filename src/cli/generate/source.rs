@@ -2,12 +2,12 @@
 
 use softalign::{
     Error, Result,
-    generate::{Generator, SearchOptions},
+    generate::Generator,
     model::{Answers, Model},
     text::{Tokenizer, as_line, escaped, is_blank},
 };
 
-use super::Args;
+use super::{Args, Options};
 
 /// A source as it was given.
 pub struct Source {
@@ -32,27 +32,27 @@ pub struct Reader<'a> {
     model: &'a Model,
     /// The name of a line without its number, for messages.
     origin: &'static str,
-    /// The most tokens of a source, and of a text, their `<eos>` counted.
-    longest: [usize; 2],
-    /// The prefix of sources that bring none.
-    prefix: Vec<u32>,
+    /// The most tokens of a source, and of a text where its options do not say; their `<eos>` counted.
+    longest: usize,
+    /// The text of --prefix, and its tokens.
+    prefix: (String, Vec<u32>),
 }
 
 impl<'a> Reader<'a> {
     /// # Errors
     /// [`Error::Data`] for a prefix that the tokenizer refuses, or that leaves a text no room.
-    pub fn new(
-        args: &'a Args,
-        model: &'a Model,
-        origin: &'static str,
-        generator: &Generator,
-        options: &SearchOptions,
-    ) -> Result<Self> {
-        let longest = [generator.longest(), options.max_length.unwrap_or(generator.longest())];
-        let reader = Self { args, model, origin, longest, prefix: Vec::new() };
-        let prefix = reader.target("--prefix", &as_line(args.prefix.as_deref().unwrap_or_default()))?;
-        reader.check(&prefix).map_err(|error| Error::data("--prefix", error.to_string()))?;
-        Ok(Self { prefix, ..reader })
+    pub fn new(args: &'a Args, model: &'a Model, origin: &'static str, generator: &Generator) -> Result<Self> {
+        let longest = generator.longest();
+        let reader = Self { args, model, origin, longest, prefix: Default::default() };
+        let text = as_line(args.options.prefix.as_deref().unwrap_or_default()).into_owned();
+        let prefix = reader.target("--prefix", &text)?;
+        reader.check(&prefix, &args.options).map_err(|error| Error::data("--prefix", error.to_string()))?;
+        Ok(Self { prefix: (text, prefix), ..reader })
+    }
+
+    /// The place of a line, for messages.
+    pub fn place(&self, number: u64) -> String {
+        format!("{} {number}", self.origin)
     }
 
     /// The source on a line.
@@ -60,78 +60,89 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Error::Data`] for a tab that nobody has explained; under `--strict` for a source that the model cannot read.
     pub fn read(&self, number: u64, line: &str) -> Result<Source> {
-        let place = format!("{} {number}", self.origin);
-        if !self.model.network.limits().reads_source() {
-            let input = self.answerable(&place, || self.prompt(&place, line))?;
-            return Ok(Source { place, text: line.to_owned(), input });
-        }
-        let wrong = |message: &str| Err(Error::data(&place, message));
-        let asks = self.model.network.answers() == Answers::Spans;
-        let (text, prefix) = match line.split_once('\t') {
-            Some((_, paragraph)) if asks && paragraph.contains('\t') => {
-                return wrong("there are several tabs; write question<TAB>paragraph, and no answer behind it");
+        let place = self.place(number);
+        let (text, prefix) = self.columns(line).map_err(|message| Error::data(&place, message))?;
+        let input = match self.input(&place, text, prefix, &self.args.options) {
+            Err(error) if !self.args.strict => {
+                tracing::warn!("{place}: {error}. Its answer is empty");
+                None
             }
-            Some(_) if asks || is_blank(line) => (line, None),
-            None if asks && !is_blank(line) => {
-                let message =
-                    "there is no tab; write question<TAB>paragraph, and the answer will be a part of the paragraph";
-                return wrong(message);
-            }
-            None => (line, None),
-            Some(_) if !self.args.prefix_column => {
-                return wrong(
-                    "there is a tab. With --prefix-column what stands behind it is the prefix of the text; where it is a \
-                     reference or the like, leave it out: `cut -f 1` does",
-                );
-            }
-            Some((_, prefix)) if prefix.contains('\t') => {
-                return wrong("there are several tabs; --prefix-column takes a source, a tab and a prefix");
-            }
-            Some((text, prefix)) => (text, Some(prefix)),
+            Err(error) => return Err(Error::data(place, error.to_string())),
+            Ok(input) => input,
         };
-        let read = || self.encode(&place, text, prefix);
-        let input = if is_blank(text) { None } else { self.answerable(&place, read)? };
         Ok(Source { place, text: text.to_owned(), input })
     }
 
-    /// What `read` gives, or nothing where the model cannot read it.
-    fn answerable(&self, place: &str, read: impl FnOnce() -> Result<Input>) -> Result<Option<Input>> {
-        match read() {
-            Err(error) if !self.args.strict => {
-                tracing::warn!("{place}: {error}. Its answer is empty");
-                Ok(None)
+    /// The source of an object.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a source that the model cannot read.
+    pub fn read_with(&self, number: u64, text: &str, options: &Options) -> Result<Source> {
+        let place = self.place(number);
+        let (text, prefix) = self.columns(text).map_err(|message| Error::data("`text`", message))?;
+        let input = self.input(&place, text, prefix, options)?;
+        Ok(Source { place, text: text.to_owned(), input })
+    }
+
+    /// The source of a line, and the prefix behind a tab; or what is wrong with its tabs.
+    fn columns<'t>(&self, line: &'t str) -> Result<(&'t str, Option<&'t str>), &'static str> {
+        if !self.model.network.limits().reads_source() {
+            return Ok((line, None));
+        }
+        let asks = self.model.network.answers() == Answers::Spans;
+        match line.split_once('\t') {
+            Some((_, paragraph)) if asks && paragraph.contains('\t') => {
+                Err("there are several tabs; write question<TAB>paragraph, and no answer behind it")
             }
-            Err(error) => Err(Error::data(place, error.to_string())),
-            Ok(input) => Ok(Some(input)),
+            Some(_) if asks || is_blank(line) => Ok((line, None)),
+            None if asks && !is_blank(line) => {
+                Err("there is no tab; write question<TAB>paragraph, and the answer will be a part of the paragraph")
+            }
+            None => Ok((line, None)),
+            Some(_) if self.args.jsonl => Err("there is a tab; the field `prefix` has what a text begins with"),
+            Some(_) if !self.args.prefix_column => Err(
+                "there is a tab. With --prefix-column what stands behind it is the prefix of the text; where it is a \
+                 reference or the like, leave it out: `cut -f 1` does",
+            ),
+            Some((_, prefix)) if prefix.contains('\t') => {
+                Err("there are several tabs; --prefix-column takes a source, a tab and a prefix")
+            }
+            Some((text, prefix)) => Ok((text, Some(prefix))),
         }
     }
 
-    /// A text for a language model to continue; from nothing, where there is none.
-    fn prompt(&self, place: &str, text: &str) -> Result<Input> {
-        let prefix = [self.prefix.clone(), self.target(place, text)?].concat();
-        self.check(&prefix)?;
-        Ok(Input { tokens: Vec::new(), prefix })
-    }
-
-    fn encode(&self, place: &str, text: &str, prefix: Option<&str>) -> Result<Input> {
+    /// What the model reads of a text; nothing of a blank one, unless it is a text to continue.
+    fn input(&self, place: &str, text: &str, prefix: Option<&str>, options: &Options) -> Result<Option<Input>> {
+        let prefix = as_line(prefix.or(options.prefix.as_deref()).unwrap_or_default());
+        let prefix = || match &self.prefix {
+            (common, tokens) if *common == prefix => Ok(tokens.clone()),
+            _ => self.target(place, &prefix),
+        };
+        if !self.model.network.limits().reads_source() {
+            let prefix = [prefix()?, self.target(place, text)?].concat();
+            self.check(&prefix, options)?;
+            return Ok(Some(Input { tokens: Vec::new(), prefix }));
+        }
+        if is_blank(text) {
+            return Ok(None);
+        }
         let asks = self.model.network.answers() == Answers::Spans;
         if asks && text.split_once('\t').is_none_or(|(_, paragraph)| is_blank(paragraph)) {
             return Err(Error::data("the paragraph", "is empty"));
         }
         let tokens = self.model.encode(text)?;
-        let prefix = prefix.map_or_else(|| Ok(self.prefix.clone()), |prefix| self.target(place, prefix))?;
-        let [longest, _] = self.longest;
-        if tokens.len() > longest {
-            let message = format!("{} tokens with its <eos>, and this ensemble takes {longest}", tokens.len());
+        let prefix = prefix()?;
+        if tokens.len() > self.longest {
+            let message = format!("{} tokens with its <eos>, and this ensemble takes {}", tokens.len(), self.longest);
             return Err(Error::data("the source", message));
         }
-        self.check(&prefix)?;
+        self.check(&prefix, options)?;
         warn_of_unknown(place, &self.model.source, text, &tokens)?;
-        Ok(Input { tokens, prefix })
+        Ok(Some(Input { tokens, prefix }))
     }
 
-    fn check(&self, prefix: &[u32]) -> Result<()> {
-        let [_, longest] = self.longest;
+    fn check(&self, prefix: &[u32], options: &Options) -> Result<()> {
+        let longest = options.search().max_length.unwrap_or(self.longest);
         if prefix.len() < longest {
             return Ok(());
         }
