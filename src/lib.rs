@@ -35,6 +35,7 @@ pub mod kernels;
 pub mod model;
 mod names;
 pub mod random;
+pub mod ranks;
 pub mod reference;
 #[cfg(feature = "report")]
 pub mod report;

@@ -85,7 +85,7 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     };
     let evaluation = evaluate(&args, global, &pairs, hypotheses.as_deref(), &scoring)?;
     print(&evaluation, &scoring)?;
-    if let Some(path) = &args.json {
+    if let Some(path) = args.json.as_ref().filter(|_| global.writes()) {
         let text =
             serde_json::to_string_pretty(&evaluation).map_err(|error| Error::data("scores", error.to_string()))?;
         files::write_atomically(path, (text + "\n").as_bytes())?;
@@ -105,7 +105,8 @@ fn evaluate(
     let Some(folder) = &args.model else { return evaluate_texts(None, pairs, texts, scoring) };
     let gpu = open(global)?;
     let options = args.search.options();
-    let (model, mut generator) = args.search.load(&gpu, folder, &options)?;
+    let (model, generator) = args.search.load(&gpu, folder, &options)?;
+    let mut generator = generator.among(global.ranks.clone());
     if args.strict {
         for (pair, line) in pairs.iter().zip(1..) {
             let place = || format!("{}, line {line}", scoring.name);

@@ -158,18 +158,22 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let gpu = open(global)?;
     let options = args.options();
     let (model, generator) = args.search.load(&gpu, &args.model, &options)?;
+    let generator = generator.among(global.ranks.clone());
     let origin = if args.text.is_empty() { "standard input, line" } else { "TEXT" };
     let mut writer = Writer {
         reader: Reader::new(&args, &model, origin, &generator, &options)?,
         printer: Printer::new(&args, &model, &generator),
         model: &model,
-        alignments: args.alignments.as_deref().map(Alignments::new).transpose()?,
+        alignments: args.alignments.as_deref().filter(|_| global.writes()).map(Alignments::new).transpose()?,
         generator,
         options,
         read: 0,
     };
     if args.text.is_empty() {
-        groups::in_groups(groups::stdin(), |lines| writer.answer(lines))?;
+        match &global.ranks {
+            Some(ranks) => groups::among(ranks.as_ref(), |lines| writer.answer(lines))?,
+            None => groups::in_groups(groups::stdin(), |lines| writer.answer(lines))?,
+        }
     } else {
         let texts: Vec<String> = args.text.iter().map(|text| as_line(text).into_owned()).collect();
         writer.answer(&texts)?;

@@ -21,6 +21,8 @@ mod interrupt;
 mod log;
 mod output;
 mod progress;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod report;
 mod score;
 mod search;
@@ -32,9 +34,11 @@ mod validate;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use softalign::gpu::{AdapterClass, adapter};
+use softalign::ranks::Ranks;
 use softalign::{Error, Gpu, GpuOptions, Result, tune as tuned};
 
 /// Exit code for a wrong command line (clap's own choice too) and for a machine without a usable adapter.
@@ -75,6 +79,16 @@ pub struct Global {
     /// Log more on standard error; twice: the log of the GPU layers too.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// The ranks that this process is one of, if several were started together.
+    #[arg(skip)]
+    pub ranks: Option<Arc<dyn Ranks>>,
+}
+
+impl Global {
+    /// Whether this process is the one that writes results.
+    pub fn writes(&self) -> bool {
+        self.ranks.as_ref().is_none_or(|ranks| ranks.rank() == 0)
+    }
 }
 
 #[derive(clap::Subcommand)]
@@ -132,8 +146,17 @@ pub fn main() -> ExitCode {
     headless::quieten_device_selection();
     softalign::name_settings(flags::option);
     let Cli { global, command } = Cli::try_parse().unwrap_or_else(|error| flags::explained(error).exit());
+    #[cfg(feature = "mpi")]
+    if matches!(command, Command::Train(_) | Command::Generate(_) | Command::Evaluate(_)) {
+        return ranks::run(command, global);
+    }
     log::start(&global);
-    command.run(&global).unwrap_or_else(|error| match error {
+    command.run(&global).unwrap_or_else(failed)
+}
+
+/// Says what went wrong, and gives the exit code for it.
+fn failed(error: Error) -> ExitCode {
+    match error {
         // The reader of the output has closed it: no failure.
         Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         error => {
@@ -143,7 +166,7 @@ pub fn main() -> ExitCode {
                 _ => ExitCode::FAILURE,
             }
         }
-    })
+    }
 }
 
 /// Opens the adapter that the options name, with the tiles that `softalign tune` found on it, and names it on standard error.
@@ -153,14 +176,15 @@ pub fn main() -> ExitCode {
 pub fn open(global: &Global) -> Result<Gpu> {
     let environment = GpuOptions::from_env();
     let gpu = Gpu::open(&GpuOptions {
-        adapter: global.adapter.clone().or(environment.adapter),
+        adapter: global.adapter.clone().or(environment.adapter).or_else(|| adapter_of(global.ranks.as_deref()?)),
         checked: global.checked || environment.checked,
         portable: environment.portable,
         trace: global.trace,
         check_finite: global.check_finite,
     })?;
     if !global.quiet {
-        output::note(&format!("adapter: {}", adapter::describe(gpu.info())));
+        let ranks = global.ranks.as_ref().map_or_else(String::new, |ranks| format!(", rank 0 of {}", ranks.size()));
+        output::note(&format!("adapter: {}{ranks}", adapter::describe(gpu.info())));
         if gpu.class() == AdapterClass::Cpu {
             output::note(
                 "         This adapter runs the shaders on the CPU: results are right, but slow to come, and the first ones wait \
@@ -170,6 +194,15 @@ pub fn open(global: &Global) -> Result<Gpu> {
     }
     let found = if global.untuned { None } else { tuned::cache_file(&gpu) };
     Ok(found.map_or(gpu.clone(), |path| tuned::load(&gpu, &path)))
+}
+
+/// The index of a rank's adapter: the ranks of a machine take its best adapters by turns, as long as they are of one kind.
+fn adapter_of(ranks: &dyn Ranks) -> Option<String> {
+    let adapters: Vec<_> = adapter::list().iter().map(softalign::wgpu::Adapter::get_info).collect();
+    let kind = |info: &softalign::wgpu::AdapterInfo| (AdapterClass::of(info), info.backend, info.name.clone());
+    let best = kind(adapters.first()?);
+    let alike = adapters.iter().take_while(|info| kind(info) == best).count();
+    Some((ranks.local_rank() % alike.max(1)).to_string())
 }
 
 #[cfg(test)]
