@@ -122,6 +122,15 @@ enum Command {
 }
 
 impl Command {
+    /// Whether processes that are started together do it together.
+    #[cfg(feature = "mpi")]
+    fn is_shared(&self) -> bool {
+        match self {
+            Self::Bench(args) => args.as_rank,
+            other => matches!(other, Self::Train(_) | Self::Generate(_) | Self::Evaluate(_)),
+        }
+    }
+
     fn run(self, global: &Global) -> Result<ExitCode> {
         match self {
             Self::Train(args) => train::run(*args, global),
@@ -147,7 +156,7 @@ pub fn main() -> ExitCode {
     softalign::name_settings(flags::option);
     let Cli { global, command } = Cli::try_parse().unwrap_or_else(|error| flags::explained(error).exit());
     #[cfg(feature = "mpi")]
-    if matches!(command, Command::Train(_) | Command::Generate(_) | Command::Evaluate(_)) {
+    if command.is_shared() {
         return ranks::run(command, global);
     }
     log::start(&global);

@@ -167,6 +167,11 @@ fn bind_group(
     Ok(bind_group)
 }
 
+/// Operations and bytes of a dispatch in one number, by what GPUs do of each in the same time.
+fn weight(Dispatch { cost, .. }: &Dispatch) -> f64 {
+    cost.operations + 8.0 * cost.transcendental + 4.0 * (cost.read + cost.written)
+}
+
 /// The dispatches after which a recording is cut into several submits, so that none runs past half a second on a slow GPU:
 /// watchdogs reset devices whose work takes seconds. CPU drivers have no watchdog.
 fn splits(class: AdapterClass, dispatches: &[Dispatch]) -> Vec<usize> {
@@ -176,8 +181,8 @@ fn splits(class: AdapterClass, dispatches: &[Dispatch]) -> Vec<usize> {
         AdapterClass::Cpu => return vec![dispatches.len()],
     };
     let (mut splits, mut seconds) = (Vec::new(), 0.0);
-    for (index, Dispatch { cost, .. }) in dispatches.iter().enumerate() {
-        let own = (cost.operations + 8.0 * cost.transcendental + 4.0 * (cost.read + cost.written)) / rate;
+    for (index, dispatch) in dispatches.iter().enumerate() {
+        let own = weight(dispatch) / rate;
         if seconds + own > 0.5 && seconds > 0.0 {
             splits.push(index);
             seconds = 0.0;
@@ -219,6 +224,12 @@ impl Recording {
         let mut sum = Cost::default();
         self.dispatches.iter().for_each(|dispatch| sum += dispatch.cost);
         sum
+    }
+
+    /// The share of all operations and bytes that the first dispatches have, from 0 to 1.
+    pub(crate) fn share(&self, dispatches: usize) -> f64 {
+        let sum = |dispatches: &[Dispatch]| dispatches.iter().map(weight).sum::<f64>();
+        sum(&self.dispatches[..dispatches.min(self.dispatches.len())]) / sum(&self.dispatches).max(f64::MIN_POSITIVE)
     }
 
     /// What the dispatches ask of an adapter of so many compute units; [`UNITS`](super::UNITS) of one that does not tell.

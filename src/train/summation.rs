@@ -1,6 +1,6 @@
 //! Gradients summed over ranks, in buckets that go out while the backward pass still runs.
 
-use std::{sync::Arc, time::Instant};
+use std::{ops::RangeInclusive, sync::Arc, time::Instant};
 
 use crate::{
     Error, Gpu, Result, Tensor,
@@ -9,8 +9,10 @@ use crate::{
     ranks::Ranks,
 };
 
-/// Bytes of gradients from which on a bucket goes out: enough that a network's latency counts little beside its bandwidth.
-const BUCKET: u64 = 1 << 20;
+/// Buckets that a step has at least, so that most of them go around while the backward pass still runs.
+const BUCKETS: u64 = 4;
+/// Bytes of a bucket: enough that a network's latency counts little beside its bandwidth, and few enough to hide.
+const BUCKET: RangeInclusive<u64> = 1 << 16..=1 << 24;
 
 /// What ranks have sent one another, and how long that took, since the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -26,6 +28,18 @@ pub struct Traffic {
     pub exposed: f64,
 }
 
+impl Traffic {
+    /// What has come since.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            steps: self.steps - before.steps,
+            bytes: self.bytes - before.bytes,
+            seconds: self.seconds - before.seconds,
+            exposed: self.exposed - before.exposed,
+        }
+    }
+}
+
 /// What sums the gradients of a step over all ranks.
 #[derive(Debug)]
 pub(super) struct Summation {
@@ -36,11 +50,12 @@ pub(super) struct Summation {
 }
 
 /// Gradients that are sent together.
-struct Bucket {
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
     /// The dispatches after which they are whole.
-    until: usize,
+    pub until: usize,
     tensors: Vec<Tensor>,
-    bytes: u64,
+    pub bytes: u64,
 }
 
 impl Summation {
@@ -99,10 +114,12 @@ impl Summation {
 
 /// The gradients of a Program in the order in which they become whole, and with the last of them the loss. On all ranks they are the
 /// same: these run the same graph.
-fn buckets(program: &Program, loss: &Tensor) -> Vec<Bucket> {
+pub(super) fn buckets(program: &Program, loss: &Tensor) -> Vec<Bucket> {
+    let all: u64 = program.gradients().iter().map(|(tensor, _)| tensor.copied_bytes()).sum();
+    let full = (all / BUCKETS).clamp(*BUCKET.start(), *BUCKET.end());
     let mut buckets: Vec<Bucket> = Vec::new();
     for (tensor, until) in program.gradients() {
-        match buckets.last_mut().filter(|bucket| bucket.bytes < BUCKET) {
+        match buckets.last_mut().filter(|bucket| bucket.bytes < full) {
             Some(bucket) => {
                 bucket.bytes += tensor.copied_bytes();
                 bucket.until = *until;

@@ -6,7 +6,7 @@ use super::{
     Objective, Optimizer, Teachers, TrainingGraph,
     bounded::Bounded,
     optimizer::State,
-    summation::{Summation, Traffic},
+    summation::{Summation, Traffic, buckets},
 };
 use crate::{
     Gpu, Result, Tensor,
@@ -112,6 +112,18 @@ impl Trainer {
     /// What it has sent to other ranks, if there are any.
     pub fn traffic(&self) -> Option<Traffic> {
         self.summation.as_ref().map(|summation| summation.traffic)
+    }
+
+    /// The buckets in which ranks would send the gradients of a batch of this shape: bytes, and the share of the step's operations and
+    /// bytes behind which each is whole.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::prepare`].
+    pub fn buckets(&mut self, shape: BatchShape) -> Result<Vec<(u64, f64)>> {
+        let loss = self.loss.clone();
+        let program = self.prepare(shape)?;
+        let done = |dispatches: usize| program.recording().share(dispatches);
+        Ok(buckets(program, &loss).iter().map(|bucket| (bucket.bytes, done(bucket.until))).collect())
     }
 
     /// Runs one step on a batch: forward, backward, clipping, Adam. Returns at once; at most two steps are under way.
