@@ -4,7 +4,10 @@ use std::{fmt, ops::Range};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Error, Result};
+use crate::{Error, Result, visible::escaped};
+
+/// Properties of a rank's work, by their names, which must be the same for all.
+pub type Told = Vec<(String, String)>;
 
 /// The processes of one piece of work, as one of them sees them. Each of its functions is called by all of them, in the same order
 /// and by one thread at a time, and returns when all have called it.
@@ -123,4 +126,38 @@ pub(crate) fn words<T: Serialize>(ranks: &dyn Ranks, said: &T) -> Result<Vec<u8>
 pub(crate) fn understood<T: DeserializeOwned>(rank: usize, said: &[u8]) -> Result<T> {
     let message = |error| format!("says what this version does not understand ({error})");
     serde_json::from_slice(said).map_err(|error| Error::Rank { rank, message: message(error) })
+}
+
+/// Compares what all ranks say of themselves, or why they cannot. Without ranks there is nothing to agree on.
+///
+/// # Errors
+/// [`Error::Rank`], the same on all of them, naming the first that differs from rank 0, and in what.
+pub fn agree(ranks: Option<&dyn Ranks>, told: impl FnOnce() -> Result<Told>) -> Result<()> {
+    let Some(ranks) = ranks else { return Ok(()) };
+    let own: Result<Told, String> = told().map_err(|error| error.to_string());
+    let mut first: Option<Told> = None;
+    for (rank, said) in ranks.all_gather_bytes(&words(ranks, &own)?)?.iter().enumerate() {
+        let told = understood::<Result<Told, String>>(rank, said)?.map_err(|message| Error::Rank { rank, message })?;
+        match &first {
+            None => first = Some(told),
+            Some(first) => {
+                if let Some(message) = difference(&told, first) {
+                    return Err(Error::Rank { rank, message });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first property in which a rank differs from rank 0.
+fn difference(told: &Told, first: &Told) -> Option<String> {
+    let value = |of: &Told, name: &str| {
+        let found = of.iter().find(|(other, _)| other == name);
+        found.map_or("not there".to_owned(), |(_, value)| escaped(value))
+    };
+    let mut names = first.iter().chain(told).map(|(name, _)| name);
+    let name = names.find(|name| value(told, name) != value(first, name))?;
+    let [own, wanted] = [told, first].map(|of| value(of, name));
+    Some(format!("{name} is {own}, and {wanted} for rank 0; start all ranks with the same command, data and build"))
 }

@@ -10,13 +10,14 @@ use std::{
 use softalign::{
     Error, Result, files,
     generate::{AnswerEvaluation, Evaluation, Scoring, evaluate_in_full, evaluate_texts},
+    model::WEIGHTS,
     text::{Confusion, Interval, Pair, Tokenization, escaped, read_lines, read_tsv},
 };
 
 use comfy_table::Cell;
 
 use super::{
-    Global, open, output,
+    Global, agree_on, open, output,
     search::{Search, fills_masks, groups_references, is_language_model, read_pairs},
     table::{number, table},
 };
@@ -67,6 +68,9 @@ pub struct Args {
 
 /// Runs `evaluate`.
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
+    let weights = args.model.iter().map(|folder| folder.join(WEIGHTS));
+    let read: Vec<_> = weights.chain([args.file.clone()]).chain(args.hypotheses.clone()).collect();
+    agree_on(global, &read)?;
     let of_text = |folder: &&Path| is_language_model(folder) || fills_masks(folder);
     if let Some(folder) = args.model.as_deref().filter(of_text) {
         return plain::run(&args, folder, global);

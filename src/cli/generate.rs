@@ -12,12 +12,12 @@ use std::{
 use softalign::{
     Error, Result,
     generate::{Generator, Hypothesis, Sampling, SearchOptions},
-    model::Model,
+    model::{Model, WEIGHTS},
     text::as_line,
 };
 
 use super::{
-    Global, groups, open,
+    Global, agree_on, groups, open,
     search::{Search, is_language_model, number},
 };
 use alignments::Alignments;
@@ -155,6 +155,7 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     if is_language_model(&args.model) {
         args.check_without_source()?;
     }
+    agree_on(global, &[args.model.join(WEIGHTS)])?;
     let gpu = open(global)?;
     let options = args.options();
     let (model, generator) = args.search.load(&gpu, &args.model, &options)?;

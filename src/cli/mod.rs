@@ -33,13 +33,14 @@ mod tune;
 mod validate;
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
 use softalign::gpu::{AdapterClass, adapter};
-use softalign::ranks::Ranks;
-use softalign::{Error, Gpu, GpuOptions, Result, tune as tuned};
+use softalign::ranks::{Ranks, Told, agree};
+use softalign::{Error, Gpu, GpuOptions, Result, files, tune as tuned};
 
 /// Exit code for a wrong command line (clap's own choice too) and for a machine without a usable adapter.
 const EXIT_UNUSABLE: u8 = 2;
@@ -203,6 +204,25 @@ pub fn open(global: &Global) -> Result<Gpu> {
     }
     let found = if global.untuned { None } else { tuned::cache_file(&gpu) };
     Ok(found.map_or(gpu.clone(), |path| tuned::load(&gpu, &path)))
+}
+
+/// Makes sure that all ranks have the same command, and the same files.
+///
+/// # Errors
+/// [`Error::Rank`] if one of them has not.
+pub fn agree_on(global: &Global, read: &[PathBuf]) -> Result<()> {
+    agree(global.ranks.as_deref(), || {
+        let command: Vec<_> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        let mut told: Told = vec![
+            ("the version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("the command".to_owned(), command.join(" ")),
+        ];
+        for path in read.iter().filter(|path| !files::is_stream(path)) {
+            let sum = crc32c::crc32c(&files::read(path)?);
+            told.push((format!("the content of {}", path.display()), format!("{sum:08x}")));
+        }
+        Ok(told)
+    })
 }
 
 /// The index of a rank's adapter: the ranks of a machine take its best adapters by turns, as long as they are of one kind.

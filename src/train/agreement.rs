@@ -3,17 +3,7 @@
 use serde_json::Value;
 
 use super::{Budget, Destination, TrainOptions, Trainer, checkpoint::Saved};
-use crate::{
-    Error, Gpu, Result,
-    gpu::adapter,
-    model::Metadata,
-    names::setting,
-    ranks::{Ranks, understood, words},
-    text::escaped,
-};
-
-/// Properties of a rank's run by their names.
-type Told = Vec<(String, String)>;
+use crate::{Error, Gpu, Result, gpu::adapter, model::Metadata, names::setting, ranks::Told};
 
 /// What a rank of a run has been told and has read.
 ///
@@ -57,38 +47,4 @@ pub(super) fn of_parameters(gpu: &Gpu, trainer: &Trainer) -> Result<Told> {
         sum = crc32c::crc32c_append(sum, &gpu.read::<u8>(block)?);
     }
     Ok(vec![("the parameters' checksum".to_owned(), format!("{sum:08x}"))])
-}
-
-/// Compares what all ranks say, or why they cannot say it. Without ranks there is nothing to agree on.
-///
-/// # Errors
-/// [`Error::Rank`], the same on all of them, naming the first that differs from rank 0, and in what.
-pub(super) fn agree(ranks: Option<&dyn Ranks>, told: impl FnOnce() -> Result<Told>) -> Result<()> {
-    let Some(ranks) = ranks else { return Ok(()) };
-    let own: Result<Told, String> = told().map_err(|error| error.to_string());
-    let mut first: Option<Told> = None;
-    for (rank, said) in ranks.all_gather_bytes(&words(ranks, &own)?)?.iter().enumerate() {
-        let told = understood::<Result<Told, String>>(rank, said)?.map_err(|message| Error::Rank { rank, message })?;
-        match &first {
-            None => first = Some(told),
-            Some(first) => {
-                if let Some(message) = difference(&told, first) {
-                    return Err(Error::Rank { rank, message });
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The first property in which a rank differs from rank 0.
-fn difference(told: &Told, first: &Told) -> Option<String> {
-    let value = |of: &Told, name: &str| {
-        let found = of.iter().find(|(other, _)| other == name);
-        found.map_or("not there".to_owned(), |(_, value)| escaped(value))
-    };
-    let mut names = first.iter().chain(told).map(|(name, _)| name);
-    let name = names.find(|name| value(told, name) != value(first, name))?;
-    let [own, wanted] = [told, first].map(|of| value(of, name));
-    Some(format!("{name} is {own}, and {wanted} for rank 0; start all ranks with the same command, data and build"))
 }

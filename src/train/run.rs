@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Budget, Decay, Destination, Event, Kept, Optimizer, Outcome, Part, Place, Progress, Schedule, Session, Teachers,
     TrainOptions, Trainer, Validated,
-    agreement::{agree, of_parameters, told},
+    agreement::{of_parameters, told},
     checkpoint::{self, Saved},
     corpus::{Corpus, Encoded, Examples},
     folder::{claim, examine, lock, remove_unfinished, write_options},
@@ -23,7 +23,7 @@ use crate::{
     Error, Gpu, Result,
     kernels::unusable,
     model::{Metadata, Model},
-    ranks::Ranks,
+    ranks::{Ranks, agree},
     text::{Batch, BatchPlan, Buckets, Pair},
 };
 
