@@ -106,8 +106,11 @@ impl Ranks for Mpi {
         self.world().all_gather_into(&(own.len() as u64), &mut lengths[..]);
         let lengths: Vec<_> = lengths.into_iter().map(|length| length as usize).collect();
         let (counts, places) = self.layout(lengths.iter().copied())?;
-        let mut all = vec![0_u8; lengths.iter().sum()];
-        self.world().all_gather_varcount_into(own, &mut PartitionMut::new(&mut all[..], counts, places));
+        // One byte more: where nothing is allocated, a slice may lie at the address by which MPI knows another request.
+        let sent = [own, &[0]].concat();
+        let mut all = vec![0_u8; lengths.iter().sum::<usize>() + 1];
+        let received = &mut PartitionMut::new(&mut all[..], counts, places);
+        self.world().all_gather_varcount_into(sent.split_at(own.len()).0, received);
         let mut rest = all.as_slice();
         let pieces = lengths.into_iter().map(|length| {
             let (piece, behind) = rest.split_at_checked(length).unwrap_or_default();
