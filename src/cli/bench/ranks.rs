@@ -87,7 +87,7 @@ pub fn run(sizes: &[u32], global: &Global) -> Result<ExitCode> {
     }
     output::print(&table.to_string())?;
     output::print(
-        "Ranks that share an adapter, or the cores that it runs on, do the work of one: then the efficiency is at most 1/N.",
+        "Ranks that share an adapter, or the cores that it runs on, do the work of one: then 1/N of as many alone is all that can be expected.",
     )?;
     Ok(ExitCode::SUCCESS)
 }
