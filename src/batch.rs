@@ -48,6 +48,11 @@ pub struct BatchShape {
 }
 
 impl BatchShape {
+    /// The shape of each rank's share of a batch, of `ranks` shares.
+    pub fn share(self, ranks: usize) -> Self {
+        Self { rows: self.rows.div_ceil(ranks.max(1)), ..self }
+    }
+
     /// A shape of B rows, S source steps and T target steps.
     pub fn new(rows: usize, source: usize, target: usize) -> Self {
         Self { rows, source, target }
@@ -185,6 +190,56 @@ impl Batch {
             *length = steps.min(self.shape.target) as u32;
         }
         self.target_tokens += expected().filter(|token| *token != self.padding).count();
+    }
+
+    /// The share of a rank, of `ranks` shares: rows of this batch, filled up to the same number in all of them ([`BatchShape::share`]).
+    /// Rows are dealt out from the longest on, to and fro, so that all have about as many tokens.
+    pub fn share(&self, ranks: usize, rank: usize) -> Self {
+        let tokens = |row: &usize| {
+            let of = |lengths: &[u32]| lengths.get(*row).copied().unwrap_or_default();
+            of(&self.lengths) + of(&self.target_lengths)
+        };
+        let mut order: Vec<usize> = (0..self.shape.rows).collect();
+        order.sort_by_key(|row| std::cmp::Reverse(tokens(row)));
+        let dealt = order.chunks(ranks.max(1)).enumerate().filter_map(|(round, rows)| {
+            let place = if round % 2 == 0 { rank } else { ranks - 1 - rank };
+            rows.get(place).copied()
+        });
+        let mut rows: Vec<usize> = dealt.collect();
+        rows.sort_unstable();
+        self.rows(&rows, self.shape.share(ranks))
+    }
+
+    /// Some rows as a batch of `shape`, whose sources and targets are as long as these.
+    fn rows(&self, rows: &[usize], shape: BatchShape) -> Self {
+        let mut batch = Self::filler(shape, self.specials).with_padding(self.padding);
+        let (source, target) = (shape.source, shape.target);
+        for (to, from) in rows.iter().copied().enumerate() {
+            for (width, here, there) in [
+                (source, &mut batch.source, &self.source),
+                (1, &mut batch.lengths, &self.lengths),
+                (source, &mut batch.segments, &self.segments),
+                (MOST_GLOBALS, &mut batch.globals, &self.globals),
+                (target, &mut batch.target_in, &self.target_in),
+                (target, &mut batch.target_out, &self.target_out),
+                (1, &mut batch.target_lengths, &self.target_lengths),
+            ] {
+                let values = there.get(from * width..(from + 1) * width).unwrap_or_default();
+                fill(here, width, to, values.iter().copied());
+            }
+            if let (Some(here), Some(there)) = (batch.indices.get_mut(to), self.indices.get(from)) {
+                *here = *there;
+            }
+            let each = target * source;
+            batch.alignment.extend(self.alignment.get(from * each..(from + 1) * each).unwrap_or_default());
+        }
+        if !self.alignment.is_empty() {
+            batch.alignment.resize(shape.rows * target * source, 0.0);
+        }
+        batch.target_tokens = batch.target_out.iter().filter(|token| **token != batch.padding).count();
+        let linked = |weights: &&[f32]| weights.iter().any(|weight| *weight > 0.0);
+        batch.aligned_tokens = batch.alignment.chunks(source.max(1)).filter(linked).count();
+        batch
     }
 
     /// The column that a graph calls `name`.

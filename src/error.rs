@@ -135,6 +135,14 @@ pub enum Error {
         /// The step of the last checkpoint, which is whole.
         checkpoint: Option<u64>,
     },
+    /// One of several ranks has ended, or is at odds with the others, all of which get this error.
+    #[error("rank {rank}: {message}")]
+    Rank {
+        /// Its number.
+        rank: usize,
+        /// The fault, and a remedy.
+        message: String,
+    },
     /// Where a value became infinite or NaN, which was looked for.
     #[error("{program} at step {step}: {kernel} wrote {found}; {cause}.")]
     BecameNonFinite {

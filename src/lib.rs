@@ -12,7 +12,8 @@
 //! | `report` | [`report`] and [`generate::draw_alignment`]: pages about runs, pictures; with `train` |
 //! | `translate` | [`gpu::translate`]: what each backend makes of a shader |
 //! | `validate` | [`validate`] and [`tune`]: kernels against their references, and which tiles are fast |
-//! | `cli` | the `softalign` command and [`mod@bench`]; with all others. The default |
+//! | `cli` | the `softalign` command and [`mod@bench`]; with all of these. The default |
+//! | `mpi` | `train`, `generate` and `evaluate` on several GPUs and machines, over the MPI library of the system ([`guide::ranks`]); with `cli` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),
@@ -35,6 +36,7 @@ pub mod kernels;
 pub mod model;
 mod names;
 pub mod random;
+pub mod ranks;
 pub mod reference;
 #[cfg(feature = "report")]
 pub mod report;

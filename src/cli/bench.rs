@@ -1,5 +1,7 @@
 //! `softalign bench`: how near each kernel comes to what the adapter can do.
 
+pub mod ranks;
+
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -7,8 +9,8 @@ use std::time::Duration;
 use comfy_table::Table;
 use glob::Pattern;
 use softalign::bench::{
-    self, Ceilings, Clock, Comparison, Drift, KernelProfile, ModelSize, Report, Row, TrainingMemory, TrainingProfile,
-    Workload,
+    self, Ceilings, Clock, Comparison, Drift, KernelProfile, Link, ModelSize, Report, Row, TrainingMemory,
+    TrainingProfile, Workload,
 };
 use softalign::gpu::{Apart, Counts, UNITS, adapter};
 use softalign::{Error, Gpu, Result};
@@ -39,9 +41,34 @@ pub struct Args {
     /// Show a training step by kernel: dispatches, time, workgroups and rounds; and its counts, which hold on any adapter.
     #[arg(long, conflicts_with_all = ["only", "json", "compare", "plot", "memory"])]
     profile: bool,
+    /// Show what up to N ranks of one NVIDIA H100 each reach in the training steps of W5 M and W8 M, by bytes and latency, and
+    /// measure nothing: a model on paper. The network is that of --gbps and --latency-us.
+    #[arg(long, value_name = "N", conflicts_with_all = ["only", "json", "compare", "plot", "memory", "profile"],
+        value_parser = clap::value_parser!(u32).range(1..))]
+    plan_ranks: Option<u32>,
+    /// Gigabits a second that each rank sends and, at the same time, receives.
+    #[arg(long, value_name = "X", requires = "plan_ranks", default_value_t = 400.0, value_parser = positive)]
+    gbps: f64,
+    /// Microseconds that a message from rank to rank takes beside its bytes.
+    #[arg(long, value_name = "X", requires = "plan_ranks", default_value_t = 3.0, value_parser = positive)]
+    latency_us: f64,
+    /// Measure training steps of W5 S by so many ranks of this machine each, started by `mpirun` [default: 1,2,4].
+    #[cfg(feature = "mpi")]
+    #[arg(long, value_name = "N,N", num_args = 0..=1, value_delimiter = ',', default_missing_value = "1,2,4",
+        conflicts_with_all = ["only", "json", "compare", "plot", "memory", "profile", "plan_ranks"])]
+    ranks: Option<Vec<u32>>,
+    /// Measure training steps as one of several ranks.
+    #[cfg(feature = "mpi")]
+    #[arg(long, hide = true)]
+    pub as_rank: bool,
     /// Make a first training step: the work of a process that is timed from its start.
     #[arg(long, hide = true)]
     first_step: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| *number > 0.0 && number.is_finite());
+    number.ok_or_else(|| "not a positive number".into())
 }
 
 #[derive(Clone)]
@@ -67,6 +94,18 @@ impl Only {
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     if args.first_step {
         return output::print(&bench::first_step(&open(global)?)?.to_string()).map(|()| ExitCode::SUCCESS);
+    }
+    #[cfg(feature = "mpi")]
+    if args.as_rank {
+        return ranks::measure(&open(global)?, global);
+    }
+    #[cfg(feature = "mpi")]
+    if let Some(sizes) = &args.ranks {
+        return ranks::run(sizes, global);
+    }
+    if let Some(most) = args.plan_ranks {
+        let link = Link { gbps: args.gbps, latency_us: args.latency_us };
+        return ranks::plan(&open(global)?, most as usize, link);
     }
     if args.memory {
         return memory(&open(global)?);

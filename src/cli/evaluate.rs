@@ -10,13 +10,14 @@ use std::{
 use softalign::{
     Error, Result, files,
     generate::{AnswerEvaluation, Evaluation, Scoring, evaluate_in_full, evaluate_texts},
+    model::WEIGHTS,
     text::{Confusion, Interval, Pair, Tokenization, escaped, read_lines, read_tsv},
 };
 
 use comfy_table::Cell;
 
 use super::{
-    Global, open, output,
+    Global, agree_on, open, output,
     search::{Search, fills_masks, groups_references, is_language_model, read_pairs},
     table::{number, table},
 };
@@ -67,6 +68,9 @@ pub struct Args {
 
 /// Runs `evaluate`.
 pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
+    let weights = args.model.iter().map(|folder| folder.join(WEIGHTS));
+    let read: Vec<_> = weights.chain([args.file.clone()]).chain(args.hypotheses.clone()).collect();
+    agree_on(global, &read)?;
     let of_text = |folder: &&Path| is_language_model(folder) || fills_masks(folder);
     if let Some(folder) = args.model.as_deref().filter(of_text) {
         return plain::run(&args, folder, global);
@@ -85,7 +89,7 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     };
     let evaluation = evaluate(&args, global, &pairs, hypotheses.as_deref(), &scoring)?;
     print(&evaluation, &scoring)?;
-    if let Some(path) = &args.json {
+    if let Some(path) = args.json.as_ref().filter(|_| global.writes()) {
         let text =
             serde_json::to_string_pretty(&evaluation).map_err(|error| Error::data("scores", error.to_string()))?;
         files::write_atomically(path, (text + "\n").as_bytes())?;
@@ -105,7 +109,8 @@ fn evaluate(
     let Some(folder) = &args.model else { return evaluate_texts(None, pairs, texts, scoring) };
     let gpu = open(global)?;
     let options = args.search.options();
-    let (model, mut generator) = args.search.load(&gpu, folder, &options)?;
+    let (model, generator) = args.search.load(&gpu, folder, &options)?;
+    let mut generator = generator.among(global.ranks.clone());
     if args.strict {
         for (pair, line) in pairs.iter().zip(1..) {
             let place = || format!("{}, line {line}", scoring.name);

@@ -14,11 +14,11 @@ use std::{
 use softalign::{
     Error, Result,
     generate::{Generator, Hypothesis},
-    model::Model,
+    model::{Model, WEIGHTS},
     text::as_line,
 };
 
-use super::{Global, flags, groups, open, search::is_language_model};
+use super::{Global, agree_on, flags, groups, open, search::is_language_model};
 use alignments::Alignments;
 use answer::{Answer, Printer};
 use options::Options;
@@ -91,6 +91,10 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     if is_language_model(&args.model) {
         args.check_without_source()?;
     }
+    if args.jsonl && args.text.is_empty() && global.ranks.is_some() {
+        return Err(Error::data("--jsonl", "requests are answered as they come, by one process; leave mpirun out"));
+    }
+    agree_on(global, &[args.model.join(WEIGHTS)])?;
     args.options.attention = args.jsonl && in_terminal;
     let gpu = open(global)?;
     let options = args.options.search();
@@ -98,23 +102,25 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
         tracing::info!("--n-best {} searches as --beam {} does", args.options.texts(), options.beam);
     }
     let (model, generator) = args.options.search.load(&gpu, &args.model, &options)?;
+    let generator = generator.among(global.ranks.clone());
     let origin = if args.text.is_empty() { "standard input, line" } else { "TEXT" };
     let mut writer = Writer {
         args: &args,
         reader: Reader::new(&args, &model, origin, &generator)?,
         printer: Printer::new(&args, &model),
         model: &model,
-        alignments: args.alignments.as_deref().map(Alignments::new).transpose()?,
+        alignments: args.alignments.as_deref().filter(|_| global.writes()).map(Alignments::new).transpose()?,
         generator,
         read: 0,
         searched: 0,
     };
     let texts: Vec<String> = args.text.iter().map(|text| as_line(text).into_owned()).collect();
-    match (args.jsonl, texts.is_empty()) {
-        (true, true) => writer.serve()?,
-        (true, false) => writer.answer_in_objects(&texts)?,
-        (false, true) => groups::in_groups(groups::stdin(), |lines| writer.answer(lines))?,
-        (false, false) => writer.answer(&texts)?,
+    match (args.jsonl, texts.is_empty(), &global.ranks) {
+        (true, true, _) => writer.serve()?,
+        (true, false, _) => writer.answer_in_objects(&texts)?,
+        (false, true, Some(ranks)) => groups::among(ranks.as_ref(), |lines| writer.answer(lines))?,
+        (false, true, None) => groups::in_groups(groups::stdin(), |lines| writer.answer(lines))?,
+        (false, false, _) => writer.answer(&texts)?,
     }
     writer.alignments.map_or(Ok(()), Alignments::finish)?;
     Ok(ExitCode::SUCCESS)

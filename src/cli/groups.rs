@@ -2,7 +2,11 @@
 
 use std::io::{BufReader, Read};
 
-use softalign::{Result, text::Lines};
+use softalign::{
+    Result,
+    ranks::{Ranks, of_first},
+    text::Lines,
+};
 
 /// Lines of a group, at first and at most: the first results come soon, and of many lines those of about one length meet.
 const LINES: [usize; 2] = [64, 2048];
@@ -41,4 +45,21 @@ pub fn in_groups(mut lines: Lines<BufReader<impl Read>>, mut work: impl FnMut(&[
             return Ok(());
         }
     }
+}
+
+/// As [`in_groups`], where only rank 0 has the standard input: all ranks get its lines.
+///
+/// # Errors
+/// Those of [`in_groups`]; [`softalign::Error::Rank`] if a rank has ended.
+pub fn among(ranks: &dyn Ranks, mut work: impl FnMut(&[String]) -> Result<()>) -> Result<()> {
+    if ranks.rank() == 0 {
+        in_groups(stdin(), |lines| {
+            of_first(ranks, &Some(lines.to_vec()))?;
+            work(lines)
+        })?;
+    }
+    while let Some(lines) = of_first::<Option<Vec<String>>>(ranks, &None)? {
+        work(&lines)?;
+    }
+    Ok(())
 }

@@ -16,6 +16,8 @@ use super::{Global, output};
 /// Starts the log at the level of `-q` and `-v`.
 pub fn start(global: &Global) {
     let own = match (global.quiet, global.verbose) {
+        // Other ranks have the same warnings.
+        _ if !global.writes() => LevelFilter::ERROR,
         (true, _) => LevelFilter::WARN,
         (false, 0) => LevelFilter::INFO,
         (false, 1) => LevelFilter::DEBUG,

@@ -21,6 +21,8 @@ mod interrupt;
 mod log;
 mod output;
 mod progress;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod report;
 mod score;
 mod search;
@@ -31,12 +33,15 @@ mod tune;
 mod validate;
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use softalign::gpu::{AdapterClass, adapter};
-use softalign::{Error, Gpu, GpuOptions, Result, tune as tuned};
+use softalign::ranks::{Ranks, Told, agree};
+use softalign::{Error, Gpu, GpuOptions, Result, files, tune as tuned};
 
 /// Exit code for a wrong command line (clap's own choice too) and for a machine without a usable adapter.
 const EXIT_UNUSABLE: u8 = 2;
@@ -79,6 +84,16 @@ pub struct Global {
     /// Log more on standard error; twice: the log of the GPU layers too.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// The ranks that this process is one of, if several were started together.
+    #[arg(skip)]
+    pub ranks: Option<Arc<dyn Ranks>>,
+}
+
+impl Global {
+    /// Whether this process is the one that writes results.
+    pub fn writes(&self) -> bool {
+        self.ranks.as_ref().is_none_or(|ranks| ranks.rank() == 0)
+    }
 }
 
 fn class() -> impl TypedValueParser<Value = AdapterClass> {
@@ -117,6 +132,15 @@ enum Command {
 }
 
 impl Command {
+    /// Whether processes that are started together do it together.
+    #[cfg(feature = "mpi")]
+    fn is_shared(&self) -> bool {
+        match self {
+            Self::Bench(args) => args.as_rank,
+            other => matches!(other, Self::Train(_) | Self::Generate(_) | Self::Evaluate(_)),
+        }
+    }
+
     fn run(self, global: &Global) -> Result<ExitCode> {
         match self {
             Self::Train(args) => train::run(*args, global),
@@ -141,8 +165,17 @@ pub fn main() -> ExitCode {
     headless::quieten_device_selection();
     softalign::name_settings(flags::option);
     let Cli { global, command } = Cli::try_parse().unwrap_or_else(|error| flags::explained(error).exit());
+    #[cfg(feature = "mpi")]
+    if command.is_shared() {
+        return ranks::run(command, global);
+    }
     log::start(&global);
-    command.run(&global).unwrap_or_else(|error| match error {
+    command.run(&global).unwrap_or_else(failed)
+}
+
+/// Says what went wrong, and gives the exit code for it.
+fn failed(error: Error) -> ExitCode {
+    match error {
         // The reader of the output has closed it: no failure.
         Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         error => {
@@ -152,7 +185,7 @@ pub fn main() -> ExitCode {
                 _ => ExitCode::FAILURE,
             }
         }
-    })
+    }
 }
 
 /// Opens the adapter that the options name, with the tiles that `softalign tune` found on it, and names it on standard error.
@@ -162,7 +195,7 @@ pub fn main() -> ExitCode {
 pub fn open(global: &Global) -> Result<Gpu> {
     let environment = GpuOptions::from_env();
     let gpu = Gpu::open(&GpuOptions {
-        adapter: global.adapter.clone().or(environment.adapter),
+        adapter: global.adapter.clone().or(environment.adapter).or_else(|| adapter_of(global.ranks.as_deref()?)),
         checked: global.checked || environment.checked,
         portable: environment.portable,
         tiles: global.tiles,
@@ -170,7 +203,8 @@ pub fn open(global: &Global) -> Result<Gpu> {
         check_finite: global.check_finite,
     })?;
     if !global.quiet {
-        output::note(&format!("adapter: {}", adapter::describe(gpu.info())));
+        let ranks = global.ranks.as_ref().map_or_else(String::new, |ranks| format!(", rank 0 of {}", ranks.size()));
+        output::note(&format!("adapter: {}{ranks}", adapter::describe(gpu.info())));
         if gpu.class() == AdapterClass::Cpu {
             output::note(
                 "         This adapter runs the shaders on the CPU: results are right, but slow to come, and the first ones wait \
@@ -180,6 +214,34 @@ pub fn open(global: &Global) -> Result<Gpu> {
     }
     let found = if global.untuned || global.tiles.is_some() { None } else { tuned::cache_file(&gpu) };
     Ok(found.map_or(gpu.clone(), |path| tuned::load(&gpu, &path)))
+}
+
+/// Makes sure that all ranks have the same command, and the same files.
+///
+/// # Errors
+/// [`Error::Rank`] if one of them has not.
+pub fn agree_on(global: &Global, read: &[PathBuf]) -> Result<()> {
+    agree(global.ranks.as_deref(), || {
+        let command: Vec<_> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        let mut told: Told = vec![
+            ("the version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("the command".to_owned(), command.join(" ")),
+        ];
+        for path in read.iter().filter(|path| !files::is_stream(path)) {
+            let sum = crc32c::crc32c(&files::read(path)?);
+            told.push((format!("the content of {}", path.display()), format!("{sum:08x}")));
+        }
+        Ok(told)
+    })
+}
+
+/// The index of a rank's adapter: the ranks of a machine take its best adapters by turns, as long as they are of one kind.
+fn adapter_of(ranks: &dyn Ranks) -> Option<String> {
+    let adapters: Vec<_> = adapter::list().iter().map(softalign::wgpu::Adapter::get_info).collect();
+    let kind = |info: &softalign::wgpu::AdapterInfo| (AdapterClass::of(info), info.backend, info.name.clone());
+    let best = kind(adapters.first()?);
+    let alike = adapters.iter().take_while(|info| kind(info) == best).count();
+    Some((ranks.local_rank() % alike.max(1)).to_string())
 }
 
 #[cfg(test)]

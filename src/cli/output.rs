@@ -2,13 +2,25 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use indicatif::MultiProgress;
 use softalign::{Error, Result, text::escaped};
 
 /// Every bar on the screen, so that other output can step aside for them.
 pub static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Whether another process says what there is to say.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Leaves results and notes to another process, which has the same.
+#[cfg(feature = "mpi")]
+pub fn be_silent(silent: bool) {
+    SILENT.store(silent, Ordering::Relaxed);
+}
 
 /// Prints a line, or several, of results on standard output.
 ///
@@ -27,6 +39,9 @@ pub fn print_path(path: &Path) -> Result<()> {
 }
 
 fn print_bytes(bytes: &[u8]) -> Result<()> {
+    if SILENT.load(Ordering::Relaxed) {
+        return Ok(());
+    }
     BARS.suspend(|| {
         let mut stdout = io::stdout().lock();
         stdout.write_all(bytes)?;
@@ -43,6 +58,9 @@ pub fn shown(message: &str) -> String {
 
 /// Prints a line on standard error, above a progress bar if there is one. If nobody can see it, so be it.
 pub fn note(text: &str) {
+    if SILENT.load(Ordering::Relaxed) {
+        return;
+    }
     let _ = Stderr.write_all(format!("{}\n", shown(text)).as_bytes());
 }
 

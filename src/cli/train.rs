@@ -13,7 +13,7 @@ use softalign::{
     text::{Task, TokenUnit, escaped},
     train::{
         Budget, Data, Decay, Destination, Distillation, Event, GuidedAlignment, Metric, Precision, Preset, Rate,
-        TrainOptions, Validated, train,
+        TrainOptions, Validated, train, train_among,
     },
 };
 
@@ -417,14 +417,13 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let stop = interrupt::flag();
     let mut bar = Bar::new(global, None, "steps");
     let learns = options.learns().unwrap_or(Learns::Pairs);
-    let outcome = train(
-        &gpu,
-        &options,
-        budget,
-        Destination { folder: &folder, overwrite: args.overwrite },
-        &|| stop.load(Ordering::Relaxed),
-        &mut |event| show(event, learns, global, &mut bar),
-    )?;
+    let destination = Destination { folder: &folder, overwrite: args.overwrite };
+    let stop = || stop.load(Ordering::Relaxed);
+    let mut observe = |event: Event<'_>| show(event, learns, global, &mut bar);
+    let outcome = match &global.ranks {
+        Some(ranks) => train_among(ranks.clone(), &gpu, (&options, budget), destination, &stop, &mut observe)?,
+        None => train(&gpu, &options, budget, destination, &stop, &mut observe)?,
+    };
     drop(bar);
     let shown = escaped(&folder.display().to_string());
     let step = outcome.progress.step;
@@ -582,6 +581,7 @@ mod tests {
             tiles: None,
             quiet: true,
             verbose: 0,
+            ranks: None,
         };
         let mut bar = Bar::new(&global, None, "steps");
         let started = Event::Started { train: 9, valid: 3, parameters: 7, resumed: 4505, total: Some(17_300) };

@@ -265,6 +265,7 @@ mod tests {
             tiles: None,
             quiet: true,
             verbose: 0,
+            ranks: None,
         };
         let command = "softalign validate --only matmul --cases 1 --seed 17 --adapter 'My GPU' --checked --untuned";
         assert_eq!(repeat(&row, &global), command);

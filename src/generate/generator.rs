@@ -1,5 +1,7 @@
 //! Token ids for token ids, searched for or sampled on the device, by one model or an ensemble.
 
+use std::sync::Arc;
+
 use super::{
     Hypothesis, SearchOptions,
     decoder::{Decoder, Plan, Request, Waiting},
@@ -12,6 +14,7 @@ use crate::{
     kernels::{Step, beam_search::MOST_MEMBERS},
     model::{Answers, Layers, Limits, TokenModel},
     names::setting,
+    ranks::{Ranks, complete, is_own},
 };
 
 /// Numbers of sentences decoded at once: few, so that few Programs are made.
@@ -29,6 +32,7 @@ pub struct Generator {
     aligners: Programs<(usize, BatchShape), (Program, Value)>,
     /// Those of models that answer with a single forward pass, likewise.
     pub(super) readers: Programs<(usize, BatchShape), (Program, Value)>,
+    pub(super) ranks: Option<Arc<dyn Ranks>>,
 }
 
 impl std::fmt::Debug for Generator {
@@ -50,7 +54,19 @@ impl Generator {
             decoders: Programs::default(),
             aligners: Programs::default(),
             readers: Programs::default(),
+            ranks: None,
         }
+    }
+
+    /// The same as one of several ranks, which share out the batches of sources that are decoded together: all of them ask for the
+    /// same, and all get what one process would get.
+    pub fn among(self, ranks: Option<Arc<dyn Ranks>>) -> Self {
+        Self { ranks, ..self }
+    }
+
+    /// The ranks that it is one of.
+    pub(crate) fn ranks(&self) -> Option<Arc<dyn Ranks>> {
+        self.ranks.clone()
     }
 
     /// A generator for `model` and `others` together: one search over the arithmetic mean of their probabilities, each with an
@@ -160,8 +176,10 @@ impl Generator {
         // Sorted by length, so that sentences decoded together need about the same number of steps.
         let mut order: Vec<_> = sources.iter().enumerate().collect();
         order.sort_by_key(|(_, source)| source.len());
-        let mut results = vec![Vec::new(); sources.len()];
-        for group in order.chunks(self.room(options)) {
+        let mut results = Vec::with_capacity(sources.len());
+        let groups = order.chunks(self.room(options)).enumerate();
+        let ranks = self.ranks.clone();
+        for (_, group) in groups.filter(|(number, _)| is_own(ranks.as_deref(), *number)) {
             let request = |&(index, source)| Request {
                 source: Vec::as_slice(source),
                 prefix: prefixes.get(index).map_or(&[], Vec::as_slice),
@@ -170,11 +188,20 @@ impl Generator {
             let requests: Vec<_> = group.iter().map(request).collect();
             let decoder = self.decoder(&requests, prefixed, options)?;
             let found = decoder.run(&requests, options.seed, waiting).await?;
-            for ((index, _), hypotheses) in group.iter().zip(found) {
-                if let Some(result) = results.get_mut(*index) {
-                    *result = hypotheses;
-                }
-            }
+            results.extend(group.iter().map(|(index, _)| *index).zip(found));
+        }
+        self.in_order(results, sources.len())
+    }
+
+    /// What all ranks have found for sources, by their numbers.
+    pub(super) fn in_order(
+        &self,
+        found: Vec<(usize, Vec<Hypothesis>)>,
+        sources: usize,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
+        let mut results = vec![Vec::new(); sources];
+        for (index, hypotheses) in complete(self.ranks.as_deref(), found)? {
+            results.get_mut(index).into_iter().for_each(|result| result.clone_from(&hypotheses));
         }
         Ok(results)
     }

@@ -14,6 +14,7 @@ use crate::{
     graph::{Program, ProgramOptions, Value},
     kernels::Step,
     model::{Answers, Layers, Limits, TokenModel},
+    ranks::is_own,
 };
 
 /// Batches' lengths are multiples of this.
@@ -50,16 +51,16 @@ impl Generator {
             readings.push((number, self.reading(source, number)?));
         }
         readings.sort_by_key(|(_, reading)| reading.source.len());
-        let mut results = vec![Vec::new(); sources.len()];
-        for group in readings.chunks(self.most_read()) {
+        let mut results = Vec::with_capacity(sources.len());
+        let groups = readings.chunks(self.most_read()).enumerate();
+        let ranks = self.ranks.clone();
+        for (_, group) in groups.filter(|(number, _)| is_own(ranks.as_deref(), *number)) {
             let found = self.log_probabilities(group, waiting).await?;
-            for ((number, reading), found) in group.iter().zip(found) {
-                if let Some(result) = results.get_mut(number - 1) {
-                    *result = self.answer(reading, &found, options);
-                }
-            }
+            let answers = group.iter().zip(found);
+            results
+                .extend(answers.map(|((number, reading), found)| (number - 1, self.answer(reading, &found, options))));
         }
-        Ok(results)
+        self.in_order(results, sources.len())
     }
 
     /// What is to be read for source `number`.

@@ -1,6 +1,6 @@
 //! Log-probabilities of given targets, by teacher forcing on the device.
 
-use std::ops::AddAssign;
+use std::{ops::AddAssign, sync::Arc};
 
 use serde::Serialize;
 
@@ -10,6 +10,7 @@ use crate::{
     graph::{Pool, Program, ProgramOptions, Programs, Targets, Value},
     kernels::Step,
     model::{BatchShape, Layers, Limits, Model, TokenModel},
+    ranks::{Ranks, complete, is_own},
     text::{Batch, BatchSize, Buckets, Example},
 };
 
@@ -66,6 +67,7 @@ pub struct Scorer {
     pool: Pool,
     /// By member and shape.
     programs: Programs<(usize, BatchShape), (Program, Value)>,
+    ranks: Option<Arc<dyn Ranks>>,
 }
 
 /// Examples in batches, which can be scored again and again.
@@ -89,10 +91,11 @@ impl std::fmt::Debug for Scorer {
 }
 
 impl Generator {
-    /// A scorer for the same models together: by the mean of their probabilities, which the search goes by. Feature `text`.
+    /// A scorer for the same models together: by the mean of their probabilities, which the search goes by; among the same ranks.
+    /// Feature `text`.
     pub fn scorer(&self) -> Scorer {
-        let (gpu, members, limits) = (self.gpu.clone(), self.members.clone(), self.limits);
-        Scorer { gpu, members, limits, pool: Pool::default(), programs: Programs::default() }
+        let (gpu, members, limits, ranks) = (self.gpu.clone(), self.members.clone(), self.limits, self.ranks.clone());
+        Scorer { gpu, members, limits, pool: Pool::default(), programs: Programs::default(), ranks }
     }
 }
 
@@ -192,20 +195,28 @@ impl Scorer {
     }
 
     fn window(&mut self, window: &Window) -> Result<Vec<Vec<f32>>> {
-        let mut found = vec![Vec::new(); window.tokens.len()];
-        for batch in &window.batches {
+        let mut found: Vec<(usize, Vec<u32>)> = Vec::with_capacity(window.tokens.len());
+        let ranks = self.ranks.clone();
+        let batches = window.batches.iter().enumerate();
+        for (_, batch) in batches.filter(|(number, _)| is_own(ranks.as_deref(), *number)) {
             let logarithms = self.logarithms(batch)?;
             let (steps, padding) = (batch.shape.target, self.limits.padding);
             let rows = logarithms.chunks(steps).zip(batch.target_out.chunks(steps));
             for (index, (logarithms, targets)) in batch.indices.iter().zip(rows) {
-                let place = index.and_then(|index| window.tokens.get(index).zip(found.get_mut(index)));
-                let Some((&tokens, found)) = place else { continue };
+                let place = index.and_then(|index| Some((index, *window.tokens.get(index)?)));
+                let Some((index, tokens)) = place else { continue };
                 // An encoder may be asked for tokens here and there.
                 let wanted = logarithms.iter().zip(targets).take(tokens).filter(|(_, token)| **token != padding);
-                *found = wanted.map(|(logarithm, _)| *logarithm).collect();
+                // By their bits, which JSON has for every number.
+                found.push((index, wanted.map(|(logarithm, _)| logarithm.to_bits()).collect()));
             }
         }
-        Ok(found)
+        let mut all = vec![Vec::new(); window.tokens.len()];
+        for (index, bits) in complete(ranks.as_deref(), found)? {
+            let logarithms = bits.into_iter().map(f32::from_bits).collect();
+            all.get_mut(index).into_iter().for_each(|place| *place = Vec::clone(&logarithms));
+        }
+        Ok(all)
     }
 
     /// log p of each token of a batch, `[B, T]`; 0 for padding.
@@ -224,7 +235,7 @@ impl Scorer {
 
     /// -log p of each token of a batch under one model, `[B, T]`; 0 for padding.
     fn losses(&mut self, member: usize, batch: &Batch) -> Result<Vec<f32>> {
-        let Self { gpu, members, limits, pool, programs } = self;
+        let Self { gpu, members, limits, pool, programs, .. } = self;
         let Some(TokenModel { network, parameters, .. }) = members.get(member) else {
             return Err(Error::data("score", format!("there is no model {member}")));
         };

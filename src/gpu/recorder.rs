@@ -1,6 +1,6 @@
 //! Dispatches recorded once and replayed: pipelines, bind groups and parameters are made beforehand.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use super::{
     AdapterClass, Cost, Counts, Gpu, Launch, Pipeline, Tensor,
@@ -39,6 +39,11 @@ impl Recorder {
     /// The device that is recorded for.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// The number of dispatches so far.
+    pub fn dispatches(&self) -> usize {
+        self.pending.len()
     }
 
     /// Appends a dispatch of a shader, with wgpu's checks at each of its accesses: it reads and writes nothing but its tensors,
@@ -162,6 +167,11 @@ fn bind_group(
     Ok(bind_group)
 }
 
+/// Operations and bytes of a dispatch in one number, by what GPUs do of each in the same time.
+fn weight(Dispatch { cost, .. }: &Dispatch) -> f64 {
+    cost.operations + 8.0 * cost.transcendental + 4.0 * (cost.read + cost.written)
+}
+
 /// The dispatches after which a recording is cut into several submits, so that none runs past half a second on a slow GPU:
 /// watchdogs reset devices whose work takes seconds. CPU drivers have no watchdog.
 fn splits(class: AdapterClass, dispatches: &[Dispatch]) -> Vec<usize> {
@@ -171,8 +181,8 @@ fn splits(class: AdapterClass, dispatches: &[Dispatch]) -> Vec<usize> {
         AdapterClass::Cpu => return vec![dispatches.len()],
     };
     let (mut splits, mut seconds) = (Vec::new(), 0.0);
-    for (index, Dispatch { cost, .. }) in dispatches.iter().enumerate() {
-        let own = (cost.operations + 8.0 * cost.transcendental + 4.0 * (cost.read + cost.written)) / rate;
+    for (index, dispatch) in dispatches.iter().enumerate() {
+        let own = weight(dispatch) / rate;
         if seconds + own > 0.5 && seconds > 0.0 {
             splits.push(index);
             seconds = 0.0;
@@ -214,6 +224,12 @@ impl Recording {
         let mut sum = Cost::default();
         self.dispatches.iter().for_each(|dispatch| sum += dispatch.cost);
         sum
+    }
+
+    /// The share of all operations and bytes that the first dispatches have, from 0 to 1.
+    pub(crate) fn share(&self, dispatches: usize) -> f64 {
+        let sum = |dispatches: &[Dispatch]| dispatches.iter().map(weight).sum::<f64>();
+        sum(&self.dispatches[..dispatches.min(self.dispatches.len())]) / sum(&self.dispatches).max(f64::MIN_POSITIVE)
     }
 
     /// What the dispatches ask of an adapter of so many compute units; [`UNITS`](super::UNITS) of one that does not tell.
@@ -284,6 +300,20 @@ impl Recording {
         step: u64,
         before: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<()>,
     ) -> Result<wgpu::SubmissionIndex> {
+        self.submit_part(step, 0..self.dispatches.len(), before, |_| {})
+    }
+
+    /// Submits the dispatches of a part, with `before` and `after` encoded around them in the same submit.
+    ///
+    /// # Errors
+    /// As [`Recording::submit_after`].
+    pub(crate) fn submit_part(
+        &self,
+        step: u64,
+        part: Range<usize>,
+        before: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<()>,
+        after: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> Result<wgpu::SubmissionIndex> {
         let gpu = &self.gpu;
         gpu.poll()?;
         let encoder =
@@ -291,29 +321,35 @@ impl Recording {
         let mut current = encoder();
         before(&mut current)?;
         if gpu.inner.trace || gpu.inner.check_finite {
-            return self.submit_traced(step, current);
+            self.submit_traced(step, part, current)?;
+            let mut last = encoder();
+            after(&mut last);
+            return Ok(gpu.queue().submit([last.finish()]));
         }
         gpu.note_submission(&self.label, step);
-        let mut start = 0;
-        let mut submission = None;
-        for end in &self.splits {
-            encode(&mut current, &self.label, None, whole(&self.dispatches[start..*end]));
-            start = *end;
+        let mut start = part.start;
+        for end in self.splits.iter().copied().filter(|end| part.start < *end && *end < part.end) {
+            encode(&mut current, &self.label, None, whole(&self.dispatches[start..end]));
+            start = end;
             let full = std::mem::replace(&mut current, encoder());
-            submission = Some(gpu.queue().submit([full.finish()]));
+            gpu.queue().submit([full.finish()]);
+            gpu.count(|counters| counters.submits += 1);
         }
+        encode(&mut current, &self.label, None, whole(&self.dispatches[start..part.end]));
+        after(&mut current);
         gpu.count(|counters| {
-            counters.submits += self.splits.len() as u64;
-            counters.dispatches += self.dispatches.len() as u64;
+            counters.submits += 1;
+            counters.dispatches += part.len() as u64;
         });
-        Ok(submission.unwrap_or_else(|| gpu.queue().submit([])))
+        Ok(gpu.queue().submit([current.finish()]))
     }
 
     /// One submit per dispatch, each waited for: a fault names its kernel.
-    fn submit_traced(&self, step: u64, before: wgpu::CommandEncoder) -> Result<wgpu::SubmissionIndex> {
+    fn submit_traced(&self, step: u64, part: Range<usize>, before: wgpu::CommandEncoder) -> Result<()> {
         let gpu = &self.gpu;
-        let mut submission = gpu.queue().submit([before.finish()]);
-        for (index, dispatch) in self.dispatches.iter().enumerate() {
+        let submits = part.len() as u64 + 1;
+        gpu.queue().submit([before.finish()]);
+        for (index, dispatch) in self.dispatches.iter().enumerate().take(part.end).skip(part.start) {
             let label = format!("{}, dispatch {index}, {}", self.label, dispatch.pipeline.label);
             gpu.note_submission(&label, step);
             let watch = Watch::before(gpu, &dispatch.pipeline, &dispatch.tensors)?;
@@ -321,8 +357,8 @@ impl Recording {
             let mut encoder =
                 gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&label) });
             encode(&mut encoder, &label, None, [(dispatch, dispatch.workgroups)]);
-            submission = gpu.queue().submit([encoder.finish()]);
-            gpu.wait(Some(submission.clone()))?;
+            let submission = gpu.queue().submit([encoder.finish()]);
+            gpu.wait(Some(submission))?;
             tracing::debug!("{label}: {:.3} ms", start.elapsed().as_secs_f64() * 1e3);
             if let Some([found, cause]) = watch.after(gpu)? {
                 let program = format!("{}, dispatch {index}", self.label);
@@ -331,9 +367,9 @@ impl Recording {
             }
         }
         gpu.count(|counters| {
-            counters.submits += self.dispatches.len() as u64 + 1;
-            counters.dispatches += self.dispatches.len() as u64;
+            counters.submits += submits;
+            counters.dispatches += submits - 1;
         });
-        Ok(submission)
+        Ok(())
     }
 }

@@ -64,6 +64,7 @@ pub use parameters::Parameters;
 pub use placed::{Placed, ProgramOptions};
 pub use plan::MemoryReport;
 pub use pool::Pool;
+pub(crate) use program::Piece;
 pub use program::{Finish, Program};
 pub use programs::Programs;
 pub use relative_attention::RelativeQueries;

@@ -35,6 +35,8 @@ pub struct Placed {
     nodes: Vec<Ready>,
     /// Gradients that are no node's own output, and where they go.
     copies: Vec<[Tensor; 2]>,
+    /// Gradients that are a node's own output, by the number of the node.
+    written: Vec<(usize, Tensor)>,
     /// The inputs that the caller writes.
     pub(super) inputs: HashMap<String, Tensor>,
     pub(super) outputs: HashMap<Value, Tensor>,
@@ -96,6 +98,14 @@ impl Placed {
         let mut memory =
             MemoryReport { slots: plan.slots.iter().sum(), unshared: plan.unshared, ..MemoryReport::default() };
         let gradients = Gradients::of(graph, options)?;
+        let nodes = graph.nodes.iter().enumerate().filter(|(index, _)| plan.runs[*index]);
+        let is_output = |node: &super::Node, (value, tensor): &(Value, Tensor)| {
+            node.outputs.contains(value).then(|| tensor.clone())
+        };
+        let written = nodes.enumerate().flat_map(|(number, (_, node))| {
+            gradients.direct.iter().filter_map(move |one| Some((number, is_output(node, one)?)))
+        });
+        let written = written.collect();
         let given: HashMap<Value, Tensor> = options.given.iter().cloned().chain(gradients.direct).collect();
         let (mut tensors, mut inputs, mut outputs) = (Vec::new(), HashMap::new(), HashMap::new());
         for (index, (info, place)) in graph.values.iter().zip(&plan.places).enumerate() {
@@ -143,7 +153,7 @@ impl Placed {
         });
         let nodes = nodes.collect();
         let copies = gradients.copies.into_iter().map(|(value, to)| [outputs[&value].clone(), to]).collect();
-        Ok(Self { nodes, copies, inputs, outputs, step: Step::buffer(gpu)?, memory })
+        Ok(Self { nodes, copies, written, inputs, outputs, step: Step::buffer(gpu)?, memory })
     }
 
     /// Records the kernels of all nodes.
@@ -151,14 +161,26 @@ impl Placed {
     /// # Errors
     /// The errors of the kernels.
     pub fn record(&self, recorder: &mut Recorder) -> Result<()> {
-        for Ready { operation, inputs, outputs, read, copied } in &self.nodes {
+        self.record_gradients(recorder).map(drop)
+    }
+
+    /// Records the kernels of all nodes. Returns the gradients, each with the number of dispatches after which it is whole.
+    pub(super) fn record_gradients(&self, recorder: &mut Recorder) -> Result<Vec<(Tensor, usize)>> {
+        let mut whole = Vec::new();
+        for (number, Ready { operation, inputs, outputs, read, copied }) in self.nodes.iter().enumerate() {
             if let Some(input) = copied {
                 let (from, to) = (&inputs[*input], &outputs[0]);
                 copy(recorder, (from, 0), (to, 0), to.elements())?;
             }
             operation.record(recorder, &Context { inputs, outputs, read, step: &self.step })?;
+            let written = self.written.iter().filter(|(node, _)| *node == number);
+            whole.extend(written.map(|(_, gradient)| (gradient.clone(), recorder.dispatches())));
         }
-        self.copies.iter().try_for_each(|[from, to]| copy(recorder, (from, 0), (to, 0), to.elements()))
+        for [from, to] in &self.copies {
+            copy(recorder, (from, 0), (to, 0), to.elements())?;
+            whole.push((to.clone(), recorder.dispatches()));
+        }
+        Ok(whole)
     }
 
     /// The tensor of a kept value, an input or a parameter.

@@ -33,10 +33,25 @@ impl Finish<'_> {
     }
 }
 
+/// A part of a Program's dispatches, and tensors that the host is to read when it is done.
+#[derive(Debug)]
+pub(crate) struct Piece<'a> {
+    /// The number of dispatches that are then done.
+    pub until: usize,
+    /// The tensors, which the buffer holds side by side.
+    pub tensors: &'a [Tensor],
+    /// A [`Gpu::readback_buffer`], which is mapped when they are there.
+    pub to: &'a wgpu::Buffer,
+}
+
 /// A graph ready to run.
 pub struct Program {
     gpu: Gpu,
     recording: Recording,
+    /// Each with the number of dispatches after which it is whole.
+    gradients: Vec<(Tensor, usize)>,
+    /// The dispatches of the graph, behind which those lie that follow it.
+    own: usize,
     inputs: HashMap<String, Tensor>,
     outputs: HashMap<Value, Tensor>,
     step: Tensor,
@@ -140,6 +155,58 @@ impl Program {
         Ok(())
     }
 
+    /// The gradients, each with the number of dispatches after which it is whole, in the order of these.
+    pub(crate) fn gradients(&self) -> &[(Tensor, usize)] {
+        &self.gradients
+    }
+
+    /// Runs the graph alone, without what follows it, in pieces that end as they say. Returns at once.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub(crate) fn run_pieces(&mut self, step: Step, pieces: &[Piece<'_>]) -> Result<Vec<wgpu::SubmissionIndex>> {
+        self.staged.push((self.step.clone(), bytemuck::bytes_of(&step).to_vec()));
+        let (ring, staged) = (&mut self.ring, &mut self.staged);
+        let mut from = 0;
+        let mut submissions = Vec::with_capacity(pieces.len());
+        for Piece { until, tensors, to } in pieces {
+            let before = |encoder: &mut wgpu::CommandEncoder| {
+                if !staged.is_empty() {
+                    ring.upload(encoder, staged)?;
+                    staged.clear();
+                }
+                Ok(())
+            };
+            let after = |encoder: &mut wgpu::CommandEncoder| {
+                let mut place = 0;
+                for tensor in *tensors {
+                    let bytes = tensor.copied_bytes();
+                    encoder.copy_buffer_to_buffer(tensor.buffer(), tensor.offset(), to, place, bytes);
+                    place += bytes;
+                }
+                // A failure shows when the range is taken.
+                encoder.map_buffer_on_submit(to, wgpu::MapMode::Read, .., |_| {});
+            };
+            submissions.push(self.recording.submit_part(u64::from(step.step), from..*until, before, after)?);
+            from = *until;
+        }
+        Ok(submissions)
+    }
+
+    /// Runs what follows the graph.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub(crate) fn run_rest(&self, step: Step) -> Result<()> {
+        let part = self.own..self.recording.dispatches();
+        self.recording.submit_part(u64::from(step.step), part, |_| Ok(()), |_| {}).map(drop)
+    }
+
+    /// The number of dispatches of the graph alone.
+    pub(crate) fn own_dispatches(&self) -> usize {
+        self.own
+    }
+
     /// The tensor of a kept value, an input or a parameter.
     ///
     /// # Errors
@@ -184,6 +251,8 @@ impl Program {
 struct Draft {
     gpu: Gpu,
     placed: Placed,
+    gradients: Vec<(Tensor, usize)>,
+    own: usize,
 }
 
 impl Draft {
@@ -195,13 +264,14 @@ impl Draft {
     ) -> Result<(Recorder, Self)> {
         let placed = Placed::new(gpu, graph, options)?;
         let mut recorder = Recorder::new(gpu, options.label.clone());
-        placed.record(&mut recorder)?;
+        let gradients = placed.record_gradients(&mut recorder)?;
+        let own = recorder.dispatches();
         finish(&mut recorder, &Finish { outputs: &placed.outputs, step: &placed.step })?;
-        Ok((recorder, Self { gpu: gpu.clone(), placed }))
+        Ok((recorder, Self { gpu: gpu.clone(), placed, gradients, own }))
     }
 
     fn complete(self, recording: Recording) -> Result<Program> {
-        let Self { gpu, placed } = self;
+        let Self { gpu, placed, gradients, own } = self;
         let Placed { inputs, outputs, step, mut memory, .. } = placed;
         let upload = step.bytes() + inputs.values().map(Tensor::copied_bytes).sum::<u64>();
         let ring = Ring::new(&gpu, upload)?;
@@ -210,6 +280,8 @@ impl Draft {
         Ok(Program {
             gpu,
             recording,
+            gradients,
+            own,
             inputs,
             outputs,
             step,

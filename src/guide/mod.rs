@@ -4,6 +4,9 @@
 #[doc = include_str!("training.md")]
 pub mod training {}
 
+#[doc = include_str!("ranks.md")]
+pub mod ranks {}
+
 #[doc = include_str!("generation.md")]
 pub mod generation {}
 

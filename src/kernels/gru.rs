@@ -296,7 +296,7 @@ impl Gru {
         gradients: &Gradients<'_>,
     ) -> Result<()> {
         let Self { batch, steps, input, hidden, directions, .. } = *self;
-        let Backward { inputs, saved, d_y, d_hn } = backward;
+        let Backward { inputs, saved, d_y, d_hn, .. } = backward;
         self.check(inputs, saved)?;
         let dtype = saved.dtype();
         expect_of(dtype, "gru", "d_y", d_y, &[batch, steps, directions * hidden])?;

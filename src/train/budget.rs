@@ -1,12 +1,12 @@
 //! The length of a run.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Data, Progress};
 use crate::{Error, Result, names::setting};
 
 /// When a run ends: at the first of these that is reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Budget {
     /// Passes over the data.

@@ -1,6 +1,7 @@
 //! Training: the step on the device, the loop over data, checkpoints and exact resumption. Feature `train`.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, reason = "what users write flows here"))]
 
+mod agreement;
 mod bounded;
 mod budget;
 mod checkpoint;
@@ -30,6 +31,8 @@ mod panels;
 mod plain;
 mod precision;
 mod preset;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod rate;
 mod run;
 mod same;
@@ -37,7 +40,9 @@ mod schedule;
 mod session;
 mod settings;
 mod student;
+mod summation;
 mod teachers;
+mod team;
 mod trainer;
 mod validated;
 mod validation;
@@ -61,10 +66,13 @@ pub use pairs::Pairs;
 pub use panels::{Line, Panel, panels};
 pub use precision::Precision;
 pub use preset::Preset;
+#[cfg(feature = "mpi")]
+pub use ranks::Mpi;
 pub use rate::Rate;
-pub use run::train;
+pub use run::{train, train_among};
 pub use schedule::{Decay, Schedule};
 pub use session::Session;
+pub use summation::Traffic;
 pub use teachers::Teachers;
 pub use trainer::{Part, Trainer};
 pub use validated::Validated;

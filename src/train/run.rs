@@ -1,12 +1,13 @@
 //! The loop over data: steps, validations, checkpoints, and going on where a run stopped.
 
-use std::{path::PathBuf, time::Instant};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Budget, Decay, Destination, Event, Kept, Optimizer, Outcome, Part, Place, Progress, Schedule, Session, Teachers,
     TrainOptions, Trainer, Validated,
+    agreement::{of_parameters, told},
     checkpoint::{self, Saved},
     corpus::{Corpus, Encoded, Examples},
     folder::{claim, examine, lock, remove_unfinished, write_options},
@@ -15,12 +16,14 @@ use super::{
     metrics::Metrics,
     monitor::Monitor,
     pace::Pace,
+    team::Team,
     validation::Validation,
 };
 use crate::{
     Error, Gpu, Result,
     kernels::unusable,
     model::{Metadata, Model},
+    ranks::{Ranks, agree},
     text::{Batch, BatchPlan, Buckets, Pair},
 };
 
@@ -45,20 +48,55 @@ pub fn train(
     stop: &dyn Fn() -> bool,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
-    options.check()?;
-    options.precision.check(gpu)?;
-    budget.check()?;
-    let lock = lock(destination)?;
-    let mut corpus = Corpus::read(options)?;
-    let earlier = examine(destination, options, &corpus.sums, budget)?;
-    if let Some(saved) = &earlier {
-        corpus.remember(&saved.sums);
-    }
-    let gpu = &with_tiles(gpu, earlier.as_ref());
-    let mut run = Run::new(gpu, options, budget, destination, (lock, earlier.map(|saved| saved.progress)), corpus)?;
+    train_with(None, gpu, (options, budget), destination, stop, observe)
+}
+
+/// Trains like [`train`], as one of several ranks, all of which call this with the same arguments, each with a device of its own, and
+/// get the same outcome: the run that one process would make, with the whole of each batch, but for the rounding of sums and the
+/// random numbers of dropout. Rank 0 writes the folder, which all can read; a run may go on with another number of ranks.
+///
+/// # Errors
+/// Those of [`train`]; [`Error::Rank`] if a rank differs from the others in what it was told or has read, cannot begin, or has
+/// ended.
+pub fn train_among(
+    ranks: Arc<dyn Ranks>,
+    gpu: &Gpu,
+    (options, budget): (&TrainOptions, Budget),
+    destination: Destination<'_>,
+    stop: &dyn Fn() -> bool,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome> {
+    train_with(Some(ranks), gpu, (options, budget), destination, stop, observe)
+}
+
+fn train_with(
+    ranks: Option<Arc<dyn Ranks>>,
+    gpu: &Gpu,
+    (options, budget): (&TrainOptions, Budget),
+    destination: Destination<'_>,
+    stop: &dyn Fn() -> bool,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome> {
+    let team = Team(ranks);
+    let begun = Begun::new(gpu, (options, budget), destination, &team);
+    agree(team.ranks(), || match &begun {
+        Ok(begun) => told(gpu, (options, budget), destination, &begun.corpus.sums, begun.earlier.as_ref()),
+        Err(error) => Err(Error::data("its start", error.to_string())),
+    })?;
+    let Begun { lock, corpus, earlier } = begun?;
+    let gpu = &team.with_tiles(with_tiles(gpu, earlier.as_ref()))?;
+    let earlier = earlier.map(|saved| saved.progress);
+    let run = Run::new(gpu, (options, budget), destination, (lock, earlier), corpus, team.clone());
+    agree(team.ranks(), || match &run {
+        Ok(run) => of_parameters(gpu, &run.trainer),
+        Err(error) => Err(Error::data("its start", error.to_string())),
+    })?;
+    let mut run = run?;
     let (train, valid) = (run.examples.len(), run.validation.len());
     let parameters = run.model.parameters.elements();
-    Session::new(gpu, parameters, train, valid).write(destination.folder)?;
+    if team.writes() {
+        Session::new(gpu, parameters, train, valid).write(destination.folder)?;
+    }
     observe(Event::Started { train, valid, parameters, resumed: run.progress.step, total: run.total() });
     run.go(stop, observe)
 }
@@ -75,11 +113,39 @@ fn with_tiles(gpu: &Gpu, earlier: Option<&Saved>) -> Gpu {
     gpu.with_tile_table(tiles.clone())
 }
 
+/// What a run has before anything of it is made.
+struct Begun {
+    lock: Option<Lock>,
+    corpus: Corpus,
+    earlier: Option<Saved>,
+}
+
+impl Begun {
+    fn new(
+        gpu: &Gpu,
+        (options, budget): (&TrainOptions, Budget),
+        destination: Destination<'_>,
+        team: &Team,
+    ) -> Result<Self> {
+        options.check()?;
+        options.precision.check(gpu)?;
+        budget.check()?;
+        let lock = if team.writes() { lock(destination)? } else { None };
+        let mut corpus = Corpus::read(options)?;
+        let earlier = examine(destination, options, &corpus.sums, budget)?;
+        if let Some(saved) = &earlier {
+            corpus.remember(&saved.sums);
+        }
+        Ok(Self { lock, corpus, earlier })
+    }
+}
+
 struct Run<'a> {
     options: &'a TrainOptions,
     budget: Budget,
     folder: PathBuf,
-    _lock: Lock,
+    team: Team,
+    _lock: Option<Lock>,
     /// Checksums of what was read.
     sums: Metadata,
     /// The model that is validated and saved: the parameters, or their average where one is kept.
@@ -91,7 +157,8 @@ struct Run<'a> {
     epoch_steps: u64,
     schedule: Schedule,
     validation: Validation,
-    metrics: Metrics,
+    /// Where this process writes.
+    metrics: Option<Metrics>,
     pace: Pace,
     progress: Progress,
     /// Seconds of training before this session, and when that began.
@@ -104,13 +171,13 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(
         gpu: &Gpu,
-        options: &'a TrainOptions,
-        budget: Budget,
+        (options, budget): (&'a TrainOptions, Budget),
         destination: Destination<'_>,
         (lock, earlier): (Option<Lock>, Option<Progress>),
         corpus: Corpus,
+        team: Team,
     ) -> Result<Self> {
-        let folder = destination.folder;
+        let (folder, writes) = (destination.folder, team.writes());
         let sums = corpus.sums.clone();
         let encoded = Encoded::new(corpus, options, earlier.is_some().then_some(folder))?;
         let Encoded { network, source, target, examples, valid } = encoded;
@@ -123,29 +190,20 @@ impl<'a> Run<'a> {
         let optimizer = Optimizer { spares_biases, ..options.optimizer() };
         let teachers = Teachers::load(options, &model, folder)?;
         let (network, regularisation) = (model.network.clone(), options.regularisation());
-        let trainer = Trainer::new(gpu, network, &model.parameters, optimizer, regularisation)?.taught_by(teachers);
+        let trainer = Trainer::new(gpu, network, &model.parameters, optimizer, regularisation)?;
+        let trainer = trainer.taught_by(teachers).among(team.0.clone());
         model.parameters = trainer.state.average.as_ref().unwrap_or(&trainer.state.parameters).clone();
-        let validation = Validation::new(&model, valid, &options.scoring())?;
+        let validation = Validation::new(&model, valid, &options.scoring(), team.0.clone())?;
+        if earlier.is_some() {
+            checkpoint::load(gpu, folder, &trainer)?;
+        }
         // Only now: data or a model that cannot be used leave the folder as it was.
-        let lock = match (lock, &earlier) {
-            (Some(lock), Some(earlier)) => {
-                checkpoint::load(gpu, folder, &trainer)?;
-                remove_unfinished(folder)?;
-                kept::tidy(folder, &earlier.kept)?;
-                // Its files may lie elsewhere now.
-                write_options(folder, options)?;
-                lock
-            }
-            (lock, _) => claim(destination, lock, options)?,
+        let lock = if team.writes() {
+            let going_on = earlier.as_ref().map(|earlier| earlier.kept.as_slice());
+            Some(take_over(destination, lock, options, &model, going_on)?)
+        } else {
+            None
         };
-        if options.from.is_some() {
-            model.save_parts(folder)?;
-        }
-        for (name, tokenizer) in model.tokenizers() {
-            if earlier.is_none() || !folder.join(name).is_file() {
-                tokenizer.save(folder.join(name))?;
-            }
-        }
         let epoch_steps = (examples.epoch(0)?.in_order().len() as u64).div_ceil(options.accumulate as u64);
         let schedule = schedule(options, earlier.as_ref(), budget.length(epoch_steps));
         let mut progress = earlier.clone().unwrap_or_default();
@@ -155,6 +213,7 @@ impl<'a> Run<'a> {
             budget,
             folder: folder.to_owned(),
             _lock: lock,
+            team,
             sums,
             monitor: Monitor::new(gpu, &trainer.state.report),
             validation,
@@ -163,7 +222,7 @@ impl<'a> Run<'a> {
             epoch_steps,
             schedule,
             examples,
-            metrics: Metrics::open(folder, progress.step)?,
+            metrics: if writes { Some(Metrics::open(folder, progress.step)?) } else { None },
             pace: Pace::new(),
             start: (progress.seconds, Instant::now()),
             progress,
@@ -209,7 +268,8 @@ impl<'a> Run<'a> {
     fn step(&mut self, buckets: &Buckets, plans: &[&BatchPlan], stop: &dyn Fn() -> bool) -> Result<bool> {
         let before = self.model.gpu.counters().bind_groups;
         // First of all: a batch that the device cannot hold may be more than the host can hold.
-        plans.iter().try_for_each(|plan| self.trainer.prepare(buckets.shape(plan)).map(|_| ()))?;
+        let shape = |plan: &&BatchPlan| buckets.shape(plan).share(self.team.size());
+        plans.iter().map(shape).try_for_each(|shape| self.trainer.prepare(shape).map(|_| ()))?;
         let compiled = self.model.gpu.counters().bind_groups > before;
         let batches: Vec<Batch> = plans.iter().map(|plan| buckets.batch(plan)).collect();
         let step = self.progress.step + 1;
@@ -217,8 +277,9 @@ impl<'a> Run<'a> {
         let (seed, learning_rate) = (self.options.seed as u32, self.learning_rate(step));
         let mut stopped = false;
         for (index, batch) in (0..).zip(&batches) {
-            self.trainer.part(batch, Part { index, ..all }, step as u32, seed, learning_rate)?;
-            stopped = stop();
+            let part = Part { index, ..all };
+            self.trainer.part(&self.team.share(batch), part, step as u32, seed, learning_rate)?;
+            stopped = self.team.any(stop())?;
             // A step that is not complete has changed nothing; the next session makes it from its first batch on.
             if stopped && (index as usize) + 1 < batches.len() {
                 return Ok(true);
@@ -227,7 +288,7 @@ impl<'a> Run<'a> {
         self.progress.step = step;
         self.progress.batch += batches.len() as u64;
         self.progress.tokens += all.target_tokens as u64;
-        self.count_seconds();
+        self.count_seconds()?;
         self.pace.step(all.target_tokens as u64, compiled);
         if step.is_multiple_of(READ_EVERY) {
             self.monitor.request(step)?;
@@ -240,7 +301,7 @@ impl<'a> Run<'a> {
         if self.is_sound()? {
             if self.progress.best.is_none() {
                 // Not validated yet, but better than no model at all.
-                self.model.save(&self.folder)?;
+                self.save_model(&self.model)?;
             }
             self.checkpoint()?;
         } else {
@@ -285,8 +346,19 @@ impl<'a> Run<'a> {
         at_its_step && self.progress.validated != self.progress.step
     }
 
-    fn count_seconds(&mut self) {
-        self.progress.seconds = self.start.0 + self.start.1.elapsed().as_secs_f64();
+    /// By the clock of rank 0: whether a run's minutes are over must be the same for all ranks.
+    fn count_seconds(&mut self) -> Result<()> {
+        self.progress.seconds = self.team.first(self.start.0 + self.start.1.elapsed().as_secs_f64())?;
+        Ok(())
+    }
+
+    fn log(&mut self, line: &Value) -> Result<()> {
+        self.metrics.as_mut().map_or(Ok(()), |metrics| metrics.log(line))
+    }
+
+    /// Makes the run's folder hold a model, or the model that is validated.
+    fn save_model(&self, model: &Model) -> Result<()> {
+        if self.team.writes() { model.save(&self.folder) } else { Ok(()) }
     }
 
     fn saved_seconds(&self) -> f64 {
@@ -335,7 +407,7 @@ impl<'a> Run<'a> {
             if let (Some(scale), Some(fields)) = (reading.loss_scale, line.as_object_mut()) {
                 fields.insert("loss_scale".to_owned(), scale.into());
             }
-            self.metrics.log(&line)?;
+            self.log(&line)?;
             let seconds_left = self.seconds_left();
             observe(Event::Step { reading, tokens_per_second, total, seconds_left });
         }
@@ -345,7 +417,7 @@ impl<'a> Run<'a> {
     fn validate(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         self.report(true, observe)?;
         let (found, texts) = self.validation.run(&self.model)?;
-        self.count_seconds();
+        self.count_seconds()?;
         if !found.cross_entropy.is_finite() || !self.trainer.state.is_finite(&self.model.gpu)? {
             return self.lose(found, &texts, observe);
         }
@@ -356,7 +428,7 @@ impl<'a> Run<'a> {
         if best {
             self.progress.best = Some(place);
             self.progress.unimproved = 0;
-            self.model.save(&self.folder)?;
+            self.save_model(&self.model)?;
         } else {
             self.progress.unimproved += 1;
             if let Decay::Plateau { patience } = self.options.schedule.decay
@@ -366,14 +438,18 @@ impl<'a> Run<'a> {
             }
         }
         if let Some(rank) = kept::rank(&self.progress.kept, place, self.options.keep_best, metric) {
-            kept::save(&self.folder, step, &self.model)?;
+            if self.team.writes() {
+                kept::save(&self.folder, step, &self.model)?;
+            }
             self.progress.kept.insert(rank, Kept { step, place });
             self.progress.kept.truncate(self.options.keep_best);
         }
         self.checkpoint()?;
         // Not before: a session that is killed in between goes on from a checkpoint that names those that go.
-        kept::tidy(&self.folder, &self.progress.kept)?;
-        self.metrics.log(&json!({
+        if self.team.writes() {
+            kept::tidy(&self.folder, &self.progress.kept)?;
+        }
+        self.log(&json!({
             "step": step, "epoch": self.progress.epoch, "seconds": self.progress.seconds, "valid": found, "best": best,
         }))?;
         let samples = self.validation.samples(step, &texts);
@@ -384,7 +460,7 @@ impl<'a> Run<'a> {
     /// Ends a run whose parameters are lost, and leaves what it has saved.
     fn lose(&mut self, found: Validated, texts: &[Pair], observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let step = self.progress.step;
-        self.metrics.log(&json!({
+        self.log(&json!({
             "step": step, "epoch": self.progress.epoch, "seconds": self.progress.seconds, "valid": found, "best": false,
         }))?;
         let samples = self.validation.samples(step, texts);
@@ -400,6 +476,8 @@ impl<'a> Run<'a> {
         if kept.len() < 2 {
             return Ok(None);
         }
+        // Rank 0 may still be writing the last of them.
+        self.team.ranks().map_or(Ok(()), Ranks::barrier)?;
         let parameters = kept::average(&self.model.gpu, &self.folder, kept, &self.model.parameters)?;
         let model = Model { parameters, ..self.model.clone() };
         let (found, _) = self.validation.of(&model).run(&model)?;
@@ -407,10 +485,10 @@ impl<'a> Run<'a> {
         let better = |best| self.options.metric.is_better(place, best);
         let best = found.cross_entropy.is_finite() && self.progress.best.is_none_or(better);
         if best {
-            model.save(&self.folder)?;
+            self.save_model(&model)?;
         }
         let (models, steps) = (kept.len(), kept.iter().map(|kept| kept.step).collect::<Vec<_>>());
-        self.metrics.log(&json!({
+        self.log(&json!({
             "step": self.progress.step, "seconds": self.progress.seconds, "average": found, "average_of": steps,
             "average_is_best": best,
         }))?;
@@ -419,7 +497,9 @@ impl<'a> Run<'a> {
     }
 
     fn checkpoint(&mut self) -> Result<()> {
-        checkpoint::save(&self.model.gpu, &self.folder, &self.trainer, &self.progress, &self.sums)?;
+        if self.team.writes() {
+            checkpoint::save(&self.model.gpu, &self.folder, &self.trainer, &self.progress, &self.sums)?;
+        }
         self.saved = Some(self.progress.clone());
         Ok(())
     }
@@ -445,4 +525,34 @@ fn schedule(options: &TrainOptions, earlier: Option<&Progress>, steps: Option<u6
             Schedule { warmup, ..wanted }
         }
     }
+}
+
+/// Makes the folder this session's: of the run that goes on, with the models that it keeps, or else of a new one.
+fn take_over(
+    destination: Destination<'_>,
+    lock: Option<Lock>,
+    options: &TrainOptions,
+    model: &Model,
+    going_on: Option<&[Kept]>,
+) -> Result<Lock> {
+    let folder = destination.folder;
+    let lock = match (lock, going_on) {
+        (Some(lock), Some(kept)) => {
+            remove_unfinished(folder)?;
+            kept::tidy(folder, kept)?;
+            // Its files may lie elsewhere now.
+            write_options(folder, options)?;
+            lock
+        }
+        (lock, _) => claim(destination, lock, options)?,
+    };
+    if options.from.is_some() {
+        model.save_parts(folder)?;
+    }
+    for (name, tokenizer) in model.tokenizers() {
+        if going_on.is_none() || !folder.join(name).is_file() {
+            tokenizer.save(folder.join(name))?;
+        }
+    }
+    Ok(lock)
 }

@@ -1,12 +1,20 @@
 //! Training steps on the device.
 
-use super::{Objective, Optimizer, Teachers, TrainingGraph, bounded::Bounded, optimizer::State};
+use std::sync::Arc;
+
+use super::{
+    Objective, Optimizer, Teachers, TrainingGraph,
+    bounded::Bounded,
+    optimizer::State,
+    summation::{Summation, Traffic, buckets},
+};
 use crate::{
     Gpu, Result, Tensor,
     gpu::{Dtype, ELEMENT},
     graph::{Parameters, Pool, Program, ProgramOptions, Programs},
     kernels::Step,
     model::{BatchShape, Network, Regularisation},
+    ranks::Ranks,
     text::Batch,
 };
 
@@ -53,6 +61,7 @@ pub struct Trainer {
     sharing: u32,
     /// The share of each, `[1]`, if there is a penalty.
     share: Option<Tensor>,
+    summation: Option<Summation>,
     pool: Pool,
     programs: Programs<BatchShape>,
 }
@@ -76,6 +85,7 @@ impl Trainer {
             bounded: Bounded::all(gpu, network.as_ref(), &state)?,
             sharing: 1,
             share: None,
+            summation: None,
             network,
             state,
             loss: gpu.zeros("loss", [1], Dtype::F32)?,
@@ -93,6 +103,29 @@ impl Trainer {
         Self { teachers, ..self }
     }
 
+    /// The same as one of several ranks, before its first step: all of them have the same parameters, run every step with their
+    /// [shares](Batch::share) of one batch, and make the same update, by the sum of their gradients.
+    pub fn among(self, ranks: Option<Arc<dyn Ranks>>) -> Self {
+        Self { summation: ranks.map(Summation::new), ..self }
+    }
+
+    /// What it has sent to other ranks, if there are any.
+    pub fn traffic(&self) -> Option<Traffic> {
+        self.summation.as_ref().map(|summation| summation.traffic)
+    }
+
+    /// The buckets in which ranks would send the gradients of a batch of this shape: bytes, and the share of the step's operations and
+    /// bytes behind which each is whole.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::prepare`].
+    pub fn buckets(&mut self, shape: BatchShape) -> Result<Vec<(u64, f64)>> {
+        let loss = self.loss.clone();
+        let program = self.prepare(shape)?;
+        let done = |dispatches: usize| program.recording().share(dispatches);
+        Ok(buckets(program, &loss).iter().map(|bucket| (bucket.bytes, done(bucket.until))).collect())
+    }
+
     /// Runs one step on a batch: forward, backward, clipping, Adam. Returns at once; at most two steps are under way.
     ///
     /// # Errors
@@ -108,15 +141,23 @@ impl Trainer {
     /// The errors of kernels (at the first batch of a shape, which compiles its Program) and of the device.
     pub fn part(&mut self, batch: &Batch, part: Part, step: u32, seed: u32, learning_rate: f32) -> Result<()> {
         debug_assert!(part.count == 1 || self.optimizer.accumulate, "the gradients of earlier batches would be lost");
-        self.share_among(part.count)?;
-        let program = self.prepare(batch.shape)?;
-        program.stage(batch)?;
+        let (rank, ranks) = self.summation.as_ref().map_or((0, 1), |one| (one.ranks.rank(), one.ranks.size()));
+        self.share_among(part.count.saturating_mul(ranks as u32))?;
+        // A rank's elements are counted from 0 in its own rows: with one seed all ranks would drop the same.
+        let seed = seed.wrapping_add((rank as u32).wrapping_mul(0x85eb_ca6b));
         let scale = |tokens: usize| 1.0 / tokens.max(1) as f32;
         let (loss_scale, alignment_scale) = (scale(part.target_tokens), scale(part.aligned_tokens));
         // Odd, so that no two batches of an update have the same.
         let seed = seed.wrapping_add(part.index.wrapping_mul(0x9e37_79b9));
-        let (batch, batches) = (part.index, part.count);
-        program.run(Step { step, seed, learning_rate, loss_scale, batch, batches, alignment_scale })
+        let step =
+            Step { step, seed, learning_rate, loss_scale, batch: part.index, batches: part.count, alignment_scale };
+        self.prepare(batch.shape)?.stage(batch)?;
+        let (gpu, loss, summation) = (self.gpu.clone(), self.loss.clone(), self.summation.take());
+        let program = self.prepare(batch.shape)?;
+        let Some(mut summation) = summation else { return program.run(step) };
+        let result = summation.run(&gpu, program, &loss, step);
+        self.summation = Some(summation);
+        result
     }
 
     fn share_among(&mut self, batches: u32) -> Result<()> {
@@ -173,7 +214,7 @@ impl Trainer {
     }
 }
 
-/// The share of the model's penalty that each batch of an update has.
+/// The share of the model's penalty that each batch of an update has; of ranks each has its own.
 fn share_of(batches: u32) -> f32 {
     1.0 / batches.max(1) as f32
 }

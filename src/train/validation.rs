@@ -1,5 +1,7 @@
 //! Validation during training: its data, the model's scores on them, and a few of its texts.
 
+use std::sync::Arc;
+
 use super::{Validated, corpus::Valid, examples::examples};
 use crate::{
     Result,
@@ -7,6 +9,7 @@ use crate::{
         EvaluationSet, Generator, Likelihood, Sampling, Scorer, Scoring, ScoringBatches, SearchOptions, evaluate_with,
     },
     model::Model,
+    ranks::Ranks,
     text::{AnswerScores, AnswerStatistics, Example, Pair, Scores, spread},
 };
 
@@ -52,12 +55,13 @@ struct Prompt {
 
 impl Validation {
     /// A validation on at most [`VALIDATED`] sources of pairs with all their targets, compared as `scoring` says, or on plain text.
-    /// Each run uses the parameters that `model` has then.
+    /// Each run uses the parameters that `model` has then. Ranks share out its batches.
     ///
     /// # Errors
     /// [`crate::Error::Data`] for a pair that cannot be encoded, or whose source is longer than the model's `max_length`.
-    pub fn new(model: &Model, valid: Valid, scoring: &Scoring) -> Result<Self> {
-        let (generator, scorer) = (Generator::new(model), Scorer::new(model));
+    pub fn new(model: &Model, valid: Valid, scoring: &Scoring, ranks: Option<Arc<dyn Ranks>>) -> Result<Self> {
+        let generator = Generator::new(model).among(ranks);
+        let scorer = generator.scorer();
         let (data, examples) = match valid {
             Valid::Pairs(valid) => {
                 let pairs = spread(valid, VALIDATED);
@@ -82,7 +86,8 @@ impl Validation {
     /// The same validation of another model of the run.
     pub fn of(&self, model: &Model) -> Self {
         let (data, batches) = (self.data.clone(), self.batches.clone());
-        Self { generator: Generator::new(model), scorer: Scorer::new(model), data, batches }
+        let generator = Generator::new(model).among(self.generator.ranks());
+        Self { scorer: generator.scorer(), generator, data, batches }
     }
 
     /// The number of validation pairs, or of windows of plain text.

@@ -6,7 +6,8 @@ use softalign::{
     gpu::{Dtype, Recorder},
     kernels::{
         attentional_decoder::{
-            AttentionalDecoder, Backward, DecoderStep, Gradients, Inputs, Outputs, StepInputs, StepTensors, Tiles,
+            AttentionalDecoder, BACKWARD_SCRATCH, Backward, DecoderStep, Gradients, Inputs, Outputs, StepInputs,
+            StepTensors, Tiles,
         },
         gru::Weights,
         matmul::Matrix,
@@ -303,7 +304,7 @@ fn refuses_wrong_gradients() {
         let backward = tensors.backward(&mut Recorder::new(gpu, "test"), &DECODER);
         assert!(matches!(backward, Err(Error::Shape { .. })), "gradient {index}: {backward:?}");
     }
-    for index in 0..attentional_decoder::BACKWARD_SCRATCH {
+    for index in 0..BACKWARD_SCRATCH {
         let mut tensors = Tensors::new(gpu, Dtype::F32, &DECODER, &[19, 19, 19]);
         let smaller = tensors.backward_scratch[index].elements() - 1;
         tensors.backward_scratch[index] = common::poisoned(gpu, smaller);

@@ -13,7 +13,7 @@ use syn::{UseTree, visit::Visit};
 const FLOORS: &[&[&str]] = &[
     &["names", "visible"],
     &["error", "random"],
-    &["files", "drawing", "batch"],
+    &["files", "drawing", "batch", "ranks"],
     &["reference", "text"],
     &["gpu"],
     &["kernels"],

@@ -63,6 +63,7 @@ mod pointwise;
 mod positions;
 mod precision;
 mod questions;
+mod ranks;
 mod recipe;
 mod reduction;
 mod reference;

@@ -41,6 +41,7 @@ mod training;
 mod transformer;
 
 pub use training::{first_step, first_steps};
+pub(super) use transformer::transformer_trainer;
 
 use super::Workload;
 use crate::gpu::Dtype;

@@ -93,13 +93,26 @@ impl Size {
     }
 }
 
-/// The training step. The check compares the loss of the very Program that is timed with the first parameters, on the same batch but
-/// with the targets of some rows alone: validations of kernels and golden cases look after the gradients.
-fn training(gpu: &Gpu, dtype: Dtype, size: Size) -> Result<Subject> {
+fn trainer(gpu: &Gpu, dtype: Dtype, size: Size) -> Result<(Network, Trainer)> {
     let network: Network = Transformer::new(size.config())?;
     let parameters = first_values(gpu, &network.parameters(), SEED)?;
     let optimizer = Optimizer { clip_norm: Some(1.0), precision: dtype, ..Optimizer::default() };
-    let mut trainer = Trainer::new(gpu, network.clone(), &parameters, optimizer, Regularisation::default())?;
+    let trainer = Trainer::new(gpu, network.clone(), &parameters, optimizer, Regularisation::default())?;
+    Ok((network, trainer))
+}
+
+/// A trainer of W8 M before its first step.
+///
+/// # Errors
+/// The errors of the device.
+pub(in crate::bench) fn transformer_trainer(gpu: &Gpu) -> Result<Trainer> {
+    trainer(gpu, Dtype::F32, SIZES[1]).map(|(_, trainer)| trainer)
+}
+
+/// The training step. The check compares the loss of the very Program that is timed with the first parameters, on the same batch but
+/// with the targets of some rows alone: validations of kernels and golden cases look after the gradients.
+fn training(gpu: &Gpu, dtype: Dtype, size: Size) -> Result<Subject> {
+    let (network, mut trainer) = trainer(gpu, dtype, size)?;
     let program = trainer.prepare(size.data.shape())?;
     let (cost, scratch) = (program.recording().cost(), program.memory().slots);
     let trainer = Rc::new(RefCell::new(trainer));

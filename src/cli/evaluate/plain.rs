@@ -32,10 +32,11 @@ pub fn run(args: &Args, folder: &Path, global: &Global) -> Result<ExitCode> {
     let text = read_plain(&args.file)?;
     let gpu = open(global)?;
     let (model, generator) = args.search.load(&gpu, folder, &args.search.options())?;
+    let generator = generator.among(global.ranks.clone());
     if matches!(model.network.answers(), Answers::Filled { .. }) {
         let found = evaluate_masked(&generator, &model, &text, SEED)?;
         let figures = [("perplexity", found.perplexity), ("bits per token", found.bits_per_token)];
-        return print(args, &[("tokens", found.tokens), ("masked tokens", found.masked)], &figures, &found);
+        return print((args, global), &[("tokens", found.tokens), ("masked tokens", found.masked)], &figures, &found);
     }
     let found = evaluate_plain(&generator, &model, &text)?;
     let figures = [
@@ -43,13 +44,18 @@ pub fn run(args: &Args, folder: &Path, global: &Global) -> Result<ExitCode> {
         ("bits per token", found.bits_per_token),
         ("bits per byte", found.bits_per_byte),
     ];
-    print(args, &[("tokens", found.tokens), ("bytes", found.bytes)], &figures, &found)
+    print((args, global), &[("tokens", found.tokens), ("bytes", found.bytes)], &figures, &found)
 }
 
-fn print(args: &Args, counts: &[(&str, usize)], figures: &[(&str, f64)], found: &impl Serialize) -> Result<ExitCode> {
+fn print(
+    (args, global): (&Args, &Global),
+    counts: &[(&str, usize)],
+    figures: &[(&str, f64)],
+    found: &impl Serialize,
+) -> Result<ExitCode> {
     counts.iter().try_for_each(|(name, count)| output::print(&format!("{name:<20} {count}")))?;
     figures.iter().try_for_each(|(name, value)| output::print(&format!("{name:<20} {value:.4}")))?;
-    if let Some(path) = &args.json {
+    if let Some(path) = args.json.as_ref().filter(|_| global.writes()) {
         let text = serde_json::to_string_pretty(found).map_err(|error| Error::data("scores", error.to_string()))?;
         files::write_atomically(path, (text + "\n").as_bytes())?;
     }

@@ -5,6 +5,7 @@ mod devices;
 pub mod differences;
 pub mod generation;
 pub mod models;
+pub mod ranks;
 pub mod training;
 
 use devices::{Devices, device};

@@ -1,0 +1,249 @@
+//! Training by several ranks is the training of one process: its losses to rounding, its files, and the same bits every time.
+
+use std::{fs, path::Path, sync::Arc};
+
+use crate::common::{
+    self,
+    ranks::together,
+    training::{Setting, bits, epochs, run, state, steps},
+};
+use softalign::{
+    Error, Result,
+    batch::Batch,
+    generate::{Generator, Scoring, SearchOptions, evaluate_in_full},
+    model::Model,
+    ranks::{Ranks, part},
+    text::{BatchSize, Buckets, Example, read_tsv},
+    train::{Budget, Data, Destination, Outcome, TrainOptions, train_among},
+};
+
+/// Trains as one of several ranks.
+fn train(ranks: Arc<dyn Ranks>, options: &TrainOptions, budget: Budget, out: &Path) -> Result<Outcome> {
+    let destination = Destination { folder: out, overwrite: false };
+    train_among(ranks, common::gpu(), (options, budget), destination, &|| false, &mut |_| {})
+}
+
+/// The run of so many ranks.
+fn train_by(size: usize, options: &TrainOptions, budget: Budget, out: &Path) -> Outcome {
+    let mut outcomes = together(size, |ranks| train(ranks, options, budget, out).unwrap());
+    let first = outcomes.swap_remove(0);
+    assert!(outcomes.iter().all(|outcome| *outcome == first), "{size} ranks came to different ends");
+    first
+}
+
+/// Losses and norms by step, and cross-entropies of validations but those at the end of a session.
+fn curve(out: &Path) -> Vec<f64> {
+    let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let values =
+        lines.filter(|line| line["loss"].is_number() || line["step"].as_u64().unwrap() % 7 == 0).flat_map(|line| {
+            [&line["loss"], &line["grad_norm"], &line["valid"]["cross_entropy"]].map(serde_json::Value::as_f64)
+        });
+    values.flatten().collect()
+}
+
+/// Sums of f32 in another order, over tens of steps.
+const ROUNDING: f64 = 2e-4;
+
+fn assert_same_curve(what: &str, found: &Path, expected: &Path) {
+    let (found, expected) = (curve(found), curve(expected));
+    assert!(found.len() == expected.len() && found.len() > 4, "{what}: {found:?} {expected:?}");
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() <= ROUNDING * expected.abs(), "{what}: {found}, expected {expected}");
+    }
+}
+
+/// A model of plain text.
+fn language_model(setting: &Setting) -> TrainOptions {
+    let (train, valid) = (setting.out("train.txt"), setting.out("valid.txt"));
+    fs::write(&train, common::training::lines(0..200)).unwrap();
+    fs::write(&valid, common::training::lines(200..220)).unwrap();
+    let data = Data::Text { train, valid: Some(valid) };
+    TrainOptions { max_length: 16, batch: 8, hidden: 16, validate_every: Some(7), ..TrainOptions::new(data) }
+}
+
+/// Without dropout, whose random numbers are those of a rank's own rows.
+fn options(setting: &Setting) -> TrainOptions {
+    TrainOptions { dropout: 0.0, hidden: 48, ema: Some(0.9), validate_every: Some(7), ..setting.options.clone() }
+}
+
+#[test]
+fn the_losses_are_those_of_one_process() {
+    let setting = Setting::new();
+    for (name, options, sizes) in [
+        ("plain", options(&setting), &[1, 2, 4][..]),
+        ("accumulated", TrainOptions { accumulate: 3, batch_tokens: Some(60), ..options(&setting) }, &[2]),
+        ("gpt2", language_model(&setting), &[3]),
+    ] {
+        let alone = setting.out(&format!("{name} alone"));
+        let expected = run(&options, 20, &alone).unwrap();
+        for size in sizes {
+            let out = setting.out(&format!("{name} {size}"));
+            let outcome = train_by(*size, &options, steps(20), &out);
+            assert_same_curve(&format!("{name}, {size} ranks"), &out, &alone);
+            let (found, expected) = (&outcome.progress, &expected.progress);
+            assert_eq!((found.step, found.epoch, found.batch), (expected.step, expected.epoch, expected.batch));
+            assert_eq!((found.tokens, found.validated), (expected.tokens, expected.validated));
+        }
+    }
+}
+
+#[test]
+fn the_same_ranks_give_the_same_bits_also_across_a_stop() {
+    let setting = Setting::new();
+    // With dropout too.
+    let options = TrainOptions { dropout: 0.2, keep_best: 2, ..options(&setting) };
+    let [whole, again, parts] = ["whole", "again", "parts"].map(|name| setting.out(name));
+    train_by(2, &options, epochs(4), &whole);
+    train_by(2, &options, epochs(4), &again);
+    assert!(state(&whole) == state(&again), "other bits in the same run");
+    let stopped = together(2, |ranks| {
+        let asked = std::cell::Cell::new(0);
+        let first = ranks.rank() == 0;
+        // One of them is asked to stop, and all do.
+        let stop = || first && asked.replace(asked.get() + 1) == 5;
+        let destination = Destination { folder: &parts, overwrite: false };
+        train_among(ranks, common::gpu(), (&options, epochs(4)), destination, &stop, &mut |_| {}).unwrap()
+    });
+    assert!(stopped.iter().all(|outcome| outcome.interrupted && outcome.progress.step == 6), "{stopped:?}");
+    train_by(2, &options, epochs(4), &parts);
+    assert!(state(&whole) == state(&parts), "other bits after a stop");
+    let models = |out: &Path| bits(&out.join("model.safetensors"));
+    assert!(models(&whole) == models(&parts));
+}
+
+#[test]
+fn a_run_goes_on_with_another_number_of_ranks() {
+    let setting = Setting::new();
+    let options = options(&setting);
+    let (whole, changing) = (setting.out("whole"), setting.out("changing"));
+    run(&options, 30, &whole).unwrap();
+    train_by(4, &options, steps(12), &changing);
+    run(&options, 17, &changing).unwrap();
+    train_by(2, &options, steps(30), &changing);
+    assert_same_curve("4, 1 and 2 ranks", &changing, &whole);
+}
+
+#[test]
+fn ranks_at_odds_refuse_to_begin() {
+    let setting = Setting::new();
+    let own = options(&setting);
+    let refusals = |changed: &TrainOptions, budget: Budget, folder: &str| {
+        let found = together(3, |ranks| {
+            let odd = ranks.rank() == 2;
+            let (options, budget) = if odd { (changed, budget) } else { (&own, steps(4)) };
+            match train(ranks, options, budget, &setting.out(if odd { folder } else { "run" })) {
+                Err(error @ Error::Rank { .. }) => error.to_string(),
+                other => panic!("not refused: {other:?}"),
+            }
+        });
+        assert!(found.iter().all(|message| *message == found[0]), "{found:?}");
+        found[0].clone()
+    };
+    let message = refusals(&TrainOptions { batch: 8, ..own.clone() }, steps(4), "run");
+    assert!(message.contains("rank 2: `batch` is 8, and 16 for rank 0"), "{message}");
+    let message = refusals(&own, steps(5), "run");
+    assert!(message.contains("rank 2: `steps` is 5, and 4 for rank 0"), "{message}");
+    let Data::Files { train, valid } = &own.data else { unreachable!() };
+    let data = Data::Files { train: valid.clone(), valid: train.clone() };
+    let message = refusals(&TrainOptions { data, ..own.clone() }, steps(4), "run");
+    assert!(message.contains("rank 2: the content of"), "{message}");
+    let data = Data::Files { train: setting.out("nowhere"), valid: valid.clone() };
+    let message = refusals(&TrainOptions { data, ..own.clone() }, steps(4), "run");
+    assert!(message.contains("rank 2: ") && message.contains("nowhere"), "{message}");
+    assert!(!setting.out("run").exists(), "a refusal leaves no folder");
+    train_by(2, &own, steps(2), &setting.out("run"));
+    let message = refusals(&own, steps(4), "elsewhere");
+    assert!(
+        message
+            .contains("rank 2: what the run's folder holds, which must be one for all ranks, is no step, and step 2"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_rank_that_ends_ends_the_others() {
+    let setting = Setting::new();
+    let options = options(&setting);
+    let out = setting.out("run");
+    let ends = together(3, |ranks| {
+        if ranks.rank() == 1 {
+            // As far as the first step, and then gone.
+            let gone = || panic!("gone");
+            let destination = Destination { folder: &out, overwrite: false };
+            let end = std::panic::AssertUnwindSafe(|| {
+                train_among(ranks, common::gpu(), (&options, steps(10)), destination, &gone, &mut |_| {})
+            });
+            return std::panic::catch_unwind(end).err().map(|_| "gone".to_owned());
+        }
+        train(ranks, &options, steps(10), &out).err().map(|error| error.to_string())
+    });
+    assert_eq!(ends[1].as_deref(), Some("gone"));
+    assert!(ends.iter().all(Option::is_some), "{ends:?}");
+    assert!(ends[0].as_ref().unwrap().contains("rank 1: has ended"), "{ends:?}");
+    // And the run goes on.
+    assert!(train_by(3, &options, steps(10), &out).progress.finished);
+}
+
+#[test]
+fn an_evaluation_has_the_same_figures_on_any_number_of_ranks() {
+    let setting = Setting::new();
+    let out = setting.out("run");
+    run(&setting.options, 6, &out).unwrap();
+    let model = Model::load(common::gpu(), &out).unwrap();
+    let Data::Files { train, .. } = &setting.options.data else { unreachable!() };
+    let pairs = read_tsv(train).unwrap();
+    let figures = |ranks: Option<Arc<dyn Ranks>>| {
+        let mut generator = Generator::new(&model).among(ranks);
+        let (options, scoring) = (SearchOptions::default(), Scoring { resamples: 50, ..Scoring::default() });
+        let found = evaluate_in_full(&mut generator, &model, &pairs, &options, &scoring).unwrap();
+        (serde_json::to_string(&found).unwrap(), found.texts)
+    };
+    let alone = figures(None);
+    for size in [1, 2, 3] {
+        assert!(together(size, |ranks| figures(Some(ranks))).into_iter().all(|found| found == alone), "{size}");
+    }
+}
+
+#[test]
+fn shares_have_every_row_once_and_about_as_many_tokens() {
+    let example = |length: usize| Example::new(vec![5; length], vec![6; length / 2]);
+    let examples: Vec<_> = (0..19).map(|row| example(2 + row * 7 % 11)).collect();
+    let buckets = Buckets::new(examples, BatchSize::Sentences(22), 2).unwrap();
+    for batch in buckets.in_order().iter().map(|plan| buckets.batch(plan)) {
+        for size in 1..=25 {
+            let shares: Vec<Batch> = (0..size).map(|rank| batch.share(size, rank)).collect();
+            let tokens = |batch: &Batch| batch.lengths.iter().chain(&batch.target_lengths).sum::<u32>();
+            let mut rows: Vec<_> = shares.iter().flat_map(|share| share.indices.iter().flatten()).collect();
+            rows.sort();
+            let mut expected: Vec<_> = batch.indices.iter().flatten().collect();
+            expected.sort();
+            assert_eq!(rows, expected, "{size}");
+            assert_eq!(shares.iter().map(|share| share.target_tokens).sum::<usize>(), batch.target_tokens);
+            assert_eq!(shares.iter().map(tokens).sum::<u32>(), tokens(&batch));
+            let [least, most] = [shares.iter().map(tokens).min(), shares.iter().map(tokens).max()].map(Option::unwrap);
+            // A row more or less, and what dealing to and fro leaves.
+            let longest =
+                (0..batch.shape.rows).map(|row| batch.lengths[row] + batch.target_lengths[row]).max().unwrap();
+            assert!(most - least <= longest, "{size}: {least} to {most}, rows of up to {longest}");
+            assert!(shares.iter().all(|share| share.shape == batch.shape.share(size)));
+        }
+    }
+}
+
+#[test]
+fn sums_are_made_in_one_order() {
+    let values = |rank: usize| (0..1001).map(|i| ((i * 37 + rank * 101) % 997) as f32 / 7.0).collect::<Vec<f32>>();
+    for size in [1, 2, 3, 4, 7] {
+        let expected: Vec<f32> =
+            (0..1001).map(|i| (0..size).map(|rank| f64::from(values(rank)[i])).sum::<f64>() as f32).collect();
+        let found = together(size, |ranks| {
+            let mut own = values(ranks.rank());
+            ranks.all_reduce(&mut own).unwrap();
+            own
+        });
+        assert!(found.iter().all(|found| *found == expected), "{size}");
+        let parts: Vec<_> = (0..size).flat_map(|rank| part(1001, size, rank)).collect();
+        assert_eq!(parts, (0..1001).collect::<Vec<_>>());
+    }
+}
