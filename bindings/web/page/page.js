@@ -270,7 +270,9 @@ async function open() {
   if (lack) throw new Missing(lack);
   await init();
   gpu = await Gpu.open();
-  $('adapter').textContent = `Runs on ${gpu.name}`;
+  // Browsers tell of an adapter what they like to.
+  const { description, vendor, architecture } = (await navigator.gpu.requestAdapter()).info;
+  $('adapter').textContent = `WebGPU on ${description || [vendor, architecture].filter(Boolean).join(' ') || 'an adapter without a name'}`;
   draw();
   $('go').addEventListener('click', () => {
     if (!running) return train();

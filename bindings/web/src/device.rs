@@ -1,6 +1,6 @@
 //! The browser's adapter.
 
-use softalign::{GpuOptions, gpu::adapter};
+use softalign::GpuOptions;
 use wasm_bindgen::prelude::*;
 
 /// An adapter, opened. Shaders run in the form that every adapter takes.
@@ -13,11 +13,5 @@ impl Gpu {
     pub async fn open() -> Result<Gpu, JsError> {
         let options = GpuOptions { portable: true, ..GpuOptions::default() };
         Ok(Self(softalign::Gpu::open_async(&options).await?))
-    }
-
-    /// The adapter's name and backend.
-    #[wasm_bindgen(getter)]
-    pub fn name(&self) -> String {
-        adapter::describe(self.0.info())
     }
 }

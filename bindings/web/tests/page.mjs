@@ -50,7 +50,7 @@ const began = Date.now();
 const say = (text) => console.log(`${text} (${((Date.now() - began) / 1000).toFixed(0)} s so far)`);
 const picture = (page, name) => pictures && page.screenshot({ path: path.join(pictures, `${name}.png`), fullPage: true });
 
-async function names_what_is_missing() {
+async function namesWhatIsMissing() {
   const lacks = [
     [() => Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined }), 'navigator.gpu'],
     [() => { GPU.prototype.requestAdapter = async () => null; }, 'offers no adapter'],
@@ -69,21 +69,28 @@ async function names_what_is_missing() {
   say('the page names what is missing');
 }
 
+// Asks for a text, and waits for it or for what the page has against it.
+async function answered(page, source) {
+  await page.fill('#source', source);
+  await page.locator('#answer').evaluate((answer) => { answer.textContent = ''; });
+  await page.click('#generate');
+  const there = () => ['answer', 'failed'].some((id) => document.getElementById(id).textContent.trim());
+  await page.waitForFunction(there, null, { timeout: 5 * MINUTE });
+  assert.equal(await page.locator('#failed').textContent(), '');
+  return (await page.locator('#answer').textContent()).trim();
+}
+
 async function generates({ page }) {
   await page.fill('#folder', 'model');
   await page.click('#load');
   await page.locator('#loaded', { hasText: 'Loaded' }).waitFor({ timeout: MINUTE });
   for (const [source, text] of Object.entries(native.texts)) {
-    await page.fill('#source', source);
-    await page.locator('#answer').evaluate((answer) => { answer.textContent = ''; });
-    await page.click('#generate');
-    await page.waitForFunction(() => document.querySelector('#answer').textContent.trim(), null, { timeout: 5 * MINUTE });
-    assert.equal((await page.locator('#answer').textContent()).trim(), text, source);
+    assert.equal(await answered(page, source), text, source);
   }
   say(`${Object.keys(native.texts).length} texts as the native build writes them`);
 }
 
-async function draws_the_attention({ page }) {
+async function drawsTheAttention({ page }) {
   const source = Object.keys(native.texts).at(-1);
   const rows = page.locator('#map tr');
   // Each digit and the end of the source; each word and the end of the text.
@@ -105,11 +112,13 @@ async function draws_the_attention({ page }) {
 async function trains({ page }) {
   await page.click('#go');
   const wanted = native.losses.length;
-  await page.waitForFunction((wanted) => window.readings.length >= wanted, wanted, { timeout: 8 * MINUTE });
+  const done = (wanted) => window.readings.length >= wanted || document.querySelector('#failed').textContent;
+  await page.waitForFunction(done, wanted, { timeout: 8 * MINUTE });
+  assert.equal(await page.locator('#failed').textContent(), '');
   // The page answers while it trains.
   const started = Date.now();
   assert.equal(await page.evaluate(() => 6 * 7), 42);
-  const answered = Date.now() - started;
+  const waited = Date.now() - started;
   await page.click('#go');
   await page.waitForFunction(() => document.querySelector('#go').textContent === 'Train' && !document.querySelector('#go').disabled, null, { timeout: 2 * MINUTE });
   const readings = await page.evaluate(() => window.readings);
@@ -130,15 +139,12 @@ async function trains({ page }) {
   assert.equal(await page.locator('#samples tr').count(), 5);
   await picture(page, 'training');
   const speed = `${await page.locator('#steps-per-second').textContent()} steps/s, ${await page.locator('#tokens-per-second').textContent()} tokens/s`;
-  say(`${wanted} losses within ${worst.toExponential(1)} of the native ones; ${speed}; answers after ${answered} ms`);
+  say(`${wanted} losses within ${worst.toExponential(1)} of the native ones; ${speed}; answers after ${waited} ms`);
 }
 
-async function uses_what_it_has_trained({ page }) {
+async function usesWhatItHasTrained({ page }) {
   await page.check('input[value=trained]');
-  await page.fill('#source', '42');
-  await page.locator('#answer').evaluate((answer) => { answer.textContent = ''; });
-  await page.click('#generate');
-  await page.waitForFunction(() => document.querySelector('#answer').textContent.trim(), null, { timeout: 2 * MINUTE });
+  await answered(page, '42');
   await page.fill('#folder', 'nowhere');
   await page.click('#load');
   await page.locator('#failed', { hasText: 'nowhere holds no model' }).waitFor();
@@ -146,7 +152,7 @@ async function uses_what_it_has_trained({ page }) {
 }
 
 try {
-  await names_what_is_missing();
+  await namesWhatIsMissing();
   const tab = await opened(() => {
     window.readings = [];
     document.addEventListener('softalign:reading', ({ detail }) => window.readings.push(detail));
@@ -154,9 +160,9 @@ try {
   await tab.page.locator('#go:enabled').waitFor({ timeout: MINUTE });
   say(await tab.page.locator('#adapter').textContent());
   await generates(tab);
-  await draws_the_attention(tab);
+  await drawsTheAttention(tab);
   await trains(tab);
-  await uses_what_it_has_trained(tab);
+  await usesWhatItHasTrained(tab);
   // The browser says itself that a file is not there.
   assert.deepEqual(tab.complaints.filter((text) => !text.includes('404')), []);
 } finally {
