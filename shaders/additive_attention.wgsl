@@ -5,6 +5,7 @@
 // SUBGROUPS: a workgroup is one subgroup; each lane loads its part of the queries and the subgroup passes it round.
 // Otherwise the queries are staged in workgroup memory, DEPTH vec4s of each row at a time.
 // VECTOR: A, V and all strides are multiples of 4: 16-byte loads serve.
+// WEIGHTS: the softmax is written too.
 // ONE_ROW: ROWS is 1, where factoring tanh cannot pay, and the lanes share out the elements of a key instead of keys.
 #import element
 #import lanes
