@@ -5,6 +5,7 @@
 // SUBGROUPS: a workgroup is one subgroup; each lane loads its part of the queries and the subgroup passes it round.
 // Otherwise the queries are staged in workgroup memory, DEPTH vec4s of each row at a time.
 // VECTOR: A, V and all strides are multiples of 4: 16-byte loads serve.
+// WEIGHTS: the softmax is written too.
 // ONE_ROW: ROWS is 1, where factoring tanh cannot pay, and the lanes share out the elements of a key instead of keys.
 #import element
 #import lanes
@@ -15,7 +16,6 @@ struct Params {
     query_offset: u32, query_stride: u32, query_batch: u32,
     context_offset: u32, context_stride: u32, context_batch: u32,
     weights_offset: u32, weights_stride: u32, weights_batch: u32,
-    has_weights: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -25,7 +25,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> value: array<Element>;         // [B, S, V]
 @group(0) @binding(5) var<storage, read> lengths: array<u32>;           // [B]
 @group(0) @binding(6) var<storage, read_write> context: array<Element>; // [B, T, V]
-@group(0) @binding(7) var<storage, read_write> weights: array<f32>;     // [B, T, S]
+@group(0) @binding(7) var<storage, read_write> weights: array<f32>;     // [B, T, S], written under WEIGHTS alone
 
 #import load(query)
 #import load(key)
@@ -226,7 +226,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
             var most = top[g];
             for (var i = lane; i < count; i += LANES) {
                 let x = scores[i * QUADS + g];
-                if (params.has_weights != 0u) { store_weights(batch, row0 + g * 4u, s0 + i, x); }
+#ifdef WEIGHTS
+                store_weights(batch, row0 + g * 4u, s0 + i, x);
+#endif
                 most = max(most, x);
             }
             most = lanes_max(most, lane);
@@ -298,7 +300,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         }
     }
 
-    if (params.has_weights == 0u) { return; }
+#ifdef WEIGHTS
     for (var g = 0u; g < QUADS; g++) {
         let row = row0 + g * 4u;
         if (row < params.queries) {
@@ -308,4 +310,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
             for (var s = length + lane; s < params.keys; s += LANES) { store_weights(batch, row, s, Quad(0.0)); }
         }
     }
+#endif
 }

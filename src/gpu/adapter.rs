@@ -127,15 +127,19 @@ const DXC: &str = "no adapter; it needs dxcompiler.dll, 1.8.2502 or newer, from 
 
 /// One line per backend: what it showed, for [`Error::NoAdapter`].
 pub fn seen(adapters: &[wgpu::Adapter]) -> String {
-    let backends = [
-        ("Vulkan", wgpu::Backend::Vulkan),
-        ("Metal", wgpu::Backend::Metal),
-        ("DX12", wgpu::Backend::Dx12),
-        ("GL", wgpu::Backend::Gl),
-    ];
+    let backends: &[_] = if cfg!(target_family = "wasm") {
+        &[("WebGPU", wgpu::Backend::BrowserWebGpu)]
+    } else {
+        &[
+            ("Vulkan", wgpu::Backend::Vulkan),
+            ("Metal", wgpu::Backend::Metal),
+            ("DX12", wgpu::Backend::Dx12),
+            ("GL", wgpu::Backend::Gl),
+        ]
+    };
     let asked_for = descriptor().backends;
     let mut lines = vec!["Backends looked at:".to_owned()];
-    for (name, backend) in backends {
+    for &(name, backend) in backends {
         let found: Vec<_> =
             adapters.iter().map(wgpu::Adapter::get_info).filter(|info| info.backend == backend).collect();
         let compiled = wgpu::Instance::enabled_backend_features().contains(backend.into());

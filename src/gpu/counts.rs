@@ -36,7 +36,10 @@ pub(super) struct Order {
 impl Order {
     /// Whether the next dispatch, of a pipeline on tensors, waits.
     pub fn waits(&mut self, pipeline: &Pipeline, tensors: &[Tensor]) -> bool {
-        let bound = || pipeline.bindings.iter().skip(1).map(|binding| binding.access).zip(tensors);
+        let bound = || {
+            let bound = pipeline.bindings.iter().skip(1).zip(tensors).filter(|(binding, _)| binding.used);
+            bound.map(|(binding, tensor)| (binding.access, tensor))
+        };
         let waits = bound().any(|(access, tensor)| {
             self.last.get(tensor.buffer()).is_some_and(|before| *before != access || access == Access::Write)
         });

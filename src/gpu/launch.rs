@@ -56,7 +56,7 @@ impl Launch<'_> {
         for (binding, tensor) in bindings.iter().zip(self.tensors) {
             self.check_tensor(gpu, binding, tensor, guard)?;
         }
-        self.check_overlaps(bindings, guard)
+        self.check_overlaps(bindings)
     }
 
     fn wrong(&self, argument: &'static str, wanted: String, got: String) -> Error {
@@ -112,15 +112,15 @@ impl Launch<'_> {
     }
 
     /// wgpu keeps track of whole buffers: within a dispatch one is either read or written. Two windows of a buffer may both be
-    /// written if they lie apart. A kernel may bind one window in place of another that is not there.
-    fn check_overlaps(&self, bindings: &[Binding], guard: Guard) -> Result<()> {
-        let bound: Vec<_> = bindings.iter().zip(self.tensors).collect();
+    /// bound for writing if they lie apart, whether or not the shader stores to them: WebGPU asks for that. A kernel may give any
+    /// tensor in place of one that it does without, which is not bound.
+    fn check_overlaps(&self, bindings: &[Binding]) -> Result<()> {
+        let bound: Vec<_> = bindings.iter().zip(self.tensors).filter(|(binding, _)| binding.used).collect();
         for (index, (one, tensor)) in bound.iter().enumerate() {
             for (other, second) in &bound[..index] {
                 let both_written = one.access == Access::Write && other.access == Access::Write;
                 let apart = match both_written {
-                    true if guard == Guard::Kernel && std::ptr::eq(**tensor, **second) => true,
-                    true => !(one.stored && other.stored && tensor.overlaps(second)),
+                    true => !tensor.overlaps(second),
                     false => one.access == other.access || tensor.buffer() != second.buffer(),
                 };
                 if !apart {

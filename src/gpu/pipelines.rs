@@ -23,7 +23,7 @@ pub struct Pipeline {
     pub label: String,
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
-    /// The bindings of group 0, in order.
+    /// The bindings of group 0, in order. Those that are not used are bound to nothing.
     pub(super) bindings: Vec<Binding>,
     pub(super) warm: AtomicBool,
 }
@@ -88,8 +88,11 @@ impl Gpu {
         let scopes = self.error_scopes();
         let device = self.device();
         let shader = self.shader_module(&label, module, guard);
-        let entries: Vec<_> =
-            bindings.iter().enumerate().map(|(index, binding)| entry(index, binding.access)).collect();
+        let entries: Vec<_> = (0..)
+            .zip(&bindings)
+            .filter(|(_, binding)| binding.used)
+            .map(|(index, binding)| entry(index, binding.access))
+            .collect();
         let layout = device
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -147,9 +150,9 @@ impl Gpu {
     }
 }
 
-fn entry(index: usize, access: Access) -> wgpu::BindGroupLayoutEntry {
+fn entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
     wgpu::BindGroupLayoutEntry {
-        binding: index as u32,
+        binding,
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer {
             ty: match access {

@@ -151,10 +151,11 @@ fn bind_group(
     params: wgpu::BindingResource<'_>,
     tensors: Vec<wgpu::BindingResource<'_>>,
 ) -> Result<wgpu::BindGroup> {
-    let entries: Vec<_> = std::iter::once(params)
-        .chain(tensors)
-        .enumerate()
-        .map(|(binding, resource)| wgpu::BindGroupEntry { binding: binding as u32, resource })
+    let entries: Vec<_> = (0..)
+        .zip(std::iter::once(params).chain(tensors))
+        .zip(&pending.pipeline.bindings)
+        .filter(|(_, binding)| binding.used)
+        .map(|((binding, resource), _)| wgpu::BindGroupEntry { binding, resource })
         .collect();
     let scopes = gpu.error_scopes();
     let bind_group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {

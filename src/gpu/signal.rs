@@ -34,7 +34,7 @@ impl<T> Clone for Signal<T> {
 }
 
 impl<T> Signal<T> {
-    pub(super) fn set(&self, value: T) {
+    pub(crate) fn set(&self, value: T) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.value = Some(value);
         if let Some(waker) = state.waker.take() {
@@ -57,7 +57,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::DeviceLost`] or [`Error::Gpu`] if the device fails before the callback is called.
-    pub(super) async fn hear<T>(&self, signal: &Signal<T>) -> Result<T> {
+    pub(crate) async fn hear<T>(&self, signal: &Signal<T>) -> Result<T> {
         poll_fn(|context| self.poll_signal(signal, context)).await
     }
 

@@ -1,5 +1,5 @@
-//! The guide: what the options mean that `--help` lists, how to measure and check, what was reached, the doors to Rust, Python and C,
-//! and how the house is built.
+//! The guide: what the options mean that `--help` lists, how to measure and check, what was reached, the doors to Rust, Python, C and the
+//! browser, and how the house is built.
 
 #[doc = include_str!("training.md")]
 pub mod training {}
@@ -27,6 +27,9 @@ pub mod python {}
 
 #[doc = include_str!("c.md")]
 pub mod c {}
+
+#[doc = include_str!("browser.md")]
+pub mod browser {}
 
 #[doc = include_str!("house.md")]
 pub mod house {}

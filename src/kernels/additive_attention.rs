@@ -287,11 +287,10 @@ impl AdditiveAttention {
         for matrix in [&inputs.query, &context, &bound_weights] {
             params.extend(words(matrix));
         }
-        params.push(u32::from(weights.is_some()));
         recorder.launch_rounds(
             &Launch {
                 kernel: &ADDITIVE_ATTENTION,
-                specialisation: tile.forward(vector, dtype),
+                specialisation: tile.forward(vector, weights.is_some(), dtype),
                 params: &params,
                 tensors: &[
                     inputs.query.tensor,

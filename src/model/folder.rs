@@ -1,6 +1,6 @@
 //! A model folder: `config.json`, `model.safetensors`, `source.tokenizer.json`, `target.tokenizer.json`.
 
-use std::path::Path;
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 use super::{
     Answers, Kind, Metadata, Network, Specials, TokenModel, WEIGHTS, first_values,
@@ -13,7 +13,7 @@ use crate::{
     Error, Gpu, Result, files,
     graph::Parameters,
     names::setting,
-    text::{Tokenizer, escaped, read_text},
+    text::{Tokenizer, escaped, text_of},
 };
 
 /// A model with its parameters on a device and its tokenizers. Feature `text`.
@@ -37,13 +37,43 @@ pub(crate) const SOURCE: &str = "source.tokenizer.json";
 /// The file of the tokenizer of targets.
 pub(crate) const TARGET: &str = "target.tokenizer.json";
 
+/// The files of a model folder in memory, each by its name in [`Model::FILES`].
+pub type ModelFiles = BTreeMap<String, Vec<u8>>;
+
 /// The files of a model folder beside the parameters.
 const OTHERS: [&str; 3] = [CONFIG, SOURCE, TARGET];
-/// Every file of a model folder.
-#[cfg(feature = "train")]
-pub(crate) const FILES: [&str; 4] = [WEIGHTS, CONFIG, SOURCE, TARGET];
+
+/// Where the files of a model are kept.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Folder(&'a Path),
+    Memory(&'a ModelFiles),
+}
+
+impl<'a> Place<'a> {
+    /// What errors call a file.
+    fn name(self, file: &str) -> String {
+        match self {
+            Self::Folder(folder) => folder.join(file).display().to_string(),
+            Self::Memory(_) => file.to_owned(),
+        }
+    }
+
+    fn read(self, file: &str) -> Result<Cow<'a, [u8]>> {
+        match self {
+            Self::Folder(folder) => files::read(&folder.join(file)).map(Cow::Owned),
+            Self::Memory(files) => match files.get(file) {
+                Some(bytes) => Ok(Cow::Borrowed(bytes)),
+                None => Err(Error::data(file, "is missing; a model's files belong together")),
+            },
+        }
+    }
+}
 
 impl Model {
+    /// Every file of a model folder; a model that reads no source has no `source.tokenizer.json`.
+    pub const FILES: [&str; 4] = [WEIGHTS, CONFIG, SOURCE, TARGET];
+
     /// A new model with first values drawn from `seed`.
     ///
     /// # Errors
@@ -64,11 +94,22 @@ impl Model {
             let message = "holds no config.json, so it is not a model folder; `softalign train` writes one";
             return Err(Error::data(folder.display().to_string(), message));
         }
-        let weights = folder.join(WEIGHTS);
-        let (bytes, weights) = (files::read(&weights)?, weights.display().to_string());
+        Self::load_from(gpu, Place::Folder(folder))
+    }
+
+    /// Loads the files of a model folder that are in memory, fetched from a server or a browser's cache.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the file that is missing, damaged or does not fit the others.
+    pub fn load_files(gpu: &Gpu, files: &ModelFiles) -> Result<Self> {
+        Self::load_from(gpu, Place::Memory(files))
+    }
+
+    fn load_from(gpu: &Gpu, place: Place<'_>) -> Result<Self> {
+        let (bytes, weights) = (place.read(WEIGHTS)?, place.name(WEIGHTS));
         let (tensors, metadata) = whole(&weights, &bytes)?;
-        check_files(folder, &metadata)?;
-        let (network, source, target) = Self::parts(folder)?;
+        check_files(place, &metadata)?;
+        let (network, source, target) = Self::parts_from(place)?;
         let parameters = loaded(gpu, &network.parameters(), &weights, &tensors)?;
         Ok(Self { gpu: gpu.clone(), network, parameters, source, target })
     }
@@ -78,8 +119,12 @@ impl Model {
     /// # Errors
     /// [`Error::Io`] or [`Error::Data`] naming the file that is missing, damaged or does not fit the others.
     pub(crate) fn parts(folder: &Path) -> Result<(Network, Tokenizer, Tokenizer)> {
-        let path = folder.join(CONFIG);
-        let network = Kind::read(&read_text(&path)?, &path.display().to_string())?;
+        Self::parts_from(Place::Folder(folder))
+    }
+
+    fn parts_from(place: Place<'_>) -> Result<(Network, Tokenizer, Tokenizer)> {
+        let (config, name) = (place.read(CONFIG)?, place.name(CONFIG));
+        let network = Kind::read(text_of(&name, &config)?, &name)?;
         let limits = network.limits();
         // A class or a place in a text is no token: then both sides are cut alike.
         let (specials, targets) = match network.answers() {
@@ -87,9 +132,9 @@ impl Model {
             Answers::Classes => (Specials::FIRST, limits.target_vocabulary),
             Answers::Spans | Answers::None => (limits.specials, limits.source_vocabulary),
         };
-        let target = tokenizer(&folder.join(TARGET), specials, targets)?;
+        let target = tokenizer((place, TARGET), specials, targets)?;
         let source = match limits.reads_source() {
-            true => tokenizer(&folder.join(SOURCE), network.source_specials(), limits.source_vocabulary)?,
+            true => tokenizer((place, SOURCE), network.source_specials(), limits.source_vocabulary)?,
             false => target.clone(),
         };
         Ok((network, source, target))
@@ -161,11 +206,11 @@ impl TokenModel {
 }
 
 /// Checks the files beside the parameters: with another tokenizer a model would write nonsense.
-fn check_files(folder: &Path, metadata: &Metadata) -> Result<()> {
-    OTHERS.iter().filter(|name| metadata.contains_key(**name)).try_for_each(|name| {
-        let path = folder.join(name);
-        check_saved(metadata, name, &path.display().to_string(), &files::read(&path)?)
-    })
+fn check_files(place: Place<'_>, metadata: &Metadata) -> Result<()> {
+    OTHERS
+        .iter()
+        .filter(|name| metadata.contains_key(**name))
+        .try_for_each(|name| check_saved(metadata, name, &place.name(name), &place.read(name)?))
 }
 
 impl From<&Model> for TokenModel {
@@ -180,12 +225,13 @@ pub(crate) fn checksum(path: &Path) -> Result<String> {
 }
 
 /// The tokenizer of a file, for a model with a vocabulary of `size`. Those of models from elsewhere may have fewer tokens.
-fn tokenizer(path: &Path, specials: Specials, size: usize) -> Result<Tokenizer> {
-    let tokenizer = Tokenizer::load_for(path, specials)?;
+fn tokenizer((place, file): (Place<'_>, &str), specials: Specials, size: usize) -> Result<Tokenizer> {
+    let name = place.name(file);
+    let tokenizer = Tokenizer::of_json_for(&name, &place.read(file)?, specials)?;
     let own = tokenizer.size();
     if own == size || (specials != Specials::FIRST && own < size) {
         return Ok(tokenizer);
     }
     let message = format!("holds {own} tokens, and config.json says {size}; use the files of one model");
-    Err(Error::data(path.display().to_string(), message))
+    Err(Error::data(name, message))
 }

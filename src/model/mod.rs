@@ -68,9 +68,9 @@ pub use answering::Prompt;
 pub use architecture::{Answers, Architecture, Forward, Limits, Network};
 pub use counterpart::Counterpart;
 #[cfg(feature = "text")]
-pub use folder::Model;
+pub use folder::{Model, ModelFiles};
 #[cfg(feature = "train")]
-pub(crate) use folder::{FILES, SOURCE, TARGET, checksum};
+pub(crate) use folder::{SOURCE, TARGET, checksum};
 pub use gru_encoder::{Encoded, GruEncoder};
 pub use import::Import;
 pub use kind::Kind;

@@ -94,9 +94,16 @@ pub fn read_lines(path: impl AsRef<Path>) -> Result<Vec<String>> {
 /// [`Error::Io`] where the file cannot be read; [`Error::Data`] with line and byte where it is not UTF-8.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
-    let bytes = files::read(path)?;
-    let text = decode(&bytes).map_err(|fault| fault.error(&path.display().to_string(), 0))?;
-    Ok(text.strip_prefix(MARK).unwrap_or(text).to_owned())
+    text_of(&path.display().to_string(), &files::read(path)?).map(str::to_owned)
+}
+
+/// The text of the bytes of the file `name`.
+///
+/// # Errors
+/// [`Error::Data`] with line and byte where it is not UTF-8.
+pub(crate) fn text_of<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str> {
+    let text = decode(bytes).map_err(|fault| fault.error(name, 0))?;
+    Ok(text.strip_prefix(MARK).unwrap_or(text))
 }
 
 /// The text of a line: without its end, and without the byte-order marks of files, which stand at its start, and behind a tab

@@ -11,8 +11,8 @@ use tokenizers::{Decoder as _, ModelWrapper, PreTokenizerWrapper};
 use super::byte_level;
 use super::subwords::{self, Method};
 use super::vocabulary::{TokenUnit, VocabularyLimits, escape, unescape};
-use super::{Merges, SPECIALS, Specials, Tokenization, escaped, foreign, frame::Frame, is_blank, mask, read_text};
-use crate::{Error, Result, visible::replaced};
+use super::{Merges, SPECIALS, Specials, Tokenization, escaped, foreign, frame::Frame, is_blank, mask, text_of};
+use crate::{Error, Result, files, visible::replaced};
 
 /// The sign between the two texts of a source.
 pub(super) const BETWEEN: char = '\t';
@@ -428,7 +428,15 @@ impl Tokenizer {
     /// not [`SPECIALS`], or its ids have gaps.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let tokenizer = Self::for_user_text(parse(path)?);
+        Self::of_json(&show(path), &files::read(path)?)
+    }
+
+    /// Reads the bytes of such a file. `name` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Data`] as there.
+    fn of_json(name: &str, json: &[u8]) -> Result<Self> {
+        let tokenizer = Self::for_user_text(parse(name, json)?);
         for (wanted, special) in (0..).zip(SPECIALS) {
             let got = tokenizer.inner.token_to_id(special);
             if got != Some(wanted) {
@@ -437,10 +445,10 @@ impl Tokenizer {
                     "`{special}` {got}, and must have id {wanted}; make the tokenizer with the special tokens \
                      <pad>, <bos>, <eos>, <unk> first, in this order"
                 );
-                return Err(Error::data(show(path), message));
+                return Err(Error::data(name, message));
             }
         }
-        tokenizer.check_ids(path)?;
+        tokenizer.check_ids(name)?;
         Ok(tokenizer)
     }
 
@@ -453,7 +461,18 @@ impl Tokenizer {
     /// special tokens are this crate's own.
     pub fn load_for(path: impl AsRef<Path>, specials: Specials) -> Result<Self> {
         let path = path.as_ref();
-        if specials == Specials::FIRST { Self::load(path) } else { Ok(Self::with_specials(parse(path)?, specials)) }
+        Self::of_json_for(&show(path), &files::read(path)?, specials)
+    }
+
+    /// Reads the bytes of such a file, as [`Tokenizer::load_for`] does. `name` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Data`] as there.
+    pub fn of_json_for(name: &str, json: &[u8], specials: Specials) -> Result<Self> {
+        match specials {
+            Specials::FIRST => Self::of_json(name, json),
+            specials => Ok(Self::with_specials(parse(name, json)?, specials)),
+        }
     }
 
     /// The special tokens as far as a file says itself: the unknown one, and as `bos` and `eos` what it puts first before a text and
@@ -462,7 +481,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no tokenizer.
     pub fn stated_specials(path: impl AsRef<Path>) -> Result<Specials> {
-        let inner = parse(path.as_ref())?;
+        let inner = parse_file(path.as_ref())?;
         let frame = inner.get_post_processor().map(Frame::made_by).unwrap_or_default();
         let model = serde_json::to_value(inner.get_model()).ok();
         let unknown = model.as_ref().and_then(Value::as_object).and_then(foreign::unknown);
@@ -480,7 +499,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Io`] where the file cannot be read; [`Error::Data`] where it is no tokenizer.
     pub fn stated_mask(path: impl AsRef<Path>) -> Result<Option<u32>> {
-        Ok(mask::of(&parse(path.as_ref())?))
+        Ok(mask::of(&parse_file(path.as_ref())?))
     }
 
     /// Reads any Hugging Face `tokenizer.json`. Where its first ids are not [`SPECIALS`], tokens get new ids: those four
@@ -496,25 +515,25 @@ impl Tokenizer {
         }
         let refused = |source: String| Error::data(show(path), format!("its tokens cannot be renumbered: {source}"));
         // By way of the crate, which fills in what old files leave out.
-        let whole = parse(path)?;
+        let whole = parse_file(path)?;
         let json = guarded(|| whole.to_string(false)).map_err(|source| refused(source.to_string()))?;
         let mut json = serde_json::from_str(&json).map_err(|source| refused(source.to_string()))?;
         foreign::renumber(&mut json).ok_or_else(|| refused("it has no vocabulary of a known form".into()))?;
         let inner = guarded(|| json.to_string().parse()).map_err(|source| refused(source.to_string()))?;
         let tokenizer = Self::for_user_text(inner);
-        tokenizer.check_ids(path)?;
+        tokenizer.check_ids(&show(path))?;
         Ok(tokenizer)
     }
 
     /// Embedding tables have one row per id from 0 to `size() - 1`: an id past that would read outside them.
-    fn check_ids(&self, path: &Path) -> Result<()> {
+    fn check_ids(&self, name: &str) -> Result<()> {
         let ids: HashSet<u32> = self.inner.get_vocab(true).into_values().collect();
         let size = self.inner.get_vocab_size(true);
         match (0..).take(size).find(|id| !ids.contains(id)) {
             Some(id) => {
                 let message =
                     format!("no token has id {id}, with {size} tokens in all; number them from 0 without gaps");
-                Err(Error::data(show(path), message))
+                Err(Error::data(name, message))
             }
             None => Ok(()),
         }
@@ -530,10 +549,14 @@ fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Resul
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the tokenizers crate fails on this file".into()))
 }
 
-fn parse(path: &Path) -> Result<tokenizers::Tokenizer> {
-    let text = read_text(path)?;
-    guarded(|| text.parse())
-        .map_err(|source| Error::data(show(path), format!("not a Hugging Face tokenizer.json: {source}")))
+fn parse_file(path: &Path) -> Result<tokenizers::Tokenizer> {
+    parse(&show(path), &files::read(path)?)
+}
+
+/// The tokenizer in the bytes of the file `name`.
+fn parse(name: &str, json: &[u8]) -> Result<tokenizers::Tokenizer> {
+    let text = text_of(name, json)?;
+    guarded(|| text.parse()).map_err(|source| Error::data(name, format!("not a Hugging Face tokenizer.json: {source}")))
 }
 
 /// A path as messages show it.

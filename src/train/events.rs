@@ -11,6 +11,7 @@ use std::{
 
 use prost::Message as _;
 
+use super::host::host;
 use crate::{Error, Result, files};
 
 /// The prefix of the names of events files: TensorBoard looks for it.
@@ -80,8 +81,7 @@ impl Events {
             cut(path, step)?;
         }
         // TensorBoard reads files in the order of their names; sessions may begin in the same second.
-        let host = gethostname::gethostname();
-        let name = format!("{PREFIX}{:010}.{}.{}", now() as u64, host.to_string_lossy(), earlier.len());
+        let name = format!("{PREFIX}{:010}.{}.{}", now() as u64, host(), earlier.len());
         let path = folder.join(name);
         let file = OpenOptions::new().create_new(true).append(true).open(&path).map_err(Error::io(&path))?;
         let mut events = Self { path, file };

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Error, Result, files,
-    model::{FILES, Metadata},
+    model::{Metadata, Model},
     names::setting,
     text::read_text,
 };
@@ -123,7 +123,7 @@ pub(super) fn claim(destination: Destination<'_>, lock: Option<Lock>, options: &
     };
     remove_unfinished(folder)?;
     events::remove(folder)?;
-    for name in [CHECKPOINT, METRICS, CURVES, PAGE].into_iter().chain(FILES) {
+    for name in [CHECKPOINT, METRICS, CURVES, PAGE].into_iter().chain(Model::FILES) {
         let path = folder.join(name);
         if path.exists() {
             std::fs::remove_file(&path).map_err(Error::io(path))?;

@@ -8,7 +8,7 @@ use super::{Metric, metric::Place};
 use crate::{
     Error, Gpu, Result, files,
     graph::Parameters,
-    model::{FILES, Model, WEIGHTS, read_tensors},
+    model::{Model, WEIGHTS, read_tensors},
 };
 
 /// The folder of these models in a run's folder; each is named by its step.
@@ -75,7 +75,7 @@ fn remove(folder: &Path) -> Result<()> {
         return Ok(());
     }
     files::remove_unfinished(folder)?;
-    for path in FILES.iter().map(|file| folder.join(file)).filter(|path| path.exists()) {
+    for path in Model::FILES.iter().map(|file| folder.join(file)).filter(|path| path.exists()) {
         std::fs::remove_file(&path).map_err(Error::io(&path))?;
     }
     let _ = std::fs::remove_dir(folder);

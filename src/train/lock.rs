@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use super::host::host;
 use crate::{Error, Result, text::escaped};
 
 /// The file whose lock a session holds. It stays when the session ends: to delete it would let two sessions lock two files.
@@ -41,8 +42,7 @@ impl Lock {
                 tracing::warn!("{folder}: this file system locks no files ({error}); let no other run use this folder");
             }
         }
-        let host = gethostname::gethostname();
-        let holder = format!("process {} on {}\n", std::process::id(), host.to_string_lossy());
+        let holder = format!("process {} on {}\n", std::process::id(), host());
         file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(Error::io(path))?;
         Ok(Self { _file: file })
     }

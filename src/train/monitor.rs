@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use serde::Serialize;
 
-use crate::{Error, Gpu, Result, Tensor, kernels::adam::StepReport};
+use crate::{Error, Gpu, Result, Tensor, gpu::Signal, kernels::adam::StepReport};
 
 /// The report of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -40,8 +40,8 @@ impl Monitor {
         Self { gpu: gpu.clone(), report: report.clone(), idle: Vec::new(), arrived: channel() }
     }
 
-    /// Asks for the numbers of `step`, which was submitted last.
-    pub fn request(&mut self, step: u64) -> Result<()> {
+    /// Asks for the numbers of `step`, which was submitted last. The signal tells that they have arrived, and that the step is made.
+    pub fn request(&mut self, step: u64) -> Result<Signal<()>> {
         let report = &self.report;
         let buffer = match self.idle.pop() {
             Some(buffer) => buffer,
@@ -51,13 +51,16 @@ impl Monitor {
             self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("monitor") });
         encoder.copy_buffer_to_buffer(report.buffer(), report.offset(), &buffer, 0, report.bytes());
         let (sender, back) = (self.arrived.0.clone(), buffer.clone());
+        let arrived = Signal::default();
+        let signal = arrived.clone();
         encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, .., move |result| {
             // The receiver lives as long as the run; after it nobody asks.
             let _ = sender.send((step, back, result));
+            signal.set(());
         });
         self.gpu.queue().submit([encoder.finish()]);
         self.gpu.count_readback();
-        Ok(())
+        Ok(arrived)
     }
 
     /// The readings that have arrived; with `wait`, all that were asked for.

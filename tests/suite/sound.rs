@@ -163,6 +163,34 @@ fn one_place_is_not_written_through_two_bindings() {
     assert!(pair(&first, &second).is_ok());
 }
 
+/// WebGPU refuses to bind one place twice for writing, whatever the shader does with it.
+#[test]
+fn one_place_is_not_bound_twice_for_writing_and_what_is_not_used_is_not_bound() {
+    static READS_ONE: Shader = Shader::new(
+        "reads_one",
+        "@group(0) @binding(0) var<uniform> count: u32;
+@group(0) @binding(1) var<storage, read_write> a: array<f32>;
+@group(0) @binding(2) var<storage, read_write> b: array<f32>;
+@compute @workgroup_size(1) fn main() { a[0] = f32(count) + b[1]; }",
+        &[],
+    );
+    static DOES_WITHOUT_ONE: Shader = Shader::new(
+        "does_without_one",
+        "@group(0) @binding(0) var<uniform> count: u32;
+@group(0) @binding(1) var<storage, read_write> a: array<f32>;
+@group(0) @binding(2) var<storage, read_write> b: array<f32>;
+@compute @workgroup_size(1) fn main() { a[0] = f32(count); }",
+        &[],
+    );
+    let gpu = gpu();
+    let (a, b) = (zeros(gpu, [4]), zeros(gpu, [4]));
+    refused(gpu, "tensors", |recorder| recorder.dispatch(&Launch { kernel: &READS_ONE, ..own(&[1], &[&a, &a]) }));
+    run(gpu, |recorder| recorder.dispatch(&Launch { kernel: &READS_ONE, ..own(&[1], &[&a, &b]) }));
+    assert_eq!(gpu.read::<f32>(&a).unwrap()[0], 1.0);
+    run(gpu, |recorder| recorder.dispatch(&Launch { kernel: &DOES_WITHOUT_ONE, ..own(&[2], &[&a, &a]) }));
+    assert_eq!(gpu.read::<f32>(&a).unwrap()[0], 2.0);
+}
+
 /// Wrong kinds of bindings, gaps and parameters that do not fit are errors before the driver sees them.
 #[test]
 fn bindings_are_what_the_recorder_can_make() {

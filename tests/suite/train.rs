@@ -13,9 +13,9 @@ use softalign::{
     generate::{Generator, SearchOptions},
     gpu::{Counters, TileTable},
     kernels::{Tunable as _, additive_attention},
-    model::{BatchShape, Model, Readout},
+    model::{BatchShape, Model, ModelFiles, Readout, StoredTensor},
     text::numbers::number_words,
-    train::{Budget, Data, Decay, Destination, Event, PAGE, Schedule, TrainOptions, Trainer, train},
+    train::{Budget, Data, Decay, Destination, Event, PAGE, Schedule, Steps, TrainOptions, Trainer, train},
 };
 
 #[test]
@@ -103,6 +103,66 @@ fn the_schedule_is_followed_and_patience_ends_a_run() {
     let outcome = again().unwrap();
     assert_eq!((outcome.progress.step, outcome.progress.unimproved, outcome.progress.finished), (8, 3, true));
     assert!(refusal(again()).contains("finished, after 8 steps"));
+}
+
+fn parameters(model: &Model) -> Vec<Vec<u8>> {
+    let tensors = StoredTensor::of_parameters(&model.gpu, &model.parameters).unwrap();
+    tensors.into_iter().map(|tensor| tensor.bytes).collect()
+}
+
+/// In memory the steps are those of a run, over the ends of epochs and with batches that make a step together.
+#[test]
+fn steps_in_memory_are_those_of_a_run() {
+    let setting = Setting::new();
+    let schedule = Schedule { warmup: 3, decay: Decay::InverseSqrt };
+    for (name, accumulate) in [("alone", 1), ("together", 2)] {
+        let options = TrainOptions { schedule, accumulate, validate_every: Some(1000), ..setting.options.clone() };
+        let out = setting.out(name);
+        run(&options, 20, &out).unwrap();
+        let metrics = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+        let values = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let wanted: Vec<_> =
+            values.filter_map(|value| Some((value["step"].as_u64()?, value["loss"].as_f64()?))).collect();
+        assert_eq!(wanted.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [10, 20]);
+
+        let mut training = Steps::new(common::gpu(), &options).unwrap();
+        assert_eq!(training.unseen().len(), 6);
+        let readings = pollster::block_on(async {
+            let mut readings = Vec::new();
+            while training.step() < 20 {
+                readings.extend(training.advance().await.unwrap());
+                assert!(readings.len() as u64 + 2 >= training.step(), "at most two steps are under way");
+            }
+            readings.extend(training.settle().await.unwrap());
+            readings
+        });
+        assert_eq!(readings.iter().map(|reading| reading.step).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+        for (step, loss) in wanted {
+            assert_eq!(f64::from(readings[step as usize - 1].loss), loss, "{name}, step {step}");
+        }
+        assert!(parameters(training.model()) == parameters(&Model::load(common::gpu(), &out).unwrap()), "{name}");
+    }
+    let refused =
+        Steps::new(common::gpu(), &TrainOptions { from: Some("runs/mine".into()), ..setting.options.clone() });
+    assert!(refusal(refused).contains("in memory alone"));
+}
+
+#[test]
+fn a_model_from_files_in_memory_is_that_of_its_folder() {
+    let setting = Setting::new();
+    let (gpu, out) = (common::gpu(), setting.out("run"));
+    run(&setting.options, 5, &out).unwrap();
+    let files: ModelFiles = Model::FILES.map(|name| (name.to_owned(), fs::read(out.join(name)).unwrap())).into();
+    let (folder, memory) = (Model::load(gpu, &out).unwrap(), Model::load_files(gpu, &files).unwrap());
+    assert!(parameters(&folder) == parameters(&memory));
+    assert_eq!(folder.generate_text("123").unwrap(), memory.generate_text("123").unwrap());
+    for name in Model::FILES {
+        let (mut fewer, mut other) = (files.clone(), files.clone());
+        fewer.remove(name);
+        assert!(refusal(Model::load_files(gpu, &fewer)).contains(&format!("{name}: is missing")), "{name}");
+        other.get_mut(name).unwrap().push(b' ');
+        assert!(refusal(Model::load_files(gpu, &other)).contains(name), "{name}");
+    }
 }
 
 #[test]

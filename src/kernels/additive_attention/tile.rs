@@ -85,8 +85,9 @@ impl Tile {
         Self { rows: self.key_rows, ..self }
     }
 
-    pub(super) fn forward(self, vector: bool, dtype: Dtype) -> Specialisation {
-        let form = self.specialisation(vector, dtype).constant("KEYS", self.keys);
+    /// `weights`: whether they are written too.
+    pub(super) fn forward(self, vector: bool, weights: bool, dtype: Dtype) -> Specialisation {
+        let form = self.specialisation(vector, dtype).define_if(weights, "WEIGHTS").constant("KEYS", self.keys);
         form.constant("COLUMNS", self.columns).constant("BLOCK", BLOCK)
     }
 
@@ -159,7 +160,9 @@ fn of_every_tile(tiles: &Tiles, forms: impl Fn(Tile, Dtype) -> Vec<Specialisatio
 }
 
 pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
-    of_every_tile(tiles, |tile, dtype| forms::either(|vector| tile.forward(vector, dtype)))
+    of_every_tile(tiles, |tile, dtype| {
+        [false, true].map(|weights| forms::either(|vector| tile.forward(vector, weights, dtype))).concat()
+    })
 }
 
 pub(super) fn score_backwards(tiles: &Tiles) -> Vec<Specialisation> {
