@@ -16,5 +16,5 @@ fn a_training_step_asks_for_what_is_stated() {
         assert!(bytes > 0.0);
         [dispatches, barriers, serial_rounds]
     });
-    assert_eq!(counts, [[168, 157, 3011], [260, 251, 18_598]]);
+    assert_eq!(counts, [[137, 127, 1578], [212, 204, 14_371]]);
 }
