@@ -41,9 +41,7 @@ alias OneC = f32;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;           // [batch, N]
 @group(0) @binding(4) var<storage, read_write> C: array<OneC>;       // [batch, M, N]
 #endif
-#ifdef APART
-@group(0) @binding(5) var<storage, read_write> sums: array<f32>;     // [batch, M]
-#endif
+@group(0) @binding(5) var<storage, read_write> sums: array<f32>;     // [batch, M], written under APART alone
 
 // The first of four rows or columns, kept inside the matrix: elements loaded past its end are never stored.
 #ifdef VECTOR_A

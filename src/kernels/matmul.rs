@@ -516,14 +516,13 @@ impl Matmul {
             }
         };
         let form = Form { types: *types, slices, loads: loads.served(), sums: into };
-        let mut tensors = vec![&a.tensor, &b.tensor, &bias.as_ref().unwrap_or(b).tensor, &c.tensor];
-        tensors.extend(sums.as_ref().filter(|_| *apart).map(|sums| &sums.tensor));
+        let sums = sums.as_ref().filter(|_| *apart).unwrap_or(c);
         recorder.launch_rounds(
             &Launch {
                 kernel: &MATMUL,
                 specialisation: self.specialisation(recorder.gpu().tiles(), tile, form),
                 params: &params,
-                tensors: &tensors,
+                tensors: &[&a.tensor, &b.tensor, &bias.as_ref().unwrap_or(b).tensor, &c.tensor, &sums.tensor],
                 workgroups,
                 cost: Self { batch, ..*self }.cost_of(*types),
             },
