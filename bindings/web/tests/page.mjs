@@ -113,7 +113,7 @@ async function trains({ page }) {
   await page.click('#go');
   const wanted = native.losses.length;
   const done = (wanted) => window.readings.length >= wanted || document.querySelector('#failed').textContent;
-  await page.waitForFunction(done, wanted, { timeout: 8 * MINUTE });
+  await page.waitForFunction(done, wanted, { timeout: 15 * MINUTE });
   assert.equal(await page.locator('#failed').textContent(), '');
   // The page answers while it trains.
   const started = Date.now();
