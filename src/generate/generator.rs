@@ -65,7 +65,7 @@ impl Generator {
     }
 
     /// The ranks that it is one of.
-    pub(crate) fn ranks(&self) -> Option<Arc<dyn Ranks>> {
+    pub fn ranks(&self) -> Option<Arc<dyn Ranks>> {
         self.ranks.clone()
     }
 

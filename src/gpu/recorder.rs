@@ -228,7 +228,7 @@ impl Recording {
     }
 
     /// The share of all operations and bytes that the first dispatches have, from 0 to 1.
-    pub(crate) fn share(&self, dispatches: usize) -> f64 {
+    pub fn share(&self, dispatches: usize) -> f64 {
         let sum = |dispatches: &[Dispatch]| dispatches.iter().map(weight).sum::<f64>();
         sum(&self.dispatches[..dispatches.min(self.dispatches.len())]) / sum(&self.dispatches).max(f64::MIN_POSITIVE)
     }

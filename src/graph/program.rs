@@ -35,7 +35,7 @@ impl Finish<'_> {
 
 /// A part of a Program's dispatches, and tensors that the host is to read when it is done.
 #[derive(Debug)]
-pub(crate) struct Piece<'a> {
+pub struct Piece<'a> {
     /// The number of dispatches that are then done.
     pub until: usize,
     /// The tensors, which the buffer holds side by side.
@@ -155,8 +155,9 @@ impl Program {
         Ok(())
     }
 
-    /// The gradients, each with the number of dispatches after which it is whole, in the order of these.
-    pub(crate) fn gradients(&self) -> &[(Tensor, usize)] {
+    /// The gradients, each with the number of dispatches after which it is whole, in the order of these: what a caller that sums
+    /// them over several devices can send while the rest of the backward pass runs.
+    pub fn gradients(&self) -> &[(Tensor, usize)] {
         &self.gradients
     }
 
@@ -164,7 +165,7 @@ impl Program {
     ///
     /// # Errors
     /// As [`Program::run`].
-    pub(crate) fn run_pieces(&mut self, step: Step, pieces: &[Piece<'_>]) -> Result<Vec<wgpu::SubmissionIndex>> {
+    pub fn run_pieces(&mut self, step: Step, pieces: &[Piece<'_>]) -> Result<Vec<wgpu::SubmissionIndex>> {
         self.staged.push((self.step.clone(), bytemuck::bytes_of(&step).to_vec()));
         let (ring, staged) = (&mut self.ring, &mut self.staged);
         let mut from = 0;
@@ -197,13 +198,13 @@ impl Program {
     ///
     /// # Errors
     /// As [`Program::run`].
-    pub(crate) fn run_rest(&self, step: Step) -> Result<()> {
+    pub fn run_rest(&self, step: Step) -> Result<()> {
         let part = self.own..self.recording.dispatches();
         self.recording.submit_part(u64::from(step.step), part, |_| Ok(()), |_| {}).map(drop)
     }
 
     /// The number of dispatches of the graph alone.
-    pub(crate) fn own_dispatches(&self) -> usize {
+    pub fn own_dispatches(&self) -> usize {
         self.own
     }
 

@@ -118,6 +118,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Data`] naming the file that is missing, damaged or does not fit the others.
+    #[cfg(feature = "train")]
     pub(crate) fn parts(folder: &Path) -> Result<(Network, Tokenizer, Tokenizer)> {
         Self::parts_from(Place::Folder(folder))
     }
