@@ -6,6 +6,7 @@
 // where dropout, if there is any, scales d_context · value, and the weights behind d_value, by what it has scaled weights by.
 //
 // ADJUSTED: weights have dropout.
+// TOGETHER: d_key and d_value lie in one tensor.
 // VECTOR, WIDE: sizes, offsets and strides are multiples of a piece.
 #import attention_dropout
 #import attention_loads
@@ -32,7 +33,7 @@ struct Params {
 @group(0) @binding(6) var<storage, read> statistics: array<vec2f>;              // [B, N, T, 2]: log_sum_exp, delta; [B, 2]: length
 @group(0) @binding(7) var<storage, read> globals: array<u32>;                   // [B, G]
 @group(0) @binding(8) var<storage, read_write> d_first: array<Word>;            // d_query, as query; KEY: d_key, as key
-@group(0) @binding(9) var<storage, read_write> d_second: array<Word>;           // KEY: d_value, as value; else not used
+@group(0) @binding(9) var<storage, read_write> d_second: array<Word>;           // KEY without TOGETHER: d_value, as value; else not used
 
 #ifdef KEY
 fn load_row(second: bool, place: Place, at: u32, feature: u32) -> Piece { return load_key_side(second, at, feature); }
@@ -50,7 +51,11 @@ fn store(first_at: u32, second_at: u32, feature: u32, first: Piece, second: Piec
     if (feature < params.size) {
         store_piece_d_first(first_at + feature, first_at + params.size, first);
 #ifdef KEY
+#ifdef TOGETHER
+        store_piece_d_first(second_at + feature, second_at + params.size, second);
+#else
         store_piece_d_second(second_at + feature, second_at + params.size, second);
+#endif
 #endif
     }
 }

@@ -56,7 +56,7 @@ impl Launch<'_> {
         for (binding, tensor) in bindings.iter().zip(self.tensors) {
             self.check_tensor(gpu, binding, tensor, guard)?;
         }
-        self.check_overlaps(bindings, guard)
+        self.check_overlaps(bindings)
     }
 
     fn wrong(&self, argument: &'static str, wanted: String, got: String) -> Error {
@@ -113,16 +113,13 @@ impl Launch<'_> {
 
     /// wgpu keeps track of whole buffers: within a dispatch one is either read or written. Two windows of a buffer may both be
     /// bound for writing if they lie apart, whether or not the shader stores to them: WebGPU asks for that. A kernel may give any
-    /// tensor in place of one that it does without, which is not bound; outside a browser it may also bind one tensor in two places
-    /// and write apart in it, as into the gradients of keys and values side by side.
-    fn check_overlaps(&self, bindings: &[Binding], guard: Guard) -> Result<()> {
-        let trusted = guard == Guard::Kernel && !cfg!(target_family = "wasm");
+    /// tensor in place of one that its form does not use, which is not bound.
+    fn check_overlaps(&self, bindings: &[Binding]) -> Result<()> {
         let bound: Vec<_> = bindings.iter().zip(self.tensors).filter(|(binding, _)| binding.used).collect();
         for (index, (one, tensor)) in bound.iter().enumerate() {
             for (other, second) in &bound[..index] {
                 let both_written = one.access == Access::Write && other.access == Access::Write;
                 let apart = match both_written {
-                    true if trusted && std::ptr::eq(**tensor, **second) => true,
                     true => !tensor.overlaps(second),
                     false => one.access == other.access || tensor.buffer() != second.buffer(),
                 };

@@ -114,6 +114,8 @@ pub struct BeamState {
     pub positions: Tensor,
     /// The random stream of each sentence, u32 `[sentences]`; for samples only, and the caller's to fill.
     pub streams: Option<Tensor>,
+    /// What is bound in place of rows of a second table, and of states, for a model without them; nothing is written to it.
+    pub absent: [Tensor; 2],
 }
 
 impl BeamState {
@@ -124,6 +126,8 @@ impl BeamState {
     pub fn new(gpu: &Gpu, search: &BeamSearch) -> Result<Self> {
         let (rows, history) = ([search.rows()], [search.capacity, search.rows()]);
         let all = gpu.zeros("search", [search.state()], Dtype::U32)?;
+        let absent = gpu.zeros("absent", [2 * PART], Dtype::F32)?;
+        let half = |start: usize| absent.part(start as u64 * ELEMENT, [PART], Dtype::F32);
         let mut offset = 0;
         let mut part = |shape: Shape, dtype| {
             let start = offset as u64 * ELEMENT;
@@ -149,6 +153,7 @@ impl BeamState {
                 Rule::Best { .. } => None,
                 Rule::Sample(_) => Some(gpu.zeros("streams", [search.sentences], Dtype::U32)?),
             },
+            absent: [half(0)?, half(PART)?],
             all,
         })
     }
@@ -275,7 +280,7 @@ impl BeamSearch {
         feed.check(self)?;
         feed.check_states(self, 0)?;
         expect(NAME, "lengths", lengths, &[self.sentences])?;
-        let [words_table, word_rows, gates, gate_rows] = feed.tensors();
+        let [words_table, word_rows, gates, gate_rows] = feed.tensors(state);
         let whole = feed.states.is_some() == state0.is_some();
         expect_setting(NAME, "state0", whole, "a first state, if there are states", feed.hidden() as f64)?;
         if let Some(state0) = state0 {
@@ -291,7 +296,7 @@ impl BeamSearch {
             kernel: &BEAM_SEARCH_START,
             specialisation: copying(recorder.gpu().tiles(), feed.wide()),
             params: &params.iter().map(|value| *value as u32).collect::<Vec<_>>(),
-            tensors: &[lengths, &state.all, words_table, word_rows, gates, gate_rows, state0, feed.states()],
+            tensors: &[lengths, &state.all, words_table, word_rows, gates, gate_rows, state0, feed.states(state)],
             workgroups: grid(self.rows()),
             cost: Cost { read: bytes, written: bytes, ..Cost::default() },
         })
@@ -359,7 +364,7 @@ impl BeamSearch {
     ) -> Result<()> {
         let tiles = *recorder.gpu().tiles();
         self.check_rounds(recorder.gpu(), 1, 0)?;
-        let [words_table, word_rows, gates, gate_rows] = feed.tensors();
+        let [words_table, word_rows, gates, gate_rows] = feed.tensors(state);
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_GREEDY,
             specialisation: choice(&tiles, self.vector(), self.normalised, feed.wide()),
@@ -384,7 +389,7 @@ impl BeamSearch {
         };
         expect(NAME, "streams", streams, &[self.sentences])?;
         let tiles = *recorder.gpu().tiles();
-        let [words_table, word_rows, gates, gate_rows] = feed.tensors();
+        let [words_table, word_rows, gates, gate_rows] = feed.tensors(state);
         let own = [self.beam as u32, sampling.top_k as u32, sampling.top_p.to_bits()];
         let coldness = (1.0 / sampling.temperature).to_bits();
         let passes = 2 + if sampling.top_k > 0 { 16 } else { 0 } + if sampling.top_p < 1.0 { 17 } else { 0 };
@@ -432,7 +437,7 @@ impl BeamSearch {
         feed: &Feed<'_>,
     ) -> Result<()> {
         let (rows, capacity, beam) = (self.rows(), self.capacity, self.beam);
-        let [words_table, word_rows, gates, gate_rows] = feed.tensors();
+        let [words_table, word_rows, gates, gate_rows] = feed.tensors(state);
         let [word, word_offset, word_stride, gates_size] = feed.params();
         let mut cost = self.merge_cost();
         let bytes = rows as f64 * (feed.bytes() + feed.state_bytes());
@@ -459,7 +464,7 @@ impl BeamSearch {
             kernel: &BEAM_SEARCH_MERGE,
             specialisation: merge(recorder.gpu().tiles(), beam, feed.wide() && step.from.is_multiple_of(4)),
             params: &[&words(sizes)[..], &[ranking.length_penalty.to_bits(), longest.to_bits()]].concat(),
-            tensors: &[step.scratch, &state.all, words_table, word_rows, gates, gate_rows, feed.states()],
+            tensors: &[step.scratch, &state.all, words_table, word_rows, gates, gate_rows, feed.states(state)],
             workgroups: [self.sentences as u32, 1, 1],
             cost,
         })
@@ -483,7 +488,7 @@ impl BeamSearch {
         if !self.apart() {
             feed.check_choice(self, from)?;
         }
-        let [words_table, word_rows, gates, gate_rows] = feed.tensors();
+        let [words_table, word_rows, gates, gate_rows] = feed.tensors(state);
         let [word, word_offset, word_stride, gates_size] = feed.params();
         let sizes = [self.rows(), self.classes, word, word_offset, word_stride, gates_size, hidden, from, 0];
         expect(NAME, "tokens", &state.tokens, &[self.rows()])?;
@@ -493,7 +498,7 @@ impl BeamSearch {
             kernel: &BEAM_SEARCH_FOLLOW,
             specialisation: copying(recorder.gpu().tiles(), feed.wide() && from.is_multiple_of(4)),
             params: &words(sizes),
-            tensors: &[&state.tokens, &state.parents, words_table, word_rows, gates, gate_rows, feed.states()],
+            tensors: &[&state.tokens, &state.parents, words_table, word_rows, gates, gate_rows, feed.states(state)],
             workgroups: grid(self.rows()),
             cost: Cost { read: bytes, written: bytes, ..Cost::default() },
         })

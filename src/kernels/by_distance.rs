@@ -62,7 +62,7 @@ pub(super) fn launch(
 pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let of = |dtype, size| {
         // What sizes are multiples of, offsets and strides may be too, or not.
-        let form = Form { size, piece: size, pass: Pass::Forward, adjusted: false, dtype };
+        let form = Form { size, piece: size, pass: Pass::Forward, adjusted: false, together: false, dtype };
         Tile::by_distance(tiles).specialisation(tiles, form)
     };
     distinct(elements(tiles).iter().flat_map(|dtype| (1..=LARGEST_SIZE).map(move |size| of(*dtype, size))))

@@ -269,13 +269,11 @@ impl DotProductAttention {
         for (pass, first, second) in
             [(Pass::Queries, gradients.query, gradients.query), (Pass::Keys, gradients.key, gradients.value)]
         {
-            // One tensor is bound under one reference, so that the launch sees that its parts are meant to be.
-            let second_tensor = if second.shares(&first) { first.tensor } else { second.tensor };
             let walk = Walk {
                 kernel: &DOT_PRODUCT_ATTENTION_BACKWARD,
                 pass,
                 heads: &[read.as_slice(), &[first, second]].concat(),
-                tensors: &[tensors.as_slice(), &[first.tensor, second_tensor]].concat(),
+                tensors: &[tensors.as_slice(), &[first.tensor, second.tensor]].concat(),
                 cost: self.cost_pass(pass, dtype),
             };
             self.record_walk(recorder, tile, inputs, &walk)?;
@@ -347,7 +345,8 @@ impl DotProductAttention {
         let aligned =
             |piece: &usize| self.size.is_multiple_of(*piece) && heads.iter().all(|heads| heads.aligned(*piece));
         let piece = [8, 4].into_iter().find(aligned).unwrap_or(1);
-        Form { size: self.size, piece, pass, adjusted, dtype: heads[0].tensor.dtype() }
+        let together = matches!((pass, heads), (Pass::Keys, [.., first, second]) if first.shares(second));
+        Form { size: self.size, piece, pass, adjusted, together, dtype: heads[0].tensor.dtype() }
     }
 
     /// The words of the parameters: layouts, sizes and settings, what the pass has besides, and dropout.

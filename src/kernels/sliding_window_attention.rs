@@ -166,13 +166,11 @@ impl SlidingWindowAttention {
         for (pass, first, second) in
             [(Pass::Queries, gradients.query, gradients.query), (Pass::Keys, gradients.key, gradients.value)]
         {
-            // One tensor is bound under one reference, so that the launch sees that its parts are meant to be.
-            let second_tensor = if second.shares(&first) { first.tensor } else { second.tensor };
             let walk = Walk {
                 kernel: &SLIDING_WINDOW_ATTENTION_BACKWARD,
                 pass,
                 heads: &[read.as_slice(), &[first, second]].concat(),
-                tensors: &[tensors.as_slice(), &[first.tensor, second_tensor]].concat(),
+                tensors: &[tensors.as_slice(), &[first.tensor, second.tensor]].concat(),
                 whole: self.attention.cost_pass(pass, query_tensor.dtype()),
             };
             self.record_walk(recorder, tile, &walk)?;

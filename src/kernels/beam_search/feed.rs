@@ -1,6 +1,6 @@
 //! Inputs of the next step, gathered for the tokens and parents that a search has chosen.
 
-use super::{BeamSearch, NAME};
+use super::{BeamSearch, BeamState, NAME};
 use crate::{
     Result,
     gpu::{ELEMENT, Tensor},
@@ -62,8 +62,9 @@ impl Feed<'_> {
     }
 
     /// The states, or a tensor that no state is written to.
-    pub(super) fn states(&self) -> &Tensor {
-        self.states.map_or(self.word_rows.tensor, |(_, states)| states)
+    pub(super) fn states<'a>(&'a self, state: &'a BeamState) -> &'a Tensor {
+        let [_, absent] = &state.absent;
+        self.states.map_or(absent, |(_, states)| states)
     }
 
     /// G, if there is such a table.
@@ -71,9 +72,11 @@ impl Feed<'_> {
         self.gates.map_or(0, |(table, _)| table.shape().last())
     }
 
-    /// The tables and the tensors that receive their rows. A missing table has no elements to copy: any other is bound for it.
-    pub(super) fn tensors(&self) -> [&Tensor; 4] {
-        let (gates, gate_rows) = self.gates.unwrap_or((self.words, self.word_rows.tensor));
+    /// The tables and the tensors that receive their rows. A missing table has no elements to copy: any other is bound for it. What
+    /// would receive its rows is bound for writing, and so is memory of its own.
+    pub(super) fn tensors<'a>(&'a self, state: &'a BeamState) -> [&'a Tensor; 4] {
+        let [absent, _] = &state.absent;
+        let (gates, gate_rows) = self.gates.unwrap_or((self.words, absent));
         [self.words, self.word_rows.tensor, gates, gate_rows]
     }
 

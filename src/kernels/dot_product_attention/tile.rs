@@ -37,6 +37,9 @@ pub(in crate::kernels) struct Form {
     pub pass: Pass,
     /// Whether scores have a bias, or weights dropout.
     pub adjusted: bool,
+    /// Whether the gradients of keys and values lie in one tensor, which is then bound once: WebGPU takes no tensor bound twice for
+    /// writing.
+    pub together: bool,
     pub dtype: Dtype,
 }
 
@@ -126,7 +129,7 @@ impl Tile {
     }
 
     pub(in crate::kernels) fn specialisation(&self, tiles: &Tiles, form: Form) -> Specialisation {
-        let Form { size, piece, pass, adjusted, dtype } = form;
+        let Form { size, piece, pass, adjusted, together, dtype } = form;
         let words64 = tiles.wide && dtype == Dtype::F32;
         let wide = self.subgroups && words64 && piece.is_multiple_of(8) && self.features(size) > 1;
         Specialisation::new()
@@ -136,6 +139,7 @@ impl Tile {
             .define_if(wide, "WIDE")
             .define_if(pass == Pass::Keys, "KEY")
             .define_if(adjusted, "ADJUSTED")
+            .define_if(together, "TOGETHER")
             .constant("LANES", self.lanes)
             .constant("GROUPS", self.groups)
             .constant("ROWS", self.rows)
@@ -205,9 +209,12 @@ pub(in crate::kernels) fn forms(tiles: &Tiles, passes: &[Pass]) -> Vec<Specialis
             let held =
                 Tile::candidates(tiles).into_iter().filter(|tile| tile.holds(size)).chain([Tile::of(tiles, size)]);
             for (tile, adjusted) in held.flat_map(|tile| adjusted.iter().map(move |adjusted| (tile, *adjusted))) {
-                // What sizes are multiples of, offsets and strides may be too, or not.
-                let form = Form { size, piece: size, pass, adjusted, dtype };
-                all.push(tile.specialisation(tiles, form));
+                let together: &[bool] = if pass == Pass::Keys { &[false, true] } else { &[false] };
+                for together in together {
+                    // What sizes are multiples of, offsets and strides may be too, or not.
+                    let form = Form { size, piece: size, pass, adjusted, together: *together, dtype };
+                    all.push(tile.specialisation(tiles, form));
+                }
             }
         }
     }
