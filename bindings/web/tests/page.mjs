@@ -1,7 +1,8 @@
 // The page in Chromium, against figures of the native build: node page.mjs PLAYWRIGHT PAGE NATIVE [PICTURES]
 //
 // PLAYWRIGHT is the folder of npm's package `playwright-core`, PAGE that of the page, with a model in `model`. NATIVE is a JSON file:
-// `losses`, those of the first steps, and `texts`, what the model writes for each source. PICTURES: a folder for pictures of the page.
+// `losses`, those of the first steps, `texts`, what the model writes for each source, and `beams`, what that in `other` writes with a
+// beam of three. PICTURES: a folder for pictures of the page.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import http from 'node:http';
@@ -151,6 +152,24 @@ async function usesWhatItHasTrained({ page }) {
   say('what was just trained writes, and a folder without a model is named');
 }
 
+// What a page of one's own does, with a model of another architecture.
+async function searchesWithABeam({ page }) {
+  const found = await page.evaluate(async (sources) => {
+    const { Gpu, Model } = await import('./softalign_web.js');
+    const files = {};
+    for (const name of Model.fileNames()) {
+      const response = await fetch(`other/${name}`);
+      if (response.ok) files[name] = new Uint8Array(await response.arrayBuffer());
+    }
+    const model = Model.load(await Gpu.open(), files);
+    const texts = {};
+    for (const source of sources) texts[source] = (await model.generate(source, 3)).text;
+    return texts;
+  }, Object.keys(native.beams));
+  assert.deepEqual(found, native.beams);
+  say(`${Object.keys(native.beams).length} texts of a Transformer with a beam of three as the native build writes them`);
+}
+
 try {
   await namesWhatIsMissing();
   const tab = await opened(() => {
@@ -163,6 +182,7 @@ try {
   await drawsTheAttention(tab);
   await trains(tab);
   await usesWhatItHasTrained(tab);
+  await searchesWithABeam(tab);
   // The browser says itself that a file is not there, and that kernels are warmed up with no workgroup at all.
   assert.deepEqual(tab.complaints.filter((text) => !text.includes('404') && !text.includes('"warm-up"')), []);
 } finally {
