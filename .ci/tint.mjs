@@ -10,7 +10,8 @@ const [webgpu, folder] = process.argv.slice(2);
 const { create, globals } = await import(path.join(path.resolve(webgpu), 'index.js'));
 Object.assign(globalThis, globals);
 
-const FEATURES = { f16: 'shader-f16', subgroups: 'subgroups' };
+// `memory` is a limit, and no feature.
+const FEATURES = { f16: 'shader-f16', subgroups: 'subgroups', memory: undefined };
 const LIMITS = ['maxComputeWorkgroupStorageSize', 'maxComputeInvocationsPerWorkgroup', 'maxComputeWorkgroupSizeX'];
 // naga does not know the first line. The second: WGSL has no way to say that lanes agree on the result of a vote, so a shuffle
 // in a branch on one is a warning here, and an error only if the branch depends on anything else.
@@ -50,9 +51,9 @@ let [files, failed] = [0, 0];
 for (const needs of fs.readdirSync(folder).sort()) {
   // WebGPU has no 64-bit integers.
   if (needs.includes('int64')) continue;
-  const features = needs === 'portable' ? [] : needs.split('-').map((name) => FEATURES[name]);
+  const features = needs === 'portable' ? [] : needs.split('-').map((name) => FEATURES[name]).filter(Boolean);
   const adapter = await gpu.requestAdapter();
-  const requiredLimits = features.length ? Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]])) : {};
+  const requiredLimits = needs !== 'portable' ? Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]])) : {};
   const device = await adapter.requestDevice({ requiredFeatures: features, requiredLimits });
   const names = fs.readdirSync(path.join(folder, needs), { recursive: true }).filter((name) => name.endsWith('.wgsl'));
   for (const name of names.sort()) {

@@ -285,8 +285,8 @@ const BLOCKS_N = DEPTH / 4u * TILE_N;
 const MOVES_M = (BLOCKS_M + WORKERS - 1u) / WORKERS;
 const MOVES_N = (BLOCKS_N + WORKERS - 1u) / WORKERS;
 
-// Of each slice: op(A) transposed [DEPTH, TILE_M], then op(B) [DEPTH, TILE_N]. At the end, the sums of all slices but the first.
-var<workgroup> tiles: array<vec4f, SLICES * DEPTH * (TILE_M + TILE_N)>;
+// Of each slice: op(A) transposed [DEPTH, TILE_M], then op(B) [DEPTH, TILE_N]. At the end, the sums of half of the slices.
+var<workgroup> tiles: array<vec4f, max(SLICES * DEPTH * (TILE_M + TILE_N), SLICES / 2u * ROWS * COLUMNS * WORKERS)>;
 
 @compute @workgroup_size(LANES, GROUPS, SLICES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
@@ -448,23 +448,24 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     }
     workgroupBarrier();
 #endif
-    if (SLICES > 1u) {
+    // The upper half of the slices hands its sums to the lower one, until one is left.
+    for (var half = SLICES / 2u; half > 0u; half /= 2u) {
         for (var r = 0u; r < ROWS; r++) {
             for (var j = 0u; j < COLUMNS; j++) {
-                let at = (r * COLUMNS + j) * WORKERS + worker;
-                if (local.z > 0u) { tiles[(local.z - 1u) * ROWS * COLUMNS * WORKERS + at] = sum[r][j]; }
+                let at = ((local.z - half) * ROWS * COLUMNS + r * COLUMNS + j) * WORKERS + worker;
+                if (local.z >= half && local.z < 2u * half) { tiles[at] = sum[r][j]; }
             }
         }
         workgroupBarrier();
-        if (local.z > 0u) { return; }
         for (var r = 0u; r < ROWS; r++) {
             for (var j = 0u; j < COLUMNS; j++) {
-                for (var s = 0u; s < SLICES - 1u; s++) {
-                    sum[r][j] += tiles[(s * ROWS * COLUMNS + r * COLUMNS + j) * WORKERS + worker];
-                }
+                let at = (local.z * ROWS * COLUMNS + r * COLUMNS + j) * WORKERS + worker;
+                if (local.z < half) { sum[r][j] += tiles[at]; }
             }
         }
+        if (half > 1u) { workgroupBarrier(); }
     }
+    if (local.z > 0u) { return; }
     let c_base = params.c_offset + group.z * params.c_batch;
     for (var j = 0u; j < COLUMNS; j++) {
         let column = column0 + (j * LANES + local.x) * 4u;

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rayon::prelude::*;
-use softalign::gpu::translate::{self, Language, Needs};
 use softalign::gpu::{AdapterClass, Shader, Specialisation, Tiles};
+use softalign::gpu::{
+    PORTABLE_MEMORY,
+    translate::{self, Language, Needs},
+};
 use softalign::kernels::SHADERS;
 use softalign::text::escaped;
 use softalign::{Error, Result};
@@ -88,7 +91,7 @@ fn by_class(args: &Args) -> Result<usize> {
 fn folder(class: AdapterClass, tiles: &Tiles) -> String {
     match tiles.subgroup {
         Some(size) => format!("{}-subgroups{size}{}", class.name(), if tiles.wide { "-wide" } else { "" }),
-        None => class.name().to_owned(),
+        None => format!("{}{}", class.name(), if tiles.memory > PORTABLE_MEMORY { "-memory" } else { "" }),
     }
 }
 

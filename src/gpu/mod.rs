@@ -46,7 +46,7 @@ pub use shader::{Shader, Shared, Specialisation};
 pub(crate) use signal::Signal;
 pub(crate) use tensor::product;
 pub use tensor::{Dtype, ELEMENT, Shape, Tensor};
-pub use tiles::Tiles;
+pub use tiles::{LARGE_MEMORY, PORTABLE_MEMORY, Tiles};
 pub use timer::{Timed, Timer};
 pub use tuner::TileTable;
 
@@ -194,6 +194,8 @@ impl Gpu {
         let fixed_subgroups = has(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
         let subgroup = (fixed_subgroups && !options.portable).then_some(info.subgroup_min_size);
         let f16 = has(wgpu::Features::SHADER_F16) && !options.portable;
+        let memory =
+            if options.portable { PORTABLE_MEMORY } else { device.limits().max_compute_workgroup_storage_size };
         Self {
             inner: Arc::new(Inner {
                 id: OPENED.fetch_add(1, Ordering::Relaxed),
@@ -204,6 +206,7 @@ impl Gpu {
                     subgroup,
                     has(wgpu::Features::SHADER_INT64),
                     f16,
+                    memory,
                 ),
                 checked: options.checked,
                 trace: options.trace,

@@ -9,7 +9,10 @@ use wgpu::naga::{
     valid::{Capabilities, ModuleInfo, ValidationFlags, Validator},
 };
 
-use super::{Shader, Specialisation, Tiles, shader::Expanded};
+use super::{
+    PORTABLE_MEMORY, Shader, Specialisation, Tiles,
+    shader::{Expanded, workgroup_memory},
+};
 use crate::{Error, Result};
 
 /// A language that drivers take shaders in.
@@ -27,7 +30,7 @@ pub enum Language {
     Glsl,
 }
 
-/// Features that a specialisation needs beyond what WebGPU gives everyone.
+/// Features and limits that a specialisation needs beyond what WebGPU gives everyone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Needs {
     /// Half precision: `enable f16;`.
@@ -36,6 +39,8 @@ pub struct Needs {
     pub subgroups: bool,
     /// 64-bit integers, which WebGPU does not have.
     pub int64: bool,
+    /// More workgroup memory than [`PORTABLE_MEMORY`].
+    pub memory: bool,
 }
 
 impl Needs {
@@ -49,6 +54,7 @@ impl Needs {
             f16: needs(Capabilities::SHADER_FLOAT16),
             subgroups: needs(Capabilities::SUBGROUP),
             int64: needs(Capabilities::SHADER_INT64),
+            memory: workgroup_memory(module) > u64::from(PORTABLE_MEMORY),
         }
     }
 
@@ -61,7 +67,7 @@ impl Needs {
 /// `portable`, or what is needed, joined by `-`: the name of a folder.
 impl fmt::Display for Needs {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = [(self.f16, "f16"), (self.subgroups, "subgroups"), (self.int64, "int64")];
+        let all = [(self.f16, "f16"), (self.subgroups, "subgroups"), (self.int64, "int64"), (self.memory, "memory")];
         let needed: Vec<_> = all.into_iter().filter_map(|(needed, name)| needed.then_some(name)).collect();
         to.write_str(&if needed.is_empty() { "portable".to_owned() } else { needed.join("-") })
     }

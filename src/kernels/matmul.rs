@@ -142,17 +142,22 @@ impl Tile {
         }
     }
 
-    /// How many slices of the sums a workgroup can compute side by side within what every adapter has.
-    fn most_slices(&self) -> u32 {
-        let memory = 16 * (self.height() + self.width()) * ELEMENT as usize;
-        if !self.subgroups && 2 * memory <= 16 << 10 && 2 * self.lanes * self.groups <= 256 { 2 } else { 1 }
+    /// How many slices of the sums a workgroup can compute side by side: what they stage, and half of their sums at the end, lie in
+    /// its memory.
+    fn most_slices(&self, tiles: &Tiles) -> u32 {
+        let elements = usize::max(16 * (self.height() + self.width()), self.height() * self.width() / 2);
+        let fits = |slices: &u32| {
+            *slices as usize * elements * ELEMENT as usize <= tiles.memory as usize
+                && slices * self.lanes * self.groups <= 256
+        };
+        if self.subgroups { 1 } else { [4, 2].into_iter().find(fits).unwrap_or(1) }
     }
 
-    /// Two slices where tiles are so few that a GPU would have less than a handful of subgroups for each of its processors. The
-    /// sums of a tile are added up in a fixed order.
-    fn slices(&self, workgroups: [u32; 3], k: usize) -> u32 {
+    /// As many slices as there can be where tiles are so few that a GPU would have less than a handful of subgroups for each of its
+    /// processors. The sums of a tile are added up in a fixed order.
+    fn slices(&self, tiles: &Tiles, workgroups: [u32; 3], k: usize) -> u32 {
         let few = workgroups.iter().map(|count| u64::from(*count)).product::<u64>() < 512;
-        if few && k >= 64 { self.most_slices() } else { 1 }
+        if few && k >= 64 { self.most_slices(tiles) } else { 1 }
     }
 
     /// Steps of k between loads that are waited for.
@@ -427,7 +432,7 @@ impl Matmul {
         params.extend(vector(bias));
         params.extend(vector(sums));
         let workgroups = [word(self.m.div_ceil(tile.height())), word(self.n.div_ceil(tile.width())), word(batch)];
-        let slices = tile.slices(workgroups, self.k);
+        let slices = tile.slices(recorder.gpu().tiles(), workgroups, self.k);
         let into = match sums {
             None => Sums::None,
             Some(_) => {
@@ -523,7 +528,7 @@ fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
                     let sums =
                         if product.sums(types) { &[Sums::None, Sums::Beside, Sums::Apart][..] } else { &[Sums::None] };
                     for loads in Loads::every(transpose_a, transpose_b) {
-                        for slices in 1..=tile.most_slices() {
+                        for slices in forms::distinct([1, tile.most_slices(tiles)]) {
                             let form = |sums: &Sums| Form { types, slices, loads, sums: *sums };
                             all.extend(sums.iter().map(|sums| product.specialisation(tiles, tile, form(sums))));
                         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use softalign::{
     gpu::{
-        Shader, Specialisation, Tiles,
+        PORTABLE_MEMORY, Shader, Specialisation, Tiles,
         shader::{Expanded, workgroup_memory},
         translate::{self, Language, Needs, translate},
     },
@@ -27,7 +27,7 @@ fn specialisations(shader: &Shader) -> Vec<(Specialisation, bool)> {
     let mut all: Vec<(Specialisation, bool)> = Vec::new();
     for (_, tiles) in Tiles::all() {
         for specialisation in (shader.specialisations)(&tiles) {
-            let portable = tiles.subgroup.is_none() && !specialisation.needs_f16();
+            let portable = tiles.subgroup.is_none() && tiles.memory == PORTABLE_MEMORY && !specialisation.needs_f16();
             match all.iter_mut().find(|(known, _)| *known == specialisation) {
                 Some((_, known)) => *known |= portable,
                 None => all.push((specialisation, portable)),
