@@ -69,9 +69,9 @@ const LANES: [u32; 4] = [32, 64, 128, 256];
 const KEYS: u32 = 4;
 
 impl Workgroup {
-    /// On a GPU a lane for every four columns of the wider of query and state, where one reaches.
-    fn of(tiles: &Tiles, decoder: &AttentionalDecoder) -> Self {
-        let fours = decoder.size.max(decoder.hidden).div_ceil(4);
+    /// On a GPU a lane for every four of the columns that a loop goes through, where one reaches.
+    fn of(tiles: &Tiles, decoder: &AttentionalDecoder, columns: usize) -> Self {
+        let fours = columns.div_ceil(4);
         match tiles.subgroup {
             Some(lanes) => Self { subgroups: true, lanes, keys: keys_of_one_query(decoder.keys).min(lanes) },
             None => {
@@ -142,12 +142,12 @@ impl AttentionalDecoder {
         pieces(tiles, dtype).iter().find(fits).copied().unwrap_or(1)
     }
 
-    /// A workgroup and its piece, if the driver goes through the rounds of the loops over keys and columns; checked modules keep all
-    /// of them.
-    fn workgroup(&self, gpu: &Gpu, dtype: Dtype) -> Result<(Workgroup, usize)> {
-        let workgroup = Workgroup::of(gpu.tiles(), self);
+    /// A workgroup for loops over keys and so many columns, and its piece, if the driver goes through the rounds of these loops; checked
+    /// modules keep all of them.
+    fn workgroup(&self, gpu: &Gpu, dtype: Dtype, columns: usize) -> Result<(Workgroup, usize)> {
+        let workgroup = Workgroup::of(gpu.tiles(), self, columns);
         let (lanes, at_once) = (workgroup.lanes as usize, workgroup.keys as usize);
-        let fours = self.size.max(3 * self.hidden).div_ceil(4 * lanes);
+        let fours = columns.div_ceil(4 * lanes);
         let groups = self.keys.div_ceil(at_once) * (fours + 1);
         let inner = if gpu.checked() { 4 * at_once + 2 * lanes.ilog2() as usize } else { 4 };
         let what = || format!("a step of {} over {} keys", super::NAME, self.keys);
@@ -186,7 +186,7 @@ impl AttentionalDecoder {
         let Self { batch, steps, keys, size, hidden, .. } = *self;
         let Attended { gi, key, contributions, vectors, lengths, gates, states, weights, masking } = *attended;
         let (dtype, state) = (states.dtype().activation(), batch * hidden);
-        let (workgroup, piece) = self.workgroup(recorder.gpu(), dtype)?;
+        let (workgroup, piece) = self.workgroup(recorder.gpu(), dtype, size.max(hidden))?;
         let (from, to) = (t * state, (t + 1) * state);
         let dropped = masking.map_or([0, 0], |masking| [masking.mask, to + masking.distance]);
         let params = [
@@ -218,7 +218,7 @@ impl AttentionalDecoder {
         let Self { batch, steps, keys, size, hidden, .. } = *self;
         let AttendedBackward { contributions, key, energy, weights, d_gi, gates, d_score, d_recurrent } = *attended;
         let dtype = gates.dtype().activation();
-        let (workgroup, piece) = self.workgroup(recorder.gpu(), dtype)?;
+        let (workgroup, piece) = self.workgroup(recorder.gpu(), dtype, size.max(3 * hidden))?;
         let (width, products) = (self.gates_width(), self.products());
         let params = [
             vec![keys, size, hidden],

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    gpu::{Dtype, Gpu, Specialisation, Tiles},
+    gpu::{Dtype, Gpu, Specialisation, Tiles, UNITS},
     kernels::{
         forms,
         tunable::{Tunable, tuned},
@@ -58,6 +58,21 @@ impl Tile {
             .constant("GROUPS", self.groups)
             .constant("ROWS", rows);
         if self.subgroups { form } else { form.constant("SLICES", self.slices()) }
+    }
+
+    /// Fewer rows a workgroup, and more slices of their sums, while workgroups of `rows_each` rows an invocation would leave units of
+    /// a GPU without one.
+    pub(super) fn filling(self, rows: usize, hidden: usize, rows_each: u32, directions: usize) -> Self {
+        let workgroups: usize =
+            self.workgroups(rows, hidden, rows_each, directions).into_iter().map(|count| count as usize).product();
+        match self.halved() {
+            Some(halved) if workgroups < UNITS => halved.filling(rows, hidden, rows_each, directions),
+            _ => self,
+        }
+    }
+
+    fn halved(self) -> Option<Self> {
+        (!self.subgroups && self.groups > 1).then_some(Self { groups: self.groups / 2, ..self })
     }
 
     /// How many invocations share the sums of one: they fill a workgroup.
@@ -123,7 +138,8 @@ impl Tunable for Tile {
     }
 
     fn every(tiles: &Tiles) -> Vec<Self> {
-        forms::distinct((1..=512).map(|rows| Self::of(tiles, rows)).chain(Self::candidates(tiles)))
+        let all = (1..=512).map(|rows| Self::of(tiles, rows)).chain(Self::candidates(tiles));
+        forms::distinct(all.flat_map(|tile| std::iter::successors(Some(tile), |tile| tile.halved())))
     }
 }
 
