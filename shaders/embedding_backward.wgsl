@@ -3,14 +3,14 @@
 #import element
 #import linear
 
-struct Params { vocabulary: u32, size: u32, tokens: u32, order: u32, padding: u32 }
+struct Params { vocabulary: u32, size: u32, tokens: u32, places: u32, padding: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> scratch: array<vec4u>;          // [V] ends, then from `order` on [N] places
+@group(0) @binding(1) var<storage, read> order: array<vec4u>;            // [V] ends, then from `places` on [N] places
 @group(0) @binding(2) var<storage, read> d_y: array<Element>;            // [N, E]
 @group(0) @binding(3) var<storage, read_write> d_table: array<Single>;   // [V, E]
 
-fn word(i: u32) -> u32 { return scratch[i / 4u][i % 4u]; }
+fn word(i: u32) -> u32 { return order[i / 4u][i % 4u]; }
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -30,7 +30,7 @@ fn main(
     // Most tokens of a large vocabulary do not occur: an empty list must not cost a load.
     let last = select(0u, (end + 3u) / 4u, start < end && token != params.padding);
     for (var at = start / 4u; at < last; at++) {
-        let places = min(scratch[params.order / 4u + at], vec4u(params.tokens - 1u));
+        let places = min(order[params.places / 4u + at], vec4u(params.tokens - 1u));
         for (var j = 0u; j < 4u; j++) {
             if (4u * at + j >= start && 4u * at + j < end) { sum += value_of(d_y[places[j] * size + column]); }
         }

@@ -57,8 +57,8 @@ struct Loop {
 impl Loop {
     /// Scratch for words given as tokens.
     fn scratch(&self) -> Vec<(Shape, Dtype)> {
-        let AttentionalDecoder { batch, steps, hidden, .. } = self.decoder;
-        self.vocabulary.map_or(vec![], |vocabulary| gru::token_scratch(batch * steps, vocabulary, 3 * hidden))
+        let gates = 3 * self.decoder.hidden;
+        self.vocabulary.map_or(vec![], |vocabulary| vec![gru::token_scratch(vocabulary, gates)])
     }
 
     /// The inputs of the forward, and those that follow.
@@ -84,7 +84,8 @@ operands! {
     ForwardOutputs { features, weights, states, gates, contributions, stacked }
 }
 operands! {
-    /// Operands of the backward after those of the forward ([`Operands`]); d_weights may follow.
+    /// Operands of the backward after those of the forward ([`Operands`]); the order of the tokens follows, if there are any, and
+    /// d_weights may.
     BackwardInputs { features, weights, states, gates, contributions, stacked, d_features }
 }
 operands! {
@@ -113,11 +114,11 @@ impl<T> Operands<T> {
 }
 
 impl<'a> Operands<&'a Tensor> {
-    /// The kernel's inputs; `scratch` ends with that of the tokens.
-    fn inputs(self, scratch: &'a [Tensor]) -> Inputs<'a> {
+    /// The kernel's inputs; `scratch` is that of the tokens, `order` what the backward knows them by.
+    fn inputs(self, scratch: &'a [Tensor], order: Option<&'a Tensor>) -> Inputs<'a> {
         let ForwardInputs { words, state0, key, annotation, lengths, query_weight, energy } = self.given;
-        let tokens = self.named.zip(scratch.last_chunk());
-        let tokens = tokens.map(|(Named { table, tokens }, scratch)| Tokens { table, tokens, scratch });
+        let tokens = self.named.zip(scratch.first());
+        let tokens = tokens.map(|(Named { table, tokens }, scratch)| Tokens { table, tokens, scratch, order });
         let (cell, mask) = (self.cell.weights(), self.mask);
         Inputs { words, tokens, state0, key, annotation, lengths, query_weight, energy, cell, mask }
     }
@@ -209,7 +210,7 @@ impl Operation for Forward {
         let decoder = self.0.decoder;
         let tiles = Tiles::choose(recorder.gpu(), &decoder);
         let outputs = Outputs { features, weights, states, gates, contributions, stacked };
-        decoder.record(recorder, &tiles, &operands.inputs(more), &outputs, scratch)
+        decoder.record(recorder, &tiles, &operands.inputs(more, None), &outputs, scratch)
     }
 
     fn gradient(
@@ -226,6 +227,9 @@ impl Operation for Forward {
         let d_features = upstream[0].unwrap_or_else(|| graph.zeros_like(features));
         let saved = BackwardInputs { features, weights, states, gates, contributions, stacked, d_features };
         let mut from = [inputs, &saved.list()].concat();
+        if let (Some(named), Some(vocabulary)) = (&named, self.0.vocabulary) {
+            from.push(gru::order(graph, *named.tokens, vocabulary)?);
+        }
         from.extend(upstream[1]);
         let table = named.map(|named| named.table);
         let given = BackwardOutputs { words, state0, key, annotation, query_weight, energy };
@@ -255,7 +259,8 @@ impl Operation for Backward {
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let (operands, rest) = self.0.operands(context.inputs)?;
-        let (saved, d_weights) = BackwardInputs::first_of(rest)?;
+        let (saved, rest) = BackwardInputs::first_of(rest)?;
+        let (order, d_weights) = split(rest, usize::from(self.0.vocabulary.is_some()))?;
         let BackwardInputs { features, weights, states, gates, contributions, stacked, d_features } = saved;
         let (gradients, rest) = BackwardOutputs::first_of(context.outputs)?;
         let BackwardOutputs { words, state0, key, annotation, query_weight, energy } = gradients;
@@ -265,7 +270,7 @@ impl Operation for Backward {
         let (table, cell) = (table.first(), cell.weights());
         let gradients = Gradients { words, table, state0, key, annotation, query_weight, energy, cell };
         let backward = attentional_decoder::Backward {
-            inputs: operands.inputs(more),
+            inputs: operands.inputs(more, order.first()),
             outputs: Outputs { features, weights, states, gates, contributions, stacked },
             d_features,
             d_weights: d_weights.first(),

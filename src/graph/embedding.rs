@@ -59,9 +59,9 @@ impl Operation for Forward {
         _: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let outputs = [graph.shape(inputs[0]).clone(), [self.0.scratch()].into()].map(|shape| (shape, Dtype::F32));
-        let gradient = upstream[0].map(|d_y| graph.push_as(Backward(self.0), &[inputs[1], d_y], outputs)[0]);
-        Ok(vec![gradient, None])
+        let Some(d_y) = upstream[0] else { return Ok(vec![None, None]) };
+        let order = graph.order_of(inputs[1], self.0)?;
+        Ok(vec![Some(graph.push_like(Backward(self.0), &[order, d_y], inputs[0])), None])
     }
 }
 
@@ -71,7 +71,6 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let (tokens, d_y) = (&context.inputs[0], &context.inputs[1]);
-        self.0.record_backward(recorder, tokens, d_y, &context.outputs[1], &context.outputs[0])
+        self.0.record_backward(recorder, &context.inputs[0], &context.inputs[1], &context.outputs[0])
     }
 }

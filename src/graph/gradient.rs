@@ -74,13 +74,35 @@ impl Graph {
             return Ok(());
         }
         let (operation, inputs, outputs) = (Arc::clone(operation), inputs.clone(), outputs.clone());
+        let before = self.nodes.len();
         let result = operation.gradient(self, &inputs, &outputs, &gradients)?;
-        for (input, gradient) in inputs.into_iter().zip(result) {
-            if let Some(gradient) = gradient.filter(|_| walk.depends(input)) {
+        for (input, gradient) in inputs.into_iter().zip(&result) {
+            let Some(gradient) = gradient.filter(|_| walk.depends(input)) else { continue };
+            let once = result.iter().flatten().filter(|other| **other == gradient).count() == 1;
+            if !once || !self.add_in_node(walk, input, gradient, before) {
                 self.accumulate(walk, input, gradient)?;
             }
         }
         Ok(())
+    }
+
+    /// Lets the node that has made a gradient, one of those since `before`, add it to what `value` has already. Whether it can:
+    /// nothing may read that node's output before.
+    fn add_in_node(&mut self, walk: &mut Walk, value: Value, gradient: Value, before: usize) -> bool {
+        let Some(other) = walk.found(value) else { return false };
+        let Some(place) = self.nodes.iter().skip(before).position(|node| node.outputs == [gradient]) else {
+            return false;
+        };
+        let comes_later = |node: &Node| node.inputs.contains(&gradient) || node.outputs.contains(&other);
+        if self.like(other) != self.like(gradient) || self.nodes.iter().skip(before + place).any(comes_later) {
+            return false;
+        }
+        let Some(node) = self.nodes.get_mut(before + place) else { return false };
+        let Some(adding) = node.operation.adding() else { return false };
+        node.operation = adding;
+        node.inputs.push(other);
+        walk.found.insert(value, gradient);
+        true
     }
 
     pub(super) fn accumulate(&mut self, walk: &mut Walk, value: Value, gradient: Value) -> Result<()> {

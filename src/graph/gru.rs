@@ -7,7 +7,10 @@ use super::{
 use crate::{
     Error, Result,
     gpu::{Dtype, Recorder, Shape, Tensor},
-    kernels::gru::{self, Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, Weights},
+    kernels::{
+        embedding::Embedding,
+        gru::{self, Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, Weights},
+    },
 };
 
 /// The parameters of one direction of a GRU layer, gates in the order r, z, n.
@@ -65,7 +68,8 @@ struct Rest<'a, T> {
     /// The weights of the cells, one direction after the other.
     cells: &'a [T],
     mask: Option<&'a T>,
-    tokens: Option<&'a T>,
+    /// The tokens, and in the backward their order.
+    tokens: &'a [T],
 }
 
 /// A layer, and the rows V of its table if its inputs are tokens.
@@ -78,8 +82,8 @@ struct Layer {
 impl Layer {
     /// Scratch for an input given as tokens.
     fn scratch(&self) -> Vec<(Shape, Dtype)> {
-        let Gru { batch, steps, hidden, directions, .. } = self.gru;
-        self.vocabulary.map_or(vec![], |vocabulary| token_scratch(batch * steps, vocabulary, directions * 3 * hidden))
+        let Gru { hidden, directions, .. } = self.gru;
+        self.vocabulary.map_or(vec![], |vocabulary| vec![token_scratch(vocabulary, directions * 3 * hidden)])
     }
 
     /// The number of weights.
@@ -90,21 +94,29 @@ impl Layer {
     fn rest<'a, T>(&self, operands: &'a [T]) -> Result<Rest<'a, T>> {
         let (cells, more) = split(operands, self.weights())?;
         let (mask, tokens) = split(more, usize::from(self.gru.masked))?;
-        Ok(Rest { cells, mask: mask.first(), tokens: tokens.first() })
+        Ok(Rest { cells, mask: mask.first(), tokens })
     }
 
     /// The kernel's input from `x`, or the table and the tokens.
-    fn input<'a>(&self, x: &'a Tensor, tokens: Option<&'a Tensor>, scratch: &'a [Tensor]) -> Input<'a> {
-        match (tokens, scratch.last_chunk()) {
-            (Some(tokens), Some(scratch)) => Input::Tokens(Tokens { table: x, tokens, scratch }),
+    fn input<'a>(&self, x: &'a Tensor, tokens: &'a [Tensor], scratch: &'a [Tensor]) -> Input<'a> {
+        match (tokens, scratch) {
+            ([tokens, order @ ..], [scratch, ..]) => {
+                Input::Tokens(Tokens { table: x, tokens, scratch, order: order.first() })
+            }
             _ => Input::Rows(x),
         }
     }
 }
 
-/// Shapes and types of [`Tokens::scratch`].
-pub(super) fn token_scratch(inputs: usize, vocabulary: usize, gates: usize) -> Vec<(Shape, Dtype)> {
-    Tokens::scratch(inputs, vocabulary, gates).map(|elements| ([elements].into(), Dtype::F32)).to_vec()
+/// Shape and type of [`Tokens::scratch`].
+pub(super) fn token_scratch(vocabulary: usize, gates: usize) -> (Shape, Dtype) {
+    ([Tokens::scratch(vocabulary, gates)].into(), Dtype::F32)
+}
+
+/// The tokens by which a backward pass knows the rows of a table, and how: [`Graph::order_of`].
+pub(super) fn order(graph: &mut Graph, tokens: Value, vocabulary: usize) -> Result<Value> {
+    let count = graph.shape(tokens).elements();
+    graph.order_of(tokens, Embedding { vocabulary, size: 1, tokens: count, padding: None })
 }
 
 operands! {
@@ -116,7 +128,7 @@ operands! {
     ForwardOutputs { y, hn, states, gates, scratch }
 }
 operands! {
-    /// Operands of the backward after [`ForwardInputs`]; [`Rest`] follows.
+    /// Operands of the backward after [`ForwardInputs`]; [`Rest`] follows, and the order of the tokens, if there are any.
     BackwardInputs { states, gates, d_y, d_hn }
 }
 operands! {
@@ -253,10 +265,14 @@ impl Operation for Forward {
         let scratch = self.0.gru.backward_scratch(graph.dtype(*h0));
         made.extend(scratch.map(|(elements, dtype)| (Shape::from([elements]), dtype)));
         made.extend(self.0.scratch());
-        let gradients = graph.push_as(Backward(self.0), &[forward, &saved, rest].concat(), made);
+        let mut from = [forward, &saved, rest].concat();
+        if let (Some(tokens), Some(vocabulary)) = (tokens.first(), self.0.vocabulary) {
+            from.push(order(graph, *tokens, vocabulary)?);
+        }
+        let gradients = graph.push_as(Backward(self.0), &from, made);
         let (BackwardOutputs { d_x, d_h0 }, d_rest) = BackwardOutputs::first_of(&gradients)?;
         let (d_cells, _) = split(d_rest, cells.len())?;
-        let without = [mask, tokens].into_iter().flatten().map(|_| None);
+        let without = mask.into_iter().chain(tokens).map(|_| None);
         let of_forward = [Some(*d_x), Some(*d_h0), None];
         Ok(of_forward.into_iter().chain(d_cells.iter().copied().map(Some)).chain(without).collect())
     }

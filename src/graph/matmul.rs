@@ -1,5 +1,7 @@
 //! Matrix products: [`crate::kernels::matmul`] as nodes.
 
+use std::sync::Arc;
+
 use super::{Context, Graph, Operation, Value};
 use crate::{
     Error, Result,
@@ -17,7 +19,15 @@ pub struct Epilogue {
 }
 
 #[derive(Debug)]
-struct Product(Matmul);
+struct Product {
+    matmul: Matmul,
+    /// Whether a bias is the third input.
+    biased: bool,
+}
+
+/// A product that is added to the third input, in place.
+#[derive(Debug)]
+struct Added(Matmul);
 
 /// The gradients of a layer's weight and bias.
 #[derive(Debug)]
@@ -79,7 +89,8 @@ impl Graph {
         let mut dims =
             if transpose_a { vec![m] } else { a_shape.dims().split_last().map_or(vec![], |(_, rest)| rest.to_vec()) };
         dims.push(n);
-        Ok(self.push_as(Product(matmul), &inputs, [(dims.as_slice().into(), dtype)])[0])
+        let product = Product { matmul, biased: epilogue.bias.is_some() };
+        Ok(self.push_as(product, &inputs, [(dims.as_slice().into(), dtype)])[0])
     }
 
     /// The gradients `[N, K]` and `[N]`, f32, of the weight and the bias of a layer, from that of its output `[.., N]` and its input
@@ -99,10 +110,15 @@ impl Operation for Product {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let tile = Tile::choose(recorder.gpu(), self.0.m);
+        let tile = Tile::choose(recorder.gpu(), self.matmul.m);
         let (inputs, c) = (context.inputs, Matrix::rows(&context.outputs[0]));
         let [a, b] = [&inputs[0], &inputs[1]].map(Matrix::rows);
-        self.0.record(recorder, tile, &Operands { a, b, bias: inputs.get(2), c })
+        self.matmul.record(recorder, tile, &Operands { a, b, bias: inputs.get(2), c })
+    }
+
+    fn adding(&self) -> Option<Arc<dyn Operation>> {
+        let alone = !self.biased && self.matmul.activation == Activation::None;
+        alone.then(|| Arc::new(Added(Matmul { accumulate: true, ..self.matmul })) as _)
     }
 
     fn gradient(
@@ -113,13 +129,13 @@ impl Operation for Product {
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
         let Some(mut d_c) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
-        d_c = match self.0.activation {
+        d_c = match self.matmul.activation {
             Activation::None => d_c,
             Activation::Tanh => graph.tanh_gradient(outputs[0], d_c)?,
             Activation::Sigmoid => graph.sigmoid_gradient(outputs[0], d_c)?,
         };
         let (a, b) = (inputs[0], inputs[1]);
-        let Matmul { transpose_a, transpose_b, .. } = self.0;
+        let Matmul { transpose_a, transpose_b, .. } = self.matmul;
         let (factors, transposed) =
             if transpose_a { ([b, d_c], [transpose_b, true]) } else { ([d_c, b], [false, !transpose_b]) };
         let d_a = graph.product(factors, transposed, Epilogue::default(), graph.dtype(a))?;
@@ -142,6 +158,22 @@ impl Operation for Product {
             gradients.push(Some(d_bias.map_or_else(|| graph.column_sum(d_c), Ok)?));
         }
         Ok(gradients)
+    }
+}
+
+impl Operation for Added {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        Some(2)
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let tile = Tile::choose(recorder.gpu(), self.0.m);
+        let [a, b] = [&context.inputs[0], &context.inputs[1]].map(Matrix::rows);
+        self.0.record(recorder, tile, &Operands { a, b, bias: None, c: Matrix::rows(&context.outputs[0]) })
     }
 }
 

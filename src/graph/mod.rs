@@ -74,6 +74,7 @@ pub use span_attention::SpanQueries;
 use crate::{
     Error, Result,
     gpu::{Dtype, Recorder, Shape, Tensor},
+    kernels::embedding::Embedding,
 };
 
 /// A tensor of the graph.
@@ -117,6 +118,11 @@ pub trait Operation: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The operation that adds its one output to a further input, its last, whose memory it takes over; if there is one.
+    fn adding(&self) -> Option<Arc<dyn Operation>> {
+        None
+    }
+
     /// Whether the outputs are decisions, which a backward pass takes as they are where it makes activations again.
     fn decides(&self) -> bool {
         false
@@ -143,6 +149,11 @@ enum Source {
     Parameter(String),
     Filled(f32),
     Constant(Vec<f32>),
+    /// The order of an input's tokens, which is made when that is written.
+    Order {
+        tokens: Value,
+        embedding: Embedding,
+    },
     Node,
 }
 
@@ -159,7 +170,7 @@ impl Info {
         match &self.source {
             Source::Filled(value) => vec![*value; self.shape.elements()],
             Source::Constant(values) => values.clone(),
-            Source::Input(_) | Source::Parameter(_) | Source::Node => Vec::new(),
+            Source::Input(_) | Source::Parameter(_) | Source::Order { .. } | Source::Node => Vec::new(),
         }
     }
 }
@@ -212,10 +223,39 @@ impl Graph {
 
     /// A tensor that is written before each run; one of the same name, shape and type that there is already is that one.
     pub fn input(&mut self, name: impl Into<String>, shape: impl Into<Shape>, dtype: Dtype) -> Value {
-        let input = Info { shape: shape.into(), dtype, source: Source::Input(name.into()) };
-        match self.values.iter().position(|value| *value == input) {
+        self.once(Info { shape: shape.into(), dtype, source: Source::Input(name.into()) })
+    }
+
+    /// The [`Embedding::order`] of `tokens`, an input or a constant.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for tokens that a node makes: the host puts them in order.
+    fn order_of(&mut self, tokens: Value, embedding: Embedding) -> Result<Value> {
+        // The order is that of any rows.
+        let embedding = Embedding { size: 1, padding: None, ..embedding };
+        match &self.values[tokens.0].source {
+            Source::Input(_) => {
+                let source = Source::Order { tokens, embedding };
+                Ok(self.once(Info { shape: [embedding.order_length()].into(), dtype: Dtype::U32, source }))
+            }
+            Source::Filled(_) | Source::Constant(_) => {
+                let tokens: Vec<u32> = self.values[tokens.0].constant().into_iter().map(f32::to_bits).collect();
+                self.numbers([embedding.order_length()], embedding.order(&tokens))
+            }
+            Source::Parameter(_) | Source::Order { .. } | Source::Node => Err(Error::Shape {
+                operation: "embedding",
+                argument: "tokens",
+                wanted: "an input or a constant, where the table is to have a gradient".into(),
+                got: "what a node makes".into(),
+            }),
+        }
+    }
+
+    /// A value that is there once.
+    fn once(&mut self, info: Info) -> Value {
+        match self.values.iter().position(|value| *value == info) {
             Some(place) => Value(place),
-            None => self.value(input.shape, dtype, input.source),
+            None => self.value(info.shape, info.dtype, info.source),
         }
     }
 

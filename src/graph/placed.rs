@@ -9,7 +9,7 @@ use super::{Context, Graph, MemoryReport, Operation, Parameters, Pool, Source, V
 use crate::{
     Error, Result,
     gpu::{Gpu, Recorder, Tensor},
-    kernels::Step,
+    kernels::{Step, embedding::Embedding},
 };
 
 /// Options for compiling a graph. Fields will be added: end a literal with `..ProgramOptions::default()`.
@@ -39,9 +39,21 @@ pub struct Placed {
     written: Vec<(usize, Tensor)>,
     /// The inputs that the caller writes.
     pub(super) inputs: HashMap<String, Tensor>,
+    /// What is made of them when they are written.
+    pub(super) orders: Vec<Order>,
     pub(super) outputs: HashMap<Value, Tensor>,
     pub(super) step: Tensor,
     pub(super) memory: MemoryReport,
+}
+
+/// The order of an input's tokens.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// The input.
+    pub of: String,
+    pub embedding: Embedding,
+    /// [`Embedding::order`].
+    pub tensor: Tensor,
 }
 
 /// A node and its tensors.
@@ -108,6 +120,7 @@ impl Placed {
         let written = written.collect();
         let given: HashMap<Value, Tensor> = options.given.iter().cloned().chain(gradients.direct).collect();
         let (mut tensors, mut inputs, mut outputs) = (Vec::new(), HashMap::new(), HashMap::new());
+        let mut orders = Vec::new();
         for (index, (info, place)) in graph.values.iter().zip(&plan.places).enumerate() {
             let value = Value(index);
             let bytes = graph.bytes(value);
@@ -128,6 +141,17 @@ impl Placed {
                 (Place::Own, Source::Input(name)) => {
                     memory.inputs += bytes;
                     Some(gpu.zeros(name, info.shape.clone(), info.dtype)?)
+                }
+                (Place::Own, Source::Order { tokens, embedding }) => {
+                    memory.inputs += bytes;
+                    let Source::Input(of) = &graph.values[tokens.0].source else { return Err(unordered()) };
+                    if given.contains_key(tokens) {
+                        return Err(unordered());
+                    }
+                    let of_zeros = embedding.order(&vec![0; embedding.tokens]);
+                    let tensor = gpu.tensor("order", info.shape.clone(), info.dtype, &of_zeros)?;
+                    orders.push(Order { of: of.clone(), embedding: *embedding, tensor: tensor.clone() });
+                    Some(tensor)
                 }
                 (Place::Own, Source::Node) => {
                     memory.outputs += bytes;
@@ -153,7 +177,7 @@ impl Placed {
         });
         let nodes = nodes.collect();
         let copies = gradients.copies.into_iter().map(|(value, to)| [outputs[&value].clone(), to]).collect();
-        Ok(Self { nodes, copies, written, inputs, outputs, step: Step::buffer(gpu)?, memory })
+        Ok(Self { nodes, copies, written, inputs, orders, outputs, step: Step::buffer(gpu)?, memory })
     }
 
     /// Records the kernels of all nodes.
@@ -207,6 +231,15 @@ fn parameter(parameters: &Parameters, name: &str, graph: &Graph, value: Value) -
         .tensor(name)
         .filter(|tensor| tensor.shape() == graph.shape(value) && tensor.dtype() == graph.dtype(value))
         .ok_or_else(|| missing(name, graph, value))
+}
+
+fn unordered() -> Error {
+    Error::Shape {
+        operation: "embedding",
+        argument: "tokens",
+        wanted: "an input that the host writes, where the table is to have a gradient".into(),
+        got: "one whose tensor is given".into(),
+    }
 }
 
 fn missing(name: &str, graph: &Graph, value: Value) -> Error {

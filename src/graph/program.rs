@@ -6,7 +6,7 @@ use bytemuck::Pod;
 
 use super::{
     Graph, MemoryReport, Value,
-    placed::{Placed, ProgramOptions, kept},
+    placed::{Order, Placed, ProgramOptions, kept},
 };
 use crate::{
     Error, Result,
@@ -53,6 +53,7 @@ pub struct Program {
     /// The dispatches of the graph, behind which those lie that follow it.
     own: usize,
     inputs: HashMap<String, Tensor>,
+    orders: Vec<Order>,
     outputs: HashMap<Value, Tensor>,
     step: Tensor,
     ring: Ring,
@@ -99,7 +100,8 @@ impl Program {
         draft.complete(recorder.finish_async().await?)
     }
 
-    /// Stages values for an input (`f32`, `u32` or the bits of an f16, by its type); they arrive with the next run.
+    /// Stages values for an input (`f32`, `u32` or the bits of an f16, by its type), and the order of tokens by which a table's
+    /// gradient is added up; they arrive with the next run.
     ///
     /// # Errors
     /// [`Error::Shape`] for an unknown input or a wrong number of values.
@@ -117,6 +119,10 @@ impl Program {
                 got: format!("`{input}` with {} values of {} bytes", values.len(), size_of::<T>()),
             });
         };
+        for Order { embedding, tensor, .. } in self.orders.iter().filter(|order| order.of == input) {
+            let order = embedding.order(&bytemuck::pod_collect_to_vec::<u8, u32>(bytes));
+            self.staged.push((tensor.clone(), bytemuck::cast_slice(&order).to_vec()));
+        }
         self.staged.push((tensor, bytes.to_vec()));
         Ok(())
     }
@@ -273,8 +279,9 @@ impl Draft {
 
     fn complete(self, recording: Recording) -> Result<Program> {
         let Self { gpu, placed, gradients, own } = self;
-        let Placed { inputs, outputs, step, mut memory, .. } = placed;
-        let upload = step.bytes() + inputs.values().map(Tensor::copied_bytes).sum::<u64>();
+        let Placed { inputs, orders, outputs, step, mut memory, .. } = placed;
+        let written = inputs.values().chain(orders.iter().map(|order| &order.tensor));
+        let upload = step.bytes() + written.map(Tensor::copied_bytes).sum::<u64>();
         let ring = Ring::new(&gpu, upload)?;
         memory.staging = ring.bytes();
         memory.settings = recording.settings() + step.buffer().size();
@@ -284,6 +291,7 @@ impl Draft {
             gradients,
             own,
             inputs,
+            orders,
             outputs,
             step,
             ring,

@@ -10,7 +10,7 @@ use super::{
     matmul::{self, Matmul, Matrix, Operands, Summed},
 };
 use crate::{
-    Result,
+    Error, Result,
     gpu::{Dtype, Recorder, Tensor, product},
 };
 
@@ -46,19 +46,16 @@ pub struct Tokens<'a> {
     pub table: &'a Tensor,
     /// `[..]`, u32, one for each input; a token past the table counts as its last row.
     pub tokens: &'a Tensor,
-    /// Of [`Tokens::scratch`] elements, in different buffers. Forward and backward may share them.
-    pub scratch: &'a [Tensor; Tokens::SCRATCH],
+    /// Of [`Tokens::scratch`] elements, f32; holds nothing before or after.
+    pub scratch: &'a Tensor,
+    /// The tokens' [`Embedding::order`], which the backward pass alone reads.
+    pub order: Option<&'a Tensor>,
 }
 
 impl Tokens<'_> {
-    /// Tensors of scratch.
-    pub const SCRATCH: usize = 2;
-
-    /// Elements of each: the table's products or their gradients, the embedding's lists. `gates` are the columns of all
-    /// directions, 3H each.
-    pub fn scratch(inputs: usize, vocabulary: usize, gates: usize) -> [usize; Tokens::SCRATCH] {
-        let products = Embedding { vocabulary, size: gates, tokens: inputs, padding: None };
-        [product(&[vocabulary, gates]), products.scratch()]
+    /// Elements of scratch: the table's products, or their gradients. `gates` are the columns of all directions, 3H each.
+    pub fn scratch(vocabulary: usize, gates: usize) -> usize {
+        product(&[vocabulary, gates])
     }
 
     /// Whether the table's products pay: from batches of 16 on it has at most half as many rows as there are inputs. The
@@ -136,9 +133,7 @@ impl GateInput {
         let vocabulary = tokens.table.elements() / self.size.max(1);
         expect_of(Dtype::F32, "gru", "table", tokens.table, &[vocabulary, self.size])?;
         expect("gru", "tokens", tokens.tokens, &[self.inputs])?;
-        for (scratch, elements) in tokens.scratch.iter().zip(Tokens::scratch(self.inputs, vocabulary, self.columns())) {
-            expect_scratch("gru", scratch, elements)?;
-        }
+        expect_scratch("gru", tokens.scratch, Tokens::scratch(vocabulary, self.columns()))?;
         Ok(Embedding { vocabulary, size: self.columns(), tokens: self.inputs, padding: None })
     }
 
@@ -165,7 +160,7 @@ impl GateInput {
             Input::Rows(x) => products(x, self.inputs, gi),
             Input::Tokens(tokens) => {
                 let picked = self.products(tokens)?;
-                let of_table = tokens.scratch[0].scratch([picked.vocabulary, columns])?;
+                let of_table = tokens.scratch.scratch([picked.vocabulary, columns])?;
                 products(tokens.table, picked.vocabulary, &of_table)?;
                 picked.record(recorder, &of_table, tokens.tokens, &gi.scratch([self.inputs, columns])?)
             }
@@ -186,9 +181,14 @@ impl GateInput {
             Input::Rows(x) => (x, d_gi, self.inputs),
             Input::Tokens(tokens) => {
                 let products = self.products(&tokens)?;
-                let [of_table, lists] = tokens.scratch;
-                let of_table = of_table.scratch([products.vocabulary, columns])?;
-                products.record_backward(recorder, tokens.tokens, &d_gi, lists, &of_table)?;
+                let of_table = tokens.scratch.scratch([products.vocabulary, columns])?;
+                let order = tokens.order.ok_or_else(|| Error::Shape {
+                    operation: "gru",
+                    argument: "order",
+                    wanted: "that of the tokens, which the backward pass reads".into(),
+                    got: "none".into(),
+                })?;
+                products.record_backward(recorder, order, &d_gi, &of_table)?;
                 (tokens.table, of_table, products.vocabulary)
             }
         };

@@ -59,8 +59,6 @@ pub static SHADERS: &[&Shader] = &[
     &dropout::DROPOUT,
     &embedding::EMBEDDING,
     &embedding::EMBEDDING_BACKWARD,
-    &embedding::EMBEDDING_RANK,
-    &embedding::EMBEDDING_SORT,
     &glu::GLU,
     &glu::GLU_BACKWARD,
     &gru::GRU,

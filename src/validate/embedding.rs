@@ -46,10 +46,11 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let (embedding, tokens) = sizes(case);
     let Embedding { vocabulary, size, .. } = embedding;
     let d_y = case.values(tokens.len() * size, 1.0);
-    let (tokens_gpu, d_y_gpu) =
-        (case.upload_u32([tokens.len()], &tokens)?, case.upload_activation([tokens.len(), size], &d_y)?);
-    let (scratch, d_table) = (case.poisoned([embedding.scratch()])?, case.poisoned([vocabulary, size])?);
-    case.run(|recorder| embedding.record_backward(recorder, &tokens_gpu, &d_y_gpu, &scratch, &d_table))?;
+    let order = embedding.order(&tokens);
+    let (order, d_y_gpu) =
+        (case.upload_u32([order.len()], &order)?, case.upload_activation([tokens.len(), size], &d_y)?);
+    let d_table = case.poisoned([vocabulary, size])?;
+    case.run(|recorder| embedding.record_backward(recorder, &order, &d_y_gpu, &d_table))?;
     let reference = reference(&embedding);
     let d_y = widen(&d_y);
     let absolute: Vec<f64> = d_y.iter().map(|d| d.abs()).collect();

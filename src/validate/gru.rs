@@ -7,7 +7,10 @@ use super::{
 use crate::{
     Result, Tensor,
     gpu::{Dtype, ELEMENT},
-    kernels::gru::{Backward, Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, WeightGradients, Weights},
+    kernels::{
+        embedding::Embedding,
+        gru::{Backward, Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, WeightGradients, Weights},
+    },
     reference,
 };
 
@@ -72,7 +75,8 @@ pub(super) struct Named {
     tokens: Vec<u32>,
     table_gpu: Tensor,
     tokens_gpu: Tensor,
-    scratch: [Tensor; Tokens::SCRATCH],
+    scratch: Tensor,
+    order: Tensor,
 }
 
 impl Named {
@@ -82,20 +86,22 @@ impl Named {
         let table = case.values(vocabulary * size, 1.0);
         let tokens: Vec<u32> = (0..inputs).map(|_| case.below(vocabulary) as u32).collect();
         let rows = tokens.iter().flat_map(|token| &table[*token as usize * size..][..size]).copied().collect();
-        let [a, b] = Tokens::scratch(inputs, vocabulary, gates);
+        let order = Embedding { vocabulary, size: gates, tokens: inputs, padding: None }.order(&tokens);
         let named = Self {
             size,
             vocabulary,
             table_gpu: case.upload([vocabulary, size], &table)?,
             tokens_gpu: case.upload_u32([inputs], &tokens)?,
-            scratch: [case.poisoned([a])?, case.poisoned([b])?],
+            scratch: case.poisoned([Tokens::scratch(vocabulary, gates)])?,
+            order: case.upload_u32([order.len()], &order)?,
             tokens,
         };
         Ok((named, rows))
     }
 
     pub(super) fn tokens(&self) -> Tokens<'_> {
-        Tokens { table: &self.table_gpu, tokens: &self.tokens_gpu, scratch: &self.scratch }
+        let Self { table_gpu: table, tokens_gpu: tokens, scratch, order, .. } = self;
+        Tokens { table, tokens, scratch, order: Some(order) }
     }
 
     pub(super) fn table_shape(&self) -> [usize; 2] {

@@ -2,7 +2,13 @@
 
 use crate::common;
 use rand::{RngExt as _, SeedableRng as _};
-use softalign::{Error, Gpu, gpu::Recorder, kernels::embedding::Embedding, reference};
+use softalign::{
+    Error, Gpu,
+    gpu::{Dtype, Recorder},
+    graph::{Graph, Program, ProgramOptions},
+    kernels::{Step, embedding::Embedding},
+    reference,
+};
 
 #[test]
 fn agrees_with_the_reference() {
@@ -10,15 +16,14 @@ fn agrees_with_the_reference() {
 }
 
 fn gradient(gpu: &Gpu, embedding: &Embedding, tokens: &[u32], d_y: &[f32]) -> Vec<f32> {
-    let (tokens, d_y) =
-        (common::upload_u32(gpu, [tokens.len()], tokens), common::upload(gpu, [embedding.tokens, embedding.size], d_y));
-    let scratch = common::poisoned(gpu, embedding.scratch());
+    let order = embedding.order(tokens);
+    let (order, d_y) =
+        (common::upload_u32(gpu, [order.len()], &order), common::upload(gpu, [embedding.tokens, embedding.size], d_y));
     let d_table = common::poisoned(gpu, embedding.vocabulary * embedding.size);
-    common::run(gpu, |recorder| embedding.record_backward(recorder, &tokens, &d_y, &scratch, &d_table));
+    common::run(gpu, |recorder| embedding.record_backward(recorder, &order, &d_y, &d_table));
     gpu.read(&d_table).unwrap()
 }
 
-/// The invocations that list the places of a token race; the sums must not show it.
 #[test]
 fn gradients_of_large_batches_have_the_same_bits_every_time() {
     let gpu = common::gpu();
@@ -61,6 +66,51 @@ fn tokens_past_the_table_count_as_its_last_row() {
     }
 }
 
+/// What a table's gradient is added up by is made of tokens as they are written, or known from the first.
+#[test]
+fn tokens_may_be_written_or_constant() {
+    let gpu = common::gpu();
+    let mut graph = Graph::new();
+    let table = graph.input("table", [3, 1], Dtype::F32);
+    let written = graph.input("tokens", [4], Dtype::U32);
+    let constant = graph.numbers([2], vec![1, 1]).unwrap();
+    let upstream = graph.constant([4, 1], vec![1.0, 2.0, 4.0, 8.0]).unwrap();
+    let rows = [written, constant].map(|tokens| graph.embedding(table, tokens).unwrap());
+    let of_constant = graph.filled([2, 1], 16.0);
+    let d_table = graph.gradients_from(&[(rows[0], upstream), (rows[1], of_constant)], &[table]).unwrap();
+    let options = ProgramOptions { outputs: &d_table, ..ProgramOptions::default() };
+    let mut program = Program::compile(gpu, &graph, &options).unwrap();
+    // Unwritten tokens are 0.
+    for (tokens, expected) in [(None, [15.0, 32.0, 0.0]), (Some([2, 0, 2, 7]), [2.0, 32.0, 13.0])] {
+        if let Some(tokens) = tokens {
+            program.write::<u32>("tokens", &tokens).unwrap();
+        }
+        program.run(Step::default()).unwrap();
+        assert_eq!(program.read::<f32>(d_table[0]).unwrap(), expected);
+    }
+}
+
+#[test]
+fn tokens_that_the_host_does_not_know_give_no_gradient() {
+    let mut graph = Graph::new();
+    let table = graph.input("table", [3, 1], Dtype::F32);
+    let tokens = graph.input("tokens", [2, 2], Dtype::U32);
+    let made = graph.select(tokens, 0).unwrap();
+    let rows = graph.embedding(table, made).unwrap();
+    let loss = graph.sum(rows).unwrap();
+    let error = graph.gradients(loss, &[table]).unwrap_err().to_string();
+    assert!(error.contains("an input or a constant"), "{error}");
+
+    let gpu = common::gpu();
+    let rows = graph.embedding(table, tokens).unwrap();
+    let loss = graph.sum(rows).unwrap();
+    let d_table = graph.gradients(loss, &[table]).unwrap();
+    let given = [(tokens, common::upload_u32(gpu, [2, 2], &[0, 1, 2, 0]))];
+    let options = ProgramOptions { outputs: &d_table, given: &given, ..ProgramOptions::default() };
+    let error = Program::compile(gpu, &graph, &options).unwrap_err().to_string();
+    assert!(error.contains("one whose tensor is given"), "{error}");
+}
+
 #[test]
 fn refuses_wrong_shapes() {
     let gpu = common::gpu();
@@ -70,8 +120,8 @@ fn refuses_wrong_shapes() {
     let result = embedding.record(&mut recorder, &four, &four, &four);
     assert!(matches!(result, Err(Error::Shape { argument: "tokens", .. })), "{result:?}");
     let embedding = Embedding { vocabulary: 1, size: 1, tokens: 200_000, padding: None };
-    let (many, one) = (common::poisoned(gpu, 500_000), common::poisoned(gpu, 1));
+    let (order, one) = (common::poisoned(gpu, embedding.order_length()), common::poisoned(gpu, 1));
     let long = common::poisoned(gpu, 200_000);
-    let result = embedding.record_backward(&mut recorder, &long, &long, &many, &one);
+    let result = embedding.record_backward(&mut recorder, &order, &long, &one);
     assert!(matches!(result, Err(Error::Limit { .. })), "{result:?}");
 }
