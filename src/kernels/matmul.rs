@@ -16,10 +16,15 @@
 //! took the inner loop from 77 to 89 % fused multiply-adds, the whole loop from 69 to 80 %.
 
 mod bound;
+mod cooperative;
 
 use serde::{Deserialize, Serialize};
 
 use bound::{Bound, Run};
+pub use cooperative::cooperative_trials;
+#[cfg(feature = "validate")]
+pub(crate) use cooperative::cooperative_takes;
+use cooperative::{Matrices, SIDE};
 
 pub use super::matrix::Matrix;
 use super::{
@@ -34,6 +39,7 @@ use crate::{
 };
 
 pub(super) static MATMUL: Shader = shader!("matmul", specialisations);
+pub(super) static MATMUL_COOPERATIVE: Shader = shader!("matmul/cooperative", cooperative::specialisations);
 pub(super) static MATMUL_ROW: Shader = shader!("matmul/row", rows);
 
 /// What is applied to each element of the product.
@@ -84,7 +90,7 @@ pub struct Operands<'a> {
 
 /// A product's operands, and where the sums of op(A)'s rows go, `[M]`, if they are wanted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Summed<'a> {
+pub(crate) struct Summed<'a> {
     pub operands: Operands<'a>,
     pub sums: Option<&'a Tensor>,
 }
@@ -226,6 +232,13 @@ enum Sums {
     Apart,
 }
 
+/// What computes the sums of a product.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    Tile(Tile),
+    Matrices(Matrices),
+}
+
 /// What of a product is specialised beside its tile.
 #[derive(Clone, Copy, Debug)]
 struct Form {
@@ -299,6 +312,21 @@ impl Matmul {
         plain && self.transpose_a && !self.transpose_b && (types == SINGLE || types == WEIGHT)
     }
 
+    fn each_sums(&self, types: Types) -> &'static [Sums] {
+        if self.sums(types) { &[Sums::None, Sums::Beside, Sums::Apart] } else { &[Sums::None] }
+    }
+
+    /// Every product that has forms of its own, whatever its extents.
+    fn each() -> Vec<Self> {
+        let activations = [Activation::None, Activation::Tanh, Activation::Sigmoid];
+        let each = forms::pairs(activations, &(0..8).collect::<Vec<_>>()).into_iter();
+        each.map(|(activation, bits)| {
+            let [transpose_a, transpose_b, accumulate] = [1, 2, 4].map(|bit| bits & bit != 0);
+            Self { transpose_a, transpose_b, accumulate, activation, ..Self::default() }
+        })
+        .collect()
+    }
+
     fn specialisation(&self, tiles: &Tiles, tile: Tile, form: Form) -> Specialisation {
         let Form { types, slices, loads, sums } = form;
         let [a, b, c] = types.map(|dtype| dtype == Dtype::F16);
@@ -356,7 +384,7 @@ impl Matmul {
         products.iter().try_for_each(|product| self.check(recorder.gpu(), tile, product))?;
         let short = self.k <= longest(recorder.gpu(), &tile);
         match Bound::of(recorder.gpu(), products).filter(|_| short && self.batch == 1) {
-            Some(bound) => self.launch(recorder, tile, products.len(), &bound),
+            Some(bound) => self.launch(recorder, self.by(recorder.gpu(), tile, bound.types), products.len(), &bound),
             None => products.iter().try_for_each(|product| self.record_with(recorder, tile, product)),
         }
     }
@@ -370,13 +398,33 @@ impl Matmul {
         if sums.is_none() && self.is_row(operands.types()) {
             return self.record_row(recorder, operands);
         }
+        let by = self.by(recorder.gpu(), tile, operands.types());
+        self.launch_alone(recorder, by, product)
+    }
+
+    /// Records a product that is short enough for one dispatch.
+    fn record_by(&self, recorder: &mut Recorder, by: By, product: &Summed<'_>) -> Result<()> {
+        self.expect_operands(product)?;
+        self.launch_alone(recorder, by, product)
+    }
+
+    fn launch_alone(&self, recorder: &mut Recorder, by: By, product: &Summed<'_>) -> Result<()> {
         let bound = Bound::of(recorder.gpu(), &[*product]);
-        bound.map_or(Ok(()), |bound| self.launch(recorder, tile, self.batch, &bound))
+        bound.map_or(Ok(()), |bound| self.launch(recorder, by, self.batch, &bound))
+    }
+
+    /// By cooperative matrices where they are right and may pay, else by the tile.
+    fn by(&self, gpu: &Gpu, tile: Tile, types: Types) -> By {
+        self.matrices(gpu, types).map_or(By::Tile(tile), By::Matrices)
     }
 
     fn check(&self, gpu: &Gpu, tile: Tile, product: &Summed<'_>) -> Result<()> {
-        let Summed { operands: Operands { a, b, bias, c }, sums } = product;
         expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.m))?;
+        self.expect_operands(product)
+    }
+
+    fn expect_operands(&self, product: &Summed<'_>) -> Result<()> {
+        let Summed { operands: Operands { a, b, bias, c }, sums } = product;
         let (a_rows, a_columns) = if self.transpose_a { (self.k, self.m) } else { (self.m, self.k) };
         let (b_rows, b_columns) = if self.transpose_b { (self.n, self.k) } else { (self.k, self.n) };
         for (argument, matrix, rows, columns) in
@@ -406,7 +454,7 @@ impl Matmul {
         })
     }
 
-    fn launch(&self, recorder: &mut Recorder, tile: Tile, batch: usize, bound: &Bound) -> Result<()> {
+    fn launch(&self, recorder: &mut Recorder, by: By, batch: usize, bound: &Bound) -> Result<()> {
         let Bound { types, a, b, bias, c, sums, apart } = bound;
         let a_columns = if self.transpose_a { self.m } else { self.k };
         let b_columns = if self.transpose_b { self.k } else { self.n };
@@ -426,8 +474,6 @@ impl Matmul {
         params.push(u32::from(bias.is_some()));
         params.extend(vector(bias));
         params.extend(vector(sums));
-        let workgroups = [word(self.m.div_ceil(tile.height())), word(self.n.div_ceil(tile.width())), word(batch)];
-        let slices = tile.slices(workgroups, self.k);
         let into = match sums {
             None => Sums::None,
             Some(_) => {
@@ -438,18 +484,32 @@ impl Matmul {
                 }
             }
         };
-        let form = Form { types: *types, slices, loads: loads.served(), sums: into };
+        let form = Form { types: *types, slices: 1, loads: loads.served(), sums: into };
+        let workgroups =
+            |[height, width]: [usize; 2]| [word(self.m.div_ceil(height)), word(self.n.div_ceil(width)), word(batch)];
+        let (kernel, specialisation, workgroups, depth) = match by {
+            By::Tile(tile) => {
+                let workgroups = workgroups([tile.height(), tile.width()]);
+                let slices = tile.slices(workgroups, self.k);
+                let specialisation = self.specialisation(recorder.gpu().tiles(), tile, Form { slices, ..form });
+                (&MATMUL, specialisation, workgroups, tile.depth(slices))
+            }
+            By::Matrices(matrices) => {
+                let specialisation = matrices.specialisation(self, form);
+                (&MATMUL_COOPERATIVE, specialisation, workgroups([SIDE; 2]), matrices.depth())
+            }
+        };
         let sums = sums.as_ref().filter(|_| *apart).unwrap_or(c);
         recorder.launch_rounds(
             &Launch {
-                kernel: &MATMUL,
-                specialisation: self.specialisation(recorder.gpu().tiles(), tile, form),
+                kernel,
+                specialisation,
                 params: &params,
                 tensors: &[&a.tensor, &b.tensor, &bias.as_ref().unwrap_or(b).tensor, &c.tensor, &sums.tensor],
                 workgroups,
                 cost: Self { batch, ..*self }.cost_of(*types),
             },
-            self.k.div_ceil(tile.depth(slices)),
+            self.k.div_ceil(depth),
         )
     }
 
@@ -513,21 +573,14 @@ fn rows(tiles: &Tiles) -> Vec<Specialisation> {
 
 fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let mut all = Vec::new();
-    for tile in Tile::every(tiles) {
-        for activation in [Activation::None, Activation::Tanh, Activation::Sigmoid] {
-            for bits in 0..8 {
-                let [transpose_a, transpose_b, accumulate] = [1, 2, 4].map(|bit| bits & bit != 0);
-                let product = Matmul { transpose_a, transpose_b, accumulate, activation, ..Matmul::default() };
-                let types = [SINGLE, LAYER, WEIGHT, ACTIVATIONS, WEIGHTED].into_iter();
-                for types in types.filter(|types| (tiles.f16 || *types == SINGLE) && product.takes(*types)) {
-                    let sums =
-                        if product.sums(types) { &[Sums::None, Sums::Beside, Sums::Apart][..] } else { &[Sums::None] };
-                    for loads in Loads::every(transpose_a, transpose_b) {
-                        for slices in 1..=tile.most_slices() {
-                            let form = |sums: &Sums| Form { types, slices, loads, sums: *sums };
-                            all.extend(sums.iter().map(|sums| product.specialisation(tiles, tile, form(sums))));
-                        }
-                    }
+    for (tile, product) in forms::pairs(Tile::every(tiles), &Matmul::each()) {
+        let types = [SINGLE, LAYER, WEIGHT, ACTIVATIONS, WEIGHTED].into_iter();
+        for types in types.filter(|types| (tiles.f16 || *types == SINGLE) && product.takes(*types)) {
+            for loads in Loads::every(product.transpose_a, product.transpose_b) {
+                for slices in 1..=tile.most_slices() {
+                    let form = |sums: &Sums| Form { types, slices, loads, sums: *sums };
+                    let each = product.each_sums(types).iter();
+                    all.extend(each.map(|sums| product.specialisation(tiles, tile, form(sums))));
                 }
             }
         }
