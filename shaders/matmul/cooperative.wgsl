@@ -3,9 +3,9 @@
 // op(A) is [M, K] (A is [K, M] under TRANSPOSE_A), op(B) is [K, N] (B is [N, K] under TRANSPOSE_B). Factors are multiplied as f16, or
 // under SINGLE as f32, and summed in f32.
 //
-// A workgroup computes 64 x 64 elements, each of its four rows of LANES invocations a quarter. LANES is the most that a subgroup may
-// have on the adapter: where one has fewer, several of them compute and store the same. So nothing asks which subgroup it is, and there
-// is no operation on subgroups: a driver of NVIDIA's (595) crashed on modules with both.
+// A workgroup computes 64 x 64 elements, each LANES of its invocations a quarter. LANES is the size of a subgroup, or a multiple of it:
+// then several subgroups compute and store the same. Some drivers choose between two sizes, and a trial finds LANES. So nothing asks
+// which subgroup it is, and there is no operation on subgroups: a driver of NVIDIA's (595) crashed on modules with both.
 // EIGHTS: matrices of 8 x 8, a quarter being 4 x 4 of them; otherwise of 16 x 16, a quarter being 2 x 2. They have names, for there are no
 // arrays of them. A matrix that lies row by row is loaded by coopLoadT, one that lies column by column by coopLoad.
 // SCALARS: workgroup memory of single elements: MSL loads no matrix from vectors.
@@ -81,10 +81,16 @@ const UNIT = 1u;
 var<workgroup> a_tile: array<Staged, LINES_A * STRIDE_A>;
 var<workgroup> b_tile: array<Staged, LINES_B * STRIDE_B>;
 fn put_a(at: u32, piece: vec4<Staged>) {
-    for (var i = 0u; i < 4u; i++) { a_tile[at + i] = piece[i]; }
+    a_tile[at] = piece.x;
+    a_tile[at + 1u] = piece.y;
+    a_tile[at + 2u] = piece.z;
+    a_tile[at + 3u] = piece.w;
 }
 fn put_b(at: u32, piece: vec4<Staged>) {
-    for (var i = 0u; i < 4u; i++) { b_tile[at + i] = piece[i]; }
+    b_tile[at] = piece.x;
+    b_tile[at + 1u] = piece.y;
+    b_tile[at + 2u] = piece.z;
+    b_tile[at + 3u] = piece.w;
 }
 #else
 const UNIT = 4u;
@@ -137,10 +143,10 @@ fn store_band(batch: u32, quarter: u32, lane: u32, row: u32, column: u32) {
     workgroupBarrier();
 }
 
-@compute @workgroup_size(LANES, 4)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    let quarter = local.y;
-    let worker = quarter * LANES + local.x;
+@compute @workgroup_size(WORKERS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) worker: u32) {
+    let quarter = worker / LANES;
+    let lane = worker % LANES;
     let row0 = group.x * SIDE;
     let column0 = group.y * SIDE;
     // Inside the square.
@@ -233,7 +239,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     }
 #ifdef SUMS
     // An invocation has moved pieces of the same four rows throughout, and so have those that lie SIDE / 4 apart.
-    for (var i = 0u; i < 4u; i++) { band[worker * 4u + i] = part_sum[i]; }
+    band[worker * 4u] = part_sum.x;
+    band[worker * 4u + 1u] = part_sum.y;
+    band[worker * 4u + 2u] = part_sum.z;
+    band[worker * 4u + 3u] = part_sum.w;
     workgroupBarrier();
     if (group.y == 0u && worker < SIDE / 4u) {
         var row_sum = vec4f();
@@ -253,24 +262,24 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     put_sums(at + 2u * SIZE, sum02);
     put_sums(at + 3u * SIZE, sum03);
 #endif
-    store_band(group.z, quarter, local.x, row, column);
+    store_band(group.z, quarter, lane, row, column);
     put_sums(at, sum10);
     put_sums(at + SIZE, sum11);
 #ifdef EIGHTS
     put_sums(at + 2u * SIZE, sum12);
     put_sums(at + 3u * SIZE, sum13);
 #endif
-    store_band(group.z, quarter, local.x, row + SIZE, column);
+    store_band(group.z, quarter, lane, row + SIZE, column);
 #ifdef EIGHTS
     put_sums(at, sum20);
     put_sums(at + SIZE, sum21);
     put_sums(at + 2u * SIZE, sum22);
     put_sums(at + 3u * SIZE, sum23);
-    store_band(group.z, quarter, local.x, row + 2u * SIZE, column);
+    store_band(group.z, quarter, lane, row + 2u * SIZE, column);
     put_sums(at, sum30);
     put_sums(at + SIZE, sum31);
     put_sums(at + 2u * SIZE, sum32);
     put_sums(at + 3u * SIZE, sum33);
-    store_band(group.z, quarter, local.x, row + 3u * SIZE, column);
+    store_band(group.z, quarter, lane, row + 3u * SIZE, column);
 #endif
 }

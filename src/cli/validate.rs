@@ -97,7 +97,7 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
 /// The error if the adapter cannot run any check of those that were asked for.
 fn nothing_to_run(gpu: &Gpu, checks: &[Check]) -> Error {
     let adapter = adapter::describe(gpu.info());
-    if checks.iter().any(|check| check.cooperative) {
+    if !checks.is_empty() && checks.iter().all(|check| check.cooperative) {
         return Error::data(
             "--only",
             format!(

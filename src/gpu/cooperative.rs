@@ -9,8 +9,8 @@ pub struct Cooperative {
     pub half: Option<u32>,
     /// Rows and columns of those whose factors are f32, where there are any.
     pub single: Option<u32>,
-    /// The most lanes that a subgroup has.
-    pub lanes: u32,
+    /// The number of a subgroup's lanes; two where the driver may choose.
+    pub lanes: [u32; 2],
     /// Whether they can be loaded from arrays of single elements alone.
     pub scalars: bool,
 }
@@ -21,10 +21,10 @@ const MEMORY: u32 = 20 << 10;
 impl Cooperative {
     /// What kernels have forms for: as NVIDIA's GPUs have them, AMD's from RDNA3 on, Apple's, and lavapipe.
     pub const ALL: [Self; 4] = [
-        Self { half: Some(16), single: None, lanes: 32, scalars: false },
-        Self { half: Some(16), single: None, lanes: 64, scalars: false },
-        Self { half: Some(8), single: Some(8), lanes: 32, scalars: true },
-        Self { half: Some(8), single: None, lanes: 8, scalars: false },
+        Self { half: Some(16), single: None, lanes: [32; 2], scalars: false },
+        Self { half: Some(16), single: None, lanes: [32, 64], scalars: false },
+        Self { half: Some(8), single: Some(8), lanes: [32; 2], scalars: true },
+        Self { half: Some(8), single: None, lanes: [8; 2], scalars: false },
     ];
 
     /// What an adapter has that kernels have forms for.
@@ -50,7 +50,7 @@ impl Cooperative {
             half: size(F16).filter(|_| adapter.features().contains(wgpu::Features::SHADER_F16)),
             single: size(F32),
             // wgpu says 4 to 64 for Metal; whatever multiplies matrices there has 32.
-            lanes: if metal { 32 } else { info.subgroup_max_size },
+            lanes: if metal { [32; 2] } else { [info.subgroup_min_size, info.subgroup_max_size] },
             scalars: metal,
         };
         // One that has more than a known one may be used as that.

@@ -138,7 +138,7 @@ struct Inner {
     limits: wgpu::Limits,
     class: AdapterClass,
     tiles: Tiles,
-    cooperative_trials: [OnceLock<std::result::Result<(), String>>; 2],
+    cooperative_trials: [OnceLock<std::result::Result<u32, String>>; 2],
     checked: bool,
     trace: bool,
     check_finite: bool,
@@ -286,8 +286,9 @@ impl Gpu {
         &self.inner.tiles
     }
 
-    /// What a trial has said of products by cooperative matrices with factors of f16, and of f32: nothing before it was made.
-    pub(crate) fn cooperative_trials(&self) -> &[OnceLock<std::result::Result<(), String>>; 2] {
+    /// What a trial has said of products by cooperative matrices with factors of f16, and of f32: how many lanes multiply one, or what
+    /// is wrong; nothing before it was made.
+    pub(crate) fn cooperative_trials(&self) -> &[OnceLock<std::result::Result<u32, String>>; 2] {
         &self.inner.cooperative_trials
     }
 

@@ -37,12 +37,15 @@ pub(super) struct Matrices {
 }
 
 impl Matrices {
-    fn of(has: Cooperative, factors: Factors) -> Option<Self> {
+    /// Those of an adapter with such factors, for each number of lanes that its subgroups may have.
+    fn each(has: Cooperative, factors: Factors) -> Vec<Self> {
         let size = match factors {
             Factors::Half => has.half,
             Factors::Single => has.single,
         };
-        Some(Self { factors, size: size?, lanes: has.lanes, scalars: has.scalars })
+        let by = |size| forms::distinct(has.lanes).into_iter().map(move |lanes| (size, lanes));
+        let each = size.into_iter().flat_map(by);
+        each.map(|(size, lanes)| Self { factors, size, lanes, scalars: has.scalars }).collect()
     }
 
     /// Steps of k between loads that are waited for.
@@ -90,8 +93,9 @@ pub(crate) fn cooperative_takes(types: Types) -> bool {
 }
 
 /// The matrices of a device for products of such types.
-fn matrices(gpu: &Gpu, types: Types) -> Option<Matrices> {
-    Matrices::of(gpu.tiles().cooperative?, factors(types)?)
+fn each(gpu: &Gpu, types: Types) -> Vec<Matrices> {
+    let has = gpu.tiles().cooperative.zip(factors(types));
+    has.map_or_else(Vec::new, |(has, factors)| Matrices::each(has, factors))
 }
 
 /// Those of every adapter, where this one has any.
@@ -100,7 +104,8 @@ pub(super) fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let mut all = Vec::new();
     for product in Matmul::each() {
         for types in [SINGLE, LAYER, WEIGHT, ACTIVATIONS].into_iter().filter(|types| product.takes(*types)) {
-            let by = adapters.iter().filter_map(|has| Matrices::of(*has, factors(types)?));
+            let of = |factors| adapters.iter().flat_map(move |has| Matrices::each(*has, factors));
+            let by = factors(types).into_iter().flat_map(of);
             for (matrices, loads) in forms::pairs(by, &Loads::every(product.transpose_a, product.transpose_b)) {
                 let form = |sums: &Sums| Form { types, slices: 1, loads, sums: *sums };
                 all.extend(product.each_sums(types).iter().map(|sums| matrices.specialisation(&product, form(sums))));
@@ -114,22 +119,25 @@ impl Matmul {
     /// The matrices for a product that is large enough to pay, on a device whose trial has passed.
     pub(super) fn matrices(&self, gpu: &Gpu, types: Types) -> Option<Matrices> {
         let large = self.m >= SIDE && self.n >= SIDE && self.k >= LEAST_STEPS;
-        matrices(gpu, types).filter(|matrices| large && passed(gpu, *matrices).is_ok())
+        if large { tried(gpu, types)?.ok() } else { None }
     }
 
-    /// Records the product by cooperative matrices whatever its size is and whatever a trial has said, with the sums of op(A)'s rows
-    /// if they are wanted: what is tried.
+    /// Records the product by cooperative matrices whatever its size is, with the sums of op(A)'s rows if they are wanted.
     ///
     /// # Errors
-    /// As [`Matmul::record`]; [`Error::Shape`] where the device has no matrices for such types.
+    /// As [`Matmul::record`]; [`Error::Data`] where the device's matrices are wrong, [`Error::Shape`] where it has none for such types.
+    #[cfg(feature = "validate")]
     pub(crate) fn record_cooperative(&self, recorder: &mut Recorder, product: &Summed<'_>) -> Result<()> {
         let types = product.operands.types();
-        let Some(matrices) = matrices(recorder.gpu(), types) else {
-            let wanted = "those of a product by cooperative matrices on this device".into();
-            let got = types.map(Dtype::name).join(", ");
-            return Err(Error::Shape { operation: "matmul", argument: "types", wanted, got });
-        };
-        self.record_by(recorder, By::Matrices(matrices), product)
+        match tried(recorder.gpu(), types) {
+            Some(Ok(matrices)) => self.record_by(recorder, By::Matrices(matrices), product),
+            Some(Err(why)) => Err(Error::data("matmul", why)),
+            None => {
+                let wanted = "those of a product by cooperative matrices on this device".into();
+                let got = types.map(Dtype::name).join(", ");
+                Err(Error::Shape { operation: "matmul", argument: "types", wanted, got })
+            }
+        }
     }
 }
 
@@ -137,18 +145,27 @@ impl Matmul {
 /// or is opened without them. Wrong ones are used by no product.
 pub fn cooperative_trials(gpu: &Gpu) -> Vec<(&'static str, std::result::Result<(), String>)> {
     let each = [(LAYER, "f16"), (SINGLE, "f32")].into_iter();
-    each.filter_map(|(types, name)| Some((name, passed(gpu, matrices(gpu, types)?).clone()))).collect()
+    each.filter_map(|(types, name)| Some((name, tried(gpu, types)?.map(|_| ())))).collect()
 }
 
-/// The trial's result, which is made on first use.
-fn passed(gpu: &Gpu, matrices: Matrices) -> &std::result::Result<(), String> {
-    gpu.cooperative_trials()[matrices.factors as usize].get_or_init(|| {
-        let tried = trial(gpu, matrices.factors).map_err(|error| error.to_string());
-        if let Err(why) = &tried {
-            tracing::warn!("cooperative matrices are not used on this device: {why}");
+/// The matrices for products of such types, of those that a device has, which are right, or what is wrong with them: found by a trial
+/// on first use.
+fn tried(gpu: &Gpu, types: Types) -> Option<std::result::Result<Matrices, String>> {
+    let each = each(gpu, types);
+    let first = *each.first()?;
+    let tried = gpu.cooperative_trials()[first.factors as usize].get_or_init(|| {
+        let mut wrong = Vec::new();
+        for matrices in each {
+            match trial(gpu, matrices) {
+                Ok(()) => return Ok(matrices.lanes),
+                Err(why) => wrong.push(format!("by {} lanes: {why}", matrices.lanes)),
+            }
         }
-        tried
-    })
+        let why = wrong.join("; ");
+        tracing::warn!("cooperative matrices are not used on this device: {why}");
+        Err(why)
+    });
+    Some(tried.clone().map(|lanes| Matrices { lanes, ..first }))
 }
 
 /// The extents of a layer `[M, K]` to `[M, N]` that fill neither the squares of workgroups nor the rounds of sums, of which there are
@@ -157,16 +174,16 @@ const TRIAL: [usize; 3] = [70, 67, 75];
 
 /// A layer, forward and backward, on whole numbers: f16 holds every sum, so each element must be right to the last bit. A sum that is
 /// carried wrongly from round to round is not, nor rows taken for columns.
-fn trial(gpu: &Gpu, factors: Factors) -> Result<()> {
+fn trial(gpu: &Gpu, by: Matrices) -> Result<()> {
     let [m, n, k] = TRIAL;
-    let (layer, weight) = if factors == Factors::Half { (LAYER, WEIGHT) } else { (SINGLE, SINGLE) };
+    let (layer, weight) = if by.factors == Factors::Half { (LAYER, WEIGHT) } else { (SINGLE, SINGLE) };
     let product = |m, n, k| Matmul { m, n, k, batch: 1, ..Matmul::default() };
-    compare(gpu, &Matmul { transpose_b: true, ..product(m, n, k) }, layer)?;
-    compare(gpu, &product(m, k, n), layer)?;
-    compare(gpu, &Matmul { transpose_a: true, accumulate: true, ..product(n, k, m) }, weight)
+    compare(gpu, by, &Matmul { transpose_b: true, ..product(m, n, k) }, layer)?;
+    compare(gpu, by, &product(m, k, n), layer)?;
+    compare(gpu, by, &Matmul { transpose_a: true, accumulate: true, ..product(n, k, m) }, weight)
 }
 
-fn compare(gpu: &Gpu, product: &Matmul, types: Types) -> Result<()> {
+fn compare(gpu: &Gpu, by: Matrices, product: &Matmul, types: Types) -> Result<()> {
     let Matmul { m, n, k, transpose_a, transpose_b, accumulate, .. } = *product;
     let whole = |count: usize, from: f32| (0..count).map(|i| (i * (i + 3) / 2 % 7) as f32 + from).collect::<Vec<f32>>();
     let (a, b, before) = (whole(m * k, -3.0), whole(k * n, -2.0), whole(m * n, 1.0));
@@ -178,7 +195,7 @@ fn compare(gpu: &Gpu, product: &Matmul, types: Types) -> Result<()> {
     let mut recorder = Recorder::new(gpu, "trial");
     let [a_rows, b_rows, c_rows] = [&a_gpu, &b_gpu, &c].map(Matrix::rows);
     let operands = Operands { a: a_rows, b: b_rows, bias: None, c: c_rows };
-    product.record_cooperative(&mut recorder, &Summed { operands, sums: None })?;
+    product.record_by(&mut recorder, By::Matrices(by), &Summed { operands, sums: None })?;
     gpu.wait(Some(recorder.finish()?.submit(0)?))?;
     let widen = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect::<Vec<f64>>();
     let activation = reference::matmul::Activation::None;
