@@ -217,7 +217,9 @@ fn repeat(row: &Row, global: &Global) -> String {
     let plain = if global.no_experimental { " --no-experimental" } else { "" };
     let Row { kernel, dtype, worst_seed, .. } = row;
     let dtype = if *dtype == "f32" { String::new() } else { format!(" --dtype {dtype}") };
-    format!("softalign validate --only {kernel}{dtype} --cases 1 --seed {worst_seed}{adapter}{checked}{untuned}{plain}{tiles}")
+    format!(
+        "softalign validate --only {kernel}{dtype} --cases 1 --seed {worst_seed}{adapter}{checked}{untuned}{plain}{tiles}"
+    )
 }
 
 fn title(kernel: &str, direction: Direction, dtype: &str) -> String {
@@ -273,12 +275,13 @@ mod tests {
             trace: false,
             check_finite: false,
             untuned: true,
+            no_experimental: true,
             tiles: None,
             quiet: true,
             verbose: 0,
             ranks: None,
         };
-        let command = "softalign validate --only matmul --cases 1 --seed 17 --adapter 'My GPU' --checked --untuned";
+        let command = "softalign validate --only matmul --cases 1 --seed 17 --adapter 'My GPU' --checked --untuned --no-experimental";
         assert_eq!(repeat(&row, &global), command);
     }
 }

@@ -43,7 +43,8 @@ fn devices_lists_an_adapter() {
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success(), "{stderr}");
     assert_eq!(stderr, "");
-    for part in ["class", "backend", "storage binding", "workgroup memory", "subgroups", "f16", "cooperative matrices"] {
+    for part in ["class", "backend", "storage binding", "workgroup memory", "subgroups", "f16", "cooperative matrices"]
+    {
         assert!(stdout.contains(part), "{part} is missing from\n{stdout}");
     }
 }

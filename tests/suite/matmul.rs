@@ -114,7 +114,8 @@ fn cooperative_matrices_are_used_where_they_are_right_and_left_on_request() {
 
 /// A product of whole numbers in f16, which holds every one of its elements.
 fn halves(gpu: &Gpu, [m, n, k]: [usize; 3]) {
-    let values = |count: usize, from: f32| (0..count).map(|i| (i * (i + 1) / 2 % 5) as f32 - from).collect::<Vec<f32>>();
+    let values =
+        |count: usize, from: f32| (0..count).map(|i| (i * (i + 1) / 2 % 5) as f32 - from).collect::<Vec<f32>>();
     let (a, b) = (values(m * k, 2.0), values(k * n, 1.0));
     let upload = |shape: [usize; 2], values: &[f32]| common::upload_as(gpu, Dtype::F16, shape, values);
     let (a_gpu, b_gpu, c) = (upload([m, k], &a), upload([k, n], &b), common::poisoned_as(gpu, Dtype::F16, m * n));
