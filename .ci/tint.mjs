@@ -49,8 +49,8 @@ async function compile(device, code) {
 const gpu = create(['backend=null']);
 let [files, failed] = [0, 0];
 for (const needs of fs.readdirSync(folder).sort()) {
-  // WebGPU has no 64-bit integers.
-  if (needs.includes('int64')) continue;
+  // WebGPU has neither 64-bit integers nor wgpu's cooperative matrices.
+  if (needs.includes('int64') || needs.includes('cooperative')) continue;
   const features = needs === 'portable' ? [] : needs.split('-').map((name) => FEATURES[name]).filter(Boolean);
   const adapter = await gpu.requestAdapter();
   const requiredLimits = needs !== 'portable' ? Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]])) : {};

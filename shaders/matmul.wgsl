@@ -12,36 +12,21 @@
 // SUMS: the sums of op(A)'s rows are stored, too: where C is the gradient of a weight, they are that of a bias. They lie in C's binding,
 // or under APART in one of their own.
 #import block
-#import math
-
-struct Params {
-    m: u32, n: u32, k: u32,
-    a_offset: u32, a_stride: u32, a_batch: u32,
-    b_offset: u32, b_stride: u32, b_batch: u32,
-    c_offset: u32, c_stride: u32, c_batch: u32,
-    has_bias: u32, bias_offset: u32, bias_batch: u32,
-    sums_offset: u32, sums_batch: u32,
-}
-
-#ifdef HALF_C
-alias OneC = f16;
-#else
-alias OneC = f32;
-#endif
 #import factor(A)
 #import factor(B)
+#import product(C)
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> A: array<Word_A>;           // [batch, M, K] or [batch, K, M]
-@group(0) @binding(2) var<storage, read> B: array<Word_B>;           // [batch, K, N] or [batch, N, K]
+@group(0) @binding(1) var<storage, read> A: array<Word_A>;            // [batch, M, K] or [batch, K, M]
+@group(0) @binding(2) var<storage, read> B: array<Word_B>;            // [batch, K, N] or [batch, N, K]
 #ifdef VECTOR_C
-@group(0) @binding(3) var<storage, read> bias: array<vec4f>;         // [batch, N]
-@group(0) @binding(4) var<storage, read_write> C: array<vec4<OneC>>; // [batch, M, N]
+@group(0) @binding(3) var<storage, read> bias: array<vec4f>;          // [batch, N]
+@group(0) @binding(4) var<storage, read_write> C: array<vec4<One_C>>; // [batch, M, N]
 #else
-@group(0) @binding(3) var<storage, read> bias: array<f32>;           // [batch, N]
-@group(0) @binding(4) var<storage, read_write> C: array<OneC>;       // [batch, M, N]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;            // [batch, N]
+@group(0) @binding(4) var<storage, read_write> C: array<One_C>;       // [batch, M, N]
 #endif
-@group(0) @binding(5) var<storage, read_write> sums: array<f32>;     // [batch, M], written under APART alone
+@group(0) @binding(5) var<storage, read_write> sums: array<f32>;      // [batch, M], written under APART alone
 
 // The first of four rows or columns, kept inside the matrix: elements loaded past its end are never stored.
 #ifdef VECTOR_A
@@ -70,78 +55,6 @@ fn b_last(base: u32, n: u32, k: u32) -> vec4f {
 #else
     return across_B(base + k * params.b_stride + inside_n(n), inside_n(n), params.n);
 #endif
-}
-#endif
-
-fn load_bias(batch: u32, n: u32) -> vec4f {
-    let base = params.bias_offset + batch * params.bias_batch;
-#ifdef VECTOR_C
-    return bias[(base + min(n, params.n - 4u)) / 4u];
-#else
-    let i = vec4u(base) + four_at(n, params.n);
-    return vec4f(bias[i.x], bias[i.y], bias[i.z], bias[i.w]);
-#endif
-}
-
-fn store(base: u32, row: u32, column: u32, sum: vec4f) {
-    if (row >= params.m || column >= params.n) { return; }
-    let at = base + row * params.c_stride + column;
-    var value = sum;
-#ifdef ACCUMULATE
-#ifdef VECTOR_C
-    value += vec4f(C[at / 4u]);
-#else
-    let i = vec4u(at) + min(four_from(0u), vec4u(params.n - 1u - column));
-    value += vec4f(vec4<OneC>(C[i.x], C[i.y], C[i.z], C[i.w]));
-#endif
-#endif
-#ifdef TANH
-    value = tanh4(value);
-#endif
-#ifdef SIGMOID
-    value = sigmoid4(value);
-#endif
-#ifdef VECTOR_C
-    C[at / 4u] = vec4<OneC>(value);
-#else
-    C[at] = OneC(value.x);
-    if (column + 1u < params.n) { C[at + 1u] = OneC(value.y); }
-    if (column + 2u < params.n) { C[at + 2u] = OneC(value.z); }
-    if (column + 3u < params.n) { C[at + 3u] = OneC(value.w); }
-#endif
-}
-
-#ifdef SUMS
-fn store_sum(batch: u32, row: u32, sum: f32) {
-    if (row >= params.m) { return; }
-    let at = params.sums_offset + batch * params.sums_batch + row;
-    var value = sum;
-#ifdef APART
-#ifdef ACCUMULATE
-    value += sums[at];
-#endif
-    sums[at] = value;
-#else
-#ifdef VECTOR_C
-#ifdef ACCUMULATE
-    value += C[at / 4u][at % 4u];
-#endif
-    C[at / 4u][at % 4u] = value;
-#else
-#ifdef ACCUMULATE
-    value += C[at];
-#endif
-    C[at] = value;
-#endif
-#endif
-}
-
-// Of four rows of op(A).
-fn store_sums(batch: u32, row: u32, sum: vec4f) {
-    store_sum(batch, row, sum.x);
-    store_sum(batch, row + 1u, sum.y);
-    store_sum(batch, row + 2u, sum.z);
-    store_sum(batch, row + 3u, sum.w);
 }
 #endif
 

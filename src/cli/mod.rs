@@ -78,6 +78,9 @@ pub struct Global {
     /// Run the kernels in the forms and tiles of another class of adapter: those of a GPU on a CPU driver, to check or count them.
     #[arg(long, global = true, value_name = "CLASS", value_parser = class())]
     pub tiles: Option<AdapterClass>,
+    /// Do without what wgpu calls experimental: the cooperative matrices of a GPU, which multiply in f16.
+    #[arg(long, global = true)]
+    pub no_experimental: bool,
     /// Print results, warnings and errors only.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -151,7 +154,7 @@ impl Command {
             Self::Import(args) => import::run(&args, global),
             Self::Export(args) => export::run(&args, global),
             Self::Report(args) => report::run(&args, global),
-            Self::Devices => devices::run(),
+            Self::Devices => devices::run(global),
             Self::Validate(args) => validate::run(args, global),
             Self::Bench(args) => bench::run(args, global),
             Self::Tune(args) => tune::run(&args, global),
@@ -201,6 +204,7 @@ pub fn open(global: &Global) -> Result<Gpu> {
         tiles: global.tiles,
         trace: global.trace,
         check_finite: global.check_finite,
+        experimental: !global.no_experimental,
     })?;
     if !global.quiet {
         let ranks = global.ranks.as_ref().map_or_else(String::new, |ranks| format!(", rank 0 of {}", ranks.size()));

@@ -91,6 +91,7 @@ fn by_class(args: &Args) -> Result<usize> {
 fn folder(class: AdapterClass, tiles: &Tiles) -> String {
     match tiles.subgroup {
         Some(size) => format!("{}-subgroups{size}{}", class.name(), if tiles.wide { "-wide" } else { "" }),
+        None if tiles.cooperative.is_some() => format!("{}-cooperative", class.name()),
         None => format!("{}{}", class.name(), if tiles.memory > PORTABLE_MEMORY { "-memory" } else { "" }),
     }
 }

@@ -578,6 +578,7 @@ mod tests {
             trace: false,
             check_finite: false,
             untuned: false,
+            no_experimental: false,
             tiles: None,
             quiet: true,
             verbose: 0,

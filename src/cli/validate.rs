@@ -72,10 +72,10 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let mut checks = validate::checks();
     checks.retain(|check| args.only.is_empty() || args.only.iter().any(|name| name == check.kernel));
     checks.retain(|check| args.dtype.as_ref().is_none_or(|dtype| dtype == check.dtype.name()));
-    if args.dtype.is_some() && !checks.iter().any(|check| check.runs_on(&gpu)) {
+    if !checks.iter().any(|check| check.runs_on(&gpu)) {
         return Err(nothing_to_run(&gpu, &checks));
     }
-    let left_out = checks.extract_if(.., |check| !check.runs_on(&gpu)).count();
+    let left_out = checks.extract_if(.., |check| !check.runs_on(&gpu)).filter(|check| !check.cooperative).count();
     let Run { rows, problems, lost } = run_checks(&gpu, &checks, &args, global);
 
     if let Some(path) = &args.json {
@@ -94,11 +94,21 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
     printed.map(|()| ExitCode::SUCCESS)
 }
 
-/// The error if the adapter cannot run any check of the type that was asked for.
+/// The error if the adapter cannot run any check of those that were asked for.
 fn nothing_to_run(gpu: &Gpu, checks: &[Check]) -> Error {
+    let adapter = adapter::describe(gpu.info());
+    if !checks.is_empty() && checks.iter().all(|check| check.cooperative) {
+        return Error::data(
+            "--only",
+            format!(
+                "{adapter} has no cooperative matrices, or is opened without them: --no-experimental and SOFTALIGN_PORTABLE leave them \
+                 out, and so does a driver on the CPU but for --tiles discrete"
+            ),
+        );
+    }
     let why = match checks.is_empty() {
         true => "no kernel that was asked for has activations of this type".to_owned(),
-        false => format!("{} has no shader-f16, or SOFTALIGN_PORTABLE leaves it out", adapter::describe(gpu.info())),
+        false => format!("{adapter} has no shader-f16, or SOFTALIGN_PORTABLE leaves it out"),
     };
     Error::data("--dtype", why)
 }
@@ -204,9 +214,12 @@ fn repeat(row: &Row, global: &Global) -> String {
     let checked = if global.checked { " --checked" } else { "" };
     let untuned = if global.untuned { " --untuned" } else { "" };
     let tiles = global.tiles.map_or_else(String::new, |class| format!(" --tiles {}", class.name()));
+    let plain = if global.no_experimental { " --no-experimental" } else { "" };
     let Row { kernel, dtype, worst_seed, .. } = row;
     let dtype = if *dtype == "f32" { String::new() } else { format!(" --dtype {dtype}") };
-    format!("softalign validate --only {kernel}{dtype} --cases 1 --seed {worst_seed}{adapter}{checked}{untuned}{tiles}")
+    format!(
+        "softalign validate --only {kernel}{dtype} --cases 1 --seed {worst_seed}{adapter}{checked}{untuned}{plain}{tiles}"
+    )
 }
 
 fn title(kernel: &str, direction: Direction, dtype: &str) -> String {
@@ -262,12 +275,13 @@ mod tests {
             trace: false,
             check_finite: false,
             untuned: true,
+            no_experimental: true,
             tiles: None,
             quiet: true,
             verbose: 0,
             ranks: None,
         };
-        let command = "softalign validate --only matmul --cases 1 --seed 17 --adapter 'My GPU' --checked --untuned";
+        let command = "softalign validate --only matmul --cases 1 --seed 17 --adapter 'My GPU' --checked --untuned --no-experimental";
         assert_eq!(repeat(&row, &global), command);
     }
 }

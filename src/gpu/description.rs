@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::AdapterClass;
+use super::{AdapterClass, Cooperative};
 
 /// An adapter in numbers, as `softalign devices` lists them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,6 +34,8 @@ pub struct Description {
     pub timestamps: bool,
     /// Bytes of immediates; 0 where there are none.
     pub immediates: u32,
+    /// The cooperative matrices that the adapter lists: rows, columns and steps of a product, and the types of factors and sums.
+    pub cooperative: Vec<String>,
 }
 
 impl From<&wgpu::Adapter> for Description {
@@ -54,6 +56,7 @@ impl From<&wgpu::Adapter> for Description {
             subgroups: has(wgpu::Features::SUBGROUP).then_some([info.subgroup_min_size, info.subgroup_max_size]),
             timestamps: has(wgpu::Features::TIMESTAMP_QUERY),
             immediates: if has(wgpu::Features::IMMEDIATES) { limits.max_immediate_size } else { 0 },
+            cooperative: Cooperative::listed(adapter),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod adapter;
 mod binding;
+mod cooperative;
 mod cost;
 mod counts;
 mod description;
@@ -29,11 +30,12 @@ pub mod tuner;
 mod warm_up;
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, OnceLock, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
 pub use adapter::AdapterClass;
+pub use cooperative::Cooperative;
 pub use cost::Cost;
 pub use counts::{Counts, UNITS};
 pub use description::Description;
@@ -46,14 +48,14 @@ pub use shader::{Shader, Shared, Specialisation};
 pub(crate) use signal::Signal;
 pub(crate) use tensor::product;
 pub use tensor::{Dtype, ELEMENT, Shape, Tensor};
-pub use tiles::{LARGE_MEMORY, PORTABLE_MEMORY, Tiles};
+pub use tiles::{LARGE_MEMORY, Offers, PORTABLE_MEMORY, Tiles};
 pub use timer::{Timed, Timer};
 pub use tuner::TileTable;
 
 use crate::{Error, Result};
 
 /// Options for opening a [`Gpu`]. Fields will be added: end a literal with `..GpuOptions::default()`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct GpuOptions {
     /// Index or part of the name of the adapter; else the best.
     pub adapter: Option<String>,
@@ -67,6 +69,22 @@ pub struct GpuOptions {
     pub trace: bool,
     /// Like `trace`; in addition the first infinite or NaN value that a kernel writes is an error.
     pub check_finite: bool,
+    /// What wgpu calls experimental may be used, where the adapter has it: cooperative matrices, after a trial. On by default.
+    pub experimental: bool,
+}
+
+impl Default for GpuOptions {
+    fn default() -> Self {
+        Self {
+            adapter: None,
+            checked: false,
+            portable: false,
+            tiles: None,
+            trace: false,
+            check_finite: false,
+            experimental: true,
+        }
+    }
 }
 
 impl GpuOptions {
@@ -120,6 +138,7 @@ struct Inner {
     limits: wgpu::Limits,
     class: AdapterClass,
     tiles: Tiles,
+    cooperative_trials: [OnceLock<std::result::Result<u32, String>>; 2],
     checked: bool,
     trace: bool,
     check_finite: bool,
@@ -130,8 +149,8 @@ struct Inner {
 }
 
 impl Gpu {
-    /// Opens an adapter with its real limits, and with f16, 64-bit integers, subgroups and timestamps where present. A browser
-    /// has [`Gpu::open_async`] alone.
+    /// Opens an adapter with its real limits, and with f16, 64-bit integers, subgroups, timestamps and, on GPUs, cooperative matrices
+    /// where present. A browser has [`Gpu::open_async`] alone.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] if none matches, [`Error::Gpu`] if the driver refuses a device.
@@ -153,11 +172,14 @@ impl Gpu {
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
             | wgpu::Features::IMMEDIATES;
         let info = adapter.get_info();
+        let cooperative = Self::cooperative(&adapter, options);
+        let mut features = adapter.features() & wanted;
+        features.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, cooperative.is_some());
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("softalign"),
-            required_features: adapter.features() & wanted,
+            required_features: features,
             required_limits: adapter.limits(),
-            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            experimental_features: trusted::experimental(features),
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,
         };
@@ -165,27 +187,34 @@ impl Gpu {
         let (device, queue) =
             opened.map_err(|error| Error::Gpu { kernel: adapter::describe(&info), message: error.to_string() })?;
         let faults = fault::Faults::watch(&device);
-        Ok(Self::assemble(device, queue, faults, None, options))
+        Ok(Self::assemble((device, queue), faults, None, options, cooperative))
     }
 
-    /// Uses the caller's own device and queue; of the options, `adapter` has no effect. The device's callbacks stay the
+    /// The cooperative matrices that a device is opened with: no class of adapter is asked for any that its kernels do not use.
+    fn cooperative(adapter: &wgpu::Adapter, options: &GpuOptions) -> Option<Cooperative> {
+        let class = options.tiles.unwrap_or_else(|| AdapterClass::of(&adapter.get_info()));
+        let wanted = options.experimental && !options.portable && class != AdapterClass::Cpu;
+        if wanted { Cooperative::of(adapter) } else { None }
+    }
+
+    /// Uses the caller's own device and queue; of the options, `adapter` and `experimental` have no effect. The device's callbacks stay the
     /// caller's: uncaptured errors are reported there alone, and a lost device there and as [`Error::DeviceLost`] here.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue, options: &GpuOptions) -> Self {
         let faults = Arc::<fault::Faults>::default();
         if cfg!(target_family = "wasm") {
             faults.watch_loss(&device);
-            return Self::assemble(device, queue, faults, None, options);
+            return Self::assemble((device, queue), faults, None, options, None);
         }
         let probe = fault::Probe::new(&device);
-        Self::assemble(device, queue, faults, Some(probe), options)
+        Self::assemble((device, queue), faults, Some(probe), options, None)
     }
 
     fn assemble(
-        device: wgpu::Device,
-        queue: wgpu::Queue,
+        (device, queue): (wgpu::Device, wgpu::Queue),
         faults: Arc<fault::Faults>,
         probe: Option<fault::Probe>,
         options: &GpuOptions,
+        cooperative: Option<Cooperative>,
     ) -> Self {
         static OPENED: AtomicU64 = AtomicU64::new(0);
         let info = device.adapter_info();
@@ -193,21 +222,20 @@ impl Gpu {
         let has = |feature| device.features().contains(feature);
         let fixed_subgroups = has(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
         let subgroup = (fixed_subgroups && !options.portable).then_some(info.subgroup_min_size);
-        let f16 = has(wgpu::Features::SHADER_F16) && !options.portable;
-        let memory =
-            if options.portable { PORTABLE_MEMORY } else { device.limits().max_compute_workgroup_storage_size };
+        let offers = Offers {
+            subgroup,
+            words64: has(wgpu::Features::SHADER_INT64),
+            f16: has(wgpu::Features::SHADER_F16) && !options.portable,
+            memory: if options.portable { PORTABLE_MEMORY } else { device.limits().max_compute_workgroup_storage_size },
+            cooperative,
+        };
         Self {
             inner: Arc::new(Inner {
                 id: OPENED.fetch_add(1, Ordering::Relaxed),
                 limits: device.limits(),
                 class,
-                tiles: Tiles::for_adapter(
-                    options.tiles.unwrap_or(class),
-                    subgroup,
-                    has(wgpu::Features::SHADER_INT64),
-                    f16,
-                    memory,
-                ),
+                tiles: Tiles::for_adapter(options.tiles.unwrap_or(class), offers),
+                cooperative_trials: Default::default(),
                 checked: options.checked,
                 trace: options.trace,
                 check_finite: options.check_finite,
@@ -256,6 +284,12 @@ impl Gpu {
     /// The tile configurations in use.
     pub fn tiles(&self) -> &Tiles {
         &self.inner.tiles
+    }
+
+    /// What a trial has said of products by cooperative matrices with factors of f16, and of f32: how many lanes multiply one, or what
+    /// is wrong; nothing before it was made.
+    pub(crate) fn cooperative_trials(&self) -> &[OnceLock<std::result::Result<u32, String>>; 2] {
+        &self.inner.cooperative_trials
     }
 
     /// The same device with other tiles than the defaults, for whatever is recorded with the returned handle.

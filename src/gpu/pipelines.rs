@@ -62,6 +62,12 @@ impl Gpu {
         specialisation: &Specialisation,
         guard: Guard,
     ) -> Result<Arc<Pipeline>> {
+        if guard == Guard::Driver && specialisation.needs_cooperative() {
+            return Err(Error::Shader {
+                shader: kernel.label(specialisation),
+                message: "cooperative matrices are for this crate's own kernels: wgpu's checks do not keep them inside a buffer".into(),
+            });
+        }
         let guard = if self.checked() { Guard::Driver } else { guard };
         let key = (std::ptr::from_ref(kernel).addr(), specialisation.clone(), guard);
         let mut made = self.inner.pipelines.made.lock().unwrap_or_else(PoisonError::into_inner);

@@ -72,6 +72,11 @@ impl Specialisation {
         self.defines.iter().any(|name| name.starts_with("HALF"))
     }
 
+    /// Whether it takes an adapter that has cooperative matrices: `COOPERATIVE` is defined. None but kernels of this crate may.
+    pub fn needs_cooperative(&self) -> bool {
+        self.defines.contains(&"COOPERATIVE")
+    }
+
     /// Adds `const name: u32 = value;` to the prelude.
     pub fn constant(mut self, name: &'static str, value: u32) -> Self {
         self.constants.push((name, value));
@@ -96,6 +101,7 @@ pub struct Expanded {
     /// Plain WGSL.
     pub text: String,
     origins: Vec<(&'static str, usize)>,
+    cooperative: bool,
 }
 
 impl Shader {
@@ -123,9 +129,14 @@ impl Shader {
     /// # Errors
     /// [`Error::Shader`] for an unknown import, one with a binding too many or too few, an unbalanced or unknown directive.
     pub fn expand(&self, specialisation: &Specialisation) -> Result<Expanded> {
-        let mut expanded = Expanded { label: self.label(specialisation), text: String::new(), origins: Vec::new() };
+        let cooperative = specialisation.needs_cooperative();
+        let mut expanded =
+            Expanded { label: self.label(specialisation), text: String::new(), origins: Vec::new(), cooperative };
         if specialisation.needs_f16() {
             expanded.push("(prelude)", 0, "enable f16;");
+        }
+        if cooperative {
+            expanded.push("(prelude)", 0, "enable wgpu_cooperative_matrix;");
         }
         for (name, value) in &specialisation.constants {
             expanded.push("(prelude)", 0, &format!("const {name}: u32 = {value}u;"));
@@ -141,7 +152,8 @@ impl Expanded {
     pub(super) const CAPABILITIES: Capabilities = Capabilities::SUBGROUP
         .union(Capabilities::SHADER_FLOAT16)
         .union(Capabilities::SHADER_FLOAT16_IN_FLOAT32)
-        .union(Capabilities::SHADER_INT64);
+        .union(Capabilities::SHADER_INT64)
+        .union(Capabilities::COOPERATIVE_MATRIX);
 
     fn push(&mut self, file: &'static str, line: usize, text: &str) {
         self.text.push_str(text);
@@ -229,7 +241,9 @@ impl Expanded {
         };
         let module = naga::front::wgsl::parse_str(&self.text)
             .map_err(|error| fail(error.location(&self.text).map(|at| at.line_number), error.to_string()))?;
-        let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), Self::CAPABILITIES)
+        // A module that loads a matrix from storage is not kept inside a buffer by wgpu's checks: this crate's kernels load none from there.
+        let refused = if self.cooperative { Capabilities::empty() } else { Capabilities::COOPERATIVE_MATRIX };
+        let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), Self::CAPABILITIES - refused)
             .validate(&module)
             .map_err(|error| {
                 // The first span is the whole function; the last one is what is wrong in it.

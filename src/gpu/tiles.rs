@@ -1,7 +1,7 @@
 //! Tile configurations by adapter class. A configuration travels with its pipeline: the constants of the shader's prelude
 //! and the number of workgroups come from the same value.
 
-use super::AdapterClass;
+use super::{AdapterClass, Cooperative};
 
 /// The subgroup sizes that kernels have forms for.
 pub const SUBGROUP_SIZES: [u32; 5] = [4, 8, 16, 32, 64];
@@ -23,6 +23,8 @@ pub struct Tiles {
     pub f16: bool,
     /// Bytes of memory that a workgroup may take: [`PORTABLE_MEMORY`] or [`LARGE_MEMORY`].
     pub memory: u32,
+    /// The matrices that subgroups multiply together, where the adapter has them and they may pay.
+    pub cooperative: Option<Cooperative>,
 }
 
 /// Bytes of workgroup memory that every adapter has: WebGPU's default limit.
@@ -30,41 +32,61 @@ pub const PORTABLE_MEMORY: u32 = 16 << 10;
 /// What GPUs of desktops have at least, and Apple's; forms that take it pay there.
 pub const LARGE_MEMORY: u32 = 32 << 10;
 
+/// What an adapter offers that kernels can do without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// The lanes of a subgroup, if the driver guarantees their number.
+    pub subgroup: Option<u32>,
+    /// 64-bit integers in shaders.
+    pub words64: bool,
+    /// Half precision in shaders.
+    pub f16: bool,
+    /// The most bytes of workgroup memory.
+    pub memory: u32,
+    /// The matrices that subgroups multiply together.
+    pub cooperative: Option<Cooperative>,
+}
+
 /// The subgroups of the CPU driver that 64-bit words were measured on.
 const WIDE_SUBGROUP: u32 = 8;
 
 impl Tiles {
     /// Sane defaults for a class of adapter; `subgroup` is the size that the driver guarantees, if it does, `words64` whether
-    /// shaders may use 64-bit integers, `f16` whether they may use f16, and `memory` the most bytes of workgroup memory.
-    pub fn for_adapter(class: AdapterClass, subgroup: Option<u32>, words64: bool, f16: bool, memory: u32) -> Self {
+    /// Sane defaults for a class of adapter, and what it offers.
+    pub fn for_adapter(class: AdapterClass, offers: Offers) -> Self {
+        let Offers { subgroup, words64, f16, memory, cooperative } = offers;
         let large = memory >= LARGE_MEMORY && class != AdapterClass::Cpu;
         let memory = if large { LARGE_MEMORY } else { PORTABLE_MEMORY };
         let subgroup = subgroup.filter(|size| SUBGROUP_SIZES.contains(size));
         match class {
             // A CPU driver runs a workgroup's subgroups one after the other, and every barrier costs: one subgroup a workgroup.
-            // Rows are prefetched along their length.
+            // Rows are prefetched along their length. Cooperative matrices are emulated.
             AdapterClass::Cpu => {
                 let wide = words64 && subgroup == Some(WIDE_SUBGROUP);
-                Self { subgroup, workgroup: 64, row: subgroup.unwrap_or(8), columns: 4, wide, f16, memory }
+                let row = subgroup.unwrap_or(8);
+                Self { subgroup, workgroup: 64, row, columns: 4, wide, f16, memory, cooperative: None }
             }
             AdapterClass::Discrete | AdapterClass::Integrated => {
-                Self { subgroup: None, workgroup: 256, row: 64, columns: 1, wide: false, f16, memory }
+                Self { subgroup: None, workgroup: 256, row: 64, columns: 1, wide: false, f16, memory, cooperative }
             }
         }
     }
 
     /// Every configuration that an adapter can get, each once for a class; an adapter without f16 lacks the forms that need it,
-    /// and nothing else.
+    /// and nothing else. One of those with cooperative matrices stands for all: the forms are those of every [`Cooperative::ALL`].
     pub fn all() -> Vec<(AdapterClass, Self)> {
+        let [cooperative, ..] = Cooperative::ALL;
+        let least = Offers { f16: true, ..Offers::default() };
+        let matrices = Offers { cooperative: Some(cooperative), ..least };
+        let mut all = vec![(AdapterClass::Discrete, Self::for_adapter(AdapterClass::Discrete, matrices))];
         let sizes = || [None].into_iter().chain(SUBGROUP_SIZES.map(Some));
-        let mut all = Vec::new();
+        let of_size = |subgroup| [false, true].map(|words64| Offers { subgroup, words64, ..least });
+        let of_memory = |offers| [PORTABLE_MEMORY, LARGE_MEMORY].map(|memory| Offers { memory, ..offers });
         for class in AdapterClass::ALL {
-            for memory in [PORTABLE_MEMORY, LARGE_MEMORY] {
-                let of = |size| [false, true].map(|words64| Self::for_adapter(class, size, words64, true, memory));
-                for tiles in sizes().flat_map(of) {
-                    if !all.contains(&(class, tiles)) {
-                        all.push((class, tiles));
-                    }
+            for offers in sizes().flat_map(of_size).flat_map(of_memory) {
+                let tiles = (class, Self::for_adapter(class, offers));
+                if !all.contains(&tiles) {
+                    all.push(tiles);
                 }
             }
         }

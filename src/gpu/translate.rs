@@ -41,6 +41,8 @@ pub struct Needs {
     pub int64: bool,
     /// More workgroup memory than [`PORTABLE_MEMORY`].
     pub memory: bool,
+    /// Cooperative matrices: `enable wgpu_cooperative_matrix;`, an extension of wgpu's.
+    pub cooperative: bool,
 }
 
 impl Needs {
@@ -55,6 +57,7 @@ impl Needs {
             subgroups: needs(Capabilities::SUBGROUP),
             int64: needs(Capabilities::SHADER_INT64),
             memory: workgroup_memory(module) > u64::from(PORTABLE_MEMORY),
+            cooperative: needs(Capabilities::COOPERATIVE_MATRIX),
         }
     }
 
@@ -67,7 +70,13 @@ impl Needs {
 /// `portable`, or what is needed, joined by `-`: the name of a folder.
 impl fmt::Display for Needs {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = [(self.f16, "f16"), (self.subgroups, "subgroups"), (self.int64, "int64"), (self.memory, "memory")];
+        let all = [
+            (self.f16, "f16"),
+            (self.subgroups, "subgroups"),
+            (self.int64, "int64"),
+            (self.memory, "memory"),
+            (self.cooperative, "cooperative"),
+        ];
         let needed: Vec<_> = all.into_iter().filter_map(|(needed, name)| needed.then_some(name)).collect();
         to.write_str(&if needed.is_empty() { "portable".to_owned() } else { needed.join("-") })
     }
@@ -81,7 +90,8 @@ pub fn forms(shader: &Shader) -> Vec<Specialisation> {
 }
 
 /// Translates a module that [`Expanded::parse`] accepted. `checked` keeps the checks of bounds and loops that wgpu adds and this
-/// crate's own shaders run without. `None` where the backend has nothing for what the module needs: GL neither f16 nor 64 bits.
+/// crate's own shaders run without. `None` where the backend has nothing for what the module needs: GL neither f16 nor 64 bits, and
+/// neither GL nor DX12 cooperative matrices.
 ///
 /// # Errors
 /// [`Error::Shader`] if the language cannot say what the module does.
@@ -98,6 +108,7 @@ pub fn translate(
         Language::Wgsl => Ok(expanded.text.clone().into_bytes()),
         Language::SpirV => to_spirv(module, info, bounds, checked),
         Language::Msl => to_msl(module, info, bounds, checked),
+        Language::Hlsl | Language::Glsl if needs.cooperative => return Ok(None),
         Language::Hlsl => to_hlsl(module, info, checked),
         Language::Glsl if needs.f16 || needs.int64 => return Ok(None),
         Language::Glsl => to_glsl(module, info, needs, checked),

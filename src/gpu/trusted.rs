@@ -1,5 +1,6 @@
-//! The only `unsafe` of the crate: shader modules without wgpu's injected bounds and loop checks.
-#![expect(unsafe_code, reason = "the audited exception: see `shader_module`")]
+//! The only `unsafe` of the crate: shader modules without wgpu's injected bounds and loop checks, and devices with what wgpu calls
+//! experimental.
+#![expect(unsafe_code, reason = "the audited exceptions: see `shader_module` and `experimental`")]
 
 use std::borrow::Cow;
 
@@ -27,4 +28,17 @@ impl Gpu {
         // The tests run the whole suite with wgpu's checks as well, and `tests/sound.rs` tries to break each of these.
         unsafe { self.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
     }
+}
+
+/// What wgpu wants to be told before it gives a device experimental ones among `features`.
+pub(super) fn experimental(features: wgpu::Features) -> wgpu::ExperimentalFeatures {
+    if !features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+        return wgpu::ExperimentalFeatures::disabled();
+    }
+    // SAFETY: it asks for the knowledge that a feature may have faults which safe code reaches. Cooperative matrices are the only one
+    // that `Gpu::open` asks for, and only the kernels of this crate can have modules with them (`Gpu::guarded_pipeline`,
+    // `Expanded::parse`). Those load matrices from workgroup memory and store them there, at places that constants bound, and reach
+    // tensors by the loads and stores that every other kernel has: a fault of the feature makes numbers wrong, which a trial finds
+    // before any is used (`kernels::matmul::cooperative`).
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
 }

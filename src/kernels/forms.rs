@@ -48,6 +48,11 @@ pub(super) fn each_element<T>(tiles: &Tiles, form: impl Fn(Dtype) -> T) -> Vec<T
     elements(tiles).iter().map(|dtype| form(*dtype)).collect()
 }
 
+/// Each of some with each of others.
+pub(super) fn pairs<T: Copy, U: Copy>(some: impl IntoIterator<Item = T>, others: &[U]) -> Vec<(T, U)> {
+    some.into_iter().flat_map(|one| others.iter().map(move |other| (one, *other))).collect()
+}
+
 /// Without repetitions: many shapes lead to few tiles.
 pub(super) fn distinct<T: PartialEq>(all: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut found = Vec::new();

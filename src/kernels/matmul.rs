@@ -14,12 +14,21 @@
 //!
 //! Tiles in workgroup memory, as AMD's RDNA2 compiler sees them: addresses made once and constant parts of them added last
 //! took the inner loop from 77 to 89 % fused multiply-adds, the whole loop from 69 to 80 %.
+//!
+//! Cooperative matrices, as RDNA3's compiler sees them (RADV, Mesa 25, which takes subgroups of 32): NT 72 registers, none spilled,
+//! 8 subgroups a SIMD, which LDS limits, 8 multiplications of 16 x 16 x 16 a round and 16 loads for them; but a factor that does not
+//! lie along k is gathered in 16 bits, NN by 64 loads, TN by 128.
 
 mod bound;
+mod cooperative;
 
 use serde::{Deserialize, Serialize};
 
 use bound::{Bound, Run};
+#[cfg(feature = "validate")]
+pub(crate) use cooperative::cooperative_takes;
+pub use cooperative::cooperative_trials;
+use cooperative::{Matrices, SIDE};
 
 pub use super::matrix::Matrix;
 use super::{
@@ -34,6 +43,7 @@ use crate::{
 };
 
 pub(super) static MATMUL: Shader = shader!("matmul", specialisations);
+pub(super) static MATMUL_COOPERATIVE: Shader = shader!("matmul/cooperative", cooperative::specialisations);
 pub(super) static MATMUL_ROW: Shader = shader!("matmul/row", rows);
 
 /// What is applied to each element of the product.
@@ -84,7 +94,7 @@ pub struct Operands<'a> {
 
 /// A product's operands, and where the sums of op(A)'s rows go, `[M]`, if they are wanted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Summed<'a> {
+pub(crate) struct Summed<'a> {
     pub operands: Operands<'a>,
     pub sums: Option<&'a Tensor>,
 }
@@ -231,6 +241,13 @@ enum Sums {
     Apart,
 }
 
+/// What computes the sums of a product.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    Tile(Tile),
+    Matrices(Matrices),
+}
+
 /// What of a product is specialised beside its tile.
 #[derive(Clone, Copy, Debug)]
 struct Form {
@@ -304,6 +321,21 @@ impl Matmul {
         plain && self.transpose_a && !self.transpose_b && (types == SINGLE || types == WEIGHT)
     }
 
+    fn each_sums(&self, types: Types) -> &'static [Sums] {
+        if self.sums(types) { &[Sums::None, Sums::Beside, Sums::Apart] } else { &[Sums::None] }
+    }
+
+    /// Every product that has forms of its own, whatever its extents.
+    fn each() -> Vec<Self> {
+        let activations = [Activation::None, Activation::Tanh, Activation::Sigmoid];
+        let each = forms::pairs(activations, &(0..8).collect::<Vec<_>>()).into_iter();
+        each.map(|(activation, bits)| {
+            let [transpose_a, transpose_b, accumulate] = [1, 2, 4].map(|bit| bits & bit != 0);
+            Self { transpose_a, transpose_b, accumulate, activation, ..Self::default() }
+        })
+        .collect()
+    }
+
     fn specialisation(&self, tiles: &Tiles, tile: Tile, form: Form) -> Specialisation {
         let Form { types, slices, loads, sums } = form;
         let [a, b, c] = types.map(|dtype| dtype == Dtype::F16);
@@ -361,7 +393,7 @@ impl Matmul {
         products.iter().try_for_each(|product| self.check(recorder.gpu(), tile, product))?;
         let short = self.k <= longest(recorder.gpu(), &tile);
         match Bound::of(recorder.gpu(), products).filter(|_| short && self.batch == 1) {
-            Some(bound) => self.launch(recorder, tile, products.len(), &bound),
+            Some(bound) => self.launch(recorder, self.by(recorder.gpu(), tile, bound.types), products.len(), &bound),
             None => products.iter().try_for_each(|product| self.record_with(recorder, tile, product)),
         }
     }
@@ -375,13 +407,33 @@ impl Matmul {
         if sums.is_none() && self.is_row(operands.types()) {
             return self.record_row(recorder, operands);
         }
+        let by = self.by(recorder.gpu(), tile, operands.types());
+        self.launch_alone(recorder, by, product)
+    }
+
+    /// Records a product that is short enough for one dispatch.
+    fn record_by(&self, recorder: &mut Recorder, by: By, product: &Summed<'_>) -> Result<()> {
+        self.expect_operands(product)?;
+        self.launch_alone(recorder, by, product)
+    }
+
+    fn launch_alone(&self, recorder: &mut Recorder, by: By, product: &Summed<'_>) -> Result<()> {
         let bound = Bound::of(recorder.gpu(), &[*product]);
-        bound.map_or(Ok(()), |bound| self.launch(recorder, tile, self.batch, &bound))
+        bound.map_or(Ok(()), |bound| self.launch(recorder, by, self.batch, &bound))
+    }
+
+    /// By cooperative matrices where they are right and may pay, else by the tile.
+    fn by(&self, gpu: &Gpu, tile: Tile, types: Types) -> By {
+        self.matrices(gpu, types).map_or(By::Tile(tile), By::Matrices)
     }
 
     fn check(&self, gpu: &Gpu, tile: Tile, product: &Summed<'_>) -> Result<()> {
-        let Summed { operands: Operands { a, b, bias, c }, sums } = product;
         expect_tile(gpu, tile, Tile::of(gpu.tiles(), self.m))?;
+        self.expect_operands(product)
+    }
+
+    fn expect_operands(&self, product: &Summed<'_>) -> Result<()> {
+        let Summed { operands: Operands { a, b, bias, c }, sums } = product;
         let (a_rows, a_columns) = if self.transpose_a { (self.k, self.m) } else { (self.m, self.k) };
         let (b_rows, b_columns) = if self.transpose_b { (self.n, self.k) } else { (self.k, self.n) };
         for (argument, matrix, rows, columns) in
@@ -411,7 +463,7 @@ impl Matmul {
         })
     }
 
-    fn launch(&self, recorder: &mut Recorder, tile: Tile, batch: usize, bound: &Bound) -> Result<()> {
+    fn launch(&self, recorder: &mut Recorder, by: By, batch: usize, bound: &Bound) -> Result<()> {
         let Bound { types, a, b, bias, c, sums, apart } = bound;
         let a_columns = if self.transpose_a { self.m } else { self.k };
         let b_columns = if self.transpose_b { self.k } else { self.n };
@@ -431,8 +483,6 @@ impl Matmul {
         params.push(u32::from(bias.is_some()));
         params.extend(vector(bias));
         params.extend(vector(sums));
-        let workgroups = [word(self.m.div_ceil(tile.height())), word(self.n.div_ceil(tile.width())), word(batch)];
-        let slices = tile.slices(recorder.gpu().tiles(), workgroups, self.k);
         let into = match sums {
             None => Sums::None,
             Some(_) => {
@@ -443,18 +493,32 @@ impl Matmul {
                 }
             }
         };
-        let form = Form { types: *types, slices, loads: loads.served(), sums: into };
+        let form = Form { types: *types, slices: 1, loads: loads.served(), sums: into };
+        let workgroups =
+            |[height, width]: [usize; 2]| [word(self.m.div_ceil(height)), word(self.n.div_ceil(width)), word(batch)];
+        let (kernel, specialisation, workgroups, depth) = match by {
+            By::Tile(tile) => {
+                let workgroups = workgroups([tile.height(), tile.width()]);
+                let slices = tile.slices(recorder.gpu().tiles(), workgroups, self.k);
+                let specialisation = self.specialisation(recorder.gpu().tiles(), tile, Form { slices, ..form });
+                (&MATMUL, specialisation, workgroups, tile.depth(slices))
+            }
+            By::Matrices(matrices) => {
+                let specialisation = matrices.specialisation(self, form);
+                (&MATMUL_COOPERATIVE, specialisation, workgroups([SIDE; 2]), matrices.depth())
+            }
+        };
         let sums = sums.as_ref().filter(|_| *apart).unwrap_or(c);
         recorder.launch_rounds(
             &Launch {
-                kernel: &MATMUL,
-                specialisation: self.specialisation(recorder.gpu().tiles(), tile, form),
+                kernel,
+                specialisation,
                 params: &params,
                 tensors: &[&a.tensor, &b.tensor, &bias.as_ref().unwrap_or(b).tensor, &c.tensor, &sums.tensor],
                 workgroups,
                 cost: Self { batch, ..*self }.cost_of(*types),
             },
-            self.k.div_ceil(tile.depth(slices)),
+            self.k.div_ceil(depth),
         )
     }
 
@@ -518,21 +582,14 @@ fn rows(tiles: &Tiles) -> Vec<Specialisation> {
 
 fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let mut all = Vec::new();
-    for tile in Tile::every(tiles) {
-        for activation in [Activation::None, Activation::Tanh, Activation::Sigmoid] {
-            for bits in 0..8 {
-                let [transpose_a, transpose_b, accumulate] = [1, 2, 4].map(|bit| bits & bit != 0);
-                let product = Matmul { transpose_a, transpose_b, accumulate, activation, ..Matmul::default() };
-                let types = [SINGLE, LAYER, WEIGHT, ACTIVATIONS, WEIGHTED].into_iter();
-                for types in types.filter(|types| (tiles.f16 || *types == SINGLE) && product.takes(*types)) {
-                    let sums =
-                        if product.sums(types) { &[Sums::None, Sums::Beside, Sums::Apart][..] } else { &[Sums::None] };
-                    for loads in Loads::every(transpose_a, transpose_b) {
-                        for slices in forms::distinct([1, tile.most_slices(tiles)]) {
-                            let form = |sums: &Sums| Form { types, slices, loads, sums: *sums };
-                            all.extend(sums.iter().map(|sums| product.specialisation(tiles, tile, form(sums))));
-                        }
-                    }
+    for (tile, product) in forms::pairs(Tile::every(tiles), &Matmul::each()) {
+        let types = [SINGLE, LAYER, WEIGHT, ACTIVATIONS, WEIGHTED].into_iter();
+        for types in types.filter(|types| (tiles.f16 || *types == SINGLE) && product.takes(*types)) {
+            for loads in Loads::every(product.transpose_a, product.transpose_b) {
+                for slices in forms::distinct([1, tile.most_slices(tiles)]) {
+                    let form = |sums: &Sums| Form { types, slices, loads, sums: *sums };
+                    let each = product.each_sums(types).iter();
+                    all.extend(each.map(|sums| product.specialisation(tiles, tile, form(sums))));
                 }
             }
         }

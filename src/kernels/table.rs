@@ -76,6 +76,7 @@ pub static SHADERS: &[&Shader] = &[
     &lsh_attention::LSH_ATTENTION_HASH,
     &lsh_attention::LSH_ATTENTION_SORT,
     &matmul::MATMUL,
+    &matmul::MATMUL_COOPERATIVE,
     &matmul::MATMUL_ROW,
     &permute::PERMUTE,
     &pointwise::POINTWISE,

@@ -3,7 +3,8 @@
 use super::{Case, Dtype, KernelChecks, ROUNDING, largest, widen};
 use crate::{
     Result,
-    kernels::matmul::{Activation, Matmul, Matrix, Operands, Tile, Types},
+    gpu::{Recorder, Tensor},
+    kernels::matmul::{Activation, Matmul, Matrix, Operands, Summed, Tile, Types, cooperative_takes},
     reference,
 };
 
@@ -13,6 +14,39 @@ const HALF: f64 = TOLERANCE + ROUNDING;
 
 pub(super) const KERNELS: &[KernelChecks] =
     &[KernelChecks { kernel: "matmul", forward, backward: Some(backward), f32: [TOLERANCE; 2], f16: Some([HALF; 2]) }];
+
+/// The same by cooperative matrices, products of all sizes, also those too small to pay.
+pub(super) const COOPERATIVE: KernelChecks = KernelChecks {
+    kernel: "matmul_cooperative",
+    forward: |case| forward_by(case, By::Matrices),
+    backward: Some(|case| backward_by(case, By::Matrices)),
+    f32: [TOLERANCE; 2],
+    f16: Some([HALF; 2]),
+};
+
+/// What computes the sums: whatever the kernel chooses, or cooperative matrices.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Choice,
+    Matrices,
+}
+
+impl By {
+    fn record(
+        self,
+        recorder: &mut Recorder,
+        product: &Matmul,
+        operands: Operands<'_>,
+        sums: Option<&Tensor>,
+    ) -> Result<()> {
+        let tile = Tile::choose(recorder.gpu(), product.m);
+        match (self, sums) {
+            (Self::Matrices, sums) => product.record_cooperative(recorder, &Summed { operands, sums }),
+            (Self::Choice, Some(sums)) => product.record_summed(recorder, tile, &operands, sums),
+            (Self::Choice, None) => product.record(recorder, tile, &operands),
+        }
+    }
+}
 
 fn sizes(case: &mut Case<'_>) -> Matmul {
     // Activations are drawn for one form only, the one that layers use: a driver takes up to a second for each form.
@@ -45,18 +79,23 @@ fn stored(rows: usize, columns: usize, transposed: bool, batch: usize) -> [usize
 }
 
 /// Under f16 any types that the product takes, but for f32 throughout.
-fn types(case: &mut Case<'_>, matmul: &Matmul) -> Types {
+fn types(case: &mut Case<'_>, matmul: &Matmul, by: By) -> Types {
     if case.dtype == Dtype::F32 {
         return [Dtype::F32; 3];
     }
     let all = (1..8).map(|bits| [1, 2, 4].map(|bit| if bits & bit == 0 { Dtype::F32 } else { Dtype::F16 }));
-    let taken: Vec<_> = all.filter(|types| matmul.takes(*types)).collect();
+    let by_it = |types: Types| by == By::Choice || cooperative_takes(types);
+    let taken: Vec<_> = all.filter(|types| matmul.takes(*types) && by_it(*types)).collect();
     taken[case.below(taken.len())]
 }
 
 fn forward(case: &mut Case<'_>) -> Result<f64> {
+    forward_by(case, By::Choice)
+}
+
+fn forward_by(case: &mut Case<'_>, by: By) -> Result<f64> {
     let matmul = sizes(case);
-    let [of_a, of_b, of_c] = types(case, &matmul);
+    let [of_a, of_b, of_c] = types(case, &matmul, by);
     let Matmul { m, n, k, batch, transpose_a, transpose_b, .. } = matmul;
     let scale = 1.0 / (k as f32).sqrt();
     let (a, b) = (case.values(batch * m * k, 1.0), case.values(batch * k * n, scale));
@@ -68,9 +107,8 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     let bias_gpu = bias.as_ref().map(|bias| case.upload([n], bias)).transpose()?;
     let c = case.poisoned_as(of_c, [batch, m, n])?;
     case.run(|recorder| {
-        let tile = Tile::choose(recorder.gpu(), m);
         let (a, b, c) = (Matrix::batch(&a_gpu), Matrix::batch(&b_gpu), Matrix::batch(&c));
-        matmul.record(recorder, tile, &Operands { a, b, bias: bias_gpu.as_ref(), c })
+        by.record(recorder, &matmul, Operands { a, b, bias: bias_gpu.as_ref(), c }, None)
     })?;
     let bias = bias.map(|bias| widen(&bias));
     let reference = as_reference(&matmul);
@@ -80,8 +118,12 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     case.error(&c, &reference.forward(&widen(&a), &widen(&b), bias.as_deref()), largest(&scale).max(1.0))
 }
 
-/// The two products that the backward is, the second one accumulated onto what is there, with the sums of A's columns.
 fn backward(case: &mut Case<'_>) -> Result<f64> {
+    backward_by(case, By::Choice)
+}
+
+/// The two products that the backward is, the second one accumulated onto what is there, with the sums of A's columns.
+fn backward_by(case: &mut Case<'_>, by: By) -> Result<f64> {
     let (m, n, k) = (case.size(129), case.size(129), case.size(129));
     let (a, b, d_c) = (case.values(m * k, 1.0), case.values(k * n, 1.0), case.values(m * n, 0.1));
     let (before, sums_before) = (case.values(k * n, 1.0), case.values(k, 1.0));
@@ -98,21 +140,12 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let d_b = both.part(0, [k, n], Dtype::F32)?;
     let sums = if beside { both.part(4 * behind as u64, [k], Dtype::F32)? } else { apart };
     case.run(|recorder| {
-        let gpu = recorder.gpu().clone();
         let by_a = Matmul { m, n: k, k: n, batch: 1, transpose_b: true, ..Matmul::default() };
         let rows = Matrix::rows;
-        by_a.record(
-            recorder,
-            Tile::choose(&gpu, m),
-            &Operands { a: rows(&d_c_gpu), b: rows(&b_gpu), bias: None, c: rows(&d_a) },
-        )?;
+        by.record(recorder, &by_a, Operands { a: rows(&d_c_gpu), b: rows(&b_gpu), bias: None, c: rows(&d_a) }, None)?;
         let by_b = Matmul { m: k, n, k: m, batch: 1, transpose_a: true, accumulate: true, ..Matmul::default() };
-        by_b.record_summed(
-            recorder,
-            Tile::choose(&gpu, k),
-            &Operands { a: rows(&a_gpu), b: rows(&d_c_gpu), bias: None, c: rows(&d_b) },
-            &sums,
-        )
+        let operands = Operands { a: rows(&a_gpu), b: rows(&d_c_gpu), bias: None, c: rows(&d_b) };
+        by.record(recorder, &by_b, operands, Some(&sums))
     })?;
     let column = |column: usize| (0..m).map(move |row| row * k + column);
     let expected: Vec<_> =

@@ -70,7 +70,7 @@ pub use trial::{Compared, Input, Report, Trial, operation};
 
 use crate::{
     Error, Result,
-    gpu::{Dtype, Gpu, Recorder, Shape, Tensor},
+    gpu::{Dtype, Gpu, Recorder, Shape, Tensor, Tiles},
 };
 
 /// Which pass of a kernel.
@@ -107,6 +107,8 @@ pub struct Check {
     pub dtype: Dtype,
     /// The largest error that passes.
     pub tolerance: f64,
+    /// Whether it is one of kernels by cooperative matrices.
+    pub cooperative: bool,
     /// Runs one case and returns its worst error.
     pub run: fn(&mut Case<'_>) -> Result<f64>,
 }
@@ -114,7 +116,9 @@ pub struct Check {
 impl Check {
     /// Whether an adapter has what the check needs.
     pub fn runs_on(&self, gpu: &Gpu) -> bool {
-        self.dtype != Dtype::F16 || gpu.tiles().f16
+        let Tiles { f16, cooperative, .. } = *gpu.tiles();
+        let factors = cooperative.and_then(|has| if self.dtype == Dtype::F16 { has.half } else { has.single });
+        (self.dtype != Dtype::F16 || f16) && (!self.cooperative || factors.is_some())
     }
 }
 
@@ -138,7 +142,7 @@ impl KernelChecks {
         for (dtype, tolerances) in [(Dtype::F32, Some(self.f32)), (Dtype::F16, self.f16)] {
             let directions = [(Direction::Forward, Some(self.forward)), (Direction::Backward, self.backward)];
             for ((direction, run), tolerance) in directions.into_iter().zip(tolerances.into_iter().flatten()) {
-                let check = |run| Check { kernel: self.kernel, direction, dtype, tolerance, run };
+                let check = |run| Check { kernel: self.kernel, direction, dtype, tolerance, cooperative: false, run };
                 checks.extend(run.map(check));
             }
         }
@@ -211,6 +215,7 @@ pub fn checks() -> Vec<Check> {
     .into_iter()
     .flatten()
     .flat_map(KernelChecks::each)
+    .chain(matmul::COOPERATIVE.each().into_iter().map(|check| Check { cooperative: true, ..check }))
     .collect()
 }
 

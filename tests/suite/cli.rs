@@ -30,7 +30,8 @@ fn help_names_every_subcommand() {
     let output = run(&["--help"]);
     let (stdout, _) = texts(&output);
     assert!(output.status.success());
-    for name in ["devices", "validate", "tune", "bench", "shaders", "--adapter", "--untuned", "--checked", "--trace"] {
+    let options = ["--adapter", "--untuned", "--checked", "--trace", "--no-experimental"];
+    for name in ["devices", "validate", "tune", "bench", "shaders"].into_iter().chain(options) {
         assert!(stdout.contains(name), "{name} is missing from\n{stdout}");
     }
     assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
@@ -42,7 +43,8 @@ fn devices_lists_an_adapter() {
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success(), "{stderr}");
     assert_eq!(stderr, "");
-    for part in ["class", "backend", "storage binding", "workgroup memory", "subgroups", "f16"] {
+    for part in ["class", "backend", "storage binding", "workgroup memory", "subgroups", "f16", "cooperative matrices"]
+    {
         assert!(stdout.contains(part), "{part} is missing from\n{stdout}");
     }
 }
@@ -102,6 +104,9 @@ fn validate_says_what_it_leaves_out() {
     assert!(passed && stdout.contains("2 checks of f16 were left out"), "{stdout}\n{stderr}");
     let (passed, stdout, stderr) = portable(&["validate", "--only", "dropout", "--dtype", "f16"]);
     assert!(!passed && stderr.contains("--dtype") && stderr.contains("shader-f16"), "{stdout}\n{stderr}");
+    let without = ["validate", "--only", "matmul_cooperative", "--tiles", "discrete", "--no-experimental"];
+    let (passed, stdout, stderr) = portable(&without);
+    assert!(!passed && stderr.contains("no cooperative matrices"), "{stdout}\n{stderr}");
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use crate::common;
 use softalign::{
-    Gpu,
-    kernels::matmul::{Matmul, Matrix, Operands, Tile},
+    Gpu, GpuOptions,
+    gpu::{AdapterClass, Dtype},
+    kernels::matmul::{Matmul, Matrix, Operands, Tile, cooperative_trials},
+    wgpu::Features,
 };
 
 #[test]
@@ -82,5 +84,50 @@ fn whole_numbers(gpu: &Gpu, matmul: Matmul) {
         };
         let expected = (0..k).map(at).sum::<f32>() + if accumulate { 2.0 } else { 0.0 };
         assert_eq!(found, expected, "{matmul:?} at ({row}, {column})");
+    }
+}
+
+/// In the forms of a GPU, on an adapter that has them: large products of f16, and no others. Nobody else is asked for what wgpu calls
+/// experimental.
+#[test]
+fn cooperative_matrices_are_used_where_they_are_right_and_left_on_request() {
+    for experimental in [true, false] {
+        let options = GpuOptions { tiles: Some(AdapterClass::Discrete), experimental, ..GpuOptions::from_env() };
+        let gpu = Gpu::open(&options).unwrap();
+        let has = gpu.tiles().cooperative.is_some();
+        assert!(experimental || !has);
+        assert_eq!(gpu.device().features().contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX), has);
+        let trials = cooperative_trials(&gpu);
+        assert_eq!(trials.is_empty(), !has);
+        assert!(trials.iter().all(|(_, result)| result.is_ok()), "{trials:?}");
+        if !gpu.tiles().f16 {
+            continue;
+        }
+        let made = |start: &str| gpu.pipeline_labels().iter().filter(|label| label.starts_with(start)).count();
+        let by_trial = made("matmul/cooperative/");
+        halves(&gpu, [63, 64, 64]);
+        assert_eq!(made("matmul/cooperative/"), by_trial, "too small to pay");
+        halves(&gpu, [65, 68, 36]);
+        assert_eq!(made("matmul/cooperative/") > by_trial, has);
+    }
+}
+
+/// A product of whole numbers in f16, which holds every one of its elements.
+fn halves(gpu: &Gpu, [m, n, k]: [usize; 3]) {
+    let values =
+        |count: usize, from: f32| (0..count).map(|i| (i * (i + 1) / 2 % 5) as f32 - from).collect::<Vec<f32>>();
+    let (a, b) = (values(m * k, 2.0), values(k * n, 1.0));
+    let upload = |shape: [usize; 2], values: &[f32]| common::upload_as(gpu, Dtype::F16, shape, values);
+    let (a_gpu, b_gpu, c) = (upload([m, k], &a), upload([k, n], &b), common::poisoned_as(gpu, Dtype::F16, m * n));
+    common::run(gpu, |recorder| {
+        let [a, b] = [&a_gpu, &b_gpu].map(Matrix::rows);
+        let operands = Operands { a, b, bias: None, c: Matrix::rows(&c).stride(n) };
+        let product = Matmul { m, n, k, batch: 1, ..Matmul::default() };
+        product.record(recorder, Tile::choose(recorder.gpu(), m), &operands)
+    });
+    for (index, found) in gpu.read_floats(&c).unwrap().into_iter().enumerate() {
+        let (row, column) = (index / n, index % n);
+        let expected: f32 = (0..k).map(|i| a[row * k + i] * b[i * n + column]).sum();
+        assert_eq!(found, expected, "{m} x {n} x {k} at ({row}, {column})");
     }
 }

@@ -17,8 +17,9 @@ use wgpu::naga;
 use naga::{AddressSpace, StorageAccess};
 use softalign::wgpu;
 
-/// Passes that serve forms with subgroups alone. Their kernels do without them elsewhere, and are tested that way too.
-const SUBGROUPS_ONLY: [&str; 1] = ["additive_attention/both_backward"];
+/// Passes that serve adapters with subgroups or cooperative matrices alone. Their kernels do without them elsewhere, and are tested
+/// that way too.
+const NEVER_PORTABLE: [&str; 2] = ["additive_attention/both_backward", "matmul/cooperative"];
 /// How far apart a recording keeps the parameters of its dispatches.
 const LARGEST_PARAMS: u32 = 256;
 
@@ -27,7 +28,10 @@ fn specialisations(shader: &Shader) -> Vec<(Specialisation, bool)> {
     let mut all: Vec<(Specialisation, bool)> = Vec::new();
     for (_, tiles) in Tiles::all() {
         for specialisation in (shader.specialisations)(&tiles) {
-            let portable = tiles.subgroup.is_none() && tiles.memory == PORTABLE_MEMORY && !specialisation.needs_f16();
+            let portable = tiles.subgroup.is_none()
+                && tiles.memory == PORTABLE_MEMORY
+                && !specialisation.needs_f16()
+                && !specialisation.needs_cooperative();
             match all.iter_mut().find(|(known, _)| *known == specialisation) {
                 Some((_, known)) => *known |= portable,
                 None => all.push((specialisation, portable)),
@@ -103,10 +107,14 @@ fn every_specialisation_translates_for_every_backend() {
             {
                 let translated =
                     translate(&expanded, &parsed, needs, language, checked).unwrap_or_else(|error| panic!("{error}"));
-                let nothing = language == Language::Glsl && (needs.f16 || needs.int64);
+                let nothing = match language {
+                    Language::Glsl => needs.f16 || needs.int64 || needs.cooperative,
+                    Language::Hlsl => needs.cooperative,
+                    _ => false,
+                };
                 assert_eq!(translated.is_none(), nothing, "{}: {language:?}", expanded.label);
-                if language == Language::Hlsl {
-                    one_of_each_name(&expanded.label, &String::from_utf8(translated.unwrap()).unwrap());
+                if let (Language::Hlsl, Some(text)) = (language, translated) {
+                    one_of_each_name(&expanded.label, &String::from_utf8(text).unwrap());
                 }
             }
         }
@@ -176,7 +184,7 @@ fn portable_specialisations_run_on_every_adapter() {
                 "{label}: {memory} bytes of workgroup memory"
             );
         }
-        assert!(some != SUBGROUPS_ONLY.contains(&shader.name), "{}: portable forms: {some}", shader.name);
+        assert!(some != NEVER_PORTABLE.contains(&shader.name), "{}: portable forms: {some}", shader.name);
     }
 }
 

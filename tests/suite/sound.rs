@@ -229,6 +229,31 @@ fn bindings_are_what_the_recorder_can_make() {
     assert!(matches!(error, Error::Limit { need: 272, have: 256, .. }), "{error}");
 }
 
+/// wgpu's checks see where a matrix begins that a shader loads, and not where it ends.
+#[test]
+fn a_shader_of_ones_own_has_no_cooperative_matrices() {
+    static MATRICES: Shader = Shader::new(
+        "matrices",
+        "#ifdef COOPERATIVE
+#else
+enable wgpu_cooperative_matrix;
+#endif
+@group(0) @binding(0) var<uniform> size: u32;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(64) fn main() {
+    let all = coopLoad<coop_mat8x8<f32, C>>(&y[size], 8u);
+    let first = &y[0];
+    let stride = 8u;
+    coopStore(all, first, stride);
+}",
+        &[],
+    );
+    for form in [Specialisation::new(), Specialisation::new().define("COOPERATIVE")] {
+        let error = gpu().pipeline(&MATRICES, &form).unwrap_err();
+        assert!(matches!(error, Error::Shader { .. }), "{error}");
+    }
+}
+
 /// A shader of one's own that is called as one of the crate's, and the crate's own, have nothing in common.
 #[test]
 fn shaders_of_one_name_do_not_share_a_pipeline() {

@@ -28,6 +28,7 @@ Device = TypedDict(
         "subgroups": tuple[int, int] | None,
         "timestamps": bool,
         "immediates": int,
+        "cooperative": list[str],
     },
 )
 """An adapter, as ``softalign devices`` lists it; sizes in bytes, subgroups from the least to the largest."""
