@@ -65,7 +65,7 @@ impl Gpu {
         if guard == Guard::Driver && specialisation.needs_cooperative() {
             return Err(Error::Shader {
                 shader: kernel.label(specialisation),
-                message: "cooperative matrices are for this crate's own kernels: wgpu's checks do not keep them inside a buffer".into(),
+                message: format!("`COOPERATIVE` is for this crate's own kernels: {}", shader::UNGUARDED),
             });
         }
         let guard = if self.checked() { Guard::Driver } else { guard };

@@ -78,6 +78,12 @@ impl Graph {
                 last_use[output.0] = last_use[output.0].max(index);
             }
         }
+        // An order is made of tokens that are written.
+        for (value, info) in self.values.iter().enumerate() {
+            if let Source::Order { tokens, .. } = &info.source {
+                needed[tokens.0] |= needed[value];
+            }
+        }
         let own = |value: &Value| self.values[value.0].source != Source::Node || kept.contains(value);
         let mut places: Vec<_> = needed
             .iter()
