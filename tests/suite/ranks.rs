@@ -295,6 +295,17 @@ fn ranks_at_odds_refuse_to_begin() {
     let message = refusals(&TrainOptions { data, ..own.clone() }, steps(4), "run");
     assert!(message.contains("rank 2: ") && message.contains("nowhere"), "{message}");
     assert!(!setting.out("run").exists(), "a refusal leaves no folder");
+    let found = together(2, |ranks| {
+        let mut gpu = common::gpu().clone();
+        if ranks.rank() == 1 {
+            gpu = Gpu::open(&GpuOptions { checked: !gpu.checked(), ..GpuOptions::default() }).unwrap();
+        }
+        let destination = Destination { folder: &setting.out("run"), overwrite: false };
+        let end = train_among(whole(ranks), &gpu, (&own, steps(4)), destination, &|| false, &mut |_| {});
+        end.unwrap_err().to_string()
+    });
+    assert!(found.iter().all(|message| message.contains("rank 1: the checks in its shaders")), "{found:?}");
+    assert!(!setting.out("run").exists(), "a refusal leaves no folder");
     train_by(2, &own, steps(2), &setting.out("run"));
     let message = refusals(&own, steps(4), "elsewhere");
     assert!(
@@ -346,7 +357,7 @@ fn a_rank_whose_device_is_lost_says_so_and_ends_the_others() {
                 false
             };
             let destination = Destination { folder: &out, overwrite: false };
-            let end = train_among(fellows(ranks), &gpu, (&options, steps(30)), destination, &stop, &mut |_| {});
+            let end = train_among(fellows(ranks), &gpu, (&options, steps(14)), destination, &stop, &mut |_| {});
             (end.unwrap_err(), Instant::now())
         });
         let lost = ends[1].1;
@@ -356,8 +367,8 @@ fn a_rank_whose_device_is_lost_says_so_and_ends_the_others() {
             assert!(ended.saturating_duration_since(lost) < Duration::from_secs(10));
         }
         assert!(ends[0].0.to_string().contains("rank 1: has ended"), "{}", ends[0].0);
-        let outcome = train_as(fellows, 3, &options, steps(30), &out);
-        assert!(outcome.progress.finished && outcome.progress.step == 30);
+        let outcome = train_as(fellows, 3, &options, steps(14), &out);
+        assert!(outcome.progress.finished && outcome.progress.step == 14);
     }
 }
 
