@@ -42,60 +42,74 @@ impl Shard {
 /// The elements of some tensors as ranks send them: first the parts of rank 0, one tensor's behind another's, then those of rank 1 and
 /// so on; those of each are filled up to as many as rank 0 has, the most.
 pub(super) struct Packing {
-    /// Elements of the tensors.
-    sizes: Vec<usize>,
+    /// For each tensor the spans that are the parts of ranks.
+    spans: Vec<Vec<Span>>,
     ranks: usize,
     /// Elements for each rank.
     each: usize,
 }
 
+/// A rank's part of a tensor.
+#[derive(Clone, Debug)]
+struct Span {
+    /// The bytes that it has of what is sent,
+    place: Range<usize>,
+    /// of the tensor,
+    own: Range<usize>,
+    /// and of all tensors side by side.
+    whole: Range<usize>,
+}
+
 impl Packing {
     pub fn new(tensors: &[Tensor], ranks: usize) -> Self {
-        let sizes: Vec<_> = tensors.iter().map(Tensor::elements).collect();
-        let first = Shard { rank: 0, size: ranks };
-        Self { each: sizes.iter().map(|size| first.part(*size).len()).sum(), sizes, ranks }
+        Self::of(tensors.iter().map(Tensor::elements).collect(), ranks)
     }
 
-    /// All elements, in the order of the tensors, as they are sent.
-    pub fn packed(&self, values: &[f32]) -> Vec<f32> {
-        let mut packed = vec![0.0; self.each * self.ranks];
-        for (place, part) in self.spans() {
-            let (to, from) = (packed.get_mut(place), values.get(part));
+    fn of(sizes: Vec<usize>, ranks: usize) -> Self {
+        let shard = |rank: usize| Shard { rank, size: ranks };
+        let each = sizes.iter().map(|size| shard(0).part(*size).len()).sum();
+        let bytes = |range: Range<usize>| range.start * size_of::<f32>()..range.end * size_of::<f32>();
+        let mut places: Vec<usize> = (0..ranks).map(|rank| rank * each).collect();
+        let mut before = 0;
+        let mut spans = Vec::new();
+        for size in sizes {
+            let parts = places.iter_mut().enumerate().map(|(rank, place)| {
+                let (part, begin) = (shard(rank).part(size), *place);
+                *place += part.len();
+                let whole = bytes(before + part.start..before + part.end);
+                Span { place: bytes(begin..*place), own: bytes(part), whole }
+            });
+            spans.push(parts.collect());
+            before += size;
+        }
+        Self { spans, ranks, each }
+    }
+
+    /// The bytes of all tensors, side by side, as they are sent.
+    pub fn packed(&self, whole: &[u8]) -> Vec<f32> {
+        let mut packed = vec![0.0_f32; self.each * self.ranks];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut packed);
+        for span in self.spans.iter().flatten() {
+            let (to, from) = (bytes.get_mut(span.place.clone()), whole.get(span.whole.clone()));
             to.unwrap_or_default().copy_from_slice(from.unwrap_or_default());
         }
         packed
     }
 
-    /// All elements, in the order of the tensors, from what was sent.
-    pub fn unpacked(&self, packed: &[f32]) -> Vec<f32> {
-        let mut values = vec![0.0; self.sizes.iter().sum()];
-        for (place, part) in self.spans() {
-            let (to, from) = (values.get_mut(part), packed.get(place));
-            to.unwrap_or_default().copy_from_slice(from.unwrap_or_default());
-        }
-        values
-    }
-
-    /// What is sent, with the parts of one rank alone.
-    pub fn of_one(&self, rank: usize, own: &[f32]) -> Vec<f32> {
-        let mut packed = vec![0.0; self.each * self.ranks];
-        packed.iter_mut().skip(rank * self.each).zip(own).for_each(|(place, value)| *place = *value);
+    /// What is sent, with the bytes of one rank's parts alone.
+    pub fn of_one(&self, rank: usize, own: &[u8]) -> Vec<f32> {
+        let mut packed = vec![0.0_f32; self.each * self.ranks];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut packed);
+        let begin = rank * self.each * size_of::<f32>();
+        bytes.get_mut(begin..begin + own.len()).unwrap_or_default().copy_from_slice(own);
         packed
     }
 
-    /// Where each part lies in what is sent, and where among all elements.
-    fn spans(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-        (0..self.ranks).flat_map(move |rank| {
-            let shard = Shard { rank, size: self.ranks };
-            let (mut place, mut from) = (rank * self.each, 0);
-            self.sizes.iter().map(move |size| {
-                let part = shard.part(*size);
-                let span = (place..place + part.len(), from + part.start..from + part.end);
-                place += part.len();
-                from += size;
-                span
-            })
-        })
+    /// For each tensor its pieces in what was sent, and the byte at which each begins there.
+    pub fn pieces<'a>(&'a self, packed: &'a [f32]) -> impl Iterator<Item = impl Iterator<Item = (usize, &'a [u8])>> {
+        let bytes: &[u8] = bytemuck::cast_slice(packed);
+        let piece = move |span: &'a Span| Some((span.own.start, bytes.get(span.place.clone())?));
+        self.spans.iter().map(move |spans| spans.iter().filter_map(piece))
     }
 }
 
@@ -116,13 +130,20 @@ mod tests {
     #[test]
     fn what_is_packed_comes_back() {
         for ranks in [1, 2, 3, 7] {
-            let sizes = vec![1000, 3, 64, 129];
-            let first = Shard { rank: 0, size: ranks };
-            let packing = Packing { each: sizes.iter().map(|size| first.part(*size).len()).sum(), sizes, ranks };
+            let packing = Packing::of(vec![1000, 3, 64, 129], ranks);
             let values: Vec<f32> = (1..=1196).map(|value| value as f32).collect();
-            let packed = packing.packed(&values);
-            assert_eq!(packing.unpacked(&packed), values, "{ranks}");
-            let parts = (0..ranks).map(|rank| packing.of_one(rank, &packed[part(packed.len(), ranks, rank)]));
+            let packed = packing.packed(bytemuck::cast_slice(&values));
+            let mut found = Vec::new();
+            for pieces in packing.pieces(&packed) {
+                let begin = found.len();
+                for (place, piece) in pieces.filter(|(_, piece)| !piece.is_empty()) {
+                    assert_eq!(begin + place, found.len(), "{ranks}");
+                    found.extend_from_slice(piece);
+                }
+            }
+            assert_eq!(bytemuck::pod_collect_to_vec::<u8, f32>(&found), values, "{ranks}");
+            let own = |rank: usize| bytemuck::cast_slice(&packed[part(packed.len(), ranks, rank)]);
+            let parts = (0..ranks).map(|rank| packing.of_one(rank, own(rank)));
             let together = parts.reduce(|all, one| all.iter().zip(one).map(|(all, one)| all + one).collect());
             assert_eq!(together.unwrap(), packed, "{ranks}");
         }

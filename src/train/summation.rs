@@ -91,19 +91,21 @@ impl Summation {
         let (mut squares, mut lost) = (0.0, 0.0);
         for (number, ((bucket, bytes), submission)) in buckets.iter().zip(bytes).zip(submissions).enumerate() {
             self.gpu.wait(Some(submission))?;
-            let mut values = self.take(number, bytes)?;
-            let own: usize = bucket.tensors.iter().map(Tensor::elements).sum();
-            let (gradients, rest) = values.split_at_mut_checked(own).unwrap_or_default();
-            let (totals, rest) = rest.split_at_checked(if total.is_some() { own } else { 0 }).unwrap_or_default();
-            gradients.iter_mut().zip(totals).for_each(|(gradient, total)| *gradient += total);
+            let packing = Packing::new(&bucket.tensors, self.ranks.size());
             let is_last = number + 1 == buckets.len();
-            if is_last {
-                // The loss of this batch, and the report, which has that of the earlier ones.
-                let earlier = StepReport::of_bytes(bytemuck::cast_slice(rest.get(1..).unwrap_or_default()));
-                lost = f64::from(rest.first().copied().unwrap_or_default())
-                    + f64::from(earlier.map_or(0.0, |report| report.loss));
-            }
-            squares += self.sum(bucket, gradients, is_last)?;
+            let own = bucket.tensors.iter().map(Tensor::bytes).sum::<u64>() as usize;
+            let packed = self.take(number, bytes, |taken| {
+                let (gradients, rest) = taken.split_at_checked(own).unwrap_or_default();
+                let (totals, rest) = rest.split_at_checked(if total.is_some() { own } else { 0 }).unwrap_or_default();
+                let mut packed = packing.packed(gradients);
+                if !totals.is_empty() {
+                    let totals = packing.packed(totals);
+                    packed.iter_mut().zip(totals).for_each(|(gradient, total)| *gradient += total);
+                }
+                lost = if is_last { loss_of(rest) } else { lost };
+                packed
+            })?;
+            squares += self.sum(bucket, &packing, packed, is_last)?;
         }
         let [squares, lost] = self.add_up([squares, lost])?;
         self.gpu.write(loss, &[lost as f32])?;
@@ -118,9 +120,7 @@ impl Summation {
 
     /// Puts the sums of a bucket's gradients in their place, or those of this rank's part of each. Returns the sum of the squares of
     /// that part.
-    fn sum(&mut self, bucket: &Bucket, gradients: &[f32], is_last: bool) -> Result<f64> {
-        let packing = Packing::new(&bucket.tensors, self.ranks.size());
-        let mut packed = packing.packed(gradients);
+    fn sum(&mut self, bucket: &Bucket, packing: &Packing, mut packed: Vec<f32>, is_last: bool) -> Result<f64> {
         let own = part(packed.len(), self.ranks.size(), self.ranks.rank());
         let (elements, began) = (packed.len(), Instant::now());
         let sums = match self.shard {
@@ -135,9 +135,14 @@ impl Summation {
         match self.shard {
             Some(shard) => {
                 let parts = bucket.tensors.iter().map(|tensor| shard.of(tensor)).collect::<Result<Vec<_>>>()?;
-                self.write(parts.iter().flatten(), &sums)?;
+                let mut rest = sums.as_slice();
+                for part in parts.iter().flatten() {
+                    let (own, behind) = rest.split_at_checked(part.elements()).unwrap_or_default();
+                    self.gpu.write(part, own)?;
+                    rest = behind;
+                }
             }
-            None => self.write(bucket.tensors.iter(), &packing.unpacked(&packed))?,
+            None => self.write(&bucket.tensors, packing, &packed)?,
         }
         Ok(squares(&sums))
     }
@@ -181,11 +186,11 @@ impl Summation {
         for (number, ((tensors, bytes), submission)) in groups.iter().zip(bytes).zip(submissions).enumerate() {
             self.gpu.wait(Some(submission))?;
             let packing = Packing::new(tensors, shard.size);
-            let mut packed = packing.of_one(shard.rank, &self.take(number, bytes)?);
+            let mut packed = self.take(number, bytes, |own| packing.of_one(shard.rank, own))?;
             let began = Instant::now();
             self.ranks.all_gather(&mut packed)?;
             self.count(began, 1, packed.len(), true);
-            self.write(tensors.iter(), &packing.unpacked(&packed))?;
+            self.write(tensors, &packing, &packed)?;
         }
         Ok(())
     }
@@ -202,30 +207,28 @@ impl Summation {
         Ok(())
     }
 
-    /// The values in a staging buffer, which is mapped.
-    fn take(&self, number: usize, bytes: u64) -> Result<Vec<f32>> {
-        let Some(staging) = self.staging.get(number) else { return Ok(Vec::new()) };
-        let mut values = Vec::new();
-        if bytes > 0 {
-            let mapped = staging.slice(..bytes).get_mapped_range();
-            let mapped = mapped.map_err(|error| {
-                let message = error.to_string();
-                self.gpu.check().err().unwrap_or(Error::Gpu { kernel: "gradients of a bucket".into(), message })
-            })?;
-            values = bytemuck::pod_collect_to_vec(&mapped);
+    /// What is made of the first bytes in a staging buffer, which is mapped.
+    fn take<T>(&self, number: usize, bytes: u64, make: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let Some(staging) = self.staging.get(number) else { return Ok(make(&[])) };
+        if bytes == 0 {
+            staging.unmap();
+            return Ok(make(&[]));
         }
+        let mapped = staging.slice(..bytes).get_mapped_range();
+        let mapped = mapped.map_err(|error| {
+            let message = error.to_string();
+            self.gpu.check().err().unwrap_or(Error::Gpu { kernel: "gradients of a bucket".into(), message })
+        })?;
+        let made = make(&mapped);
+        drop(mapped);
         staging.unmap();
-        Ok(values)
+        Ok(made)
     }
 
-    /// Writes values into tensors, each behind the one before.
-    fn write<'a>(&self, tensors: impl Iterator<Item = &'a Tensor>, mut values: &[f32]) -> Result<()> {
-        for tensor in tensors {
-            let (own, rest) = values.split_at_checked(tensor.elements()).unwrap_or_default();
-            self.gpu.write(tensor, own)?;
-            values = rest;
-        }
-        Ok(())
+    /// Writes what was sent into its tensors.
+    fn write(&self, tensors: &[Tensor], packing: &Packing, packed: &[f32]) -> Result<()> {
+        let mut each = tensors.iter().zip(packing.pieces(packed));
+        each.try_for_each(|(tensor, pieces)| self.gpu.write_pieces(tensor, pieces))
     }
 
     /// Counts what was sent in so many rounds, in each of which a rank sends one part of `elements` for each of the others.
@@ -290,6 +293,13 @@ fn sources(buckets: &[Bucket], state: &State, total: Option<&Parameters>, loss: 
         last.extend(total.map(|_| state.report.clone()));
     }
     sources
+}
+
+/// The loss of a batch and of those before it in the update, from the bytes of its own and of the report of these, if there are any.
+fn loss_of(bytes: &[u8]) -> f64 {
+    let (own, report) = bytes.split_at_checked(size_of::<f32>()).unwrap_or_default();
+    let own: f32 = bytemuck::try_pod_read_unaligned(own).unwrap_or_default();
+    f64::from(own) + StepReport::of_bytes(report).map_or(0.0, |earlier| f64::from(earlier.loss))
 }
 
 /// The sum of squares, in one order: several at a time, as fast as a host reads them.
