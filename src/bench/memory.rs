@@ -27,7 +27,10 @@ impl TrainingMemory {
             None => size.trainer(gpu, Dtype::F32)?,
         };
         let memory = trainer.prepare(size.shape())?.memory();
-        let sent = if ranks.is_some() { trainer.staging(size.shape())? } else { Vec::new() };
+        let buckets = if ranks.is_some() { trainer.buckets(size.shape())? } else { Vec::new() };
+        // Those through which ranks send gradients, made here for nothing but their size.
+        let sent = buckets.iter().map(|(bytes, _)| gpu.readback_buffer("gradients of a bucket", *bytes));
+        let sent: Vec<_> = sent.collect::<Result<_>>()?;
         let allocated = gpu.counters().bytes - before;
         let blocks = |parameters: &Parameters| parameters.blocks().iter().map(bytes).sum::<u64>();
         let state = &trainer.state;

@@ -140,6 +140,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::DeviceLost`] or [`Error::Gpu`] if the device takes none.
+    #[cfg(feature = "train")]
     pub(crate) fn write_pieces<'a>(
         &self,
         tensor: &Tensor,

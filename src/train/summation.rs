@@ -200,8 +200,8 @@ impl Summation {
         for (number, bytes) in all.iter().enumerate() {
             match self.staging.get_mut(number) {
                 Some(buffer) if buffer.size() >= *bytes => {}
-                Some(buffer) => *buffer = staging(&self.gpu, *bytes)?,
-                None => self.staging.push(staging(&self.gpu, *bytes)?),
+                Some(buffer) => *buffer = self.gpu.readback_buffer("gradients of a bucket", *bytes)?,
+                None => self.staging.push(self.gpu.readback_buffer("gradients of a bucket", *bytes)?),
             }
         }
         Ok(())
@@ -239,14 +239,6 @@ impl Summation {
         let size = self.ranks.size().max(1);
         self.traffic.bytes += (rounds * (size - 1) * elements.div_ceil(size) * size_of::<f32>()) as u64;
     }
-}
-
-/// A buffer through which the values of a bucket reach the host.
-///
-/// # Errors
-/// [`Error::OutOfMemory`] when memory runs out.
-pub(super) fn staging(gpu: &Gpu, bytes: u64) -> Result<wgpu::Buffer> {
-    gpu.readback_buffer("gradients of a bucket", bytes)
 }
 
 /// The gradients of a Program in the order in which they become whole, and with the last of them the loss. On all ranks they are the

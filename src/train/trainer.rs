@@ -6,7 +6,7 @@ use super::{
     Objective, Optimizer, Shard, Teachers, TrainingGraph,
     bounded::Bounded,
     optimizer::State,
-    summation::{Summation, Traffic, buckets, grouped, staging},
+    summation::{Summation, Traffic, buckets, grouped},
 };
 use crate::{
     Gpu, Result, Tensor,
@@ -147,15 +147,6 @@ impl Trainer {
         Ok(buckets(program, &loss).iter().map(|bucket| (bucket.bytes, done(bucket.until))).collect())
     }
 
-    /// The buffers through which ranks would send these gradients, made for nothing but their size.
-    ///
-    /// # Errors
-    /// Those of [`Trainer::prepare`].
-    pub(crate) fn staging(&mut self, shape: BatchShape) -> Result<Vec<wgpu::Buffer>> {
-        let gpu = self.gpu.clone();
-        self.buckets(shape)?.into_iter().map(|(bytes, _)| staging(&gpu, bytes)).collect()
-    }
-
     /// Runs one step on a batch: forward, backward, clipping, Adam. Returns at once; at most two steps are under way.
     ///
     /// # Errors
@@ -171,6 +162,7 @@ impl Trainer {
     /// The errors of kernels (at the first batch of a shape, which compiles its Program) and of the device.
     pub fn part(&mut self, batch: &Batch, part: Part, step: u32, seed: u32, learning_rate: f32) -> Result<()> {
         debug_assert!(part.count == 1 || self.optimizer.accumulate, "the gradients of earlier batches would be lost");
+        debug_assert!(self.optimizer.shard.is_none() || self.summation.is_some(), "a part without the others");
         let (rank, ranks) = self.summation.as_ref().map_or((0, 1), |one| (one.ranks.rank(), one.ranks.size()));
         self.share_among(part.count.saturating_mul(ranks as u32))?;
         // A rank's elements are counted from 0 in its own rows: with one seed all ranks would drop the same.
