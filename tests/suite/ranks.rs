@@ -11,17 +11,19 @@ use std::{
 use crate::common::{
     self,
     ranks::{Thread, together},
-    training::{Setting, bits, epochs, run, state, steps},
+    training::{Setting, bits, epochs, run, state, steps, tiny},
 };
 use softalign::{
     Error, Gpu, GpuOptions, Result,
     batch::Batch,
     bench::{ModelSize, TrainingMemory},
     generate::{Generator, Scoring, SearchOptions, evaluate_in_full},
-    model::Model,
+    model::{Model, Regularisation},
     ranks::{Ranks, part},
     text::{BatchSize, Buckets, Example, read_tsv},
-    train::{Budget, Data, Destination, Fellows, Outcome, Rate, Shard, TrainOptions, Trainer, train_among},
+    train::{
+        Budget, Data, Destination, Fellows, Optimizer, Outcome, Part, Rate, Shard, TrainOptions, Trainer, train_among,
+    },
 };
 
 /// Ranks of which each has the whole state of the optimiser.
@@ -228,6 +230,30 @@ fn the_memory_of_a_rank_is_as_predicted() {
         });
         assert_eq!(allocated[0], predicted.total(), "{predicted:?}");
         assert!(allocated.iter().all(|bytes| *bytes <= predicted.total()), "{allocated:?}, {predicted:?}");
+    }
+}
+
+#[test]
+fn gradients_of_several_batches_go_around_once() {
+    let setting = Setting::new();
+    let found = together(2, |ranks| {
+        let tiny = tiny(common::gpu(), &setting, 8);
+        let (model, batch) = (&tiny.model, tiny.batch());
+        let optimizer = Optimizer { accumulate: true, ..Optimizer::default() };
+        let regularisation = Regularisation::default();
+        let trainer =
+            Trainer::new(common::gpu(), model.network.clone(), &model.parameters, optimizer, regularisation).unwrap();
+        let mut trainer = trainer.among(Some(ranks));
+        let all = Part::of(&[&batch, &batch, &batch]);
+        for (step, index) in (1..=2).flat_map(|step| (0..3).map(move |index| (step, index))) {
+            trainer.part(&batch, Part { index, ..all }, step, 1, 1e-3).unwrap();
+        }
+        let traffic = trainer.traffic().unwrap();
+        // Of two ranks each sends half of its gradients, and half of the sums.
+        (traffic.steps, traffic.bytes as f64 / (2.0 * 4.0 * model.parameters.elements() as f64))
+    });
+    for (steps, times) in found {
+        assert!(steps == 2 && (0.99..2.0).contains(&times), "{steps} times around, {times} of all bytes");
     }
 }
 
