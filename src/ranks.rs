@@ -40,20 +40,27 @@ pub trait Ranks: fmt::Debug + Send + Sync {
     /// [`Error::Rank`] if a rank has ended.
     fn all_gather(&self, values: &mut [f32]) -> Result<()>;
 
-    /// Replaces `values` by their sums over all ranks, which are added in the order of ranks, in f64, and rounded once: the same
-    /// number of ranks gives the same bits, and all of them get the same. Each rank sums its part: a reduce-scatter, then an
-    /// all-gather.
+    /// The sums over all ranks of this rank's [`part`] of `values`, of which every rank has as many: added in the order of ranks, in
+    /// f64, and rounded once, so that the same number of ranks gives the same bits.
+    ///
+    /// # Errors
+    /// [`Error::Rank`] if a rank has ended.
+    fn reduce_scatter(&self, values: &[f32]) -> Result<Vec<f32>> {
+        let mut sums = vec![0.0_f64; part(values.len(), self.size(), self.rank()).len()];
+        for piece in self.all_to_all(values)? {
+            sums.iter_mut().zip(piece).for_each(|(sum, value)| *sum += f64::from(value));
+        }
+        Ok(sums.into_iter().map(|sum| sum as f32).collect())
+    }
+
+    /// Replaces `values` by their sums over all ranks, of which each makes its part ([`Ranks::reduce_scatter`]), and sends it to all.
     ///
     /// # Errors
     /// [`Error::Rank`] if a rank has ended.
     fn all_reduce(&self, values: &mut [f32]) -> Result<()> {
+        let sums = self.reduce_scatter(values)?;
         let own = part(values.len(), self.size(), self.rank());
-        let mut sums = vec![0.0_f64; own.len()];
-        for piece in self.all_to_all(values)? {
-            sums.iter_mut().zip(piece).for_each(|(sum, value)| *sum += f64::from(value));
-        }
-        let places = values.get_mut(own).unwrap_or_default();
-        places.iter_mut().zip(sums).for_each(|(place, sum)| *place = sum as f32);
+        values.get_mut(own).unwrap_or_default().copy_from_slice(&sums);
         self.all_gather(values)
     }
 

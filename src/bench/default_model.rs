@@ -10,7 +10,7 @@ use crate::{
     model::{BatchShape, Kind, ModelOptions, Network, Readout, Regularisation, first_values},
     reference::seq2seq,
     text::{Batch, EOS, PAD, Specials},
-    train::{Optimizer, Trainer},
+    train::{Optimizer, Shard, Trainer},
     validate::widen,
 };
 
@@ -101,7 +101,7 @@ impl ModelSize {
     }
 
     /// A batch of full lengths.
-    pub(super) fn batch(&self) -> Batch {
+    pub fn batch(&self) -> Batch {
         let mut random = ChaCha8Rng::seed_from_u64(SEED + 1);
         let end = self.vocabularies[1] as u32;
         let mut batch = Batch::filler(self.shape(), Specials::FIRST);
@@ -127,7 +127,22 @@ impl ModelSize {
 
     /// A trainer before its first step, with activations of `precision`; it clips at a norm of 1.
     pub(super) fn trainer(&self, gpu: &Gpu, precision: Dtype) -> Result<Trainer> {
-        let optimizer = Optimizer { clip_norm: Some(1.0), precision, ..Optimizer::default() };
+        self.trained_by(gpu, Optimizer { precision, ..Self::optimizer() })
+    }
+
+    /// The same of a rank that keeps its part of the moments alone.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`] when memory runs out.
+    pub fn sharded_trainer(&self, gpu: &Gpu, shard: Shard) -> Result<Trainer> {
+        self.trained_by(gpu, Optimizer { shard: Some(shard), ..Self::optimizer() })
+    }
+
+    fn optimizer() -> Optimizer {
+        Optimizer { clip_norm: Some(1.0), ..Optimizer::default() }
+    }
+
+    fn trained_by(&self, gpu: &Gpu, optimizer: Optimizer) -> Result<Trainer> {
         Trainer::new(gpu, self.network()?, &self.parameters(gpu)?, optimizer, Regularisation::default())
     }
 }

@@ -1,7 +1,7 @@
 //! The memory of a training step, by class of tensor.
 
 use super::ModelSize;
-use crate::{Gpu, Result, Tensor, gpu::Dtype, graph::Parameters};
+use crate::{Gpu, Result, Tensor, gpu::Dtype, graph::Parameters, train::Shard};
 
 /// Bytes of a model in training, as planned and as allocated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,18 +15,26 @@ pub struct TrainingMemory {
 }
 
 impl TrainingMemory {
-    /// Makes the Program of a training step of W5, and lists its memory.
+    /// Makes the Program of a training step of W5, and lists its memory. Of so many `ranks`, each with a batch as large as that of one,
+    /// it is the memory of the one with the largest part of the moments, where each keeps a part of them alone.
     ///
     /// # Errors
     /// The errors of kernels, and [`crate::Error::OutOfMemory`] when memory runs out.
-    pub fn of(gpu: &Gpu, size: &ModelSize) -> Result<Self> {
+    pub fn of(gpu: &Gpu, size: &ModelSize, ranks: Option<usize>) -> Result<Self> {
         let before = gpu.counters().bytes;
-        let mut trainer = size.trainer(gpu, Dtype::F32)?;
+        let mut trainer = match ranks {
+            Some(ranks) => size.sharded_trainer(gpu, Shard { rank: 0, size: ranks })?,
+            None => size.trainer(gpu, Dtype::F32)?,
+        };
         let memory = trainer.prepare(size.shape())?.memory();
+        let buckets = if ranks.is_some() { trainer.buckets(size.shape())? } else { Vec::new() };
+        // Those through which ranks send gradients, made here for nothing but their size.
+        let sent = buckets.iter().map(|(bytes, _)| gpu.readback_buffer("gradients of a bucket", *bytes));
+        let sent: Vec<_> = sent.collect::<Result<_>>()?;
         let allocated = gpu.counters().bytes - before;
         let blocks = |parameters: &Parameters| parameters.blocks().iter().map(bytes).sum::<u64>();
         let state = &trainer.state;
-        let classes = vec![
+        let mut classes = vec![
             ("parameters", blocks(&state.parameters)),
             ("gradients", blocks(&state.gradients)),
             ("first moments", blocks(&state.first)),
@@ -38,6 +46,9 @@ impl TrainingMemory {
             ("staging of uploads", memory.staging),
             ("settings of dispatches", memory.settings),
         ];
+        if ranks.is_some() {
+            classes.push(("staging of gradients", sent.iter().map(wgpu::Buffer::size).sum()));
+        }
         Ok(Self { classes, unshared: memory.unshared, allocated })
     }
 

@@ -38,6 +38,9 @@ pub struct Args {
     /// Show the memory of a training step, by class of tensor, and measure nothing.
     #[arg(long, conflicts_with_all = ["only", "json", "compare", "plot"])]
     memory: bool,
+    /// With --memory: that of one of N ranks, each with such a batch, that share the optimiser's state by `train --shard`.
+    #[arg(long, value_name = "N", requires = "memory", value_parser = clap::value_parser!(u32).range(2..))]
+    shard: Option<u32>,
     /// Show a training step by kernel: dispatches, time, workgroups and rounds; and its counts, which hold on any adapter.
     #[arg(long, conflicts_with_all = ["only", "json", "compare", "plot", "memory"])]
     profile: bool,
@@ -108,7 +111,7 @@ pub fn run(args: Args, global: &Global) -> Result<ExitCode> {
         return ranks::plan(&open(global)?, most as usize, link);
     }
     if args.memory {
-        return memory(&open(global)?);
+        return memory(&open(global)?, args.shard.map(|ranks| ranks as usize));
     }
     if args.profile {
         return profile(&open(global)?);
@@ -161,10 +164,11 @@ fn child(global: &Global) -> Result<impl Fn() -> Command + use<>> {
     })
 }
 
-fn memory(gpu: &Gpu) -> Result<ExitCode> {
+fn memory(gpu: &Gpu, ranks: Option<usize>) -> Result<ExitCode> {
     for size in [ModelSize::S, ModelSize::M] {
-        let memory = TrainingMemory::of(gpu, &size)?;
-        let mut table = table::table([&format!("training step of W5/{}", size.name), "memory"]);
+        let memory = TrainingMemory::of(gpu, &size, ranks)?;
+        let whose = ranks.map_or_else(String::new, |ranks| format!(", one of {ranks} ranks"));
+        let mut table = table::table([&format!("training step of W5/{}{whose}", size.name), "memory"]);
         for (class, bytes) in &memory.classes {
             table.add_row([(*class).into(), table::number(megabytes(*bytes))]);
         }

@@ -41,6 +41,7 @@ use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use softalign::gpu::{AdapterClass, adapter};
 use softalign::ranks::{Ranks, Told, agree};
+use softalign::train::Fellows;
 use softalign::{Error, Gpu, GpuOptions, Result, files, tune as tuned};
 
 /// Exit code for a wrong command line (clap's own choice too) and for a machine without a usable adapter.
@@ -96,6 +97,19 @@ impl Global {
     /// Whether this process is the one that writes results.
     pub fn writes(&self) -> bool {
         self.ranks.as_ref().is_none_or(|ranks| ranks.rank() == 0)
+    }
+
+    /// The ranks that train together, if this process is one of several; with `shard` they share the optimiser's state.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there is nobody to share it with.
+    pub fn fellows(&self, shard: bool) -> Result<Option<Fellows>> {
+        if shard && self.ranks.is_none() {
+            let message = "needs several ranks, each of which keeps a part of the optimiser's state; start them by `mpirun -n N`, with \
+                 a build that has the feature `mpi`, or leave it out";
+            return Err(Error::data("--shard", message));
+        }
+        Ok(self.ranks.clone().map(|ranks| Fellows { ranks, shard }))
     }
 }
 

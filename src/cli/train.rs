@@ -217,6 +217,10 @@ pub struct Args {
     /// scored by itself.
     #[arg(long)]
     group_references: bool,
+    /// As one of several ranks (mpirun): keep a part of the optimiser's state alone, the more ranks the smaller. The results are the
+    /// same, and a run may go on with this option or without.
+    #[arg(long)]
+    shard: bool,
 }
 
 fn architectures() -> clap::builder::PossibleValuesParser {
@@ -412,6 +416,7 @@ impl Args {
 /// Runs `train`.
 pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let (options, budget, folder) = args.options()?;
+    let fellows = global.fellows(args.shard)?;
     warn_of_idle(&options);
     let gpu = open(global)?;
     let stop = interrupt::flag();
@@ -420,8 +425,8 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let destination = Destination { folder: &folder, overwrite: args.overwrite };
     let stop = || stop.load(Ordering::Relaxed);
     let mut observe = |event: Event<'_>| show(event, learns, global, &mut bar);
-    let outcome = match &global.ranks {
-        Some(ranks) => train_among(ranks.clone(), &gpu, (&options, budget), destination, &stop, &mut observe)?,
+    let outcome = match fellows {
+        Some(fellows) => train_among(fellows, &gpu, (&options, budget), destination, &stop, &mut observe)?,
         None => train(&gpu, &options, budget, destination, &stop, &mut observe)?,
     };
     drop(bar);

@@ -135,6 +135,26 @@ impl Gpu {
         Ok(())
     }
 
+    /// Writes all bytes of a tensor, from pieces that each say the byte at which it begins there: they are gathered where the device
+    /// takes them from.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Gpu`] if the device takes none.
+    #[cfg(feature = "train")]
+    pub(crate) fn write_pieces<'a>(
+        &self,
+        tensor: &Tensor,
+        pieces: impl Iterator<Item = (usize, &'a [u8])>,
+    ) -> Result<()> {
+        let Some(bytes) = wgpu::BufferSize::new(tensor.bytes()) else { return Ok(()) };
+        let view = self.queue().write_buffer_with(tensor.buffer(), tensor.offset(), bytes);
+        let mut view = view.ok_or_else(|| self.explain(format!("no room for {bytes} bytes on their way")))?;
+        for (place, piece) in pieces {
+            view.slice(place..place + piece.len()).copy_from_slice(piece);
+        }
+        Ok(())
+    }
+
     /// A buffer that the host can map for reading.
     ///
     /// # Errors

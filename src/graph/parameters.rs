@@ -143,6 +143,12 @@ impl Parameters {
         self.places.values().map(|place| place.shape.elements()).sum()
     }
 
+    /// The tensor that has the place here which `tensor` has among `others`, whose first buffers are laid out as these.
+    pub fn beside(&self, others: &Self, tensor: &Tensor) -> Option<Tensor> {
+        let block = others.blocks.iter().position(|block| block.buffer() == tensor.buffer())?;
+        self.blocks.get(block)?.part(tensor.offset(), tensor.shape().clone(), tensor.dtype()).ok()
+    }
+
     /// The tensor of a name.
     pub fn tensor(&self, name: &str) -> Option<Tensor> {
         let place = self.places.get(name)?;

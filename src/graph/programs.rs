@@ -46,6 +46,11 @@ impl<K: PartialEq, P> Programs<K, P> {
         self.entries.iter().find(|(known, _)| known == key).map(|(_, program)| program)
     }
 
+    /// The same, to be run.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut P> {
+        self.entries.iter_mut().find(|(known, _)| known == key).map(|(_, program)| program)
+    }
+
     /// The number of Programs kept.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -76,7 +76,7 @@ pub struct Shared<'a> {
     pub loss: Option<&'a Tensor>,
     /// `[2]`, the scale of the loss, which starts as [`Adam::SCALING`].
     pub scaling: Option<&'a Tensor>,
-    /// Settings and partial sums, [`Adam::scratch`] elements for each buffer.
+    /// Settings and partial sums, [`Adam::SCRATCH`] elements for each buffer.
     pub scratch: &'a Tensor,
     /// `[6]`, a [`StepReport`].
     pub norm: &'a Tensor,
@@ -111,18 +111,27 @@ impl Adam {
     /// Elements of the tensor that a step reports in, a [`StepReport`].
     pub const REPORT: usize = size_of::<StepReport>() / ELEMENT as usize;
 
+    /// Elements of scratch that suffice for one buffer on every adapter.
+    pub const SCRATCH: usize = behind(PARTIALS);
+
     /// What the tensor of the loss scale holds at the start: the scale, a power of two, and how many finite steps it is since it
     /// changed.
     pub const SCALING: [f32; 2] = [65_536.0, 0.0];
 
-    /// Elements of scratch that suffice for one buffer on every adapter.
-    pub fn scratch(&self) -> usize {
-        behind(PARTIALS)
-    }
-
     /// Partial sums of this buffer's norm, two elements of scratch each.
     pub fn partials(&self, gpu: &Gpu) -> usize {
         split(gpu, self.elements).1
+    }
+
+    /// What scratch begins with, in place of what [`Adam::record_norm`] writes, where `squares`, the sum of all squared gradients,
+    /// was made elsewhere: one partial sum for [`Adam::record_settings`].
+    pub fn scratch_of_squares(squares: f64) -> [f32; SETTINGS + 2] {
+        let scale = f64::from(2.0_f32.powi(96));
+        // As the kernel adds them up: scaled up where they are small, and scaled down where they are large, or no numbers.
+        let sums = if squares < 1.0 { [squares * scale, 0.0] } else { [0.0, squares / scale] };
+        let mut scratch = [0.0; SETTINGS + 2];
+        scratch.iter_mut().skip(SETTINGS).zip(sums).for_each(|(place, sum)| *place = sum as f32);
+        scratch
     }
 
     /// Operations and bytes of a whole step.
@@ -185,24 +194,23 @@ impl Adam {
     /// [`Recorder::dispatch`] reports.
     pub fn record(&self, recorder: &mut Recorder, buffers: &Buffers<'_>, shared: &Shared<'_>) -> Result<()> {
         let partials = self.partials(recorder.gpu());
-        self.record_norm(recorder, buffers, shared, 0)?;
+        self.record_norm(recorder, (buffers.gradients, buffers.total), shared, 0)?;
         self.record_settings(recorder, partials, buffers.gradients, shared)?;
         self.record_update(recorder, buffers, shared)
     }
 
-    /// Records the partial sums of this buffer's norm, from number `partial` on, after adding its gradients to their total where
-    /// there is one.
+    /// Records the partial sums of the norm of a buffer's gradients, from number `partial` on, after adding these to their total
+    /// where there is one ([`Buffers`]).
     ///
     /// # Errors
     /// As [`Adam::record`].
     pub fn record_norm(
         &self,
         recorder: &mut Recorder,
-        buffers: &Buffers<'_>,
+        (gradients, total): (&Tensor, Option<&Tensor>),
         shared: &Shared<'_>,
         partial: usize,
     ) -> Result<()> {
-        let Buffers { gradients, total, .. } = *buffers;
         let Shared { step, scratch, .. } = *shared;
         expect("adam", "gradients", gradients, &[self.elements])?;
         expect("adam", "total", total.unwrap_or(gradients), &[self.elements])?;
@@ -317,7 +325,7 @@ impl Adam {
 }
 
 /// The elements of scratch that the settings and so many partial sums take.
-fn behind(partials: usize) -> usize {
+const fn behind(partials: usize) -> usize {
     partials.saturating_mul(2).saturating_add(SETTINGS)
 }
 

@@ -43,7 +43,10 @@ pub(super) fn told(
 pub(super) fn of_parameters(gpu: &Gpu, trainer: &Trainer) -> Result<Told> {
     let state = &trainer.state;
     let mut sum = 0;
-    for block in [&state.parameters, &state.first, &state.second].into_iter().flat_map(|all| all.blocks()) {
+    let moments = [&state.first, &state.second].into_iter();
+    // Where ranks have parts of the moments, each has another.
+    let same = [&state.parameters].into_iter().chain(moments.filter(|_| trainer.sharded().is_none()));
+    for block in same.flat_map(|all| all.blocks()) {
         sum = crc32c::crc32c_append(sum, &gpu.read::<u8>(block)?);
     }
     Ok(vec![("the parameters' checksum".to_owned(), format!("{sum:08x}"))])

@@ -1,14 +1,14 @@
 //! Everything a run needs to go on exactly where it was, in one file that is whole or absent.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::{Trainer, kept::Kept, metric::Place};
 use crate::{
-    Error, Gpu, Result, files,
-    gpu::TileTable,
+    Error, Gpu, Result, Tensor, files,
+    gpu::{ELEMENT, Shape, TileTable},
     graph::Parameters,
     model::{Metadata, SOURCE, StoredTensor, TARGET, checksum, whole, write_tensors},
     names::setting,
@@ -78,26 +78,65 @@ const METADATA: &str = "progress";
 /// The tensor of the loss scale, in a run in f16.
 const LOSS_SCALE: &str = "loss_scale";
 
-/// Gradients are no part of it, nor are moments of what is frozen: a checkpoint is written between updates alone.
-fn groups(trainer: &Trainer) -> Vec<(&'static str, &Parameters)> {
+/// The parameters and their average, which every rank has whole.
+fn whole_groups(trainer: &Trainer) -> Vec<(&'static str, &Parameters)> {
     let state = &trainer.state;
-    let mut groups = vec![("parameter", &state.parameters), ("first", &state.first), ("second", &state.second)];
-    groups.extend(state.average.iter().map(|average| ("average", average)));
-    groups
+    let average = state.average.iter().map(|average| ("average", average));
+    [("parameter", &state.parameters)].into_iter().chain(average).collect()
 }
 
-/// Writes a checkpoint of a run that has read what has these checksums.
+/// The moments, of which ranks may have parts. There are none of what is frozen. Gradients are no part of a checkpoint, which is
+/// written between updates alone.
+fn moments_of(trainer: &Trainer) -> [(&'static str, &Parameters); 2] {
+    [("first", &trainer.state.first), ("second", &trainer.state.second)]
+}
+
+/// The moments as a checkpoint holds them; where ranks have parts of them, all must call this. Nothing where they are neither shared
+/// nor `wanted`.
+///
+/// # Errors
+/// The errors of the device; [`Error::Rank`] if a rank has ended.
+pub(super) fn moments(gpu: &Gpu, trainer: &Trainer, wanted: bool) -> Result<Vec<StoredTensor>> {
+    let mut all = Vec::new();
+    for (group, moments) in moments_of(trainer) {
+        match trainer.sharded() {
+            Some((ranks, _)) => {
+                let gradients = &trainer.state.gradients;
+                for name in gradients.names() {
+                    let own = moments.tensor(name).map_or(Ok(Vec::new()), |part| gpu.read::<u8>(&part))?;
+                    let bytes = ranks.all_gather_bytes(&own)?;
+                    let shape = gradients.tensor(name).map(|tensor| tensor.shape().dims().to_vec());
+                    if wanted && let Some(shape) = shape {
+                        all.push(StoredTensor { name: format!("{group}.{name}"), shape, bytes: bytes.concat() });
+                    }
+                }
+            }
+            None if wanted => all.extend(grouped(group, StoredTensor::of_parameters(gpu, moments)?)),
+            None => {}
+        }
+    }
+    Ok(all)
+}
+
+fn grouped(group: &str, tensors: Vec<StoredTensor>) -> impl Iterator<Item = StoredTensor> {
+    tensors.into_iter().map(move |tensor| StoredTensor { name: format!("{group}.{}", tensor.name), ..tensor })
+}
+
+/// Writes a checkpoint, with the [`moments`] of the trainer, of a run that has read what has these checksums.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be written; the errors of the device.
-pub(super) fn save(gpu: &Gpu, folder: &Path, trainer: &Trainer, progress: &Progress, sums: &Metadata) -> Result<()> {
+pub(super) fn save(
+    gpu: &Gpu,
+    folder: &Path,
+    (trainer, moments): (&Trainer, Vec<StoredTensor>),
+    progress: &Progress,
+    sums: &Metadata,
+) -> Result<()> {
     let path = folder.join(CHECKPOINT);
-    let mut tensors = Vec::new();
-    for (group, parameters) in groups(trainer) {
-        let stored = StoredTensor::of_parameters(gpu, parameters)?;
-        tensors.extend(
-            stored.into_iter().map(|tensor| StoredTensor { name: format!("{group}.{}", tensor.name), ..tensor }),
-        );
+    let mut tensors = moments;
+    for (group, parameters) in whole_groups(trainer) {
+        tensors.extend(grouped(group, StoredTensor::of_parameters(gpu, parameters)?));
     }
     let tokenizers = [SOURCE, TARGET].into_iter().filter(|name| folder.join(name).is_file());
     let tokenizers = tokenizers.map(|name| Ok((name.to_owned(), checksum(&folder.join(name))?)));
@@ -136,7 +175,7 @@ pub(super) fn saved(folder: &Path) -> Result<Option<Saved>> {
     Ok(Some(saved))
 }
 
-/// Restores parameters, moments, average and loss scale.
+/// Restores parameters, moments or this rank's part of them, average and loss scale.
 ///
 /// # Errors
 /// [`Error::Data`] for a checkpoint that is damaged or of another model.
@@ -144,24 +183,60 @@ pub(super) fn load(gpu: &Gpu, folder: &Path, trainer: &Trainer) -> Result<()> {
     let path = folder.join(CHECKPOINT);
     let bytes = files::read(&path)?;
     let (file, _) = whole(&path.display().to_string(), &bytes).map_err(|error| damaged(&path, &error.to_string()))?;
-    let mut wanted = Vec::new();
-    for (group, parameters) in groups(trainer) {
-        let named = |name: &String| Some((format!("{group}.{name}"), parameters.tensor(name)?));
-        wanted.extend(parameters.names().iter().filter_map(named));
-    }
-    wanted.extend(trainer.state.scaling.iter().map(|scaling| (LOSS_SCALE.to_owned(), scaling.clone())));
     let mut found = Vec::new();
-    for (name, tensor) in wanted {
+    for Wanted { name, shape, part, tensor } in wanted(trainer) {
         let view = file.tensor(&name).map_err(|error| damaged(&path, &format!("{name}: {error}")))?;
-        if view.dtype() != Dtype::F32 || view.shape() != tensor.shape().dims() {
+        if view.dtype() != Dtype::F32 || view.shape() != shape.dims() {
             return Err(damaged(&path, &format!("{name} has shape {:?}", view.shape())));
         }
-        found.push((tensor, view));
+        let bytes = ELEMENT as usize;
+        let data = view.data().get(part.start * bytes..part.end * bytes).unwrap_or_default();
+        found.push((tensor, data));
     }
     if file.len() != found.len() {
         return Err(damaged(&path, &format!("it holds {} tensors, not {}", file.len(), found.len())));
     }
-    found.iter().try_for_each(|(tensor, view)| gpu.write(tensor, view.data()))
+    found.iter().try_for_each(|(tensor, data)| tensor.as_ref().map_or(Ok(()), |tensor| gpu.write(tensor, data)))
+}
+
+/// A tensor of a checkpoint, and where a part of it goes; that is nowhere for one of which a rank has no part.
+struct Wanted {
+    name: String,
+    shape: Shape,
+    part: Range<usize>,
+    tensor: Option<Tensor>,
+}
+
+impl Wanted {
+    fn all(name: String, tensor: Tensor) -> Self {
+        Self { name, shape: tensor.shape().clone(), part: 0..tensor.elements(), tensor: Some(tensor) }
+    }
+}
+
+/// What a checkpoint of the trainer's run holds.
+fn wanted(trainer: &Trainer) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    let state = &trainer.state;
+    let whole = |group: &str, parameters: &Parameters| -> Vec<Wanted> {
+        let named = |name: &String| Some(Wanted::all(format!("{group}.{name}"), parameters.tensor(name)?));
+        parameters.names().iter().filter_map(named).collect()
+    };
+    for (group, moments) in moments_of(trainer) {
+        let Some((_, shard)) = trainer.sharded() else {
+            wanted.extend(whole(group, moments));
+            continue;
+        };
+        let tensors = state.gradients.names().iter().filter_map(|name| Some((name, state.gradients.tensor(name)?)));
+        wanted.extend(tensors.map(|(name, tensor)| Wanted {
+            name: format!("{group}.{name}"),
+            shape: tensor.shape().clone(),
+            part: shard.part(tensor.elements()),
+            tensor: moments.tensor(name),
+        }));
+    }
+    wanted.extend(whole_groups(trainer).into_iter().flat_map(|(group, parameters)| whole(group, parameters)));
+    wanted.extend(state.scaling.iter().map(|scaling| Wanted::all(LOSS_SCALE.to_owned(), scaling.clone())));
+    wanted
 }
 
 fn damaged(path: &Path, why: &str) -> Error {

@@ -1,6 +1,6 @@
 //! Clipping and Adam over all parameters of a model.
 
-use super::{Group, Rate, groups::Groups};
+use super::{Group, Rate, Shard, groups::Groups};
 use crate::{
     Result, Tensor,
     gpu::{Dtype, Recorder},
@@ -31,6 +31,8 @@ pub struct Optimizer {
     pub accumulate: bool,
     /// The type in which activations are stored. With f16 the gradients are those of a scaled loss, [`State::scaling`].
     pub precision: Dtype,
+    /// The rank that this is, if each of several keeps the moments of its part of every tensor alone, and makes the update of that.
+    pub shard: Option<Shard>,
 }
 
 impl Default for Optimizer {
@@ -46,6 +48,7 @@ impl Default for Optimizer {
             average_decay: None,
             accumulate: false,
             precision: Dtype::F32,
+            shard: None,
         }
     }
 }
@@ -61,9 +64,9 @@ pub struct State {
     pub gradients: Parameters,
     /// The sum of the gradients of an update's batches, where several may make one.
     pub total: Option<Parameters>,
-    /// Adam's first moments.
+    /// Adam's first moments; with [`Optimizer::shard`] those of this rank's part of each tensor, of which some have none.
     pub first: Parameters,
-    /// Adam's second moments.
+    /// Adam's second moments, likewise.
     pub second: Parameters,
     /// The moving average of the parameters, if one is kept.
     pub average: Option<Parameters>,
@@ -71,6 +74,8 @@ pub struct State {
     pub scaling: Option<Tensor>,
     /// The report of the last step, a [`StepReport`].
     pub report: Tensor,
+    /// What a step is made by: settings, and sums of squared gradients.
+    pub(super) scratch: Tensor,
 }
 
 impl State {
@@ -79,10 +84,22 @@ impl State {
     /// # Errors
     /// [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn new(gpu: &crate::Gpu, parameters: &Parameters) -> Result<Self> {
+        Self::with_moments(gpu, parameters, None)
+    }
+
+    fn with_moments(gpu: &crate::Gpu, parameters: &Parameters, shard: Option<Shard>) -> Result<Self> {
+        let moments = |label: &str| {
+            let Some(shard) = shard else { return parameters.like(gpu, label) };
+            let tensors = parameters.names().iter().filter_map(|name| Some((name, parameters.tensor(name)?)));
+            let parts = tensors.map(|(name, tensor)| (name.clone(), shard.part(tensor.elements()).len()));
+            Parameters::new(gpu, parts.filter(|(_, part)| *part > 0).map(|(name, part)| (name, [part].into())))
+        };
+        let scratch = parameters.blocks().len() * Adam::SCRATCH;
         Ok(Self {
             gradients: parameters.like(gpu, "gradients")?,
-            first: parameters.like(gpu, "first moments")?,
-            second: parameters.like(gpu, "second moments")?,
+            first: moments("first moments")?,
+            second: moments("second moments")?,
+            scratch: gpu.zeros("optimizer scratch", [scratch], Dtype::F32)?,
             total: None,
             average: None,
             scaling: None,
@@ -136,18 +153,8 @@ impl Optimizer {
             Dtype::F16 => Some(gpu.tensor("loss scale", [Adam::SCALING.len()], Dtype::F32, &Adam::SCALING)?),
             _ => None,
         };
-        Ok(State { parameters, groups, total, average, scaling, ..State::new(gpu, &trained)? })
-    }
-
-    fn adam(&self, elements: usize, group: Group) -> Adam {
-        let Self { beta1, beta2, epsilon, clip_norm, average_decay, .. } = *self;
-        let (rate, weight_decay) = (group.rate, if group.decays { self.weight_decay } else { 0.0 });
-        Adam { elements, beta1, beta2, epsilon, clip_norm, rate, weight_decay, average_decay }
-    }
-
-    /// Elements of the scratch that [`Optimizer::record`] makes.
-    pub fn scratch(&self, state: &State) -> usize {
-        state.gradients.blocks().iter().map(|block| self.adam(block.elements(), Group::PLAIN).scratch()).sum()
+        let state = State::with_moments(gpu, &trained, self.shard)?;
+        Ok(State { parameters, groups, total, average, scaling, ..state })
     }
 
     /// Records one step from the gradients: the global norm over all of them, then the update of each buffer. If the norm or `loss`
@@ -156,36 +163,132 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if a tensor has another number of elements or a setting is out of its range ([`Adam::record`]).
-    pub fn record<'a>(
+    pub fn record(&self, recorder: &mut Recorder, state: &State, step: &Tensor, loss: Option<&Tensor>) -> Result<()> {
+        let shared = shared(state, step, loss);
+        let partials = self.record_norms(recorder, state, &shared)?;
+        self.record_settings(recorder, state, partials, &shared)?;
+        let mut blocks = self.blocks(state).into_iter();
+        blocks.try_for_each(|(adam, buffers)| adam.record_update(recorder, &buffers, &shared))
+    }
+
+    /// Records, before the step of one of several ranks, what adds its own gradients to their total: what a batch does alone that
+    /// is not the last of an update.
+    ///
+    /// # Errors
+    /// As [`Optimizer::record`].
+    pub(super) fn record_total(&self, recorder: &mut Recorder, state: &State, step: &Tensor) -> Result<()> {
+        match state.total {
+            Some(_) => self.record_norms(recorder, state, &shared(state, step, None)).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Records the step of one of several ranks, whose gradients, and what [`State::scratch`] begins with, are of their sums
+    /// ([`Adam::scratch_of_squares`]). With [`Optimizer::shard`] it is the step of this rank's part of each tensor.
+    ///
+    /// # Errors
+    /// As [`Optimizer::record`].
+    pub(super) fn record_summed(
         &self,
         recorder: &mut Recorder,
-        state: &'a State,
+        state: &State,
         step: &Tensor,
         loss: Option<&Tensor>,
     ) -> Result<()> {
-        // All of these have the same first blocks; those of frozen parameters have no gradients.
-        let State { parameters, groups, gradients, total, first, second, average, scaling, report } = state;
+        let shared = shared(state, step, loss);
+        self.record_settings(recorder, state, 1, &shared)?;
+        let Some(shard) = self.shard else {
+            let mut blocks = self.blocks(state).into_iter();
+            return blocks.try_for_each(|(adam, buffers)| {
+                adam.record_update(recorder, &Buffers { total: None, ..buffers }, &shared)
+            });
+        };
+        for Own { group, gradients, parameters, first, second, average } in Own::all(state, shard)? {
+            let (parameters, gradients, first, second) = (&parameters, &gradients, &first, &second);
+            let buffers = Buffers { parameters, gradients, total: None, first, second, average: average.as_ref() };
+            self.adam(gradients.elements(), group).record_update(recorder, &buffers, &shared)?;
+        }
+        Ok(())
+    }
+
+    fn adam(&self, elements: usize, group: Group) -> Adam {
+        let Self { beta1, beta2, epsilon, clip_norm, average_decay, .. } = *self;
+        let (rate, weight_decay) = (group.rate, if group.decays { self.weight_decay } else { 0.0 });
+        Adam { elements, beta1, beta2, epsilon, clip_norm, rate, weight_decay, average_decay }
+    }
+
+    /// The buffers, with the settings of each. All of a state's tensors have the same first ones; those of frozen parameters have no
+    /// gradients.
+    fn blocks<'a>(&self, state: &'a State) -> Vec<(Adam, Buffers<'a>)> {
+        let State { parameters, groups, gradients, total, first, second, average, .. } = state;
         let all = parameters.blocks().iter().zip(gradients.blocks()).zip(first.blocks()).zip(second.blocks());
         let block = |of: &'a Option<Parameters>, index: usize| of.as_ref().and_then(|of| of.blocks().get(index));
-        let blocks: Vec<_> = (0..)
-            .zip(all)
-            .map(|(index, (((parameters, gradients), first), second))| {
+        let blocks = all.zip(groups).enumerate();
+        blocks
+            .map(|(index, ((((parameters, gradients), first), second), group))| {
                 let (total, average) = (block(total, index), block(average, index));
-                Buffers { parameters, gradients, total, first, second, average }
+                let buffers = Buffers { parameters, gradients, total, first, second, average };
+                (self.adam(parameters.elements(), *group), buffers)
             })
-            .collect();
-        let Some(Buffers { gradients: any, .. }) = blocks.first() else { return Ok(()) };
-        let adams: Vec<_> =
-            blocks.iter().zip(groups).map(|(block, group)| self.adam(block.parameters.elements(), *group)).collect();
-        let gpu = recorder.gpu().clone();
-        let scratch = gpu.zeros("optimizer scratch", [self.scratch(state)], Dtype::F32)?;
-        let shared = Shared { step, loss, scaling: scaling.as_ref(), scratch: &scratch, norm: report };
+            .collect()
+    }
+
+    /// Records the partial sums of the norm, and returns their number.
+    fn record_norms(&self, recorder: &mut Recorder, state: &State, shared: &Shared<'_>) -> Result<usize> {
         let mut partials = 0;
-        for (adam, buffers) in adams.iter().zip(&blocks) {
-            adam.record_norm(recorder, buffers, &shared, partials)?;
-            partials += adam.partials(&gpu);
+        for (index, gradients) in state.gradients.blocks().iter().enumerate() {
+            let total = state.total.as_ref().and_then(|total| total.blocks().get(index));
+            let adam = self.adam(gradients.elements(), Group::PLAIN);
+            adam.record_norm(recorder, (gradients, total), shared, partials)?;
+            partials += adam.partials(recorder.gpu());
         }
-        self.adam(any.elements(), Group::PLAIN).record_settings(recorder, partials, any, &shared)?;
-        adams.iter().zip(&blocks).try_for_each(|(adam, buffers)| adam.record_update(recorder, buffers, &shared))
+        Ok(partials)
+    }
+
+    fn record_settings(
+        &self,
+        recorder: &mut Recorder,
+        state: &State,
+        partials: usize,
+        shared: &Shared<'_>,
+    ) -> Result<()> {
+        let Some(any) = state.gradients.blocks().first() else { return Ok(()) };
+        self.adam(any.elements(), Group::PLAIN).record_settings(recorder, partials, any, shared)
+    }
+}
+
+fn shared<'a>(state: &'a State, step: &'a Tensor, loss: Option<&'a Tensor>) -> Shared<'a> {
+    let State { scaling, scratch, report, .. } = state;
+    Shared { step, loss, scaling: scaling.as_ref(), scratch, norm: report }
+}
+
+/// A rank's part of a tensor that is trained.
+struct Own {
+    group: Group,
+    gradients: Tensor,
+    parameters: Tensor,
+    first: Tensor,
+    second: Tensor,
+    average: Option<Tensor>,
+}
+
+impl Own {
+    /// Those of all tensors of which it has one.
+    fn all(state: &State, shard: Shard) -> Result<Vec<Self>> {
+        let State { gradients, parameters, first, second, average, .. } = state;
+        let part = |of: &Parameters, name: &String| of.tensor(name).map_or(Ok(None), |tensor| shard.of(&tensor));
+        let mut all = Vec::new();
+        for name in first.names() {
+            let whole = gradients.tensor(name);
+            let block = |whole: &Tensor| gradients.blocks().iter().position(|block| block.buffer() == whole.buffer());
+            let group = whole.as_ref().and_then(block).and_then(|block| state.groups.get(block));
+            let moments = first.tensor(name).zip(second.tensor(name));
+            let own = part(gradients, name)?.zip(part(parameters, name)?);
+            let average = average.as_ref().map_or(Ok(None), |average| part(average, name))?;
+            if let (Some(group), Some((first, second)), Some((gradients, parameters))) = (group, moments, own) {
+                all.push(Self { group: *group, gradients, parameters, first, second, average });
+            }
+        }
+        Ok(all)
     }
 }

@@ -1,12 +1,12 @@
 //! The loop over data: steps, validations, checkpoints, and going on where a run stopped.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{path::PathBuf, time::Instant};
 
 use serde_json::{Value, json};
 
 use super::{
-    Budget, Decay, Destination, Event, Kept, Optimizer, Outcome, Part, Place, Progress, Schedule, Session, Teachers,
-    TrainOptions, Trainer, Validated,
+    Budget, Decay, Destination, Event, Fellows, Kept, Optimizer, Outcome, Part, Place, Progress, Schedule, Session,
+    Teachers, TrainOptions, Trainer, Validated,
     agreement::{of_parameters, told},
     checkpoint::{self, Saved},
     corpus::{Corpus, Encoded, Examples},
@@ -23,6 +23,7 @@ use crate::{
     Error, Gpu, Result,
     kernels::unusable,
     model::{Metadata, Model},
+    names::setting,
     ranks::{Ranks, agree},
     text::{Batch, BatchPlan, Buckets, Pair},
 };
@@ -53,34 +54,38 @@ pub fn train(
 
 /// Trains like [`train`], as one of several ranks, all of which call this with the same arguments, each with a device of its own, and
 /// get the same outcome: the run that one process would make, with the whole of each batch, but for the rounding of sums and the
-/// random numbers of dropout. Rank 0 writes the folder, which all can read; a run may go on with another number of ranks.
+/// random numbers of dropout. Rank 0 writes the folder, which all can read; a run may go on with another number of ranks, and whether
+/// they share the optimiser's state or not: neither changes what is saved.
 ///
 /// # Errors
 /// Those of [`train`]; [`Error::Rank`] if a rank differs from the others in what it was told or has read, cannot begin, or has
 /// ended.
 pub fn train_among(
-    ranks: Arc<dyn Ranks>,
+    fellows: Fellows,
     gpu: &Gpu,
     (options, budget): (&TrainOptions, Budget),
     destination: Destination<'_>,
     stop: &dyn Fn() -> bool,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
-    train_with(Some(ranks), gpu, (options, budget), destination, stop, observe)
+    train_with(Some(fellows), gpu, (options, budget), destination, stop, observe)
 }
 
 fn train_with(
-    ranks: Option<Arc<dyn Ranks>>,
+    fellows: Option<Fellows>,
     gpu: &Gpu,
     (options, budget): (&TrainOptions, Budget),
     destination: Destination<'_>,
     stop: &dyn Fn() -> bool,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
-    let team = Team(ranks);
+    let team = Team(fellows);
     let begun = Begun::new(gpu, (options, budget), destination, &team);
     agree(team.ranks(), || match &begun {
-        Ok(begun) => told(gpu, (options, budget), destination, &begun.corpus.sums, begun.earlier.as_ref()),
+        Ok(begun) => {
+            let told = told(gpu, (options, budget), destination, &begun.corpus.sums, begun.earlier.as_ref());
+            told.map(|told| [told, vec![(setting("shard"), team.shard().is_some().to_string())]].concat())
+        }
         Err(error) => Err(Error::data("its start", error.to_string())),
     })?;
     let Begun { lock, corpus, earlier } = begun?;
@@ -187,13 +192,13 @@ impl<'a> Run<'a> {
         };
         // A run of 0.1.0 goes on as it began.
         let spares_biases = earlier.as_ref().is_none_or(|earlier| earlier.spares_biases);
-        let optimizer = Optimizer { spares_biases, ..options.optimizer() };
+        let optimizer = Optimizer { spares_biases, shard: team.shard(), ..options.optimizer() };
         let teachers = Teachers::load(options, &model, folder)?;
         let (network, regularisation) = (model.network.clone(), options.regularisation());
         let trainer = Trainer::new(gpu, network, &model.parameters, optimizer, regularisation)?;
-        let trainer = trainer.taught_by(teachers).among(team.0.clone());
+        let trainer = trainer.taught_by(teachers).among(team.all());
         model.parameters = trainer.state.average.as_ref().unwrap_or(&trainer.state.parameters).clone();
-        let validation = Validation::new(&model, valid, &options.scoring(), team.0.clone())?;
+        let validation = Validation::new(&model, valid, &options.scoring(), team.all())?;
         if earlier.is_some() {
             checkpoint::load(gpu, folder, &trainer)?;
         }
@@ -366,7 +371,8 @@ impl<'a> Run<'a> {
     }
 
     /// Whether a session could go on from here: the last step was made, and every parameter is a number.
-    fn is_sound(&self) -> Result<bool> {
+    fn is_sound(&mut self) -> Result<bool> {
+        self.trainer.complete_average()?;
         let (gpu, state) = (&self.model.gpu, &self.trainer.state);
         let skipped = state.read_report(gpu)?;
         let made = skipped.skipped == 0 || u64::from(skipped.last_skipped) != self.progress.step;
@@ -416,6 +422,7 @@ impl<'a> Run<'a> {
 
     fn validate(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         self.report(true, observe)?;
+        self.trainer.complete_average()?;
         let (found, texts) = self.validation.run(&self.model)?;
         self.count_seconds()?;
         if !found.cross_entropy.is_finite() || !self.trainer.state.is_finite(&self.model.gpu)? {
@@ -497,8 +504,11 @@ impl<'a> Run<'a> {
     }
 
     fn checkpoint(&mut self) -> Result<()> {
+        let gpu = &self.model.gpu;
+        // Where they are shared, all ranks take part.
+        let moments = checkpoint::moments(gpu, &self.trainer, self.team.writes())?;
         if self.team.writes() {
-            checkpoint::save(&self.model.gpu, &self.folder, &self.trainer, &self.progress, &self.sums)?;
+            checkpoint::save(gpu, &self.folder, (&self.trainer, moments), &self.progress, &self.sums)?;
         }
         self.saved = Some(self.progress.clone());
         Ok(())

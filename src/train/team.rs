@@ -2,19 +2,39 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use super::Shard;
 use crate::{
     Gpu, Result,
     ranks::{Ranks, of_first},
     text::Batch,
 };
 
+/// The ranks of a run, as one of them knows them.
+#[derive(Clone, Debug)]
+pub struct Fellows {
+    /// The ranks.
+    pub ranks: Arc<dyn Ranks>,
+    /// Whether each keeps its part of the optimiser's state alone: Rajbhandari et al. 2020, "ZeRO", section 5.1.
+    pub shard: bool,
+}
+
 /// The ranks of a run, if there are several.
 #[derive(Clone, Debug)]
-pub(super) struct Team(pub Option<Arc<dyn Ranks>>);
+pub(super) struct Team(pub Option<Fellows>);
 
 impl Team {
     pub fn ranks(&self) -> Option<&dyn Ranks> {
-        self.0.as_deref()
+        self.0.as_ref().map(|fellows| fellows.ranks.as_ref())
+    }
+
+    pub fn all(&self) -> Option<Arc<dyn Ranks>> {
+        self.0.as_ref().map(|fellows| fellows.ranks.clone())
+    }
+
+    /// This rank, where each keeps its part of the optimiser's state alone.
+    pub fn shard(&self) -> Option<Shard> {
+        let fellows = self.0.as_ref().filter(|fellows| fellows.shard)?;
+        Some(Shard { rank: fellows.ranks.rank(), size: fellows.ranks.size() })
     }
 
     pub fn size(&self) -> usize {

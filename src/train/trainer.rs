@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::{
-    Objective, Optimizer, Teachers, TrainingGraph,
+    Objective, Optimizer, Shard, Teachers, TrainingGraph,
     bounded::Bounded,
     optimizer::State,
-    summation::{Summation, Traffic, buckets},
+    summation::{Summation, Traffic, buckets, grouped},
 };
 use crate::{
     Gpu, Result, Tensor,
-    gpu::{Dtype, ELEMENT},
+    gpu::Dtype,
     graph::{Parameters, Pool, Program, ProgramOptions, Programs},
     kernels::Step,
     model::{BatchShape, Network, Regularisation},
@@ -104,9 +104,30 @@ impl Trainer {
     }
 
     /// The same as one of several ranks, before its first step: all of them have the same parameters, run every step with their
-    /// [shares](Batch::share) of one batch, and make the same update, by the sum of their gradients.
+    /// [shares](Batch::share) of one batch, and make the same update, by the sum of their gradients. With [`Optimizer::shard`], which
+    /// is then this rank's place among them, each makes its part of it.
     pub fn among(self, ranks: Option<Arc<dyn Ranks>>) -> Self {
-        Self { summation: ranks.map(Summation::new), ..self }
+        let summation = ranks.map(|ranks| Summation::new(&self.gpu, ranks, self.optimizer.shard));
+        Self { summation, ..self }
+    }
+
+    /// The ranks, where each keeps its part of the moments alone.
+    pub(super) fn sharded(&self) -> Option<(&dyn Ranks, Shard)> {
+        Some((self.summation.as_ref()?.ranks.as_ref(), self.optimizer.shard?))
+    }
+
+    /// Makes the moving average whole on every rank, where each keeps its part alone up to date.
+    ///
+    /// # Errors
+    /// The errors of the device; [`crate::Error::Rank`] if a rank has ended.
+    pub(super) fn complete_average(&mut self) -> Result<()> {
+        let Self { summation: Some(summation), state: State { gradients, average: Some(average), .. }, .. } = self
+        else {
+            return Ok(());
+        };
+        let tensors = gradients.names().iter().filter_map(|name| Some((average.tensor(name)?, 0)));
+        let groups: Vec<_> = grouped(tensors.collect()).into_iter().map(|bucket| bucket.tensors).collect();
+        summation.complete(&groups)
     }
 
     /// What it has sent to other ranks, if there are any.
@@ -141,6 +162,7 @@ impl Trainer {
     /// The errors of kernels (at the first batch of a shape, which compiles its Program) and of the device.
     pub fn part(&mut self, batch: &Batch, part: Part, step: u32, seed: u32, learning_rate: f32) -> Result<()> {
         debug_assert!(part.count == 1 || self.optimizer.accumulate, "the gradients of earlier batches would be lost");
+        debug_assert!(self.optimizer.shard.is_none() || self.summation.is_some(), "a part without the others");
         let (rank, ranks) = self.summation.as_ref().map_or((0, 1), |one| (one.ranks.rank(), one.ranks.size()));
         self.share_among(part.count.saturating_mul(ranks as u32))?;
         // A rank's elements are counted from 0 in its own rows: with one seed all ranks would drop the same.
@@ -152,12 +174,14 @@ impl Trainer {
         let step =
             Step { step, seed, learning_rate, loss_scale, batch: part.index, batches: part.count, alignment_scale };
         self.prepare(batch.shape)?.stage(batch)?;
-        let (gpu, loss, summation) = (self.gpu.clone(), self.loss.clone(), self.summation.take());
-        let program = self.prepare(batch.shape)?;
-        let Some(mut summation) = summation else { return program.run(step) };
-        let result = summation.run(&gpu, program, &loss, step);
-        self.summation = Some(summation);
-        result
+        let is_last = part.index.saturating_add(1) >= part.count;
+        // The gradients of an update go around once, with its last batch.
+        if let (true, Some(summation), Some(program)) =
+            (is_last, &mut self.summation, self.programs.get_mut(&batch.shape))
+        {
+            return summation.run(program, &self.state, &self.loss, step);
+        }
+        self.prepare(batch.shape)?.run(step)
     }
 
     fn share_among(&mut self, batches: u32) -> Result<()> {
@@ -175,7 +199,8 @@ impl Trainer {
     /// The errors of kernels, and [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn prepare(&mut self, shape: BatchShape) -> Result<&mut Program> {
         let Self { gpu, network, state, loss, optimizer, regularisation, .. } = self;
-        let Self { teachers, bounded, sharing, share, pool, programs, .. } = self;
+        let Self { teachers, bounded, sharing, share, summation, pool, programs, .. } = self;
+        let among = summation.is_some() || optimizer.shard.is_some();
         programs.get_or_compile(shape, |shape| {
             let (regularisation, precision) = (*regularisation, optimizer.precision);
             let (trained, teachers) = (Some(&state.gradients), teachers.as_ref());
@@ -201,16 +226,22 @@ impl Trainer {
                 ..ProgramOptions::default()
             };
             Program::compile_with(gpu, &training.graph, &options, |recorder, finish| {
+                if among {
+                    optimizer.record_total(recorder, state, finish.step)?;
+                }
                 bounded.iter().try_for_each(|one| one.record_before(recorder))?;
-                optimizer.record(recorder, state, finish.step, Some(loss))?;
+                match among {
+                    true => optimizer.record_summed(recorder, state, finish.step, Some(loss))?,
+                    false => optimizer.record(recorder, state, finish.step, Some(loss))?,
+                }
                 bounded.iter().try_for_each(|one| one.record_after(recorder))
             })
         })
     }
 
-    /// Bytes of scratch that each Program has for the optimiser.
+    /// Bytes of scratch for the optimiser.
     pub fn optimizer_scratch(&self) -> u64 {
-        (self.optimizer.scratch(&self.state) as u64 * ELEMENT).next_multiple_of(256)
+        self.state.scratch.buffer().size()
     }
 }
 

@@ -82,7 +82,7 @@ fn step(case: &mut Case<'_>) -> Result<Stepped> {
     let upload = |values: &[f32]| case.upload([elements], values);
     let found = [upload(&parameters)?, upload(&first)?, upload(&second)?, upload(&average)?];
     let total = case.poisoned([elements])?;
-    let (scratch, found_norm) = (case.poisoned([adam.scratch()])?, case.poisoned([Adam::REPORT])?);
+    let (scratch, found_norm) = (case.poisoned([Adam::SCRATCH])?, case.poisoned([Adam::REPORT])?);
     let step = Step::buffer(case.gpu)?;
     let scaling_tensor = found_scaling.as_ref();
     let shared = Shared { step: &step, loss: None, scaling: scaling_tensor, scratch: &scratch, norm: &found_norm };

@@ -6,7 +6,7 @@ use softalign::{
     gpu::{Dtype, Recorder},
     kernels::{
         Step,
-        adam::{Adam, Buffers, Shared},
+        adam::{Adam, Buffers, Shared, StepReport},
     },
     reference::adam::average,
 };
@@ -44,7 +44,7 @@ fn a_loss_scale_leaves_no_trace_in_the_update_and_follows_what_is_finite() {
         let run = |gradients: &[f32], scaling: Option<&Tensor>| {
             let state = [(); 3].map(|()| common::upload(gpu, [1001], &vec![0.5; 1001]));
             let gradients = common::upload(gpu, [1001], gradients);
-            let (scratch, report) = (common::poisoned(gpu, adam(1001).scratch()), common::upload(gpu, [6], &[0.0; 6]));
+            let (scratch, report) = (common::poisoned(gpu, Adam::SCRATCH), common::upload(gpu, [6], &[0.0; 6]));
             let step = step(gpu, 3);
             let shared = Shared { step: &step, loss: None, scaling, scratch: &scratch, norm: &report };
             common::run(gpu, |recorder| adam(1001).record(recorder, &plain(&gradients, &state), &shared));
@@ -85,7 +85,7 @@ fn update(gpu: &Gpu, adam: Adam, gradients: &[f32], loss: Option<f32>) -> (Vec<V
     let half = || common::upload(gpu, [adam.elements], &vec![0.5; adam.elements]);
     let state = [half(), half(), half()];
     let gradients = common::upload(gpu, [adam.elements], gradients);
-    let (scratch, norm) = (common::poisoned(gpu, adam.scratch()), common::poisoned(gpu, Adam::REPORT));
+    let (scratch, norm) = (common::poisoned(gpu, Adam::SCRATCH), common::poisoned(gpu, Adam::REPORT));
     let loss = loss.map(|loss| common::upload(gpu, [1], &[loss]));
     let step = step(gpu, 3);
     let shared = Shared { step: &step, loss: loss.as_ref(), scaling: None, scratch: &scratch, norm: &norm };
@@ -140,13 +140,12 @@ fn bias_corrections_are_exact_at_every_step() {
     let (gradients, norm) = (common::upload(gpu, [4], &[1.0; 4]), common::poisoned(gpu, Adam::REPORT));
     for (beta1, beta2) in [(0.9, 0.999), (0.0, 0.9999), (0.5, 0.999_999)] {
         let adam = Adam { beta1, beta2, ..adam(4) };
-        let scratch = common::poisoned(gpu, adam.scratch());
+        let scratch = common::poisoned(gpu, Adam::SCRATCH);
         let steps = [1, 2, 3, 4, 5, 7, 10, 31, 100, 127, 1000, 1023, 4095, 10_000, 65_535, 123_457, 524_287, 1_000_000];
         let buffer = step(gpu, 1);
         let mut recorder = Recorder::new(gpu, "test");
-        let state = [(); 3].map(|()| gradients.clone());
         let shared = Shared { step: &buffer, loss: None, scaling: None, scratch: &scratch, norm: &norm };
-        adam.record_norm(&mut recorder, &plain(&gradients, &state), &shared, 0).unwrap();
+        adam.record_norm(&mut recorder, (&gradients, None), &shared, 0).unwrap();
         adam.record_settings(&mut recorder, 1, &gradients, &shared).unwrap();
         let recording = recorder.finish().unwrap();
         for number in steps {
@@ -171,7 +170,7 @@ fn several_buffers_share_a_norm() {
     let gradients: Vec<f32> = (0..3000).map(|i| (i as f32).sin()).collect();
     let (whole, norm) = update(gpu, adam(3000), &gradients, None);
     let parts = [(adam(1000), &gradients[..1000]), (adam(2000), &gradients[1000..])];
-    let scratch = common::poisoned(gpu, 2 * adam(1).scratch());
+    let scratch = common::poisoned(gpu, 2 * Adam::SCRATCH);
     let (found_norm, step) = (common::poisoned(gpu, Adam::REPORT), step(gpu, 3));
     let tensors: Vec<_> = parts
         .iter()
@@ -183,8 +182,8 @@ fn several_buffers_share_a_norm() {
     let shared = Shared { step: &step, loss: None, scaling: None, scratch: &scratch, norm: &found_norm };
     common::run(gpu, |recorder| {
         let mut partials = 0;
-        for ((adam, _), (gradients, state)) in parts.iter().zip(&tensors) {
-            adam.record_norm(recorder, &plain(gradients, state), &shared, partials)?;
+        for ((adam, _), (gradients, _)) in parts.iter().zip(&tensors) {
+            adam.record_norm(recorder, (gradients, None), &shared, partials)?;
             partials += adam.partials(gpu);
         }
         adam(3000).record_settings(recorder, partials, &tensors[0].0, &shared)?;
@@ -216,7 +215,7 @@ fn the_same_bits_twice() {
 fn refuses_wrong_shapes_and_settings() {
     let gpu = common::gpu();
     let (four, two, step) = (common::poisoned(gpu, 4), common::poisoned(gpu, 2), step(gpu, 1));
-    let (scratch, report) = (common::poisoned(gpu, adam(4).scratch()), common::poisoned(gpu, Adam::REPORT));
+    let (scratch, report) = (common::poisoned(gpu, Adam::SCRATCH), common::poisoned(gpu, Adam::REPORT));
     let state = [(); 3].map(|()| four.clone());
     let shared = Shared { step: &step, loss: None, scaling: None, scratch: &scratch, norm: &report };
     let mut recorder = Recorder::new(gpu, "test");
@@ -245,7 +244,7 @@ fn refuses_wrong_shapes_and_settings() {
 fn accumulated(gpu: &Gpu, batches: &[(f32, f32); 3]) -> Vec<[Vec<f32>; 5]> {
     let adam = Adam { average_decay: Some(0.5), ..adam(1001) };
     let tensors = [(); 4].map(|()| common::upload(gpu, [1001], &[0.5; 1001]));
-    let (total, scratch) = (common::poisoned(gpu, 1001), common::poisoned(gpu, adam.scratch()));
+    let (total, scratch) = (common::poisoned(gpu, 1001), common::poisoned(gpu, Adam::SCRATCH));
     let report = gpu.zeros("report", [Adam::REPORT], Dtype::F32).unwrap();
     let buffer = step(gpu, 1);
     let run = |(index, (gradient, loss)): (usize, &(f32, f32))| {
@@ -304,5 +303,25 @@ fn an_average_follows_closely_at_first_and_slowly_then() {
         let mut value = [1.0];
         average(0.999, step, &mut value, &[0.0]);
         assert!((value[0] - decay).abs() < 1e-12, "step {step}: {}", value[0]);
+    }
+}
+
+#[test]
+fn a_norm_that_was_made_elsewhere_is_the_one_that_is_reported() {
+    let gpu = common::gpu();
+    let adam = Adam { clip_norm: None, ..adam(4) };
+    let (step, gradients) = (step(gpu, 1), common::upload(gpu, [4], &[1.0; 4]));
+    for squares in [0.0, 1e-60, 3e-20, 0.25, 1.0, 1.5, 4e9, 1e36, 1e40, f64::INFINITY, f64::NAN] {
+        let (scratch, norm) = (common::poisoned(gpu, Adam::SCRATCH), common::upload(gpu, [6], &[0.0; 6]));
+        let first = Adam::scratch_of_squares(squares);
+        gpu.write(&scratch.window([first.len()]).unwrap(), &first).unwrap();
+        let shared = Shared { step: &step, loss: None, scaling: None, scratch: &scratch, norm: &norm };
+        common::run(gpu, |recorder| adam.record_settings(recorder, 1, &gradients, &shared));
+        let report = StepReport::of_bytes(&gpu.read(&norm).unwrap()).unwrap();
+        let made = squares < 1e37;
+        assert_eq!(report.updated, if made { 1.0 } else { 0.0 }, "{squares}");
+        if made {
+            assert!((f64::from(report.norm) - squares.sqrt()).abs() <= 3e-7 * squares.sqrt(), "{squares}: {report:?}");
+        }
     }
 }

@@ -209,7 +209,7 @@ fn the_memory_of_a_training_step_is_what_was_allocated() {
     let gpu = softalign::Gpu::open(&softalign::GpuOptions::default()).unwrap();
     let small = ModelSize { vocabularies: [9, 11], embedding: 12, hidden: 20, batch: 6, steps: 5, ..ModelSize::S };
     for size in [small, ModelSize::S] {
-        let memory = TrainingMemory::of(&gpu, &size).unwrap();
+        let memory = TrainingMemory::of(&gpu, &size, None).unwrap();
         assert_eq!(memory.total(), memory.allocated, "{memory:?}");
         assert!(memory.classes.iter().all(|(_, bytes)| *bytes > 0), "{memory:?}");
     }

@@ -1,31 +1,60 @@
 //! Training by several ranks is the training of one process: its losses to rounding, its files, and the same bits every time.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    cell::Cell,
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::common::{
     self,
-    ranks::together,
-    training::{Setting, bits, epochs, run, state, steps},
+    ranks::{Thread, together},
+    training::{Setting, bits, epochs, run, state, steps, tiny},
 };
 use softalign::{
-    Error, Result,
+    Error, Gpu, GpuOptions, Result,
     batch::Batch,
+    bench::{ModelSize, TrainingMemory},
     generate::{Generator, Scoring, SearchOptions, evaluate_in_full},
-    model::Model,
+    model::{Model, Regularisation},
     ranks::{Ranks, part},
     text::{BatchSize, Buckets, Example, read_tsv},
-    train::{Budget, Data, Destination, Outcome, TrainOptions, train_among},
+    train::{
+        Budget, Data, Destination, Fellows, Optimizer, Outcome, Part, Rate, Shard, TrainOptions, Trainer, train_among,
+    },
 };
 
+/// Ranks of which each has the whole state of the optimiser.
+fn whole(ranks: Arc<dyn Ranks>) -> Fellows {
+    Fellows { ranks, shard: false }
+}
+
+/// Ranks of which each has a part of it.
+fn sharded(ranks: Arc<dyn Ranks>) -> Fellows {
+    Fellows { ranks, shard: true }
+}
+
 /// Trains as one of several ranks.
-fn train(ranks: Arc<dyn Ranks>, options: &TrainOptions, budget: Budget, out: &Path) -> Result<Outcome> {
+fn train(fellows: Fellows, options: &TrainOptions, budget: Budget, out: &Path) -> Result<Outcome> {
     let destination = Destination { folder: out, overwrite: false };
-    train_among(ranks, common::gpu(), (options, budget), destination, &|| false, &mut |_| {})
+    train_among(fellows, common::gpu(), (options, budget), destination, &|| false, &mut |_| {})
 }
 
 /// The run of so many ranks.
 fn train_by(size: usize, options: &TrainOptions, budget: Budget, out: &Path) -> Outcome {
-    let mut outcomes = together(size, |ranks| train(ranks, options, budget, out).unwrap());
+    train_as(whole, size, options, budget, out)
+}
+
+fn train_as(
+    fellows: fn(Arc<dyn Ranks>) -> Fellows,
+    size: usize,
+    options: &TrainOptions,
+    budget: Budget,
+    out: &Path,
+) -> Outcome {
+    let mut outcomes = together(size, |ranks| train(fellows(ranks), options, budget, out).unwrap());
     let first = outcomes.swap_remove(0);
     assert!(outcomes.iter().all(|outcome| *outcome == first), "{size} ranks came to different ends");
     first
@@ -93,35 +122,170 @@ fn the_same_ranks_give_the_same_bits_also_across_a_stop() {
     let setting = Setting::new();
     // With dropout too.
     let options = TrainOptions { dropout: 0.2, keep_best: 2, ..options(&setting) };
-    let [whole, again, parts] = ["whole", "again", "parts"].map(|name| setting.out(name));
-    train_by(2, &options, epochs(4), &whole);
+    let [one, again, parts] = ["whole", "again", "parts"].map(|name| setting.out(name));
+    train_by(2, &options, epochs(4), &one);
     train_by(2, &options, epochs(4), &again);
-    assert!(state(&whole) == state(&again), "other bits in the same run");
+    assert!(state(&one) == state(&again), "other bits in the same run");
     let stopped = together(2, |ranks| {
         let asked = std::cell::Cell::new(0);
         let first = ranks.rank() == 0;
         // One of them is asked to stop, and all do.
         let stop = || first && asked.replace(asked.get() + 1) == 5;
         let destination = Destination { folder: &parts, overwrite: false };
-        train_among(ranks, common::gpu(), (&options, epochs(4)), destination, &stop, &mut |_| {}).unwrap()
+        train_among(whole(ranks), common::gpu(), (&options, epochs(4)), destination, &stop, &mut |_| {}).unwrap()
     });
     assert!(stopped.iter().all(|outcome| outcome.interrupted && outcome.progress.step == 6), "{stopped:?}");
     train_by(2, &options, epochs(4), &parts);
-    assert!(state(&whole) == state(&parts), "other bits after a stop");
+    assert!(state(&one) == state(&parts), "other bits after a stop");
     let models = |out: &Path| bits(&out.join("model.safetensors"));
-    assert!(models(&whole) == models(&parts));
+    assert!(models(&one) == models(&parts));
 }
 
 #[test]
 fn a_run_goes_on_with_another_number_of_ranks() {
     let setting = Setting::new();
     let options = options(&setting);
-    let (whole, changing) = (setting.out("whole"), setting.out("changing"));
-    run(&options, 30, &whole).unwrap();
+    let (alone, changing) = (setting.out("alone"), setting.out("changing"));
+    run(&options, 30, &alone).unwrap();
     train_by(4, &options, steps(12), &changing);
     run(&options, 17, &changing).unwrap();
     train_by(2, &options, steps(30), &changing);
-    assert_same_curve("4, 1 and 2 ranks", &changing, &whole);
+    assert_same_curve("4, 1 and 2 ranks", &changing, &alone);
+}
+
+/// Groups with rates and decays of their own, frozen tensors, an average, several batches a step, and a norm to be clipped.
+fn with_everything(setting: &Setting) -> TrainOptions {
+    TrainOptions {
+        weight_decay: 0.05,
+        rate: vec!["encoder.*=0.5".parse().unwrap(), Rate::frozen("decoder.embedding.*").unwrap()],
+        accumulate: 2,
+        clip_norm: 0.3,
+        dropout: 0.2,
+        keep_best: 2,
+        ..options(setting)
+    }
+}
+
+#[test]
+fn ranks_that_share_the_optimiser_come_to_the_same_bits() {
+    let setting = Setting::new();
+    for (name, options) in [("plain", options(&setting)), ("with everything", with_everything(&setting))] {
+        for size in [2, 3] {
+            let [one, shared] = ["whole", "shared"].map(|kind| setting.out(&format!("{name} {kind} {size}")));
+            train_by(size, &options, steps(15), &one);
+            train_as(sharded, size, &options, steps(15), &shared);
+            assert!(state(&one) == state(&shared), "{name}: {size} ranks that share came to other bits");
+            assert_eq!(curve(&one), curve(&shared), "{name}, {size} ranks");
+        }
+    }
+}
+
+#[test]
+fn a_shared_optimiser_goes_on_with_any_number_of_ranks_and_is_shared_again() {
+    let setting = Setting::new();
+    let options = with_everything(&setting);
+    let [one, parts] = ["one", "parts"].map(|name| setting.out(name));
+    train_by(2, &options, steps(16), &one);
+    train_as(sharded, 2, &options, steps(5), &parts);
+    train_by(2, &options, steps(11), &parts);
+    train_as(sharded, 2, &options, steps(16), &parts);
+    assert_eq!(curve(&one), curve(&parts));
+    let [one, parts] = [one, parts].map(|out| bits(&out.join("checkpoint.safetensors")));
+    assert!(one == parts, "other bits where ranks shared for a while");
+    // Alone, and by more of them.
+    let options = self::options(&setting);
+    let (alone, changing) = (setting.out("alone"), setting.out("changing"));
+    run(&options, 30, &alone).unwrap();
+    train_as(sharded, 2, &options, steps(9), &changing);
+    run(&options, 16, &changing).unwrap();
+    train_as(sharded, 4, &options, steps(23), &changing);
+    train_by(3, &options, steps(30), &changing);
+    assert_same_curve("2, 1, 4 and 3 ranks", &changing, &alone);
+}
+
+/// Devices of their own, for their counters.
+#[test]
+fn the_memory_of_a_rank_is_as_predicted() {
+    let open = || Gpu::open(&GpuOptions::default()).unwrap();
+    let size = ModelSize { vocabularies: [90, 110], embedding: 24, hidden: 40, batch: 6, steps: 5, ..ModelSize::S };
+    let alone = TrainingMemory::of(&open(), &size, None).unwrap();
+    let moments = |memory: &TrainingMemory| -> u64 {
+        let of_moments = memory.classes.iter().filter(|(name, _)| name.contains("moments"));
+        of_moments.map(|(_, bytes)| bytes).sum()
+    };
+    for ranks in [2, 4] {
+        let predicted = TrainingMemory::of(&open(), &size, Some(ranks)).unwrap();
+        assert_eq!(predicted.total(), predicted.allocated, "{predicted:?}");
+        let share = moments(&predicted) as f64 / moments(&alone) as f64;
+        assert!((share * ranks as f64 - 1.0).abs() < 0.05, "{share} of the moments are those of one of {ranks}");
+        let allocated = together(ranks, |fellows| {
+            let gpu = open();
+            let before = gpu.counters().bytes;
+            let shard = Shard { rank: fellows.rank(), size: ranks };
+            let mut trainer = size.sharded_trainer(&gpu, shard).unwrap().among(Some(fellows));
+            for step in 1..=3 {
+                trainer.step(&size.batch(), step, 1, 1e-3).unwrap();
+            }
+            gpu.counters().bytes - before
+        });
+        assert_eq!(allocated[0], predicted.total(), "{predicted:?}");
+        assert!(allocated.iter().all(|bytes| *bytes <= predicted.total()), "{allocated:?}, {predicted:?}");
+    }
+}
+
+#[test]
+fn gradients_of_several_batches_go_around_once() {
+    let setting = Setting::new();
+    let found = together(2, |ranks| {
+        let tiny = tiny(common::gpu(), &setting, 8);
+        let (model, batch) = (&tiny.model, tiny.batch());
+        let optimizer = Optimizer { accumulate: true, ..Optimizer::default() };
+        let regularisation = Regularisation::default();
+        let trainer =
+            Trainer::new(common::gpu(), model.network.clone(), &model.parameters, optimizer, regularisation).unwrap();
+        let mut trainer = trainer.among(Some(ranks));
+        let all = Part::of(&[&batch, &batch, &batch]);
+        for (step, index) in (1..=2).flat_map(|step| (0..3).map(move |index| (step, index))) {
+            trainer.part(&batch, Part { index, ..all }, step, 1, 1e-3).unwrap();
+        }
+        let traffic = trainer.traffic().unwrap();
+        // Of two ranks each sends half of its gradients, and half of the sums.
+        (traffic.steps, traffic.bytes as f64 / (2.0 * 4.0 * model.parameters.elements() as f64))
+    });
+    for (steps, times) in found {
+        assert!(steps == 2 && (0.99..2.0).contains(&times), "{steps} times around, {times} of all bytes");
+    }
+}
+
+#[test]
+fn a_step_that_is_not_finite_for_one_rank_is_skipped_by_all() {
+    let size = ModelSize { vocabularies: [9, 11], embedding: 12, hidden: 20, batch: 6, steps: 5, ..ModelSize::S };
+    let found = together(2, |ranks| {
+        let (gpu, rank) = (common::gpu(), ranks.rank());
+        let mut trainer = size.sharded_trainer(gpu, Shard { rank, size: 2 }).unwrap().among(Some(ranks));
+        let batch = size.batch();
+        trainer.step(&batch, 1, 1, 1e-3).unwrap();
+        let values = |trainer: &Trainer| -> Vec<Vec<u32>> {
+            let state = &trainer.state;
+            let all = [&state.parameters, &state.first, &state.second].map(|tensors| tensors.blocks().iter());
+            all.into_iter().flatten().map(|block| common::bits(gpu, block)).collect()
+        };
+        let before = values(&trainer);
+        // Of one rank alone.
+        let bias = trainer.state.parameters.tensor("output.bias").unwrap();
+        let good: Vec<f32> = gpu.read(&bias).unwrap();
+        if rank == 1 {
+            gpu.write(&bias, &vec![f32::NAN; good.len()]).unwrap();
+        }
+        trainer.step(&batch, 2, 1, 1e-3).unwrap();
+        let report = trainer.state.read_report(gpu).unwrap();
+        gpu.write(&bias, &good).unwrap();
+        assert!(values(&trainer) == before, "rank {rank}: a skipped step changed something");
+        trainer.step(&batch, 3, 1, 1e-3).unwrap();
+        assert!(values(&trainer) != before);
+        (report.skipped, report.last_skipped)
+    });
+    assert_eq!(found, [(1, 2); 2]);
 }
 
 #[test]
@@ -132,7 +296,7 @@ fn ranks_at_odds_refuse_to_begin() {
         let found = together(3, |ranks| {
             let odd = ranks.rank() == 2;
             let (options, budget) = if odd { (changed, budget) } else { (&own, steps(4)) };
-            match train(ranks, options, budget, &setting.out(if odd { folder } else { "run" })) {
+            match train(whole(ranks), options, budget, &setting.out(if odd { folder } else { "run" })) {
                 Err(error @ Error::Rank { .. }) => error.to_string(),
                 other => panic!("not refused: {other:?}"),
             }
@@ -142,6 +306,11 @@ fn ranks_at_odds_refuse_to_begin() {
     };
     let message = refusals(&TrainOptions { batch: 8, ..own.clone() }, steps(4), "run");
     assert!(message.contains("rank 2: `batch` is 8, and 16 for rank 0"), "{message}");
+    let found = together(2, |ranks| {
+        let fellows = Fellows { shard: ranks.rank() == 1, ranks };
+        train(fellows, &own, steps(4), &setting.out("run")).unwrap_err().to_string()
+    });
+    assert!(found.iter().all(|message| message.contains("rank 1: `shard` is true, and false for rank 0")), "{found:?}");
     let message = refusals(&own, steps(5), "run");
     assert!(message.contains("rank 2: `steps` is 5, and 4 for rank 0"), "{message}");
     let Data::Files { train, valid } = &own.data else { unreachable!() };
@@ -151,6 +320,17 @@ fn ranks_at_odds_refuse_to_begin() {
     let data = Data::Files { train: setting.out("nowhere"), valid: valid.clone() };
     let message = refusals(&TrainOptions { data, ..own.clone() }, steps(4), "run");
     assert!(message.contains("rank 2: ") && message.contains("nowhere"), "{message}");
+    assert!(!setting.out("run").exists(), "a refusal leaves no folder");
+    let found = together(2, |ranks| {
+        let mut gpu = common::gpu().clone();
+        if ranks.rank() == 1 {
+            gpu = Gpu::open(&GpuOptions { checked: !gpu.checked(), ..GpuOptions::default() }).unwrap();
+        }
+        let destination = Destination { folder: &setting.out("run"), overwrite: false };
+        let end = train_among(whole(ranks), &gpu, (&own, steps(4)), destination, &|| false, &mut |_| {});
+        end.unwrap_err().to_string()
+    });
+    assert!(found.iter().all(|message| message.contains("rank 1: the checks in its shaders")), "{found:?}");
     assert!(!setting.out("run").exists(), "a refusal leaves no folder");
     train_by(2, &own, steps(2), &setting.out("run"));
     let message = refusals(&own, steps(4), "elsewhere");
@@ -172,17 +352,50 @@ fn a_rank_that_ends_ends_the_others() {
             let gone = || panic!("gone");
             let destination = Destination { folder: &out, overwrite: false };
             let end = std::panic::AssertUnwindSafe(|| {
-                train_among(ranks, common::gpu(), (&options, steps(10)), destination, &gone, &mut |_| {})
+                train_among(whole(ranks), common::gpu(), (&options, steps(10)), destination, &gone, &mut |_| {})
             });
             return std::panic::catch_unwind(end).err().map(|_| "gone".to_owned());
         }
-        train(ranks, &options, steps(10), &out).err().map(|error| error.to_string())
+        train(whole(ranks), &options, steps(10), &out).err().map(|error| error.to_string())
     });
     assert_eq!(ends[1].as_deref(), Some("gone"));
     assert!(ends.iter().all(Option::is_some), "{ends:?}");
     assert!(ends[0].as_ref().unwrap().contains("rank 1: has ended"), "{ends:?}");
     // And the run goes on.
     assert!(train_by(3, &options, steps(10), &out).progress.finished);
+}
+
+/// Each rank with a device of its own, as between processes; of one it is destroyed.
+#[test]
+fn a_rank_whose_device_is_lost_says_so_and_ends_the_others() {
+    let setting = Setting::new();
+    let options = options(&setting);
+    for fellows in [whole, sharded] {
+        let out = setting.out(if fellows(Thread::all(1).remove(0)).shard { "shared" } else { "whole" });
+        let ends = together(3, |ranks| {
+            let (rank, asked) = (ranks.rank(), Cell::new(0));
+            let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+            let stop = || {
+                asked.set(asked.get() + 1);
+                if rank == 1 && asked.get() == 9 {
+                    gpu.device().destroy();
+                }
+                false
+            };
+            let destination = Destination { folder: &out, overwrite: false };
+            let end = train_among(fellows(ranks), &gpu, (&options, steps(14)), destination, &stop, &mut |_| {});
+            (end.unwrap_err(), Instant::now())
+        });
+        let lost = ends[1].1;
+        assert!(matches!(&ends[1].0, Error::DeviceLost { step, .. } if *step >= 9), "{}", ends[1].0);
+        for (error, ended) in [&ends[0], &ends[2]] {
+            assert!(matches!(error, Error::Rank { .. }), "{error}");
+            assert!(ended.saturating_duration_since(lost) < Duration::from_secs(10));
+        }
+        assert!(ends[0].0.to_string().contains("rank 1: has ended"), "{}", ends[0].0);
+        let outcome = train_as(fellows, 3, &options, steps(14), &out);
+        assert!(outcome.progress.finished && outcome.progress.step == 14);
+    }
 }
 
 #[test]
@@ -200,7 +413,7 @@ fn an_evaluation_has_the_same_figures_on_any_number_of_ranks() {
         (serde_json::to_string(&found).unwrap(), found.texts)
     };
     let alone = figures(None);
-    for size in [1, 2, 3] {
+    for size in [1, 2, 4] {
         assert!(together(size, |ranks| figures(Some(ranks))).into_iter().all(|found| found == alone), "{size}");
     }
 }

@@ -62,6 +62,7 @@ const CLIPPED: Optimizer = Optimizer {
     average_decay: None,
     accumulate: false,
     precision: Dtype::F32,
+    shard: None,
 };
 
 #[test]

@@ -39,7 +39,7 @@ fn adam(gpu: &Gpu, elements: usize) -> Result<Subject> {
     let (parameters, gradients) = (upload(&host_parameters)?, upload(&host_gradients)?);
     let [first, second] = [gpu.zeros("bench", [elements], Dtype::F32)?, gpu.zeros("bench", [elements], Dtype::F32)?];
     let (scratch, report) =
-        (gpu.zeros("bench", [adam.scratch()], Dtype::F32)?, gpu.zeros("bench", [Adam::REPORT], Dtype::F32)?);
+        (gpu.zeros("bench", [Adam::SCRATCH], Dtype::F32)?, gpu.zeros("bench", [Adam::REPORT], Dtype::F32)?);
     let step = Step::buffer(gpu)?;
     gpu.write(&step, &Step { step: 1, learning_rate, ..Step::default() }.words())?;
     let record = |recorder: &mut Recorder| {
