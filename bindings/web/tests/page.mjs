@@ -170,6 +170,24 @@ async function searchesWithABeam({ page }) {
   say(`${Object.keys(native.beams).length} texts of a Transformer with a beam of three as the native build writes them`);
 }
 
+// The example of the guide, as it stands but for the time that it takes.
+async function runsTheExampleOfTheGuide() {
+  const guide = fs.readFileSync(new URL('../../../src/guide/browser.md', import.meta.url), 'utf8');
+  const [, example] = guide.match(/```js\n([^]*?)```/);
+  assert.equal(example.split('step < 100').length, 2);
+  const { page, complaints } = await opened();
+  const logged = [];
+  page.on('console', (message) => { if (message.type() === 'log') logged.push(message.text()); });
+  const done = "\ndocument.body.dataset.example = text;";
+  await page.addScriptTag({ type: 'module', content: example.replace('step < 100', 'step < 2') + done });
+  await page.locator('body[data-example]').waitFor({ timeout: 5 * MINUTE });
+  assert.equal(await page.locator('body').getAttribute('data-example'), native.texts['1987']);
+  assert.ok(logged.some((text) => text.startsWith('1 ')), logged.join('; '));
+  assert.deepEqual(complaints.filter((text) => !text.includes('404') && !text.includes('"warm-up"')), []);
+  await page.close();
+  say('the example of the guide runs');
+}
+
 try {
   await namesWhatIsMissing();
   const tab = await opened(() => {
@@ -183,6 +201,7 @@ try {
   await trains(tab);
   await usesWhatItHasTrained(tab);
   await searchesWithABeam(tab);
+  await runsTheExampleOfTheGuide();
   // The browser says itself that a file is not there, and that kernels are warmed up with no workgroup at all.
   assert.deepEqual(tab.complaints.filter((text) => !text.includes('404') && !text.includes('"warm-up"')), []);
 } finally {
