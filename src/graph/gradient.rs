@@ -86,8 +86,8 @@ impl Graph {
         Ok(())
     }
 
-    /// Lets the node that has made a gradient, one of those since `before`, add it to what `value` has already. Whether it can:
-    /// nothing may read that node's output before.
+    /// Lets the node that has made a gradient, one of those since `before`, add it to what `value` has already, in that one's memory.
+    /// Returns whether it can: nothing may read its output yet, and what it adds to must be made before it, and be none of its factors.
     fn add_in_node(&mut self, walk: &mut Walk, value: Value, gradient: Value, before: usize) -> bool {
         let Some(other) = walk.found(value) else { return false };
         let Some(place) = self.nodes.iter().skip(before).position(|node| node.outputs == [gradient]) else {
@@ -97,7 +97,9 @@ impl Graph {
         if self.like(other) != self.like(gradient) || self.nodes.iter().skip(before + place).any(comes_later) {
             return false;
         }
-        let Some(node) = self.nodes.get_mut(before + place) else { return false };
+        let Some(node) = self.nodes.get_mut(before + place).filter(|node| !node.inputs.contains(&other)) else {
+            return false;
+        };
         let Some(adding) = node.operation.adding() else { return false };
         node.operation = adding;
         node.inputs.push(other);

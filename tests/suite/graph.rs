@@ -121,6 +121,43 @@ fn gradients_of_values_that_are_used_often_add_up() {
     }
 }
 
+/// A product adds itself to a gradient that is there already; not where that is one of its factors, as in x + M x. The loss is the sum of
+/// the squares of x + M x, or of A x + B x, with x = tanh p.
+#[test]
+fn products_are_added_to_gradients_that_are_there() {
+    let (p, m): (_, [f32; 4]) = ([0.5_f32, -0.25], [1.0, 2.0, -3.0, 0.5]);
+    let x = p.map(f32::tanh);
+    for (residual, wanted) in [(true, false), (true, true), (false, false), (false, true)] {
+        let mut graph = Graph::new();
+        let (p_value, m_value) = (graph.input("p", [2, 1], Dtype::F32), graph.input("m", [2, 2], Dtype::F32));
+        let x_value = graph.tanh(p_value).unwrap();
+        let product = graph.matmul(m_value, false, x_value, false, Epilogue::default()).unwrap();
+        let other = match residual {
+            true => x_value,
+            false => graph.matmul(m_value, true, x_value, false, Epilogue::default()).unwrap(),
+        };
+        let sum = graph.add(other, product).unwrap();
+        let square = graph.multiply(sum, sum).unwrap();
+        let loss = graph.sum(square).unwrap();
+        let wanted = if wanted { vec![p_value, m_value] } else { vec![p_value] };
+        let gradients = graph.gradients(loss, &wanted).unwrap();
+        let mut program = compile(&graph, &gradients);
+        program.write("p", &p).unwrap();
+        program.write("m", &m).unwrap();
+        program.run(Step::default()).unwrap();
+        // All together one matrix: I + M, or its transpose's sum with it.
+        let all = match residual {
+            true => [m[0] + 1.0, m[1], m[2], m[3] + 1.0],
+            false => [2.0 * m[0], m[1] + m[2], m[2] + m[1], 2.0 * m[3]],
+        };
+        let d_sum = [all[0] * x[0] + all[1] * x[1], all[2] * x[0] + all[3] * x[1]].map(|sum| 2.0 * sum);
+        let d_x = [all[0] * d_sum[0] + all[2] * d_sum[1], all[1] * d_sum[0] + all[3] * d_sum[1]];
+        for (at, found) in program.read::<f32>(gradients[0]).unwrap().into_iter().enumerate() {
+            assert_relative_eq!(found, d_x[at] * (1.0 - x[at] * x[at]), max_relative = 2e-6);
+        }
+    }
+}
+
 /// The backward of the cross-entropy works in place on the logits; where they are kept, it works on a copy.
 #[test]
 fn a_kept_value_survives_an_operation_in_place() {
