@@ -1,7 +1,7 @@
 //! Tile configurations by adapter class. A configuration travels with its pipeline: the constants of the shader's prelude
 //! and the number of workgroups come from the same value.
 
-use super::{AdapterClass, Cooperative};
+use super::{AdapterClass, Cooperative, UNITS};
 
 /// The subgroup sizes that kernels have forms for.
 pub const SUBGROUP_SIZES: [u32; 5] = [4, 8, 16, 32, 64];
@@ -23,6 +23,8 @@ pub struct Tiles {
     pub f16: bool,
     /// Bytes of memory that a workgroup may take: [`PORTABLE_MEMORY`] or [`LARGE_MEMORY`].
     pub memory: u32,
+    /// Units that each want a workgroup at least: those of a GPU ([`UNITS`]), or one.
+    pub units: usize,
     /// The matrices that subgroups multiply together, where the adapter has them and they may pay.
     pub cooperative: Option<Cooperative>,
 }
@@ -51,7 +53,6 @@ pub struct Offers {
 const WIDE_SUBGROUP: u32 = 8;
 
 impl Tiles {
-    /// Sane defaults for a class of adapter; `subgroup` is the size that the driver guarantees, if it does, `words64` whether
     /// Sane defaults for a class of adapter, and what it offers.
     pub fn for_adapter(class: AdapterClass, offers: Offers) -> Self {
         let Offers { subgroup, words64, f16, memory, cooperative } = offers;
@@ -64,11 +65,19 @@ impl Tiles {
             AdapterClass::Cpu => {
                 let wide = words64 && subgroup == Some(WIDE_SUBGROUP);
                 let row = subgroup.unwrap_or(8);
-                Self { subgroup, workgroup: 64, row, columns: 4, wide, f16, memory, cooperative: None }
+                Self { subgroup, workgroup: 64, row, columns: 4, wide, f16, memory, units: 1, cooperative: None }
             }
-            AdapterClass::Discrete | AdapterClass::Integrated => {
-                Self { subgroup: None, workgroup: 256, row: 64, columns: 1, wide: false, f16, memory, cooperative }
-            }
+            AdapterClass::Discrete | AdapterClass::Integrated => Self {
+                subgroup: None,
+                workgroup: 256,
+                row: 64,
+                columns: 1,
+                wide: false,
+                f16,
+                memory,
+                units: UNITS,
+                cooperative,
+            },
         }
     }
 

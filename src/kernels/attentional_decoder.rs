@@ -401,7 +401,12 @@ impl Tiles {
     /// The configurations for an adapter and the shape of a single step.
     pub fn of_step(gpu: &Gpu, step: &DecoderStep) -> Self {
         let attention = additive_attention::Tile::choose(gpu, &step.attention());
-        Self { gpu: gpu.clone(), cell: Tile::choose(gpu, step.rows()), step_attention: attention, attention }
+        Self {
+            gpu: gpu.clone(),
+            cell: Tile::choose(gpu, Cell { rows: step.rows(), hidden: step.hidden }, 1),
+            step_attention: attention,
+            attention,
+        }
     }
 
     /// That of a product with so many rows.

@@ -157,7 +157,8 @@ impl Gru {
         product(&[self.directions, 3, self.hidden])
     }
 
-    fn cell(&self) -> Cell {
+    /// One step of one direction.
+    pub fn cell(&self) -> Cell {
         Cell { rows: self.batch, hidden: self.hidden }
     }
 

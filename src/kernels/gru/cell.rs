@@ -222,7 +222,6 @@ impl Cell {
             return Ok(());
         };
         let (dtype, tiles) = (states.dtype().activation(), *recorder.gpu().tiles());
-        let tile = tile.filling(rows, hidden, tile.rows, steps.len());
         let size = context.map_or(0, |context| context.size);
         let of_context = context.map_or([0, 0], |context| [context.word(hidden).unwrap_or(0), context.width(hidden)]);
         let mut params = vec![rows, hidden, gi.stride, y.stride, usize::from(valid.is_some()), size];
@@ -322,7 +321,6 @@ impl Cell {
         let CellBackward { weight, d_recurrent, recurrent_stride, next, d_gi, d_y, states, gates, .. } = first;
         let CellBackward { carry, has_carry, masking, valid, .. } = first;
         let (dtype, tiles) = (states.dtype().activation(), *recorder.gpu().tiles());
-        let tile = tile.filling(rows, hidden, tile.backward_rows, steps.len());
         let product = if next.is_some() { weight.elements() / hidden } else { 0 };
         let sizes = [hidden, weight.elements() / hidden, recurrent_stride, d_gi.stride, d_y.stride, gates.stride];
         let mut params = vec![rows, hidden, product, recurrent_stride, d_gi.stride, d_y.stride, gates.stride];

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Cell;
 use crate::{
-    gpu::{Dtype, Gpu, Specialisation, Tiles, UNITS},
+    gpu::{Dtype, Gpu, Specialisation, Tiles},
     kernels::{
         forms,
         tunable::{Tunable, tuned},
@@ -29,12 +30,14 @@ pub struct Tile {
 }
 
 impl Tile {
-    /// The configuration for an adapter and a number of rows.
+    /// The configuration for an adapter and a step, of so many directions side by side.
     ///
     /// A single row, H = 256 on lavapipe, dispatch included: in a tile of 8 rows 127 us; lanes along k 113; in 64-bit words 92.
     /// With a context of 512: 286, 246, 180.
-    pub fn choose(gpu: &Gpu, rows: usize) -> Self {
-        tuned(gpu, Self::class(rows)).unwrap_or_else(|| Self::of(gpu.tiles(), rows))
+    pub fn choose(gpu: &Gpu, cell: Cell, directions: usize) -> Self {
+        let Cell { rows, hidden } = cell;
+        tuned(gpu, Self::class(rows))
+            .unwrap_or_else(|| Self::of(gpu.tiles(), rows).filling(gpu.tiles().units, [rows, hidden, directions]))
     }
 
     pub(super) fn of(tiles: &Tiles, rows: usize) -> Self {
@@ -60,19 +63,16 @@ impl Tile {
         if self.subgroups { form } else { form.constant("SLICES", self.slices()) }
     }
 
-    /// Fewer rows a workgroup, and more slices of their sums, while workgroups of `rows_each` rows an invocation would leave units of
-    /// a GPU without one.
-    pub(super) fn filling(self, rows: usize, hidden: usize, rows_each: u32, directions: usize) -> Self {
-        let workgroups: usize =
-            self.workgroups(rows, hidden, rows_each, directions).into_iter().map(|count| count as usize).product();
-        match self.halved() {
-            Some(halved) if workgroups < UNITS => halved.filling(rows, hidden, rows_each, directions),
+    /// Fewer rows a workgroup, and more slices of their sums where there is room, while some of so many units would be without a
+    /// workgroup.
+    fn filling(self, units: usize, [rows, hidden, directions]: [usize; 3]) -> Self {
+        let [x, y, z] = self.workgroups(rows, hidden, self.rows, directions).map(|count| count as usize);
+        match self.groups {
+            2.. if !self.subgroups && x * y * z < units => {
+                Self { groups: self.groups / 2, ..self }.filling(units, [rows, hidden, directions])
+            }
             _ => self,
         }
-    }
-
-    fn halved(self) -> Option<Self> {
-        (!self.subgroups && self.groups > 1).then_some(Self { groups: self.groups / 2, ..self })
     }
 
     /// How many invocations share the sums of one: they fill a workgroup.
@@ -133,13 +133,12 @@ impl Tunable for Tile {
     fn candidates(tiles: &Tiles) -> Vec<Self> {
         let defaults = [1, 8, 16, 32].map(|rows| Self::of(tiles, rows));
         let in_workgroup_memory = |[lanes, groups]: [u32; 2]| Self { lanes, groups, ..defaults[0] };
-        let others = [[8, 2], [16, 2], [8, 8], [8, 16], [16, 8]].map(in_workgroup_memory);
+        let others = [[8, 1], [8, 2], [16, 2], [8, 8], [8, 16], [16, 8]].map(in_workgroup_memory);
         forms::distinct(defaults.into_iter().chain(others.into_iter().filter(|_| tiles.subgroup.is_none())))
     }
 
     fn every(tiles: &Tiles) -> Vec<Self> {
-        let all = (1..=512).map(|rows| Self::of(tiles, rows)).chain(Self::candidates(tiles));
-        forms::distinct(all.flat_map(|tile| std::iter::successors(Some(tile), |tile| tile.halved())))
+        forms::distinct((1..=512).map(|rows| Self::of(tiles, rows)).chain(Self::candidates(tiles)))
     }
 }
 

@@ -238,8 +238,8 @@ impl LuongStepper {
             masking: None,
             valid: None,
         };
-        let tile = gru::Tile::choose(recorder.gpu(), rows);
-        Cell { rows, hidden }.record(recorder, tile, &step)
+        let cell = Cell { rows, hidden };
+        cell.record(recorder, gru::Tile::choose(recorder.gpu(), cell, 1), &step)
     }
 
     /// Records the scores of the new states (equation 8).

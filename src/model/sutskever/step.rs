@@ -110,7 +110,8 @@ impl SutskeverStepper {
             masking: None,
             valid: None,
         };
-        Cell { rows, hidden }.record(recorder, gru::Tile::choose(recorder.gpu(), rows), &step)?;
+        let cell = Cell { rows, hidden };
+        cell.record(recorder, gru::Tile::choose(recorder.gpu(), cell, 1), &step)?;
         copy.record(recorder, Matrix::rows(&self.top), None, of_layer(places.1))
     }
 }
