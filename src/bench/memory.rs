@@ -1,7 +1,7 @@
 //! The memory of a training step, by class of tensor.
 
 use super::ModelSize;
-use crate::{Gpu, Result, Tensor, gpu::Dtype, graph::Parameters, train::Shard};
+use crate::{Gpu, Result, Tensor, gpu::Dtype, graph::Parameters, kernels::matmul::cooperative_trials, train::Shard};
 
 /// Bytes of a model in training, as planned and as allocated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ impl TrainingMemory {
     /// # Errors
     /// The errors of kernels, and [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn of(gpu: &Gpu, size: &ModelSize, ranks: Option<usize>) -> Result<Self> {
+        // What a trial makes is no part of the step.
+        cooperative_trials(gpu);
         let before = gpu.counters().bytes;
         let mut trainer = match ranks {
             Some(ranks) => size.sharded_trainer(gpu, Shard { rank: 0, size: ranks })?,
@@ -29,7 +31,7 @@ impl TrainingMemory {
         let memory = trainer.prepare(size.shape())?.memory();
         let buckets = if ranks.is_some() { trainer.buckets(size.shape())? } else { Vec::new() };
         // Those through which ranks send gradients, made here for nothing but their size.
-        let sent = buckets.iter().map(|(bytes, _)| gpu.readback_buffer("gradients of a bucket", *bytes));
+        let sent = buckets.iter().map(|(bytes, _)| gpu.readback_buffer("bytes of a bucket", *bytes));
         let sent: Vec<_> = sent.collect::<Result<_>>()?;
         let allocated = gpu.counters().bytes - before;
         let blocks = |parameters: &Parameters| parameters.blocks().iter().map(bytes).sum::<u64>();

@@ -76,7 +76,7 @@ fn tried(index: usize, adapter: &Description) -> String {
     }
     let cpu = adapter.class == AdapterClass::Cpu.name();
     let tiles = cpu.then_some(AdapterClass::Discrete);
-    let options = GpuOptions { adapter: Some(index.to_string()), tiles, ..GpuOptions::default() };
+    let options = GpuOptions { adapter: Some(index.to_string()), tiles, ..GpuOptions::from_env() };
     let trials = Gpu::open(&options).map(|gpu| cooperative_trials(&gpu));
     let each = match trials {
         Err(error) => return format!("no: {error}"),

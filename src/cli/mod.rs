@@ -41,7 +41,7 @@ use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use softalign::gpu::{AdapterClass, adapter};
 use softalign::ranks::{Ranks, Told, agree};
-use softalign::train::Fellows;
+use softalign::train::RankOptions;
 use softalign::{Error, Gpu, GpuOptions, Result, files, tune as tuned};
 
 /// Exit code for a wrong command line (clap's own choice too) and for a machine without a usable adapter.
@@ -79,7 +79,8 @@ pub struct Global {
     /// Run the kernels in the forms and tiles of another class of adapter: those of a GPU on a CPU driver, to check or count them.
     #[arg(long, global = true, value_name = "CLASS", value_parser = class())]
     pub tiles: Option<AdapterClass>,
-    /// Do without what wgpu calls experimental: the cooperative matrices of a GPU, which multiply in f16.
+    /// Do without what wgpu calls experimental: the cooperative matrices of a GPU, which multiply in f16, Apple's in
+    /// f32 too.
     #[arg(long, global = true)]
     pub no_experimental: bool,
     /// Print results, warnings and errors only.
@@ -103,13 +104,13 @@ impl Global {
     ///
     /// # Errors
     /// [`Error::Data`] if there is nobody to share it with.
-    pub fn fellows(&self, shard: bool) -> Result<Option<Fellows>> {
+    pub fn rank_options(&self, shard: bool) -> Result<Option<RankOptions>> {
         if shard && self.ranks.is_none() {
             let message = "needs several ranks, each of which keeps a part of the optimiser's state; start them by `mpirun -n N`, with \
                  a build that has the feature `mpi`, or leave it out";
             return Err(Error::data("--shard", message));
         }
-        Ok(self.ranks.clone().map(|ranks| Fellows { ranks, shard }))
+        Ok(self.ranks.clone().map(|ranks| RankOptions { ranks, shard }))
     }
 }
 

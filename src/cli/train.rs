@@ -416,7 +416,7 @@ impl Args {
 /// Runs `train`.
 pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let (options, budget, folder) = args.options()?;
-    let fellows = global.fellows(args.shard)?;
+    let rank_options = global.rank_options(args.shard)?;
     warn_of_idle(&options);
     let gpu = open(global)?;
     let stop = interrupt::flag();
@@ -425,8 +425,8 @@ pub fn run(mut args: Args, global: &Global) -> Result<ExitCode> {
     let destination = Destination { folder: &folder, overwrite: args.overwrite };
     let stop = || stop.load(Ordering::Relaxed);
     let mut observe = |event: Event<'_>| show(event, learns, global, &mut bar);
-    let outcome = match fellows {
-        Some(fellows) => train_among(fellows, &gpu, (&options, budget), destination, &stop, &mut observe)?,
+    let outcome = match rank_options {
+        Some(rank_options) => train_among(rank_options, &gpu, (&options, budget), destination, &stop, &mut observe)?,
         None => train(&gpu, &options, budget, destination, &stop, &mut observe)?,
     };
     drop(bar);

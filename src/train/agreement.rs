@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::{Budget, Destination, TrainOptions, Trainer, checkpoint::Saved};
-use crate::{Error, Gpu, Result, gpu::adapter, model::Metadata, names::setting, ranks::Told};
+use crate::{
+    Error, Gpu, Result, gpu::adapter, kernels::matmul::cooperative_trials, model::Metadata, names::setting, ranks::Told,
+};
 
 /// What a rank of a run has been told and has read.
 ///
@@ -30,8 +32,8 @@ pub(super) fn told(
     told.push(("what the run's folder holds, which must be one for all ranks,".to_owned(), progress));
     // The same update, made by drivers that round in two ways, would be two.
     told.push(("the adapter".to_owned(), adapter::describe(gpu.info())));
-    told.push(("f16".to_owned(), gpu.tiles().f16.to_string()));
-    told.push(("subgroups".to_owned(), format!("{:?}", gpu.tiles().subgroup)));
+    told.push(("what the adapter offers".to_owned(), format!("{:?}", gpu.tiles())));
+    told.push(("what its cooperative matrices are".to_owned(), format!("{:?}", cooperative_trials(gpu))));
     told.push(("the checks in its shaders".to_owned(), gpu.checked().to_string()));
     Ok(told)
 }

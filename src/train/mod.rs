@@ -79,6 +79,6 @@ pub use shard::Shard;
 pub use steps::Steps;
 pub use summation::Traffic;
 pub use teachers::Teachers;
-pub use team::Fellows;
+pub use team::RankOptions;
 pub use trainer::{Part, Trainer};
 pub use validated::Validated;

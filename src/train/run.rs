@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Instant};
 use serde_json::{Value, json};
 
 use super::{
-    Budget, Decay, Destination, Event, Fellows, Kept, Optimizer, Outcome, Part, Place, Progress, Schedule, Session,
+    Budget, Decay, Destination, Event, Kept, Optimizer, Outcome, Part, Place, Progress, RankOptions, Schedule, Session,
     Teachers, TrainOptions, Trainer, Validated,
     agreement::{of_parameters, told},
     checkpoint::{self, Saved},
@@ -61,25 +61,25 @@ pub fn train(
 /// Those of [`train`]; [`Error::Rank`] if a rank differs from the others in what it was told or has read, cannot begin, or has
 /// ended.
 pub fn train_among(
-    fellows: Fellows,
+    ranks: RankOptions,
     gpu: &Gpu,
     (options, budget): (&TrainOptions, Budget),
     destination: Destination<'_>,
     stop: &dyn Fn() -> bool,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
-    train_with(Some(fellows), gpu, (options, budget), destination, stop, observe)
+    train_with(Some(ranks), gpu, (options, budget), destination, stop, observe)
 }
 
 fn train_with(
-    fellows: Option<Fellows>,
+    ranks: Option<RankOptions>,
     gpu: &Gpu,
     (options, budget): (&TrainOptions, Budget),
     destination: Destination<'_>,
     stop: &dyn Fn() -> bool,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
-    let team = Team(fellows);
+    let team = Team(ranks);
     let begun = Begun::new(gpu, (options, budget), destination, &team);
     agree(team.ranks(), || match &begun {
         Ok(begun) => {

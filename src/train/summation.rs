@@ -118,31 +118,30 @@ impl Summation {
         self.complete(&groups.collect::<Vec<Vec<_>>>())
     }
 
+    /// This rank, and the number of all.
+    pub fn place(&self) -> (usize, usize) {
+        (self.ranks.rank(), self.ranks.size())
+    }
+
     /// Puts the sums of a bucket's gradients in their place, or those of this rank's part of each. Returns the sum of the squares of
     /// that part.
     fn sum(&mut self, bucket: &Bucket, packing: &Packing, mut packed: Vec<f32>, is_last: bool) -> Result<f64> {
         let own = part(packed.len(), self.ranks.size(), self.ranks.rank());
         let (elements, began) = (packed.len(), Instant::now());
-        let sums = match self.shard {
-            Some(_) => self.ranks.reduce_scatter(&packed)?,
-            None => {
-                self.ranks.all_reduce(&mut packed)?;
-                packed.get(own).unwrap_or_default().to_vec()
-            }
+        let Some(shard) = self.shard else {
+            self.ranks.all_reduce(&mut packed)?;
+            self.count(began, 2, elements, is_last);
+            self.write(&bucket.tensors, packing, &packed)?;
+            return Ok(squares(packed.get(own).unwrap_or_default()));
         };
-        let rounds = if self.shard.is_some() { 1 } else { 2 };
-        self.count(began, rounds, elements, is_last);
-        match self.shard {
-            Some(shard) => {
-                let parts = bucket.tensors.iter().map(|tensor| shard.of(tensor)).collect::<Result<Vec<_>>>()?;
-                let mut rest = sums.as_slice();
-                for part in parts.iter().flatten() {
-                    let (own, behind) = rest.split_at_checked(part.elements()).unwrap_or_default();
-                    self.gpu.write(part, own)?;
-                    rest = behind;
-                }
-            }
-            None => self.write(&bucket.tensors, packing, &packed)?,
+        let sums = self.ranks.reduce_scatter(&packed)?;
+        self.count(began, 1, elements, is_last);
+        let parts = bucket.tensors.iter().map(|tensor| shard.of(tensor)).collect::<Result<Vec<_>>>()?;
+        let mut rest = sums.as_slice();
+        for part in parts.iter().flatten() {
+            let (own, behind) = rest.split_at_checked(part.elements()).unwrap_or_default();
+            self.gpu.write(part, own)?;
+            rest = behind;
         }
         Ok(squares(&sums))
     }
@@ -200,8 +199,8 @@ impl Summation {
         for (number, bytes) in all.iter().enumerate() {
             match self.staging.get_mut(number) {
                 Some(buffer) if buffer.size() >= *bytes => {}
-                Some(buffer) => *buffer = self.gpu.readback_buffer("gradients of a bucket", *bytes)?,
-                None => self.staging.push(self.gpu.readback_buffer("gradients of a bucket", *bytes)?),
+                Some(buffer) => *buffer = self.gpu.readback_buffer("bytes of a bucket", *bytes)?,
+                None => self.staging.push(self.gpu.readback_buffer("bytes of a bucket", *bytes)?),
             }
         }
         Ok(())
@@ -217,7 +216,7 @@ impl Summation {
         let mapped = staging.slice(..bytes).get_mapped_range();
         let mapped = mapped.map_err(|error| {
             let message = error.to_string();
-            self.gpu.check().err().unwrap_or(Error::Gpu { kernel: "gradients of a bucket".into(), message })
+            self.gpu.check().err().unwrap_or(Error::Gpu { kernel: "bytes of a bucket".into(), message })
         })?;
         let made = make(&mapped);
         drop(mapped);

@@ -11,7 +11,7 @@ use crate::{
 
 /// The ranks of a run, as one of them knows them.
 #[derive(Clone, Debug)]
-pub struct Fellows {
+pub struct RankOptions {
     /// The ranks.
     pub ranks: Arc<dyn Ranks>,
     /// Whether each keeps its part of the optimiser's state alone: Rajbhandari et al. 2020, "ZeRO", section 5.1.
@@ -20,21 +20,21 @@ pub struct Fellows {
 
 /// The ranks of a run, if there are several.
 #[derive(Clone, Debug)]
-pub(super) struct Team(pub Option<Fellows>);
+pub(super) struct Team(pub Option<RankOptions>);
 
 impl Team {
     pub fn ranks(&self) -> Option<&dyn Ranks> {
-        self.0.as_ref().map(|fellows| fellows.ranks.as_ref())
+        self.0.as_ref().map(|options| options.ranks.as_ref())
     }
 
     pub fn all(&self) -> Option<Arc<dyn Ranks>> {
-        self.0.as_ref().map(|fellows| fellows.ranks.clone())
+        self.0.as_ref().map(|options| options.ranks.clone())
     }
 
     /// This rank, where each keeps its part of the optimiser's state alone.
     pub fn shard(&self) -> Option<Shard> {
-        let fellows = self.0.as_ref().filter(|fellows| fellows.shard)?;
-        Some(Shard { rank: fellows.ranks.rank(), size: fellows.ranks.size() })
+        let options = self.0.as_ref().filter(|options| options.shard)?;
+        Some(Shard { rank: options.ranks.rank(), size: options.ranks.size() })
     }
 
     pub fn size(&self) -> usize {

@@ -9,7 +9,7 @@ use super::{
     summation::{Summation, Traffic, buckets, grouped},
 };
 use crate::{
-    Gpu, Result, Tensor,
+    Error, Gpu, Result, Tensor,
     gpu::Dtype,
     graph::{Parameters, Pool, Program, ProgramOptions, Programs},
     kernels::Step,
@@ -71,7 +71,7 @@ impl Trainer {
     /// ([`Optimizer::state`]): then it has copies, [`State::parameters`].
     ///
     /// # Errors
-    /// [`crate::Error::Data`] for rates that no parameter has, and if all are frozen; [`crate::Error::OutOfMemory`] when memory runs
+    /// [`Error::Data`] for rates that no parameter has, and if all are frozen; [`Error::OutOfMemory`] when memory runs
     /// out.
     pub fn new(
         gpu: &Gpu,
@@ -119,7 +119,7 @@ impl Trainer {
     /// Makes the moving average whole on every rank, where each keeps its part alone up to date.
     ///
     /// # Errors
-    /// The errors of the device; [`crate::Error::Rank`] if a rank has ended.
+    /// The errors of the device; [`Error::Rank`] if a rank has ended.
     pub(super) fn complete_average(&mut self) -> Result<()> {
         let Self { summation: Some(summation), state: State { gradients, average: Some(average), .. }, .. } = self
         else {
@@ -159,10 +159,15 @@ impl Trainer {
     /// mean over the tokens of all of them, and the last batch's run changes the parameters. Each has dropout of its own.
     ///
     /// # Errors
-    /// The errors of kernels (at the first batch of a shape, which compiles its Program) and of the device.
+    /// The errors of kernels (at the first batch of a shape, which compiles its Program) and of the device; [`Error::Data`] where
+    /// [`Optimizer::shard`] is no place among its ranks.
     pub fn part(&mut self, batch: &Batch, part: Part, step: u32, seed: u32, learning_rate: f32) -> Result<()> {
         debug_assert!(part.count == 1 || self.optimizer.accumulate, "the gradients of earlier batches would be lost");
-        debug_assert!(self.optimizer.shard.is_none() || self.summation.is_some(), "a part without the others");
+        let shard = self.optimizer.shard.map(|shard| (shard.rank, shard.size));
+        if shard.is_some_and(|shard| Some(shard) != self.summation.as_ref().map(Summation::place)) {
+            let message = "is no place among the ranks that the trainer has; `Trainer::among` brings them";
+            return Err(Error::data("Optimizer::shard", message));
+        }
         let (rank, ranks) = self.summation.as_ref().map_or((0, 1), |one| (one.ranks.rank(), one.ranks.size()));
         self.share_among(part.count.saturating_mul(ranks as u32))?;
         // A rank's elements are counted from 0 in its own rows: with one seed all ranks would drop the same.
@@ -174,14 +179,13 @@ impl Trainer {
         let step =
             Step { step, seed, learning_rate, loss_scale, batch: part.index, batches: part.count, alignment_scale };
         self.prepare(batch.shape)?.stage(batch)?;
-        let is_last = part.index.saturating_add(1) >= part.count;
+        let Some(program) = self.programs.get_mut(&batch.shape) else { return Ok(()) };
         // The gradients of an update go around once, with its last batch.
-        if let (true, Some(summation), Some(program)) =
-            (is_last, &mut self.summation, self.programs.get_mut(&batch.shape))
-        {
-            return summation.run(program, &self.state, &self.loss, step);
+        let is_last = part.index.saturating_add(1) >= part.count;
+        match self.summation.as_mut().filter(|_| is_last) {
+            Some(summation) => summation.run(program, &self.state, &self.loss, step),
+            None => program.run(step),
         }
-        self.prepare(batch.shape)?.run(step)
     }
 
     fn share_among(&mut self, batches: u32) -> Result<()> {
@@ -196,7 +200,7 @@ impl Trainer {
     /// The Program for batches of a shape, compiled now unless it is there.
     ///
     /// # Errors
-    /// The errors of kernels, and [`crate::Error::OutOfMemory`] when memory runs out.
+    /// The errors of kernels, and [`Error::OutOfMemory`] when memory runs out.
     pub fn prepare(&mut self, shape: BatchShape) -> Result<&mut Program> {
         let Self { gpu, network, state, loss, optimizer, regularisation, .. } = self;
         let Self { teachers, bounded, sharing, share, summation, pool, programs, .. } = self;

@@ -22,24 +22,25 @@ use softalign::{
     ranks::{Ranks, part},
     text::{BatchSize, Buckets, Example, read_tsv},
     train::{
-        Budget, Data, Destination, Fellows, Optimizer, Outcome, Part, Rate, Shard, TrainOptions, Trainer, train_among,
+        Budget, Data, Destination, Optimizer, Outcome, Part, RankOptions, Rate, Shard, TrainOptions, Trainer,
+        train_among,
     },
 };
 
 /// Ranks of which each has the whole state of the optimiser.
-fn whole(ranks: Arc<dyn Ranks>) -> Fellows {
-    Fellows { ranks, shard: false }
+fn whole(ranks: Arc<dyn Ranks>) -> RankOptions {
+    RankOptions { ranks, shard: false }
 }
 
 /// Ranks of which each has a part of it.
-fn sharded(ranks: Arc<dyn Ranks>) -> Fellows {
-    Fellows { ranks, shard: true }
+fn sharded(ranks: Arc<dyn Ranks>) -> RankOptions {
+    RankOptions { ranks, shard: true }
 }
 
 /// Trains as one of several ranks.
-fn train(fellows: Fellows, options: &TrainOptions, budget: Budget, out: &Path) -> Result<Outcome> {
+fn train(ranks: RankOptions, options: &TrainOptions, budget: Budget, out: &Path) -> Result<Outcome> {
     let destination = Destination { folder: out, overwrite: false };
-    train_among(fellows, common::gpu(), (options, budget), destination, &|| false, &mut |_| {})
+    train_among(ranks, common::gpu(), (options, budget), destination, &|| false, &mut |_| {})
 }
 
 /// The run of so many ranks.
@@ -48,13 +49,13 @@ fn train_by(size: usize, options: &TrainOptions, budget: Budget, out: &Path) -> 
 }
 
 fn train_as(
-    fellows: fn(Arc<dyn Ranks>) -> Fellows,
+    of_ranks: fn(Arc<dyn Ranks>) -> RankOptions,
     size: usize,
     options: &TrainOptions,
     budget: Budget,
     out: &Path,
 ) -> Outcome {
-    let mut outcomes = together(size, |ranks| train(fellows(ranks), options, budget, out).unwrap());
+    let mut outcomes = together(size, |ranks| train(of_ranks(ranks), options, budget, out).unwrap());
     let first = outcomes.swap_remove(0);
     assert!(outcomes.iter().all(|outcome| *outcome == first), "{size} ranks came to different ends");
     first
@@ -218,11 +219,11 @@ fn the_memory_of_a_rank_is_as_predicted() {
         assert_eq!(predicted.total(), predicted.allocated, "{predicted:?}");
         let share = moments(&predicted) as f64 / moments(&alone) as f64;
         assert!((share * ranks as f64 - 1.0).abs() < 0.05, "{share} of the moments are those of one of {ranks}");
-        let allocated = together(ranks, |fellows| {
+        let allocated = together(ranks, |own| {
             let gpu = open();
             let before = gpu.counters().bytes;
-            let shard = Shard { rank: fellows.rank(), size: ranks };
-            let mut trainer = size.sharded_trainer(&gpu, shard).unwrap().among(Some(fellows));
+            let shard = Shard { rank: own.rank(), size: ranks };
+            let mut trainer = size.sharded_trainer(&gpu, shard).unwrap().among(Some(own));
             for step in 1..=3 {
                 trainer.step(&size.batch(), step, 1, 1e-3).unwrap();
             }
@@ -307,8 +308,8 @@ fn ranks_at_odds_refuse_to_begin() {
     let message = refusals(&TrainOptions { batch: 8, ..own.clone() }, steps(4), "run");
     assert!(message.contains("rank 2: `batch` is 8, and 16 for rank 0"), "{message}");
     let found = together(2, |ranks| {
-        let fellows = Fellows { shard: ranks.rank() == 1, ranks };
-        train(fellows, &own, steps(4), &setting.out("run")).unwrap_err().to_string()
+        let ranks = RankOptions { shard: ranks.rank() == 1, ranks };
+        train(ranks, &own, steps(4), &setting.out("run")).unwrap_err().to_string()
     });
     assert!(found.iter().all(|message| message.contains("rank 1: `shard` is true, and false for rank 0")), "{found:?}");
     let message = refusals(&own, steps(5), "run");
@@ -370,8 +371,8 @@ fn a_rank_that_ends_ends_the_others() {
 fn a_rank_whose_device_is_lost_says_so_and_ends_the_others() {
     let setting = Setting::new();
     let options = options(&setting);
-    for fellows in [whole, sharded] {
-        let out = setting.out(if fellows(Thread::all(1).remove(0)).shard { "shared" } else { "whole" });
+    for of_ranks in [whole, sharded] {
+        let out = setting.out(if of_ranks(Thread::all(1).remove(0)).shard { "shared" } else { "whole" });
         let ends = together(3, |ranks| {
             let (rank, asked) = (ranks.rank(), Cell::new(0));
             let gpu = Gpu::open(&GpuOptions::default()).unwrap();
@@ -383,7 +384,7 @@ fn a_rank_whose_device_is_lost_says_so_and_ends_the_others() {
                 false
             };
             let destination = Destination { folder: &out, overwrite: false };
-            let end = train_among(fellows(ranks), &gpu, (&options, steps(14)), destination, &stop, &mut |_| {});
+            let end = train_among(of_ranks(ranks), &gpu, (&options, steps(14)), destination, &stop, &mut |_| {});
             (end.unwrap_err(), Instant::now())
         });
         let lost = ends[1].1;
@@ -393,7 +394,7 @@ fn a_rank_whose_device_is_lost_says_so_and_ends_the_others() {
             assert!(ended.saturating_duration_since(lost) < Duration::from_secs(10));
         }
         assert!(ends[0].0.to_string().contains("rank 1: has ended"), "{}", ends[0].0);
-        let outcome = train_as(fellows, 3, &options, steps(14), &out);
+        let outcome = train_as(of_ranks, 3, &options, steps(14), &out);
         assert!(outcome.progress.finished && outcome.progress.step == 14);
     }
 }
