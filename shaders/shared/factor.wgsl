@@ -2,11 +2,7 @@
 // 64-bit words. Along the steps of a product, four neighbours from `at` on, all of which must be there; across, four of its rows or
 // columns from number `first` on, of `count`, which lies at `at`: the last in place of those past it.
 #import four
-#ifdef HALF_BINDING
-alias One_BINDING = f16;
-#else
-alias One_BINDING = f32;
-#endif
+#import one(BINDING)
 
 #ifdef VECTOR_BINDING
 #ifdef WIDE

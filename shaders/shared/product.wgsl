@@ -4,6 +4,7 @@
 // or under APART in one of their own, `sums`.
 #import four
 #import math
+#import one(BINDING)
 
 struct Params {
     m: u32, n: u32, k: u32,
@@ -13,12 +14,6 @@ struct Params {
     has_bias: u32, bias_offset: u32, bias_batch: u32,
     sums_offset: u32, sums_batch: u32,
 }
-
-#ifdef HALF_BINDING
-alias One_BINDING = f16;
-#else
-alias One_BINDING = f32;
-#endif
 
 fn load_bias(batch: u32, n: u32) -> vec4f {
     let base = params.bias_offset + batch * params.bias_batch;

@@ -1,11 +1,7 @@
 // A matrix BINDING, of f16 under HALF_BINDING, in pieces of four neighbours of a stored line, as they are staged for cooperative
 // matrices: in the type `Staged` that those multiply. VECTOR_BINDING: the length of lines, and where they begin, are multiples of 4.
 #import four
-#ifdef HALF_BINDING
-alias One_BINDING = f16;
-#else
-alias One_BINDING = f32;
-#endif
+#import one(BINDING)
 #ifdef VECTOR_BINDING
 alias Word_BINDING = vec4<One_BINDING>;
 #else

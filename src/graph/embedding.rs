@@ -14,7 +14,8 @@ struct Forward(Embedding);
 struct Backward(Embedding);
 
 impl Graph {
-    /// The rows of `table` `[V, E]` that `tokens` `[..]` name: `[.., E]`, in the graph's precision.
+    /// The rows of `table` `[V, E]` that `tokens` `[..]` name: `[.., E]`, in the graph's precision. For a gradient of the table tokens
+    /// are an input that is written by [`Program::write`](super::Program::write), or a constant: the host puts them in order.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].

@@ -23,7 +23,7 @@ pub struct ProgramOptions<'a> {
     pub gradients: Option<(&'a Parameters, &'a [(String, Value)])>,
     /// Values to keep: they can be read after a run.
     pub outputs: &'a [Value],
-    /// Values whose tensors the caller gives, such as inputs that another Program writes.
+    /// Values whose tensors the caller gives, such as inputs that another Program writes; but no tokens of a table that has a gradient.
     pub given: &'a [(Value, Tensor)],
     /// Memory to share with other Programs.
     pub pool: Pool,

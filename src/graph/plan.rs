@@ -34,7 +34,7 @@ pub(super) struct Plan {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryReport {
-    /// Inputs and constants.
+    /// Inputs, the orders of tokens among them, and constants.
     pub inputs: u64,
     /// Outputs that are kept.
     pub outputs: u64,

@@ -46,7 +46,7 @@ impl<K: PartialEq, P> Programs<K, P> {
         self.entries.iter().find(|(known, _)| known == key).map(|(_, program)| program)
     }
 
-    /// The same, to be run.
+    /// The Program for `key`, if it is there, to be changed or run.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut P> {
         self.entries.iter_mut().find(|(known, _)| known == key).map(|(_, program)| program)
     }

@@ -53,6 +53,7 @@ shared![
     "lsh_places",
     "math",
     "normaliser",
+    "one",
     "pieces",
     "position_buckets",
     "product",
