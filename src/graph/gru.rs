@@ -242,7 +242,7 @@ impl Operation for Forward {
         let (outputs, more) = ForwardOutputs::first_of(context.outputs)?;
         let ForwardOutputs { y, hn, states, gates, scratch } = outputs;
         let gru = self.0.gru;
-        let tile = Tile::choose(recorder.gpu(), gru.cell(), gru.directions);
+        let tile = Tile::choose(recorder.gpu(), [gru.batch, gru.hidden], gru.directions);
         let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
         gru.record(recorder, tile, &inputs, &Outputs { y, hn, saved: Saved { states, gates } }, scratch)
     }
@@ -291,7 +291,7 @@ impl Operation for Backward {
         let (d_cells, rest) = split(rest, self.0.weights())?;
         let (BackwardScratch { first, second, third }, more) = BackwardScratch::first_of(rest)?;
         let gru = self.0.gru;
-        let tile = Tile::choose(recorder.gpu(), gru.cell(), gru.directions);
+        let tile = Tile::choose(recorder.gpu(), [gru.batch, gru.hidden], gru.directions);
         let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
         // The gradient of a state that is a constant is nobody's.
         let into_h0 = context.read.get(1).is_none_or(|read| *read);

@@ -403,7 +403,7 @@ impl Tiles {
         let attention = additive_attention::Tile::choose(gpu, &step.attention());
         Self {
             gpu: gpu.clone(),
-            cell: Tile::choose(gpu, Cell { rows: step.rows(), hidden: step.hidden }, 1),
+            cell: Tile::choose(gpu, [step.rows(), step.hidden], 1),
             step_attention: attention,
             attention,
         }

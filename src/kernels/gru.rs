@@ -157,8 +157,7 @@ impl Gru {
         product(&[self.directions, 3, self.hidden])
     }
 
-    /// One step of one direction.
-    pub fn cell(&self) -> Cell {
+    fn cell(&self) -> Cell {
         Cell { rows: self.batch, hidden: self.hidden }
     }
 

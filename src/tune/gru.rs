@@ -4,7 +4,7 @@ use super::{Problem, Subject};
 use crate::{
     Result,
     graph::{GruWeights, Value},
-    kernels::gru::{Cell, Tile},
+    kernels::gru::Tile,
 };
 
 pub(super) const SUBJECTS: &[Subject] = &[
@@ -19,7 +19,7 @@ fn class(shape: &[usize]) -> &'static str {
 }
 
 fn tile(gpu: &crate::Gpu, shape: &[usize]) -> serde_json::Value {
-    super::as_value(Tile::choose(gpu, Cell { rows: shape[0], hidden: shape[3] }, 1))
+    super::as_value(Tile::choose(gpu, [shape[0], shape[3]], 1))
 }
 
 /// Forward and backward of a layer over `[B, S, I]` with H states.

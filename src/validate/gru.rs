@@ -286,7 +286,7 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
     let drawn = draw(case)?;
     let weights: Vec<_> = drawn.weights_gpu.iter().map(as_weights).collect();
     case.run(|recorder| {
-        let tile = Tile::choose(recorder.gpu(), drawn.gru.cell(), drawn.gru.directions);
+        let tile = Tile::choose(recorder.gpu(), [drawn.gru.batch, drawn.gru.hidden], drawn.gru.directions);
         drawn.gru.record(recorder, tile, &drawn.inputs(&weights), &drawn.outputs(), &drawn.scratch)
     })?;
     let expected = drawn.with_reference(|gru, inputs| gru.forward(inputs));
@@ -321,7 +321,7 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let into: Vec<WeightGradients<'_>> = d_weights.iter().map(as_weights).collect();
     let into_h0 = case.coin();
     case.run(|recorder| {
-        let tile = Tile::choose(recorder.gpu(), drawn.gru.cell(), drawn.gru.directions);
+        let tile = Tile::choose(recorder.gpu(), [drawn.gru.batch, drawn.gru.hidden], drawn.gru.directions);
         let (inputs, outputs) = (drawn.inputs(&weights), drawn.outputs());
         drawn.gru.record(recorder, tile, &inputs, &outputs, &drawn.scratch)?;
         let backward = Backward { inputs, saved: outputs.saved, d_y: &d_y_gpu, d_hn: &d_hn_gpu, into_h0 };

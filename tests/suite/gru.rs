@@ -32,7 +32,7 @@ fn run(gpu: &Gpu, dtype: Dtype, gru: Gru, weight: f32, value: f32, lengths: &[u3
     let gates = poisoned(gru.gates_shape().iter().product());
     let scratch = poisoned(gru.scratch());
     common::run(gpu, |recorder| {
-        let tile = Tile::choose(gpu, gru.cell(), directions);
+        let tile = Tile::choose(gpu, [batch, hidden], directions);
         let inputs = Inputs { x: Input::Rows(&x), h0: &h0, lengths: &lengths, weights: &weights, mask: mask.as_ref() };
         let saved = Saved { states: &states, gates: &gates };
         gru.record(recorder, tile, &inputs, &Outputs { y: &y, hn: &hn, saved }, &scratch)
@@ -92,7 +92,7 @@ fn refuses_wrong_shapes() {
         let inputs = Inputs { x: Input::Rows(&small), h0: &small, lengths: &small, weights: &weights, mask: None };
         let saved = Saved { states: &small, gates: &small };
         let outputs = Outputs { y: &small, hn: &small, saved };
-        let tile = Tile::choose(gpu, gru.cell(), 1);
+        let tile = Tile::choose(gpu, [1, 1], 1);
         let result = gru.record(&mut recorder, tile, &inputs, &outputs, &small);
         assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
     }
@@ -112,7 +112,7 @@ fn refuses_activations_of_two_types() {
         let saved = Saved { states, gates: &four };
         let outputs = Outputs { y, hn: &common::poisoned(gpu, 1), saved };
         let scratch = common::poisoned(gpu, 3);
-        gru.record(&mut Recorder::new(gpu, "test"), Tile::choose(gpu, gru.cell(), 1), &inputs, &outputs, &scratch)
+        gru.record(&mut Recorder::new(gpu, "test"), Tile::choose(gpu, [1, 1], 1), &inputs, &outputs, &scratch)
     };
     let y = common::poisoned(gpu, 1);
     record(&one, &y, &two).unwrap();

@@ -347,7 +347,7 @@ fn a_tile_without_a_form_is_refused() {
             valid: None,
         };
         let cell = Cell { rows: 8, hidden: 8 };
-        let tile = gru::Tile::choose(gpu, cell, 1);
+        let tile = gru::Tile::choose(gpu, [8, 8], 1);
         let wrong = gru::Tile { rows: 64, ..tile };
         refused(gpu, "tile", |recorder| cell.record(recorder, wrong, &step));
         refused(gpu, "states", |recorder| cell.record(recorder, tile, &CellStep { to: usize::MAX, ..step }));

@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Cell;
 use crate::{
-    gpu::{Dtype, Gpu, Specialisation, Tiles},
+    gpu::{Dtype, Gpu, Specialisation, Tiles, product},
     kernels::{
         forms,
         tunable::{Tunable, tuned},
@@ -30,12 +29,11 @@ pub struct Tile {
 }
 
 impl Tile {
-    /// The configuration for an adapter and a step, of so many directions side by side.
+    /// The configuration for an adapter and a step: its rows and states' size, and how many directions are side by side.
     ///
     /// A single row, H = 256 on lavapipe, dispatch included: in a tile of 8 rows 127 us; lanes along k 113; in 64-bit words 92.
     /// With a context of 512: 286, 246, 180.
-    pub fn choose(gpu: &Gpu, cell: Cell, directions: usize) -> Self {
-        let Cell { rows, hidden } = cell;
+    pub fn choose(gpu: &Gpu, [rows, hidden]: [usize; 2], directions: usize) -> Self {
         tuned(gpu, Self::class(rows))
             .unwrap_or_else(|| Self::of(gpu.tiles(), rows).filling(gpu.tiles().units, [rows, hidden, directions]))
     }
@@ -66,12 +64,15 @@ impl Tile {
     /// Fewer rows a workgroup, and more slices of their sums where there is room, while some of so many units would be without a
     /// workgroup.
     fn filling(self, units: usize, [rows, hidden, directions]: [usize; 3]) -> Self {
-        let [x, y, z] = self.workgroups(rows, hidden, self.rows, directions).map(|count| count as usize);
-        match self.groups {
-            2.. if !self.subgroups && x * y * z < units => {
-                Self { groups: self.groups / 2, ..self }.filling(units, [rows, hidden, directions])
-            }
-            _ => self,
+        let halved = Self { groups: self.groups / 2, ..self };
+        let fills = || {
+            let workgroups = self.workgroups(rows, hidden, self.rows, directions);
+            product(&workgroups.map(|count| count as usize)) >= units
+        };
+        if self.subgroups || halved.groups == 0 || fills() {
+            self
+        } else {
+            halved.filling(units, [rows, hidden, directions])
         }
     }
 

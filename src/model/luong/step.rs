@@ -239,7 +239,7 @@ impl LuongStepper {
             valid: None,
         };
         let cell = Cell { rows, hidden };
-        cell.record(recorder, gru::Tile::choose(recorder.gpu(), cell, 1), &step)
+        cell.record(recorder, gru::Tile::choose(recorder.gpu(), [rows, hidden], 1), &step)
     }
 
     /// Records the scores of the new states (equation 8).

@@ -111,7 +111,7 @@ impl SutskeverStepper {
             valid: None,
         };
         let cell = Cell { rows, hidden };
-        cell.record(recorder, gru::Tile::choose(recorder.gpu(), cell, 1), &step)?;
+        cell.record(recorder, gru::Tile::choose(recorder.gpu(), [rows, hidden], 1), &step)?;
         copy.record(recorder, Matrix::rows(&self.top), None, of_layer(places.1))
     }
 }
