@@ -4,9 +4,6 @@ use std::collections::HashMap;
 
 use super::{Pipeline, Tensor, binding::Access};
 
-/// Compute units of an adapter that does not tell: about as many as a large GPU has.
-pub const UNITS: usize = 128;
-
 /// What dispatches ask of an adapter, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {

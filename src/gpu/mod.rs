@@ -37,7 +37,7 @@ use std::sync::{
 pub use adapter::AdapterClass;
 pub use cooperative::Cooperative;
 pub use cost::Cost;
-pub use counts::{Counts, UNITS};
+pub use counts::Counts;
 pub use description::Description;
 pub use launch::{Launch, grid};
 pub use pipelines::Pipeline;
@@ -48,7 +48,7 @@ pub use shader::{Shader, Shared, Specialisation};
 pub(crate) use signal::Signal;
 pub(crate) use tensor::product;
 pub use tensor::{Dtype, ELEMENT, Shape, Tensor};
-pub use tiles::{LARGE_MEMORY, Offers, PORTABLE_MEMORY, Tiles};
+pub use tiles::{LARGE_MEMORY, Offers, PORTABLE_MEMORY, Tiles, UNITS};
 pub use timer::{Timed, Timer};
 pub use tuner::TileTable;
 

@@ -1,7 +1,7 @@
 //! Tile configurations by adapter class. A configuration travels with its pipeline: the constants of the shader's prelude
 //! and the number of workgroups come from the same value.
 
-use super::{AdapterClass, Cooperative, UNITS};
+use super::{AdapterClass, Cooperative};
 
 /// The subgroup sizes that kernels have forms for.
 pub const SUBGROUP_SIZES: [u32; 5] = [4, 8, 16, 32, 64];
@@ -28,6 +28,9 @@ pub struct Tiles {
     /// The matrices that subgroups multiply together, where the adapter has them and they may pay.
     pub cooperative: Option<Cooperative>,
 }
+
+/// Compute units of an adapter that does not tell: about as many as a large GPU has.
+pub const UNITS: usize = 128;
 
 /// Bytes of workgroup memory that every adapter has: WebGPU's default limit.
 pub const PORTABLE_MEMORY: u32 = 16 << 10;
