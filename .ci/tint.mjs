@@ -10,7 +10,7 @@ const [webgpu, folder] = process.argv.slice(2);
 const { create, globals } = await import(path.join(path.resolve(webgpu), 'index.js'));
 Object.assign(globalThis, globals);
 
-// `memory` is a limit, and no feature.
+// `memory` is a limit, and no feature; the null backend has but the default one, and then refuses the pipeline, after the module.
 const FEATURES = { f16: 'shader-f16', subgroups: 'subgroups', memory: undefined };
 const LIMITS = ['maxComputeWorkgroupStorageSize', 'maxComputeInvocationsPerWorkgroup', 'maxComputeWorkgroupSizeX'];
 // naga does not know the first line. The second: WGSL has no way to say that lanes agree on the result of a vote, so a shuffle
@@ -31,7 +31,9 @@ function objections(messages, code) {
   return found.filter((one) => !onVote(one)).map((one) => one.text);
 }
 
-async function compile(device, code) {
+const LIMIT = 'total use of workgroup storage';
+
+async function compile(device, code, needs) {
   device.pushErrorScope('validation');
   const module = device.createShaderModule({ code });
   const wrong = objections((await module.getCompilationInfo()).messages, code);
@@ -42,7 +44,7 @@ async function compile(device, code) {
   }
   const error = await device.popErrorScope();
   if (error && !wrong.length) wrong.push(error.message);
-  return wrong;
+  return wrong.filter((text) => !(needs.includes('memory') && text.includes(LIMIT)));
 }
 
 // Kept: an adapter does not outlive it.
@@ -58,7 +60,7 @@ for (const needs of fs.readdirSync(folder).sort()) {
   const names = fs.readdirSync(path.join(folder, needs), { recursive: true }).filter((name) => name.endsWith('.wgsl'));
   for (const name of names.sort()) {
     const text = fs.readFileSync(path.join(folder, needs, name), 'utf8');
-    const wrong = await compile(device, (features.includes('subgroups') ? SUBGROUPS : '') + text);
+    const wrong = await compile(device, (features.includes('subgroups') ? SUBGROUPS : '') + text, needs);
     files += 1;
     if (!wrong.length) continue;
     failed += 1;
