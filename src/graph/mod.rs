@@ -240,7 +240,7 @@ impl Graph {
             }
             Source::Filled(_) | Source::Constant(_) => {
                 let tokens: Vec<u32> = self.values[tokens.0].constant().into_iter().map(f32::to_bits).collect();
-                self.numbers([embedding.order_length()], embedding.order(&tokens))
+                self.numbers([embedding.order_length()], embedding.order(&tokens)?)
             }
             Source::Parameter(_) | Source::Order { .. } | Source::Node => Err(Error::Shape {
                 operation: "embedding",

@@ -148,7 +148,7 @@ impl Placed {
                     if given.contains_key(tokens) {
                         return Err(unordered());
                     }
-                    let of_zeros = embedding.order(&vec![0; embedding.tokens]);
+                    let of_zeros = embedding.order(&vec![0; embedding.tokens])?;
                     let tensor = gpu.tensor("order", info.shape.clone(), info.dtype, &of_zeros)?;
                     orders.push(Order { of: of.clone(), embedding: *embedding, tensor: tensor.clone() });
                     Some(tensor)

@@ -120,7 +120,7 @@ impl Program {
             });
         };
         for Order { embedding, tensor, .. } in self.orders.iter().filter(|order| order.of == input) {
-            let order = embedding.order(&bytemuck::pod_collect_to_vec::<u8, u32>(bytes));
+            let order = embedding.order(&bytemuck::pod_collect_to_vec::<u8, u32>(bytes))?;
             self.staged.push((tensor.clone(), bytemuck::cast_slice(&order).to_vec()));
         }
         self.staged.push((tensor, bytes.to_vec()));

@@ -2,7 +2,7 @@
 //! the host has put in order by token and place: no float is added atomically, and the sums have one fixed order.
 
 use super::{
-    expect::{expect, expect_of},
+    expect::{expect, expect_of, expect_setting},
     forms,
     library::shader,
 };
@@ -65,7 +65,12 @@ impl Embedding {
     /// The places of each token, for the backward pass: for each token of the vocabulary where its list ends, then the lists, one
     /// after the other, each in ascending order. A counting sort on the host, which knows the tokens: on a GPU a single workgroup
     /// would take as long as a large product.
-    pub fn order(&self, tokens: &[u32]) -> Vec<u32> {
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `tokens` are not N.
+    pub fn order(&self, tokens: &[u32]) -> Result<Vec<u32>> {
+        let count = tokens.len();
+        expect_setting("embedding", "tokens", count == self.tokens, &format!("{} of them", self.tokens), count as f64)?;
         let last = self.vocabulary.saturating_sub(1);
         let row = |token: &u32| usize::min(*token as usize, last);
         let mut order = vec![0; self.order_length()];
@@ -86,7 +91,7 @@ impl Embedding {
             }
             *next += 1;
         }
-        order
+        Ok(order)
     }
 
     fn width(&self) -> usize {

@@ -179,7 +179,8 @@ impl Trainer {
         let step =
             Step { step, seed, learning_rate, loss_scale, batch: part.index, batches: part.count, alignment_scale };
         self.prepare(batch.shape)?.stage(batch)?;
-        let Some(program) = self.programs.get_mut(&batch.shape) else { return Ok(()) };
+        let program = self.programs.get_mut(&batch.shape);
+        let program = program.ok_or_else(|| Error::data("batch", format!("no Program for {}", batch.shape)))?;
         // The gradients of an update go around once, with its last batch.
         let is_last = part.index.saturating_add(1) >= part.count;
         match self.summation.as_mut().filter(|_| is_last) {

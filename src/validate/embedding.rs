@@ -46,7 +46,7 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let (embedding, tokens) = sizes(case);
     let Embedding { vocabulary, size, .. } = embedding;
     let d_y = case.values(tokens.len() * size, 1.0);
-    let order = embedding.order(&tokens);
+    let order = embedding.order(&tokens)?;
     let (order, d_y_gpu) =
         (case.upload_u32([order.len()], &order)?, case.upload_activation([tokens.len(), size], &d_y)?);
     let d_table = case.poisoned([vocabulary, size])?;

@@ -86,7 +86,7 @@ impl Named {
         let table = case.values(vocabulary * size, 1.0);
         let tokens: Vec<u32> = (0..inputs).map(|_| case.below(vocabulary) as u32).collect();
         let rows = tokens.iter().flat_map(|token| &table[*token as usize * size..][..size]).copied().collect();
-        let order = Embedding { vocabulary, size: gates, tokens: inputs, padding: None }.order(&tokens);
+        let order = Embedding { vocabulary, size: gates, tokens: inputs, padding: None }.order(&tokens)?;
         let named = Self {
             size,
             vocabulary,

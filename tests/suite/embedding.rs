@@ -16,7 +16,7 @@ fn agrees_with_the_reference() {
 }
 
 fn gradient(gpu: &Gpu, embedding: &Embedding, tokens: &[u32], d_y: &[f32]) -> Vec<f32> {
-    let order = embedding.order(tokens);
+    let order = embedding.order(tokens).unwrap();
     let (order, d_y) =
         (common::upload_u32(gpu, [order.len()], &order), common::upload(gpu, [embedding.tokens, embedding.size], d_y));
     let d_table = common::poisoned(gpu, embedding.vocabulary * embedding.size);
@@ -133,6 +133,10 @@ fn refuses_wrong_shapes() {
     let embedding = Embedding { vocabulary: 2, size: 2, tokens: 3, padding: None };
     let result = embedding.record(&mut recorder, &four, &four, &four);
     assert!(matches!(result, Err(Error::Shape { argument: "tokens", .. })), "{result:?}");
+    for tokens in [&[0, 1][..], &[0; 4]] {
+        let result = embedding.order(tokens);
+        assert!(matches!(result, Err(Error::Shape { argument: "tokens", .. })), "{result:?}");
+    }
     let embedding = Embedding { vocabulary: 1, size: 1, tokens: 200_000, padding: None };
     let (order, one) = (common::poisoned(gpu, embedding.order_length()), common::poisoned(gpu, 1));
     let long = common::poisoned(gpu, 200_000);
