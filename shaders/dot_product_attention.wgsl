@@ -106,7 +106,7 @@ fn main(
         for (var r = 0u; r < ROWS; r++) {
             for (var j = 0u; j < BLOCKS; j++) {
                 let columns = vec4u(column0 + (j * LANES + lane) * 4u) + vec4u(0u, 1u, 2u, 3u);
-                weights[r][j] *= kept(head, vec4u(row0 + group * ROWS + r), columns);
+                weights[r][j] *= kept(b, n, vec4u(row0 + group * ROWS + r), columns);
             }
         }
 #endif

@@ -149,11 +149,11 @@ fn main(
 #ifdef ADJUSTED
 #ifdef KEY
                 let added = vec4f(biases[r + 3u], biases[r + 2u], biases[r + 1u], biases[r]) - log_sum_exp;
-                let multiplied = kept(head, columns, vec4u(row));
+                let multiplied = kept(b, n, columns, vec4u(row));
 #else
                 let i = ROWS - 1u - r;
                 let added = vec4f(biases[i], biases[i + 1u], biases[i + 2u], biases[i + 3u]) - log_sum_exp;
-                let multiplied = kept(head, vec4u(row), columns);
+                let multiplied = kept(b, n, vec4u(row), columns);
 #endif
                 let d_weight = d_scores[r][j] * multiplied;
 #else

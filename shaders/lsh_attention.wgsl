@@ -115,7 +115,7 @@ fn main(
         for (var j = 0u; j < BLOCKS; j++) {
             let columns = columns_of(j, lane);
             for (var r = 0u; r < ROWS; r++) {
-                weights[r][j] *= kept(head, vec4u(row_positions[group * ROWS + r]), columns);
+                weights[r][j] *= kept(b, n, vec4u(row_positions[group * ROWS + r]), columns);
             }
         }
 #endif

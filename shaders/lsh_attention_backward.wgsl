@@ -128,9 +128,9 @@ fn main(
 #endif
 #ifdef ADJUSTED
 #ifdef KEY
-                let multiplied = kept(head, columns, vec4u(row));
+                let multiplied = kept(b, n, columns, vec4u(row));
 #else
-                let multiplied = kept(head, vec4u(row), columns);
+                let multiplied = kept(b, n, vec4u(row), columns);
 #endif
 #else
                 let multiplied = vec4f(1.0);

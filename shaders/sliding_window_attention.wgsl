@@ -89,7 +89,7 @@ fn main(
         for (var j = 0u; j < BLOCKS; j++) {
             let columns = columns_from(place, column0 + (j * LANES + lane) * 4u);
             for (var r = 0u; r < ROWS; r++) {
-                weights[r][j] *= kept(head, vec4u(position_of_row(place, group * ROWS + r)), columns.at);
+                weights[r][j] *= kept(b, n, vec4u(position_of_row(place, group * ROWS + r)), columns.at);
             }
         }
 #endif

@@ -136,9 +136,9 @@ fn main(
 #endif
 #ifdef ADJUSTED
 #ifdef KEY
-                let multiplied = kept(head, columns.at, vec4u(row));
+                let multiplied = kept(b, n, columns.at, vec4u(row));
 #else
-                let multiplied = kept(head, vec4u(row), columns.at);
+                let multiplied = kept(b, n, vec4u(row), columns.at);
 #endif
 #else
                 let multiplied = vec4f(1.0);

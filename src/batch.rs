@@ -193,21 +193,13 @@ impl Batch {
     }
 
     /// The share of a rank, of `ranks` shares: rows of this batch, filled up to the same number in all of them ([`BatchShape::share`]).
-    /// Rows are dealt out from the longest on, to and fro, so that all have about as many tokens.
+    /// Rows are dealt out to and fro: rank 0 first in the first round, last in the second. Where the longest are the first all have
+    /// about as many tokens. What depends on the number of a row knows it ([`crate::kernels::Step::ranks`]).
     pub fn share(&self, ranks: usize, rank: usize) -> Self {
-        let tokens = |row: &usize| {
-            let of = |lengths: &[u32]| lengths.get(*row).copied().unwrap_or_default();
-            of(&self.lengths) + of(&self.target_lengths)
-        };
-        let mut order: Vec<usize> = (0..self.shape.rows).collect();
-        order.sort_by_key(|row| std::cmp::Reverse(tokens(row)));
-        let dealt = order.chunks(ranks.max(1)).enumerate().filter_map(|(round, rows)| {
-            let place = if round % 2 == 0 { rank } else { ranks - 1 - rank };
-            rows.get(place).copied()
-        });
-        let mut rows: Vec<usize> = dealt.collect();
-        rows.sort_unstable();
-        self.rows(&rows, self.shape.share(ranks))
+        let shape = self.shape.share(ranks);
+        let dealt = |round: usize| round * ranks + if round.is_multiple_of(2) { rank } else { ranks - 1 - rank };
+        let rows: Vec<usize> = (0..shape.rows).map(dealt).filter(|row| *row < self.shape.rows).collect();
+        self.rows(&rows, shape)
     }
 
     /// Some rows as a batch of `shape`, whose sources and targets are as long as these.

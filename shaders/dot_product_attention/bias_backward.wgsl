@@ -87,7 +87,7 @@ fn main(
                 let added = vec4f(biases[i], biases[i + 1u], biases[i + 2u], biases[i + 3u]) - of_row.x;
                 // No visible score exceeds its log_sum_exp; a masked one may, without bound.
                 let weight = exp(min(fma(scores[r][j], vec4f(params.scale), added), vec4f(0.0)));
-                let d_weight = d_weights[r][j] * kept(head, vec4u(row), columns);
+                let d_weight = d_weights[r][j] * kept(b, n, vec4u(row), columns);
                 sums[r][j] += select(vec4f(), weight * (d_weight - of_row.y), visible);
             }
         }

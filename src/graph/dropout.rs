@@ -11,13 +11,23 @@ use crate::{
 struct Forward(Dropout);
 
 impl Graph {
-    /// Zeroes each element with probability `rate` and scales the others by `1 / (1 - rate)` (Srivastava et al. 2014). The
-    /// mask is a hash of seed, step, node and element. A rate of 0 adds no node.
+    /// Zeroes each element of x `[B, ..]` with probability `rate` and scales the others by `1 / (1 - rate)` (Srivastava et al. 2014).
+    /// The mask is a hash of seed, step, node and element, counted in the whole batch where ranks share its B rows. A rate of 0 adds no
+    /// node.
     ///
     /// # Errors
     /// [`Error::Shape`] if the rate is not in `[0, 1)`.
     pub fn dropout(&mut self, x: Value, rate: f32) -> Result<Value> {
-        self.drop(x, rate, Draw::Element)
+        let row = self.batch_row(x);
+        self.drop(x, rate, Draw::Element, row)
+    }
+
+    /// Dropout of x of any shape that all rows of a batch share, such as vectors of positions: ranks draw the same.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the rate is not in `[0, 1)`.
+    pub fn shared_dropout(&mut self, x: Value, rate: f32) -> Result<Value> {
+        self.drop(x, rate, Draw::Element, 0)
     }
 
     /// Variational dropout of x `[B, T, E]`: one mask `[B, E]` for all steps t (Gal and Ghahramani 2016, section 4).
@@ -26,19 +36,25 @@ impl Graph {
     /// [`Error::Shape`] if the rate is not in `[0, 1)`, or x has another number of dimensions.
     pub fn variational_dropout(&mut self, x: Value, rate: f32) -> Result<Value> {
         let [_, steps, width] = self.expect_float("dropout", "x", x, [None; 3])?;
-        self.drop(x, rate, Draw::Sequence { steps, width })
+        self.drop(x, rate, Draw::Sequence { steps, width }, steps * width)
     }
 
-    /// Dropout of whole rows of x `[.., E]`, such as embedded words.
+    /// Dropout of whole rows of x `[B, .., E]`, such as embedded words.
     ///
     /// # Errors
     /// [`Error::Shape`] if the rate is not in `[0, 1)`.
     pub fn row_dropout(&mut self, x: Value, rate: f32) -> Result<Value> {
         let width = self.shape(x).last();
-        self.drop(x, rate, Draw::Row { width })
+        let row = self.batch_row(x);
+        self.drop(x, rate, Draw::Row { width }, row)
     }
 
-    fn drop(&mut self, x: Value, rate: f32, draw: Draw) -> Result<Value> {
+    /// Elements of a row of x `[B, ..]`.
+    fn batch_row(&self, x: Value) -> usize {
+        self.dims(x).get(1..).unwrap_or_default().iter().product()
+    }
+
+    fn drop(&mut self, x: Value, rate: f32, draw: Draw, row: usize) -> Result<Value> {
         if !(0.0..1.0).contains(&rate) {
             return Err(Error::Shape {
                 operation: "dropout",
@@ -52,7 +68,7 @@ impl Graph {
             return Ok(x);
         }
         let operation = self.nodes.len() as u32;
-        Ok(self.push_like(Forward(Dropout { elements, rate, operation, draw }), &[x], x))
+        Ok(self.push_like(Forward(Dropout { elements, rate, operation, draw, row }), &[x], x))
     }
 }
 

@@ -1,5 +1,5 @@
 //! Dropout in the inverted form (Srivastava et al. 2014) with bits that are a hash of seed, step, operation and element: a
-//! replay needs no state, and the backward pass redraws the same mask.
+//! replay needs no state, the backward pass redraws the same mask, and ranks that share a batch draw what one process would.
 
 use super::{
     expect::{expect_of, expect_setting},
@@ -45,6 +45,9 @@ pub struct Dropout {
     pub operation: u32,
     /// Which elements share their bits.
     pub draw: Draw,
+    /// Elements of a row of the batch, where x `[B, ..]` has such rows: they count among those of all ranks. 0 where it has none, such
+    /// as vectors of positions: then all ranks draw the same.
+    pub row: usize,
 }
 
 impl Dropout {
@@ -73,14 +76,25 @@ impl Dropout {
         };
         let whole = span > 0 && self.elements.is_multiple_of(span);
         expect_setting("dropout", "draw", whole, "rows or sequences that make up all elements", span as f64)?;
+        let whole = self.row == 0 || (self.elements.is_multiple_of(self.row) && self.row.is_multiple_of(span));
+        expect_setting("dropout", "row", whole, "elements of batch rows that make up all elements", self.row as f64)?;
         let threshold = (rate * 4_294_967_296.0) as u32;
         let scale = (1.0 / (1.0 - rate)) as f32;
         let tiles = recorder.gpu().tiles();
-        let (specialisation, lanes) = (self.draw.specialisation(tiles, dtype), tiles.workgroup);
+        let (specialisation, lanes) =
+            (self.draw.specialisation(self.row.is_multiple_of(4), tiles, dtype), tiles.workgroup);
         recorder.launch(&Launch {
             kernel: &DROPOUT,
             specialisation,
-            params: &[self.elements as u32, self.operation, threshold, scale.to_bits(), width as u32, span as u32],
+            params: &[
+                self.elements as u32,
+                self.operation,
+                threshold,
+                scale.to_bits(),
+                width as u32,
+                span as u32,
+                self.row as u32,
+            ],
             tensors: &[step, x, y],
             workgroups: grid(self.elements.div_ceil(4 * lanes as usize)),
             cost: self.cost(dtype),
@@ -89,8 +103,9 @@ impl Dropout {
 }
 
 impl Draw {
-    fn specialisation(self, tiles: &Tiles, dtype: Dtype) -> Specialisation {
+    fn specialisation(self, wide: bool, tiles: &Tiles, dtype: Dtype) -> Specialisation {
         forms::workgroup(tiles)
+            .define_if(wide, "WIDE")
             .define_if(matches!(self, Self::Row { .. }), "ROWS")
             .define_if(matches!(self, Self::Sequence { .. }), "SEQUENCES")
             .element(dtype)
@@ -99,5 +114,6 @@ impl Draw {
 
 fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
     let all = [Draw::Element, Draw::Row { width: 1 }, Draw::Sequence { steps: 1, width: 1 }];
-    forms::each_element(tiles, |dtype| all.map(|draw| draw.specialisation(tiles, dtype))).concat()
+    let each = |dtype| [false, true].map(|wide| all.map(|draw| draw.specialisation(wide, tiles, dtype))).concat();
+    forms::each_element(tiles, each).concat()
 }

@@ -22,6 +22,10 @@ pub struct Step {
     pub batches: u32,
     /// What the loss of guided alignment is multiplied with: one over the number of target tokens that have links.
     pub alignment_scale: f32,
+    /// Which rank has these rows of the batch, from 0.
+    pub rank: u32,
+    /// How many ranks share the rows of the batch ([`crate::batch::Batch::share`]); 0 and 1 both say that this one has them all.
+    pub ranks: u32,
 }
 
 impl Step {
@@ -34,7 +38,7 @@ impl Step {
     }
 
     /// As words, for [`Gpu::write`].
-    pub fn words(self) -> [u32; 7] {
+    pub fn words(self) -> [u32; 9] {
         bytemuck::cast(self)
     }
 }

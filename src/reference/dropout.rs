@@ -39,11 +39,43 @@ pub struct Dropout {
     pub operation: u32,
     /// Which elements share their bits.
     pub draw: Draw,
+    /// Whose rows of the batch they are.
+    pub rows: Rows,
+}
+
+/// The rows of a batch that one of several ranks has. They are dealt out from the first on, to and fro.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// Elements of a row; 0 where there are none, and all ranks draw the same.
+    pub elements: usize,
+    /// The rank, from 0.
+    pub rank: usize,
+    /// All ranks.
+    pub ranks: usize,
+}
+
+impl Rows {
+    /// Those of a process that has all of them.
+    pub const ALL: Self = Self { elements: 0, rank: 0, ranks: 1 };
+
+    /// The number of an element among those of the whole batch.
+    fn of_all(&self, element: usize) -> usize {
+        let Self { elements, rank, ranks } = *self;
+        if elements == 0 {
+            return element;
+        }
+        let (round, place) = (element / elements, element % elements);
+        let forth: Vec<usize> = (0..ranks).collect();
+        let back: Vec<usize> = (0..ranks).rev().collect();
+        let dealt = if round.is_multiple_of(2) { &forth } else { &back };
+        (round * ranks + dealt[rank]) * elements + place
+    }
 }
 
 impl Dropout {
     /// Whether the element at this index survives.
     pub fn keeps(&self, element: usize) -> bool {
+        let element = self.rows.of_all(element);
         let drawn = match self.draw {
             Draw::Element => element,
             Draw::Row { width } => element / width,

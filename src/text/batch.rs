@@ -1,5 +1,7 @@
 //! Length buckets and batches: few static shapes, little padding, an order that a seed decides.
 
+use std::cmp::Reverse;
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -128,7 +130,7 @@ impl Buckets {
     }
 
     /// The batches of one epoch, in an order that `seed` and `epoch` alone decide: examples shuffled within their
-    /// bucket, then batches shuffled. A cursor into the result is all that a resumed run needs.
+    /// bucket, then batches shuffled; rows from the longest on, so that [`Batch::share`] deals out about as many tokens to each. A cursor into the result is all that a resumed run needs.
     pub fn epoch(&self, seed: u64, epoch: u64) -> Vec<BatchPlan> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         // Streams of one key never meet, whatever the seeds of other runs are.
@@ -140,6 +142,8 @@ impl Buckets {
             self.plan(bucket.shape, &members, &mut plans);
         }
         plans.shuffle(&mut rng);
+        let steps = |index: &usize| self.examples.get(*index).map(|example| Shape::of(example).steps());
+        plans.iter_mut().for_each(|plan| plan.examples.sort_by_key(|index| Reverse(steps(index))));
         plans
     }
 

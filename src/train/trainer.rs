@@ -168,16 +168,15 @@ impl Trainer {
             let message = "is no place among the ranks that the trainer has; `Trainer::among` brings them";
             return Err(Error::data("Optimizer::shard", message));
         }
-        let (rank, ranks) = self.summation.as_ref().map_or((0, 1), |one| (one.ranks.rank(), one.ranks.size()));
-        self.share_among(part.count.saturating_mul(ranks as u32))?;
-        // A rank's elements are counted from 0 in its own rows: with one seed all ranks would drop the same.
-        let seed = seed.wrapping_add((rank as u32).wrapping_mul(0x85eb_ca6b));
+        let (rank, ranks) = self.summation.as_ref().map_or((0, 1), |one| one.place());
+        let [rank, ranks] = [rank, ranks].map(|number| number as u32);
+        self.share_among(part.count.saturating_mul(ranks))?;
         let scale = |tokens: usize| 1.0 / tokens.max(1) as f32;
         let (loss_scale, alignment_scale) = (scale(part.target_tokens), scale(part.aligned_tokens));
         // Odd, so that no two batches of an update have the same.
         let seed = seed.wrapping_add(part.index.wrapping_mul(0x9e37_79b9));
-        let step =
-            Step { step, seed, learning_rate, loss_scale, batch: part.index, batches: part.count, alignment_scale };
+        let settings = Step { step, seed, learning_rate, loss_scale, alignment_scale, ..Step::default() };
+        let step = Step { batch: part.index, batches: part.count, rank, ranks, ..settings };
         self.prepare(batch.shape)?.stage(batch)?;
         let program = self.programs.get_mut(&batch.shape);
         let program = program.ok_or_else(|| Error::data("batch", format!("no Program for {}", batch.shape)))?;

@@ -1,6 +1,6 @@
 //! Checks of [`crate::kernels::dot_product_attention`].
 
-use super::{Case, KernelChecks, ROUNDING, largest, relative_error, widen};
+use super::{Case, KernelChecks, ROUNDING, dropout::dropped_rows, largest, relative_error, widen};
 use crate::{
     Result, Tensor,
     kernels::{
@@ -152,7 +152,7 @@ impl Drawn {
         let bias = biased.then(|| case.values(heads * (queries + keys - 1), 1.0));
         let upload = |bias: Vec<f32>| Ok((case.upload([heads, queries + keys - 1], &bias)?, bias));
         let bias = bias.map(upload).transpose()?.map(|(tensor, bias)| (bias, tensor));
-        let step = Step { step: case.bits(), seed: case.bits(), ..Step::default() };
+        let step = case.step();
         let step_gpu = Step::buffer(case.gpu)?;
         case.gpu.write(&step_gpu, &step.words())?;
         Ok(Self { attention, layout, query, key, value, lengths, operands, lengths_gpu, bias, step, step_gpu })
@@ -176,7 +176,8 @@ impl Drawn {
         let bias = self.bias.as_ref().map(|(values, _)| widen(values));
         let kept = dropout.map(|WeightDropout { rate, operation }| {
             let Step { step, seed, .. } = self.step;
-            let dropout = dropout::Dropout { rate, seed, step, operation, draw: dropout::Draw::Element };
+            let rows = dropped_rows(&self.step, heads * queries * keys);
+            let dropout = dropout::Dropout { rate, seed, step, operation, draw: dropout::Draw::Element, rows };
             dropout.forward(&vec![1.0; batch * heads * queries * keys])
         });
         let (bias, kept) = (bias.as_deref(), kept.as_deref());

@@ -3,6 +3,7 @@
 use super::{
     Case, KernelChecks, ROUNDING,
     dot_product_attention::{LARGE_SCORE, longest},
+    dropout::dropped_rows,
     largest, widen,
 };
 use crate::{
@@ -110,7 +111,7 @@ impl Drawn {
         let lengths_gpu = case.upload_u32([batch], &lengths)?;
         let buckets_gpu = order.map(|_| case.upload_u32([batch, heads, rounds, steps], &buckets)).transpose()?;
         let tensors = std::array::from_fn(|number| tensors[number].clone());
-        let step = Step { step: case.bits(), seed: case.bits(), ..Step::default() };
+        let step = case.step();
         let step_gpu = Step::buffer(case.gpu)?;
         case.gpu.write(&step_gpu, &step.words())?;
         Ok(Self { attention, values, lengths, buckets, tensors, lengths_gpu, buckets_gpu, step, step_gpu })
@@ -141,7 +142,8 @@ impl Drawn {
         };
         let kept = dropout.map(|WeightDropout { rate, operation }| {
             let Step { step, seed, .. } = self.step;
-            let dropout = dropout::Dropout { rate, seed, step, operation, draw: dropout::Draw::Element };
+            let rows = dropped_rows(&self.step, heads * steps * steps);
+            let dropout = dropout::Dropout { rate, seed, step, operation, draw: dropout::Draw::Element, rows };
             dropout.forward(&vec![1.0; batch * heads * steps * steps])
         });
         let [query, key, value] = self.values.each_ref().map(|values| widen(values));

@@ -71,6 +71,7 @@ pub use trial::{Compared, Input, Report, Trial, operation};
 use crate::{
     Error, Result,
     gpu::{Dtype, Gpu, Recorder, Shape, Tensor, Tiles},
+    kernels::Step,
 };
 
 /// Which pass of a kernel.
@@ -303,6 +304,12 @@ impl Case<'_> {
     /// A whole number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         self.random.random_range(0..end)
+    }
+
+    /// A step of one of several ranks, with a seed.
+    pub fn step(&mut self) -> Step {
+        let ranks = 1 + self.below(3) as u32;
+        Step { step: self.bits(), seed: self.bits(), rank: self.below(ranks as usize) as u32, ranks, ..Step::default() }
     }
 
     /// Any 32 bits.

@@ -3,6 +3,7 @@
 use super::{
     Case, KernelChecks,
     dot_product_attention::{HALF, LARGE_SCORE, Laid, Layout, TOLERANCE, head_size, longest, of_context, operands},
+    dropout::dropped_rows,
     largest, widen,
 };
 use crate::{
@@ -84,7 +85,7 @@ impl Drawn {
             *values = values.iter().enumerate().map(hide(0.0)).collect();
         }
         let lengths_gpu = case.upload_u32([batch], &lengths)?;
-        let step = Step { step: case.bits(), seed: case.bits(), ..Step::default() };
+        let step = case.step();
         let step_gpu = Step::buffer(case.gpu)?;
         case.gpu.write(&step_gpu, &step.words())?;
         let operation = SlidingWindowAttention { attention, window, dilation, globals: most };
@@ -110,7 +111,8 @@ impl Drawn {
         let [query, key, value] = self.values.each_ref().map(|values| widen(values));
         let kept = dropout.map(|WeightDropout { rate, operation }| {
             let Step { step, seed, .. } = self.step;
-            let dropout = dropout::Dropout { rate, seed, step, operation, draw: dropout::Draw::Element };
+            let rows = dropped_rows(&self.step, heads * steps * steps);
+            let dropout = dropout::Dropout { rate, seed, step, operation, draw: dropout::Draw::Element, rows };
             dropout.forward(&vec![1.0; batch * heads * steps * steps])
         });
         let (lengths, kept) = (&self.lengths, kept.as_deref());

@@ -22,7 +22,7 @@ fn drops_its_rate_and_what_it_drops_may_be_anything() {
     let step = Step::buffer(gpu).unwrap();
     gpu.write(&step, &Step { step: 7, seed: 11, ..Step::default() }.words()).unwrap();
     for rate in [0.0_f32, 0.3, 0.75] {
-        let dropout = Dropout { elements, rate, operation: 2, draw: Draw::Element };
+        let dropout = Dropout { elements, rate, operation: 2, draw: Draw::Element, row: 0 };
         let [x, y, again] = [
             common::upload(gpu, [elements], &vec![1.0; elements]),
             common::poisoned(gpu, elements),
@@ -49,7 +49,7 @@ fn refuses_a_rate_of_one() {
     let gpu = common::gpu();
     let (x, step) = (common::poisoned(gpu, 4), Step::buffer(gpu).unwrap());
     for rate in [1.0, -0.1, f32::NAN] {
-        let dropout = Dropout { elements: 4, rate, operation: 0, draw: Draw::Element };
+        let dropout = Dropout { elements: 4, rate, operation: 0, draw: Draw::Element, row: 0 };
         let result = dropout.record(&mut Recorder::new(gpu, "test"), &x, &step, &x);
         assert!(matches!(result, Err(Error::Shape { argument: "rate", .. })), "{result:?}");
     }

@@ -18,7 +18,15 @@ use softalign::{
     batch::Batch,
     bench::{ModelSize, TrainingMemory},
     generate::{Generator, Scoring, SearchOptions, evaluate_in_full},
-    model::{Model, Regularisation},
+    model::{
+        Model, Network, Regularisation,
+        bahdanau::{self, Bahdanau},
+        bert::{self, Bert},
+        first_values,
+        reformer::{self, AttentionKind, Reformer},
+        transformer::{self, Transformer},
+        transformer_xl::{self, TransformerXl},
+    },
     ranks::{Ranks, part},
     text::{BatchSize, Buckets, Example, read_tsv},
     train::{
@@ -92,9 +100,8 @@ fn language_model(setting: &Setting) -> TrainOptions {
     TrainOptions { max_length: 16, batch: 8, hidden: 16, validate_every: Some(7), ..TrainOptions::new(data) }
 }
 
-/// Without dropout, whose random numbers are those of a rank's own rows.
 fn options(setting: &Setting) -> TrainOptions {
-    TrainOptions { dropout: 0.0, hidden: 48, ema: Some(0.9), validate_every: Some(7), ..setting.options.clone() }
+    TrainOptions { hidden: 48, ema: Some(0.9), validate_every: Some(7), ..setting.options.clone() }
 }
 
 #[test]
@@ -103,7 +110,7 @@ fn the_losses_are_those_of_one_process() {
     for (name, options, sizes) in [
         ("plain", options(&setting), &[1, 2, 4][..]),
         ("accumulated", TrainOptions { accumulate: 3, batch_tokens: Some(60), ..options(&setting) }, &[2]),
-        ("gpt2", language_model(&setting), &[3]),
+        ("gpt2", TrainOptions { dropout: 0.2, ..language_model(&setting) }, &[3]),
     ] {
         let alone = setting.out(&format!("{name} alone"));
         let expected = run(&options, 20, &alone).unwrap();
@@ -118,11 +125,108 @@ fn the_losses_are_those_of_one_process() {
     }
 }
 
+/// Small models with dropout wherever they can have it, and the source of an example of five tokens.
+fn with_dropout() -> Vec<(Network, Vec<u32>)> {
+    let (pair, text) = (vec![5, 6, 7, 8, 2], vec![]);
+    let transformer = transformer::Config {
+        hidden: 16,
+        heads: 2,
+        encoder_feed_forward: 24,
+        decoder_feed_forward: 24,
+        encoder_layers: 1,
+        decoder_layers: 1,
+        dropout: 0.2,
+        attention_dropout: 0.3,
+        activation_dropout: 0.1,
+        ..transformer::Config::new(12, 13)
+    };
+    let longformer = bert::Config {
+        architecture: "longformer".into(),
+        head: bert::Head::Masked,
+        hidden: 16,
+        heads: 2,
+        feed_forward: 24,
+        layers: 1,
+        windows: vec![2],
+        dropout: 0.2,
+        attention_dropout: 0.3,
+        ..bert::Config::new(13)
+    };
+    let reformer = reformer::Config {
+        hidden: 16,
+        heads: 2,
+        head_size: 8,
+        feed_forward: 24,
+        attention: vec![AttentionKind::Local, AttentionKind::Lsh],
+        local_chunk: 2,
+        lsh_chunk: 2,
+        buckets: vec![4],
+        dropout: 0.2,
+        local_dropout: 0.3,
+        lsh_dropout: 0.3,
+        ..reformer::Config::new(13)
+    };
+    let relative = transformer_xl::Config {
+        hidden: 16,
+        heads: 2,
+        head_size: 8,
+        feed_forward: 24,
+        layers: 1,
+        dropout: 0.2,
+        ..transformer_xl::Config::new(13)
+    };
+    let bahdanau = bahdanau::Config { embedding: 8, hidden: 20, dropout: 0.2, ..bahdanau::Config::new(12, 13) };
+    let transformer: Network = Transformer::new(transformer).unwrap();
+    let longformer: Network = Bert::new(longformer).unwrap();
+    vec![
+        (Bahdanau::new(bahdanau).unwrap(), pair.clone()),
+        (transformer, pair.clone()),
+        (longformer, pair),
+        (Reformer::new(reformer).unwrap(), text.clone()),
+        (TransformerXl::new(relative).unwrap(), text),
+    ]
+}
+
+/// The gradients of the second of two steps that change nothing.
+fn gradients(network: &Network, batch: &Batch, ranks: Option<Arc<dyn Ranks>>) -> Vec<f32> {
+    let gpu = common::gpu();
+    let (parameters, part) = (first_values(gpu, &network.parameters(), 7).unwrap(), Part::of(&[batch]));
+    let dropout_state = if network.name() == "bahdanau" { 0.2 } else { 0.0 };
+    let drops = Regularisation { dropout_state, dropout_words: 0.2, ..Regularisation::default() };
+    let trainer = Trainer::new(gpu, network.clone(), &parameters, Optimizer::default(), drops).unwrap();
+    let (rank, size) = ranks.as_ref().map_or((0, 1), |ranks| (ranks.rank(), ranks.size()));
+    let mut trainer = trainer.among(ranks);
+    for step in 1..=2 {
+        trainer.part(&batch.share(size, rank), part, step, 11, 0.0).unwrap();
+    }
+    let blocks = trainer.state.gradients.blocks().iter();
+    blocks.flat_map(|block| gpu.read::<f32>(block).unwrap()).collect()
+}
+
+#[test]
+fn dropout_takes_what_it_takes_from_one_process() {
+    for (network, source) in with_dropout() {
+        let name = network.name();
+        let target = |row: u32| (0..5).map(|step| 4 + (row + step) % 9).collect();
+        let rows = (0..7).map(|row| Example { cut: true, ..Example::new(source.clone(), target(row)) });
+        let buckets = Buckets::new(rows.collect::<Vec<_>>(), BatchSize::Sentences(7), 1).unwrap();
+        let batch = buckets.batch(&buckets.epoch(1, 0)[0]);
+        let expected = gradients(&network, &batch, None);
+        let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        for size in [2, 3] {
+            for found in together(size, |ranks| gradients(&network, &batch, Some(ranks))) {
+                let errors = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs());
+                let worst = errors.fold(0.0_f32, f32::max) / largest;
+                assert!(largest > 0.0 && worst < 2e-6, "{name}, {size} ranks: an error of {worst}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_same_ranks_give_the_same_bits_also_across_a_stop() {
     let setting = Setting::new();
-    // With dropout too.
-    let options = TrainOptions { dropout: 0.2, keep_best: 2, ..options(&setting) };
+    let options = TrainOptions { keep_best: 2, ..options(&setting) };
     let [one, again, parts] = ["whole", "again", "parts"].map(|name| setting.out(name));
     train_by(2, &options, epochs(4), &one);
     train_by(2, &options, epochs(4), &again);
@@ -161,7 +265,6 @@ fn with_everything(setting: &Setting) -> TrainOptions {
         rate: vec!["encoder.*=0.5".parse().unwrap(), Rate::frozen("decoder.embedding.*").unwrap()],
         accumulate: 2,
         clip_norm: 0.3,
-        dropout: 0.2,
         keep_best: 2,
         ..options(setting)
     }
@@ -424,7 +527,7 @@ fn shares_have_every_row_once_and_about_as_many_tokens() {
     let example = |length: usize| Example::new(vec![5; length], vec![6; length / 2]);
     let examples: Vec<_> = (0..19).map(|row| example(2 + row * 7 % 11)).collect();
     let buckets = Buckets::new(examples, BatchSize::Sentences(22), 2).unwrap();
-    for batch in buckets.in_order().iter().map(|plan| buckets.batch(plan)) {
+    for batch in buckets.epoch(1, 0).iter().map(|plan| buckets.batch(plan)) {
         for size in 1..=25 {
             let shares: Vec<Batch> = (0..size).map(|rank| batch.share(size, rank)).collect();
             let tokens = |batch: &Batch| batch.lengths.iter().chain(&batch.target_lengths).sum::<u32>();

@@ -11,7 +11,7 @@ use softalign::reference::beam_search::{BeamStep, Ended, Selection};
 use softalign::reference::coverage_loss::CoverageLoss;
 use softalign::reference::cross_entropy::{CrossEntropy, Taught};
 use softalign::reference::dot_product_attention::{DotProductAttention, DotProductInputs, standard_scale};
-use softalign::reference::dropout::{Draw, Dropout};
+use softalign::reference::dropout::{Draw, Dropout, Rows};
 use softalign::reference::embedding::Embedding;
 use softalign::reference::gru::{Gru, GruInputs, GruWeights};
 use softalign::reference::local_attention::{LocalAttention, Window};
@@ -565,7 +565,7 @@ fn dropout_gradients_and_statistics() {
     );
 
     let mut random = Random::new(13);
-    let dropout = Dropout { rate: 0.3, seed: 1, step: 2, operation: 3, draw: Draw::Element };
+    let dropout = Dropout { rate: 0.3, seed: 1, step: 2, operation: 3, draw: Draw::Element, rows: Rows::ALL };
     let (x, up) = (random.tensor(&[31]), random.tensor(&[31]));
     let found = dropout.backward(&up);
     check_gradients("dropout", &[x], |x| dot(&dropout.forward(&x[0]), &up), &[("x", &found)]);

@@ -419,10 +419,12 @@ fn sizes_that_overflow_are_refused() {
     refused(gpu, "x", |recorder| wraps.record(recorder, &x, None, &y));
     let step = Step::buffer(gpu).unwrap();
     let sequence = Draw::Sequence { steps: 1 << 63, width: 2 };
-    let dropout = Dropout { elements: 64, rate: 0.5, operation: 0, draw: sequence };
+    let dropout = Dropout { elements: 64, rate: 0.5, operation: 0, draw: sequence, row: 0 };
     refused(gpu, "draw", |recorder| dropout.record(recorder, &x, &step, &y));
     let short = gpu.uniform("short", 2).unwrap();
-    let dropout = Dropout { draw: Draw::Element, ..dropout };
+    let dropout = Dropout { draw: Draw::Element, row: 7, ..dropout };
+    refused(gpu, "row", |recorder| dropout.record(recorder, &x, &step, &y));
+    let dropout = Dropout { row: 8, ..dropout };
     run(gpu, |recorder| dropout.record(recorder, &x, &step, &y));
     refused(gpu, "tensors", |recorder| dropout.record(recorder, &x, &short, &y));
     refused(gpu, "tensors", |recorder| dropout.record(recorder, &x, &step, &x));

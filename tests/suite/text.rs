@@ -419,7 +419,7 @@ fn epochs_differ_and_repeat() {
 }
 
 /// Recorded from this code.
-const FIRST_OF_SEED_1: [usize; 4] = [48, 424, 348, 347];
+const FIRST_OF_SEED_1: [usize; 4] = [271, 168, 467, 25];
 
 #[test]
 fn words_of_numbers() {

@@ -21,10 +21,11 @@ fn dropout(gpu: &Gpu, passes: Passes) -> Result<Subject> {
     if passes == Passes::Both {
         outputs.extend(problem.graph.gradients_from(&[(y, d_y.value)], &[x.value])?);
     }
-    let (seed, step, draw) = (7, 3, reference::dropout::Draw::Element);
+    let (seed, step) = (7, 3);
+    let (draw, rows) = (reference::dropout::Draw::Element, reference::dropout::Rows::ALL);
     problem.finish(&outputs, Step { seed, step, ..Step::default() }, move |outputs| {
         // The graph's first node is number 0.
-        let reference = reference::dropout::Dropout { rate: RATE, seed, step, operation: 0, draw };
+        let reference = reference::dropout::Dropout { rate: RATE, seed, step, operation: 0, draw, rows };
         let y = sample::whole(&outputs[0], &reference.forward(&x.host));
         let [_, gradient] = outputs else { return y };
         sample::worst([y, sample::whole(gradient, &reference.backward(&d_y.host))])

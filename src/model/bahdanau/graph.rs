@@ -50,6 +50,9 @@ impl Bahdanau {
         let table = layers.parameter(&self.words.weight);
         let words = layers.graph.embedding(table, tokens)?;
         let words = layers.drop_words(words, self.config.dropout)?;
+        let (rows, hidden) = (shape.rows, self.config.hidden);
+        let mask = layers.state_mask([1, rows, hidden])?;
+        let mask = mask.map(|mask| layers.graph.reshape(mask, [rows, hidden])).transpose()?;
         let inputs = DecoderInputs {
             words,
             state0: encoded.state,
@@ -59,7 +62,7 @@ impl Bahdanau {
             query_weight: layers.parameter(&self.query.weight),
             energy: layers.parameter(&self.energy.weight),
             cell: self.cell.values(layers),
-            mask: layers.state_mask([shape.rows, self.config.hidden])?,
+            mask,
         };
         let pays = Tokens::pays(self.config.target_vocabulary, shape.target);
         match pays && layers.keeps_words(self.config.dropout) {

@@ -153,16 +153,30 @@ impl Layers {
         self.graph.reversible_add(x, z, made, beginning)
     }
 
-    /// The mask on the states of a recurrent layer, if training has one.
+    /// Dropout of what all rows of a batch share, such as vectors of positions, in training: of each element by itself.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
-    pub fn state_mask<const N: usize>(&mut self, shape: [usize; N]) -> Result<Option<Value>> {
+    pub fn drop_shared(&mut self, x: Value, rate: f32) -> Result<Value> {
+        let rate = self.rate(rate);
+        self.graph.shared_dropout(x, rate)
+    }
+
+    /// The mask `[D, B, H]` on the states of a recurrent layer of D directions, if training has one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn state_mask(&mut self, [directions, rows, hidden]: [usize; 3]) -> Result<Option<Value>> {
         self.masks_states = true;
         match self.training {
             Some(Regularisation { dropout_state: rate, .. }) if rate != 0.0 => {
-                let ones = self.graph.filled(shape, 1.0);
-                self.graph.dropout(ones, rate).map(Some)
+                // Batch rows come first where they are counted.
+                let ones = self.graph.filled([rows, directions, hidden], 1.0);
+                let mask = self.graph.dropout(ones, rate)?;
+                match directions {
+                    1 => self.graph.reshape(mask, [1, rows, hidden]).map(Some),
+                    _ => self.graph.permute(mask, &[1, 0, 2]).map(Some),
+                }
             }
             _ => Ok(None),
         }

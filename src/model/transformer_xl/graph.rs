@@ -87,9 +87,8 @@ impl TransformerXl {
 
     /// The vectors of distances `[S, D]`, from 0 on.
     fn vectors(&self, layers: &mut Layers, steps: usize) -> Result<Value> {
-        let vectors = layers.graph.constant_activations([1, steps, self.config.hidden], self.sinusoids(steps))?;
-        let vectors = layers.drop(vectors, self.config.dropout)?;
-        layers.graph.reshape(vectors, [steps, self.config.hidden])
+        let vectors = layers.graph.constant_activations([steps, self.config.hidden], self.sinusoids(steps))?;
+        layers.drop_shared(vectors, self.config.dropout)
     }
 
     /// Sines, then cosines of each distance, those past the farthest being its own.
