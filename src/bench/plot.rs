@@ -29,8 +29,8 @@ const RADIUS: i32 = 5;
 
 const CEILING: RGBColor = RGBColor(120, 130, 142);
 
-/// A colour for each family of workloads: Okabe and Ito's, which the colour-blind can tell apart.
-const FAMILIES: [(&str, RGBColor); 9] = [
+/// A colour for each family of workloads: Okabe and Ito's and one of Tol's, which the colour-blind can tell apart.
+const FAMILIES: [(&str, RGBColor); 10] = [
     ("W1", RGBColor(0, 114, 178)),
     ("W2", RGBColor(213, 94, 0)),
     ("W3", RGBColor(0, 158, 115)),
@@ -39,6 +39,7 @@ const FAMILIES: [(&str, RGBColor); 9] = [
     ("W6", RGBColor(86, 180, 233)),
     ("W7", RGBColor(230, 159, 0)),
     ("W8", RGBColor(240, 228, 66)),
+    ("W9", RGBColor(136, 34, 85)),
     ("", RGBColor(120, 110, 60)),
 ];
 

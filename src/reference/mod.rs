@@ -29,6 +29,7 @@ pub mod dot_product_attention;
 pub mod dropout;
 pub mod embedding;
 pub mod glu;
+pub mod gpt2;
 pub mod gru;
 pub mod layer_norm;
 pub mod length_mask;

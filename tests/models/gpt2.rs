@@ -1,4 +1,4 @@
-//! GPT-2's steps through the caches against its whole pass, which golden cases hold to Hugging Face's.
+//! GPT-2 against its reference, and its steps through the caches against its whole pass; golden cases hold both to Hugging Face's.
 
 use softalign::{
     Error,
@@ -8,19 +8,39 @@ use softalign::{
         Network, TokenModel,
         gpt2::{Config, Gpt2},
     },
+    reference::{self, seq2seq::Named},
 };
 
 use crate::common::{
     self,
-    models::{Case, assert_steps_are_the_whole_pass, whole_pass},
+    models::{
+        Case, SHAPE, TARGET_IN, assert_agrees, assert_agrees_in_every_form, assert_steps_are_the_whole_pass, whole_pass,
+    },
 };
 
 fn config() -> Config {
     Config { hidden: 12, heads: 3, feed_forward: 10, layers: 2, max_length: 24, ..Config::new(9) }
 }
 
+fn case() -> Case {
+    Case::new(Gpt2::new(config()).unwrap(), 0.9, 1)
+}
+
 fn model() -> TokenModel {
-    Case::new(Gpt2::new(config()).unwrap(), 0.9, 1).model(common::gpu())
+    case().model(common::gpu())
+}
+
+/// The reference's logits `[B, T, W]` of the batch of all cases.
+fn logits(parameters: &Named) -> Vec<f64> {
+    let Config { hidden, heads, layers, .. } = config();
+    let reference = reference::gpt2::Gpt2 { parameters, hidden, heads, layers };
+    TARGET_IN.chunks(SHAPE.target).flat_map(|target| reference.logits(target)).collect()
+}
+
+#[test]
+fn agrees_with_the_reference_in_every_form() {
+    assert_agrees(&config(), &case(), [3, 1], logits);
+    assert_agrees_in_every_form(&config(), &case(), &logits(&case().named()));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Long texts, learnt: what lies far back is found by a memory of earlier segments, and by a position that sees everything.
+//! Long texts, learnt: what lies far back is found by a memory of earlier segments, by a position that sees everything, and by hashes.
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -9,6 +9,7 @@ use softalign::{
         Architecture as _, Network, Regularisation,
         bert::{self, Bert},
         first_values,
+        reformer::{self, AttentionKind, Axial, Reformer},
         transformer_xl::{self, TransformerXl},
     },
     train::{Optimizer, Trainer},
@@ -137,4 +138,65 @@ fn a_fact_far_back_is_known_by_a_position_that_sees_everything() {
     assert!(with[2] < 0.2 * chance, "{with:?}, by chance {chance}");
     assert!(without[..2].iter().all(|loss| *loss > 0.9 * chance), "{without:?}, by chance {chance}");
     assert!(without[2] > 0.6 * chance, "{without:?}, by chance {chance}");
+}
+
+/// A copy of 512 tokens, in texts of 1,024: a position attends to the one 512 before it, which only a hash finds among so many (Kitaev,
+/// Kaiser and Levskaya 2020, section 5). What four hashes have taught is read with others, of which more miss less.
+#[test]
+fn what_was_said_512_tokens_ago_is_copied_by_hashes() {
+    const TOKENS: u32 = 8;
+    const HALF: usize = 512;
+    const SIZE: usize = 64;
+    let config = |hashes| reformer::Config {
+        hidden: SIZE,
+        heads: 2,
+        head_size: 48,
+        feed_forward: SIZE,
+        attention: vec![AttentionKind::Lsh],
+        lsh_chunk: 32,
+        buckets: vec![32],
+        hashes,
+        axial: Some(Axial { shape: [2, HALF], sizes: [SIZE / 4, 3 * SIZE / 4] }),
+        max_length: 2 * HALF,
+        ..reformer::Config::new(4 + TOKENS as usize)
+    };
+    let network = Reformer::new(config(4)).unwrap();
+    let padding = network.limits().padding;
+    let shape = BatchShape { rows: 2, source: 0, target: 2 * HALF };
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let mut batch = || {
+        let mut batch = Batch::filler(shape, network.limits().specials).with_padding(padding);
+        let rows = batch.target_in.chunks_mut(shape.target).zip(batch.target_out.chunks_mut(shape.target));
+        for (before, behind) in rows {
+            let said: Vec<u32> = (0..=HALF).map(|_| 4 + random.random_range(0..TOKENS)).collect();
+            let text: Vec<u32> = said.iter().cycle().copied().take(shape.target + 1).collect();
+            before.copy_from_slice(&text[..shape.target]);
+            behind.copy_from_slice(&text[1..]);
+            // What is said for the first time nobody can know.
+            behind[..HALF].fill(padding);
+        }
+        batch.target_lengths.fill(shape.target as u32);
+        Batch { target_tokens: shape.rows * HALF, ..batch }
+    };
+    let gpu = common::gpu();
+    let parameters = first_values(gpu, &network.parameters(), 1).unwrap();
+    // From small first values on, attention would begin as a mean over all that a hash finds, and stay so for long.
+    for (name, factor) in
+        [("word_embeddings", 50.0), ("attention.self_attention", 10.0), ("attention.output.dense", 10.0)]
+    {
+        for one in network.parameters().iter().filter(|one| one.name.contains(name)) {
+            let tensor = parameters.tensor(&one.name).unwrap();
+            let values: Vec<f32> = gpu.read(&tensor).unwrap();
+            gpu.write(&tensor, &values.iter().map(|value| value * factor).collect::<Vec<_>>()).unwrap();
+        }
+    }
+    let mut learner = trainer(network.clone(), &parameters);
+    learn(&mut learner, 0..50, 1e-2, &mut batch);
+    learn(&mut learner, 50..75, 2e-3, &mut batch);
+    let known = |hashes: usize| {
+        let mut trainer = trainer(Reformer::new(config(hashes)).unwrap(), &parameters);
+        learn(&mut trainer, 0..2, 0.0, &mut batch)
+    };
+    let [eight, four, two, one] = [8, 4, 2, 1].map(known);
+    assert!(eight < 0.03 && four > eight && two > 2.0 * four && one > two, "{eight}, {four}, {two}, {one}");
 }

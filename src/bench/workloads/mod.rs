@@ -1,4 +1,4 @@
-//! The workloads with names. W1 to W8 are those for which figures of other systems are known; the other kernels come at the
+//! The workloads with names. W1 to W9 are those for which figures of other systems are known; the other kernels come at the
 //! shapes that the default model gives them.
 
 mod adam;
@@ -19,6 +19,7 @@ mod dropout;
 mod embedding;
 mod generation;
 mod glu;
+mod gpt2;
 mod gru;
 mod layer_norm;
 mod length_mask;
@@ -67,6 +68,7 @@ pub fn workloads() -> Vec<Workload> {
     all.extend(generation::workloads());
     all.extend(dot_product_attention::workloads());
     all.extend(transformer::workloads());
+    all.extend(gpt2::workloads());
     all.extend(attention_weights::workloads());
     all.extend(attentional_decoder::workloads());
     all.extend(additive_score::workloads());
