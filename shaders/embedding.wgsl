@@ -1,13 +1,16 @@
-// y[n] = table[tokens[n]]. VECTOR: rows are a multiple of 4 elements long, and 16-byte loads serve.
+// y[n] = table[tokens[n]]. VECTOR: rows are a multiple of 4 elements long and begin at such multiples, and 16-byte loads serve.
 #import element
 #import linear
 
-struct Params { vocabulary: u32, size: u32, tokens: u32 }
+struct Params {
+    vocabulary: u32, size: u32, tokens: u32,
+    offset: u32, stride: u32,           // of the first row of y, and between rows
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> tokens: array<u32>;         // [N]
 @group(0) @binding(2) var<storage, read> table: array<Single>;       // [V, E]
-@group(0) @binding(3) var<storage, read_write> y: array<Element>;    // [N, E]
+@group(0) @binding(3) var<storage, read_write> y: array<Element>;    // [N, E], rows apart
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -20,5 +23,5 @@ fn main(
     let n = i / size;
     if (n >= params.tokens) { return; }
     let token = min(tokens[n], params.vocabulary - 1u);
-    y[i] = element_of(value_of_single(table[token * size + i % size]));
+    y[(params.offset + n * params.stride) / WIDTH + i % size] = element_of(value_of_single(table[token * size + i % size]));
 }

@@ -319,6 +319,13 @@ impl Tensor {
         Some((Self { offset: start, shape, padded: last.padded, ..(*first).clone() }, begins))
     }
 
+    /// The elements of `first`, then those of `second`, as one tensor of `shape`, where they lie side by side in one buffer.
+    pub(crate) fn joined(gpu: &Gpu, first: &Self, second: &Self, shape: impl Into<Shape>) -> Option<Self> {
+        let (both, begins) = Self::covering(gpu, &[first, second])?;
+        let side_by_side = begins == [0, first.elements()];
+        both.reshape(shape).ok().filter(|_| side_by_side)
+    }
+
     fn not_with(&self, shape: &Shape, wanted: &str) -> Error {
         Error::Shape {
             operation: "tensor",

@@ -1,8 +1,8 @@
 //! The teacher-forced loop of the attentional decoder: [`crate::kernels::attentional_decoder`] as nodes.
 
 use super::{
-    Context, Graph, GruWeights, Operation, Value,
-    gru::{self, Cell},
+    Context, Graph, GruInput, GruWeights, Operation, Value,
+    gru::{self, Cell, Sequence},
     operands::{missing, operands, split},
 };
 use crate::{
@@ -10,15 +10,16 @@ use crate::{
     gpu::{Dtype, Recorder, Shape, Tensor},
     kernels::{
         attentional_decoder::{self, AttentionalDecoder, Gradients, Inputs, Outputs, Tiles},
-        gru::Tokens,
+        gru::{Input, Tokens},
     },
 };
 
 /// Inputs and weights of [`Graph::attentional_decoder`].
 #[derive(Clone, Copy, Debug)]
 pub struct DecoderInputs {
-    /// The embedded words fed in, `[B, T, E]`.
-    pub words: Value,
+    /// The embedded words fed in, `[B, T, E]`; or the rows of a table `[V, E]` that tokens `[B, T]` name: the table is then multiplied
+    /// with the cell's weights, and tokens pick from the product. It pays where the table is small.
+    pub words: GruInput,
     /// The state before the first step, `[B, H]`.
     pub state0: Value,
     /// The projected annotations, bias included, `[B, S, A]`.
@@ -65,19 +66,15 @@ impl Loop {
     fn operands<'a, T>(&self, list: &'a [T]) -> Result<(Operands<&'a T>, &'a [T])> {
         let (given, list) = ForwardInputs::first_of(list)?;
         let (cell, list) = Cell::first_of(list)?;
-        let (named, list) = match self.vocabulary {
-            Some(_) => Named::first_of(list).map(|(named, list)| (Some(named), list))?,
-            None => (None, list),
-        };
+        let (tokens, list) = split(list, usize::from(self.vocabulary.is_some()))?;
         let (mask, list) = split(list, usize::from(self.decoder.masked))?;
-        Ok((Operands { given, cell, named, mask: mask.first() }, list))
+        Ok((Operands { given, cell, tokens: tokens.first(), mask: mask.first() }, list))
     }
 }
 
-operands! { ForwardInputs { words, state0, key, annotation, lengths, query_weight, energy } }
 operands! {
-    /// The words as tokens of a table, where the decoder multiplies the table itself with the cell's weights.
-    Named { table, tokens }
+    /// `words` may be the table.
+    ForwardInputs { words, state0, key, annotation, lengths, query_weight, energy }
 }
 operands! {
     /// Scratch follows, and that of [`Tokens`] where there are any.
@@ -89,7 +86,7 @@ operands! {
     BackwardInputs { features, weights, states, gates, contributions, stacked, d_features }
 }
 operands! {
-    /// Gradients; those of the cell follow, that of the table where there is one, then scratch.
+    /// Gradients; those of the cell follow, then scratch.
     BackwardOutputs { words, state0, key, annotation, query_weight, energy }
 }
 
@@ -98,16 +95,16 @@ operands! {
 struct Operands<T> {
     given: ForwardInputs<T>,
     cell: Cell<T>,
-    named: Option<Named<T>>,
+    tokens: Option<T>,
     mask: Option<T>,
 }
 
 impl<T> Operands<T> {
     fn list(self) -> Vec<T> {
-        let Self { given, cell, named, mask } = self;
+        let Self { given, cell, tokens, mask } = self;
         let mut list = given.list();
         list.extend(cell.list());
-        list.extend(named.map_or(vec![], Named::list));
+        list.extend(tokens);
         list.extend(mask);
         list
     }
@@ -117,10 +114,12 @@ impl<'a> Operands<&'a Tensor> {
     /// The kernel's inputs; `scratch` is that of the tokens, `order` what the backward knows them by.
     fn inputs(self, scratch: &'a [Tensor], order: Option<&'a Tensor>) -> Inputs<'a> {
         let ForwardInputs { words, state0, key, annotation, lengths, query_weight, energy } = self.given;
-        let tokens = self.named.zip(scratch.first());
-        let tokens = tokens.map(|(Named { table, tokens }, scratch)| Tokens { table, tokens, scratch, order });
+        let words = match (self.tokens, scratch.first()) {
+            (Some(tokens), Some(scratch)) => Input::Tokens(Tokens { table: words, tokens, scratch, order }),
+            _ => Input::Rows(words),
+        };
         let (cell, mask) = (self.cell.weights(), self.mask);
-        Inputs { words, tokens, state0, key, annotation, lengths, query_weight, energy, cell, mask }
+        Inputs { words, state0, key, annotation, lengths, query_weight, energy, cell, mask }
     }
 }
 
@@ -137,28 +136,11 @@ impl Graph {
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn attentional_decoder(&mut self, inputs: &DecoderInputs) -> Result<DecoderOutputs> {
-        self.decoder_loop(inputs, None)
-    }
-
-    /// The decoder of [`Graph::attentional_decoder`], fed with the rows of `table` `[V, E]` that `tokens` `[B, T]` name: the
-    /// table is multiplied with the cell's weights, and tokens pick from the product. It pays where the table is small.
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`].
-    pub fn attentional_decoder_of_tokens(
-        &mut self,
-        inputs: &DecoderInputs,
-        table: Value,
-        tokens: Value,
-    ) -> Result<DecoderOutputs> {
-        self.decoder_loop(inputs, Some(Named { table, tokens }))
-    }
-
-    fn decoder_loop(&mut self, inputs: &DecoderInputs, named: Option<Named<Value>>) -> Result<DecoderOutputs> {
         const NAME: &str = "attentional_decoder";
         let DecoderInputs { words, state0, key, annotation, lengths, query_weight, energy, cell, mask } = *inputs;
-        let [batch, steps, word] = self.expect_float(NAME, "words", words, [None; 3])?;
-        let dtype = self.dtype(words);
+        let dtype = self.dtype(state0).activation();
+        let Sequence { x: words, tokens, vocabulary, extents } = self.expect_sequence(NAME, words, dtype)?;
+        let [batch, steps, word] = extents;
         let [_, hidden] = self.expect(NAME, "state0", state0, dtype, [Some(batch), None])?;
         let [_, keys, size] = self.expect(NAME, "key", key, dtype, [Some(batch), None, None])?;
         let like = [Some(batch), Some(keys), None];
@@ -170,16 +152,11 @@ impl Graph {
         let (annotation_size, masked) = (value_size, mask.is_some());
         let decoder =
             AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation: annotation_size, masked };
-        let mut vocabulary = None;
-        if let Some(Named { table, tokens }) = named {
-            vocabulary = Some(self.expect(NAME, "table", table, Dtype::F32, [None, Some(word)])?[0]);
-            self.expect(NAME, "tokens", tokens, Dtype::U32, [Some(batch), Some(steps)])?;
-        }
         if let Some(mask) = mask {
             self.expect(NAME, "mask", mask, dtype, [Some(batch), Some(hidden)])?;
         }
         let given = ForwardInputs { words, state0, key, annotation, lengths, query_weight, energy };
-        let operands = Operands { given, cell: cell.into(), named, mask };
+        let operands = Operands { given, cell: cell.into(), tokens, mask };
         let decoder_loop = Loop { decoder, vocabulary };
         let mut made: Vec<(Shape, Dtype)> = vec![
             ([batch, steps, hidden + value_size + word].into(), dtype),
@@ -220,22 +197,21 @@ impl Operation for Forward {
         outputs: &[Value],
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        let (Operands { given, cell, named, mask }, _) = self.0.operands(inputs)?;
+        let (Operands { given, cell, tokens, mask }, _) = self.0.operands(inputs)?;
         let ForwardInputs { words, state0, key, annotation, query_weight, energy, .. } = given;
         let (forward, _) = ForwardOutputs::first_of(outputs)?;
         let ForwardOutputs { features, weights, states, gates, contributions, stacked } = forward.map(|value| *value);
         let d_features = upstream[0].unwrap_or_else(|| graph.zeros_like(features));
         let saved = BackwardInputs { features, weights, states, gates, contributions, stacked, d_features };
         let mut from = [inputs, &saved.list()].concat();
-        if let (Some(named), Some(vocabulary)) = (&named, self.0.vocabulary) {
-            from.push(gru::order(graph, *named.tokens, vocabulary)?);
+        if let (Some(tokens), Some(vocabulary)) = (tokens, self.0.vocabulary) {
+            from.push(gru::order(graph, *tokens, vocabulary)?);
         }
         from.extend(upstream[1]);
-        let table = named.map(|named| named.table);
         let given = BackwardOutputs { words, state0, key, annotation, query_weight, energy };
-        let differentiable = given.list().into_iter().chain(cell.list()).chain(table);
+        let differentiable = given.list().into_iter().chain(cell.list());
         let mut made: Vec<_> = differentiable.map(|input| graph.like(*input)).collect();
-        let scratch = self.0.decoder.backward_scratch(graph.dtype(*words));
+        let scratch = self.0.decoder.backward_scratch(graph.dtype(*state0));
         made.extend(scratch.map(|(elements, dtype)| (Shape::from([elements]), dtype)));
         made.extend(self.0.scratch());
         let gradients = graph.push_as(Backward(self.0), &from, made);
@@ -243,12 +219,11 @@ impl Operation for Forward {
         let some = |value: &Value| Some(*value);
         let (BackwardOutputs { words, state0, key, annotation, query_weight, energy }, rest) =
             BackwardOutputs::first_of(&gradients)?;
-        let (cell, rest) = Cell::first_of(rest)?;
+        let (cell, _) = Cell::first_of(rest)?;
         let [words, state0, key, annotation] = [words, state0, key, annotation].map(some);
         let (lengths, [query_weight, energy]) = (None, [query_weight, energy].map(some));
         let given = ForwardInputs { words, state0, key, annotation, lengths, query_weight, energy };
-        let named = named.map(|_| Named { table: rest.first().copied(), tokens: None });
-        Ok(Operands { given, cell: cell.map(some), named, mask: mask.map(|_| None) }.list())
+        Ok(Operands { given, cell: cell.map(some), tokens: tokens.map(|_| None), mask: mask.map(|_| None) }.list())
     }
 }
 
@@ -265,10 +240,9 @@ impl Operation for Backward {
         let (gradients, rest) = BackwardOutputs::first_of(context.outputs)?;
         let BackwardOutputs { words, state0, key, annotation, query_weight, energy } = gradients;
         let (cell, rest) = Cell::first_of(rest)?;
-        let (table, rest) = split(rest, usize::from(self.0.vocabulary.is_some()))?;
         let (scratch, more) = rest.split_first_chunk().ok_or_else(|| missing(&["scratch"], rest.len()))?;
-        let (table, cell) = (table.first(), cell.weights());
-        let gradients = Gradients { words, table, state0, key, annotation, query_weight, energy, cell };
+        let cell = cell.weights();
+        let gradients = Gradients { words, state0, key, annotation, query_weight, energy, cell };
         let backward = attentional_decoder::Backward {
             inputs: operands.inputs(more, order.first()),
             outputs: Outputs { features, weights, states, gates, contributions, stacked },

@@ -4,7 +4,7 @@ use super::{Context, Graph, Operation, Value};
 use crate::{
     Result,
     gpu::{Dtype, Recorder},
-    kernels::embedding::Embedding,
+    kernels::{embedding::Embedding, matmul::Matrix},
 };
 
 #[derive(Debug)]
@@ -50,7 +50,8 @@ impl Operation for Forward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        self.0.record(recorder, &context.inputs[0], &context.inputs[1], &context.outputs[0])
+        let y = Matrix::rows(&context.outputs[0]);
+        self.0.record(recorder, &context.inputs[0], &context.inputs[1], y)
     }
 
     fn gradient(
@@ -72,6 +73,7 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        self.0.record_backward(recorder, &context.inputs[0], &context.inputs[1], &context.outputs[0])
+        let d_y = Matrix::rows(&context.inputs[1]);
+        self.0.record_backward(recorder, &context.inputs[0], d_y, &context.outputs[0])
     }
 }

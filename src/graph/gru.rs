@@ -63,6 +63,17 @@ impl From<Value> for GruInput {
     }
 }
 
+/// A [`GruInput`] that is what it should be.
+pub(super) struct Sequence {
+    /// The rows, or the table.
+    pub x: Value,
+    pub tokens: Option<Value>,
+    /// Rows of the table, V.
+    pub vocabulary: Option<usize>,
+    /// B, S and I.
+    pub extents: [usize; 3],
+}
+
 /// Operands after the inputs that every layer has.
 struct Rest<'a, T> {
     /// The weights of the cells, one direction after the other.
@@ -166,14 +177,8 @@ impl Graph {
     ) -> Result<(Value, Value)> {
         const NAME: &str = "gru";
         let dtype = self.dtype(h0).activation();
-        let (x, tokens, vocabulary, [batch, steps, input]) = match x.into() {
-            GruInput::Rows(x) => (x, None, None, self.expect(NAME, "x", x, dtype, [None; 3])?),
-            GruInput::Tokens { table, tokens } => {
-                let [vocabulary, input] = self.expect(NAME, "table", table, Dtype::F32, [None; 2])?;
-                let [batch, steps] = self.expect(NAME, "tokens", tokens, Dtype::U32, [None; 2])?;
-                (table, Some(tokens), Some(vocabulary), [batch, steps, input])
-            }
-        };
+        let Sequence { x, tokens, vocabulary, extents } = self.expect_sequence(NAME, x.into(), dtype)?;
+        let [batch, steps, input] = extents;
         let directions = weights.len();
         if !(1..=2).contains(&directions) {
             return Err(Error::Shape {
@@ -208,6 +213,22 @@ impl Graph {
         let outputs = self.push_as(Forward(layer), &inputs, made);
         let (ForwardOutputs { y, hn, .. }, _) = ForwardOutputs::first_of(&outputs)?;
         Ok((*y, *hn))
+    }
+
+    /// Checks an input sequence.
+    pub(super) fn expect_sequence(&self, operation: &'static str, x: GruInput, dtype: Dtype) -> Result<Sequence> {
+        match x {
+            GruInput::Rows(x) => {
+                let extents = self.expect(operation, "x", x, dtype, [None; 3])?;
+                Ok(Sequence { x, tokens: None, vocabulary: None, extents })
+            }
+            GruInput::Tokens { table, tokens } => {
+                let [vocabulary, input] = self.expect(operation, "table", table, Dtype::F32, [None; 2])?;
+                let [batch, steps] = self.expect(operation, "tokens", tokens, Dtype::U32, [None; 2])?;
+                let extents = [batch, steps, input];
+                Ok(Sequence { x: table, tokens: Some(tokens), vocabulary: Some(vocabulary), extents })
+            }
+        }
     }
 
     /// Checks the parameters of a GRU cell.

@@ -3,7 +3,7 @@
 //!
 //! What words contribute to the gates is one matmul before the loop, and so is what each annotation would contribute as the whole
 //! context: a step then weights those contributions in place of annotations, and has no product with its context. Gradients of
-//! weights are one matmul each after the loop. A step is two dispatches forward (the products of its state, then attention and
+//! weights are one matmul each after the loop. Parameters that are read together are not copied together where they lie so already. A step is two dispatches forward (the products of its state, then attention and
 //! gates) and two backward. A step by itself, in generation, makes its context: [`DecoderStep`].
 
 mod attended;
@@ -18,6 +18,7 @@ pub use step::{DecoderStep, StepInputs, StepTensors};
 use super::{
     additive_attention::{self, AdditiveAttention},
     copy::Copy,
+    embedding::Embedding,
     expect::{expect, expect_apart, expect_extents, expect_of, expect_scratch_of, expect_setting},
     gate_input::{GateInput, InputWeights},
     gru::{Cell, Input, Masking, StateDropout, Tile, Tokens, Weights, kept_states},
@@ -55,10 +56,9 @@ pub struct AttentionalDecoder {
 /// attention's weights; all else is of one type, which may be f16.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
-    /// The embedded words fed in, `[B, T, E]`.
-    pub words: &'a Tensor,
-    /// The table and the tokens `[B, T]` that the words are, where the table's products with the cell's weights shall serve.
-    pub tokens: Option<Tokens<'a>>,
+    /// The embedded words fed in, `[B, T, E]`; or the table and the tokens `[B, T]` that they are, where the table's products with the
+    /// cell's weights shall serve.
+    pub words: Input<'a>,
     /// The state before the first step, `[B, H]`.
     pub state0: &'a Tensor,
     /// The projected annotations, bias included, `[B, S, A]`.
@@ -78,12 +78,8 @@ pub struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    fn input(&self) -> Input<'a> {
-        self.tokens.map_or(Input::Rows(self.words), Input::Tokens)
-    }
-
     fn dtype(&self) -> Dtype {
-        self.words.dtype().activation()
+        self.state0.dtype().activation()
     }
 }
 
@@ -101,7 +97,8 @@ pub struct Outputs<'a> {
     pub gates: &'a Tensor,
     /// For the backward pass alone, `[B, S, 3H]`: what each annotation would contribute to the gates as the whole context.
     pub contributions: &'a Tensor,
-    /// For the backward pass alone, f32 `[3H + A, H]`: the recurrent weights over those of the query.
+    /// For the backward pass alone, f32 `[3H + A, H]`: the recurrent weights over those of the query, where these do not lie so
+    /// already.
     pub stacked: &'a Tensor,
 }
 
@@ -211,6 +208,12 @@ impl AttentionalDecoder {
         GateInput { inputs: self.batch * self.steps, size: self.word, hidden: self.hidden, directions: 1 }
     }
 
+    /// The words that tokens name.
+    fn embedding(&self, tokens: &Tokens<'_>) -> Embedding {
+        let (vocabulary, tokens) = (tokens.table.elements() / self.word.max(1), self.batch * self.steps);
+        Embedding { vocabulary, size: self.word, tokens, padding: None }
+    }
+
     /// What words are multiplied with, or its gradient.
     fn of_words<'a>(&self, cell: &Weights<'a>) -> InputWeights<'a> {
         InputWeights { weight: view(cell.weight_ih, 0, self.word + self.annotation, 0), bias: cell.bias_ih }
@@ -235,7 +238,9 @@ impl AttentionalDecoder {
         if let Some(mask) = inputs.mask {
             expect_of(dtype, NAME, "mask", mask, &[batch, hidden])?;
         }
-        expect_of(dtype, NAME, "words", inputs.words, &[batch, steps, word])?;
+        if let Input::Rows(words) = inputs.words {
+            expect_of(dtype, NAME, "words", words, &[batch, steps, word])?;
+        }
         expect_of(dtype, NAME, "state0", inputs.state0, &[batch, hidden])?;
         expect_of(dtype, NAME, "key", inputs.key, &[batch, keys, size])?;
         expect_of(dtype, NAME, "annotation", inputs.annotation, &[batch, keys, annotation])?;
@@ -272,7 +277,9 @@ impl AttentionalDecoder {
         let Outputs { weights, states, gates, contributions, .. } = *outputs;
         let masking = self.dropout().map(|dropout| dropout.masking(0));
         self.record_inputs(recorder, inputs, outputs, gi)?;
-        self.record_parameters(recorder, inputs, outputs.stacked, vectors)?;
+        let stacked = &self.record_stacked(recorder, inputs, outputs.stacked)?;
+        let vectors = &self.record_vectors(recorder, inputs, vectors)?;
+        let outputs = &Outputs { stacked, ..*outputs };
         self.record_contributions(recorder, tiles, inputs, annotation, contributions)?;
         let Inputs { key, lengths, .. } = *inputs;
         let attended = Attended { gi, key, contributions, vectors, lengths, gates, states, weights, masking };
@@ -297,28 +304,47 @@ impl AttentionalDecoder {
         if let (Some(dropout), Some(mask)) = (self.dropout(), inputs.mask) {
             dropout.record_start(recorder, inputs.state0, mask, states, gi)?;
         }
-        self.gate_input().record(recorder, &inputs.input(), &[self.of_words(&inputs.cell)], gi)?;
-        let words = view(features, hidden + annotation, width, 0);
-        record_copy(recorder, [batch * steps, word], view(inputs.words, 0, word, 0), words)?;
+        self.gate_input().record(recorder, &inputs.words, &[self.of_words(&inputs.cell)], gi)?;
+        let among_features = view(features, hidden + annotation, width, 0);
+        match &inputs.words {
+            Input::Rows(words) => {
+                record_copy(recorder, [batch * steps, word], view(words, 0, word, 0), among_features)?;
+            }
+            Input::Tokens(tokens) => {
+                self.embedding(tokens).record(recorder, tokens.table, tokens.tokens, among_features)?;
+            }
+        }
         record_copy(recorder, [batch, hidden], view(inputs.state0, 0, hidden, 0), view(states, 0, hidden, 0))
     }
 
-    /// What multiplies a state, one over the other; and the vectors of the cell and the attention, one behind the other.
-    fn record_parameters(
-        &self,
-        recorder: &mut Recorder,
-        inputs: &Inputs<'_>,
-        stacked: &Tensor,
-        vectors: &Tensor,
-    ) -> Result<()> {
+    /// What multiplies a state, one over the other.
+    fn record_stacked(&self, recorder: &mut Recorder, inputs: &Inputs<'_>, into: &Tensor) -> Result<Tensor> {
+        let stacked = self.stacked(recorder.gpu(), inputs, into);
+        if stacked.overlaps(into) {
+            let Self { hidden, size, .. } = *self;
+            let (gates, of) = (3 * hidden, |tensor| view(tensor, 0, hidden, 0));
+            record_copy(recorder, [gates, hidden], of(inputs.cell.weight_hh), of(into))?;
+            record_copy(recorder, [size, hidden], of(inputs.query_weight), of(into).offset(gates * hidden))?;
+        }
+        Ok(stacked)
+    }
+
+    /// The recurrent weights over those of the query: they themselves where they lie so among the parameters, else their copy.
+    fn stacked(&self, gpu: &Gpu, inputs: &Inputs<'_>, copy: &Tensor) -> Tensor {
+        let both = Tensor::joined(gpu, inputs.cell.weight_hh, inputs.query_weight, self.stacked_shape());
+        both.unwrap_or_else(|| copy.clone())
+    }
+
+    /// The cell's recurrent biases, and the energy vector behind them.
+    fn record_vectors(&self, recorder: &mut Recorder, inputs: &Inputs<'_>, into: &Tensor) -> Result<Tensor> {
         let Self { hidden, size, .. } = *self;
         let gates = 3 * hidden;
-        let (weight_hh, query_weight) =
-            (view(inputs.cell.weight_hh, 0, hidden, 0), view(inputs.query_weight, 0, hidden, 0));
-        record_copy(recorder, [gates, hidden], weight_hh, view(stacked, 0, hidden, 0))?;
-        record_copy(recorder, [size, hidden], query_weight, view(stacked, gates * hidden, hidden, 0))?;
-        record_copy(recorder, [1, gates], view(inputs.cell.bias_hh, 0, gates, 0), view(vectors, 0, gates, 0))?;
-        record_copy(recorder, [1, size], view(inputs.energy, 0, size, 0), view(vectors, gates, size, 0))
+        if let Some(both) = Tensor::joined(recorder.gpu(), inputs.cell.bias_hh, inputs.energy, [self.products()]) {
+            return Ok(both);
+        }
+        record_copy(recorder, [1, gates], view(inputs.cell.bias_hh, 0, gates, 0), view(into, 0, gates, 0))?;
+        record_copy(recorder, [1, size], view(inputs.energy, 0, size, 0), view(into, gates, size, 0))?;
+        Ok(into.clone())
     }
 
     /// `valid` receives the annotations with zeros past each length, where there may be anything.

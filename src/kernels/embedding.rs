@@ -2,9 +2,10 @@
 //! the host has put in order by token and place: no float is added atomically, and the sums have one fixed order.
 
 use super::{
-    expect::{expect, expect_of, expect_setting},
+    expect::{expect, expect_matrix, expect_setting},
     forms,
     library::shader,
+    matrix::Matrix,
 };
 use crate::{
     Error, Result,
@@ -94,26 +95,27 @@ impl Embedding {
         Ok(order)
     }
 
-    fn width(&self) -> usize {
-        if self.size.is_multiple_of(4) { 4 } else { 1 }
+    /// How many elements one load brings of rows that lie so.
+    fn width(&self, rows: &Matrix<'_>) -> usize {
+        if self.size.is_multiple_of(4) && rows.aligned() { 4 } else { 1 }
     }
 
     /// Records y `[N, E]`, f32 or f16, from the table `[V, E]` and the tokens `[N]`.
     ///
     /// # Errors
     /// [`Error::Shape`] if a tensor has another number of elements, and what [`Recorder::dispatch`] reports.
-    pub fn record(&self, recorder: &mut Recorder, table: &Tensor, tokens: &Tensor, y: &Tensor) -> Result<()> {
+    pub fn record(&self, recorder: &mut Recorder, table: &Tensor, tokens: &Tensor, y: Matrix<'_>) -> Result<()> {
         expect("embedding", "table", table, &[self.vocabulary, self.size])?;
         expect("embedding", "tokens", tokens, &[self.tokens])?;
-        expect_of(y.dtype(), "embedding", "y", y, &[self.tokens, self.size])?;
-        let (tiles, width) = (*recorder.gpu().tiles(), self.width());
+        expect_matrix("embedding", "y", &y, [1, self.tokens, self.size])?;
+        let (tiles, width, dtype) = (*recorder.gpu().tiles(), self.width(&y), y.tensor.dtype());
         recorder.launch(&Launch {
             kernel: &EMBEDDING,
-            specialisation: wide(&tiles, y.dtype(), width == 4),
-            params: &[self.vocabulary as u32, self.size as u32, self.tokens as u32],
-            tensors: &[tokens, table, y],
+            specialisation: wide(&tiles, dtype, width == 4),
+            params: &[self.vocabulary, self.size, self.tokens, y.offset, y.stride].map(|size| size as u32),
+            tensors: &[tokens, table, y.tensor],
             workgroups: grid((self.tokens * self.size / width).div_ceil(tiles.workgroup as usize)),
-            cost: self.cost(y.dtype()),
+            cost: self.cost(dtype),
         })
     }
 
@@ -126,11 +128,11 @@ impl Embedding {
         &self,
         recorder: &mut Recorder,
         order: &Tensor,
-        d_y: &Tensor,
+        d_y: Matrix<'_>,
         d_table: &Tensor,
     ) -> Result<()> {
         expect("embedding", "order", order, &[self.order_length()])?;
-        expect_of(d_y.dtype(), "embedding", "d_y", d_y, &[self.tokens, self.size])?;
+        expect_matrix("embedding", "d_y", &d_y, [1, self.tokens, self.size])?;
         expect("embedding", "d_table", d_table, &[self.vocabulary, self.size])?;
         if self.tokens > MOST_TOKENS {
             return Err(Error::Limit {
@@ -141,16 +143,17 @@ impl Embedding {
                 remedy: "Use a smaller batch, or shorter sequences.".into(),
             });
         }
-        let (tiles, width) = (*recorder.gpu().tiles(), self.width());
+        let (tiles, width, dtype) = (*recorder.gpu().tiles(), self.width(&d_y), d_y.tensor.dtype());
         let sizes = [self.vocabulary, self.size, self.tokens, self.places()].map(|size| size as u32);
+        let places = [d_y.offset, d_y.stride].map(|place| place as u32);
         recorder.launch_rounds(
             &Launch {
                 kernel: &EMBEDDING_BACKWARD,
-                specialisation: wide(&tiles, d_y.dtype(), width == 4),
-                params: &[sizes.as_slice(), &[self.padding.unwrap_or(u32::MAX)]].concat(),
-                tensors: &[order, d_y, d_table],
+                specialisation: wide(&tiles, dtype, width == 4),
+                params: &[sizes.as_slice(), &[self.padding.unwrap_or(u32::MAX)], &places].concat(),
+                tensors: &[order, d_y.tensor, d_table],
                 workgroups: grid((self.vocabulary * self.size / width).div_ceil(tiles.workgroup as usize)),
-                cost: self.backward_cost(d_y.dtype()),
+                cost: self.backward_cost(dtype),
             },
             self.tokens.div_ceil(4 * self.vocabulary),
         )

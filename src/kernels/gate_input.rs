@@ -52,7 +52,17 @@ pub struct Tokens<'a> {
     pub order: Option<&'a Tensor>,
 }
 
-impl Tokens<'_> {
+impl<'a> Tokens<'a> {
+    /// The tokens' order.
+    pub(super) fn ordered(&self) -> Result<&'a Tensor> {
+        self.order.ok_or_else(|| Error::Shape {
+            operation: "gru",
+            argument: "order",
+            wanted: "that of the tokens, which the backward pass reads".into(),
+            got: "none".into(),
+        })
+    }
+
     /// Elements of scratch: the table's products, or their gradients. `gates` are the columns of all directions, 3H each.
     pub fn scratch(vocabulary: usize, gates: usize) -> usize {
         product(&[vocabulary, gates])
@@ -162,7 +172,7 @@ impl GateInput {
                 let picked = self.products(tokens)?;
                 let of_table = tokens.scratch.scratch([picked.vocabulary, columns])?;
                 products(tokens.table, picked.vocabulary, &of_table)?;
-                picked.record(recorder, &of_table, tokens.tokens, &gi.scratch([self.inputs, columns])?)
+                picked.record(recorder, &of_table, tokens.tokens, rows(gi, columns))
             }
         }
     }
@@ -182,13 +192,8 @@ impl GateInput {
             Input::Tokens(tokens) => {
                 let products = self.products(&tokens)?;
                 let of_table = tokens.scratch.scratch([products.vocabulary, columns])?;
-                let order = tokens.order.ok_or_else(|| Error::Shape {
-                    operation: "gru",
-                    argument: "order",
-                    wanted: "that of the tokens, which the backward pass reads".into(),
-                    got: "none".into(),
-                })?;
-                products.record_backward(recorder, order, &d_gi, &of_table)?;
+                let order = tokens.ordered()?;
+                products.record_backward(recorder, order, rows(&d_gi, columns), &of_table)?;
                 (tokens.table, of_table, products.vocabulary)
             }
         };

@@ -4,12 +4,13 @@ use crate::common;
 use softalign::{
     Error, Gpu, Result, Tensor,
     gpu::{Dtype, Recorder},
+    graph::Parameters,
     kernels::{
         attentional_decoder::{
             AttentionalDecoder, BACKWARD_SCRATCH, Backward, DecoderStep, Gradients, Inputs, Outputs, StepInputs,
             StepTensors, Tiles,
         },
-        gru::Weights,
+        gru::{Input, Weights},
         matmul::Matrix,
     },
 };
@@ -62,8 +63,7 @@ fn steps_with_a_beam_lead_where_the_loop_leads() {
         let (bias_ih, bias_hh) = (numbers(gpu, 3 * hidden, 9), numbers(gpu, 3 * hidden, 10));
         let cell = Weights { weight_ih: &weight_ih, weight_hh: &weight_hh, bias_ih: &bias_ih, bias_hh: &bias_hh };
         let inputs = Inputs {
-            words: &words,
-            tokens: None,
+            words: Input::Rows(&words),
             state0: &state0,
             key: &key,
             annotation: &values,
@@ -191,8 +191,7 @@ impl Tensors {
     fn inputs(&self) -> Inputs<'_> {
         let Self { words, state0, key, annotation, lengths, query_weight, energy, .. } = self;
         Inputs {
-            words,
-            tokens: None,
+            words: Input::Rows(words),
             state0,
             key,
             annotation,
@@ -219,7 +218,7 @@ impl Tensors {
         let [words, state0, key, annotation, query_weight, energy, weight_ih, weight_hh, bias_ih, bias_hh] =
             &self.gradients;
         let cell = Weights { weight_ih, weight_hh, bias_ih, bias_hh };
-        let gradients = Gradients { words, table: None, state0, key, annotation, query_weight, energy, cell };
+        let gradients = Gradients { words, state0, key, annotation, query_weight, energy, cell };
         let backward = Backward {
             inputs: self.inputs(),
             outputs: self.written(),
@@ -266,6 +265,45 @@ fn repeats_its_bits() {
             assert!(first.iter().flatten().all(|bits| f32::from_bits(*bits).is_finite()));
             assert_eq!(first, run(gpu, dtype, &decoder, lengths));
         }
+    }
+}
+
+/// Parameters that lie side by side are read, and get their gradients, where they lie: the same bits, and fewer dispatches.
+#[test]
+fn parameters_side_by_side_are_not_copied() {
+    let decoder = AttentionalDecoder { hidden: 64, size: 32, ..DECODER };
+    for (gpu, dtype) in common::forms() {
+        let both = |tensors: &Tensors| -> (usize, Vec<Vec<u32>>) {
+            let mut recorder = Recorder::new(gpu, "test");
+            tensors.forward(&mut recorder, &decoder).unwrap();
+            tensors.backward(&mut recorder, &decoder).unwrap();
+            let recording = recorder.finish().unwrap();
+            let dispatches = recording.labels().count();
+            gpu.wait(Some(recording.submit(0).unwrap())).unwrap();
+            // The copy of the weights, which is not made where they are not copied, is no result.
+            let mut outputs = tensors.outputs(gpu);
+            outputs.remove(5);
+            (dispatches, outputs)
+        };
+        let apart = Tensors::new(gpu, dtype, &decoder, &[19, 7, 0]);
+        let mut joined = Tensors::new(gpu, dtype, &decoder, &[19, 7, 0]);
+        let beside = |[first, second]: [&Tensor; 2]| {
+            let shapes = [first, second].map(|tensor| tensor.shape().clone());
+            let names = ["first", "second"].map(str::to_owned);
+            let parameters = Parameters::new(gpu, names.iter().cloned().zip(shapes)).unwrap();
+            let [one, other] = names.map(|name| parameters.tensor(&name).unwrap());
+            gpu.write(&one, &gpu.read::<f32>(first).unwrap()).unwrap();
+            gpu.write(&other, &gpu.read::<f32>(second).unwrap()).unwrap();
+            [one, other]
+        };
+        let [_, weight_hh, _, bias_hh] = &apart.cell;
+        [joined.cell[1], joined.query_weight] = beside([weight_hh, &apart.query_weight]);
+        [joined.cell[3], joined.energy] = beside([bias_hh, &apart.energy]);
+        [joined.gradients[7], joined.gradients[4]] = beside([&apart.gradients[7], &apart.gradients[4]]);
+        [joined.gradients[9], joined.gradients[5]] = beside([&apart.gradients[9], &apart.gradients[5]]);
+        let ((more, expected), (fewer, found)) = (both(&apart), both(&joined));
+        assert_eq!(more, fewer + 5);
+        assert!(found == expected, "other bits");
     }
 }
 

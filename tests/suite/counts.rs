@@ -16,5 +16,5 @@ fn a_training_step_asks_for_what_is_stated() {
         assert!(bytes > 0.0);
         [dispatches, barriers, serial_rounds]
     });
-    assert_eq!(counts, [[130, 120, 1010], [207, 199, 12_755]]);
+    assert_eq!(counts, [[122, 115, 974], [202, 196, 12_720]]);
 }

@@ -6,7 +6,7 @@ use softalign::{
     Error, Gpu,
     gpu::{Dtype, Recorder},
     graph::{Context, Graph, Operation, Program, ProgramOptions},
-    kernels::{Step, embedding::Embedding},
+    kernels::{Step, embedding::Embedding, matmul::Matrix},
     reference,
 };
 
@@ -20,7 +20,7 @@ fn gradient(gpu: &Gpu, embedding: &Embedding, tokens: &[u32], d_y: &[f32]) -> Ve
     let (order, d_y) =
         (common::upload_u32(gpu, [order.len()], &order), common::upload(gpu, [embedding.tokens, embedding.size], d_y));
     let d_table = common::poisoned(gpu, embedding.vocabulary * embedding.size);
-    common::run(gpu, |recorder| embedding.record_backward(recorder, &order, &d_y, &d_table));
+    common::run(gpu, |recorder| embedding.record_backward(recorder, &order, Matrix::rows(&d_y), &d_table));
     gpu.read(&d_table).unwrap()
 }
 
@@ -57,7 +57,7 @@ fn tokens_past_the_table_count_as_its_last_row() {
         let table_gpu = common::upload(gpu, [3, 2], &table);
         let tokens = common::upload_u32(gpu, [4], &[1, 3, u32::MAX, 2]);
         let y = common::poisoned(gpu, 8);
-        common::run(gpu, |recorder| embedding.record(recorder, &table_gpu, &tokens, &y));
+        common::run(gpu, |recorder| embedding.record(recorder, &table_gpu, &tokens, Matrix::rows(&y).stride(2)));
         assert_eq!(gpu.read::<f32>(&y).unwrap(), [2.0, 3.0, 4.0, 5.0, 4.0, 5.0, 4.0, 5.0]);
         let found = gradient(gpu, &embedding, &[1, 3, u32::MAX, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
         let expected = reference::embedding::Embedding { vocabulary: 3, size: 2, padding: None }
@@ -131,7 +131,7 @@ fn refuses_wrong_shapes() {
     let four = common::poisoned(gpu, 4);
     let mut recorder = Recorder::new(gpu, "test");
     let embedding = Embedding { vocabulary: 2, size: 2, tokens: 3, padding: None };
-    let result = embedding.record(&mut recorder, &four, &four, &four);
+    let result = embedding.record(&mut recorder, &four, &four, Matrix::rows(&four).stride(2));
     assert!(matches!(result, Err(Error::Shape { argument: "tokens", .. })), "{result:?}");
     for tokens in [&[0, 1][..], &[0; 4]] {
         let result = embedding.order(tokens);
@@ -140,6 +140,6 @@ fn refuses_wrong_shapes() {
     let embedding = Embedding { vocabulary: 1, size: 1, tokens: 200_000, padding: None };
     let (order, one) = (common::poisoned(gpu, embedding.order_length()), common::poisoned(gpu, 1));
     let long = common::poisoned(gpu, 200_000);
-    let result = embedding.record_backward(&mut recorder, &order, &long, &one);
+    let result = embedding.record_backward(&mut recorder, &order, Matrix::rows(&long).stride(1), &one);
     assert!(matches!(result, Err(Error::Limit { .. })), "{result:?}");
 }

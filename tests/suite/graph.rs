@@ -353,7 +353,7 @@ fn small_model(precision: Dtype, by_token: bool) -> Vec<Vec<f32>> {
     let x = if by_token { GruInput::Tokens { table: p[0], tokens } } else { GruInput::Rows(words) };
     let (annotation, last) = graph.gru(x, h0, lengths, &[cell(&p[1..5])], Some(mask)).unwrap();
     let inputs = DecoderInputs {
-        words,
+        words: x,
         state0: graph.select(last, 0).unwrap(),
         key: graph.linear(annotation, p[11], Epilogue::default()).unwrap(),
         annotation,
@@ -363,11 +363,7 @@ fn small_model(precision: Dtype, by_token: bool) -> Vec<Vec<f32>> {
         cell: cell(&p[7..11]),
         mask: None,
     };
-    let outputs = if by_token {
-        graph.attentional_decoder_of_tokens(&inputs, p[0], tokens).unwrap()
-    } else {
-        graph.attentional_decoder(&inputs).unwrap()
-    };
+    let outputs = graph.attentional_decoder(&inputs).unwrap();
     assert_eq!([outputs.features, outputs.weights].map(|value| graph.dtype(value)), [precision, Dtype::F32]);
     let features = graph.tanh(outputs.features).unwrap();
     let mut loss = graph.sum(features).unwrap();

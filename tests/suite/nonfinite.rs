@@ -295,7 +295,7 @@ const KINDS: &[Kind] = &[
         words: &[LENGTHS],
         build: |g, x| {
             let inputs = DecoderInputs {
-                words: x[0],
+                words: x[0].into(),
                 state0: x[1],
                 key: x[2],
                 annotation: x[3],

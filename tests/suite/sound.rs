@@ -502,7 +502,7 @@ fn random_arguments_leave_the_neighbours_alone() {
                     let table = x.window([x.elements() / n.max(1), n]).unwrap_or_else(|_| x.clone());
                     let vocabulary = table.elements() / n.max(1);
                     let embedding = Embedding { vocabulary, size: n, tokens: size, padding: None };
-                    embedding.record(&mut recorder, &table, &indices.own, y)
+                    embedding.record(&mut recorder, &table, &indices.own, c)
                 }
                 4 => Pointwise::Add.record(&mut recorder, x, Some(y), z),
                 _ => Pointwise::Tanh.record(&mut recorder, x, None, &Guarded::new(gpu, x.elements(), Dtype::F32).own),

@@ -44,7 +44,7 @@ fn decoder(gpu: &Gpu, dtype: Dtype, passes: Passes) -> Result<Subject> {
     let weights = cell(&mut problem, WORD + ANNOTATION, HIDDEN);
     let of_graph = graph_weights(&weights);
     let outputs = problem.graph.attentional_decoder(&DecoderInputs {
-        words: words.value,
+        words: words.value.into(),
         state0: state0.value,
         key: key.value,
         annotation: annotation.value,

@@ -6,9 +6,9 @@ use crate::{
     gpu::{Dtype, Recorder, Tensor, product},
     kernels::{
         additive_attention::{self, KeyGradients},
-        expect::{expect, expect_of, expect_scratch_of, expect_setting},
+        expect::{expect, expect_of, expect_scratch_of},
         gate_input::{InputBackward, InputGradients},
-        gru::{CellBackward, Masking, WeightGradients},
+        gru::{CellBackward, Input, Masking, WeightGradients},
         matmul::{Matmul, Matrix, Operands},
     },
 };
@@ -29,10 +29,8 @@ pub struct Backward<'a> {
 /// The gradients of [`Inputs`]; each is overwritten.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradients<'a> {
-    /// `[B, T, E]`; without what goes to `table`.
+    /// `[B, T, E]` of embedded words; of tokens `[V, E]`, the table's.
     pub words: &'a Tensor,
-    /// `[V, E]`, where there are tokens: through the cell's products with the table.
-    pub table: Option<&'a Tensor>,
     /// `[B, H]`.
     pub state0: &'a Tensor,
     /// `[B, S, A]`.
@@ -106,11 +104,14 @@ impl AttentionalDecoder {
         let dtype = inputs.dtype();
         expect_of(dtype, NAME, "d_features", d_features, &[batch, steps, self.features()])?;
         expect_of(dtype, NAME, "d_state0", gradients.state0, &[batch, hidden])?;
-        expect_of(dtype, NAME, "d_words", gradients.words, &[batch, steps, word])?;
+        match &inputs.words {
+            Input::Rows(_) => expect_of(dtype, NAME, "d_words", gradients.words, &[batch, steps, word])?,
+            Input::Tokens(tokens) => {
+                expect_of(Dtype::F32, NAME, "d_words", gradients.words, &[tokens.table.elements()])?;
+            }
+        }
         expect(NAME, "d_query_weight", gradients.query_weight, &[size, hidden])?;
         gradients.cell.expect(NAME, word + annotation, hidden)?;
-        let tables = (inputs.tokens.map(|tokens| tokens.table.elements()), gradients.table.map(Tensor::elements));
-        expect_setting(NAME, "d_table", tables.0 == tables.1, "as large as the table", tables.1.unwrap_or(0) as f64)?;
         if let Some(d_weights) = d_weights {
             expect_of(Dtype::F32, NAME, "d_weights", d_weights, &[batch, steps, keys])?;
         }
@@ -134,7 +135,9 @@ impl AttentionalDecoder {
     ) -> Result<()> {
         self.check_backward(backward, scratch, gradients)?;
         let scratch = Scratch::of(scratch);
-        let pass = Pass { decoder: *self, tiles, backward: *backward, scratch, gradients: *gradients };
+        let stacked = &self.stacked(recorder.gpu(), &backward.inputs, backward.outputs.stacked);
+        let backward = Backward { outputs: Outputs { stacked, ..backward.outputs }, ..*backward };
+        let pass = Pass { decoder: *self, tiles, backward, scratch, gradients: *gradients };
         pass.record_start(recorder)?;
         (0..self.steps).rev().try_for_each(|t| pass.record_step(recorder, t))?;
         pass.record_weights(recorder)?;
@@ -230,7 +233,7 @@ impl Pass<'_> {
     /// The contexts; the weights that these and the states were multiplied with; without a mask the state before the first step.
     fn record_weights(&self, recorder: &mut Recorder) -> Result<()> {
         let Self { backward: Backward { inputs, outputs, .. }, scratch, gradients, .. } = self;
-        let AttentionalDecoder { batch, word, hidden, size, annotation, .. } = self.decoder;
+        let AttentionalDecoder { batch, word, hidden, annotation, .. } = self.decoder;
         let (products, (gates, rows)) = (self.decoder.products(), self.sizes());
         let product = |m, n, k| Matmul { m, n, k, batch: 1, ..Matmul::default() };
         let masking = self.masking();
@@ -241,13 +244,7 @@ impl Pass<'_> {
             self.record_matmul(recorder, into_state0, by_state, weight, d_state0)?;
         }
         let transposed = |m, n| Matmul { transpose_a: true, ..product(m, n, rows) };
-        let states = view(outputs.states, masking.map_or(0, |masking| masking.distance), hidden, 0);
-        let d_weight_hh = view(gradients.cell.weight_hh, 0, hidden, 0);
-        let of_weight_hh = Operands { a: by_state, b: states, bias: None, c: d_weight_hh };
-        let tile = self.tiles.all(gates);
-        transposed(gates, hidden).record_summed(recorder, tile, &of_weight_hh, gradients.cell.bias_hh)?;
-        let (by_query, d_query_weight) = (by_state.offset(gates), view(gradients.query_weight, 0, hidden, 0));
-        self.record_matmul(recorder, transposed(size, hidden), by_query, states, d_query_weight)?;
+        self.record_stacked(recorder, by_state)?;
         let (by_input, contexts) =
             (view(scratch.d_gi, 0, gates, 0), view(outputs.features, hidden, self.decoder.features(), 0));
         let d_weight_ic = view(gradients.cell.weight_ih, word, word + annotation, 0);
@@ -257,6 +254,28 @@ impl Pass<'_> {
         self.record_matmul(recorder, into_contexts, by_input, weight_ic, view(scratch.d_context, 0, annotation, 0))
     }
 
+    /// What the states were multiplied with, and the recurrent biases.
+    fn record_stacked(&self, recorder: &mut Recorder, by_state: Matrix<'_>) -> Result<()> {
+        let Self { decoder, backward, gradients, .. } = self;
+        let (hidden, size, (gates, k)) = (decoder.hidden, decoder.size, self.sizes());
+        let states = view(backward.outputs.states, self.masking().map_or(0, |masking| masking.distance), hidden, 0);
+        let transposed = |m| Matmul { m, n: hidden, k, batch: 1, transpose_a: true, ..Matmul::default() };
+        let mut record_summed = |m: usize, into: &Tensor, sums: &Tensor| {
+            let operands = Operands { a: by_state, b: states, bias: None, c: view(into, 0, hidden, 0) };
+            transposed(m).record_summed(recorder, self.tiles.all(m), &operands, sums)
+        };
+        let (gpu, of_cell) = (&self.tiles.gpu, &gradients.cell);
+        let weights = Tensor::joined(gpu, of_cell.weight_hh, gradients.query_weight, decoder.stacked_shape());
+        // Queries have no bias: their sums lie where the energy vector's gradient will.
+        let sums = Tensor::joined(gpu, of_cell.bias_hh, gradients.energy, [decoder.products()]);
+        if let (Some(weights), Some(sums)) = (weights, sums) {
+            return record_summed(decoder.products(), &weights, &sums);
+        }
+        record_summed(gates, of_cell.weight_hh, of_cell.bias_hh)?;
+        let d_query_weight = view(gradients.query_weight, 0, hidden, 0);
+        self.record_matmul(recorder, transposed(size), by_state.offset(gates), states, d_query_weight)
+    }
+
     /// The words and what they were multiplied with, and with a mask the state before the first step.
     fn record_words(&self, recorder: &mut Recorder) -> Result<()> {
         let Self { decoder, tiles, backward: Backward { inputs, d_features, .. }, scratch, gradients, .. } = self;
@@ -264,14 +283,17 @@ impl Pass<'_> {
         let (_, rows) = self.sizes();
         let d_words = view(gradients.words, 0, word, 0);
         let of_features = view(d_features, hidden + annotation, decoder.features(), 0);
-        record_copy(recorder, [rows, word], of_features, d_words)?;
-        let of_input = InputGradients {
-            weights: &[decoder.of_words(&gradients.cell)],
-            input: gradients.table.map_or(d_words, |table| view(table, 0, word, 0)),
-            accumulate: gradients.table.is_none(),
-        };
+        match &inputs.words {
+            Input::Rows(_) => record_copy(recorder, [rows, word], of_features, d_words)?,
+            Input::Tokens(tokens) => {
+                let embedding = decoder.embedding(tokens);
+                embedding.record_backward(recorder, tokens.ordered()?, of_features, gradients.words)?;
+            }
+        }
+        let of_input =
+            InputGradients { weights: &[decoder.of_words(&gradients.cell)], input: d_words, accumulate: true };
         let weights = &[decoder.of_words(&inputs.cell)];
-        let of_gates = InputBackward { input: inputs.input(), weights, d_gi: scratch.d_gi };
+        let of_gates = InputBackward { input: inputs.words, weights, d_gi: scratch.d_gi };
         decoder.gate_input().record_backward(recorder, &of_gates, &of_input)?;
         if self.masking().is_some() {
             let into_state0 = self.cell_step(0).before(rows * decoder.products(), inputs.lengths);

@@ -3,7 +3,7 @@
 use super::Bahdanau;
 use crate::{
     Result,
-    graph::{DecoderInputs, DecoderOutputs, Value},
+    graph::{DecoderInputs, DecoderOutputs, GruInput, Value},
     kernels::{gru::Tokens, matmul::Activation},
     model::{BatchShape, Forward, Layers},
 };
@@ -48,8 +48,13 @@ impl Bahdanau {
         tokens: Value,
     ) -> Result<DecoderOutputs> {
         let table = layers.parameter(&self.words.weight);
-        let words = layers.graph.embedding(table, tokens)?;
-        let words = layers.drop_words(words, self.config.dropout)?;
+        let pays = Tokens::pays(self.config.target_vocabulary, shape.target);
+        let words = if pays && layers.keeps_words(self.config.dropout) {
+            GruInput::Tokens { table, tokens }
+        } else {
+            let words = layers.graph.embedding(table, tokens)?;
+            GruInput::Rows(layers.drop_words(words, self.config.dropout)?)
+        };
         let (rows, hidden) = (shape.rows, self.config.hidden);
         let mask = layers.state_mask([1, rows, hidden])?;
         let mask = mask.map(|mask| layers.graph.reshape(mask, [rows, hidden])).transpose()?;
@@ -64,11 +69,7 @@ impl Bahdanau {
             cell: self.cell.values(layers),
             mask,
         };
-        let pays = Tokens::pays(self.config.target_vocabulary, shape.target);
-        match pays && layers.keeps_words(self.config.dropout) {
-            true => layers.graph.attentional_decoder_of_tokens(&inputs, table, tokens),
-            false => layers.graph.attentional_decoder(&inputs),
-        }
+        layers.graph.attentional_decoder(&inputs)
     }
 
     fn logits(&self, layers: &mut Layers, features: Value) -> Result<Value> {

@@ -105,8 +105,10 @@ impl Architecture for Bahdanau {
 
     fn parameters(&self) -> Vec<Parameter> {
         let Self { encoder, bridge, query, key, energy, words, cell, readout, output, .. } = self;
-        let attention = [bridge, query, key, energy].into_iter().flat_map(Linear::parameters);
-        let decoder = [&words.weight].into_iter().chain(cell.parameters());
+        let attention = [bridge, key].into_iter().flat_map(Linear::parameters);
+        // The decoder reads recurrent weights and those of the query as one where they lie side by side; so too their vectors.
+        let GruCell { weight_ih, weight_hh, bias_ih, bias_hh } = cell;
+        let decoder = [&words.weight, weight_ih, weight_hh, &query.weight, bias_ih, bias_hh, &energy.weight];
         // A weight that is the table of words stands there already.
         let top = readout.iter().chain([output]).flat_map(Linear::parameters).filter(|one| **one != words.weight);
         encoder.parameters().chain(attention).chain(decoder).chain(top).cloned().collect()
