@@ -139,12 +139,13 @@ operands! {
     ForwardOutputs { y, hn, states, gates, scratch }
 }
 operands! {
-    /// Operands of the backward after [`ForwardInputs`]; [`Rest`] follows, and the order of the tokens, if there are any.
-    BackwardInputs { states, gates, d_y, d_hn }
+    /// Operands of the backward after [`ForwardInputs`]; d_hn follows if there is one, then [`Rest`], and the order of the tokens, if there
+    /// are any.
+    BackwardInputs { states, gates, d_y }
 }
 operands! {
     /// Gradients of the inputs; those of [`Rest::cells`] follow, then [`BackwardScratch`].
-    BackwardOutputs { d_x, d_h0 }
+    BackwardOutputs { d_h0, d_x }
 }
 operands! {
     /// Scratch of [`Tokens`] follows where there are any.
@@ -155,7 +156,11 @@ operands! {
 struct Forward(Layer);
 
 #[derive(Debug)]
-struct Backward(Layer);
+struct Backward {
+    layer: Layer,
+    /// Whether the last states have a gradient, which becomes that of the first.
+    ends: bool,
+}
 
 impl Graph {
     /// One GRU layer over a sequence (Cho et al. 2014, in the form of cuDNN and PyTorch: reset applied after the recurrent
@@ -262,6 +267,7 @@ impl Operation for Forward {
         let Rest { cells, mask, tokens } = self.0.rest(rest)?;
         let (outputs, more) = ForwardOutputs::first_of(context.outputs)?;
         let ForwardOutputs { y, hn, states, gates, scratch } = outputs;
+        let hn = context.read.get(1).is_none_or(|read| *read).then_some(hn);
         let gru = self.0.gru;
         let tile = Tile::choose(recorder.gpu(), [gru.batch, gru.hidden], gru.directions);
         let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
@@ -277,12 +283,12 @@ impl Operation for Forward {
     ) -> Result<Vec<Option<Value>>> {
         let (ForwardInputs { x, h0, .. }, rest) = ForwardInputs::first_of(inputs)?;
         let Rest { cells, mask, tokens } = self.0.rest(rest)?;
-        let (ForwardOutputs { y, hn, states, gates, .. }, _) = ForwardOutputs::first_of(outputs)?;
-        let mut or_zeros = |upstream: Option<Value>, like| upstream.unwrap_or_else(|| graph.zeros_like(like));
-        let (d_y, d_hn) = (or_zeros(upstream[0], *y), or_zeros(upstream[1], *hn));
+        let (ForwardOutputs { y, states, gates, .. }, _) = ForwardOutputs::first_of(outputs)?;
+        let d_y = upstream[0].unwrap_or_else(|| graph.zeros_like(*y));
         let forward = &inputs[..ForwardInputs::<Value>::COUNT];
-        let saved = BackwardInputs { states: *states, gates: *gates, d_y, d_hn }.list();
-        let mut made: Vec<_> = [x, h0].into_iter().chain(cells).map(|input| graph.like(*input)).collect();
+        let mut saved = BackwardInputs { states: *states, gates: *gates, d_y }.list();
+        saved.extend(upstream[1]);
+        let mut made: Vec<_> = [h0, x].into_iter().chain(cells).map(|input| graph.like(*input)).collect();
         let scratch = self.0.gru.backward_scratch(graph.dtype(*h0));
         made.extend(scratch.map(|(elements, dtype)| (Shape::from([elements]), dtype)));
         made.extend(self.0.scratch());
@@ -290,8 +296,8 @@ impl Operation for Forward {
         if let (Some(tokens), Some(vocabulary)) = (tokens.first(), self.0.vocabulary) {
             from.push(order(graph, *tokens, vocabulary)?);
         }
-        let gradients = graph.push_as(Backward(self.0), &from, made);
-        let (BackwardOutputs { d_x, d_h0 }, d_rest) = BackwardOutputs::first_of(&gradients)?;
+        let gradients = graph.push_as(Backward { layer: self.0, ends: upstream[1].is_some() }, &from, made);
+        let (BackwardOutputs { d_h0, d_x }, d_rest) = BackwardOutputs::first_of(&gradients)?;
         let (d_cells, _) = split(d_rest, cells.len())?;
         let without = mask.into_iter().chain(tokens).map(|_| None);
         let of_forward = [Some(*d_x), Some(*d_h0), None];
@@ -306,18 +312,24 @@ impl Operation for Backward {
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let (ForwardInputs { x, h0, lengths }, rest) = ForwardInputs::first_of(context.inputs)?;
-        let (BackwardInputs { states, gates, d_y, d_hn }, rest) = BackwardInputs::first_of(rest)?;
-        let Rest { cells, mask, tokens } = self.0.rest(rest)?;
-        let (BackwardOutputs { d_x, d_h0 }, rest) = BackwardOutputs::first_of(context.outputs)?;
-        let (d_cells, rest) = split(rest, self.0.weights())?;
+        let (BackwardInputs { states, gates, d_y }, rest) = BackwardInputs::first_of(rest)?;
+        let (d_hn, rest) = split(rest, usize::from(self.ends))?;
+        let layer = &self.layer;
+        let Rest { cells, mask, tokens } = layer.rest(rest)?;
+        let (BackwardOutputs { d_h0, d_x }, rest) = BackwardOutputs::first_of(context.outputs)?;
+        let (d_cells, rest) = split(rest, layer.weights())?;
         let (BackwardScratch { first, second, third }, more) = BackwardScratch::first_of(rest)?;
-        let gru = self.0.gru;
+        let gru = layer.gru;
         let tile = Tile::choose(recorder.gpu(), [gru.batch, gru.hidden], gru.directions);
-        let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
+        let inputs = Inputs { x: layer.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
         // The gradient of a state that is a constant is nobody's.
-        let into_h0 = context.read.get(1).is_none_or(|read| *read);
-        let backward = gru::Backward { inputs, saved: Saved { states, gates }, d_y, d_hn, into_h0 };
+        let into_h0 = context.read.first().is_none_or(|read| *read);
+        let backward = gru::Backward { inputs, saved: Saved { states, gates }, d_y, d_hn: d_hn.first(), into_h0 };
         let gradients = Gradients { x: d_x, h0: d_h0, weights: &directions(d_cells)? };
         gru.record_backward(recorder, tile, &backward, [first, second, third], &gradients)
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        self.ends.then_some(ForwardInputs::<Value>::COUNT + BackwardInputs::<Value>::COUNT)
     }
 }

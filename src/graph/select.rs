@@ -12,11 +12,9 @@ struct Forward {
     index: usize,
 }
 
-/// Inputs: zeros of the whole shape, the gradient of the entry.
+/// Inputs: how many rows of each entry are the gradient's, 1 or 0, and the gradient of the one entry.
 #[derive(Debug)]
-struct Backward {
-    index: usize,
-}
+struct Backward;
 
 impl Graph {
     /// Entry `index` of the first extent: `[D, ..]` to `[..]`.
@@ -69,10 +67,10 @@ impl Operation for Forward {
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
         let x = inputs[0];
-        Ok(vec![upstream[0].map(|d_y| {
-            let zeros = graph.filled_as(graph.shape(x).clone(), graph.dtype(x), 0.0);
-            graph.push_like(Backward { index: self.index }, &[zeros, d_y], x)
-        })])
+        let Some(d_y) = upstream[0] else { return Ok(vec![None]) };
+        let entries = graph.dims(x).first().copied().unwrap_or_default();
+        let chosen = graph.numbers([entries], (0..entries).map(|entry| u32::from(entry == self.index)).collect())?;
+        Ok(vec![Some(graph.push_like(Backward, &[chosen, d_y], x))])
     }
 }
 
@@ -82,8 +80,10 @@ impl Operation for Backward {
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
-        let (zeros, d_y, d_x) = (&context.inputs[0], &context.inputs[1], &context.outputs[0]);
-        copy(recorder, (zeros, 0), (d_x, 0), d_x.elements())?;
-        copy(recorder, (d_y, 0), (d_x, self.index * d_y.elements()), d_y.elements())
+        let (chosen, d_y, d_x) = (&context.inputs[0], &context.inputs[1], &context.outputs[0]);
+        let columns = d_y.elements();
+        let entries = |tensor, batch_stride| Matrix { tensor, offset: 0, stride: columns, batch_stride };
+        let copy = Copy { rows: 1, columns, batch: chosen.elements() };
+        copy.record(recorder, entries(d_y, 0), Some(chosen), entries(d_x, columns))
     }
 }

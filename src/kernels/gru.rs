@@ -77,8 +77,8 @@ pub struct Inputs<'a> {
 pub struct Outputs<'a> {
     /// `[B, S, D*H]`, the hidden states, directions side by side; 0 beyond a row's length.
     pub y: &'a Tensor,
-    /// `[D, B, H]`, the state after the last valid step.
-    pub hn: &'a Tensor,
+    /// `[D, B, H]`, the state after the last valid step, where it is wanted.
+    pub hn: Option<&'a Tensor>,
     /// For the backward pass.
     pub saved: Saved<'a>,
 }
@@ -108,8 +108,8 @@ pub struct Backward<'a> {
     pub saved: Saved<'a>,
     /// `[B, S, D*H]`. What lies beyond a row's length has no effect.
     pub d_y: &'a Tensor,
-    /// `[D, B, H]`.
-    pub d_hn: &'a Tensor,
+    /// `[D, B, H]`, if there is one; it may lie where the gradient of h0 goes.
+    pub d_hn: Option<&'a Tensor>,
     /// Whether the gradient of h0 is wanted. Without, its tensor holds what is no gradient at the end.
     pub into_h0: bool,
 }
@@ -243,7 +243,9 @@ impl Gru {
         let dtype = saved.dtype();
         expect_of(dtype, "gru", "h0", inputs.h0, &[directions, batch, hidden])?;
         expect_of(dtype, "gru", "y", outputs.y, &[batch, steps, directions * hidden])?;
-        expect_of(dtype, "gru", "hn", outputs.hn, &[directions, batch, hidden])?;
+        if let Some(hn) = outputs.hn {
+            expect_of(dtype, "gru", "hn", hn, &[directions, batch, hidden])?;
+        }
         expect_scratch_of(dtype, "gru", scratch, self.scratch())?;
         let state = batch * hidden;
         let copy = Copy { rows: batch, columns: hidden, batch: directions };
@@ -258,7 +260,7 @@ impl Gru {
             let of_step: Vec<_> = (0..directions).map(|d| self.cell_step(inputs, outputs, scratch, d, i)).collect();
             self.cell().record_all(recorder, tile, &of_step)?;
         }
-        copy.record(recorder, states.offset(steps * state), None, ends(outputs.hn, state))
+        outputs.hn.map_or(Ok(()), |hn| copy.record(recorder, states.offset(steps * state), None, ends(hn, state)))
     }
 
     /// Direction `d` in its step number `i`.
@@ -300,7 +302,9 @@ impl Gru {
         self.check(inputs, saved)?;
         let dtype = saved.dtype();
         expect_of(dtype, "gru", "d_y", d_y, &[batch, steps, directions * hidden])?;
-        expect_of(dtype, "gru", "d_hn", d_hn, &[directions, batch, hidden])?;
+        if let Some(d_hn) = d_hn {
+            expect_of(dtype, "gru", "d_hn", d_hn, &[directions, batch, hidden])?;
+        }
         let (of_x, x_shape) = match &inputs.x {
             Input::Rows(_) => (dtype, vec![batch, steps, input]),
             Input::Tokens(tokens) => (Dtype::F32, vec![tokens.table.elements() / input.max(1), input]),
@@ -333,9 +337,11 @@ impl Gru {
         self.check_backward(backward, scratch, gradients)?;
         let [d_gh, d_gi, valid_x] = scratch;
 
-        // The gradient of the state goes from step to step in d_h0.
-        let copy = Copy { rows: directions * batch, columns: hidden, batch: 1 };
-        copy.record(recorder, run(d_hn, 0, hidden), None, run(gradients.h0, 0, hidden))?;
+        // The gradient of the state goes from step to step in d_h0, where that of the last one may lie already.
+        if let Some(d_hn) = d_hn.filter(|d_hn| !d_hn.overlaps(gradients.h0)) {
+            let copy = Copy { rows: directions * batch, columns: hidden, batch: 1 };
+            copy.record(recorder, run(d_hn, 0, hidden), None, run(gradients.h0, 0, hidden))?;
+        }
         let mut x = inputs.x;
         if let Input::Rows(rows) = inputs.x {
             // A NaN in the padding of x must not meet the zeros in d_gi.
@@ -389,7 +395,7 @@ impl Gru {
             gates: run(saved.gates, (d * steps + i) * 4 * state, 4 * hidden),
             carry: gradients.h0,
             carry_offset: d * state,
-            has_carry: true,
+            has_carry: backward.d_hn.is_some() || i + 1 < steps,
             masking: self.dropout().map(|dropout| dropout.masking(d)),
             valid: Some(Valid { lengths: inputs.lengths, time }),
         }

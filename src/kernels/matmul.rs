@@ -21,25 +21,25 @@
 
 mod bound;
 mod cooperative;
-
-use serde::{Deserialize, Serialize};
+mod tile;
 
 use bound::{Bound, Run};
 #[cfg(feature = "validate")]
 pub(crate) use cooperative::cooperative_takes;
 pub use cooperative::cooperative_trials;
 use cooperative::{Matrices, SIDE};
+pub use tile::Tile;
 
 pub use super::matrix::Matrix;
 use super::{
     expect::{expect, expect_matrix, expect_setting, expect_tile},
     forms,
     library::shader,
-    tunable::{Tunable, tuned},
+    tunable::Tunable,
 };
 use crate::{
     Error, Result,
-    gpu::{AdapterClass, Cost, Dtype, ELEMENT, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles},
+    gpu::{AdapterClass, Cost, Dtype, Gpu, Launch, Recorder, Shader, Specialisation, Tensor, Tiles},
 };
 
 pub(super) static MATMUL: Shader = shader!("matmul", specialisations);
@@ -102,107 +102,6 @@ pub(crate) struct Summed<'a> {
 impl Operands<'_> {
     fn types(&self) -> Types {
         [&self.a, &self.b, &self.c].map(|matrix| float(matrix.tensor))
-    }
-}
-
-/// What one workgroup computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tile {
-    /// The subgroup form (`lanes` is the subgroup's size), or the form with tiles in workgroup memory.
-    pub subgroups: bool,
-    /// Invocations along N.
-    pub lanes: u32,
-    /// Invocations along M (1 in the subgroup form).
-    pub groups: u32,
-    /// Rows per invocation.
-    pub rows: u32,
-    /// vec4 columns per invocation.
-    pub columns: u32,
-}
-
-impl Tile {
-    /// The configuration for an adapter and a shape. Few rows take a tile of few rows, so that less of it is thrown away.
-    ///
-    /// On lavapipe 32 rows of 64 columns are best: less shares a load among fewer products, more spills.
-    pub fn choose(gpu: &Gpu, m: usize) -> Self {
-        tuned(gpu, Self::class(m)).unwrap_or_else(|| Self::of(gpu.tiles(), m))
-    }
-
-    fn of(tiles: &Tiles, m: usize) -> Self {
-        match tiles.subgroup {
-            Some(lanes) => {
-                let rows = (m.min(1 << 16) as u32).next_multiple_of(lanes).clamp(lanes, lanes.max(4 * lanes.min(8)));
-                let rows = if rows == 3 * lanes { 4 * lanes } else { rows };
-                Self { subgroups: true, lanes, groups: 1, rows, columns: 2 }
-            }
-            None => {
-                let rows = if m <= 64 { 4 } else { 8 };
-                Self { subgroups: false, lanes: 8, groups: 8, rows, columns: 2 }
-            }
-        }
-    }
-
-    /// The class of products of `m` rows.
-    pub fn class(m: usize) -> &'static str {
-        match m {
-            0..=8 => "m <= 8",
-            9..=16 => "m <= 16",
-            17..=64 => "m <= 64",
-            _ => "m > 64",
-        }
-    }
-
-    /// How many slices of the sums a workgroup can compute side by side: what they stage, and half of their sums at the end, lie in
-    /// its memory.
-    fn most_slices(&self, tiles: &Tiles) -> u32 {
-        let elements = usize::max(16 * (self.height() + self.width()), self.height() * self.width() / 2);
-        let fits = |slices: &u32| {
-            *slices as usize * elements * ELEMENT as usize <= tiles.memory as usize
-                && slices * self.lanes * self.groups <= 256
-        };
-        if self.subgroups { 1 } else { [4, 2].into_iter().find(fits).unwrap_or(1) }
-    }
-
-    /// As many slices as there can be where tiles are so few that a GPU would have less than a handful of subgroups for each of its
-    /// processors. The sums of a tile are added up in a fixed order.
-    fn slices(&self, tiles: &Tiles, workgroups: [u32; 3], k: usize) -> u32 {
-        let few = workgroups.iter().map(|count| u64::from(*count)).product::<u64>() < 512;
-        if few && k >= 64 { self.most_slices(tiles) } else { 1 }
-    }
-
-    /// Steps of k between loads that are waited for.
-    fn depth(&self, slices: u32) -> usize {
-        if self.subgroups { 4 } else { 16 * slices as usize }
-    }
-
-    fn height(&self) -> usize {
-        (self.groups * self.rows) as usize
-    }
-
-    fn width(&self) -> usize {
-        (self.lanes * self.columns * 4) as usize
-    }
-}
-
-impl Tunable for Tile {
-    const KERNEL: &'static str = "matmul";
-    const CLASSES: &'static [&'static str] = &["m <= 8", "m <= 16", "m <= 64", "m > 64"];
-
-    /// On lavapipe the defaults are best, and taller tiles of fewer columns as good; drivers with wider subgroups may prefer
-    /// those. On GPUs few large tiles reuse more, many small ones fill more of the card; on RDNA2 none spills or leaves fewer
-    /// than 8 subgroups a SIMD. One vec4 of columns an invocation would read workgroup memory too often there.
-    fn candidates(tiles: &Tiles) -> Vec<Self> {
-        let defaults = [8, 16, 32].map(|m| Self::of(tiles, m));
-        let tile = |[lanes, groups, rows, columns]: [u32; 4]| Self { lanes, groups, rows, columns, ..defaults[0] };
-        let others = match tiles.subgroup {
-            Some(lanes) => vec![[lanes, 1, 64, 1]],
-            None => vec![[16, 16, 4, 2], [16, 8, 8, 2], [16, 16, 8, 2]],
-        };
-        forms::distinct(defaults.into_iter().chain(others.into_iter().map(tile)))
-    }
-
-    fn every(tiles: &Tiles) -> Vec<Self> {
-        forms::distinct((1..=512).map(|m| Self::of(tiles, m)).chain(Self::candidates(tiles)))
     }
 }
 
@@ -498,9 +397,11 @@ impl Matmul {
             |[height, width]: [usize; 2]| [word(self.m.div_ceil(height)), word(self.n.div_ceil(width)), word(batch)];
         let (kernel, specialisation, workgroups, depth) = match by {
             By::Tile(tile) => {
+                let tiles = recorder.gpu().tiles();
+                let tile = tile.filling(tiles, self, batch);
                 let workgroups = workgroups([tile.height(), tile.width()]);
-                let slices = tile.slices(recorder.gpu().tiles(), workgroups, self.k);
-                let specialisation = self.specialisation(recorder.gpu().tiles(), tile, Form { slices, ..form });
+                let slices = tile.slices(tiles, workgroups, self.k);
+                let specialisation = self.specialisation(tiles, tile, Form { slices, ..form });
                 (&MATMUL, specialisation, workgroups, tile.depth(slices))
             }
             By::Matrices(matrices) => {
@@ -586,7 +487,7 @@ fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {
         let types = [SINGLE, LAYER, WEIGHT, ACTIVATIONS, WEIGHTED].into_iter();
         for types in types.filter(|types| (tiles.f16 || *types == SINGLE) && product.takes(*types)) {
             for loads in Loads::every(product.transpose_a, product.transpose_b) {
-                for slices in forms::distinct([1, tile.most_slices(tiles)]) {
+                for slices in tile.each_slices(tiles) {
                     let form = |sums: &Sums| Form { types, slices, loads, sums: *sums };
                     let each = product.each_sums(types).iter();
                     all.extend(each.map(|sums| product.specialisation(tiles, tile, form(sums))));

@@ -278,7 +278,7 @@ impl Drawn {
 
     fn outputs(&self) -> Outputs<'_> {
         let saved = Saved { states: &self.states, gates: &self.gates };
-        Outputs { y: &self.y_gpu, hn: &self.hn_gpu, saved }
+        Outputs { y: &self.y_gpu, hn: Some(&self.hn_gpu), saved }
     }
 }
 
@@ -297,7 +297,12 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
 fn backward(case: &mut Case<'_>) -> Result<f64> {
     let drawn = draw(case)?;
     let Gru { batch, steps, input, hidden, directions, .. } = drawn.gru;
-    let (d_y, d_hn) = (case.values(drawn.y_gpu.elements(), 0.1), case.values(drawn.hn_gpu.elements(), 0.1));
+    let (d_y, mut d_hn) = (case.values(drawn.y_gpu.elements(), 0.1), case.values(drawn.hn_gpu.elements(), 0.1));
+    // The last states may have no gradient, and theirs may lie where that of the first ones goes.
+    let [ends, in_place] = [case.below(3) > 0, case.coin()];
+    if !ends {
+        d_hn.fill(0.0);
+    }
     let mut padded = d_y.clone();
     for (row, values) in padded.chunks_mut(directions * hidden).enumerate() {
         if row % steps >= drawn.lengths[row / steps] as usize {
@@ -310,7 +315,10 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
         Some(named) => case.poisoned(named.table_shape())?,
         None => case.poisoned_activation([batch, steps, input])?,
     };
-    let d_h0 = case.poisoned_activation([directions, batch, hidden])?;
+    let d_h0 = match ends && in_place {
+        true => d_hn_gpu.clone(),
+        false => case.poisoned_activation([directions, batch, hidden])?,
+    };
     let mut d_weights = Vec::new();
     for _ in 0..directions {
         d_weights.push(poisoned_cell(case, input, hidden)?);
@@ -324,7 +332,8 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
         let tile = Tile::choose(recorder.gpu(), [drawn.gru.batch, drawn.gru.hidden], drawn.gru.directions);
         let (inputs, outputs) = (drawn.inputs(&weights), drawn.outputs());
         drawn.gru.record(recorder, tile, &inputs, &outputs, &drawn.scratch)?;
-        let backward = Backward { inputs, saved: outputs.saved, d_y: &d_y_gpu, d_hn: &d_hn_gpu, into_h0 };
+        let backward =
+            Backward { inputs, saved: outputs.saved, d_y: &d_y_gpu, d_hn: ends.then_some(&d_hn_gpu), into_h0 };
         let gradients = Gradients { x: &d_x, h0: &d_h0, weights: &into };
         drawn.gru.record_backward(recorder, tile, &backward, scratch.each_ref(), &gradients)
     })?;

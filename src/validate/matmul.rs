@@ -51,11 +51,14 @@ impl By {
 fn sizes(case: &mut Case<'_>) -> Matmul {
     // Activations are drawn for one form only, the one that layers use: a driver takes up to a second for each form.
     let layer = case.below(4) == 0;
+    // Many are not too few for a GPU.
+    let many = case.below(8) == 0;
+    let (most, batch) = if many { (33, 33 + case.below(8)) } else { (129, 1 + case.below(3)) };
     Matmul {
-        m: case.size(129),
-        n: case.size(129),
+        m: case.size(most),
+        n: case.size(most),
         k: case.size(129),
-        batch: 1 + case.below(3),
+        batch,
         transpose_a: !layer && case.coin(),
         transpose_b: layer || case.coin(),
         activation: if layer { [Activation::Tanh, Activation::Sigmoid][case.below(2)] } else { Activation::None },

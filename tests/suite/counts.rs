@@ -16,5 +16,5 @@ fn a_training_step_asks_for_what_is_stated() {
         assert!(bytes > 0.0);
         [dispatches, barriers, serial_rounds]
     });
-    assert_eq!(counts, [[122, 115, 974], [202, 196, 12_720]]);
+    assert_eq!(counts, [[120, 113, 889], [200, 194, 12_694]]);
 }

@@ -35,7 +35,7 @@ fn run(gpu: &Gpu, dtype: Dtype, gru: Gru, weight: f32, value: f32, lengths: &[u3
         let tile = Tile::choose(gpu, [batch, hidden], directions);
         let inputs = Inputs { x: Input::Rows(&x), h0: &h0, lengths: &lengths, weights: &weights, mask: mask.as_ref() };
         let saved = Saved { states: &states, gates: &gates };
-        gru.record(recorder, tile, &inputs, &Outputs { y: &y, hn: &hn, saved }, &scratch)
+        gru.record(recorder, tile, &inputs, &Outputs { y: &y, hn: Some(&hn), saved }, &scratch)
     });
     [y, hn].map(|tensor| gpu.read_floats(&tensor).unwrap().into_iter().map(f32::to_bits).collect())
 }
@@ -91,7 +91,7 @@ fn refuses_wrong_shapes() {
         let gru = Gru { batch, steps: 2, input: 1, hidden: 1, directions, masked: false };
         let inputs = Inputs { x: Input::Rows(&small), h0: &small, lengths: &small, weights: &weights, mask: None };
         let saved = Saved { states: &small, gates: &small };
-        let outputs = Outputs { y: &small, hn: &small, saved };
+        let outputs = Outputs { y: &small, hn: Some(&small), saved };
         let tile = Tile::choose(gpu, [1, 1], 1);
         let result = gru.record(&mut recorder, tile, &inputs, &outputs, &small);
         assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
@@ -110,7 +110,7 @@ fn refuses_activations_of_two_types() {
     let record = |x: &Tensor, y: &Tensor, states: &Tensor| {
         let inputs = Inputs { x: Input::Rows(x), h0: &one, lengths: &lengths, weights: &weights, mask: None };
         let saved = Saved { states, gates: &four };
-        let outputs = Outputs { y, hn: &common::poisoned(gpu, 1), saved };
+        let outputs = Outputs { y, hn: Some(&common::poisoned(gpu, 1)), saved };
         let scratch = common::poisoned(gpu, 3);
         gru.record(&mut Recorder::new(gpu, "test"), Tile::choose(gpu, [1, 1], 1), &inputs, &outputs, &scratch)
     };
