@@ -62,6 +62,12 @@ impl Loop {
         self.vocabulary.map_or(vec![], |vocabulary| vec![gru::token_scratch(vocabulary, gates)])
     }
 
+    /// The number of the forward's inputs.
+    fn inputs(&self) -> usize {
+        let options = usize::from(self.vocabulary.is_some()) + usize::from(self.decoder.masked);
+        ForwardInputs::<Value>::COUNT + Cell::<Value>::COUNT + options
+    }
+
     /// The inputs of the forward, and those that follow.
     fn operands<'a, T>(&self, list: &'a [T]) -> Result<(Operands<&'a T>, &'a [T])> {
         let (given, list) = ForwardInputs::first_of(list)?;
@@ -86,8 +92,8 @@ operands! {
     BackwardInputs { features, weights, states, gates, contributions, stacked, d_features }
 }
 operands! {
-    /// Gradients; those of the cell follow, then scratch.
-    BackwardOutputs { words, state0, key, annotation, query_weight, energy }
+    /// What becomes of d_features; gradients; those of the cell follow, then scratch.
+    BackwardOutputs { features, words, state0, key, annotation, query_weight, energy }
 }
 
 /// All inputs of the forward, in the order of the fields.
@@ -150,8 +156,9 @@ impl Graph {
         self.expect_vector(NAME, "energy", energy, size)?;
         self.expect_cell(NAME, &cell, word + value_size, hidden)?;
         let (annotation_size, masked) = (value_size, mask.is_some());
+        let zeroed = self.is_zero_past(annotation, lengths);
         let decoder =
-            AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation: annotation_size, masked };
+            AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation: annotation_size, masked, zeroed };
         if let Some(mask) = mask {
             self.expect(NAME, "mask", mask, dtype, [Some(batch), Some(hidden)])?;
         }
@@ -171,6 +178,14 @@ impl Graph {
         let outputs = self.push_as(Forward(decoder_loop), &operands.list(), made);
         let (ForwardOutputs { features, weights, .. }, _) = ForwardOutputs::first_of(&outputs)?;
         Ok(DecoderOutputs { features: *features, weights: *weights })
+    }
+
+    /// Whether `x` `[B, S, ..]` is known to be 0 past the lengths of its rows.
+    fn is_zero_past(&self, x: Value, lengths: Value) -> bool {
+        self.nodes
+            .iter()
+            .filter(|node| node.outputs.first() == Some(&x))
+            .any(|node| node.operation.zero_past().is_some_and(|input| node.inputs.get(input) == Some(&lengths)))
     }
 }
 
@@ -208,7 +223,7 @@ impl Operation for Forward {
             from.push(gru::order(graph, *tokens, vocabulary)?);
         }
         from.extend(upstream[1]);
-        let given = BackwardOutputs { words, state0, key, annotation, query_weight, energy };
+        let given = BackwardOutputs { features: &features, words, state0, key, annotation, query_weight, energy };
         let differentiable = given.list().into_iter().chain(cell.list());
         let mut made: Vec<_> = differentiable.map(|input| graph.like(*input)).collect();
         let scratch = self.0.decoder.backward_scratch(graph.dtype(*state0));
@@ -217,7 +232,7 @@ impl Operation for Forward {
         let gradients = graph.push_as(Backward(self.0), &from, made);
 
         let some = |value: &Value| Some(*value);
-        let (BackwardOutputs { words, state0, key, annotation, query_weight, energy }, rest) =
+        let (BackwardOutputs { words, state0, key, annotation, query_weight, energy, .. }, rest) =
             BackwardOutputs::first_of(&gradients)?;
         let (cell, _) = Cell::first_of(rest)?;
         let [words, state0, key, annotation] = [words, state0, key, annotation].map(some);
@@ -236,9 +251,9 @@ impl Operation for Backward {
         let (operands, rest) = self.0.operands(context.inputs)?;
         let (saved, rest) = BackwardInputs::first_of(rest)?;
         let (order, d_weights) = split(rest, usize::from(self.0.vocabulary.is_some()))?;
-        let BackwardInputs { features, weights, states, gates, contributions, stacked, d_features } = saved;
+        let BackwardInputs { features, weights, states, gates, contributions, stacked, .. } = saved;
         let (gradients, rest) = BackwardOutputs::first_of(context.outputs)?;
-        let BackwardOutputs { words, state0, key, annotation, query_weight, energy } = gradients;
+        let BackwardOutputs { features: d_features, words, state0, key, annotation, query_weight, energy } = gradients;
         let (cell, rest) = Cell::first_of(rest)?;
         let (scratch, more) = rest.split_first_chunk().ok_or_else(|| missing(&["scratch"], rest.len()))?;
         let cell = cell.weights();
@@ -252,5 +267,10 @@ impl Operation for Backward {
         let decoder = self.0.decoder;
         let tiles = Tiles::choose(recorder.gpu(), &decoder);
         decoder.record_backward(recorder, &tiles, &backward, scratch, &gradients)
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        // d_features is the last of the values that the backward pass always has.
+        Some(self.0.inputs() + BackwardInputs::<Value>::COUNT - 1)
     }
 }

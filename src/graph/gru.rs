@@ -274,6 +274,11 @@ impl Operation for Forward {
         gru.record(recorder, tile, &inputs, &Outputs { y, hn, saved: Saved { states, gates } }, scratch)
     }
 
+    fn zero_past(&self) -> Option<usize> {
+        // Lengths follow x and h0.
+        Some(2)
+    }
+
     fn gradient(
         &self,
         graph: &mut Graph,

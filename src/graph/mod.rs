@@ -123,6 +123,11 @@ pub trait Operation: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Of an operation whose first output `[B, S, ..]` is 0 past the lengths of its rows: the input that these are.
+    fn zero_past(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether the outputs are decisions, which a backward pass takes as they are where it makes activations again.
     fn decides(&self) -> bool {
         false

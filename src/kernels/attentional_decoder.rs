@@ -50,6 +50,8 @@ pub struct AttentionalDecoder {
     pub annotation: usize,
     /// Whether there is a mask on the states, [`Inputs::mask`].
     pub masked: bool,
+    /// Whether annotations are 0 past their row's length, where there may be anything else: they are copied then.
+    pub zeroed: bool,
 }
 
 /// What the loop reads. Weights, biases, the energy vector and a table of words are f32, with their gradients, and so are the
@@ -138,10 +140,10 @@ impl AttentionalDecoder {
 
     /// Elements and types of the forward pass's scratch tensors, each in a buffer of its own.
     pub fn scratch(&self, dtype: Dtype) -> [(usize, Dtype); SCRATCH] {
-        let Self { batch, steps, keys, hidden, annotation, .. } = *self;
+        let Self { batch, steps, keys, hidden, annotation, zeroed, .. } = *self;
         [
             (product(&[batch, steps, 3, hidden]), dtype),
-            (product(&[batch, keys, annotation]), dtype),
+            (if zeroed { 0 } else { product(&[batch, keys, annotation]) }, dtype),
             (self.products(), Dtype::F32),
         ]
     }
@@ -230,7 +232,7 @@ impl AttentionalDecoder {
     }
 
     fn check(&self, inputs: &Inputs<'_>, outputs: &Outputs<'_>) -> Result<()> {
-        let Self { batch, steps, keys, word, hidden, size, annotation, masked } = *self;
+        let Self { batch, steps, keys, word, hidden, size, annotation, masked, .. } = *self;
         expect_extents(NAME, &[("batch", batch), ("steps", steps), ("keys", keys), ("word", word)])?;
         expect_extents(NAME, &[("hidden", hidden), ("size", size), ("annotation", annotation)])?;
         let (given, dtype) = (inputs.mask.is_some(), inputs.dtype());
@@ -273,7 +275,8 @@ impl AttentionalDecoder {
         for (scratch, (elements, dtype)) in scratch.iter().zip(self.scratch(inputs.dtype())) {
             expect_scratch_of(dtype, NAME, scratch, elements)?;
         }
-        let [gi, annotation, vectors] = scratch;
+        let [gi, valid, vectors] = scratch;
+        let annotation = if self.zeroed { inputs.annotation } else { valid };
         let Outputs { weights, states, gates, contributions, .. } = *outputs;
         let masking = self.dropout().map(|dropout| dropout.masking(0));
         self.record_inputs(recorder, inputs, outputs, gi)?;
@@ -347,7 +350,7 @@ impl AttentionalDecoder {
         Ok(into.clone())
     }
 
-    /// `valid` receives the annotations with zeros past each length, where there may be anything.
+    /// `valid` are the annotations with zeros past each length, or receives them so.
     fn record_contributions(
         &self,
         recorder: &mut Recorder,
@@ -358,8 +361,10 @@ impl AttentionalDecoder {
     ) -> Result<()> {
         let Self { batch, keys, word, annotation, .. } = *self;
         let of = |tensor| view(tensor, 0, annotation, keys * annotation);
-        let copy = Copy { rows: keys, columns: annotation, batch };
-        copy.record(recorder, of(inputs.annotation), Some(inputs.lengths), of(valid))?;
+        if !self.zeroed {
+            let copy = Copy { rows: keys, columns: annotation, batch };
+            copy.record(recorder, of(inputs.annotation), Some(inputs.lengths), of(valid))?;
+        }
         let product = self.contributions_product();
         let weight_ic = view(inputs.cell.weight_ih, word, word + annotation, 0);
         let (a, c) = (view(valid, 0, annotation, 0), view(contributions, 0, product.n, 0));

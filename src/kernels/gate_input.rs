@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    gpu::{Dtype, Recorder, Tensor, product},
+    gpu::{Dtype, Gpu, Recorder, Tensor, product},
 };
 
 /// Parameters of one direction; the gates are stacked in the order r, z, n.
@@ -206,12 +206,24 @@ impl GateInput {
         let all: Vec<_> = of_weights.collect();
         into_weight.record_all(recorder, matmul::Tile::choose(recorder.gpu(), gates), &all)?;
         let tile = matmul::Tile::choose(recorder.gpu(), count);
+        let into_input =
+            |k, accumulate| Matmul { m: count, n: self.size, k, batch: 1, accumulate, ..Matmul::default() };
+        if let Some(both) = self.of_both_directions(recorder.gpu(), weights) {
+            let of_input = Operands { a: by_input(0), b: rows(&both, self.size), bias: None, c: gradients.input };
+            return into_input(columns, gradients.accumulate).record(recorder, tile, &of_input);
+        }
         for (d, weights) in weights.iter().enumerate() {
-            let accumulate = gradients.accumulate || d > 0;
-            let into_input = Matmul { m: count, n: self.size, k: gates, batch: 1, accumulate, ..Matmul::default() };
             let of_input = Operands { a: by_input(d), b: weights.weight, bias: None, c: gradients.input };
-            into_input.record(recorder, tile, &of_input)?;
+            into_input(gates, gradients.accumulate || d > 0).record(recorder, tile, &of_input)?;
         }
         Ok(())
+    }
+
+    /// The weights of two directions as one matrix `[2*3H, I]`, where they lie so.
+    fn of_both_directions(&self, gpu: &Gpu, weights: &[InputWeights<'_>]) -> Option<Tensor> {
+        let [forward, backward] = weights else { return None };
+        let whole = |weight: &Matrix<'_>| weight.offset == 0 && weight.stride == self.size;
+        let both = Tensor::joined(gpu, forward.weight.tensor, backward.weight.tensor, [self.columns(), self.size])?;
+        (whole(&forward.weight) && whole(&backward.weight)).then_some(both)
     }
 }

@@ -40,6 +40,12 @@ pub struct Encoded {
 }
 
 impl GruLayer {
+    /// Those of both directions side by side, so that they can be read as one.
+    fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        let parts = self.cells.first().map_or(0, |cell| cell.parameters().count());
+        (0..parts).flat_map(|part| self.cells.iter().filter_map(move |cell| cell.parameters().nth(part)))
+    }
+
     /// Returns the states `[B, S, D H]`, and the last one of each direction `[D, B, H]`.
     fn forward(&self, layers: &mut Layers, x: GruInput, rows: usize, lengths: Value) -> Result<(Value, Value)> {
         let weights: Vec<_> = self.cells.iter().map(|cell| cell.values(layers)).collect();
@@ -65,11 +71,10 @@ impl GruEncoder {
         }
     }
 
-    /// The table, then the cells from below.
+    /// The table, then the layers from below.
     pub fn parameters(&self) -> impl Iterator<Item = &Parameter> {
         let layers = [&self.first].into_iter().chain(&self.upper);
-        let cells = layers.flat_map(|layer| &layer.cells).flat_map(GruCell::parameters);
-        [&self.embedding.weight].into_iter().chain(cells)
+        [&self.embedding.weight].into_iter().chain(layers.flat_map(GruLayer::parameters))
     }
 
     /// Reads the inputs `source` `[B, S]` and `lengths` `[B]`, with `dropout` on words and between layers. With `by_token` words

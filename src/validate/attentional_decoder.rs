@@ -51,7 +51,7 @@ struct Drawn {
     scratch: Vec<Tensor>,
 }
 
-/// Sizes, values and tensors; keys and annotations past a row's length are NaN. Half of the cases name words of a table,
+/// Sizes, values and tensors; keys past a row's length are NaN, and annotations, or 0. Half of the cases name words of a table,
 /// half have a mask on the states.
 fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     // Half of the cases take 16-byte loads.
@@ -59,8 +59,8 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     let mut width = |most: usize| case.size(most / unit) * unit;
     let (word, hidden, size, annotation) = (width(33), width(33), width(65), width(65));
     let (batch, steps, keys) = (case.size(33), case.size(7), case.size(33));
-    let masked = case.coin();
-    let decoder = AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation, masked };
+    let [masked, zeroed] = [case.coin(), case.coin()];
+    let decoder = AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation, masked, zeroed };
     let mask = if masked { Some(Mask::draw(case, &[batch, hidden])?) } else { None };
     let lengths = case.lengths(batch, keys);
     let (named, words) = if case.coin() {
@@ -77,12 +77,13 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
         case.values(size * hidden, 1.0 / (hidden as f32).sqrt()),
         case.values(size, 1.0 / (size as f32).sqrt()),
     ];
-    let padded = |values: &[f32], width: usize| -> Vec<f32> {
+    let padded = |values: &[f32], width: usize, padding: f32| -> Vec<f32> {
         let rows = values.chunks(width).enumerate();
         let valid = |row: usize| row % keys < lengths[row / keys] as usize;
-        rows.flat_map(|(row, x)| x.iter().map(move |x| if valid(row) { *x } else { f32::NAN })).collect()
+        rows.flat_map(|(row, x)| x.iter().map(move |x| if valid(row) { *x } else { padding })).collect()
     };
-    let (key, values_padded) = (padded(&values[2], size), padded(&values[3], annotation));
+    let of_annotation = if zeroed { 0.0 } else { f32::NAN };
+    let (key, values_padded) = (padded(&values[2], size, f32::NAN), padded(&values[3], annotation, of_annotation));
     let cell = cell_values(case, word + annotation, hidden);
     Ok(Drawn {
         values_gpu: [

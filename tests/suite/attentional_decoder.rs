@@ -51,7 +51,8 @@ fn features_of_loop(gpu: &Gpu, decoder: &AttentionalDecoder, inputs: &Inputs<'_>
 fn steps_with_a_beam_lead_where_the_loop_leads() {
     let (batch, beam, steps, keys, word, hidden, size, annotation) = (3, 3, 2, 6, 8, 12, 16, 20);
     for gpu in [common::gpu(), common::portable()] {
-        let decoder = AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation, masked: false };
+        let decoder =
+            AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation, masked: false, zeroed: false };
         let width = decoder.features();
         let words = numbers(gpu, batch * steps * word, 1);
         let state0 = numbers(gpu, batch * hidden, 2);
@@ -141,7 +142,7 @@ struct Tensors {
     weights: Tensor,
     saved: [Tensor; 4],
     scratch: [Tensor; 3],
-    backward_scratch: [Tensor; 5],
+    backward_scratch: [Tensor; BACKWARD_SCRATCH],
     gradients: [Tensor; 10],
 }
 
@@ -252,13 +253,31 @@ fn run(gpu: &Gpu, dtype: Dtype, decoder: &AttentionalDecoder, lengths: &[u32]) -
     tensors.outputs(gpu)
 }
 
-const DECODER: AttentionalDecoder =
-    AttentionalDecoder { batch: 3, steps: 4, keys: 19, word: 8, hidden: 20, size: 12, annotation: 24, masked: false };
+const DECODER: AttentionalDecoder = AttentionalDecoder {
+    batch: 3,
+    steps: 4,
+    keys: 19,
+    word: 8,
+    hidden: 20,
+    size: 12,
+    annotation: 24,
+    masked: false,
+    zeroed: false,
+};
 
 #[test]
 fn repeats_its_bits() {
-    let odd =
-        AttentionalDecoder { batch: 2, steps: 3, keys: 5, word: 3, hidden: 7, size: 5, annotation: 9, masked: true };
+    let odd = AttentionalDecoder {
+        batch: 2,
+        steps: 3,
+        keys: 5,
+        word: 3,
+        hidden: 7,
+        size: 5,
+        annotation: 9,
+        masked: true,
+        zeroed: true,
+    };
     for (gpu, dtype) in common::forms() {
         for (decoder, lengths) in [(DECODER, &[19, 1, 0][..]), (odd, &[4, 5])] {
             let first = run(gpu, dtype, &decoder, lengths);

@@ -20,7 +20,7 @@ pub struct Backward<'a> {
     pub inputs: Inputs<'a>,
     /// The forward pass's.
     pub outputs: Outputs<'a>,
-    /// `[B, T, H + V + E]`.
+    /// `[B, T, H + V + E]`; to the gradients of the contexts those are added that come through the gates.
     pub d_features: &'a Tensor,
     /// `[B, T, S]`, if the weights themselves are used.
     pub d_weights: Option<&'a Tensor>,
@@ -46,7 +46,7 @@ pub struct Gradients<'a> {
 }
 
 /// Tensors of the backward pass that hold nothing before or after it.
-pub const BACKWARD_SCRATCH: usize = 5;
+pub const BACKWARD_SCRATCH: usize = 4;
 
 /// The scratch tensors by name, in the order of [`AttentionalDecoder::backward_scratch`].
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +55,6 @@ struct Scratch<'a> {
     d_recurrent: &'a Tensor,
     /// `[B, T, 3H]`.
     d_gi: &'a Tensor,
-    /// `[B, T, V]`.
-    d_context: &'a Tensor,
     /// `[B, T, S]`, of the weights by themselves, then of the scores.
     d_energy: &'a Tensor,
     attention: &'a Tensor,
@@ -64,8 +62,8 @@ struct Scratch<'a> {
 
 impl<'a> Scratch<'a> {
     fn of(tensors: &'a [Tensor; BACKWARD_SCRATCH]) -> Self {
-        let [d_recurrent, d_gi, d_context, d_energy, attention] = tensors;
-        Self { d_recurrent, d_gi, d_context, d_energy, attention }
+        let [d_recurrent, d_gi, d_energy, attention] = tensors;
+        Self { d_recurrent, d_gi, d_energy, attention }
     }
 }
 
@@ -86,7 +84,6 @@ impl AttentionalDecoder {
         [
             (product(&[rows.saturating_add(one_more), self.products()]), dtype),
             (product(&[rows, 3, self.hidden]), dtype),
-            (product(&[rows, self.annotation]), dtype),
             (product(&[rows, self.keys]), Dtype::F32),
             (self.attention(self.steps).scratch(), Dtype::F32),
         ]
@@ -167,20 +164,25 @@ impl Pass<'_> {
         product.record(recorder, self.tiles.all(product.m), &Operands { a, b, bias: None, c })
     }
 
-    /// What the steps read: the gradients that contexts have by themselves, and through these and by themselves the weights.
+    /// The gradients of the contexts, among those of the features.
+    fn d_context(&self) -> Matrix<'_> {
+        let AttentionalDecoder { steps, hidden, .. } = self.decoder;
+        let width = self.decoder.features();
+        view(self.backward.d_features, hidden, width, steps * width)
+    }
+
+    /// What the steps read: the gradients that weights have through the contexts and by themselves.
     fn record_start(&self, recorder: &mut Recorder) -> Result<()> {
-        let AttentionalDecoder { batch, steps, keys, hidden, annotation, .. } = self.decoder;
-        let Backward { inputs, d_features, d_weights, .. } = self.backward;
-        let Scratch { d_context, d_energy, .. } = self.scratch;
+        let AttentionalDecoder { batch, steps, keys, annotation, .. } = self.decoder;
+        let Backward { inputs, d_weights, .. } = self.backward;
+        let d_energy = self.scratch.d_energy;
         let (_, rows) = self.sizes();
-        let contexts = view(d_features, hidden, self.decoder.features(), 0);
-        record_copy(recorder, [rows, annotation], contexts, view(d_context, 0, annotation, 0))?;
         let (m, n, k, accumulate) = (steps, keys, annotation, d_weights.is_some());
         if let Some(d_weights) = d_weights {
             record_copy(recorder, [rows, keys], view(d_weights, 0, keys, 0), view(d_energy, 0, keys, 0))?;
         }
         let into_weights = Matmul { m, n, k, batch, transpose_b: true, accumulate, ..Matmul::default() };
-        let (a, b) = (view(d_context, 0, k, m * k), view(inputs.annotation, 0, k, n * k));
+        let (a, b) = (self.d_context(), view(inputs.annotation, 0, k, n * k));
         self.record_matmul(recorder, into_weights, a, b, view(d_energy, 0, n, m * n))
     }
 
@@ -251,7 +253,7 @@ impl Pass<'_> {
         self.record_matmul(recorder, transposed(gates, annotation), by_input, contexts, d_weight_ic)?;
         let into_contexts = Matmul { accumulate: true, ..product(rows, annotation, gates) };
         let weight_ic = view(inputs.cell.weight_ih, word, word + annotation, 0);
-        self.record_matmul(recorder, into_contexts, by_input, weight_ic, view(scratch.d_context, 0, annotation, 0))
+        self.record_matmul(recorder, into_contexts, by_input, weight_ic, self.d_context())
     }
 
     /// What the states were multiplied with, and the recurrent biases.
@@ -305,12 +307,12 @@ impl Pass<'_> {
     /// Keys, annotations and the energy vector, from the attention of all steps.
     fn record_keys(&self, recorder: &mut Recorder) -> Result<()> {
         let Self { decoder, tiles, backward: Backward { inputs, outputs, .. }, scratch, gradients, .. } = self;
-        let AttentionalDecoder { batch, steps, keys, hidden, annotation, .. } = *decoder;
+        let AttentionalDecoder { batch, steps, keys, hidden, .. } = *decoder;
         let width = decoder.gates_width();
         let attention = additive_attention::Backward {
             inputs: decoder.attention_inputs(inputs, view(outputs.gates, 4 * hidden, batch * width, width)),
             weights: view(outputs.weights, 0, keys, steps * keys),
-            d_context: view(scratch.d_context, 0, annotation, steps * annotation),
+            d_context: self.d_context(),
             d_weights: None,
             d_energy: view(scratch.d_energy, 0, keys, steps * keys),
         };
