@@ -42,9 +42,19 @@ impl Graph {
     /// Dropout of whole rows of x `[B, .., E]`, such as embedded words.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the rate is not in `[0, 1)`.
+    /// [`Error::Shape`] if the rate is not in `[0, 1)`, or x has a single extent.
     pub fn row_dropout(&mut self, x: Value, rate: f32) -> Result<Value> {
-        let width = self.shape(x).last();
+        let width = match self.dims(x) {
+            [_, .., width] => *width,
+            _ => {
+                return Err(Error::Shape {
+                    operation: "dropout",
+                    argument: "x",
+                    wanted: "[B, .., E]".into(),
+                    got: self.shape(x).to_string(),
+                });
+            }
+        };
         let row = self.batch_row(x);
         self.drop(x, rate, Draw::Row { width }, row)
     }

@@ -168,7 +168,7 @@ impl Graph {
     /// `[B, S, D·H]`, 0 past a row's length, and the last state of each direction `[D, B, H]`.
     ///
     /// `mask` `[D, B, H]` multiplies the state where it enters the recurrent product, at every step the same, and has no
-    /// gradient: [`Graph::dropout`] of ones makes it variational dropout ([`crate::kernels::gru::Masking`]).
+    /// gradient: [`Graph::dropout`] of ones `[B, D, H]`, permuted, makes it variational dropout ([`crate::kernels::gru::Masking`]).
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -318,7 +318,7 @@ impl Operation for Backward {
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let (ForwardInputs { x, h0, lengths }, rest) = ForwardInputs::first_of(context.inputs)?;
         let (BackwardInputs { states, gates, d_y }, rest) = BackwardInputs::first_of(rest)?;
-        let (d_hn, rest) = split(rest, usize::from(self.ends))?;
+        let (_, rest) = split(rest, usize::from(self.ends))?;
         let layer = &self.layer;
         let Rest { cells, mask, tokens } = layer.rest(rest)?;
         let (BackwardOutputs { d_h0, d_x }, rest) = BackwardOutputs::first_of(context.outputs)?;
@@ -329,7 +329,9 @@ impl Operation for Backward {
         let inputs = Inputs { x: layer.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
         // The gradient of a state that is a constant is nobody's.
         let into_h0 = context.read.first().is_none_or(|read| *read);
-        let backward = gru::Backward { inputs, saved: Saved { states, gates }, d_y, d_hn: d_hn.first(), into_h0 };
+        // The gradient of the last states has been put where that of the first ones goes.
+        let d_hn = self.ends.then_some(d_h0);
+        let backward = gru::Backward { inputs, saved: Saved { states, gates }, d_y, d_hn, into_h0 };
         let gradients = Gradients { x: d_x, h0: d_h0, weights: &directions(d_cells)? };
         gru.record_backward(recorder, tile, &backward, [first, second, third], &gradients)
     }

@@ -104,7 +104,8 @@ impl Graph {
                 let bytes = self.bytes(*output);
                 plan.unshared += bytes;
                 if let Some(input) = taken_over.filter(|_| position == 0) {
-                    if let (Place::Slot(slot), true) = (places[input.0], last_use[input.0] == index) {
+                    let once = node.inputs.iter().filter(|one| **one == input).count() == 1;
+                    if let (Place::Slot(slot), true) = (places[input.0], once && last_use[input.0] == index) {
                         places[output.0] = Place::Slot(slot);
                         moved = Some(input);
                         continue;

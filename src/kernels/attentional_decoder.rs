@@ -3,8 +3,9 @@
 //!
 //! What words contribute to the gates is one matmul before the loop, and so is what each annotation would contribute as the whole
 //! context: a step then weights those contributions in place of annotations, and has no product with its context. Gradients of
-//! weights are one matmul each after the loop. Parameters that are read together are not copied together where they lie so already. A step is two dispatches forward (the products of its state, then attention and
-//! gates) and two backward. A step by itself, in generation, makes its context: [`DecoderStep`].
+//! weights are one matmul each after the loop. Parameters that are read together are not copied together where they lie so already.
+//! A step is two dispatches forward (the products of its state, then attention and gates) and two backward. A step by itself, in
+//! generation, makes its context: [`DecoderStep`].
 
 mod attended;
 mod backward;

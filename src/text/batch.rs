@@ -130,7 +130,8 @@ impl Buckets {
     }
 
     /// The batches of one epoch, in an order that `seed` and `epoch` alone decide: examples shuffled within their
-    /// bucket, then batches shuffled; rows from the longest on, so that [`Batch::share`] deals out about as many tokens to each. A cursor into the result is all that a resumed run needs.
+    /// bucket, then batches shuffled; rows from the longest on, so that [`Batch::share`] deals out about as many tokens to each. A
+    /// cursor into the result is all that a resumed run needs.
     pub fn epoch(&self, seed: u64, epoch: u64) -> Vec<BatchPlan> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         // Streams of one key never meet, whatever the seeds of other runs are.

@@ -53,8 +53,9 @@ pub fn train(
 }
 
 /// Trains like [`train`], as one of several ranks, all of which call this with the same arguments, each with a device of its own, and
-/// get the same outcome: the run that one process would make, with the whole of each batch, but for the rounding of sums. Rank 0 writes the folder, which all can read; a run may go on with another number of ranks, and whether
-/// they share the optimiser's state or not: neither changes what is saved.
+/// get the same outcome: the run that one process would make, with the whole of each batch, but for the rounding of sums. Rank 0
+/// writes the folder, which all can read; a run may go on with another number of ranks, and whether they share the optimiser's state or
+/// not: neither changes what is saved.
 ///
 /// # Errors
 /// Those of [`train`]; [`Error::Rank`] if a rank differs from the others in what it was told or has read, cannot begin, or has

@@ -374,7 +374,7 @@ fn small_model(precision: Dtype, by_token: bool) -> Vec<Vec<f32>> {
         loss = graph.add(loss, term).unwrap();
     }
     let mut kept = vec![outputs.features];
-    kept.extend(graph.gradients(loss, &p).unwrap());
+    kept.extend(graph.gradients(loss, &[p.as_slice(), &[outputs.features]].concat()).unwrap());
     let mut program = compile(&graph, &kept);
     for (i, (name, shape)) in names.iter().zip(shapes).enumerate() {
         let values: Vec<f32> =
@@ -398,6 +398,48 @@ fn assert_close(tensors: &[Vec<f32>], others: &[Vec<f32>], tolerance: f32) {
             assert!((a - b).abs() <= tolerance * largest, "tensor {index}: {a} {b}, largest {largest}");
         }
     }
+}
+
+/// The decoder's backward takes over the gradient of the features; where that is kept, it must be as it was.
+#[test]
+fn a_gradient_that_is_kept_is_not_taken_over() {
+    for by_token in [false, true] {
+        let tensors = small_model(Dtype::F32, by_token);
+        let (features, gradient) = (&tensors[0], &tensors[tensors.len() - 1]);
+        for (feature, gradient) in features.iter().zip(gradient) {
+            assert!((gradient - (1.0 - feature.tanh().powi(2))).abs() < 1e-6, "{gradient} of {feature}");
+        }
+    }
+}
+
+#[test]
+fn a_gradient_that_is_read_twice_is_not_taken_over() {
+    let found = [true, false].map(|one_value| {
+        let mut graph = Graph::new();
+        let shapes: [&[usize]; 6] = [&[1, 1, 3], &[1, 1, 4], &[12, 3], &[12, 4], &[12], &[12]];
+        let names: Vec<String> = (0..6).map(|i| format!("p{i}")).collect();
+        let p: Vec<Value> =
+            names.iter().zip(shapes).map(|(name, shape)| graph.input(name, shape, Dtype::F32)).collect();
+        let lengths = graph.counts([1], 1);
+        let weights = GruWeights { weight_ih: p[2], weight_hh: p[3], bias_ih: p[4], bias_hh: p[5] };
+        let (mut y, mut last) = graph.gru(p[0], p[1], lengths, &[weights], None).unwrap();
+        if !one_value {
+            (y, last) = (graph.scale(y, 1.0).unwrap(), graph.scale(last, 1.0).unwrap());
+        }
+        let sum = graph.add(y, last).unwrap();
+        let square = graph.multiply(sum, sum).unwrap();
+        let loss = graph.sum(square).unwrap();
+        let gradients = graph.gradients(loss, &p).unwrap();
+        let mut program = compile(&graph, &gradients);
+        for (name, shape) in names.iter().zip(shapes) {
+            let values: Vec<f32> =
+                (0..shape.iter().product()).map(|i: usize| ((i * 5) % 7) as f32 / 7.0 - 0.4).collect();
+            program.write(name, &values).unwrap();
+        }
+        program.run(Step::default()).unwrap();
+        gradients.iter().map(|value| program.read::<f32>(*value).unwrap()).collect::<Vec<_>>()
+    });
+    assert_close(&found[0], &found[1], 1e-6);
 }
 
 #[test]

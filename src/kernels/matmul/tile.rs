@@ -81,8 +81,8 @@ impl Tile {
         if self.is_small() { vec![most] } else { forms::distinct([1, most]) }
     }
 
-    /// The same, or a quarter of it whose sums have twice as many slices, where a GPU would have workgroups for no more than a quarter
-    /// of its units. A tile that was measured stays.
+    /// The same; or, of the default tile, a smaller one whose sums have twice as many slices, where a GPU would have workgroups for no
+    /// more than a quarter of its units.
     pub(super) fn filling(self, tiles: &Tiles, of: &Matmul, batch: usize) -> Self {
         let Matmul { m, n, k, .. } = *of;
         let workgroups = product(&[m.div_ceil(self.height()), n.div_ceil(self.width()), batch]);
