@@ -1,5 +1,6 @@
 //! Radford et al., "Language Models are Unsupervised Multitask Learners" (2019), section 2.3, text by text.
 
+use super::layer_norm::{LayerNorm, Norm};
 use super::pointwise::Pointwise;
 use super::seq2seq::Named;
 use super::softmax::softmax;
@@ -45,14 +46,8 @@ impl Gpt2<'_> {
 
     fn norm(&self, name: &str, x: &[f64]) -> Vec<f64> {
         let (gain, bias) = (self.get(&format!("{name}.weight")), self.get(&format!("{name}.bias")));
-        let size = self.hidden as f64;
-        let row = |x: &[f64]| -> Vec<f64> {
-            let mean = x.iter().sum::<f64>() / size;
-            let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / size;
-            let scale = (variance + EPSILON).sqrt().recip();
-            x.iter().zip(gain).zip(bias).map(|((x, gain), bias)| (x - mean) * scale * gain + bias).collect()
-        };
-        x.chunks(self.hidden).flat_map(row).collect()
+        let (rows, columns) = (x.len() / self.hidden, self.hidden);
+        LayerNorm { rows, columns, norm: Norm::Layer, epsilon: EPSILON }.forward(x, gain, Some(bias))
     }
 
     fn attention(&self, name: &str, x: &[f64]) -> Vec<f64> {
