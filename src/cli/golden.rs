@@ -6,14 +6,15 @@ use softalign::{Gpu, Result};
 
 use super::{output, table};
 
-/// Runs every file of a folder and prints the table. True if every tensor is within its tolerance.
+/// Runs every file of a folder and prints the table. True if every file is a case, and every tensor within its tolerance.
 ///
 /// # Errors
-/// A folder or file that cannot be used, an error of the device, or output that cannot be printed.
+/// A folder that cannot be used, an error of the device, or output that cannot be printed.
 pub fn run(gpu: &Gpu, folder: &Path) -> Result<bool> {
-    let rows = softalign::validate::golden(gpu, folder)?;
+    let golden = softalign::validate::golden(gpu, folder)?;
+    let rows = &golden.rows;
     let mut table = table::table(["file", "tensor", "worst error", "tolerance", "result"]);
-    for row in &rows {
+    for row in rows {
         table.add_row([
             row.file.as_str().into(),
             row.tensor.as_str().into(),
@@ -28,5 +29,8 @@ pub fn run(gpu: &Gpu, folder: &Path) -> Result<bool> {
         0 => output::print(&format!("All {} tensors agree.", rows.len()))?,
         count => output::print(&format!("{count} of {} tensors disagree.", rows.len()))?,
     }
-    Ok(failed == 0)
+    for refused in &golden.refused {
+        output::print(&format!("no case: {refused}"))?;
+    }
+    Ok(golden.passed())
 }

@@ -57,7 +57,7 @@ mod trial;
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "train")]
-pub use golden::{GoldenRow, golden};
+pub use golden::{Golden, GoldenRow, golden};
 use half::f16;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;

@@ -6,14 +6,18 @@ use crate::common;
 use rand::{RngExt as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use softalign::{Error, validate::golden};
+use softalign::{
+    Error,
+    validate::{Golden, golden},
+};
 
 #[test]
 fn agrees_with_pytorch() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     for gpu in [common::gpu(), common::portable()] {
-        let rows = golden(gpu, &folder).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(rows.iter().map(|row| &row.file).collect::<std::collections::BTreeSet<_>>().len(), 49);
+        let Golden { rows, refused } = golden(gpu, &folder).unwrap_or_else(|error| panic!("{error}"));
+        assert!(refused.is_empty(), "{refused:#?}");
+        assert_eq!(rows.iter().map(|row| &row.file).collect::<std::collections::BTreeSet<_>>().len(), 55);
         let failed: Vec<_> = rows.iter().filter(|row| !row.passed).collect();
         assert!(failed.is_empty(), "{failed:#?}");
     }
@@ -66,11 +70,27 @@ fn a_case_that_is_made_wrongly_is_refused_or_fails() {
         let metadata = header.metadata().clone();
         fs::write(folder.path().join(path.file_name().unwrap()), safetensors::serialize(views, metadata).unwrap())
             .unwrap();
-        match golden(gpu, folder.path()) {
-            // A tensor that is only compared when it is there, or has another shape of as many values, may pass.
-            Ok(rows) => assert!(!rows.is_empty(), "{what}"),
-            Err(Error::Data { .. } | Error::Shape { .. } | Error::Limit { .. }) => {}
-            Err(other) => panic!("{}, {what}: {other}", path.display()),
-        }
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let Golden { rows, refused } =
+            golden(gpu, folder.path()).unwrap_or_else(|error| panic!("{name}, {what}: {error}"));
+        // A tensor that is only compared when it is there, or has another shape of as many values, may pass.
+        assert!(rows.is_empty() != refused.is_empty(), "{name}, {what}");
+        assert!(refused.iter().all(|error| error.to_string().contains(name)), "{what}: {refused:?}");
     }
+}
+
+/// A file that is no case is named, and hides none of the others.
+#[test]
+fn a_file_that_is_no_case_hides_no_other() {
+    let gpu = common::portable();
+    let (cases, folder) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), tempfile::tempdir().unwrap());
+    fs::write(folder.path().join("another.safetensors"), fs::read(cases.join("glu.safetensors")).unwrap()).unwrap();
+    fs::write(folder.path().join("broken.safetensors"), "{").unwrap();
+    fs::copy(cases.join("glu.safetensors"), folder.path().join("glu.safetensors")).unwrap();
+    let found = golden(gpu, folder.path()).unwrap();
+    assert!(!found.passed() && found.rows.iter().all(|row| row.passed && row.file == "glu") && !found.rows.is_empty());
+    let [another, broken] = &found.refused[..] else { panic!("{:?}", found.refused) };
+    assert!(another.to_string().contains("another.safetensors: no operation is called like"), "{another}");
+    assert!(broken.to_string().contains("broken.safetensors: not a whole safetensors file"), "{broken}");
+    assert!(matches!(golden(gpu, &cases.join("none")), Err(Error::Io { .. })));
 }

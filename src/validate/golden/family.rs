@@ -4,7 +4,11 @@ use super::{File, GoldenRow};
 use crate::{
     Gpu, Result,
     graph::Graph,
-    kernels::{conv1d::Padding, pointwise::Gelu},
+    kernels::{
+        conv1d::Padding,
+        pointwise::Gelu,
+        positions::{Order, sinusoids},
+    },
 };
 
 pub(super) fn layer_norm(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
@@ -61,4 +65,18 @@ pub(super) fn conv1d(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
     let upstream = [(y, file.value(&mut graph, "up.y")?)];
     let inputs = [("in.x".into(), x), ("param.weight".into(), weight), ("param.bias".into(), bias)];
     file.compare(gpu, graph, &[("out.y", y)], &upstream, &inputs)
+}
+
+/// What is added to vectors of zeros.
+pub(super) fn sinusoidal_positions(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
+    let mut rows = Vec::new();
+    for (name, order) in [("out.interleaved", Order::InTurn), ("out.halves", Order::SinesFirst)] {
+        let [places, size] = file.shape(name)?;
+        let mut graph = Graph::new();
+        let table = graph.constant([places, size], sinusoids(places, size, order))?;
+        let x = graph.constant([1, places, size], vec![0.0; places * size])?;
+        let y = graph.positions(x, table, 0, 1.0)?;
+        rows.extend(file.compare(gpu, graph, &[(name, y)], &[], &[])?);
+    }
+    Ok(rows)
 }
