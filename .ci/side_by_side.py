@@ -21,6 +21,8 @@ def figures(path: pathlib.Path) -> dict[str, float]:
 def main() -> None:
     folder = pathlib.Path(sys.argv[1])
     report = json.loads((folder / "softalign.json").read_text())
+    gpt2 = folder / "gpt2.json"
+    rest = json.loads(gpt2.read_text())["rows"] if gpt2.exists() else []
     peers: dict[str, dict[str, float]] = {}
     for file, name in PEERS.items():
         peers.setdefault(name, {}).update(figures(folder / f"{file}.json"))
@@ -28,7 +30,7 @@ def main() -> None:
     print(report["adapter"])
     print("| workload | ms | " + " | ".join(f"{name}, ms | times as fast" for name in peers) + " | tokens/s | of ceiling |")
     print("|---|" + "---|" * (2 * len(peers) + 3))
-    for row in report["rows"]:
+    for row in report["rows"] + rest:
         key, ms = row["workload"], row["ms"]
         if ms is None:
             print(f"| {key} | failed: {row['failure']} |")
