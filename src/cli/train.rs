@@ -97,7 +97,8 @@ pub struct Args {
     /// Stop after this many validations in a row without an improvement of --metric.
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
-    /// Sentence pairs per batch, or windows of plain text [default: 128; 32 for text, classes and questions].
+    /// Sentence pairs per batch, or windows of plain text [default: 128; 64 by layers that are
+    /// not recurrent; 32 for text, classes and questions].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Fill a batch by tokens instead: at most this many on either side, padding included.
@@ -111,12 +112,13 @@ pub struct Args {
     /// encoder alone].
     #[arg(long, value_name = "X")]
     learning_rate: Option<f32>,
-    /// Let the learning rate rise from 0 over this many steps first [default: 0; 100 for text, classes and
-    /// questions].
+    /// Let the learning rate rise from 0 over this many steps first [default: 0; 200 for pairs by layers that
+    /// are not recurrent; 100 for text, classes and questions].
     #[arg(long, value_name = "STEPS")]
     warmup: Option<u64>,
     /// Decay of the learning rate: constant, inverse-sqrt, linear or cosine (to 0 at the end of --epochs), or plateau:N (halved
-    /// after every N validations in a row without an improvement) [default: constant].
+    /// after every N validations in a row without an improvement) [default: constant; inverse-sqrt for pairs by layers that are
+    /// not recurrent].
     #[arg(long, value_name = "KIND", value_parser = decay)]
     decay: Option<Decay>,
     /// Scale gradients down to this global norm [default: 1].
@@ -188,8 +190,8 @@ pub struct Args {
     /// files].
     #[arg(long, value_name = "N")]
     hidden: Option<usize>,
-    /// Layers of the encoder, and in a Transformer of the decoder [default: 1; of gpt2 2 for a task, 4 for a file; of
-    /// bert 2, or 4 for masked text].
+    /// Layers of the encoder, and in a Transformer of the decoder [default: 1; of convs2s 3; of gpt2 2 for a
+    /// task, 4 for a file; of bert 2, or 4 for masked text].
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
     /// The layer before the output: tanh or none [default: tanh].

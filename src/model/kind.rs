@@ -29,4 +29,9 @@ pub struct Kind {
     pub(super) imports: &'static [Import],
     /// Makes the network of a PyTorch `state_dict`, if it is read from any.
     pub(super) from_shapes: Option<FromShapes>,
+    /// Whether its layers go from step to step. Those of others begin to learn at a small rate, from which they would not recover at a
+    /// large one (Vaswani et al. 2017, section 5.3).
+    pub recurrent: bool,
+    /// Layers of a new one where neither the run nor its data say how many.
+    pub layers: usize,
 }

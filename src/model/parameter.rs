@@ -45,12 +45,15 @@ pub struct Parameter {
     /// The least and the largest value, between which training keeps it: its steps are as large as if a share of the width between
     /// them were what is learnt ([`crate::kernels::bounded_step`]).
     pub bounds: Option<[f32; 2]>,
+    /// Its share of the learning rate, which a run's rates multiply: more than 1 for one whose values are meant to be larger than those
+    /// of most.
+    pub rate: f32,
 }
 
 impl Parameter {
     /// A parameter of one name.
     pub fn new(name: impl Into<String>, shape: impl Into<Shape>, initial: Initial) -> Self {
-        Self { name: name.into(), shape: shape.into(), initial, aliases: Vec::new(), bounds: None }
+        Self { name: name.into(), shape: shape.into(), initial, aliases: Vec::new(), bounds: None, rate: 1.0 }
     }
 
     /// The name, and the other names after it.

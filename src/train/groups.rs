@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Rate;
-use crate::{Error, Gpu, Result, gpu::Shape, graph::Parameters};
+use crate::{Error, Gpu, Result, gpu::Shape, graph::Parameters, model::Architecture};
 
 /// Names that the message about an idle pattern shows.
 const SHOWN: usize = 6;
@@ -30,17 +30,25 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// The groups by the last rate that matches each name; biases and norms are groups of their own where weight decay spares them.
+    /// The groups by the last rate that matches each name, times the parameter's own in the model; biases and norms are groups of their
+    /// own where weight decay spares them.
     ///
     /// # Errors
     /// [`Error::Data`] for a pattern that no name matches, and if nothing is left to be trained.
-    pub fn new(rates: &[Rate], spares_biases: bool, parameters: &Parameters) -> Result<Self> {
+    pub fn new(
+        rates: &[Rate],
+        spares_biases: bool,
+        network: &dyn Architecture,
+        parameters: &Parameters,
+    ) -> Result<Self> {
         let names = parameters.names();
+        let own: HashMap<_, _> = network.parameters().into_iter().map(|one| (one.name, one.rate)).collect();
         rates.iter().try_for_each(|rate| check(rate, names))?;
         let group = |name: &String| {
             let rate = rates.iter().rev().find(|rate| rate.pattern.matches(name));
             let is_weight = || parameters.tensor(name).is_some_and(|tensor| is_weight(name, tensor.shape()));
-            Group { rate: rate.map_or(1.0, |rate| rate.factor), decays: !spares_biases || is_weight() }
+            let own = own.get(name).copied().unwrap_or(1.0);
+            Group { rate: own * rate.map_or(1.0, |rate| rate.factor), decays: !spares_biases || is_weight() }
         };
         let all: Vec<_> = names.iter().map(|name| (name, group(name))).collect();
         let mut groups: Vec<Group> = Vec::new();

@@ -8,6 +8,7 @@ mod checkpoint;
 mod corpus;
 mod curves;
 mod data;
+mod defaults;
 mod distillation;
 mod dropped;
 mod event;

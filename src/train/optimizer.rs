@@ -6,6 +6,7 @@ use crate::{
     gpu::{Dtype, Recorder},
     graph::Parameters,
     kernels::adam::{Adam, Buffers, Shared, StepReport},
+    model::Architecture,
 };
 
 /// Adam's settings, as PyTorch's defaults are.
@@ -133,16 +134,17 @@ impl State {
 }
 
 impl Optimizer {
-    /// The state of this optimiser before its first step on `parameters`; the moving average starts from their present values. Where
+    /// The state of this optimiser before its first step on a model's `parameters`; the moving average starts from their present values. Where
     /// they are trained in several ways, or some are frozen, [`State::parameters`] are copies, with each group in buffers of its own.
     ///
     /// # Errors
     /// [`crate::Error::Data`] for a rate whose pattern no name matches, and if all parameters are frozen; [`crate::Error::OutOfMemory`]
     /// when memory runs out.
-    pub fn state(&self, gpu: &crate::Gpu, parameters: &Parameters) -> Result<State> {
+    pub fn state(&self, gpu: &crate::Gpu, network: &dyn Architecture, parameters: &Parameters) -> Result<State> {
         // Without decay there is nothing to be spared.
         let spares_biases = self.spares_biases && self.weight_decay > 0.0;
-        let (parameters, groups) = Groups::new(&self.rates, spares_biases, parameters)?.lay_out(gpu, parameters)?;
+        let groups = Groups::new(&self.rates, spares_biases, network, parameters)?;
+        let (parameters, groups) = groups.lay_out(gpu, parameters)?;
         let trained = parameters.first_blocks(groups.len());
         let total = if self.accumulate { Some(trained.like(gpu, "accumulated gradients")?) } else { None };
         let average = match self.average_decay {

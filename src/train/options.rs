@@ -143,12 +143,12 @@ pub struct TrainOptions {
 }
 
 /// Batches that make a step, unless more are asked for.
-fn alone() -> usize {
+pub(super) fn alone() -> usize {
     1
 }
 
 /// The least count that leaves nothing out.
-fn once() -> u64 {
+pub(super) fn once() -> u64 {
     1
 }
 
@@ -160,16 +160,7 @@ fn is_zero(value: &f32) -> bool {
     *value == 0.0
 }
 
-/// The architecture for plain text, where nobody asks for another.
-const LANGUAGE_MODEL: &str = "gpt2";
-
-/// The architecture for texts and their classes, and for questions over paragraphs, likewise.
-const ENCODER: &str = "bert";
-
-/// Subwords of masked text, where nobody says how many.
-const SUBWORDS: usize = 4_000;
-
-fn default_architecture() -> String {
+pub(super) fn default_architecture() -> String {
     Kind::DEFAULT.name.to_owned()
 }
 
@@ -186,64 +177,6 @@ fn and(names: &[&str]) -> String {
 }
 
 impl TrainOptions {
-    /// The defaults for some data: a task brings its own units and a model of the kind and the size that it needs, and plain text
-    /// a model that learns from it.
-    pub fn new(data: Data) -> Self {
-        match data {
-            Data::Text { .. } => Self::of_pairs(data).with_architecture(LANGUAGE_MODEL),
-            Data::Task(Task::Opinions | Task::Stories) | Data::Questions { .. } => {
-                Self::of_pairs(data).with_architecture(ENCODER)
-            }
-            data => Self::of_pairs(data),
-        }
-    }
-
-    /// The same for another architecture. One that learns from plain text, classes or questions brings defaults of its own.
-    pub fn with_architecture(self, name: &str) -> Self {
-        let learns = self.learns();
-        let options = Self { architecture: name.to_owned(), ..self };
-        // The defaults for other data say nothing here.
-        let options = match options.learns() == learns {
-            true => options,
-            false => Self { from: options.from, architecture: options.architecture, ..Self::of_pairs(options.data) },
-        };
-        let task = matches!(options.data, Data::Task(_));
-        let schedule = Schedule { warmup: 100, ..options.schedule };
-        match options.learns() {
-            Some(Learns::Text) => Self {
-                metric: Metric::CrossEntropy,
-                schedule,
-                learning_rate: 1e-3,
-                batch: 32,
-                max_length: if task { 64 } else { 256 },
-                layers: if task { 2 } else { 4 },
-                ..options
-            },
-            Some(Learns::Masked) => Self {
-                metric: Metric::CrossEntropy,
-                schedule,
-                learning_rate: 5e-4,
-                batch: 32,
-                target_unit: TokenUnit::Bpe(SUBWORDS),
-                max_length: 128,
-                layers: 4,
-                ..options
-            },
-            Some(learns @ (Learns::Classes | Learns::Spans)) => Self {
-                metric: Metric::Exact,
-                schedule,
-                learning_rate: 5e-4,
-                batch: 32,
-                source_unit: TokenUnit::Words,
-                target_unit: if learns == Learns::Classes { TokenUnit::Whole } else { TokenUnit::Words },
-                max_length: 256,
-                layers: 2,
-                ..options
-            },
-            _ => options,
-        }
-    }
-
     /// The same, beginning with the model in the folder `from`: fine-tuning. Once the run in the folder `run` has begun, that has all
     /// that it needs, and `from` may be gone.
     ///
@@ -270,55 +203,6 @@ impl TrainOptions {
     /// Whether the architecture learns from plain text rather than pairs.
     pub fn learns_text(&self) -> bool {
         matches!(self.learns(), Some(Learns::Text | Learns::Masked))
-    }
-
-    fn of_pairs(data: Data) -> Self {
-        let task = matches!(data, Data::Task(_));
-        let [source_unit, target_unit] = match data {
-            Data::Task(task) => task.units(),
-            _ => [TokenUnit::Chars, TokenUnit::Chars],
-        };
-        Self {
-            data,
-            from: None,
-            source_unit,
-            target_unit,
-            max_vocabulary: None,
-            min_count: once(),
-            shared_vocabulary: false,
-            bpe_dropout: 0.0,
-            max_length: 100,
-            batch: 128,
-            batch_tokens: None,
-            accumulate: alone(),
-            learning_rate: if task { 2e-3 } else { 1e-3 },
-            schedule: Schedule::default(),
-            clip_norm: 1.0,
-            weight_decay: 0.0,
-            rate: Vec::new(),
-            ema: None,
-            precision: Precision::default(),
-            label_smoothing: 0.0,
-            dropout: 0.0,
-            variational: false,
-            dropout_state: 0.0,
-            dropout_words: 0.0,
-            guided_alignment: None,
-            teacher: None,
-            coverage_weight: 0.0,
-            embedding: if task { 64 } else { 128 },
-            hidden: if task { 128 } else { 256 },
-            readout: Readout::Tanh,
-            tie_embeddings: false,
-            layers: 1,
-            architecture: default_architecture(),
-            model: BTreeMap::new(),
-            seed: 1,
-            validate_every: None,
-            metric: Metric::default(),
-            keep_best: 0,
-            group_references: false,
-        }
     }
 
     /// Checks what no later part checks.

@@ -80,7 +80,7 @@ impl Trainer {
         optimizer: Optimizer,
         regularisation: Regularisation,
     ) -> Result<Self> {
-        let state = optimizer.state(gpu, parameters)?;
+        let state = optimizer.state(gpu, network.as_ref(), parameters)?;
         Ok(Self {
             bounded: Bounded::all(gpu, network.as_ref(), &state)?,
             sharing: 1,

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs};
 use softalign::{
     Tensor,
     graph::Parameters,
-    model::{BatchShape, Kind, ModelOptions, Regularisation, first_values},
+    model::{
+        BatchShape, Kind, ModelOptions, Network, Regularisation, first_values,
+        t5::{Config, T5},
+    },
     reference::adam::Adam,
     text::Batch,
     train::{Group, Optimizer, Rate, TrainOptions, Trainer},
@@ -154,6 +157,30 @@ fn what_is_trained_has_the_gradients_that_it_has_beside_all_others() {
     }
 }
 
+/// Adafactor's steps are as large as a parameter is (Shazeer and Stern 2018, section 8); a run's rules multiply what a model says.
+#[test]
+fn parameters_of_a_t5_are_trained_at_rates_of_their_sizes() {
+    let sizes = Config { hidden: 16, heads: 2, head_size: 4, feed_forward: 64, ..Config::new(8, 9) };
+    let network: Network = T5::new(Config { encoder_layers: 1, decoder_layers: 1, ..sizes }).unwrap();
+    let parameters = first_values(common::gpu(), &network.parameters(), 1).unwrap();
+    let optimizer = Optimizer { rates: rates(&["*.q.*=0.5"]), ..Optimizer::default() };
+    let mut found: Vec<f32> = optimizer
+        .state(common::gpu(), network.as_ref(), &parameters)
+        .unwrap()
+        .groups
+        .iter()
+        .map(|one| one.rate)
+        .collect();
+    found.sort_by(f32::total_cmp);
+    // Queries, what leads out of feed-forward parts, most others, what leads out of attention, tables of words and of positions.
+    let wanted = [0.5 * 0.5, 0.5, 1.0, 2.0_f32.sqrt(), 4.0];
+    assert_eq!(found.len(), wanted.len());
+    found
+        .iter()
+        .zip(wanted)
+        .for_each(|(found, wanted)| approx::assert_relative_eq!(*found, wanted, max_relative = 1e-6));
+}
+
 #[test]
 fn rules_that_mean_nothing_are_refused() {
     for rule in ["encoder.*", "encoder.*=", "a=-1", "a=NaN", "[=1", "=inf"] {
@@ -164,7 +191,7 @@ fn rules_that_mean_nothing_are_refused() {
     let tiny = tiny(common::gpu(), &Setting::new(), 8);
     for (rules, part) in [(["encoder.9.*=1"], "embedding.weight`"), (["*=0"], "every parameter is frozen")] {
         let optimizer = Optimizer { rates: rates(&rules), ..Optimizer::default() };
-        let message = refusal(optimizer.state(common::gpu(), &tiny.model.parameters));
+        let message = refusal(optimizer.state(common::gpu(), tiny.model.network.as_ref(), &tiny.model.parameters));
         assert!(message.contains(part), "{message}");
     }
 }

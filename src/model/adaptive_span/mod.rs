@@ -27,6 +27,8 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Text, make)],
     imports: &[],
     from_shapes: None,
+    recurrent: false,
+    layers: 1,
 };
 
 /// The model at its sizes: its layers by what they are for.

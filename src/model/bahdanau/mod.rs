@@ -26,6 +26,8 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Pairs, make)],
     imports: &[],
     from_shapes: Some(state_dict::from_shapes),
+    recurrent: true,
+    layers: 1,
 };
 
 /// The model at its sizes: its layers by what they are for.

@@ -33,6 +33,8 @@ pub(super) const KIND: Kind = Kind {
     ],
     imports: hugging_face::OF_BERT,
     from_shapes: None,
+    recurrent: false,
+    layers: 1,
 };
 /// The row of RoBERTa.
 pub(super) const ROBERTA: Kind = Kind {
@@ -46,6 +48,8 @@ pub(super) const ROBERTA: Kind = Kind {
     ],
     imports: hugging_face::OF_ROBERTA,
     from_shapes: None,
+    recurrent: false,
+    layers: 1,
 };
 
 /// The row of Longformer.
@@ -56,6 +60,8 @@ pub(super) const LONGFORMER: Kind = Kind {
     makes: &[(Learns::Classes, |options, vocabularies| classifier(config::LONGFORMER, options, vocabularies))],
     imports: hugging_face::OF_LONGFORMER,
     from_shapes: None,
+    recurrent: false,
+    layers: 1,
 };
 
 /// The positions to either side that a new Longformer's attention sees, besides global ones.

@@ -26,6 +26,8 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Pairs, make)],
     imports: &[],
     from_shapes: None,
+    recurrent: false,
+    layers: 3,
 };
 
 /// What sums of two independent values are multiplied with, so that their variance stays (section 3.4).

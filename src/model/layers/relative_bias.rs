@@ -19,10 +19,10 @@ pub struct RelativeBias {
 }
 
 impl RelativeBias {
-    /// Biases of `heads` by `buckets`.
-    pub fn new(name: &str, buckets: PositionBuckets, heads: HeadSizes, initial: Initial) -> Self {
+    /// Biases of `heads` by `buckets`, with these first values and this share of the learning rate.
+    pub fn new(name: &str, buckets: PositionBuckets, heads: HeadSizes, (initial, rate): (Initial, f32)) -> Self {
         let table = Parameter::new(format!("{name}.weight"), [buckets.count, heads.count], initial);
-        Self { table, buckets, heads: heads.count }
+        Self { table: Parameter { rate, ..table }, buckets, heads: heads.count }
     }
 
     /// The biases `[N, 2 T - 1]` of a text of T places.

@@ -30,15 +30,17 @@ pub struct VocabularySettings<'a> {
     pub tied: bool,
     /// First values of the tables.
     pub initial: Initial,
+    /// The tables' share of the learning rate.
+    pub rate: f32,
 }
 
 impl Vocabularies {
     /// Tables with the names of Hugging Face's BART and T5.
     pub fn new(settings: VocabularySettings<'_>) -> Self {
-        let VocabularySettings { prefix, words, size, shared, tied, initial } = settings;
+        let VocabularySettings { prefix, words, size, shared, tied, initial, rate } = settings;
         let [source, target] = ["encoder", "decoder"].map(|side| format!("{prefix}{side}.embed_tokens.weight"));
         let table = |name: &str, rows, aliases: Vec<String>| Embedding {
-            weight: Parameter { aliases, ..Parameter::new(name, [rows, size], initial) },
+            weight: Parameter { aliases, rate, ..Parameter::new(name, [rows, size], initial) },
         };
         let mut output = Linear::without_bias("lm_head", size, words[1]);
         output = output.drawn(Initial::Normal((size as f32).sqrt().recip()));

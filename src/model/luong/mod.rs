@@ -25,6 +25,8 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Pairs, make)],
     imports: &[],
     from_shapes: None,
+    recurrent: true,
+    layers: 1,
 };
 
 /// The model at its sizes: its layers by what they are for. None but the GRUs and the bridge has a bias, as in the paper.

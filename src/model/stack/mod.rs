@@ -26,6 +26,8 @@ pub(super) const KIND: Kind = Kind {
     makes: &[],
     imports: &[],
     from_shapes: Some(state_dict::from_shapes),
+    recurrent: true,
+    layers: 1,
 };
 
 /// The stack at its sizes: its layers from below.

@@ -27,6 +27,8 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Pairs, make)],
     imports: hugging_face::IMPORTS,
     from_shapes: None,
+    recurrent: false,
+    layers: 1,
 };
 
 /// The model at its sizes: its layers by what they are for.
@@ -48,25 +50,34 @@ struct Stack<L> {
     norm: LayerNorm,
 }
 
-/// A layer without a bias, drawn with the variance of one over `fan`.
-fn linear(name: &str, inputs: usize, outputs: usize, fan: usize) -> Linear {
-    Linear::without_bias(name, inputs, outputs).drawn(Initial::Normal((fan as f32).sqrt().recip()))
-}
-
 impl Config {
+    /// The share of the learning rate of a parameter that is drawn with the variance of one over `fan`. Raffel et al. train by Adafactor,
+    /// whose steps are as large as the parameter is (Shazeer and Stern 2018, section 8); those of Adam are one size for all, and first
+    /// values here are not: at one rate, queries are driven into saturated attention before embeddings have moved.
+    fn rate(&self, fan: usize) -> f32 {
+        (self.hidden as f32 / fan as f32).sqrt()
+    }
+
+    /// A layer without a bias, drawn with the variance of one over `fan`.
+    fn linear(&self, name: &str, inputs: usize, outputs: usize, fan: usize) -> Linear {
+        let mut layer = Linear::without_bias(name, inputs, outputs);
+        layer.weight.rate = self.rate(fan);
+        layer.drawn(Initial::Normal((fan as f32).sqrt().recip()))
+    }
+
     fn heads(&self) -> HeadSizes {
         HeadSizes { count: self.heads, size: self.head_size, scale: 1.0 }
     }
 
     fn attention(&self, name: &str) -> MultiHeadAttention {
         let (heads, hidden) = (self.heads(), self.hidden);
-        let projection = |part: &str, fan| linear(&format!("{name}.{part}"), hidden, heads.width(), fan);
+        let projection = |part: &str, fan| self.linear(&format!("{name}.{part}"), hidden, heads.width(), fan);
         MultiHeadAttention {
             // Its small first values stand for the scale that products do not have.
             query: projection("q", hidden * heads.size),
             key: projection("k", hidden),
             value: projection("v", hidden),
-            output: linear(&format!("{name}.o"), heads.width(), hidden, heads.width()),
+            output: self.linear(&format!("{name}.o"), heads.width(), hidden, heads.width()),
             heads,
         }
     }
@@ -78,11 +89,11 @@ impl Config {
 
     fn feed_forward(&self, name: &str) -> FeedForward {
         let (hidden, between) = (self.hidden, self.feed_forward);
-        let up = |part: &str| linear(&format!("{name}.DenseReluDense.{part}"), hidden, between, hidden);
+        let up = |part: &str| self.linear(&format!("{name}.DenseReluDense.{part}"), hidden, between, hidden);
         FeedForward {
             up: up(if self.gated { "wi_0" } else { "wi" }),
             gate: self.gated.then(|| up("wi_1")),
-            down: linear(&format!("{name}.DenseReluDense.wo"), between, hidden, between),
+            down: self.linear(&format!("{name}.DenseReluDense.wo"), between, hidden, between),
             activation: self.activation,
         }
     }
@@ -115,7 +126,8 @@ impl Config {
         let buckets = PositionBuckets { count: self.position_buckets, bidirectional, farthest: self.farthest_position };
         let initial = Initial::Normal((self.hidden as f32).sqrt().recip());
         Stack {
-            bias: RelativeBias::new(&bias, buckets, self.heads(), initial),
+            // They begin small, and stand beside scores of about 1.
+            bias: RelativeBias::new(&bias, buckets, self.heads(), (initial, self.rate(1))),
             layers,
             norm: LayerNorm::rms(&format!("{side}.final_layer_norm"), self.hidden, self.epsilon),
         }
@@ -129,6 +141,7 @@ impl Config {
             shared: self.shared_embeddings,
             tied: self.tie_embeddings,
             initial: Initial::Normal(1.0),
+            rate: self.rate(1),
         })
     }
 }

@@ -26,6 +26,8 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Pairs, make)],
     imports: hugging_face::IMPORTS,
     from_shapes: None,
+    recurrent: false,
+    layers: 1,
 };
 
 /// Added to the variance of what is normalised.
@@ -131,6 +133,7 @@ impl Config {
             shared: self.shared_embeddings,
             tied: self.tie_embeddings,
             initial: Initial::Normal((self.hidden as f32).sqrt().recip()),
+            rate: 1.0,
         });
         if self.output_bias {
             let shape = [1, self.target_vocabulary];

@@ -28,6 +28,8 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Text, make)],
     imports: hugging_face::IMPORTS,
     from_shapes: None,
+    recurrent: false,
+    layers: 1,
 };
 
 /// The standard deviation of first weights.
