@@ -32,6 +32,8 @@ pub struct Kind {
     /// Whether its layers go from step to step. Those of others begin to learn at a small rate, from which they would not recover at a
     /// large one (Vaswani et al. 2017, section 5.3).
     pub recurrent: bool,
-    /// Layers of a new one where neither the run nor its data say how many.
+    /// Rows of a batch that a new one learns from, where neither the run nor its data say how many.
+    pub batch: usize,
+    /// Layers of a new one, likewise.
     pub layers: usize,
 }

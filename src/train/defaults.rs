@@ -29,17 +29,19 @@ struct Habits {
 }
 
 impl Habits {
-    /// With recurrent layers.
-    const RECURRENT: Self = Self { batch: 128, layers: 1, schedule: Schedule { warmup: 0, decay: Decay::Constant } };
+    const DEFAULT: Self = Self::of(&Kind::DEFAULT);
 
-    fn of(architecture: &str) -> Self {
-        match Kind::named(architecture) {
-            Ok(kind) if !kind.recurrent => {
-                let schedule = Schedule { warmup: 200, decay: Decay::InverseSqrt };
-                Self { batch: 64, layers: kind.layers, schedule }
-            }
-            _ => Self::RECURRENT,
-        }
+    const fn of(kind: &Kind) -> Self {
+        let schedule = match kind.recurrent {
+            true => Schedule { warmup: 0, decay: Decay::Constant },
+            false => Schedule { warmup: 200, decay: Decay::InverseSqrt },
+        };
+        Self { batch: kind.batch, layers: kind.layers, schedule }
+    }
+
+    /// Those of the default architecture for a name that is not known, which is refused elsewhere.
+    fn named(architecture: &str) -> Self {
+        Kind::named(architecture).map_or(Self::DEFAULT, Self::of)
     }
 }
 
@@ -59,14 +61,14 @@ impl TrainOptions {
     /// The same for another architecture, with its own defaults where these are those of the one before. One that learns from plain text,
     /// classes or questions brings all of its own.
     pub fn with_architecture(self, name: &str) -> Self {
-        let (learns, before) = (self.learns(), Habits::of(&self.architecture));
+        let (learns, before) = (self.learns(), Habits::named(&self.architecture));
         let options = Self { architecture: name.to_owned(), ..self };
         // The defaults for other data say nothing here.
         let (options, before) = match options.learns() == learns {
             true => (options, before),
             false => {
                 let defaults = Self::of_pairs(options.data);
-                (Self { from: options.from, architecture: options.architecture, ..defaults }, Habits::RECURRENT)
+                (Self { from: options.from, architecture: options.architecture, ..defaults }, Habits::DEFAULT)
             }
         };
         let task = matches!(options.data, Data::Task(_));
@@ -102,7 +104,7 @@ impl TrainOptions {
                 layers: 2,
                 ..options
             },
-            Some(Learns::Pairs) => options.with_habits(before, Habits::of(name)),
+            Some(Learns::Pairs) => options.with_habits(before, Habits::named(name)),
             None => options,
         }
     }
@@ -117,7 +119,7 @@ impl TrainOptions {
         }
     }
 
-    /// The defaults for pairs, and for an architecture of recurrent layers.
+    /// The defaults for pairs and the default architecture.
     fn of_pairs(data: Data) -> Self {
         let task = matches!(data, Data::Task(_));
         let [source_unit, target_unit] = match data {
@@ -134,11 +136,11 @@ impl TrainOptions {
             shared_vocabulary: false,
             bpe_dropout: 0.0,
             max_length: 100,
-            batch: Habits::RECURRENT.batch,
+            batch: Habits::DEFAULT.batch,
             batch_tokens: None,
             accumulate: alone(),
             learning_rate: if task { 2e-3 } else { 1e-3 },
-            schedule: Habits::RECURRENT.schedule,
+            schedule: Habits::DEFAULT.schedule,
             clip_norm: 1.0,
             weight_decay: 0.0,
             rate: Vec::new(),
@@ -156,7 +158,7 @@ impl TrainOptions {
             hidden: if task { 128 } else { 256 },
             readout: Readout::Tanh,
             tie_embeddings: false,
-            layers: Habits::RECURRENT.layers,
+            layers: Habits::DEFAULT.layers,
             architecture: default_architecture(),
             model: BTreeMap::new(),
             seed: 1,
@@ -182,7 +184,7 @@ mod tests {
         let recurrent = TrainOptions::new(Data::Task(Task::Numbers));
         let warmed = Schedule { warmup: 200, decay: Decay::InverseSqrt };
         let transformer = recurrent.clone().with_architecture("transformer");
-        assert_eq!(habits(&transformer), (64, 1, warmed));
+        assert_eq!(habits(&transformer), (32, 1, warmed));
         let convolutions = transformer.with_architecture("convs2s");
         assert_eq!(habits(&convolutions), (64, 3, warmed));
         assert_eq!(convolutions.with_architecture(Kind::DEFAULT.name), recurrent);
@@ -192,7 +194,7 @@ mod tests {
     fn what_a_recipe_says_stays() {
         let (recipe, _) = Preset::TranslateSmall.recipe(Data::Task(Task::Numbers));
         let own = habits(&recipe);
-        assert_ne!(own.0, Habits::RECURRENT.batch);
+        assert_ne!(own.0, Habits::DEFAULT.batch);
         assert_eq!(habits(&TrainOptions { layers: 2, ..recipe }.with_architecture("convs2s")), (own.0, 2, own.2));
     }
 }

@@ -34,6 +34,7 @@ pub(super) const KIND: Kind = Kind {
     imports: hugging_face::OF_BERT,
     from_shapes: None,
     recurrent: false,
+    batch: 32,
     layers: 1,
 };
 /// The row of RoBERTa.
@@ -49,6 +50,7 @@ pub(super) const ROBERTA: Kind = Kind {
     imports: hugging_face::OF_ROBERTA,
     from_shapes: None,
     recurrent: false,
+    batch: 32,
     layers: 1,
 };
 
@@ -61,6 +63,7 @@ pub(super) const LONGFORMER: Kind = Kind {
     imports: hugging_face::OF_LONGFORMER,
     from_shapes: None,
     recurrent: false,
+    batch: 32,
     layers: 1,
 };
 

@@ -27,6 +27,7 @@ pub(super) const KIND: Kind = Kind {
     imports: &[],
     from_shapes: None,
     recurrent: false,
+    batch: 64,
     layers: 3,
 };
 

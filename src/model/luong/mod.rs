@@ -26,6 +26,7 @@ pub(super) const KIND: Kind = Kind {
     imports: &[],
     from_shapes: None,
     recurrent: true,
+    batch: 128,
     layers: 1,
 };
 

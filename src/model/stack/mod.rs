@@ -27,6 +27,7 @@ pub(super) const KIND: Kind = Kind {
     imports: &[],
     from_shapes: Some(state_dict::from_shapes),
     recurrent: true,
+    batch: 128,
     layers: 1,
 };
 

@@ -28,6 +28,7 @@ pub(super) const KIND: Kind = Kind {
     imports: hugging_face::IMPORTS,
     from_shapes: None,
     recurrent: false,
+    batch: 64,
     layers: 1,
 };
 

@@ -29,6 +29,7 @@ pub(super) const KIND: Kind = Kind {
     imports: hugging_face::IMPORTS,
     from_shapes: None,
     recurrent: false,
+    batch: 32,
     layers: 1,
 };
 
