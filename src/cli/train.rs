@@ -97,8 +97,8 @@ pub struct Args {
     /// Stop after this many validations in a row without an improvement of --metric.
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
-    /// Sentence pairs per batch, or windows of plain text [default: 128; of transformer 32, of t5 and
-    /// convs2s 64; 32 for text, classes and questions].
+    /// Sentence pairs per batch, or windows of plain text [default: 128; 64 by layers that are not
+    /// recurrent; 32 for text, classes and questions].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Fill a batch by tokens instead: at most this many on either side, padding included.

@@ -184,7 +184,7 @@ mod tests {
         let recurrent = TrainOptions::new(Data::Task(Task::Numbers));
         let warmed = Schedule { warmup: 200, decay: Decay::InverseSqrt };
         let transformer = recurrent.clone().with_architecture("transformer");
-        assert_eq!(habits(&transformer), (32, 1, warmed));
+        assert_eq!(habits(&transformer), (64, 1, warmed));
         let convolutions = transformer.with_architecture("convs2s");
         assert_eq!(habits(&convolutions), (64, 3, warmed));
         assert_eq!(convolutions.with_architecture(Kind::DEFAULT.name), recurrent);

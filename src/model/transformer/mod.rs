@@ -27,7 +27,7 @@ pub(super) const KIND: Kind = Kind {
     imports: hugging_face::IMPORTS,
     from_shapes: None,
     recurrent: false,
-    batch: 32,
+    batch: 64,
     layers: 1,
 };
 
