@@ -22,7 +22,7 @@ impl Preset {
     pub fn recipe(self, data: Data) -> (TrainOptions, Budget) {
         let epochs = match self {
             Self::G2p => 20,
-            Self::TranslateSmall => 16,
+            Self::TranslateSmall => 12,
         };
         let decay = Decay::Linear { epochs };
         let defaults = TrainOptions::new(data);
@@ -54,7 +54,6 @@ impl Preset {
                 embedding: 256,
                 hidden: 256,
                 metric: Metric::Bleu,
-                ema: Some(0.999),
                 ..defaults
             },
         };
