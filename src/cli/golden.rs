@@ -26,6 +26,7 @@ pub fn run(gpu: &Gpu, folder: &Path) -> Result<bool> {
     output::print(&table.to_string())?;
     let failed = rows.iter().filter(|row| !row.passed).count();
     match failed {
+        0 if rows.is_empty() => {}
         0 => output::print(&format!("All {} tensors agree.", rows.len()))?,
         count => output::print(&format!("{count} of {} tensors disagree.", rows.len()))?,
     }
