@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Import, Learns, ModelOptions, Network, Shapes};
+use super::{Habits, Import, Learns, ModelOptions, Network, Shapes};
 use crate::Result;
 
 /// Makes a model for a source and a target vocabulary; one that reads no source takes the second alone.
@@ -29,11 +29,6 @@ pub struct Kind {
     pub(super) imports: &'static [Import],
     /// Makes the network of a PyTorch `state_dict`, if it is read from any.
     pub(super) from_shapes: Option<FromShapes>,
-    /// Whether its layers go from step to step. Those of others begin to learn at a small rate, from which they would not recover at a
-    /// large one (Vaswani et al. 2017, section 5.3).
-    pub recurrent: bool,
-    /// Rows of a batch that a new one learns from, where neither the run nor its data say how many.
-    pub batch: usize,
-    /// Layers of a new one, likewise.
-    pub layers: usize,
+    /// How a new one learns pairs, if it does.
+    pub habits: Habits,
 }

@@ -28,6 +28,7 @@ mod description;
 mod folder;
 pub mod gpt2;
 mod gru_encoder;
+mod habits;
 #[cfg(feature = "text")]
 mod hugging_face;
 mod import;
@@ -72,6 +73,7 @@ pub use folder::{Model, ModelFiles};
 #[cfg(feature = "train")]
 pub(crate) use folder::{SOURCE, TARGET, checksum};
 pub use gru_encoder::{Encoded, GruEncoder};
+pub use habits::Habits;
 pub use import::Import;
 pub use kind::Kind;
 pub use layers::{

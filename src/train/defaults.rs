@@ -7,7 +7,7 @@ use super::{
     options::{alone, default_architecture, once},
 };
 use crate::{
-    model::{Kind, Learns, Readout},
+    model::{Habits, Kind, Learns, Readout},
     text::{Task, TokenUnit},
 };
 
@@ -20,28 +20,21 @@ const ENCODER: &str = "bert";
 /// Subwords of masked text, where nobody says how many.
 const SUBWORDS: usize = 4_000;
 
-/// How an architecture learns pairs.
-#[derive(Clone, Copy)]
-struct Habits {
-    batch: usize,
-    layers: usize,
-    schedule: Schedule,
+/// The habits of an architecture; those of the default one for a name that is not known, which is refused elsewhere.
+fn habits_of(architecture: &str) -> Habits {
+    Kind::named(architecture).map_or(Kind::DEFAULT.habits, |kind| kind.habits)
 }
 
-impl Habits {
-    const DEFAULT: Self = Self::of(&Kind::DEFAULT);
+/// Elements of a state for some data, of an architecture of ordinary width.
+fn hidden_for(data: &Data) -> usize {
+    if matches!(data, Data::Task(_)) { 128 } else { 256 }
+}
 
-    const fn of(kind: &Kind) -> Self {
-        let schedule = match kind.recurrent {
-            true => Schedule { warmup: 0, decay: Decay::Constant },
-            false => Schedule { warmup: 200, decay: Decay::InverseSqrt },
-        };
-        Self { batch: kind.batch, layers: kind.layers, schedule }
-    }
-
-    /// Those of the default architecture for a name that is not known, which is refused elsewhere.
-    fn named(architecture: &str) -> Self {
-        Kind::named(architecture).map_or(Self::DEFAULT, Self::of)
+/// The schedule of layers of these habits.
+fn schedule_of(habits: Habits) -> Schedule {
+    match habits.recurrent {
+        true => Schedule { warmup: 0, decay: Decay::Constant },
+        false => Schedule { warmup: 200, decay: Decay::InverseSqrt },
     }
 }
 
@@ -61,14 +54,14 @@ impl TrainOptions {
     /// The same for another architecture, with its own defaults where these are those of the one before. One that learns from plain text,
     /// classes or questions brings all of its own.
     pub fn with_architecture(self, name: &str) -> Self {
-        let (learns, before) = (self.learns(), Habits::named(&self.architecture));
+        let (learns, before) = (self.learns(), habits_of(&self.architecture));
         let options = Self { architecture: name.to_owned(), ..self };
         // The defaults for other data say nothing here.
         let (options, before) = match options.learns() == learns {
             true => (options, before),
             false => {
                 let defaults = Self::of_pairs(options.data);
-                (Self { from: options.from, architecture: options.architecture, ..defaults }, Habits::DEFAULT)
+                (Self { from: options.from, architecture: options.architecture, ..defaults }, Kind::DEFAULT.habits)
             }
         };
         let task = matches!(options.data, Data::Task(_));
@@ -104,17 +97,19 @@ impl TrainOptions {
                 layers: 2,
                 ..options
             },
-            Some(Learns::Pairs) => options.with_habits(before, Habits::named(name)),
+            Some(Learns::Pairs) => options.with_habits(before, habits_of(name)),
             None => options,
         }
     }
 
     /// The same with the habits `after` where it has those `before`.
     fn with_habits(self, before: Habits, after: Habits) -> Self {
+        let hidden = hidden_for(&self.data);
         Self {
             batch: if self.batch == before.batch { after.batch } else { self.batch },
             layers: if self.layers == before.layers { after.layers } else { self.layers },
-            schedule: if self.schedule == before.schedule { after.schedule } else { self.schedule },
+            hidden: if self.hidden == hidden * before.width { hidden * after.width } else { self.hidden },
+            schedule: if self.schedule == schedule_of(before) { schedule_of(after) } else { self.schedule },
             ..self
         }
     }
@@ -122,6 +117,7 @@ impl TrainOptions {
     /// The defaults for pairs and the default architecture.
     fn of_pairs(data: Data) -> Self {
         let task = matches!(data, Data::Task(_));
+        let (habits, hidden) = (Kind::DEFAULT.habits, hidden_for(&data));
         let [source_unit, target_unit] = match data {
             Data::Task(task) => task.units(),
             _ => [TokenUnit::Chars, TokenUnit::Chars],
@@ -136,11 +132,11 @@ impl TrainOptions {
             shared_vocabulary: false,
             bpe_dropout: 0.0,
             max_length: 100,
-            batch: Habits::DEFAULT.batch,
+            batch: habits.batch,
             batch_tokens: None,
             accumulate: alone(),
             learning_rate: if task { 2e-3 } else { 1e-3 },
-            schedule: Habits::DEFAULT.schedule,
+            schedule: schedule_of(habits),
             clip_norm: 1.0,
             weight_decay: 0.0,
             rate: Vec::new(),
@@ -155,10 +151,10 @@ impl TrainOptions {
             teacher: None,
             coverage_weight: 0.0,
             embedding: if task { 64 } else { 128 },
-            hidden: if task { 128 } else { 256 },
+            hidden,
             readout: Readout::Tanh,
             tie_embeddings: false,
-            layers: Habits::DEFAULT.layers,
+            layers: habits.layers,
             architecture: default_architecture(),
             model: BTreeMap::new(),
             seed: 1,
@@ -175,8 +171,8 @@ mod tests {
     use super::*;
     use crate::train::Preset;
 
-    fn habits(options: &TrainOptions) -> (usize, usize, Schedule) {
-        (options.batch, options.layers, options.schedule)
+    fn habits(options: &TrainOptions) -> (usize, usize, usize, Schedule) {
+        (options.batch, options.layers, options.hidden, options.schedule)
     }
 
     #[test]
@@ -184,17 +180,20 @@ mod tests {
         let recurrent = TrainOptions::new(Data::Task(Task::Numbers));
         let warmed = Schedule { warmup: 200, decay: Decay::InverseSqrt };
         let transformer = recurrent.clone().with_architecture("transformer");
-        assert_eq!(habits(&transformer), (64, 1, warmed));
+        assert_eq!(habits(&transformer), (64, 1, 128, warmed));
         let convolutions = transformer.with_architecture("convs2s");
-        assert_eq!(habits(&convolutions), (64, 3, warmed));
-        assert_eq!(convolutions.with_architecture(Kind::DEFAULT.name), recurrent);
+        assert_eq!(habits(&convolutions), (64, 3, 128, warmed));
+        let wide = convolutions.with_architecture("sutskever");
+        assert_eq!(habits(&wide), (128, 1, 256, recurrent.schedule));
+        assert_eq!(wide.with_architecture(Kind::DEFAULT.name), recurrent);
     }
 
     #[test]
     fn what_a_recipe_says_stays() {
         let (recipe, _) = Preset::TranslateSmall.recipe(Data::Task(Task::Numbers));
         let own = habits(&recipe);
-        assert_ne!(own.0, Habits::DEFAULT.batch);
-        assert_eq!(habits(&TrainOptions { layers: 2, ..recipe }.with_architecture("convs2s")), (own.0, 2, own.2));
+        assert_ne!(own.0, Kind::DEFAULT.habits.batch);
+        let deeper = TrainOptions { layers: 2, ..recipe };
+        assert_eq!(habits(&deeper.with_architecture("convs2s")), (own.0, 2, own.2, own.3));
     }
 }

@@ -9,8 +9,8 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Embedding, FeedForward, Forward, HeadSizes, Initial, Kind, LayerNorm, Layers, Learns,
-    Limits, Linear, ModelOptions, MultiHeadAttention, Network, Nonlinearity, NormOrder, Parameter, Residual,
+    Architecture, BatchShape, Embedding, FeedForward, Forward, Habits, HeadSizes, Initial, Kind, LayerNorm, Layers,
+    Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, Nonlinearity, NormOrder, Parameter, Residual,
     SearchRoom, Stepper, settings,
 };
 use crate::{Result, graph::Parameters, graph::Value};
@@ -27,9 +27,7 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Text, make)],
     imports: &[],
     from_shapes: None,
-    recurrent: false,
-    batch: 32,
-    layers: 1,
+    habits: Habits::PARALLEL,
 };
 
 /// The model at its sizes: its layers by what they are for.

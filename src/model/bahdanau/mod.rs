@@ -9,7 +9,7 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Kind, Layers, Learns, Limits, Linear,
+    Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Habits, Kind, Layers, Learns, Limits, Linear,
     ModelOptions, Network, Parameter, SearchRoom, Stepper, settings,
 };
 use crate::{Result, batch::Specials, graph::Parameters};
@@ -26,9 +26,7 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Pairs, make)],
     imports: &[],
     from_shapes: Some(state_dict::from_shapes),
-    recurrent: true,
-    batch: 128,
-    layers: 1,
+    habits: Habits::RECURRENT,
 };
 
 /// The model at its sizes: its layers by what they are for.

@@ -10,9 +10,9 @@ mod hugging_face;
 use std::sync::Arc;
 
 use super::{
-    Answers, Architecture, BatchShape, Counterpart, Embedding, EncoderLayer, FeedForward, Forward, HeadSizes, Initial,
-    Kind, LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter,
-    PositionKind, Positions, Residual, SearchRoom, Specials, Stepper, WindowAttention, settings,
+    Answers, Architecture, BatchShape, Counterpart, Embedding, EncoderLayer, FeedForward, Forward, Habits, HeadSizes,
+    Initial, Kind, LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder,
+    Parameter, PositionKind, Positions, Residual, SearchRoom, Specials, Stepper, WindowAttention, settings,
 };
 use crate::{
     Error, Result,
@@ -33,9 +33,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     imports: hugging_face::OF_BERT,
     from_shapes: None,
-    recurrent: false,
-    batch: 32,
-    layers: 1,
+    habits: Habits::PARALLEL,
 };
 /// The row of RoBERTa.
 pub(super) const ROBERTA: Kind = Kind {
@@ -49,9 +47,7 @@ pub(super) const ROBERTA: Kind = Kind {
     ],
     imports: hugging_face::OF_ROBERTA,
     from_shapes: None,
-    recurrent: false,
-    batch: 32,
-    layers: 1,
+    habits: Habits::PARALLEL,
 };
 
 /// The row of Longformer.
@@ -62,9 +58,7 @@ pub(super) const LONGFORMER: Kind = Kind {
     makes: &[(Learns::Classes, |options, vocabularies| classifier(config::LONGFORMER, options, vocabularies))],
     imports: hugging_face::OF_LONGFORMER,
     from_shapes: None,
-    recurrent: false,
-    batch: 32,
-    layers: 1,
+    habits: Habits::PARALLEL,
 };
 
 /// The positions to either side that a new Longformer's attention sees, besides global ones.

@@ -9,8 +9,8 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Embedding, Forward, Initial, Kind, Layers, Learns, Limits, Linear, ModelOptions, Network,
-    Parameter, PositionKind, Positions, Readout, SearchRoom, Stepper, settings,
+    Architecture, BatchShape, Embedding, Forward, Habits, Initial, Kind, Layers, Learns, Limits, Linear, ModelOptions,
+    Network, Parameter, PositionKind, Positions, Readout, SearchRoom, Stepper, settings,
 };
 use crate::{Error, Result, graph::Parameters};
 
@@ -26,9 +26,8 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Pairs, make)],
     imports: &[],
     from_shapes: None,
-    recurrent: false,
-    batch: 64,
-    layers: 3,
+    // One layer of convolutions sees three steps.
+    habits: Habits { layers: 3, ..Habits::PARALLEL },
 };
 
 /// What sums of two independent values are multiplied with, so that their variance stays (section 3.4).

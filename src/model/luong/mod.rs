@@ -8,7 +8,7 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Kind, Layers, Learns, Limits, Linear,
+    Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Habits, Kind, Layers, Learns, Limits, Linear,
     ModelOptions, Network, Parameter, Readout, SearchRoom, Stepper, settings,
 };
 use crate::{Error, Result, batch::Specials, graph::Parameters};
@@ -25,9 +25,7 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Pairs, make)],
     imports: &[],
     from_shapes: None,
-    recurrent: true,
-    batch: 128,
-    layers: 1,
+    habits: Habits::RECURRENT,
 };
 
 /// The model at its sizes: its layers by what they are for. None but the GRUs and the bridge has a bias, as in the paper.

@@ -10,8 +10,8 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Counterpart, Embedding, FeedForward, Forward, Initial, Kind, LayerNorm, Layers, Learns,
-    Limits, Linear, ModelOptions, Network, Parameter, PositionKind, Positions, SearchRoom, Stepper, settings,
+    Architecture, BatchShape, Counterpart, Embedding, FeedForward, Forward, Habits, Initial, Kind, LayerNorm, Layers,
+    Learns, Limits, Linear, ModelOptions, Network, Parameter, PositionKind, Positions, SearchRoom, Stepper, settings,
 };
 use crate::{Result, graph::Parameters};
 
@@ -27,9 +27,7 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Text, make)],
     imports: hugging_face::IMPORTS,
     from_shapes: None,
-    recurrent: false,
-    batch: 32,
-    layers: 1,
+    habits: Habits::PARALLEL,
 };
 
 /// The standard deviation of first weights.

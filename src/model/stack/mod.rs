@@ -8,8 +8,8 @@ mod state_dict;
 use std::sync::Arc;
 
 use super::{
-    Answers, Architecture, BatchShape, Embedding, Forward, GruCell, Initial, Kind, Layers, Limits, Linear, Network,
-    Parameter, SearchRoom, Stepper, settings,
+    Answers, Architecture, BatchShape, Embedding, Forward, GruCell, Habits, Initial, Kind, Layers, Limits, Linear,
+    Network, Parameter, SearchRoom, Stepper, settings,
 };
 use crate::{
     Error, Result,
@@ -26,9 +26,7 @@ pub(super) const KIND: Kind = Kind {
     makes: &[],
     imports: &[],
     from_shapes: Some(state_dict::from_shapes),
-    recurrent: true,
-    batch: 128,
-    layers: 1,
+    habits: Habits::RECURRENT,
 };
 
 /// The stack at its sizes: its layers from below.

@@ -10,7 +10,7 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Kind, Layers, Learns, Limits, Linear,
+    Architecture, BatchShape, Embedding, Forward, GruCell, GruEncoder, Habits, Kind, Layers, Learns, Limits, Linear,
     ModelOptions, Network, Parameter, SearchRoom, Stepper, settings,
 };
 use crate::{Error, Result, batch::Specials, graph::Parameters};
@@ -26,9 +26,8 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Pairs, make)],
     imports: &[],
     from_shapes: Some(state_dict::from_shapes),
-    recurrent: true,
-    batch: 128,
-    layers: 1,
+    // The state holds all that the decoder knows of a source.
+    habits: Habits { width: 2, ..Habits::RECURRENT },
 };
 
 /// The model at its sizes: its layers by what they are for.

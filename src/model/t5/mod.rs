@@ -10,9 +10,9 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Counterpart, DecoderLayer, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind,
-    LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter,
-    RelativeBias, Residual, SearchRoom, Stepper, Vocabularies, VocabularySettings, distinct, settings,
+    Architecture, BatchShape, Counterpart, DecoderLayer, EncoderLayer, FeedForward, Forward, Habits, HeadSizes,
+    Initial, Kind, LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder,
+    Parameter, RelativeBias, Residual, SearchRoom, Stepper, Vocabularies, VocabularySettings, distinct, settings,
 };
 use crate::{Result, graph::Parameters, kernels::relative_position_bias::PositionBuckets};
 
@@ -27,9 +27,7 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Pairs, make)],
     imports: hugging_face::IMPORTS,
     from_shapes: None,
-    recurrent: false,
-    batch: 64,
-    layers: 1,
+    habits: Habits::PARALLEL,
 };
 
 /// The model at its sizes: its layers by what they are for.

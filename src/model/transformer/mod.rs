@@ -9,9 +9,10 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Counterpart, DecoderLayer, EncoderLayer, FeedForward, Forward, HeadSizes, Initial, Kind,
-    LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder, Parameter,
-    PositionKind, Positions, Residual, SearchRoom, Stepper, Vocabularies, VocabularySettings, distinct, settings,
+    Architecture, BatchShape, Counterpart, DecoderLayer, EncoderLayer, FeedForward, Forward, Habits, HeadSizes,
+    Initial, Kind, LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, MultiHeadAttention, Network, NormOrder,
+    Parameter, PositionKind, Positions, Residual, SearchRoom, Stepper, Vocabularies, VocabularySettings, distinct,
+    settings,
 };
 use crate::{Result, graph::Parameters};
 
@@ -26,9 +27,7 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Pairs, make)],
     imports: hugging_face::IMPORTS,
     from_shapes: None,
-    recurrent: false,
-    batch: 64,
-    layers: 1,
+    habits: Habits::PARALLEL,
 };
 
 /// Added to the variance of what is normalised.

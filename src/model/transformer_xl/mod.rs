@@ -11,9 +11,9 @@ mod step;
 use std::sync::Arc;
 
 use super::{
-    Architecture, BatchShape, Counterpart, Embedding, FeedForward, Forward, HeadSizes, Initial, Kind, LayerNorm,
-    Layers, Learns, Limits, Linear, ModelOptions, Network, Nonlinearity, NormOrder, Parameter, Residual, SearchRoom,
-    Stepper, distinct, settings,
+    Architecture, BatchShape, Counterpart, Embedding, FeedForward, Forward, Habits, HeadSizes, Initial, Kind,
+    LayerNorm, Layers, Learns, Limits, Linear, ModelOptions, Network, Nonlinearity, NormOrder, Parameter, Residual,
+    SearchRoom, Stepper, distinct, settings,
 };
 use crate::{Result, graph::Parameters};
 
@@ -28,9 +28,7 @@ pub(super) const KIND: Kind = Kind {
     makes: &[(Learns::Text, make)],
     imports: hugging_face::IMPORTS,
     from_shapes: None,
-    recurrent: false,
-    batch: 32,
-    layers: 1,
+    habits: Habits::PARALLEL,
 };
 
 /// The standard deviation of first weights.
