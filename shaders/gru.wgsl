@@ -4,9 +4,11 @@
 //     r = sigmoid(gi_r + W_hr h + b_hr)      z = sigmoid(gi_z + W_hz h + b_hz)
 //     n = tanh(gi_n + r * (W_hn h + b_hn))   h' = (1 - z) * n + z * h
 //
-// A row that is past its length keeps its state and puts out 0.
+// A row that is past its length keeps its state and puts out 0. States that begin with zeros need no product: the first step leaves
+// the zeros where they belong.
 // DROPOUT: what enters the recurrent product is the state's product with a mask that is the same at all steps; what z weights
 // is the state. The mask, and the product with it that the next step will read, lie among the states.
+// PICKED: what the input contributes is picked from a table, which is f32 where activations are not.
 // ATTENDED: the input has a second part, the context, that differs from step to step: gi gains W_ic context, where W_ic are
 // the last columns of weight_ih. The context lies beside the output, in the same tensor. Every row runs on.
 // SUBGROUPS: one subgroup computes ROWS x (LANES * 4) elements; each lane loads its own part of the state, and the subgroup
@@ -28,7 +30,7 @@ struct Direction {
     mask_offset: u32, dropped_offset: u32,  // of the mask, and of its product with the state after
     gates_offset: u32,
     context_offset: u32,                    // rows y_stride apart
-    time: u32,                              // a row is valid while time < its length
+    time: u32,                              // a row is valid while time < its length; its token is that of this time
 }
 
 struct Params {
@@ -37,6 +39,9 @@ struct Params {
     masked: u32,                            // whether rows have lengths
     context: u32,                           // V
     weight_offset: u32, weight_stride: u32, // of weight_ih
+    entering: u32,                          // elements of a state in the recurrent product: H, or 0 where states begin with zeros
+    picked: u32, steps: u32,                // rows of gi that tokens pick from, and tokens of a row; 0 where each row has its own
+    unused: u32,
     directions: array<Direction, 2>,
 }
 
@@ -47,7 +52,11 @@ alias Weight = Single;
 #endif
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> gi: array<Element>;             // [B, 3H], rows gi_stride apart: W_i x + b_i
+#ifdef PICKED
+@group(0) @binding(1) var<storage, read> gi: array<Single>;              // [V, 3H], rows gi_stride apart: W_i x + b_i of a table
+#else
+@group(0) @binding(1) var<storage, read> gi: array<Element>;             // the same, or [B, 3H]
+#endif
 @group(0) @binding(2) var<storage, read> weight_hh: array<Weight>;       // [.., 3H, H]
 @group(0) @binding(3) var<storage, read> bias_hh: array<Single>;         // [.., 3H]
 #ifdef ATTENDED
@@ -55,9 +64,10 @@ alias Weight = Single;
 #else
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;            // [B]
 #endif
-@group(0) @binding(5) var<storage, read_write> states: array<Element>;   // [.., B, H]
-@group(0) @binding(6) var<storage, read_write> y: array<Element>;        // [B, H], rows y_stride apart
-@group(0) @binding(7) var<storage, read_write> gates: array<Element>;    // [B, 4H]: r, z, n, W_hn h + b_hn
+@group(0) @binding(5) var<storage, read> tokens: array<u32>;             // [B, S], where gi is picked from
+@group(0) @binding(6) var<storage, read_write> states: array<Element>;   // [.., B, H]
+@group(0) @binding(7) var<storage, read_write> y: array<Element>;        // [B, H], rows y_stride apart
+@group(0) @binding(8) var<storage, read_write> gates: array<Element>;    // [B, 4H]: r, z, n, W_hn h + b_hn
 
 // That of this workgroup: group.z.
 var<private> direction: Direction;
@@ -131,13 +141,27 @@ fn bias(gate: u32, column: u32) -> vec4f {
     return load_bias_hh(min(start + column, end - WIDTH), end);
 }
 
+// Zeros for the states before the first step, and for what enters its recurrent product.
+fn begin(row: u32, column: u32) {
+    let before = direction.from_offset + row * params.hidden;
+    store_states(before + column, before + params.hidden, vec4f());
+#ifdef DROPOUT
+    let entering = direction.recurrent_offset + row * params.hidden;
+    store_states(entering + column, entering + params.hidden, vec4f());
+#endif
+}
+
 // The gates' arithmetic for four columns of one row, from the products with the state (and the context), biases included.
 fn finish(row: u32, column: u32, reset: vec4f, update: vec4f, recurrent: vec4f, candidate: vec4f) {
     if (row >= params.rows || column >= params.hidden) { return; }
     let h = params.hidden;
-    let from_x = direction.gi_offset + row * params.gi_stride;
+    var source = row;
+    if (params.picked > 0u) { source = min(tokens[row * params.steps + direction.time], params.picked - 1u); }
+    let from_x = direction.gi_offset + source * params.gi_stride;
     let from_h = direction.from_offset + row * h;
-    let old = load_states(from_h + column, from_h + h);
+    var old: vec4f;
+    if (params.entering > 0u) { old = load_states(from_h + column, from_h + h); }
+    else { begin(row, column); }
     let input = array<vec4f, 3>(
         load_gi(from_x + column, from_x + h),
         load_gi(from_x + h + column, from_x + 2u * h),
@@ -218,7 +242,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         }
         candidate = gather(parts_c, lane == owner, candidate);
 #endif
-        for (var k = lane * PIECE; k < params.hidden; k += STRIDE) {
+        for (var k = lane * PIECE; k < params.entering; k += STRIDE) {
             var x: Piece;
             for (var p = 0u; p < PARTS; p++) { x[p] = part_of_state(row, k + p * 4u); }
             for (var i = 0u; i < 4u; i++) {
@@ -300,7 +324,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         accumulate(share, block_of_weight_ih(2u, k, column), &candidate);
     }
 #endif
-    for (var k = 0u; k < params.hidden; k += 4u) {
+    for (var k = 0u; k < params.entering; k += 4u) {
         var share: Share;
         for (var p = 0u; p < PARTS; p++) { share[p] = part_of_state(row0 + p * LANES + lane, k); }
         accumulate(share, block_of_weight_hh(0u, k, column), &reset);
@@ -344,7 +368,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         accumulate(rows, block_of_weight_ih(2u, k, column), &candidate);
     }
 #endif
-    for (var k = local.x * 4u; k < params.hidden; k += SLICES * 4u) {
+    for (var k = local.x * 4u; k < params.entering; k += SLICES * 4u) {
         var rows: Sums;
         for (var r = 0u; r < ROWS; r++) { rows[r] = part_of_state(row0 + r, k); }
         accumulate(rows, block_of_weight_hh(0u, k, column), &reset);

@@ -26,15 +26,15 @@ struct Direction {
     gi_offset: u32, y_offset: u32,
     state_offset: u32, gates_offset: u32, carry_offset: u32, mask_offset: u32,
     time: u32,                              // a row is valid while time < its length
-    unused1: u32, unused2: u32,
+    has_carry: u32,                         // whether the carry holds anything yet
+    unused: u32,
 }
 
 struct Params {
     rows: u32, hidden: u32, k: u32,         // B, H, K; K is 0 at the last step, which no product follows
     recurrent_stride: u32, gi_stride: u32, y_stride: u32, gates_stride: u32,
-    has_carry: u32,
     masked: u32,                            // whether rows have lengths
-    unused1: u32, unused2: u32, unused3: u32,
+    unused1: u32, unused2: u32, unused3: u32, unused4: u32,
     directions: array<Direction, 2>,
 }
 
@@ -81,7 +81,7 @@ fn block_of_weight(k: u32, column: u32) -> array<vec4f, 4> {
 // What comes to the state through the products of the next step, and round its gates.
 fn through_next(row: u32, column: u32, sum: vec4f) -> vec4f {
     let at = direction.carry_offset + row * params.hidden;
-    let carried = select(vec4f(), load_carry(at + column, at + params.hidden), vec4<bool>(params.has_carry != 0u));
+    let carried = select(vec4f(), load_carry(at + column, at + params.hidden), vec4<bool>(direction.has_carry != 0u));
 #ifdef DROPOUT
     let mask = direction.mask_offset + row * params.hidden;
     return fma(sum, load_states(mask + column, mask + params.hidden), carried);

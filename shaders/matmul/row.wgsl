@@ -2,16 +2,11 @@
 // lanes share out k, so that they read rows of B in one run, and a product is a sum over the lanes. A workgroup computes 16 elements.
 // VECTOR, WIDE: K and all offsets and strides of A and B are multiples of 4, or of 8.
 #import lanes
-#import math
 #import pieces
+#import single_row
 
-struct Params { n: u32, k: u32, a_offset: u32, b_offset: u32, b_stride: u32, c_offset: u32, has_bias: u32 }
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<Word>;             // [1, K]
 @group(0) @binding(2) var<storage, read> b: array<Word>;             // [N, K]
-@group(0) @binding(3) var<storage, read> bias: array<f32>;           // [N]
-@group(0) @binding(4) var<storage, read_write> c: array<f32>;        // [1, N]
 
 #import load_piece(a)
 #import load_piece(b)
@@ -39,15 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         let sums = lanes_sum(own, lane);
         let column = column0 + i + lane;
         if (lane < 4u && column < params.n) {
-            var value = select(select(sums.x, sums.y, lane == 1u), select(sums.z, sums.w, lane == 3u), lane >= 2u);
-            if (params.has_bias != 0u) { value += bias[column]; }
-#ifdef TANH
-            value = tanh1(value);
-#endif
-#ifdef SIGMOID
-            value = sigmoid1(value);
-#endif
-            c[params.c_offset + column] = value;
+            put(column, select(select(sums.x, sums.y, lane == 1u), select(sums.z, sums.w, lane == 3u), lane >= 2u));
         }
     }
 }

@@ -92,7 +92,7 @@ impl Operation {
                 let (batch, steps) = (extent(graph, *x, 0), extent(graph, *x, 1));
                 let lengths = lengths.unwrap_or_else(|| graph.counts([batch], steps as u32));
                 let (states, last) = graph.gru(*x, *h0, lengths, &self.directions(weights)?, None)?;
-                Ok((vec![states, last], steps))
+                Ok((vec![states, graph.stacked(&last)?], steps))
             }
             (Self::AdditiveAttention, [query, key, energy, value]) => {
                 let (batch, keys) = (extent(graph, *key, 0), extent(graph, *key, 1));

@@ -250,6 +250,11 @@ impl Tensor {
             && other.offset < self.offset + self.padded_bytes()
     }
 
+    /// Whether the other lies where this one begins.
+    pub(crate) fn begins_as(&self, other: &Self) -> bool {
+        self.buffer == other.buffer && self.offset == other.offset
+    }
+
     /// The same window under another shape.
     ///
     /// # Errors

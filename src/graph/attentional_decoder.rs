@@ -1,7 +1,7 @@
 //! The teacher-forced loop of the attentional decoder: [`crate::kernels::attentional_decoder`] as nodes.
 
 use super::{
-    Context, Graph, GruInput, GruWeights, Operation, Value,
+    Context, Graph, GruInput, GruWeights, InPlace, Operation, Value,
     gru::{self, Cell, Sequence},
     operands::{missing, operands, split},
 };
@@ -202,6 +202,9 @@ impl Operation for Forward {
         let decoder = self.0.decoder;
         let tiles = Tiles::choose(recorder.gpu(), &decoder);
         let outputs = Outputs { features, weights, states, gates, contributions, stacked };
+        // The first state has been put where the states begin.
+        let state0 = &states.part(0, [decoder.batch, decoder.hidden], states.dtype())?;
+        let operands = Operands { given: ForwardInputs { state0, ..operands.given }, ..operands };
         decoder.record(recorder, &tiles, &operands.inputs(more, None), &outputs, scratch)
     }
 
@@ -240,6 +243,11 @@ impl Operation for Forward {
         let given = ForwardInputs { words, state0, key, annotation, lengths, query_weight, energy };
         Ok(Operands { given, cell: cell.map(some), tokens: tokens.map(|_| None), mask: mask.map(|_| None) }.list())
     }
+
+    fn in_place(&self) -> Option<InPlace> {
+        // state0 where the states begin.
+        Some(InPlace { input: 1, output: 2, offset: 0, keeps: true })
+    }
 }
 
 impl Operation for Backward {
@@ -269,8 +277,8 @@ impl Operation for Backward {
         decoder.record_backward(recorder, &tiles, &backward, scratch, &gradients)
     }
 
-    fn in_place(&self) -> Option<usize> {
+    fn in_place(&self) -> Option<InPlace> {
         // d_features is the last of the values that the backward pass always has.
-        Some(self.0.inputs() + BackwardInputs::<Value>::COUNT - 1)
+        Some(InPlace::over(self.0.inputs() + BackwardInputs::<Value>::COUNT - 1))
     }
 }

@@ -1,6 +1,11 @@
 //! The loss: [`crate::kernels::cross_entropy`] as nodes.
 
-use super::{Context, Graph, Operation, Value, operands::operands};
+use std::sync::Arc;
+
+use super::{
+    Context, Graph, InPlace, Operation, Source, Value,
+    operands::{missing, operands},
+};
 use crate::{
     Error, Result,
     batch::Specials,
@@ -14,6 +19,11 @@ operands! { BackwardInputs { logits, targets, log_sum_exp, d_loss } }
 
 #[derive(Debug)]
 struct Forward(CrossEntropy);
+
+/// The same with the gradient of the logits in their place, for a gradient of the loss that no node makes, the last input; that of the
+/// logits is the last output.
+#[derive(Debug)]
+struct Both(CrossEntropy);
 
 /// Turns logits into their gradients in place.
 #[derive(Debug)]
@@ -124,12 +134,62 @@ impl Operation for Forward {
             });
         }
         let (ForwardInputs { logits, targets }, taught) = ForwardInputs::first_of(inputs)?;
-        let ForwardOutputs { log_sum_exp, .. } = ForwardOutputs::of(outputs)?;
+        let ForwardOutputs { loss, log_sum_exp, .. } = ForwardOutputs::of(outputs)?;
         let gradient = upstream[0].map(|d_loss| {
-            let inputs = BackwardInputs { logits: *logits, targets: *targets, log_sum_exp: *log_sum_exp, d_loss };
-            graph.push_like(Backward(self.0), &[&inputs.list(), taught].concat(), *logits)
+            graph.in_node_of_loss(self.0, [*loss, *logits, d_loss]).unwrap_or_else(|| {
+                let inputs = BackwardInputs { logits: *logits, targets: *targets, log_sum_exp: *log_sum_exp, d_loss };
+                graph.push_like(Backward(self.0), &[&inputs.list(), taught].concat(), *logits)
+            })
         });
         Ok([gradient, None, None].into_iter().take(inputs.len()).collect())
+    }
+}
+
+impl Graph {
+    /// Lets the node of a loss make the gradient of its logits too, if it does not yet and that of the loss is there before it.
+    fn in_node_of_loss(&mut self, operation: CrossEntropy, [loss, logits, d_loss]: [Value; 3]) -> Option<Value> {
+        let place = self.nodes.iter().position(|node| node.outputs.first() == Some(&loss))?;
+        if self.values[d_loss.0].source == Source::Node
+            || self.nodes[place].outputs.len() > ForwardOutputs::<Value>::COUNT
+        {
+            return None;
+        }
+        let gradient = self.another(logits);
+        let node = &mut self.nodes[place];
+        node.operation = Arc::new(Both(operation));
+        node.inputs.push(d_loss);
+        node.outputs.push(gradient);
+        Some(gradient)
+    }
+}
+
+impl Operation for Both {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
+        let (ForwardInputs { targets, .. }, rest) = ForwardInputs::first_of(context.inputs)?;
+        let (d_loss, taught) = rest.split_last().ok_or_else(|| missing(&["d_loss"], 0))?;
+        let (ForwardOutputs { loss, log_sum_exp, row_loss }, rest) = ForwardOutputs::first_of(context.outputs)?;
+        let logits = rest.first().ok_or_else(|| missing(&["d_logits"], 0))?;
+        let inputs = Inputs { logits, targets, taught: taught.first(), step: context.step };
+        self.0.record_both(recorder, &inputs, &Outputs { log_sum_exp, row_loss, loss }, d_loss)
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[Value],
+        outputs: &[Value],
+        upstream: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>> {
+        let (_, inputs) = inputs.split_last().ok_or_else(|| missing(&["d_loss"], 0))?;
+        Forward(self.0).gradient(graph, inputs, &outputs[..ForwardOutputs::<Value>::COUNT], upstream)
+    }
+
+    fn in_place(&self) -> Option<InPlace> {
+        Some(InPlace { output: ForwardOutputs::<Value>::COUNT, ..InPlace::over(0) })
     }
 }
 
@@ -145,7 +205,7 @@ impl Operation for Backward {
         self.0.record_backward(recorder, &backward, &context.outputs[0])
     }
 
-    fn in_place(&self) -> Option<usize> {
-        Some(0)
+    fn in_place(&self) -> Option<InPlace> {
+        Some(InPlace::over(0))
     }
 }

@@ -1,8 +1,9 @@
 //! Gated recurrent layers: [`crate::kernels::gru`] as nodes.
 
 use super::{
-    Context, Graph, Operation, Value,
+    Context, Graph, InPlace, Operation, Part, Source, Value,
     operands::{operands, split},
+    select::copy,
 };
 use crate::{
     Error, Result,
@@ -88,6 +89,8 @@ struct Rest<'a, T> {
 struct Layer {
     gru: Gru,
     vocabulary: Option<usize>,
+    /// Whether its states begin with zeros.
+    from_zeros: bool,
 }
 
 impl Layer {
@@ -109,12 +112,10 @@ impl Layer {
     }
 
     /// The kernel's input from `x`, or the table and the tokens.
-    fn input<'a>(&self, x: &'a Tensor, tokens: &'a [Tensor], scratch: &'a [Tensor]) -> Input<'a> {
-        match (tokens, scratch) {
-            ([tokens, order @ ..], [scratch, ..]) => {
-                Input::Tokens(Tokens { table: x, tokens, scratch, order: order.first() })
-            }
-            _ => Input::Rows(x),
+    fn input<'a>(&self, x: &'a Tensor, tokens: &'a [Tensor], scratch: &'a Tensor) -> Input<'a> {
+        match tokens {
+            [tokens, order @ ..] => Input::Tokens(Tokens { table: x, tokens, scratch, order: order.first() }),
+            [] => Input::Rows(x),
         }
     }
 }
@@ -135,12 +136,12 @@ operands! {
     ForwardInputs { x, h0, lengths }
 }
 operands! {
-    /// Scratch of [`Tokens`] follows where there are any.
-    ForwardOutputs { y, hn, states, gates, scratch }
+    /// The last states of each direction follow, then scratch of [`Tokens`] where there are any.
+    ForwardOutputs { y, states, gates, scratch }
 }
 operands! {
-    /// Operands of the backward after [`ForwardInputs`]; d_hn follows if there is one, then [`Rest`], and the order of the tokens, if there
-    /// are any.
+    /// Operands of the backward after [`ForwardInputs`]; the gradients of last states follow, of those directions that have them, then
+    /// [`Rest`], and the order of the tokens, if there are any.
     BackwardInputs { states, gates, d_y }
 }
 operands! {
@@ -152,20 +153,37 @@ operands! {
     BackwardScratch { first, second, third }
 }
 
+/// The number of the states among [`ForwardOutputs`].
+const STATES: usize = 1;
+
 #[derive(Debug)]
 struct Forward(Layer);
 
 #[derive(Debug)]
 struct Backward {
     layer: Layer,
-    /// Whether the last states have a gradient, which becomes that of the first.
-    ends: bool,
+    /// By direction, whether its last states have a gradient, which becomes that of the first.
+    ends: Vec<bool>,
+}
+
+impl Backward {
+    /// The directions whose last states have a gradient, each with the number of that operand.
+    fn ending(&self) -> impl Iterator<Item = (usize, usize)> {
+        let first = ForwardInputs::<Value>::COUNT + BackwardInputs::<Value>::COUNT;
+        let directions = self.ends.iter().enumerate().filter(|(_, ends)| **ends);
+        directions.enumerate().map(move |(number, (direction, _))| (direction, first + number))
+    }
+
+    /// The element of the gradient of h0 at which a direction's begins.
+    fn begin(&self, direction: usize) -> usize {
+        direction * self.layer.gru.batch * self.layer.gru.hidden
+    }
 }
 
 impl Graph {
     /// One GRU layer over a sequence (Cho et al. 2014, in the form of cuDNN and PyTorch: reset applied after the recurrent
     /// product) in one or two directions: `x` `[B, S, I]` or tokens, `h0` `[D, B, H]`, `lengths` `[B]`. Returns the states
-    /// `[B, S, D·H]`, 0 past a row's length, and the last state of each direction `[D, B, H]`.
+    /// `[B, S, D·H]`, 0 past a row's length, and the last states of each direction, `[1, B, H]`: [`Graph::stacked`] puts them together.
     ///
     /// `mask` `[D, B, H]` multiplies the state where it enters the recurrent product, at every step the same, and has no
     /// gradient: [`Graph::dropout`] of ones `[B, D, H]`, permuted, makes it variational dropout ([`crate::kernels::gru::Masking`]).
@@ -179,7 +197,7 @@ impl Graph {
         lengths: Value,
         weights: &[GruWeights],
         mask: Option<Value>,
-    ) -> Result<(Value, Value)> {
+    ) -> Result<(Value, Vec<Value>)> {
         const NAME: &str = "gru";
         let dtype = self.dtype(h0).activation();
         let Sequence { x, tokens, vocabulary, extents } = self.expect_sequence(NAME, x.into(), dtype)?;
@@ -206,18 +224,35 @@ impl Graph {
         inputs.extend(mask);
         inputs.extend(tokens);
         let gru = Gru { batch, steps, input, hidden, directions, masked: mask.is_some() };
-        let layer = Layer { gru, vocabulary };
-        let shapes: [Shape; 5] = [
+        let layer = Layer { gru, vocabulary, from_zeros: self.values[h0.0].source == Source::Filled(0.0) };
+        let shapes: [Shape; ForwardOutputs::<Value>::COUNT] = [
             [batch, steps, directions * hidden].into(),
-            [directions, batch, hidden].into(),
             gru.states_shape().into(),
             gru.gates_shape().into(),
-            [gru.scratch()].into(),
+            [gru.scratch(vocabulary.is_some())].into(),
         ];
-        let made = shapes.map(|shape| (shape, dtype)).into_iter().chain(layer.scratch());
+        let last = vec![[1, batch, hidden].into(); directions];
+        let made = shapes.into_iter().chain(last).map(|shape| (shape, dtype)).chain(layer.scratch());
         let outputs = self.push_as(Forward(layer), &inputs, made);
-        let (ForwardOutputs { y, hn, .. }, _) = ForwardOutputs::first_of(&outputs)?;
-        Ok((*y, *hn))
+        let (ForwardOutputs { y, .. }, rest) = ForwardOutputs::first_of(&outputs)?;
+        let (last, _) = split(rest, directions)?;
+        Ok((*y, last.to_vec()))
+    }
+
+    /// Values of one shape `[1, ..]`, such as the last states of two directions, as one `[D, ..]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], also if there are none.
+    pub fn stacked(&mut self, parts: &[Value]) -> Result<Value> {
+        let [first, _, ..] = parts else { return self.concatenate(parts) };
+        let mut shape = self.dims(*first).to_vec();
+        let rows = |graph: &mut Self, part: &Value| graph.reshape(*part, [1, graph.shape(*first).elements()]);
+        let rows = parts.iter().map(|part| rows(self, part)).collect::<Result<Vec<_>>>()?;
+        let whole = self.concatenate(&rows)?;
+        if let Some(extent) = shape.first_mut() {
+            *extent *= parts.len();
+        }
+        self.reshape(whole, shape.as_slice())
     }
 
     /// Checks an input sequence.
@@ -265,13 +300,45 @@ impl Operation for Forward {
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let (ForwardInputs { x, h0, lengths }, rest) = ForwardInputs::first_of(context.inputs)?;
         let Rest { cells, mask, tokens } = self.0.rest(rest)?;
-        let (outputs, more) = ForwardOutputs::first_of(context.outputs)?;
-        let ForwardOutputs { y, hn, states, gates, scratch } = outputs;
-        let hn = context.read.get(1).is_none_or(|read| *read).then_some(hn);
-        let gru = self.0.gru;
+        let (outputs, rest) = ForwardOutputs::first_of(context.outputs)?;
+        let ForwardOutputs { y, states, gates, scratch } = outputs;
+        let Layer { gru, from_zeros, .. } = self.0;
+        let (last, of_table) = split(rest, gru.directions)?;
+        // Of one direction the first states have been put where the states begin.
+        let begin = states.part(0, [1, gru.batch, gru.hidden], states.dtype())?;
+        let begin = Some(&begin).filter(|_| gru.directions == 1);
+        let h0 = begin.or(Some(h0)).filter(|_| !from_zeros);
         let tile = Tile::choose(recorder.gpu(), [gru.batch, gru.hidden], gru.directions);
-        let inputs = Inputs { x: self.0.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
-        gru.record(recorder, tile, &inputs, &Outputs { y, hn, saved: Saved { states, gates } }, scratch)
+        let inputs = Inputs {
+            x: self.0.input(x, tokens, of_table.first().unwrap_or(scratch)),
+            h0,
+            lengths,
+            weights: &directions(cells)?,
+            mask,
+        };
+        gru.record(recorder, tile, &inputs, &Outputs { y, saved: Saved { states, gates } }, scratch)?;
+        for (direction, (last, part)) in last.iter().zip(self.parts()).enumerate() {
+            let is_read = context.read.get(part.output).is_none_or(|read| *read);
+            if is_read && !last.overlaps(states) {
+                copy(recorder, (states, gru.last(direction)), (last, 0), last.elements())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn in_place(&self) -> Option<InPlace> {
+        // h0 where the states begin.
+        let alone = self.0.gru.directions == 1 && !self.0.from_zeros;
+        alone.then_some(InPlace { input: 1, output: STATES, offset: 0, keeps: true })
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        let gru = &self.0.gru;
+        let part = |direction| {
+            let output = ForwardOutputs::<Value>::COUNT + direction;
+            Part { output, of: STATES, offset: gru.last(direction) }
+        };
+        (0..gru.directions).map(part).collect()
     }
 
     fn zero_past(&self) -> Option<usize> {
@@ -292,7 +359,10 @@ impl Operation for Forward {
         let d_y = upstream[0].unwrap_or_else(|| graph.zeros_like(*y));
         let forward = &inputs[..ForwardInputs::<Value>::COUNT];
         let mut saved = BackwardInputs { states: *states, gates: *gates, d_y }.list();
-        saved.extend(upstream[1]);
+        let (_, d_last) = split(upstream, ForwardOutputs::<Value>::COUNT)?;
+        let (d_last, _) = split(d_last, self.0.gru.directions)?;
+        saved.extend(d_last.iter().flatten());
+        let ends = d_last.iter().map(Option::is_some).collect();
         let mut made: Vec<_> = [h0, x].into_iter().chain(cells).map(|input| graph.like(*input)).collect();
         let scratch = self.0.gru.backward_scratch(graph.dtype(*h0));
         made.extend(scratch.map(|(elements, dtype)| (Shape::from([elements]), dtype)));
@@ -301,7 +371,7 @@ impl Operation for Forward {
         if let (Some(tokens), Some(vocabulary)) = (tokens.first(), self.0.vocabulary) {
             from.push(order(graph, *tokens, vocabulary)?);
         }
-        let gradients = graph.push_as(Backward { layer: self.0, ends: upstream[1].is_some() }, &from, made);
+        let gradients = graph.push_as(Backward { layer: self.0, ends }, &from, made);
         let (BackwardOutputs { d_h0, d_x }, d_rest) = BackwardOutputs::first_of(&gradients)?;
         let (d_cells, _) = split(d_rest, cells.len())?;
         let without = mask.into_iter().chain(tokens).map(|_| None);
@@ -318,7 +388,7 @@ impl Operation for Backward {
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {
         let (ForwardInputs { x, h0, lengths }, rest) = ForwardInputs::first_of(context.inputs)?;
         let (BackwardInputs { states, gates, d_y }, rest) = BackwardInputs::first_of(rest)?;
-        let (_, rest) = split(rest, usize::from(self.ends))?;
+        let (_, rest) = split(rest, self.ending().count())?;
         let layer = &self.layer;
         let Rest { cells, mask, tokens } = layer.rest(rest)?;
         let (BackwardOutputs { d_h0, d_x }, rest) = BackwardOutputs::first_of(context.outputs)?;
@@ -326,17 +396,22 @@ impl Operation for Backward {
         let (BackwardScratch { first, second, third }, more) = BackwardScratch::first_of(rest)?;
         let gru = layer.gru;
         let tile = Tile::choose(recorder.gpu(), [gru.batch, gru.hidden], gru.directions);
-        let inputs = Inputs { x: layer.input(x, tokens, more), h0, lengths, weights: &directions(cells)?, mask };
+        let x = layer.input(x, tokens, more.first().unwrap_or(first));
+        let inputs = Inputs { x, h0: Some(h0), lengths, weights: &directions(cells)?, mask };
+        // The first of these gradients has been put where that of h0 goes.
+        for (direction, operand) in self.ending().skip(1) {
+            let d_last = &context.inputs[operand];
+            copy(recorder, (d_last, 0), (d_h0, self.begin(direction)), d_last.elements())?;
+        }
         // The gradient of a state that is a constant is nobody's.
         let into_h0 = context.read.first().is_none_or(|read| *read);
-        // The gradient of the last states has been put where that of the first ones goes.
-        let d_hn = self.ends.then_some(d_h0);
-        let backward = gru::Backward { inputs, saved: Saved { states, gates }, d_y, d_hn, into_h0 };
+        let backward = gru::Backward { inputs, saved: Saved { states, gates }, d_y, ends: &self.ends, into_h0 };
         let gradients = Gradients { x: d_x, h0: d_h0, weights: &directions(d_cells)? };
         gru.record_backward(recorder, tile, &backward, [first, second, third], &gradients)
     }
 
-    fn in_place(&self) -> Option<usize> {
-        self.ends.then_some(ForwardInputs::<Value>::COUNT + BackwardInputs::<Value>::COUNT)
+    fn in_place(&self) -> Option<InPlace> {
+        let (direction, input) = self.ending().next()?;
+        Some(InPlace { offset: self.begin(direction), ..InPlace::over(input) })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Context, Graph, Operation, Value};
+use super::{Context, Graph, InPlace, Operation, Value};
 use crate::{
     Error, Result,
     gpu::{Dtype, Recorder},
@@ -166,8 +166,8 @@ impl Operation for Added {
         "matmul"
     }
 
-    fn in_place(&self) -> Option<usize> {
-        Some(2)
+    fn in_place(&self) -> Option<InPlace> {
+        Some(InPlace::over(2))
     }
 
     fn record(&self, recorder: &mut Recorder, context: &Context<'_>) -> Result<()> {

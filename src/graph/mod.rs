@@ -113,9 +113,14 @@ pub trait Operation: fmt::Debug + Send + Sync {
         })
     }
 
-    /// The input whose memory the first output takes over, if the kernel works in place.
-    fn in_place(&self) -> Option<usize> {
+    /// The output that begins as an input, if there is one.
+    fn in_place(&self) -> Option<InPlace> {
         None
+    }
+
+    /// The outputs that may lie in others. One that is kept, or cannot begin there, has memory of its own, and is to be copied.
+    fn parts(&self) -> Vec<Part> {
+        Vec::new()
     }
 
     /// The operation that adds its one output to a further input, its last, whose memory it takes over; if there is one.
@@ -132,6 +137,42 @@ pub trait Operation: fmt::Debug + Send + Sync {
     fn decides(&self) -> bool {
         false
     }
+}
+
+/// An output that begins as an input: it has that one's memory, or a copy of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InPlace {
+    /// The number of the input.
+    pub input: usize,
+    /// The number of the output.
+    pub output: usize,
+    /// The element of the output at which the input begins.
+    pub offset: usize,
+    /// Whether the kernels leave the input's elements as they are, so that later ones may read it.
+    pub keeps: bool,
+}
+
+impl InPlace {
+    /// The first output over all of an input, which is overwritten.
+    pub fn over(input: usize) -> Self {
+        Self { input, output: 0, offset: 0, keeps: false }
+    }
+
+    /// The first output as another name of an input's elements.
+    pub fn same(input: usize) -> Self {
+        Self { keeps: true, ..Self::over(input) }
+    }
+}
+
+/// An output that is a part of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its number.
+    pub output: usize,
+    /// That of the whole, which is no part itself.
+    pub of: usize,
+    /// The element of the whole at which it begins.
+    pub offset: usize,
 }
 
 /// The tensors with which an operation is recorded.

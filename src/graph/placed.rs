@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{Context, Graph, MemoryReport, Operation, Parameters, Pool, Source, Value, plan::Place, select::copy};
+use super::{
+    Context, Graph, InPlace, MemoryReport, Operation, Parameters, Pool, Source, Value, plan::Place, select::copy,
+};
 use crate::{
     Error, Result,
     gpu::{Gpu, Recorder, Tensor},
@@ -63,8 +65,8 @@ struct Ready {
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
     read: Vec<bool>,
-    /// The input that is copied to the first output, on which the kernel works in place.
-    copied: Option<usize>,
+    /// The input that is copied to where an output begins.
+    copied: Option<InPlace>,
 }
 
 /// Gradients by where they are written.
@@ -126,8 +128,8 @@ impl Placed {
             let bytes = graph.bytes(value);
             let tensor = match (place, &info.source) {
                 (Place::Nowhere, _) => None,
-                (Place::Slot(slot), _) => {
-                    Some(Tensor::new(gpu, slots[*slot].clone(), 0, info.shape.clone(), info.dtype)?)
+                (Place::Slot { slot, at }, _) => {
+                    Some(Tensor::new(gpu, slots[*slot].clone(), *at, info.shape.clone(), info.dtype)?)
                 }
                 (Place::Own, _) if given.contains_key(&value) => given.get(&value).cloned(),
                 (Place::Own, Source::Parameter(name)) => Some(match options.parameters {
@@ -192,9 +194,9 @@ impl Placed {
     pub(super) fn record_gradients(&self, recorder: &mut Recorder) -> Result<Vec<(Tensor, usize)>> {
         let mut whole = Vec::new();
         for (number, Ready { operation, inputs, outputs, read, copied }) in self.nodes.iter().enumerate() {
-            if let Some(input) = copied {
-                let (from, to) = (&inputs[*input], &outputs[0]);
-                copy(recorder, (from, 0), (to, 0), to.elements())?;
+            if let Some(InPlace { input, output, offset, .. }) = *copied {
+                let (from, to) = (&inputs[input], &outputs[output]);
+                copy(recorder, (from, 0), (to, offset), from.elements())?;
             }
             operation.record(recorder, &Context { inputs, outputs, read, step: &self.step })?;
             let written = self.written.iter().filter(|(node, _)| *node == number);

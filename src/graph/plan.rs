@@ -1,6 +1,9 @@
 //! Which values are needed, how long each lives, and which of them can share memory.
 
-use super::{Graph, Source, Value};
+use std::ops::Range;
+
+use super::{Graph, InPlace, Node, Part, Source, Value};
+use crate::gpu::START;
 
 /// The memory of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,8 +12,8 @@ pub(super) enum Place {
     Nowhere,
     /// An input, a parameter, a constant, a kept output or a gradient: it has a buffer of its own.
     Own,
-    /// A slot shared with values that live at other times.
-    Slot(usize),
+    /// The bytes from `at` on of a slot, which is shared with values that live at other times, or are the same elements.
+    Slot { slot: usize, at: u64 },
 }
 
 /// The plan of a graph's memory.
@@ -26,7 +29,7 @@ pub(super) struct Plan {
     pub slots: Vec<u64>,
     /// Bytes of all values in slots, had each its own memory.
     pub unshared: u64,
-    /// For a node that works in place on a value that is needed later: the value must be copied first.
+    /// For a node of which an output begins as a value that it does not share the memory of: the value must be copied first.
     pub copies: Vec<bool>,
 }
 
@@ -85,69 +88,142 @@ impl Graph {
             }
         }
         let own = |value: &Value| self.values[value.0].source != Source::Node || kept.contains(value);
-        let mut places: Vec<_> = needed
+        let places = needed
             .iter()
             .enumerate()
             .map(|(value, needed)| if *needed && own(&Value(value)) { Place::Own } else { Place::Nowhere })
             .collect();
-        let mut plan =
-            Plan { copies: vec![false; runs.len()], runs, read, places: Vec::new(), slots: Vec::new(), unshared: 0 };
-        let mut free: Vec<usize> = Vec::new();
-        for (index, node) in self.nodes.iter().enumerate().filter(|(index, _)| plan.runs[*index]) {
-            let taken_over = node.operation.in_place().map(|input| node.inputs[input]);
-            let mut moved = None;
-            for (position, output) in node.outputs.iter().enumerate() {
+        let mut slots =
+            Slots { graph: self, last_use, places, bytes: Vec::new(), tenants: Vec::new(), free: Vec::new() };
+        let (mut copies, mut unshared) = (vec![false; runs.len()], 0);
+        for (index, node) in self.nodes.iter().enumerate().filter(|(index, _)| runs[*index]) {
+            let parts = node.operation.parts();
+            let is_part = |output: &usize| parts.iter().any(|part| part.output == *output);
+            for (number, output) in node.outputs.iter().enumerate().filter(|(number, _)| !is_part(number)) {
+                let in_place = node.operation.in_place().filter(|in_place| in_place.output == number);
                 if own(output) {
-                    plan.copies[index] |= position == 0 && taken_over.is_some();
+                    copies[index] |= in_place.is_some();
                     continue;
                 }
-                let bytes = self.bytes(*output);
-                plan.unshared += bytes;
-                if let Some(input) = taken_over.filter(|_| position == 0) {
-                    let once = node.inputs.iter().filter(|one| **one == input).count() == 1;
-                    if let (Place::Slot(slot), true) = (places[input.0], once && last_use[input.0] == index) {
-                        places[output.0] = Place::Slot(slot);
-                        moved = Some(input);
-                        continue;
-                    }
-                    plan.copies[index] = true;
-                }
-                // A decision outlives what is made beside it, and would keep a larger slot from activations all that time.
-                let mut none = Vec::new();
-                let free = if node.operation.decides() { &mut none } else { &mut free };
-                places[output.0] = Place::Slot(take(free, &mut plan.slots, bytes));
-            }
-            let mut done: Vec<_> = node.inputs.iter().chain(&node.outputs).collect();
-            done.sort_unstable();
-            done.dedup();
-            for value in done {
-                if let Place::Slot(slot) = places[value.0]
-                    && last_use[value.0] == index
-                    && moved != Some(*value)
-                {
-                    free.push(slot);
+                unshared += self.bytes(*output);
+                if !in_place.is_some_and(|in_place| slots.take_over(node, index, in_place)) {
+                    copies[index] |= in_place.is_some();
+                    slots.take(*output, node.operation.decides());
                 }
             }
+            for part in parts {
+                let output = node.outputs[part.output];
+                if !own(&output) && !slots.take_part(node, part) {
+                    unshared += self.bytes(output);
+                    slots.take(output, false);
+                }
+            }
+            slots.leave(node, index);
         }
-        plan.places = places;
-        plan
+        let Slots { places, bytes: slots, .. } = slots;
+        Plan { runs, read, places, slots, unshared, copies }
     }
 }
 
-/// The smallest free slot that holds `bytes`; else the largest free one, grown; else a new one.
-fn take(free: &mut Vec<usize>, slots: &mut Vec<u64>, bytes: u64) -> usize {
-    let fitting =
-        free.iter().enumerate().filter(|(_, slot)| slots[**slot] >= bytes).min_by_key(|(_, slot)| slots[**slot]);
-    let chosen = fitting.or_else(|| free.iter().enumerate().max_by_key(|(_, slot)| slots[**slot])).map(|(at, _)| at);
-    match chosen {
-        Some(at) => {
-            let slot = free.swap_remove(at);
-            slots[slot] = slots[slot].max(bytes);
-            slot
+/// Slots, and the values that lie in them.
+struct Slots<'a> {
+    graph: &'a Graph,
+    /// For each value, the last node that reads or makes it.
+    last_use: Vec<usize>,
+    places: Vec<Place>,
+    /// Bytes of each slot.
+    bytes: Vec<u64>,
+    /// The values that have lain in a slot since it was free.
+    tenants: Vec<Vec<Value>>,
+    free: Vec<usize>,
+}
+
+impl Slots<'_> {
+    /// The bytes of a slot that a value takes.
+    fn range(&self, value: Value) -> Option<(usize, Range<u64>)> {
+        match self.places[value.0] {
+            Place::Slot { slot, at } => Some((slot, at..at + self.graph.bytes(value))),
+            Place::Nowhere | Place::Own => None,
         }
-        None => {
-            slots.push(bytes);
-            slots.len() - 1
+    }
+
+    fn place(&mut self, value: Value, slot: usize, at: u64) {
+        self.places[value.0] = Place::Slot { slot, at };
+        self.bytes[slot] = self.bytes[slot].max(at + self.graph.bytes(value));
+        self.tenants[slot].push(value);
+    }
+
+    /// Places a value in the smallest free slot that holds it; else in the largest free one, grown; else in a new one, as a decision
+    /// always is: it outlives what is made beside it, and would keep a larger slot from activations all that time.
+    fn take(&mut self, value: Value, decision: bool) {
+        let wanted = self.graph.bytes(value);
+        let free = self.free.iter().enumerate().filter(|_| !decision);
+        let fitting = free.clone().filter(|(_, slot)| self.bytes[**slot] >= wanted);
+        let fitting = fitting.min_by_key(|(_, slot)| self.bytes[**slot]);
+        let chosen = fitting.or_else(|| free.max_by_key(|(_, slot)| self.bytes[**slot])).map(|(at, _)| at);
+        let slot = match chosen {
+            Some(at) => self.free.swap_remove(at),
+            None => {
+                self.bytes.push(0);
+                self.tenants.push(Vec::new());
+                self.bytes.len() - 1
+            }
+        };
+        self.place(value, slot, 0);
+    }
+
+    /// Places the output of a node that begins as an input over that input, if nothing that is needed is overwritten; an input that begins
+    /// later in it moves there with all that lies in its slot.
+    fn take_over(&mut self, node: &Node, index: usize, in_place: InPlace) -> bool {
+        let (input, output) = (node.inputs[in_place.input], node.outputs[in_place.output]);
+        let offset = in_place.offset as u64 * self.graph.dtype(output).bytes();
+        let once = node.inputs.iter().filter(|one| **one == input).count() == 1;
+        let Some((slot, of_input)) = self.range(input).filter(|_| once && offset.is_multiple_of(START)) else {
+            return false;
+        };
+        let shift = offset.saturating_sub(of_input.start);
+        let start = of_input.start + shift - offset;
+        let of_output = start..start + self.graph.bytes(output);
+        // What a kernel that keeps the input writes beside it.
+        let written = [of_output.start..of_input.start + shift, of_input.end + shift..of_output.end];
+        let stays = |value: &Value| {
+            let range = self.range(*value).map(|(_, range)| range.start + shift..range.end + shift).unwrap_or_default();
+            in_place.keeps && written.iter().all(|part| part.start.max(range.start) >= part.end.min(range.end))
+        };
+        let free =
+            |value: &&Value| self.last_use[value.0] < index || (**value == input && self.last_use[value.0] == index);
+        if !self.tenants[slot].iter().filter(|value| !free(value)).all(stays) {
+            return false;
+        }
+        for value in std::mem::take(&mut self.tenants[slot]) {
+            if let Some((_, range)) = self.range(value) {
+                self.place(value, slot, range.start + shift);
+            }
+        }
+        self.place(output, slot, start);
+        true
+    }
+
+    /// Places an output in the one that it is a part of, if it can begin there.
+    fn take_part(&mut self, node: &Node, part: Part) -> bool {
+        let (output, whole) = (node.outputs[part.output], node.outputs[part.of]);
+        let offset = part.offset as u64 * self.graph.dtype(whole).bytes();
+        let Some((slot, range)) = self.range(whole).filter(|_| offset.is_multiple_of(START)) else { return false };
+        self.place(output, slot, range.start + offset);
+        true
+    }
+
+    /// Frees the slots of which no value is needed after a node.
+    fn leave(&mut self, node: &Node, index: usize) {
+        let mut values: Vec<_> = node.inputs.iter().chain(&node.outputs).collect();
+        values.sort_unstable();
+        for value in values {
+            let Some((slot, _)) = self.range(*value) else { continue };
+            let done = self.tenants[slot].iter().all(|tenant| self.last_use[tenant.0] <= index);
+            if done && !self.tenants[slot].is_empty() {
+                self.tenants[slot].clear();
+                self.free.push(slot);
+            }
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Another shape over the same memory.
 
-use super::{Context, Graph, Operation, Value};
+use super::{Context, Graph, InPlace, Operation, Value};
 use crate::{
     Error, Result,
     gpu::{Recorder, Shape},
 };
 
-/// Works in place on memory that is already right.
+/// Another name of memory that is already right.
 #[derive(Debug)]
 struct Reshape;
 
@@ -49,7 +49,7 @@ impl Operation for Reshape {
         Ok(vec![upstream[0].map(|d_y| graph.push_like(Reshape, &[d_y], inputs[0]))])
     }
 
-    fn in_place(&self) -> Option<usize> {
-        Some(0)
+    fn in_place(&self) -> Option<InPlace> {
+        Some(InPlace::same(0))
     }
 }

@@ -1,9 +1,9 @@
 //! Values that a loss is differentiated up to.
 
-use super::{Context, Graph, Operation, Value};
+use super::{Context, Graph, InPlace, Operation, Value};
 use crate::{Result, gpu::Recorder};
 
-/// Works in place on memory that is already right.
+/// Another name of memory that is already right.
 #[derive(Debug)]
 struct StopGradient;
 
@@ -31,7 +31,7 @@ impl Operation for StopGradient {
         Ok(vec![None])
     }
 
-    fn in_place(&self) -> Option<usize> {
-        Some(0)
+    fn in_place(&self) -> Option<InPlace> {
+        Some(InPlace::same(0))
     }
 }

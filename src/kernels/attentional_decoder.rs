@@ -62,7 +62,7 @@ pub struct Inputs<'a> {
     /// The embedded words fed in, `[B, T, E]`; or the table and the tokens `[B, T]` that they are, where the table's products with the
     /// cell's weights shall serve.
     pub words: Input<'a>,
-    /// The state before the first step, `[B, H]`.
+    /// The state before the first step, `[B, H]`; it may lie where the states begin.
     pub state0: &'a Tensor,
     /// The projected annotations, bias included, `[B, S, A]`.
     pub key: &'a Tensor,
@@ -306,7 +306,7 @@ impl AttentionalDecoder {
         let Outputs { features, states, .. } = *outputs;
         let width = self.features();
         if let (Some(dropout), Some(mask)) = (self.dropout(), inputs.mask) {
-            dropout.record_start(recorder, inputs.state0, mask, states, gi)?;
+            dropout.record_start(recorder, Some(inputs.state0), mask, states, gi)?;
         }
         self.gate_input().record(recorder, &inputs.words, &[self.of_words(&inputs.cell)], gi)?;
         let among_features = view(features, hidden + annotation, width, 0);
@@ -317,6 +317,9 @@ impl AttentionalDecoder {
             Input::Tokens(tokens) => {
                 self.embedding(tokens).record(recorder, tokens.table, tokens.tokens, among_features)?;
             }
+        }
+        if states.begins_as(inputs.state0) {
+            return Ok(());
         }
         record_copy(recorder, [batch, hidden], view(inputs.state0, 0, hidden, 0), view(states, 0, hidden, 0))
     }

@@ -112,6 +112,14 @@ impl CrossEntropy {
         }
     }
 
+    /// The same with the gradient of the logits.
+    fn both_cost(&self, dtype: Dtype) -> Cost {
+        let (elements, backward) = ((self.rows * self.classes) as f64, self.backward_cost(dtype));
+        let mut cost = self.rows_cost(dtype);
+        cost += Cost { read: self.passes() * dtype.bytes() as f64 * elements, ..backward };
+        cost
+    }
+
     fn total_cost(&self) -> Cost {
         let (rows, bytes) = (self.rows as f64, ELEMENT as f64);
         Cost { operations: rows, transcendental: 0.0, read: bytes * rows, written: bytes }
@@ -173,6 +181,32 @@ impl CrossEntropy {
     /// [`crate::Error::Shape`] if a tensor has another number of elements or the smoothing is no share, and what
     /// [`Recorder::dispatch`] reports.
     pub fn record(&self, recorder: &mut Recorder, inputs: &Inputs<'_>, outputs: &Outputs<'_>) -> Result<()> {
+        self.record_rows(recorder, inputs, outputs, None)
+    }
+
+    /// Records the loss and, for its gradient `d_loss` `[1]`, that of the logits in their place: they are read once, where
+    /// [`CrossEntropy::record_backward`] reads them again.
+    ///
+    /// # Errors
+    /// As [`CrossEntropy::record`].
+    pub fn record_both(
+        &self,
+        recorder: &mut Recorder,
+        inputs: &Inputs<'_>,
+        outputs: &Outputs<'_>,
+        d_loss: &Tensor,
+    ) -> Result<()> {
+        expect("cross_entropy", "d_loss", d_loss, &[1])?;
+        self.record_rows(recorder, inputs, outputs, Some(d_loss))
+    }
+
+    fn record_rows(
+        &self,
+        recorder: &mut Recorder,
+        inputs: &Inputs<'_>,
+        outputs: &Outputs<'_>,
+        d_loss: Option<&Tensor>,
+    ) -> Result<()> {
         let Inputs { logits, targets, taught, step } = *inputs;
         let Outputs { log_sum_exp, row_loss, loss } = *outputs;
         expect_of(logits.dtype(), "cross_entropy", "logits", logits, &[self.rows, self.classes])?;
@@ -181,15 +215,23 @@ impl CrossEntropy {
         }
         expect("cross_entropy", "loss", loss, &[1])?;
         self.expect_taught(taught, logits.dtype())?;
-        expect_apart("cross_entropy", &[("log_sum_exp", log_sum_exp), ("row_loss", row_loss)])?;
-        let tiles = *recorder.gpu().tiles();
+        expect_apart("cross_entropy", &[("log_sum_exp", log_sum_exp), ("row_loss", row_loss), ("logits", logits)])?;
+        let (tiles, dtype) = (*recorder.gpu().tiles(), logits.dtype());
         recorder.launch(&Launch {
             kernel: &CROSS_ENTROPY,
-            specialisation: forward_form(&tiles, logits.dtype(), self.form()),
+            specialisation: forward_form(&tiles, dtype, self.form()).define_if(d_loss.is_some(), "GRADIENT"),
             params: &self.params()?,
-            tensors: &[logits, targets, taught.unwrap_or(logits), log_sum_exp, row_loss],
+            tensors: &[
+                step,
+                targets,
+                taught.unwrap_or(targets),
+                d_loss.unwrap_or(targets),
+                log_sum_exp,
+                row_loss,
+                logits,
+            ],
             workgroups: grid(self.rows),
-            cost: self.rows_cost(logits.dtype()),
+            cost: if d_loss.is_some() { self.both_cost(dtype) } else { self.rows_cost(dtype) },
         })?;
         recorder.launch(&Launch {
             kernel: &CROSS_ENTROPY_TOTAL,
@@ -247,7 +289,8 @@ fn each(tiles: &Tiles, form: impl Fn(Dtype, [bool; 2]) -> Specialisation) -> Vec
 }
 
 fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
-    each(tiles, |dtype, form| forward_form(tiles, dtype, form))
+    let both = |form: Specialisation| forms::either(|gradient| form.clone().define_if(gradient, "GRADIENT"));
+    each(tiles, |dtype, form| forward_form(tiles, dtype, form)).into_iter().flat_map(both).collect()
 }
 
 fn totals(tiles: &Tiles) -> Vec<Specialisation> {

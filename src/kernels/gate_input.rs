@@ -143,7 +143,6 @@ impl GateInput {
         let vocabulary = tokens.table.elements() / self.size.max(1);
         expect_of(Dtype::F32, "gru", "table", tokens.table, &[vocabulary, self.size])?;
         expect("gru", "tokens", tokens.tokens, &[self.inputs])?;
-        expect_scratch("gru", tokens.scratch, Tokens::scratch(vocabulary, self.columns()))?;
         Ok(Embedding { vocabulary, size: self.columns(), tokens: self.inputs, padding: None })
     }
 
@@ -155,26 +154,48 @@ impl GateInput {
         weights: &[InputWeights<'_>],
         gi: &Tensor,
     ) -> Result<()> {
-        let (gates, columns) = (self.gates(), self.columns());
-        let mut products = |x: &Tensor, m: usize, into: &Tensor| {
-            let product = Matmul { m, n: gates, k: self.size, batch: 1, transpose_b: true, ..Matmul::default() };
-            let tile = matmul::Tile::choose(recorder.gpu(), m);
-            let of_directions = weights.iter().enumerate().map(|(d, InputWeights { weight, bias })| {
-                let c = rows(into, columns).offset(d * gates);
-                Summed { operands: Operands { a: rows(x, self.size), b: *weight, bias: Some(bias), c }, sums: None }
-            });
-            let all: Vec<_> = of_directions.collect();
-            product.record_all(recorder, tile, &all)
-        };
+        let products = self.record_products(recorder, input, weights, gi)?;
         match input {
-            Input::Rows(x) => products(x, self.inputs, gi),
+            Input::Rows(_) => Ok(()),
             Input::Tokens(tokens) => {
                 let picked = self.products(tokens)?;
-                let of_table = tokens.scratch.scratch([picked.vocabulary, columns])?;
-                products(tokens.table, picked.vocabulary, &of_table)?;
-                picked.record(recorder, &of_table, tokens.tokens, rows(gi, columns))
+                picked.record(recorder, &products, tokens.tokens, rows(gi, self.columns()))
             }
         }
+    }
+
+    /// Records the products of the inputs `[N, D*3H]`, in `gi`, or those of the table that they are in `[V, D*3H]`, in its scratch, and
+    /// returns where they are.
+    pub(super) fn record_products(
+        &self,
+        recorder: &mut Recorder,
+        input: &Input<'_>,
+        weights: &[InputWeights<'_>],
+        gi: &Tensor,
+    ) -> Result<Tensor> {
+        let (x, m, into) = match input {
+            Input::Rows(x) => (x, self.inputs, gi.clone()),
+            Input::Tokens(tokens) => {
+                let products = self.products(tokens)?;
+                (&tokens.table, products.vocabulary, self.of_table(tokens, &products)?)
+            }
+        };
+        let (gates, columns) = (self.gates(), self.columns());
+        let product = Matmul { m, n: gates, k: self.size, batch: 1, transpose_b: true, ..Matmul::default() };
+        let of_directions = weights.iter().enumerate().map(|(d, InputWeights { weight, bias })| {
+            let c = rows(&into, columns).offset(d * gates);
+            Summed { operands: Operands { a: rows(x, self.size), b: *weight, bias: Some(bias), c }, sums: None }
+        });
+        let all: Vec<_> = of_directions.collect();
+        product.record_all(recorder, matmul::Tile::choose(recorder.gpu(), m), &all)?;
+        Ok(into)
+    }
+
+    /// Memory for the table's products, or their gradients.
+    fn of_table(&self, tokens: &Tokens<'_>, products: &Embedding) -> Result<Tensor> {
+        let elements = Tokens::scratch(products.vocabulary, self.columns());
+        expect_scratch("gru", tokens.scratch, elements)?;
+        tokens.scratch.scratch([products.vocabulary, self.columns()])
     }
 
     /// Records the gradients.
@@ -191,7 +212,7 @@ impl GateInput {
             Input::Rows(x) => (x, d_gi, self.inputs),
             Input::Tokens(tokens) => {
                 let products = self.products(&tokens)?;
-                let of_table = tokens.scratch.scratch([products.vocabulary, columns])?;
+                let of_table = self.of_table(&tokens, &products)?;
                 let order = tokens.ordered()?;
                 products.record_backward(recorder, order, rows(&d_gi, columns), &of_table)?;
                 (tokens.table, of_table, products.vocabulary)

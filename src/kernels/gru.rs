@@ -22,7 +22,7 @@ mod cell;
 mod dropout;
 mod tile;
 
-pub use cell::{Cell, CellStep, Context, Masking, Valid};
+pub use cell::{Cell, CellStep, Context, Masking, Picks, Valid};
 pub(super) use cell::{CellBackward, GRU, GRU_BACKWARD};
 pub(super) use dropout::{StateDropout, kept_states};
 pub use tile::Tile;
@@ -62,8 +62,8 @@ pub struct Gru {
 pub struct Inputs<'a> {
     /// `[B, S, I]`, or the table `[V, I]` and the tokens `[B, S]`. What lies beyond a row's length has no effect.
     pub x: Input<'a>,
-    /// `[D, B, H]`; the backward pass does not read it.
-    pub h0: &'a Tensor,
+    /// `[D, B, H]`, zeros if there is none; of one direction it may lie where the states begin. The backward pass does not read it.
+    pub h0: Option<&'a Tensor>,
     /// `[B]`, u32, at most S.
     pub lengths: &'a Tensor,
     /// One per direction.
@@ -77,8 +77,6 @@ pub struct Inputs<'a> {
 pub struct Outputs<'a> {
     /// `[B, S, D*H]`, the hidden states, directions side by side; 0 beyond a row's length.
     pub y: &'a Tensor,
-    /// `[D, B, H]`, the state after the last valid step, where it is wanted.
-    pub hn: Option<&'a Tensor>,
     /// For the backward pass.
     pub saved: Saved<'a>,
 }
@@ -86,7 +84,7 @@ pub struct Outputs<'a> {
 /// What the forward pass leaves to the backward pass, in the order in which each direction visits the steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Saved<'a> {
-    /// `[D, S+1, B, H]`, the states before each step and after the last; with a mask `[D, 2(S+1)+1, B, H]`, their products with
+    /// `[D, S+1, B, H]`, the states before each step and after the last, which is that of the last valid one ([`Gru::last`]); with a mask `[D, 2(S+1)+1, B, H]`, their products with
     /// it behind them, then the mask.
     pub states: &'a Tensor,
     /// `[D, S, B, 4H]`: r, z, n and W_hn h + b_hn.
@@ -108,8 +106,8 @@ pub struct Backward<'a> {
     pub saved: Saved<'a>,
     /// `[B, S, D*H]`. What lies beyond a row's length has no effect.
     pub d_y: &'a Tensor,
-    /// `[D, B, H]`, if there is one; it may lie where the gradient of h0 goes.
-    pub d_hn: Option<&'a Tensor>,
+    /// By direction, whether the gradient of its last states lies where that of h0 goes. Without, nothing does.
+    pub ends: &'a [bool],
     /// Whether the gradient of h0 is wanted. Without, its tensor holds what is no gradient at the end.
     pub into_h0: bool,
 }
@@ -139,15 +137,21 @@ impl Gru {
         [self.directions, self.steps, self.batch, 4 * self.hidden]
     }
 
-    /// Elements of the forward pass's scratch.
-    pub fn scratch(&self) -> usize {
-        product(&[self.batch, self.steps, self.columns()])
+    /// The first element of a direction's last states among all.
+    pub fn last(&self, direction: usize) -> usize {
+        self.states_of(direction) + self.steps * self.batch * self.hidden
+    }
+
+    /// Elements of the forward pass's scratch, by whether its inputs are given as tokens, whose products have memory of their own.
+    pub fn scratch(&self, by_token: bool) -> usize {
+        let masked = if self.masked { product(&[self.directions, self.batch, self.hidden]) } else { 0 };
+        if by_token { masked } else { product(&[self.batch, self.steps, self.columns()]).max(masked) }
     }
 
     /// Elements and types of the backward pass's scratch tensors, each in a buffer of its own.
     pub fn backward_scratch(&self, dtype: Dtype) -> [(usize, Dtype); BACKWARD_SCRATCH] {
         let Self { batch, steps, input, masked, .. } = *self;
-        let (gates, inputs) = (self.scratch(), product(&[batch, steps, input]));
+        let (gates, inputs) = (product(&[batch, steps, self.columns()]), product(&[batch, steps, input]));
         let one_more = if masked { product(&[batch, self.columns()]) } else { 0 };
         [(gates.saturating_add(one_more), dtype), (gates, dtype), (inputs, dtype)]
     }
@@ -241,42 +245,53 @@ impl Gru {
         let Outputs { saved, .. } = outputs;
         self.check(inputs, saved)?;
         let dtype = saved.dtype();
-        expect_of(dtype, "gru", "h0", inputs.h0, &[directions, batch, hidden])?;
-        expect_of(dtype, "gru", "y", outputs.y, &[batch, steps, directions * hidden])?;
-        if let Some(hn) = outputs.hn {
-            expect_of(dtype, "gru", "hn", hn, &[directions, batch, hidden])?;
+        if let Some(h0) = inputs.h0 {
+            expect_of(dtype, "gru", "h0", h0, &[directions, batch, hidden])?;
         }
-        expect_scratch_of(dtype, "gru", scratch, self.scratch())?;
-        let state = batch * hidden;
-        let copy = Copy { rows: batch, columns: hidden, batch: directions };
-        let ends = |tensor, batch_stride| Matrix { tensor, offset: 0, stride: hidden, batch_stride };
-        let states = ends(saved.states, self.states_of(1));
-        copy.record(recorder, ends(inputs.h0, state), None, states)?;
+        expect_of(dtype, "gru", "y", outputs.y, &[batch, steps, directions * hidden])?;
+        expect_scratch_of(dtype, "gru", scratch, self.scratch(matches!(inputs.x, Input::Tokens(_))))?;
+        let kept = self.states_of(1);
+        if let Some(h0) = inputs.h0.filter(|h0| !saved.states.begins_as(h0) || directions > 1) {
+            let of = |tensor, batch_stride| Matrix { tensor, offset: 0, stride: hidden, batch_stride };
+            let copy = Copy { rows: batch, columns: hidden, batch: directions };
+            copy.record(recorder, of(h0, batch * hidden), None, of(saved.states, kept))?;
+        }
         if let (Some(dropout), Some(mask)) = (self.dropout(), inputs.mask) {
             dropout.record_start(recorder, inputs.h0, mask, saved.states, scratch)?;
         }
-        self.gate_input().record(recorder, &inputs.x, &self.input_weights(inputs.weights), scratch)?;
+        let weights = self.input_weights(inputs.weights);
+        let products = self.gate_input().record_products(recorder, &inputs.x, &weights, scratch)?;
         for i in 0..steps {
-            let of_step: Vec<_> = (0..directions).map(|d| self.cell_step(inputs, outputs, scratch, d, i)).collect();
+            let of_step: Vec<_> = (0..directions).map(|d| self.cell_step(inputs, outputs, &products, d, i)).collect();
             self.cell().record_all(recorder, tile, &of_step)?;
         }
-        outputs.hn.map_or(Ok(()), |hn| copy.record(recorder, states.offset(steps * state), None, ends(hn, state)))
+        Ok(())
     }
 
-    /// Direction `d` in its step number `i`.
+    /// Direction `d` in its step number `i`; `products` are those of the inputs, or of the table that they are in.
     fn cell_step<'a>(
         &self,
         inputs: &Inputs<'a>,
         outputs: &Outputs<'a>,
-        gi: &'a Tensor,
+        products: &'a Tensor,
         d: usize,
         i: usize,
     ) -> CellStep<'a> {
         let Outputs { y, saved, .. } = *outputs;
         let (state, time) = (self.batch * self.hidden, self.time(d, i));
         let from = self.states_of(d) + i * state;
+        let (gi, picks) = match inputs.x {
+            Input::Rows(_) => (self.of_gi(products, d, time), None),
+            Input::Tokens(tokens) => {
+                let rows = tokens.table.elements() / self.input.max(1);
+                let picks = Picks { tokens: tokens.tokens, steps: self.steps, rows };
+                (run(products, d * 3 * self.hidden, self.columns()), Some(picks))
+            }
+        };
         CellStep {
-            gi: self.of_gi(gi, d, time),
+            gi,
+            picks,
+            begins: i == 0 && inputs.h0.is_none(),
             weight_hh: inputs.weights[d].weight_hh,
             bias_hh: inputs.weights[d].bias_hh,
             states: saved.states,
@@ -298,13 +313,11 @@ impl Gru {
         gradients: &Gradients<'_>,
     ) -> Result<()> {
         let Self { batch, steps, input, hidden, directions, .. } = *self;
-        let Backward { inputs, saved, d_y, d_hn, .. } = backward;
+        let Backward { inputs, saved, d_y, ends, .. } = backward;
         self.check(inputs, saved)?;
         let dtype = saved.dtype();
         expect_of(dtype, "gru", "d_y", d_y, &[batch, steps, directions * hidden])?;
-        if let Some(d_hn) = d_hn {
-            expect_of(dtype, "gru", "d_hn", d_hn, &[directions, batch, hidden])?;
-        }
+        expect_setting("gru", "ends", ends.len() == directions, "one per direction", ends.len() as f64)?;
         let (of_x, x_shape) = match &inputs.x {
             Input::Rows(_) => (dtype, vec![batch, steps, input]),
             Input::Tokens(tokens) => (Dtype::F32, vec![tokens.table.elements() / input.max(1), input]),
@@ -333,15 +346,10 @@ impl Gru {
         gradients: &Gradients<'_>,
     ) -> Result<()> {
         let Self { batch, steps, input, hidden, directions, .. } = *self;
-        let Backward { inputs, d_hn, .. } = *backward;
+        let Backward { inputs, .. } = *backward;
         self.check_backward(backward, scratch, gradients)?;
         let [d_gh, d_gi, valid_x] = scratch;
 
-        // The gradient of the state goes from step to step in d_h0, where that of the last one may lie already.
-        if let Some(d_hn) = d_hn.filter(|d_hn| !d_hn.overlaps(gradients.h0)) {
-            let copy = Copy { rows: directions * batch, columns: hidden, batch: 1 };
-            copy.record(recorder, run(d_hn, 0, hidden), None, run(gradients.h0, 0, hidden))?;
-        }
         let mut x = inputs.x;
         if let Input::Rows(rows) = inputs.x {
             // A NaN in the padding of x must not meet the zeros in d_gi.
@@ -393,9 +401,10 @@ impl Gru {
             states: saved.states,
             from: self.states_of(d) + i * state,
             gates: run(saved.gates, (d * steps + i) * 4 * state, 4 * hidden),
+            // The gradient of the state goes from step to step in that of h0.
             carry: gradients.h0,
             carry_offset: d * state,
-            has_carry: backward.d_hn.is_some() || i + 1 < steps,
+            has_carry: backward.ends[d] || i + 1 < steps,
             masking: self.dropout().map(|dropout| dropout.masking(d)),
             valid: Some(Valid { lengths: inputs.lengths, time }),
         }

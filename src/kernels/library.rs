@@ -61,6 +61,7 @@ shared![
     "reduce",
     "relative_gradients",
     "search",
+    "single_row",
     "slices",
     "span_gradients",
     "span_keys",

@@ -21,6 +21,7 @@
 
 mod bound;
 mod cooperative;
+mod row;
 mod tile;
 
 use bound::{Bound, Run};
@@ -44,7 +45,8 @@ use crate::{
 
 pub(super) static MATMUL: Shader = shader!("matmul", specialisations);
 pub(super) static MATMUL_COOPERATIVE: Shader = shader!("matmul/cooperative", cooperative::specialisations);
-pub(super) static MATMUL_ROW: Shader = shader!("matmul/row", rows);
+pub(super) static MATMUL_ROW: Shader = shader!("matmul/row", row::by_rows);
+pub(super) static MATMUL_ROW_BY_COLUMNS: Shader = shader!("matmul/row_by_columns", row::by_columns);
 
 /// What is applied to each element of the product.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -168,9 +170,6 @@ const WEIGHT: Types = [Dtype::F16, Dtype::F16, Dtype::F32];
 const ACTIVATIONS: Types = [Dtype::F16; 3];
 /// What an attention's weights weight, and its gradient, and those of what made scores: weights and scores are f32.
 const WEIGHTED: Types = [Dtype::F32, Dtype::F16, Dtype::F16];
-
-/// Columns that a workgroup of the single row's kernel computes.
-const ROW_COLUMNS: u32 = 16;
 
 /// The longest sum of one dispatch by the rounds that a driver goes through ([`super::rounds`]); longer ones take several. Where
 /// the inner loops are unrolled, four steps of k are one round; where they are kept as loops, they are about 125.
@@ -423,27 +422,6 @@ impl Matmul {
         )
     }
 
-    /// Whether it is a single row by rows of B, which has a kernel of its own: a tile would throw away all rows but one. On
-    /// lavapipe, dispatch included, 256 x 256 goes from 72 to 63 us, 1024 x 75 from 95 to 52. It serves generation, in f32.
-    fn is_row(&self, types: Types) -> bool {
-        types == SINGLE && self.m == 1 && self.batch == 1 && self.transpose_b && !self.transpose_a && !self.accumulate
-    }
-
-    fn record_row(&self, recorder: &mut Recorder, operands: &Operands<'_>) -> Result<()> {
-        let Operands { a, b, bias, c } = *operands;
-        let tiles = *recorder.gpu().tiles();
-        let multiple = |of: usize| [a.offset, b.offset, b.stride, self.k].iter().all(|value| value.is_multiple_of(of));
-        let params = [self.n, self.k, a.offset, b.offset, b.stride, c.offset, usize::from(bias.is_some())];
-        recorder.launch(&Launch {
-            kernel: &MATMUL_ROW,
-            specialisation: row(&tiles, self.activation, multiple(4), tiles.wide && multiple(8)),
-            params: &params.map(|value| value as u32),
-            tensors: &[a.tensor, b.tensor, bias.unwrap_or(b.tensor), c.tensor],
-            workgroups: [(self.n as u32).div_ceil(ROW_COLUMNS), 1, 1],
-            cost: self.cost(),
-        })
-    }
-
     /// Each part but the first adds to what the one before has left; the bias comes with the first, the activation last.
     fn record_in_parts(&self, recorder: &mut Recorder, tile: Tile, product: &Summed<'_>) -> Result<()> {
         let Summed { operands: Operands { a, b, bias, c }, sums } = *product;
@@ -464,21 +442,6 @@ impl Matmul {
 /// What a tensor of four bytes or of two holds for a shader.
 fn float(tensor: &Tensor) -> Dtype {
     if tensor.dtype() == Dtype::F16 { Dtype::F16 } else { Dtype::F32 }
-}
-
-fn row(tiles: &Tiles, activation: Activation, vector: bool, wide: bool) -> Specialisation {
-    forms::row_reduction(tiles)
-        .define_if(vector, "VECTOR")
-        .define_if(wide, "WIDE")
-        .define_if(activation == Activation::Tanh, "TANH")
-        .define_if(activation == Activation::Sigmoid, "SIGMOID")
-}
-
-fn rows(tiles: &Tiles) -> Vec<Specialisation> {
-    let loads = [(false, false), (true, false), (true, true)];
-    let served = loads.into_iter().filter(|(_, wide)| tiles.wide || !wide);
-    let activations = [Activation::None, Activation::Tanh, Activation::Sigmoid];
-    served.flat_map(|(vector, wide)| activations.map(|activation| row(tiles, activation, vector, wide))).collect()
 }
 
 fn specialisations(tiles: &Tiles) -> Vec<Specialisation> {

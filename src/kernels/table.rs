@@ -78,6 +78,7 @@ pub static SHADERS: &[&Shader] = &[
     &matmul::MATMUL,
     &matmul::MATMUL_COOPERATIVE,
     &matmul::MATMUL_ROW,
+    &matmul::MATMUL_ROW_BY_COLUMNS,
     &permute::PERMUTE,
     &pointwise::POINTWISE,
     &pointwise::POINTWISE_BACKWARD,

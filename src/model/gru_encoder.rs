@@ -30,7 +30,7 @@ struct GruLayer {
 pub struct Encoded {
     /// The states of the top layer, `[B, S, D H]`.
     pub annotation: Value,
-    /// The last states of each layer from below, each `[D, B, H]`.
+    /// The last states of each layer's last direction from below, each `[1, B, H]`.
     pub finals: Vec<Value>,
     /// The last state of the top layer's last direction, `[B, H]`: of two directions it is the backward one's, which has read
     /// the first word last.
@@ -46,12 +46,13 @@ impl GruLayer {
         (0..parts).flat_map(|part| self.cells.iter().filter_map(move |cell| cell.parameters().nth(part)))
     }
 
-    /// Returns the states `[B, S, D H]`, and the last one of each direction `[D, B, H]`.
+    /// Returns the states `[B, S, D H]`, and the last ones of the last direction `[1, B, H]`.
     fn forward(&self, layers: &mut Layers, x: GruInput, rows: usize, lengths: Value) -> Result<(Value, Value)> {
         let weights: Vec<_> = self.cells.iter().map(|cell| cell.values(layers)).collect();
         let states = [self.cells.len(), rows, self.hidden];
         let (h0, mask) = (layers.graph.filled(states, 0.0), layers.state_mask(states)?);
-        layers.graph.gru(x, h0, lengths, &weights, mask)
+        let (states, last) = layers.graph.gru(x, h0, lengths, &weights, mask)?;
+        Ok((states, *last.last().unwrap_or(&states)))
     }
 }
 
@@ -100,7 +101,7 @@ impl GruEncoder {
             (annotation, last) = layer.forward(layers, below.into(), rows, lengths)?;
             finals.push(last);
         }
-        let last = layers.graph.select(last, self.first.cells.len() - 1)?;
+        let last = layers.graph.reshape(last, [rows, self.first.hidden])?;
         Ok(Encoded { annotation, finals, last, lengths })
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Error, Result, Tensor,
-    gpu::Recorder,
+    gpu::{Recorder, product},
     kernels::{
         attentional_decoder::{AttentionalDecoder, Backward, Gradients, Inputs, Outputs, Tiles},
         gru::Input,
@@ -85,10 +85,19 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     let of_annotation = if zeroed { 0.0 } else { f32::NAN };
     let (key, values_padded) = (padded(&values[2], size, f32::NAN), padded(&values[3], annotation, of_annotation));
     let cell = cell_values(case, word + annotation, hidden);
+    // The first state may lie where the states begin.
+    let mut states = vec![f32::NAN; product(&decoder.states_shape())];
+    states[..batch * hidden].copy_from_slice(&values[1]);
+    let states = case.upload_activation(decoder.states_shape(), &states)?;
+    let first = [batch, hidden];
+    let state0 = match case.coin() {
+        true => states.part(0, first, case.dtype)?,
+        false => case.upload_activation(first, &values[1])?,
+    };
     Ok(Drawn {
         values_gpu: [
             case.upload_activation([batch, steps, word], &values[0])?,
-            case.upload_activation([batch, hidden], &values[1])?,
+            state0,
             case.upload_activation([batch, keys, size], &key)?,
             case.upload_activation([batch, keys, annotation], &values_padded)?,
             case.upload([size, hidden], &values[4])?,
@@ -99,7 +108,7 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
         features: case.poisoned_activation([batch, steps, decoder.features()])?,
         weights: case.poisoned([batch, steps, keys])?,
         saved: [
-            case.poisoned_activation(decoder.states_shape())?,
+            states,
             case.poisoned_activation(decoder.gates_shape())?,
             case.poisoned_activation(decoder.contributions_shape())?,
             case.poisoned(decoder.stacked_shape())?,

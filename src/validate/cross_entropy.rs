@@ -135,10 +135,15 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let inputs = inputs(case)?;
     let d_loss = case.values(1, 1.0);
     let d_loss_gpu = case.upload([1], &d_loss)?;
+    let at_once = case.coin();
     case.run(|recorder| {
-        inputs.record(recorder)?;
-        let Inputs { operation, targets_gpu, log_sum_exp, step, logits_gpu, .. } = &inputs;
+        let Inputs { operation, targets_gpu, log_sum_exp, row_loss, loss, step, logits_gpu, .. } = &inputs;
         let taught = inputs.taught();
+        if at_once {
+            let forward = cross_entropy::Inputs { logits: logits_gpu, targets: targets_gpu, taught, step };
+            return operation.record_both(recorder, &forward, &Outputs { log_sum_exp, row_loss, loss }, &d_loss_gpu);
+        }
+        inputs.record(recorder)?;
         let backward = Backward { targets: targets_gpu, taught, log_sum_exp, step, d_loss: &d_loss_gpu };
         operation.record_backward(recorder, &backward, logits_gpu)
     })?;

@@ -350,6 +350,7 @@ fn gru(file: &File, gpu: &Gpu) -> Result<Vec<GoldenRow>> {
         let (states, last) = graph.gru(y, start, lengths, &weights, None)?;
         y = states;
         let name = LAST.get(layer).ok_or_else(|| file.wrong("cases have at most four layers"))?;
+        let last = graph.stacked(&last)?;
         outputs.push((*name, last));
         upstream.push((last, graph.select(up_layered, layer)?));
     }

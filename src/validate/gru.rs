@@ -1,12 +1,12 @@
 //! Checks of [`crate::kernels::gru`].
 
 use super::{
-    Case, KernelChecks, ROUNDING, largest,
-    rounded::{Rounded, exact},
+    Case, KernelChecks, ROUNDING, largest, relative_error,
+    rounded::{self, Rounded, exact},
 };
 use crate::{
     Result, Tensor,
-    gpu::{Dtype, ELEMENT},
+    gpu::{Dtype, ELEMENT, product},
     kernels::{
         embedding::Embedding,
         gru::{Backward, Gradients, Gru, Input, Inputs, Outputs, Saved, Tile, Tokens, WeightGradients, Weights},
@@ -30,6 +30,7 @@ struct Drawn {
     gru: Gru,
     x: Vec<f32>,
     h0: Vec<f32>,
+    begin: Begin,
     lengths: Vec<u32>,
     weights: Vec<reference::gru::GruWeights<Rounded>>,
     named: Option<Named>,
@@ -39,10 +40,18 @@ struct Drawn {
     lengths_gpu: Tensor,
     weights_gpu: Vec<[Tensor; 4]>,
     y_gpu: Tensor,
-    hn_gpu: Tensor,
     states: Tensor,
     gates: Tensor,
     scratch: Tensor,
+}
+
+/// How the states before the first step are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    Zeros,
+    Apart,
+    /// Where the states begin, of one direction.
+    InPlace,
 }
 
 /// The dropout mask on states: 0 in a quarter of its places.
@@ -140,7 +149,15 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
     } else {
         (None, case.values(batch * steps * input, 1.0))
     };
-    let h0 = case.values(directions * batch * hidden, 0.5);
+    let begin = match case.below(3) {
+        0 => Begin::Zeros,
+        1 if directions == 1 => Begin::InPlace,
+        _ => Begin::Apart,
+    };
+    let mut h0 = case.values(directions * batch * hidden, 0.5);
+    if begin == Begin::Zeros {
+        h0.fill(0.0);
+    }
     let lengths = case.lengths(batch, steps);
     let mask = if masked { Some(Mask::draw(case, &[directions, batch, hidden])?) } else { None };
     let cells: Vec<_> = (0..directions).map(|_| cell_values(case, input, hidden)).collect();
@@ -157,16 +174,25 @@ fn draw(case: &mut Case<'_>) -> Result<Drawn> {
             values.fill(f32::NAN);
         }
     }
+    let mut states = vec![f32::NAN; product(&gru.states_shape())];
+    if begin == Begin::InPlace {
+        states[..h0.len()].copy_from_slice(&h0);
+    }
+    let states = case.upload_activation(gru.states_shape(), &states)?;
+    let first = [directions, batch, hidden];
     Ok(Drawn {
         x_gpu: case.upload_activation([batch, steps, input], &padded)?,
-        h0_gpu: case.upload_activation([directions, batch, hidden], &h0)?,
+        h0_gpu: match begin {
+            Begin::InPlace => states.part(0, first, case.dtype)?,
+            Begin::Zeros | Begin::Apart => case.upload_activation(first, &h0)?,
+        },
         lengths_gpu: case.upload_u32([batch], &lengths)?,
         y_gpu: case.poisoned_activation([batch, steps, directions * hidden])?,
-        hn_gpu: case.poisoned_activation([directions, batch, hidden])?,
-        states: case.poisoned_activation(gru.states_shape())?,
+        states,
         gates: case.poisoned_activation(gru.gates_shape())?,
-        scratch: case.poisoned_activation([gru.scratch()])?,
+        scratch: case.poisoned_activation([gru.scratch(named.is_some()).max(1)])?,
         gru,
+        begin,
         named,
         mask,
         x,
@@ -273,12 +299,13 @@ impl Drawn {
     fn inputs<'a>(&'a self, weights: &'a [Weights<'a>]) -> Inputs<'a> {
         let x = self.named.as_ref().map_or(Input::Rows(&self.x_gpu), |named| Input::Tokens(named.tokens()));
         let mask = Mask::gpu(self.mask.as_ref());
-        Inputs { x, h0: &self.h0_gpu, lengths: &self.lengths_gpu, weights, mask }
+        let h0 = (self.begin != Begin::Zeros).then_some(&self.h0_gpu);
+        Inputs { x, h0, lengths: &self.lengths_gpu, weights, mask }
     }
 
     fn outputs(&self) -> Outputs<'_> {
         let saved = Saved { states: &self.states, gates: &self.gates };
-        Outputs { y: &self.y_gpu, hn: Some(&self.hn_gpu), saved }
+        Outputs { y: &self.y_gpu, saved }
     }
 }
 
@@ -289,19 +316,27 @@ fn forward(case: &mut Case<'_>) -> Result<f64> {
         let tile = Tile::choose(recorder.gpu(), [drawn.gru.batch, drawn.gru.hidden], drawn.gru.directions);
         drawn.gru.record(recorder, tile, &drawn.inputs(&weights), &drawn.outputs(), &drawn.scratch)
     })?;
+    let Gru { batch, hidden, .. } = drawn.gru;
     let expected = drawn.with_reference(|gru, inputs| gru.forward(inputs));
     let of_y = case.rounded_error(&drawn.y_gpu, &expected.y, 1.0, FORWARD)?;
-    Ok(of_y.max(case.rounded_error(&drawn.hn_gpu, &expected.hn, 1.0, FORWARD)?))
+    let states = case.gpu.read_floats(&drawn.states)?;
+    let last = (0..drawn.gru.directions).flat_map(|d| &states[drawn.gru.last(d)..][..batch * hidden]);
+    let last: Vec<f32> = last.copied().collect();
+    let scale = rounded::scale(&expected.hn, FORWARD).max(1.0);
+    Ok(of_y.max(relative_error(&last, &rounded::values(&expected.hn), scale)))
 }
 
 fn backward(case: &mut Case<'_>) -> Result<f64> {
     let drawn = draw(case)?;
     let Gru { batch, steps, input, hidden, directions, .. } = drawn.gru;
-    let (d_y, mut d_hn) = (case.values(drawn.y_gpu.elements(), 0.1), case.values(drawn.hn_gpu.elements(), 0.1));
-    // The last states may have no gradient, and theirs may lie where that of the first ones goes.
-    let [ends, in_place] = [case.below(3) > 0, case.coin()];
-    if !ends {
-        d_hn.fill(0.0);
+    let (d_y, mut d_hn) = (case.values(drawn.y_gpu.elements(), 0.1), case.values(directions * batch * hidden, 0.1));
+    // The last states of a direction may have no gradient; others have theirs where that of the first ones goes.
+    let ends: Vec<_> = (0..directions).map(|_| case.below(3) > 0).collect();
+    let mut carried = d_hn.clone();
+    for (d, _) in ends.iter().enumerate().filter(|(_, ends)| !**ends) {
+        let own = d * batch * hidden..(d + 1) * batch * hidden;
+        d_hn[own.clone()].fill(0.0);
+        carried[own].fill(f32::NAN);
     }
     let mut padded = d_y.clone();
     for (row, values) in padded.chunks_mut(directions * hidden).enumerate() {
@@ -310,15 +345,11 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
         }
     }
     let d_y_gpu = case.upload_activation([batch, steps, directions * hidden], &padded)?;
-    let d_hn_gpu = case.upload_activation([directions, batch, hidden], &d_hn)?;
     let d_x = match &drawn.named {
         Some(named) => case.poisoned(named.table_shape())?,
         None => case.poisoned_activation([batch, steps, input])?,
     };
-    let d_h0 = match ends && in_place {
-        true => d_hn_gpu.clone(),
-        false => case.poisoned_activation([directions, batch, hidden])?,
-    };
+    let d_h0 = case.upload_activation([directions, batch, hidden], &carried)?;
     let mut d_weights = Vec::new();
     for _ in 0..directions {
         d_weights.push(poisoned_cell(case, input, hidden)?);
@@ -332,8 +363,7 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
         let tile = Tile::choose(recorder.gpu(), [drawn.gru.batch, drawn.gru.hidden], drawn.gru.directions);
         let (inputs, outputs) = (drawn.inputs(&weights), drawn.outputs());
         drawn.gru.record(recorder, tile, &inputs, &outputs, &drawn.scratch)?;
-        let backward =
-            Backward { inputs, saved: outputs.saved, d_y: &d_y_gpu, d_hn: ends.then_some(&d_hn_gpu), into_h0 };
+        let backward = Backward { inputs, saved: outputs.saved, d_y: &d_y_gpu, ends: &ends, into_h0 };
         let gradients = Gradients { x: &d_x, h0: &d_h0, weights: &into };
         drawn.gru.record_backward(recorder, tile, &backward, scratch.each_ref(), &gradients)
     })?;

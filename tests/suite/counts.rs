@@ -16,5 +16,5 @@ fn a_training_step_asks_for_what_is_stated() {
         assert!(bytes > 0.0);
         [dispatches, barriers, serial_rounds]
     });
-    assert_eq!(counts, [[117, 109, 877], [197, 190, 12_668]]);
+    assert_eq!(counts, [[110, 103, 835], [191, 185, 12_635]]);
 }

@@ -104,8 +104,8 @@ fn the_same_bits_twice() {
 fn refuses_wrong_shapes_and_smoothing() {
     let gpu = common::gpu();
     let (four, other, one) = (common::poisoned(gpu, 4), common::poisoned(gpu, 4), common::poisoned(gpu, 1));
-    let step = Step::buffer(gpu).unwrap();
-    let inputs = Inputs { logits: &four, targets: &four, taught: None, step: &step };
+    let (step, logits) = (Step::buffer(gpu).unwrap(), common::poisoned(gpu, 4));
+    let inputs = Inputs { logits: &logits, targets: &four, taught: None, step: &step };
     let outputs = Outputs { log_sum_exp: &four, row_loss: &other, loss: &one };
     let mut recorder = Recorder::new(gpu, "test");
     let operation = CrossEntropy { rows: 2, classes: 2, smoothing: 0.0, impossible: 0, padding: 0, taught: None };

@@ -354,7 +354,7 @@ fn small_model(precision: Dtype, by_token: bool) -> Vec<Vec<f32>> {
     let (annotation, last) = graph.gru(x, h0, lengths, &[cell(&p[1..5])], Some(mask)).unwrap();
     let inputs = DecoderInputs {
         words: x,
-        state0: graph.select(last, 0).unwrap(),
+        state0: graph.reshape(last[0], [batch, hidden]).unwrap(),
         key: graph.linear(annotation, p[11], Epilogue::default()).unwrap(),
         annotation,
         lengths,
@@ -412,6 +412,60 @@ fn a_gradient_that_is_kept_is_not_taken_over() {
     }
 }
 
+/// Last states lie among all, a decoder's first ones where its own begin, and gradients of the last where those of the first go, if they
+/// can begin there. Wherever they lie, they are the same bits.
+#[test]
+fn states_are_the_same_wherever_they_lie() {
+    for (batch, hidden, directions) in [(4, 16, 2), (3, 5, 2), (4, 16, 1), (1, 7, 1)] {
+        let mut graph = Graph::new();
+        let (steps, input) = (3, 2);
+        let mut inputs = Vec::new();
+        let mut value = |graph: &mut Graph, shape: &[usize]| {
+            let name = format!("p{}", inputs.len());
+            inputs.push((name.clone(), shape.iter().product::<usize>()));
+            graph.input(name, shape, Dtype::F32)
+        };
+        let x = value(&mut graph, &[batch, steps, input]);
+        let mut cell = |graph: &mut Graph, input: usize| GruWeights {
+            weight_ih: value(graph, &[3 * hidden, input]),
+            weight_hh: value(graph, &[3 * hidden, hidden]),
+            bias_ih: value(graph, &[3 * hidden]),
+            bias_hh: value(graph, &[3 * hidden]),
+        };
+        let cells: Vec<_> = (0..directions).map(|_| cell(&mut graph, input)).collect();
+        let upper = cell(&mut graph, directions * hidden);
+        let lengths = graph.counts([batch], steps as u32);
+        let zeros = graph.filled([directions, batch, hidden], 0.0);
+        let (y, last) = graph.gru(x, zeros, lengths, &cells, None).unwrap();
+        // Its own output is read again, by its gradient.
+        let first = graph.tanh(*last.last().unwrap()).unwrap();
+        let (y, top) = graph.gru(y, first, lengths, &[upper], None).unwrap();
+        let all = graph.stacked(&[&last[..], &top].concat()).unwrap();
+        let terms = [y, all].map(|value| {
+            let square = graph.multiply(value, value).unwrap();
+            graph.sum(square).unwrap()
+        });
+        let loss = graph.add(terms[0], terms[1]).unwrap();
+        let wanted = [x, cells[0].weight_hh, cells[directions - 1].bias_ih, upper.weight_hh];
+        let gradients = graph.gradients(loss, &wanted).unwrap();
+        let kept = [&last[..], &[first], &top].concat();
+        let found = [false, true].map(|keep| {
+            let outputs = if keep { [&gradients[..], &kept].concat() } else { gradients.clone() };
+            let mut program = compile(&graph, &outputs);
+            for (name, elements) in &inputs {
+                let values: Vec<f32> = (0..*elements).map(|i| ((i * 7 + elements) % 11) as f32 / 16.0 - 0.3).collect();
+                program.write(name, &values).unwrap();
+            }
+            program.run(Step::default()).unwrap();
+            program.run(Step::default()).unwrap();
+            let bits = |value: &Value| program.read::<u32>(*value).unwrap();
+            (program.recording().dispatches(), gradients.iter().map(bits).collect::<Vec<_>>())
+        });
+        assert_eq!(found[0].1, found[1].1, "{batch} x {hidden}");
+        assert!(found[0].0 < found[1].0 || (batch * hidden) % 64 > 0, "copies where there need be none");
+    }
+}
+
 #[test]
 fn a_gradient_that_is_read_twice_is_not_taken_over() {
     let found = [true, false].map(|one_value| {
@@ -422,7 +476,8 @@ fn a_gradient_that_is_read_twice_is_not_taken_over() {
             names.iter().zip(shapes).map(|(name, shape)| graph.input(name, shape, Dtype::F32)).collect();
         let lengths = graph.counts([1], 1);
         let weights = GruWeights { weight_ih: p[2], weight_hh: p[3], bias_ih: p[4], bias_hh: p[5] };
-        let (mut y, mut last) = graph.gru(p[0], p[1], lengths, &[weights], None).unwrap();
+        let (mut y, last) = graph.gru(p[0], p[1], lengths, &[weights], None).unwrap();
+        let mut last = last[0];
         if !one_value {
             (y, last) = (graph.scale(y, 1.0).unwrap(), graph.scale(last, 1.0).unwrap());
         }

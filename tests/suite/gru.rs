@@ -27,17 +27,20 @@ fn run(gpu: &Gpu, dtype: Dtype, gru: Gru, weight: f32, value: f32, lengths: &[u3
     let weights = vec![cell; directions];
     let poisoned = |elements| common::poisoned_as(gpu, dtype, elements);
     let y = poisoned(batch * steps * directions * hidden);
-    let hn = poisoned(directions * batch * hidden);
     let states = poisoned(gru.states_shape().iter().product());
     let gates = poisoned(gru.gates_shape().iter().product());
-    let scratch = poisoned(gru.scratch());
+    let scratch = poisoned(gru.scratch(false));
     common::run(gpu, |recorder| {
         let tile = Tile::choose(gpu, [batch, hidden], directions);
-        let inputs = Inputs { x: Input::Rows(&x), h0: &h0, lengths: &lengths, weights: &weights, mask: mask.as_ref() };
+        let inputs =
+            Inputs { x: Input::Rows(&x), h0: Some(&h0), lengths: &lengths, weights: &weights, mask: mask.as_ref() };
         let saved = Saved { states: &states, gates: &gates };
-        gru.record(recorder, tile, &inputs, &Outputs { y: &y, hn: Some(&hn), saved }, &scratch)
+        gru.record(recorder, tile, &inputs, &Outputs { y: &y, saved }, &scratch)
     });
-    [y, hn].map(|tensor| gpu.read_floats(&tensor).unwrap().into_iter().map(f32::to_bits).collect())
+    let [y, states] = [y, states]
+        .map(|tensor| -> Vec<u32> { gpu.read_floats(&tensor).unwrap().into_iter().map(f32::to_bits).collect() });
+    let last = (0..directions).flat_map(|d| states[gru.last(d)..][..batch * hidden].to_vec()).collect();
+    [y, last]
 }
 
 #[test]
@@ -89,9 +92,10 @@ fn refuses_wrong_shapes() {
     let mut recorder = Recorder::new(gpu, "test");
     for (batch, directions) in [(1, 1), (0, 1), (3, 0), (3, 3)] {
         let gru = Gru { batch, steps: 2, input: 1, hidden: 1, directions, masked: false };
-        let inputs = Inputs { x: Input::Rows(&small), h0: &small, lengths: &small, weights: &weights, mask: None };
+        let inputs =
+            Inputs { x: Input::Rows(&small), h0: Some(&small), lengths: &small, weights: &weights, mask: None };
         let saved = Saved { states: &small, gates: &small };
-        let outputs = Outputs { y: &small, hn: Some(&small), saved };
+        let outputs = Outputs { y: &small, saved };
         let tile = Tile::choose(gpu, [1, 1], 1);
         let result = gru.record(&mut recorder, tile, &inputs, &outputs, &small);
         assert!(matches!(result, Err(Error::Shape { .. })), "{result:?}");
@@ -108,9 +112,9 @@ fn refuses_activations_of_two_types() {
     let lengths = common::upload_u32(gpu, [1], &[1]);
     let weights = [Weights { weight_ih: &three, weight_hh: &three, bias_ih: &three, bias_hh: &three }];
     let record = |x: &Tensor, y: &Tensor, states: &Tensor| {
-        let inputs = Inputs { x: Input::Rows(x), h0: &one, lengths: &lengths, weights: &weights, mask: None };
+        let inputs = Inputs { x: Input::Rows(x), h0: Some(&one), lengths: &lengths, weights: &weights, mask: None };
         let saved = Saved { states, gates: &four };
-        let outputs = Outputs { y, hn: Some(&common::poisoned(gpu, 1)), saved };
+        let outputs = Outputs { y, saved };
         let scratch = common::poisoned(gpu, 3);
         gru.record(&mut Recorder::new(gpu, "test"), Tile::choose(gpu, [1, 1], 1), &inputs, &outputs, &scratch)
     };

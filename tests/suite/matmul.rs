@@ -46,13 +46,15 @@ fn sums_of_any_length_are_whole() {
 }
 
 /// Each form of loads: whole vectors, odd C, odd A, all odd, and sums whose last steps are fewer than four; and tiles that the
-/// edges cut, in each direction.
+/// edges cut, in each direction. A single row has kernels of its own, by rows and by columns of B.
 #[test]
 fn odd_sizes_take_every_form() {
-    let sizes =
+    let tiled =
         [(40, 72, 36), (40, 75, 36), (40, 72, 35), (75, 72, 36), (41, 70, 33), (36, 68, 7), (9, 132, 20), (70, 3, 1)];
+    let single = [(1, 136, 40), (1, 68, 36), (1, 75, 33), (1, 64, 7), (1, 3, 64), (1, 5, 9_001)];
+    let sizes = [&tiled[..], &single].concat();
     for gpu in [common::gpu(), common::portable()] {
-        for (m, n, k) in sizes {
+        for (m, n, k) in sizes.iter().copied() {
             for bits in 0..8 {
                 let [transpose_a, transpose_b, accumulate] = [1, 2, 4].map(|bit| bits & bit != 0);
                 let matmul = Matmul { m, n, k, batch: 1, transpose_a, transpose_b, accumulate, ..Matmul::default() };

@@ -125,10 +125,10 @@ fn what_is_off_costs_nothing_and_what_is_on_a_few_dispatches_whatever_the_length
         assert_eq!(more(4), more(6), "{regularisation:?}");
         more(4)
     };
-    // Each of three recurrent layers: the mask is drawn, copied, multiplied with the first state, and that copied; where there are two
-    // directions, its rows are put in their order. In the decoder, one step back to the first state takes the place of a product; in the
-    // others the first states are constants.
-    assert_eq!(more(Regularisation { dropout_state: 0.1, ..off }), 3 * 4 + 2);
+    // Each of three recurrent layers: the mask is drawn and copied. Of the encoder's two, which begin with zeros, its rows are put in the
+    // order of directions; the decoder's is multiplied with the first state, and that copied, and one step back to that state takes the
+    // place of a product.
+    assert_eq!(more(Regularisation { dropout_state: 0.1, ..off }), 2 * 3 + 4);
     // Loss in two dispatches, gradient, and the sum of the losses; and the weights' own gradients begin with it, by a copy.
     assert_eq!(more(Regularisation { guided_alignment: 0.1, ..off }), 5);
     assert_eq!(more(Regularisation { coverage: 0.1, ..off }), 5);

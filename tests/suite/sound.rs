@@ -334,6 +334,8 @@ fn a_tile_without_a_form_is_refused() {
         let (gi, weight_hh, bias_hh) = (zeros(gpu, [8, 24]), zeros(gpu, [24, 8]), zeros(gpu, [24]));
         let step = CellStep {
             gi: Matrix::rows(&gi),
+            picks: None,
+            begins: false,
             weight_hh: &weight_hh,
             bias_hh: &bias_hh,
             states: &states,

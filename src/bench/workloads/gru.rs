@@ -55,7 +55,8 @@ fn layer(gpu: &Gpu, dtype: Dtype, [batch, steps, input, hidden]: [usize; 4], pas
     let lengths = problem.words(&[batch], &vec![steps as u32; batch]);
     let weights = cell(&mut problem, input, hidden);
     let of_graph = graph_weights(&weights);
-    let (y, hn) = problem.graph.gru(x.value, h0.value, lengths, &[of_graph], None)?;
+    let (y, last) = problem.graph.gru(x.value, h0.value, lengths, &[of_graph], None)?;
+    let hn = problem.graph.stacked(&last)?;
     // Rows of a batch do not depend on each other, and what is upstream of the others is 0: so all gradients can be compared.
     let rows = sample::spread(batch, sample::affordable(batch, steps * 3 * hidden * (input + hidden)));
     let mut upstream = problem.values(batch * steps * hidden, 0.1);

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{Gpu, Result, gpu::Dtype, graph::Epilogue, kernels::Step, reference};
 
-const SHAPES: [[usize; 3]; 7] = [
+const SHAPES: [[usize; 3]; 8] = [
+    [1, 768, 2304],
     [256, 256, 256],
     [512, 512, 512],
     [1024, 1024, 1024],

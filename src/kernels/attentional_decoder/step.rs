@@ -178,6 +178,8 @@ impl DecoderStep {
 
         let step = CellStep {
             gi,
+            picks: None,
+            begins: false,
             weight_hh: inputs.cell.weight_hh,
             bias_hh: inputs.cell.bias_hh,
             states,

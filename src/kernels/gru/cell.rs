@@ -2,7 +2,7 @@
 
 use super::{
     Tile,
-    tile::{Loads, backwards, forwards},
+    tile::{Form, Loads, backwards, forwards},
 };
 use crate::{
     Result,
@@ -38,6 +38,17 @@ pub struct Context<'a> {
     pub size: usize,
 }
 
+/// Rows of a step's input that are rows of a table: row b is that of the token `tokens[b, t]`, t being the step's position.
+#[derive(Clone, Copy, Debug)]
+pub struct Picks<'a> {
+    /// `[R, S]`, u32; a token past the table counts as its last row.
+    pub tokens: &'a Tensor,
+    /// Steps of a row, S.
+    pub steps: usize,
+    /// Rows of the table, V.
+    pub rows: usize,
+}
+
 /// Which rows of a step are valid: row b while `time < lengths[b]`. The others keep their state and put out 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Valid<'a> {
@@ -62,8 +73,12 @@ pub struct Masking {
 /// Where a [`Cell`] finds and leaves what. Weights and biases are f32, all else is of one type, which may be f16.
 #[derive(Clone, Copy, Debug)]
 pub struct CellStep<'a> {
-    /// `[R, 3H]`, what the input (without the context) contributes to the gates, input bias included.
+    /// `[R, 3H]`, what the input (without the context) contributes to the gates, input bias included; with `picks` f32, `[V, 3H]`.
     pub gi: Matrix<'a>,
+    /// Which rows of `gi` it is, where it is not one for each; with it, rows have lengths.
+    pub picks: Option<Picks<'a>>,
+    /// Whether the states before the step are zeros, which the step then leaves there.
+    pub begins: bool,
     /// `[3H, H]`.
     pub weight_hh: &'a Tensor,
     /// `[3H]`.
@@ -176,9 +191,14 @@ impl Cell {
     fn check_step(&self, step: &CellStep<'_>) -> Result<()> {
         let Self { rows, hidden } = *self;
         let CellStep { gi, weight_hh, bias_hh, states, from, to, y, gates, gates_offset, context, .. } = *step;
-        let CellStep { masking, valid, .. } = *step;
+        let CellStep { masking, valid, picks, .. } = *step;
         let run = |tensor, offset, columns| Matrix { tensor, offset, stride: columns, batch_stride: 0 };
-        expect_matrix("gru", "gi", &gi, [1, rows, 3 * hidden])?;
+        expect_matrix("gru", "gi", &gi, [1, picks.map_or(rows, |picks| picks.rows), 3 * hidden])?;
+        if let Some(Picks { tokens, steps, .. }) = picks {
+            expect("gru", "tokens", tokens, &[rows, steps])?;
+            let inside = valid.is_some_and(|valid| valid.time < steps);
+            expect_setting("gru", "tokens", inside, "those of the step", steps as f64)?;
+        }
         expect("gru", "weight_hh", weight_hh, &[3 * hidden, hidden])?;
         expect("gru", "bias_hh", bias_hh, &[3 * hidden])?;
         expect_matrix("gru", "states", &run(states, from, hidden), [1, rows, hidden])?;
@@ -190,7 +210,8 @@ impl Cell {
         expect_valid(rows, valid.as_ref())?;
         expect_apart("gru", &[("states", states), ("y", y.tensor), ("gates", gates)])?;
         let dtype = states.dtype().activation();
-        for (argument, tensor) in [("states", states), ("gi", gi.tensor), ("y", y.tensor), ("gates", gates)] {
+        expect_dtype(if picks.is_some() { Dtype::F32 } else { dtype }, "gru", "gi", gi.tensor)?;
+        for (argument, tensor) in [("states", states), ("y", y.tensor), ("gates", gates)] {
             expect_dtype(dtype, "gru", argument, tensor)?;
         }
         for offset in step.of_dropout() {
@@ -217,25 +238,23 @@ impl Cell {
         (biases, bias_offsets): &(Tensor, Vec<usize>),
     ) -> Result<()> {
         let Self { rows, hidden } = *self;
-        let Some(CellStep { gi, bias_hh, states, y, gates, context, masking, valid, .. }) = steps.first().copied()
-        else {
-            return Ok(());
-        };
+        let Some(first) = steps.first().copied() else { return Ok(()) };
+        let CellStep { gi, picks, begins, bias_hh, states, y, gates, context, masking, valid, .. } = first;
         let (dtype, tiles) = (states.dtype().activation(), *recorder.gpu().tiles());
         let size = context.map_or(0, |context| context.size);
         let of_context = context.map_or([0, 0], |context| [context.word(hidden).unwrap_or(0), context.width(hidden)]);
+        let entering = if begins { 0 } else { hidden };
         let mut params = vec![rows, hidden, gi.stride, y.stride, usize::from(valid.is_some()), size];
         params.extend(of_context);
+        params.extend([entering, picks.map_or(0, |picks| picks.rows), picks.map_or(0, |picks| picks.steps), 0]);
         let shared = params.len();
         for (step, (weight, bias)) in steps.iter().zip(weight_offsets.iter().zip(bias_offsets)) {
             params.extend(step.direction(*weight, *bias));
         }
-        // All but whether rows have lengths, and which are valid: the last of each direction.
-        let extents = params.iter().enumerate().filter(|(index, _)| match index.checked_sub(shared) {
-            None => ![0, 4].contains(index),
-            Some(index) => index % DIRECTION != DIRECTION - 1,
-        });
-        let vector = extents.map(|(_, extent)| extent).all(|extent| extent % 4 == 0);
+        // All offsets of a direction; its position, the last word, is none.
+        let offsets = params[shared..].chunks(DIRECTION).flat_map(|direction| &direction[..DIRECTION - 1]);
+        let extents = [hidden, gi.stride, y.stride, size].into_iter().chain(of_context);
+        let vector = extents.chain(offsets.copied()).all(|extent| extent % 4 == 0);
         // Only the weights are read by the eight.
         let wide = forms::words(&tiles, dtype)
             && [hidden, size].iter().chain(&of_context).chain(weight_offsets).all(|extent| extent % 8 == 0);
@@ -245,6 +264,7 @@ impl Cell {
             false => Loads::Single,
         };
         params.resize(shared + 2 * DIRECTION, 0);
+        let form = Form { attended: context.is_some(), dropout: masking.is_some(), picked: picks.is_some() };
         let fourth = match (&context, &valid) {
             (Some(context), _) => context.weight_ih,
             (None, Some(valid)) => valid.lengths,
@@ -255,13 +275,22 @@ impl Cell {
         recorder.launch_rounds(
             &Launch {
                 kernel: &GRU,
-                specialisation: tile.forward(&tiles, dtype, loads, context.is_some(), masking.is_some()),
+                specialisation: tile.forward(&tiles, dtype, loads, form),
                 params: &params.iter().map(|value| *value as u32).collect::<Vec<_>>(),
-                tensors: &[gi.tensor, weights, biases, fourth, states, y.tensor, gates],
+                tensors: &[
+                    gi.tensor,
+                    weights,
+                    biases,
+                    fourth,
+                    picks.map_or(bias_hh, |picks| picks.tokens),
+                    states,
+                    y.tensor,
+                    gates,
+                ],
                 workgroups: tile.workgroups(rows, hidden, tile.rows, steps.len()),
                 cost,
             },
-            (hidden + size).div_ceil(tile.depth(false)),
+            (entering + size).div_ceil(tile.depth(false)),
         )
     }
 
@@ -319,18 +348,18 @@ impl Cell {
         let Self { rows, hidden } = *self;
         let Some(first) = steps.first().copied() else { return Ok(()) };
         let CellBackward { weight, d_recurrent, recurrent_stride, next, d_gi, d_y, states, gates, .. } = first;
-        let CellBackward { carry, has_carry, masking, valid, .. } = first;
+        let CellBackward { carry, masking, valid, .. } = first;
         let (dtype, tiles) = (states.dtype().activation(), *recorder.gpu().tiles());
         let product = if next.is_some() { weight.elements() / hidden } else { 0 };
         let sizes = [hidden, weight.elements() / hidden, recurrent_stride, d_gi.stride, d_y.stride, gates.stride];
         let mut params = vec![rows, hidden, product, recurrent_stride, d_gi.stride, d_y.stride, gates.stride];
-        params.extend([usize::from(has_carry), usize::from(valid.is_some()), 0, 0, 0]);
+        params.extend([usize::from(valid.is_some()), 0, 0, 0, 0]);
         let mut vector = sizes.iter().all(|size| size % 4 == 0);
         for (step, weight) in steps.iter().zip(weight_offsets) {
             let offsets = step.offsets(*weight);
             vector &= offsets.iter().all(|offset| offset % 4 == 0);
             params.extend(offsets);
-            params.extend([step.valid.as_ref().map_or(0, |valid| valid.time), 0, 0]);
+            params.extend([step.valid.as_ref().map_or(0, |valid| valid.time), usize::from(step.has_carry), 0]);
         }
         params.resize(12 + 2 * DIRECTION, 0);
         let mut cost = Cost::default();

@@ -32,24 +32,26 @@ impl StateDropout {
         Masking { mask: d * kept_states(self.steps, true) * self.state() + 2 * distance, distance }
     }
 
-    /// Records the mask and its product with the first states, both `[D, B, H]`, into `states`; `scratch` holds as many.
+    /// Records the mask and its product with the first states, both `[D, B, H]`, into `states`; `scratch` holds as many. The product of
+    /// states that begin with zeros is the first step's.
     pub fn record_start(
         &self,
         recorder: &mut Recorder,
-        first: &Tensor,
+        first: Option<&Tensor>,
         mask: &Tensor,
         states: &Tensor,
         scratch: &Tensor,
     ) -> Result<()> {
         let Self { batch, steps, hidden, directions } = *self;
-        let product = scratch.scratch([directions, batch, hidden])?;
-        Pointwise::Multiply.record(recorder, first, Some(mask), &product)?;
         let copy = Copy { rows: batch, columns: hidden, batch: directions };
         let from = |tensor| Matrix { tensor, offset: 0, stride: hidden, batch_stride: self.state() };
         let kept = kept_states(steps, true) * self.state();
         let to = |offset| Matrix { tensor: states, offset, stride: hidden, batch_stride: kept };
         let Masking { mask: place, distance } = self.masking(0);
         copy.record(recorder, from(mask), None, to(place))?;
+        let Some(first) = first else { return Ok(()) };
+        let product = scratch.scratch([directions, batch, hidden])?;
+        Pointwise::Multiply.record(recorder, first, Some(mask), &product)?;
         copy.record(recorder, from(&product), None, to(distance))
     }
 }

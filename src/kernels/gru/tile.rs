@@ -91,19 +91,15 @@ impl Tile {
         }
     }
 
-    pub(super) fn forward(
-        &self,
-        tiles: &Tiles,
-        dtype: Dtype,
-        loads: Loads,
-        attended: bool,
-        dropout: bool,
-    ) -> Specialisation {
+    pub(super) fn forward(&self, tiles: &Tiles, dtype: Dtype, loads: Loads, form: Form) -> Specialisation {
+        let Form { attended, dropout, picked } = form;
         let one_row = self.subgroups && self.rows == 1;
         self.specialisation(dtype, loads != Loads::Single, self.rows)
             .define_if(!one_row && loads != Loads::Single && forms::words(tiles, dtype), "WORDS")
             .define_if(attended, "ATTENDED")
             .define_if(dropout, "DROPOUT")
+            // In f32 a table's products are like any others.
+            .define_if(picked && dtype == Dtype::F16, "PICKED")
             .define_if(one_row, "ONE_ROW")
             .define_if(one_row && loads == Loads::Eight, "WIDE")
     }
@@ -143,6 +139,17 @@ impl Tunable for Tile {
     }
 }
 
+/// What a step has beside its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    /// A context.
+    pub attended: bool,
+    /// A mask on its states.
+    pub dropout: bool,
+    /// Inputs that are picked from a table's products.
+    pub picked: bool,
+}
+
 /// How many elements of the weights a load brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loads {
@@ -157,10 +164,12 @@ pub(super) fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
     let of = |dtype| {
         let loads = [Loads::Single, Loads::Four, Loads::Eight];
         let loads = loads.into_iter().filter(|loads| *loads != Loads::Eight || forms::words(tiles, dtype));
-        // What has a context has no mask.
+        // What has a context has neither a mask nor a table.
         let of_load = |tile: &Tile, loads| {
-            let inputs = [(false, false), (false, true), (true, false)];
-            inputs.map(|(attended, dropout)| tile.forward(tiles, dtype, loads, attended, dropout)).to_vec()
+            let plain = Form { attended: false, dropout: false, picked: false };
+            let either = |picked| [false, true].map(|dropout| Form { dropout, picked, ..plain });
+            let forms = [&either(false)[..], &either(true), &[Form { attended: true, ..plain }]].concat();
+            forms.into_iter().map(|form| tile.forward(tiles, dtype, loads, form)).collect::<Vec<_>>()
         };
         loads.flat_map(|loads| every.iter().flat_map(move |tile| of_load(tile, loads))).collect::<Vec<_>>()
     };

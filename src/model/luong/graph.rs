@@ -169,7 +169,9 @@ impl Luong {
         for (step, word) in words.into_iter().enumerate() {
             let input = layers.graph.concatenate(&[word, attentional])?;
             let input = layers.graph.reshape(input, [rows, 1, self.config.cell_input()])?;
-            (_, state) = layers.graph.gru(input, state, one, &[cell], mask)?;
+            // A row of one step, whose state is its output.
+            let (after, last) = layers.graph.gru(input, state, one, &[cell], mask)?;
+            state = *last.first().unwrap_or(&after);
             let query = layers.graph.reshape(state, [rows, 1, hidden])?;
             let attended = self.attend(layers, encoded, shape, query, step..step + 1)?;
             attentional = layers.graph.reshape(attended.state, [rows, hidden])?;

@@ -226,6 +226,8 @@ impl LuongStepper {
         }
         let step = CellStep {
             gi: Matrix::rows(&self.gi),
+            picks: None,
+            begins: false,
             weight_hh: &cell.weight_hh,
             bias_hh: &cell.bias_hh,
             states: &self.hidden,

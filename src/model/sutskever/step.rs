@@ -98,6 +98,8 @@ impl SutskeverStepper {
         copy.record(recorder, of_layer(places.0), None, before)?;
         let step = CellStep {
             gi: Matrix::rows(&self.gi),
+            picks: None,
+            begins: false,
             weight_hh: &cell.weight_hh,
             bias_hh: &cell.bias_hh,
             states: &self.layer_states,
@@ -123,8 +125,8 @@ impl Stepper for SutskeverStepper {
         let mut layers = Layers::new();
         let shape = BatchShape { rows, source, target: 0 };
         let encoded = self.network.encoder.forward(&mut layers, shape, 0.0, by_token)?;
-        let last = |state| layers.graph.select(state, 0);
-        let states = encoded.finals.into_iter().map(last).collect::<Result<Vec<_>>>()?;
+        let rows_of = |state| layers.graph.reshape(state, [rows, config.hidden]);
+        let states = encoded.finals.into_iter().map(rows_of).collect::<Result<Vec<_>>>()?;
         let state = layers.graph.concatenate(&states)?;
         Ok(Encoder { graph: layers.graph, lengths: encoded.lengths, state: Some(state), kept: Vec::new() })
     }
