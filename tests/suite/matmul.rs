@@ -51,7 +51,17 @@ fn sums_of_any_length_are_whole() {
 fn odd_sizes_take_every_form() {
     let tiled =
         [(40, 72, 36), (40, 75, 36), (40, 72, 35), (75, 72, 36), (41, 70, 33), (36, 68, 7), (9, 132, 20), (70, 3, 1)];
-    let single = [(1, 136, 40), (1, 68, 36), (1, 75, 33), (1, 64, 7), (1, 3, 64), (1, 5, 9_001)];
+    let single = [
+        (1, 136, 40),
+        (1, 128, 40),
+        (1, 256, 8),
+        (1, 768, 24),
+        (1, 68, 36),
+        (1, 75, 33),
+        (1, 64, 7),
+        (1, 3, 64),
+        (1, 5, 9_001),
+    ];
     let sizes = [&tiled[..], &single].concat();
     for gpu in [common::gpu(), common::portable()] {
         for (m, n, k) in sizes.iter().copied() {
