@@ -187,7 +187,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     embedding: Option<usize>,
     /// Size of a hidden state, and of the alignment layer and the readout where there are any [default: 128 for a task, 256 for
-    /// files; twice that of sutskever].
+    /// files; twice that for sutskever].
     #[arg(long, value_name = "N")]
     hidden: Option<usize>,
     /// Layers of the encoder, and in a Transformer of the decoder [default: 1; of convs2s 3; of gpt2 2 for a

@@ -47,7 +47,7 @@ pub use ring::Ring;
 pub use shader::{Shader, Shared, Specialisation};
 pub(crate) use signal::Signal;
 pub use tensor::{Dtype, ELEMENT, Shape, Tensor};
-pub(crate) use tensor::{START, product};
+pub(crate) use tensor::{START, WIDEST, product};
 pub use tiles::{LARGE_MEMORY, Offers, PORTABLE_MEMORY, Tiles, UNITS};
 pub use timer::{Timed, Timer};
 pub use tuner::TileTable;

@@ -134,7 +134,7 @@ impl fmt::Display for Dtype {
 pub const ELEMENT: u64 = 4;
 
 /// Bytes of the widest load or store of a kernel.
-const WIDEST: u64 = 16;
+pub(crate) const WIDEST: u64 = 16;
 
 /// Bytes at whose multiples a tensor starts in its buffer: the largest binding alignment of any adapter.
 pub(crate) const START: u64 = 256;

@@ -185,6 +185,14 @@ impl Operation for Both {
         upstream: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
         let (_, inputs) = inputs.split_last().ok_or_else(|| missing(&["d_loss"], 0))?;
+        if upstream.get(ForwardOutputs::<Value>::COUNT).is_some_and(Option::is_some) {
+            return Err(Error::Shape {
+                operation: "cross_entropy",
+                argument: "gradient",
+                wanted: "an operation that can be differentiated".into(),
+                got: "the gradient of the logits, which has no derivative here".into(),
+            });
+        }
         Forward(self.0).gradient(graph, inputs, &outputs[..ForwardOutputs::<Value>::COUNT], upstream)
     }
 

@@ -118,7 +118,7 @@ pub trait Operation: fmt::Debug + Send + Sync {
         None
     }
 
-    /// The outputs that may lie in others. One that is kept, or cannot begin there, has memory of its own, and is to be copied.
+    /// The outputs that may lie in others. One that is kept, or cannot begin there, has memory of its own: recording copies it there.
     fn parts(&self) -> Vec<Part> {
         Vec::new()
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Graph, InPlace, Node, Part, Source, Value};
-use crate::gpu::START;
+use crate::gpu::{START, WIDEST};
 
 /// The memory of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(super) enum Place {
     Nowhere,
     /// An input, a parameter, a constant, a kept output or a gradient: it has a buffer of its own.
     Own,
-    /// The bytes from `at` on of a slot, which is shared with values that live at other times, or are the same elements.
+    /// The bytes from `at` on of a slot, which is shared with values that live at other times, lie beside it or are the same elements.
     Slot { slot: usize, at: u64 },
 }
 
@@ -139,12 +139,17 @@ struct Slots<'a> {
 }
 
 impl Slots<'_> {
-    /// The bytes of a slot that a value takes.
+    /// The bytes of a slot that a value's elements take.
     fn range(&self, value: Value) -> Option<(usize, Range<u64>)> {
         match self.places[value.0] {
-            Place::Slot { slot, at } => Some((slot, at..at + self.graph.bytes(value))),
+            Place::Slot { slot, at } => Some((slot, at..at + self.elements(value))),
             Place::Nowhere | Place::Own => None,
         }
+    }
+
+    /// Bytes of a value's elements alone.
+    fn elements(&self, value: Value) -> u64 {
+        self.graph.shape(value).elements() as u64 * self.graph.dtype(value).bytes()
     }
 
     fn place(&mut self, value: Value, slot: usize, at: u64) {
@@ -177,15 +182,17 @@ impl Slots<'_> {
     fn take_over(&mut self, node: &Node, index: usize, in_place: InPlace) -> bool {
         let (input, output) = (node.inputs[in_place.input], node.outputs[in_place.output]);
         let offset = in_place.offset as u64 * self.graph.dtype(output).bytes();
-        let once = node.inputs.iter().filter(|one| **one == input).count() == 1;
-        let Some((slot, of_input)) = self.range(input).filter(|_| once && offset.is_multiple_of(START)) else {
+        let Some((slot, of_input)) = self.range(input).filter(|_| offset.is_multiple_of(START)) else { return false };
+        // No dispatch can read and write one buffer by two names.
+        let in_slot = |value: &&Value| self.range(**value).is_some_and(|(other, _)| other == slot);
+        if node.inputs.iter().filter(in_slot).count() > 1 {
             return false;
-        };
+        }
         let shift = offset.saturating_sub(of_input.start);
         let start = of_input.start + shift - offset;
-        let of_output = start..start + self.graph.bytes(output);
-        // What a kernel that keeps the input writes beside it.
-        let written = [of_output.start..of_input.start + shift, of_input.end + shift..of_output.end];
+        let end = start + self.elements(output).next_multiple_of(WIDEST);
+        // What a kernel that keeps the input writes beside it, whole words of it.
+        let written = [start..of_input.start + shift, of_input.end + shift..end];
         let stays = |value: &Value| {
             let range = self.range(*value).map(|(_, range)| range.start + shift..range.end + shift).unwrap_or_default();
             in_place.keeps && written.iter().all(|part| part.start.max(range.start) >= part.end.min(range.end))

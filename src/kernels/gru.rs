@@ -84,7 +84,7 @@ pub struct Outputs<'a> {
 /// What the forward pass leaves to the backward pass, in the order in which each direction visits the steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Saved<'a> {
-    /// `[D, S+1, B, H]`, the states before each step and after the last, which is that of the last valid one ([`Gru::last`]); with a mask `[D, 2(S+1)+1, B, H]`, their products with
+    /// `[D, S+1, B, H]`, the states before each step and after the last, where that of the last valid one is ([`Gru::last`]); with a mask `[D, 2(S+1)+1, B, H]`, their products with
     /// it behind them, then the mask.
     pub states: &'a Tensor,
     /// `[D, S, B, 4H]`: r, z, n and W_hn h + b_hn.

@@ -22,7 +22,7 @@ impl Preset {
     pub fn recipe(self, data: Data) -> (TrainOptions, Budget) {
         let epochs = match self {
             Self::G2p => 20,
-            Self::TranslateSmall => 12,
+            Self::TranslateSmall => 16,
         };
         let decay = Decay::Linear { epochs };
         let defaults = TrainOptions::new(data);
@@ -51,6 +51,7 @@ impl Preset {
                 label_smoothing: 0.1,
                 dropout: 0.2,
                 tie_embeddings: true,
+                ema: Some(0.999),
                 embedding: 256,
                 hidden: 256,
                 metric: Metric::Bleu,

@@ -150,5 +150,7 @@ fn backward(case: &mut Case<'_>) -> Result<f64> {
     let d_loss = f64::from(d_loss[0]);
     let none = vec![0.0; inputs.logits.len()];
     let gradient = inputs.reference(&none).backward(&widen(&inputs.logits), &inputs.targets, d_loss);
-    case.error(&inputs.logits_gpu, &gradient, (d_loss * inputs.reference.scale).abs())
+    let of_gradient = case.error(&inputs.logits_gpu, &gradient, (d_loss * inputs.reference.scale).abs())?;
+    let loss = inputs.reference(&none).forward(&widen(&inputs.logits), &inputs.targets);
+    Ok(of_gradient.max(case.error(&inputs.loss, &[loss], 1.0)?))
 }

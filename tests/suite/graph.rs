@@ -416,9 +416,11 @@ fn a_gradient_that_is_kept_is_not_taken_over() {
 /// can begin there. Wherever they lie, they are the same bits.
 #[test]
 fn states_are_the_same_wherever_they_lie() {
-    for (batch, hidden, directions) in [(4, 16, 2), (3, 5, 2), (4, 16, 1), (1, 7, 1)] {
+    let sizes = [(4, 16, 2), (3, 5, 2), (4, 16, 1), (1, 7, 1), (1, 16, 2), (1, 4, 2)];
+    for ((batch, hidden, directions), of_part) in sizes.into_iter().flat_map(|size| [(size, false), (size, true)]) {
         let mut graph = Graph::new();
-        let (steps, input) = (3, 2);
+        // The last states of the first direction then begin at a multiple of 256 bytes.
+        let (steps, input) = (if batch * hidden < 64 { 64 / (batch * hidden) } else { 3 }, 2);
         let mut inputs = Vec::new();
         let mut value = |graph: &mut Graph, shape: &[usize]| {
             let name = format!("p{}", inputs.len());
@@ -437,8 +439,11 @@ fn states_are_the_same_wherever_they_lie() {
         let lengths = graph.counts([batch], steps as u32);
         let zeros = graph.filled([directions, batch, hidden], 0.0);
         let (y, last) = graph.gru(x, zeros, lengths, &cells, None).unwrap();
-        // Its own output is read again, by its gradient.
-        let first = graph.tanh(*last.last().unwrap()).unwrap();
+        // Its own output is read again, by its gradient; a part of others is where it would overwrite what lies behind it.
+        let first = match of_part {
+            true => last[0],
+            false => graph.tanh(*last.last().unwrap()).unwrap(),
+        };
         let (y, top) = graph.gru(y, first, lengths, &[upper], None).unwrap();
         let all = graph.stacked(&[&last[..], &top].concat()).unwrap();
         let terms = [y, all].map(|value| {
@@ -461,9 +466,33 @@ fn states_are_the_same_wherever_they_lie() {
             let bits = |value: &Value| program.read::<u32>(*value).unwrap();
             (program.recording().dispatches(), gradients.iter().map(bits).collect::<Vec<_>>())
         });
-        assert_eq!(found[0].1, found[1].1, "{batch} x {hidden}");
+        assert_eq!(found[0].1, found[1].1, "{batch} x {hidden}, {directions} directions, of a part: {of_part}");
         assert!(found[0].0 < found[1].0 || (batch * hidden) % 64 > 0, "copies where there need be none");
     }
+}
+
+/// A loss makes the gradient of its logits at once; a second gradient, and one of the gradient, know nothing of that.
+#[test]
+fn a_loss_may_be_differentiated_twice_and_its_gradient_not() {
+    let mut graph = Graph::new();
+    let logits = graph.input("logits", [4, 5], Dtype::F32);
+    let targets = graph.input("targets", [4], Dtype::U32);
+    let x = graph.scale(logits, 1.0).unwrap();
+    let loss = graph.cross_entropy(x, targets, 0.1).unwrap();
+    let first = graph.gradients(loss, &[logits]).unwrap()[0];
+    let second = graph.gradients(loss, &[logits]).unwrap()[0];
+    let mut program = compile(&graph, &[loss, first, second]);
+    program.write("logits", &(0..20).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>()).unwrap();
+    program.write("targets", &[1_u32, 4, 0, 2]).unwrap();
+    program.run(Step { loss_scale: 1.0, ..Step::default() }).unwrap();
+    let [first_found, second_found] = [first, second].map(|value| program.read::<f32>(value).unwrap());
+    for (first, second) in first_found.iter().zip(&second_found) {
+        assert_relative_eq!(*first, *second, epsilon = 1e-6);
+    }
+    assert!(first_found.iter().any(|gradient| gradient.abs() > 0.1));
+    let square = graph.multiply(first, first).unwrap();
+    let penalty = graph.sum(square).unwrap();
+    assert!(matches!(graph.gradients(penalty, &[logits]), Err(Error::Shape { argument: "gradient", .. })));
 }
 
 #[test]
