@@ -136,7 +136,8 @@ pub struct Args {
     #[arg(long, value_name = "PATTERN")]
     freeze: Vec<String>,
     /// Keep an exponential moving average of the parameters with this decay, such as 0.999, less in the first steps (step t at
-    /// most t/(t+9)). The average is validated and saved; training goes on with the parameters themselves.
+    /// most t/(t+9)). The average is validated and saved; training goes on with the parameters themselves [default: 0, none; 0.98
+    /// for pairs by layers that are not recurrent].
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
     /// Type of activations: f32, or f16 with a dynamic loss scale, half the memory for them, where the adapter has it
@@ -296,7 +297,7 @@ impl Args {
         replace(&mut options.clip_norm, self.clip_norm);
         replace(&mut options.weight_decay, self.weight_decay);
         options.rate = self.rates()?;
-        replace(&mut options.ema, self.ema.map(Some));
+        replace(&mut options.ema, self.ema.map(|decay| Some(decay).filter(|decay| *decay != 0.0)));
         replace(&mut options.precision, self.precision);
         replace(&mut options.label_smoothing, self.label_smoothing);
         replace(&mut options.dropout, self.dropout);

@@ -38,6 +38,12 @@ fn schedule_of(habits: Habits) -> Schedule {
     }
 }
 
+/// The decay of the average of parameters that layers of these habits are validated and kept by. Those that are not recurrent, at the
+/// rates at which they learn fast, are right and wrong by turns from step to step; Vaswani et al. 2017, section 6.1, average too.
+fn average_of(habits: Habits) -> Option<f64> {
+    if habits.recurrent { None } else { Some(0.98) }
+}
+
 impl TrainOptions {
     /// The defaults for some data: a task brings its own units and a model of the kind and the size that it needs, and plain text
     /// a model that learns from it.
@@ -110,6 +116,7 @@ impl TrainOptions {
             layers: if self.layers == before.layers { after.layers } else { self.layers },
             hidden: if self.hidden == hidden * before.width { hidden * after.width } else { self.hidden },
             schedule: if self.schedule == schedule_of(before) { schedule_of(after) } else { self.schedule },
+            ema: if self.ema == average_of(before) { average_of(after) } else { self.ema },
             ..self
         }
     }
@@ -140,7 +147,7 @@ impl TrainOptions {
             clip_norm: 1.0,
             weight_decay: 0.0,
             rate: Vec::new(),
-            ema: None,
+            ema: average_of(habits),
             precision: Precision::default(),
             label_smoothing: 0.0,
             dropout: 0.0,
@@ -171,8 +178,8 @@ mod tests {
     use super::*;
     use crate::train::Preset;
 
-    fn habits(options: &TrainOptions) -> (usize, usize, usize, Schedule) {
-        (options.batch, options.layers, options.hidden, options.schedule)
+    fn habits(options: &TrainOptions) -> (usize, usize, usize, Schedule, Option<f64>) {
+        (options.batch, options.layers, options.hidden, options.schedule, options.ema)
     }
 
     #[test]
@@ -180,11 +187,11 @@ mod tests {
         let recurrent = TrainOptions::new(Data::Task(Task::Numbers));
         let warmed = Schedule { warmup: 200, decay: Decay::InverseSqrt };
         let transformer = recurrent.clone().with_architecture("transformer");
-        assert_eq!(habits(&transformer), (64, 1, 128, warmed));
+        assert_eq!(habits(&transformer), (64, 1, 128, warmed, Some(0.98)));
         let convolutions = transformer.with_architecture("convs2s");
-        assert_eq!(habits(&convolutions), (64, 3, 128, warmed));
+        assert_eq!(habits(&convolutions), (64, 3, 128, warmed, Some(0.98)));
         let wide = convolutions.with_architecture("sutskever");
-        assert_eq!(habits(&wide), (128, 1, 256, recurrent.schedule));
+        assert_eq!(habits(&wide), (128, 1, 256, recurrent.schedule, None));
         assert_eq!(wide.with_architecture(Kind::DEFAULT.name), recurrent);
     }
 
@@ -194,6 +201,6 @@ mod tests {
         let own = habits(&recipe);
         assert_ne!(own.0, Kind::DEFAULT.habits.batch);
         let deeper = TrainOptions { layers: 2, ..recipe };
-        assert_eq!(habits(&deeper.with_architecture("convs2s")), (own.0, 2, own.2, own.3));
+        assert_eq!(habits(&deeper.with_architecture("convs2s")), (own.0, 2, own.2, own.3, own.4));
     }
 }
