@@ -8,10 +8,12 @@
 //
 // A contribution is what an annotation would add to the gates if it were the whole context. All of them are one product before
 // the loop, which spares each step the product of its context.
-// A workgroup of LANES invocations takes one row of the batch; lanes share out the elements of KEYS keys at a time, then the
+// A workgroup of LANES invocations takes one row; the rows of a beam share a sentence's keys and contributions. Lanes share out the elements of KEYS keys at a time, then the
 // columns of the gates. Each lane reads no other gates than those that it writes.
 // SUBGROUPS: the workgroup is one subgroup. VECTOR: all sizes, offsets and strides are multiples of 4, under WIDE of 8: loads bring
 // as many, in 64-bit words.
+// STEP: a step by itself, in generation. No backward reads the gates; they are left as the next products are added to them: 0, and
+// for the layer above, which reads [state; context; word], what context and word contribute to it.
 // DROPOUT: the next products read the state's product with a mask that is the same at all steps; it and the mask lie among the
 // states.
 #import pieces
@@ -22,6 +24,7 @@
 
 struct Params {
     keys: u32, size: u32, hidden: u32,      // S, A, H
+    beam: u32, top: u32,                    // rows of a sentence; columns for the layer above, T, in a STEP
     gi_offset: u32, gi_stride: u32,
     gates_offset: u32,
     from_offset: u32, to_offset: u32,       // of the states before and after
@@ -30,14 +33,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> gi: array<Word>;            // [B, 3H], W_i word + b_i
+@group(0) @binding(1) var<storage, read> gi: array<Word>;            // [R, 3H + T], W_i word + b_i
 @group(0) @binding(2) var<storage, read> key: array<Word>;           // [B, S, A]
-@group(0) @binding(3) var<storage, read> contributions: array<Word>; // [B, S, 3H]
+@group(0) @binding(3) var<storage, read> contributions: array<Word>; // [B, S, 3H + T]
 @group(0) @binding(4) var<storage, read> vectors: array<SingleWord>; // [3H + A], b_h, energy
 @group(0) @binding(5) var<storage, read> lengths: array<u32>;        // [B]
-@group(0) @binding(6) var<storage, read_write> gates: array<Word>;   // [B, 4H + A]: -, W_h h, query; then r, z, n, W_hn h + b_hn, query
-@group(0) @binding(7) var<storage, read_write> states: array<Word>;  // [.., B, H]
-@group(0) @binding(8) var<storage, read_write> weights: array<f32>;  // [B, S], rows weights_stride apart
+@group(0) @binding(6) var<storage, read_write> gates: array<Word>;   // [R, 4H + A + T]: -, W_h h, query; then r, z, n, W_hn h + b_hn, query
+@group(0) @binding(7) var<storage, read_write> states: array<Word>;  // [.., R, H]
+@group(0) @binding(8) var<storage, read_write> weights: array<f32>;  // [R, S], rows weights_stride apart
 
 #import load_piece(gi)
 #import load_piece(key)
@@ -50,16 +53,23 @@ struct Params {
 
 const FLOOR = -3.0e38;
 
+// The first gate of a row.
+fn gates_of_row(row: u32) -> u32 {
+    return params.gates_offset + row * (4u * params.hidden + params.size + params.top);
+}
+
+// The first key of a row's sentence.
+fn first_key(row: u32) -> u32 { return row / params.beam * params.keys; }
+
 // Leaves the scores of the row's keys in `weights`, but for a constant that softmax does not see.
-fn score(batch: u32, length: u32, lane: u32) {
-    let at = params.weights_offset + batch * params.weights_stride;
-    let width = 4u * params.hidden + params.size;
-    let query_start = (params.gates_offset + batch * width + 4u * params.hidden) / UNIT;
+fn score(row: u32, length: u32, lane: u32) {
+    let at = params.weights_offset + row * params.weights_stride;
+    let query_start = (gates_of_row(row) + 4u * params.hidden) / UNIT;
     let pieces = (params.size + PIECE - 1u) / PIECE;
     for (var first = 0u; first < length; first += KEYS) {
         var key_start: array<u32, KEYS>;
         for (var j = 0u; j < KEYS; j++) {
-            key_start[j] = (batch * params.keys + min(first + j, length - 1u)) * params.size / UNIT;
+            key_start[j] = (first_key(row) + min(first + j, length - 1u)) * params.size / UNIT;
         }
         var parts: array<f32, KEYS>;
         for (var i = lane; i < pieces; i += LANES) {
@@ -79,8 +89,8 @@ fn score(batch: u32, length: u32, lane: u32) {
 }
 
 // Makes weights of the scores; keys past the length weigh 0.
-fn normalise(batch: u32, length: u32, lane: u32) {
-    let at = params.weights_offset + batch * params.weights_stride;
+fn normalise(row: u32, length: u32, lane: u32) {
+    let at = params.weights_offset + row * params.weights_stride;
     var most = FLOOR;
     for (var s = lane; s < length; s += LANES) { most = max(most, weights[at + s]); }
     most = lanes_max(most, lane);
@@ -96,12 +106,12 @@ fn normalise(batch: u32, length: u32, lane: u32) {
 }
 
 // Adds the context's part to what the word contributes to the gates, for a piece of their columns.
-fn input_of(batch: u32, length: u32, lane: u32, column: u32) -> array<Piece, 3> {
+fn input_of(row: u32, length: u32, lane: u32, column: u32) -> array<Piece, 3> {
     let h = params.hidden;
     var sum: array<Piece, 3>;
-    let from_word = params.gi_offset + batch * params.gi_stride;
+    let from_word = params.gi_offset + row * params.gi_stride;
     for (var g = 0u; g < 3u; g++) { sum[g] = load_piece_gi(from_word + g * h + column, from_word + (g + 1u) * h); }
-    let at = params.weights_offset + batch * params.weights_stride;
+    let at = params.weights_offset + row * params.weights_stride;
     for (var first = 0u; first < length; first += KEYS) {
 #ifdef SUBGROUPS
         let share = weights[at + min(first + lane % KEYS, length - 1u)];
@@ -113,7 +123,7 @@ fn input_of(batch: u32, length: u32, lane: u32, column: u32) -> array<Piece, 3> 
 #else
             let weight = select(0.0, weights[at + s], first + j < length);
 #endif
-            let start = (batch * params.keys + s) * 3u * h;
+            let start = (first_key(row) + s) * (3u * h + params.top);
             for (var g = 0u; g < 3u; g++) {
                 let x = load_piece_contributions(start + g * h + column, start + (g + 1u) * h);
                 for (var p = 0u; p < PARTS; p++) { sum[g][p] = fma(vec4f(weight), x[p], sum[g][p]); }
@@ -133,13 +143,13 @@ fn recurrent_of(gate: u32, start: u32, column: u32) -> Piece {
     return sum;
 }
 
-fn finish(batch: u32, column: u32, input: array<Piece, 3>) {
+fn finish(row: u32, column: u32, input: array<Piece, 3>) {
     let h = params.hidden;
-    let start = params.gates_offset + batch * (4u * h + params.size);
+    let start = gates_of_row(row);
     let reset = recurrent_of(0u, start, column);
     let update = recurrent_of(1u, start, column);
     let recurrent = recurrent_of(2u, start, column);
-    let before = params.from_offset + batch * h;
+    let before = params.from_offset + row * h;
     let old = load_piece_states(before + column, before + h);
     var saved: array<Piece, 3>;
     var next: Piece;
@@ -151,18 +161,49 @@ fn finish(batch: u32, column: u32, input: array<Piece, 3>) {
         saved[2][p] = result.candidate;
         next[p] = result.next;
     }
+#ifdef STEP
+#else
     for (var g = 0u; g < 3u; g++) { store_piece_gates(start + g * h + column, start + (g + 1u) * h, saved[g]); }
     store_piece_gates(start + 3u * h + column, start + 4u * h, recurrent);
-    let to = params.to_offset + batch * h;
+#endif
+    let to = params.to_offset + row * h;
     store_piece_states(to + column, to + h, next);
 #ifdef DROPOUT
-    let mask_start = params.mask_offset + batch * h;
+    let mask_start = params.mask_offset + row * h;
     let mask = load_piece_states(mask_start + column, mask_start + h);
     for (var p = 0u; p < PARTS; p++) { next[p] *= mask[p]; }
-    let dropped = params.dropped_offset + batch * h;
+    let dropped = params.dropped_offset + row * h;
     store_piece_states(dropped + column, dropped + h, next);
 #endif
 }
+
+#ifdef STEP
+// What the word and the context contribute to the layer above, for a piece of its columns.
+fn top_of(row: u32, length: u32, lane: u32, column: u32) -> Piece {
+    let behind = 3u * params.hidden;
+    let from_word = params.gi_offset + row * params.gi_stride + behind;
+    var sum = load_piece_gi(from_word + column, from_word + params.top);
+    let at = params.weights_offset + row * params.weights_stride;
+    for (var s = 0u; s < length; s++) {
+        let start = (first_key(row) + s) * (behind + params.top) + behind;
+        let x = load_piece_contributions(start + column, start + params.top);
+        for (var p = 0u; p < PARTS; p++) { sum[p] = fma(vec4f(weights[at + s]), x[p], sum[p]); }
+    }
+    return sum;
+}
+
+// Leaves a row's gates as the next products are added to them.
+fn leave(row: u32, length: u32, lane: u32) {
+    // Other lanes may still read what they are.
+    storageBarrier();
+    let products = gates_of_row(row) + params.hidden;
+    let top = products + 3u * params.hidden + params.size;
+    for (var at = products + lane * PIECE; at < top; at += STRIDE) { store_piece_gates(at, top, Piece()); }
+    for (var column = lane * PIECE; column < params.top; column += STRIDE) {
+        store_piece_gates(top + column, top + params.top, top_of(row, length, lane, column));
+    }
+}
+#endif
 
 @compute @workgroup_size(LANES)
 #ifdef SUBGROUPS
@@ -170,14 +211,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
 #else
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
 #endif
-    let batch = group.x;
-    let length = min(lengths[batch], params.keys);
-    score(batch, length, lane);
-    normalise(batch, length, lane);
+    let row = group.x;
+    let length = min(lengths[row / params.beam], params.keys);
+    score(row, length, lane);
+    normalise(row, length, lane);
     // Every lane goes as often through the loop: it passes weights round.
     for (var first = 0u; first < params.hidden; first += STRIDE) {
         let column = first + lane * PIECE;
-        let input = input_of(batch, length, lane, min(column, params.hidden - UNIT));
-        if (column < params.hidden) { finish(batch, column, input); }
+        let input = input_of(row, length, lane, min(column, params.hidden - UNIT));
+        if (column < params.hidden) { finish(row, column, input); }
     }
+#ifdef STEP
+    leave(row, length, lane);
+#endif
 }

@@ -7,7 +7,7 @@
 #import search
 #import specials
 
-struct Params { rows: u32, capacity: u32, classes: u32, choices: u32, pad: u32, bos: u32 }
+struct Params { rows: u32, capacity: u32, classes: u32, choices: u32, pad: u32, bos: u32, logits_offset: u32, logits_stride: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read_write> search: array<u32>;
@@ -21,7 +21,7 @@ fn main(
 ) {
     let workgroup = linear_workgroup(group, groups);
     let row = min(workgroup, params.rows - 1u);
-    let start = row * params.classes;
+    let start = params.logits_offset + row * params.logits_stride;
     let score = bitcast<f32>(search[score_at(row)]);
     let idle = score < ABSENT || search[finished_at(row)] != 0u;
     let classes = select(params.classes, 0u, idle);

@@ -11,7 +11,7 @@
 struct Params {
     rows: u32, capacity: u32, classes: u32, step: u32,
     word: u32, word_offset: u32, word_stride: u32, gates: u32,
-    pad: u32, bos: u32, eos: u32,
+    pad: u32, bos: u32, eos: u32, logits_offset: u32, logits_stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -25,7 +25,7 @@ fn main(
 ) {
     let workgroup = linear_workgroup(group, groups);
     let row = min(workgroup, params.rows - 1u);
-    let start = row * params.classes;
+    let start = params.logits_offset + row * params.logits_stride;
     let ended = search[finished_at(row)] != 0u;
     let classes = select(params.classes, 0u, ended);
     var largest = FLOOR;

@@ -15,7 +15,7 @@
 struct Params {
     rows: u32, capacity: u32, classes: u32, step: u32,
     word: u32, word_offset: u32, word_stride: u32, gates: u32,
-    pad: u32, bos: u32, eos: u32,
+    pad: u32, bos: u32, eos: u32, logits_offset: u32, logits_stride: u32,
     samples: u32, top_k: u32, top_p: f32, coldness: f32,                    // 1 / temperature
 }
 
@@ -87,7 +87,7 @@ fn main(
 ) {
     let workgroup = linear_workgroup(group, groups);
     let row = min(workgroup, params.rows - 1u);
-    let start = row * params.classes;
+    let start = params.logits_offset + row * params.logits_stride;
     let step = search[COUNTER] + params.step;
     let ended = search[finished_at(row)] != 0u;
     let classes = select(params.classes, 0u, ended || step >= params.capacity);

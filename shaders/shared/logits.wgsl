@@ -1,4 +1,5 @@
-// Logits [rows, C], four at a time, for a choice among them. VECTOR: C is a multiple of 4, and 16-byte loads serve.
+// Logits [rows, C], four at a time, for a choice among them. VECTOR: C and what rows begin at are multiples of 4, and 16-byte
+// loads serve.
 #ifdef VECTOR
 @group(0) @binding(1) var<storage, read> logits: array<vec4f>;               // [rows, C]
 #else

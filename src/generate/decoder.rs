@@ -96,7 +96,7 @@ impl Memory {
         let search = options.search(sentences, limits, adjusts);
         let (rows, classes, count) = (search.rows(), search.classes, members.len());
         let tensor = |label: &str, shape: &[usize]| gpu.zeros(label, shape, Dtype::F32);
-        let room = SearchRoom { gpu, search, keys, steps: STEPS_PER_LOOK.min(search.capacity) };
+        let room = SearchRoom { gpu, search, keys, steps: STEPS_PER_LOOK.min(search.capacity), alone: !adjusts };
         let (shortest, ngram) = (options.min_length, options.no_repeat_ngram);
         let forbidden = options.forbid_unknown.then_some(limits.specials.unk);
         let adjust = Adjust { search, members: count, shortest, ngram, forbidden };
@@ -146,25 +146,22 @@ impl Memory {
 
     fn record_step(&self, recorder: &mut Recorder, lengths: &Tensor, step: usize) -> Result<()> {
         let (rows, classes) = (self.search.rows(), self.search.classes);
+        let mut choices = Matrix::rows(&self.logits);
         for (number, stepper) in self.steppers.iter().enumerate() {
             let logits = Matrix::rows(&self.logits).offset(number * rows * classes);
             let weights = self
                 .attend
                 .as_ref()
                 .map(|Attention { weights, attend, .. }| Matrix::rows(weights).offset(number * rows * attend.keys));
-            stepper.record_step(
-                recorder,
-                step,
-                &StepOutputs { lengths, counter: &self.state.counter, logits, weights },
-            )?;
+            let outputs = StepOutputs { lengths, counter: &self.state.counter, logits, weights };
+            choices = stepper.record_step(recorder, step, &outputs)?;
         }
         if let Some(Attention { attend, weights, coverage }) = &self.attend {
             attend.record(recorder, &Attended { weights, lengths, coverage }, &self.state, step)?;
         }
-        let mut choices = &self.logits;
         if let Some((adjust, adjusted)) = &self.adjust {
             adjust.record(recorder, &self.logits, &self.state, adjusted, step)?;
-            choices = &adjusted.values;
+            choices = Matrix::rows(&adjusted.values);
         }
         for (number, stepper) in self.steppers.iter().enumerate() {
             let (feed, from) = (stepper.feed(), stepper.states_after(step));

@@ -5,15 +5,17 @@
 //! context: a step then weights those contributions in place of annotations, and has no product with its context. Gradients of
 //! weights are one matmul each after the loop. Parameters that are read together are not copied together where they lie so already.
 //! A step is two dispatches forward (the products of its state, then attention and gates) and two backward. A step by itself, in
-//! generation, makes its context: [`DecoderStep`].
+//! generation, makes its context, [`DecoderStep`], or has contributions too, [`ContributedStep`].
 
 mod attended;
 mod backward;
+mod contributed;
 mod step;
 
 use attended::Attended;
 pub(super) use attended::{ATTENTIONAL_DECODER, ATTENTIONAL_DECODER_BACKWARD};
 pub use backward::{BACKWARD_SCRATCH, Backward, Gradients};
+pub use contributed::{ContributedStep, StepLayers, StepMemory};
 pub use step::{DecoderStep, StepInputs, StepTensors};
 
 use super::{

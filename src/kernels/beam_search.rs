@@ -18,9 +18,10 @@ pub(super) use texts::BEAM_SEARCH_TEXTS;
 pub use texts::Texts;
 
 use super::{
-    expect::{expect, expect_extents, expect_scratch, expect_setting},
+    expect::{expect, expect_extents, expect_matrix, expect_scratch, expect_setting},
     forms,
     library::shader,
+    matrix::Matrix,
     rounds::expect_rounds,
 };
 use crate::{
@@ -177,7 +178,7 @@ fn words<const N: usize>(values: [usize; N]) -> [u32; N] {
 #[derive(Clone, Copy, Debug)]
 pub struct SearchStep<'a> {
     /// `[sentences * beam, classes]`.
-    pub logits: &'a Tensor,
+    pub logits: Matrix<'a>,
     /// [`BeamSearch::scratch`] elements where rows compete; else it is not looked at.
     pub scratch: &'a Tensor,
     /// Steps since the last count, before this one.
@@ -317,7 +318,7 @@ impl BeamSearch {
     ) -> Result<()> {
         self.check(state)?;
         feed.check(self)?;
-        expect(NAME, "logits", step.logits, &[self.rows(), self.classes])?;
+        expect_matrix(NAME, "logits", &step.logits, [1, self.rows(), self.classes])?;
         match self.rule {
             Rule::Sample(sampling) => self.record_sample(recorder, sampling, step, state, feed),
             Rule::Best { .. } if self.beam == 1 => self.record_greedy(recorder, step, state, feed),
@@ -331,11 +332,12 @@ impl BeamSearch {
     }
 
     /// What a step of rows that go their own ways begins its parameters with.
-    fn row_params(&self, step: usize, feed: &Feed<'_>) -> Vec<u32> {
+    fn row_params(&self, step: &SearchStep<'_>, feed: &Feed<'_>) -> Vec<u32> {
         let [word, word_offset, word_stride, gates] = feed.params();
         let Specials { pad, eos, .. } = self.specials;
-        let sizes = words([self.rows(), self.capacity, self.classes, step, word, word_offset, word_stride, gates]);
-        [&sizes[..], &[pad, self.never_chosen(), eos]].concat()
+        let sizes = [self.rows(), self.capacity, self.classes, step.number, word, word_offset, word_stride, gates];
+        let logits = words([step.logits.offset, step.logits.stride]);
+        [&words(sizes)[..], &[pad, self.never_chosen(), eos], &logits].concat()
     }
 
     /// The token that begins a text, which no step chooses; where it ends texts too, as in GPT-2 and BART, padding in its place.
@@ -367,9 +369,9 @@ impl BeamSearch {
         let [words_table, word_rows, gates, gate_rows] = feed.tensors(state);
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_GREEDY,
-            specialisation: choice(&tiles, self.vector(), self.normalised, feed.wide()),
-            params: &self.row_params(step.number, feed),
-            tensors: &[step.logits, &state.all, words_table, word_rows, gates, gate_rows],
+            specialisation: choice(&tiles, self.vector(step), self.normalised, feed.wide()),
+            params: &self.row_params(step, feed),
+            tensors: &[step.logits.tensor, &state.all, words_table, word_rows, gates, gate_rows],
             workgroups: grid(self.rows()),
             cost: self.row_cost(1.0, feed),
         })
@@ -396,9 +398,9 @@ impl BeamSearch {
         self.check_rounds(recorder.gpu(), passes + 1, 0)?;
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH_SAMPLE,
-            specialisation: choice(&tiles, self.vector(), self.normalised, feed.wide()),
-            params: &[&self.row_params(step.number, feed)[..], &own, &[coldness]].concat(),
-            tensors: &[step.logits, &state.all, words_table, word_rows, gates, gate_rows, streams],
+            specialisation: choice(&tiles, self.vector(step), self.normalised, feed.wide()),
+            params: &[&self.row_params(step, feed)[..], &own, &[coldness]].concat(),
+            tensors: &[step.logits.tensor, &state.all, words_table, word_rows, gates, gate_rows, streams],
             workgroups: grid(self.rows()),
             cost: self.row_cost(passes as f64, feed),
         })
@@ -411,18 +413,26 @@ impl BeamSearch {
         expect_rounds(gpu, need, || format!("a search over {} tokens", self.classes), remedy)
     }
 
-    fn vector(&self) -> bool {
-        self.classes.is_multiple_of(4)
+    fn vector(&self, step: &SearchStep<'_>) -> bool {
+        self.classes.is_multiple_of(4) && step.logits.aligned()
+    }
+
+    /// The first elements of states of so many elements a row before and after the `step`-th step since the last look.
+    pub fn places(&self, step: usize, state: usize) -> [usize; 2] {
+        let after = product(&[self.rows(), state]);
+        // A beam's states go back to the first place as they are chosen; a row that goes its own way goes on from where it is.
+        if self.apart() && step % 2 == 1 { [after, 0] } else { [0, after] }
     }
 
     fn record_candidates(&self, recorder: &mut Recorder, step: &SearchStep<'_>, state: &BeamState) -> Result<()> {
         self.check_rounds(recorder.gpu(), self.choices() + 1, 0)?;
         let sizes = [self.rows(), self.capacity, self.classes, self.choices()];
+        let logits = words([step.logits.offset, step.logits.stride]);
         recorder.launch(&Launch {
             kernel: &BEAM_SEARCH,
-            specialisation: candidate(recorder.gpu().tiles(), self.vector(), self.normalised),
-            params: &[&words(sizes)[..], &[self.specials.pad, self.never_chosen()]].concat(),
-            tensors: &[step.logits, &state.all, step.scratch],
+            specialisation: candidate(recorder.gpu().tiles(), self.vector(step), self.normalised),
+            params: &[&words(sizes)[..], &[self.specials.pad, self.never_chosen()], &logits].concat(),
+            tensors: &[step.logits.tensor, &state.all, step.scratch],
             workgroups: grid(self.rows()),
             cost: self.candidates_cost(),
         })

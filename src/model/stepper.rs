@@ -23,6 +23,8 @@ pub struct SearchRoom<'a> {
     pub keys: usize,
     /// Steps between two looks at the results.
     pub steps: usize,
+    /// Whether the search chooses by the logits of this model as they are.
+    pub alone: bool,
 }
 
 /// The graph that reads the sources, once in a search. Its inputs are columns of [`crate::batch::Batch`].
@@ -58,11 +60,13 @@ pub trait Stepper: fmt::Debug {
     }
 
     /// Records the `step`-th step since the last look as far as its logits `[R, W]` and, where they are asked for, its
-    /// alignment weights `[R, S]`.
+    /// alignment weights `[R, S]`. Returns where the logits are: where `outputs` say, or, of a model that is [`SearchRoom::alone`],
+    /// anywhere.
     ///
     /// # Errors
     /// The errors of the kernels; [`crate::Error::Data`] where weights are asked for that the model does not have.
-    fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()>;
+    fn record_step<'a>(&'a self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'a>)
+    -> Result<Matrix<'a>>;
 
     /// Decoder inputs that the search's kernels gather for the chosen tokens: the tables and the destinations.
     fn feed(&self) -> Feed<'_>;

@@ -13,7 +13,10 @@ use super::{Case, KernelChecks, widen};
 use crate::{
     Gpu, Result,
     gpu::Dtype,
-    kernels::beam_search::{BeamSearch, BeamState, Rule, SearchStep},
+    kernels::{
+        beam_search::{BeamSearch, BeamState, Rule, SearchStep},
+        matmul::Matrix,
+    },
     reference::beam_search as reference,
 };
 
@@ -187,7 +190,7 @@ impl Run {
         let counted = uncounted == 1 || last;
         case.run(|recorder| {
             let from = rows * fed.hidden;
-            let step = SearchStep { logits: &logits_gpu, scratch: &scratch, number: uncounted, from };
+            let step = SearchStep { logits: Matrix::rows(&logits_gpu), scratch: &scratch, number: uncounted, from };
             search.record(recorder, &step, state, &fed.feed())?;
             search.record_follow(recorder, state, &second.feed(), rows * second.hidden)?;
             if counted { search.record_count(recorder, state, uncounted + 1) } else { Ok(()) }

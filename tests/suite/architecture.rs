@@ -8,7 +8,10 @@ use softalign::{
     generate::{Generator, Scorer, SearchOptions},
     gpu::Recorder,
     graph::{Parameters, Programs},
-    kernels::beam_search::{BeamState, Feed},
+    kernels::{
+        beam_search::{BeamState, Feed},
+        matmul::Matrix,
+    },
     model::{
         ARCHITECTURES, Architecture, Encoder, Forward, Initial, Kind, Layers, Learns, Limits, ModelOptions, Parameter,
         Readout, Regularisation, SearchRoom, StepOutputs, Stepper,
@@ -193,7 +196,12 @@ impl Stepper for ReticentStepper {
         self.0.record_start(recorder)
     }
 
-    fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
+    fn record_step<'a>(
+        &'a self,
+        recorder: &mut Recorder,
+        step: usize,
+        outputs: &StepOutputs<'a>,
+    ) -> Result<Matrix<'a>> {
         match outputs.weights {
             Some(_) => Err(Error::data("reticent", "has no alignment weights")),
             None => self.0.record_step(recorder, step, outputs),

@@ -46,7 +46,12 @@ impl Search {
     }
 
     fn record(&self, recorder: &mut Recorder, logits: &Tensor, scratch: &Tensor) -> softalign::Result<()> {
-        let step = SearchStep { logits, scratch, number: 0, from: self.search.rows() };
+        let step = SearchStep {
+            logits: Matrix::rows(logits).stride(self.search.classes),
+            scratch,
+            number: 0,
+            from: self.search.rows(),
+        };
         self.search.record(recorder, &step, &self.state, &self.feed())?;
         self.search.record_count(recorder, &self.state, 1)
     }

@@ -29,9 +29,9 @@ fn a_beam_of_one_is_a_greedy_search() {
         let reference = Reference::new(&model);
         let space = Space::new([&reference], SearchOptions::default());
         let mut generator = Generator::new(&model);
-        // One alone, a few and more than are decoded at once come in other shapes.
-        for count in [1, 7, 12] {
-            let sources = sources(count, 14, 21);
+        // One alone, a few and more than are decoded at once come in other shapes; contexts of long sources are made, of short ones not.
+        for (count, longest) in [(1, 21), (7, 21), (12, 21), (1, 4), (12, 4)] {
+            let sources = sources(count, 14, longest);
             let found = generator.generate(&sources, &SearchOptions::beam(1)).unwrap();
             assert_eq!(found.len(), count);
             for (source, found) in sources.iter().zip(found) {
@@ -315,26 +315,38 @@ fn results_come_in_the_order_of_the_sources() {
 fn a_search_looks_once_in_16_steps_and_makes_nothing() {
     // A device of its own, for its counters.
     let gpu = &Gpu::open(&GpuOptions::default()).unwrap();
-    let models = [7, 8].map(|seed| model_on(gpu, [14, 9], 40, Readout::Tanh, 1, seed));
-    let sources = sources(12, 14, 21);
+    let of = |readout| [7, 8].map(|seed| model_on(gpu, [14, 9], 40, readout, 1, seed));
+    let (with_readout, without) = (of(Readout::Tanh), of(Readout::None));
     let sampling = Some(Sampling { temperature: 1.0, top_k: 5, top_p: 0.9 });
     let plain = SearchOptions::default;
-    for (members, options, each) in [
-        (1, plain(), GREEDY_STEP),
-        (1, SearchOptions::beam(3), BEAM_STEP),
-        (1, SearchOptions { length_penalty: 1.0, ..all_of(3) }, BEAM_STEP),
-        (1, SearchOptions { n_best: 2, sampling, ..plain() }, GREEDY_STEP),
-        (1, SearchOptions { no_repeat_ngram: 9, min_length: 1, ..plain() }, GREEDY_STEP + 1),
-        (1, SearchOptions { attended: true, coverage_penalty: 1.0, ..all_of(3) }, BEAM_STEP + 1),
-        (2, plain(), 2 * GREEDY_STEP + 1),
-        (2, SearchOptions::beam(3), 2 * GREEDY_STEP + 2),
+    let adjusted = SearchOptions { no_repeat_ngram: 9, min_length: 1, ..plain() };
+    let attended = SearchOptions { attended: true, coverage_penalty: 1.0, ..all_of(3) };
+    for (models, longest, members, options, each) in [
+        (&with_readout, 21, 1, plain(), GREEDY_STEP),
+        (&with_readout, 21, 1, SearchOptions::beam(3), BEAM_STEP),
+        (&with_readout, 21, 1, SearchOptions { length_penalty: 1.0, ..all_of(3) }, BEAM_STEP),
+        (&with_readout, 21, 1, SearchOptions { n_best: 2, sampling, ..plain() }, GREEDY_STEP),
+        (&with_readout, 21, 1, adjusted.clone(), GREEDY_STEP + 1),
+        (&with_readout, 21, 1, attended.clone(), BEAM_STEP + 1),
+        (&with_readout, 21, 2, plain(), 2 * GREEDY_STEP + 1),
+        (&with_readout, 21, 2, SearchOptions::beam(3), 2 * GREEDY_STEP + 2),
+        (&with_readout, 4, 1, plain(), GREEDY_STEP - 1),
+        (&with_readout, 4, 1, attended.clone(), BEAM_STEP),
+        (&with_readout, 4, 2, plain(), 2 * (GREEDY_STEP - 1) + 1),
+        (&without, 4, 1, plain(), SHORT_STEP),
+        (&without, 4, 1, SearchOptions { n_best: 2, sampling, ..plain() }, SHORT_STEP),
+        // Rows that go on from others have their states multiplied apart, and adjusted logits are copied.
+        (&without, 4, 1, SearchOptions::beam(3), SHORT_STEP + 2),
+        (&without, 4, 1, adjusted, SHORT_STEP + 3),
+        (&without, 4, 2, plain(), 2 * (SHORT_STEP + 2) + 1),
     ] {
+        let sources = sources(12, 14, longest);
         let mut generator = Generator::ensemble(&models[0], &models[1..members]).unwrap();
         // Dispatches of 40 steps when no text ends, of which the first look is 16, and those when all end at once.
         let mut dispatches = Vec::new();
         for (end, looks) in [(-1e4, 3), (1e4, 1)] {
             let values: Vec<f32> = (0..9).map(|token| if token == EOS { end } else { 0.0 }).collect();
-            for model in &models {
+            for model in models {
                 gpu.write(&model.parameters.tensor("output.bias").unwrap(), &values).unwrap();
             }
             generator.generate(&sources, &options).unwrap();
@@ -355,13 +367,18 @@ fn a_search_looks_once_in_16_steps_and_makes_nothing() {
             assert_eq!(after, expected, "{options:?}");
             assert!(after.waits <= before.waits + looks + 1 + further, "{before:?} {after:?}");
         }
-        assert_eq!(dispatches[0] - dispatches[1], 2 * (16 * each + 1), "{members} members, {options:?}");
+        // A look is counted; where steps make the products of the next one, the first has none.
+        let look = if each == SHORT_STEP { 2 } else { 1 };
+        assert_eq!(dispatches[0] - dispatches[1], 2 * (16 * each + look), "{members} members, {options:?}");
     }
 }
 
-/// Dispatches of a step: query, attention, cell, readout, output layer, choice. A beam merges its candidates in another.
+/// Dispatches of a step: query, attention, cell, readout, output layer, choice; for short sources products of the state, attention
+/// with the cell, readout, output layer, choice. A beam merges its candidates in another.
 const GREEDY_STEP: usize = 6;
 const BEAM_STEP: usize = 7;
+/// Those for short sources without a readout: attention with the cell, logits with the products for the next step, choice.
+const SHORT_STEP: usize = 3;
 
 #[test]
 fn sources_that_cannot_be_read_are_refused() {

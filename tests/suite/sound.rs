@@ -564,7 +564,7 @@ fn a_search_whose_memory_holds_nonsense_stays_inside_its_tensors() {
             let adjust = Adjust { search, members: 1, shortest: 0, ngram: 1, forbidden: None };
             let longest = Adjust { ngram: usize::MAX, ..adjust };
             let attended = Attended { weights: &weights, lengths: &lengths, coverage: &coverage.own };
-            let step = SearchStep { logits: &logits, scratch: &scratch, number: 0, from: rows * HIDDEN };
+            let step = SearchStep { logits: Matrix::rows(&logits), scratch: &scratch, number: 0, from: rows * HIDDEN };
             run(gpu, |recorder| {
                 longest.record(recorder, &logits, &state, &adjusted, 0)?;
                 attend.record(recorder, &attended, &state, 0)?;

@@ -89,7 +89,7 @@ impl Started {
 
     fn record(&self, recorder: &mut Recorder) -> Result<()> {
         let from = self.search.rows() * SIZE;
-        let step = SearchStep { logits: &self.logits_gpu, scratch: &self.scratch, number: 0, from };
+        let step = SearchStep { logits: Matrix::rows(&self.logits_gpu), scratch: &self.scratch, number: 0, from };
         self.search.record(recorder, &step, &self.state, &self.feed())
     }
 }

@@ -158,7 +158,7 @@ struct Steps {
 impl Steps {
     fn new(gpu: &Gpu, network: &Network, parameters: &Parameters) -> Result<Self> {
         let search = BeamSearch { classes: VOCABULARY, capacity: CONTEXT, ..BeamSearch::default() };
-        let stepper = network.stepper(parameters, &SearchRoom { gpu, search, keys: 1, steps: 1 })?;
+        let stepper = network.stepper(parameters, &SearchRoom { gpu, search, keys: 1, steps: 1, alone: true })?;
         let logits = gpu.zeros("logits", [1, VOCABULARY], Dtype::F32)?;
         let counter = gpu.tensor("counter", [1], Dtype::U32, &[CONTEXT as u32 - 1])?;
         let lengths = gpu.tensor("lengths", [1], Dtype::U32, &[1])?;

@@ -1,5 +1,5 @@
-//! A teacher-forced step behind the products of its state: the attention with the state before as the query, and the gates that
-//! read the context; one dispatch forward and one backward.
+//! A step behind the products of its state: the attention with the state before as the query, and the gates that read the context;
+//! one dispatch forward and, of a teacher-forced step, one backward.
 
 use super::AttentionalDecoder;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 pub(in crate::kernels) static ATTENTIONAL_DECODER: Shader = shader!("attentional_decoder", forwards);
 pub(in crate::kernels) static ATTENTIONAL_DECODER_BACKWARD: Shader = shader!("attentional_decoder_backward", backwards);
 
-/// What the steps of the loop read and leave, and their backward reads again; shapes as in [`super::Outputs`].
+/// What steps read and leave, and their backward reads again; shapes as in [`super::Outputs`], or in [`super::StepMemory`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attended<'a> {
     /// `[B, T, 3H]`, what the words contribute to the gates.
@@ -31,6 +31,19 @@ pub(super) struct Attended<'a> {
     /// `[B, T, S]`
     pub weights: &'a Tensor,
     pub masking: Option<Masking>,
+}
+
+/// Where a step finds and leaves what is its own, by first elements and strides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub gi: [usize; 2],
+    /// The first element of the gates.
+    pub gates: usize,
+    /// Those of the states before and after.
+    pub states: [usize; 2],
+    pub weights: [usize; 2],
+    /// The rows of a sentence and the columns of the layer above, of a step by itself.
+    pub apart: Option<[usize; 2]>,
 }
 
 /// What the backward of a step reads and leaves.
@@ -110,6 +123,11 @@ impl Workgroup {
     fn forward(self, piece: usize, dropout: bool, dtype: Dtype) -> Specialisation {
         self.form(piece, dtype).define_if(dropout, "DROPOUT")
     }
+
+    /// That of a step by itself, which is f32.
+    fn step(self, piece: usize) -> Specialisation {
+        self.form(piece, Dtype::F32).define("STEP")
+    }
 }
 
 /// How many elements one load may bring: 64-bit words hold f32 alone.
@@ -128,7 +146,11 @@ fn every(tiles: &Tiles, form: impl Fn(Workgroup, usize, Dtype) -> Vec<Specialisa
 }
 
 fn forwards(tiles: &Tiles) -> Vec<Specialisation> {
-    every(tiles, |workgroup, piece, dtype| forms::either(|dropout| workgroup.forward(piece, dropout, dtype)))
+    every(tiles, |workgroup, piece, dtype| {
+        let looped = forms::either(|dropout| workgroup.forward(piece, dropout, dtype));
+        let step = (dtype == Dtype::F32).then(|| workgroup.step(piece));
+        looped.into_iter().chain(step).collect()
+    })
 }
 
 fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
@@ -158,7 +180,7 @@ impl AttentionalDecoder {
         Ok((workgroup, self.piece(gpu.tiles(), dtype)))
     }
 
-    /// Operations and bytes of [`AttentionalDecoder::record_attended`].
+    /// Operations and bytes of [`AttentionalDecoder::record_attended`], less those of a layer above.
     pub(super) fn cost_attended(&self, dtype: Dtype) -> Cost {
         let [b, s, a, h] = [self.batch, self.keys, self.size, self.hidden].map(|extent| extent as f64);
         let bytes = dtype.bytes() as f64;
@@ -183,26 +205,47 @@ impl AttentionalDecoder {
 
     /// Records step `t`, whose gates hold the products of the state before. The caller has checked all shapes.
     pub(super) fn record_attended(&self, recorder: &mut Recorder, attended: &Attended<'_>, t: usize) -> Result<()> {
-        let Self { batch, steps, keys, size, hidden, .. } = *self;
+        let Self { batch, steps, keys, hidden, .. } = *self;
+        let (state, gates) = (batch * hidden, 3 * hidden);
+        let place = Place {
+            gi: [t * gates, steps * gates],
+            gates: t * batch * self.gates_width(),
+            states: [t * state, (t + 1) * state],
+            weights: [t * keys, steps * keys],
+            apart: None,
+        };
+        self.record_attended_at(recorder, attended, &place)
+    }
+
+    /// The same for a step at any place, whose rows are those of the batch.
+    pub(super) fn record_attended_at(
+        &self,
+        recorder: &mut Recorder,
+        attended: &Attended<'_>,
+        place: &Place,
+    ) -> Result<()> {
+        let Self { batch, keys, size, hidden, .. } = *self;
         let Attended { gi, key, contributions, vectors, lengths, gates, states, weights, masking } = *attended;
-        let (dtype, state) = (states.dtype().activation(), batch * hidden);
-        let (workgroup, piece) = self.workgroup(recorder.gpu(), dtype, size.max(hidden))?;
-        let (from, to) = (t * state, (t + 1) * state);
-        let dropped = masking.map_or([0, 0], |masking| [masking.mask, to + masking.distance]);
-        let params = [
-            [keys, size, hidden],
-            [t * 3 * hidden, steps * 3 * hidden, t * batch * self.gates_width()],
-            [from, to, t * keys],
-            [steps * keys, dropped[0], dropped[1]],
-        ];
+        let dtype = states.dtype().activation();
+        let [beam, top] = place.apart.unwrap_or([1, 0]);
+        let (workgroup, piece) = self.workgroup(recorder.gpu(), dtype, size.max(hidden).max(top))?;
+        let dropped = masking.map_or([0, 0], |masking| [masking.mask, place.states[1] + masking.distance]);
+        let params =
+            [&[keys, size, hidden, beam, top][..], &place.gi, &[place.gates], &place.states, &place.weights, &dropped];
+        let above = (batch * keys * top) as f64;
+        let mut cost = self.cost_attended(dtype);
+        cost += Cost { operations: 2.0 * above, read: dtype.bytes() as f64 * above, ..Cost::default() };
         recorder.launch_rounds(
             &Launch {
                 kernel: &ATTENTIONAL_DECODER,
-                specialisation: workgroup.forward(piece, masking.is_some(), dtype),
+                specialisation: match place.apart {
+                    None => workgroup.forward(piece, masking.is_some(), dtype),
+                    Some(_) => workgroup.step(piece),
+                },
                 params: &params.concat().iter().map(|value| *value as u32).collect::<Vec<_>>(),
                 tensors: &[gi, key, contributions, vectors, lengths, gates, states, weights],
                 workgroups: [batch as u32, 1, 1],
-                cost: self.cost_attended(dtype),
+                cost,
             },
             workgroup.rounds(keys, size, piece) + workgroup.rounds(keys, hidden, piece),
         )

@@ -112,7 +112,7 @@ impl DecoderStep {
         sum
     }
 
-    fn check_extents(&self) -> Result<()> {
+    pub(super) fn check_extents(&self) -> Result<()> {
         let Self { batch, beam, word, hidden, size, annotation, .. } = *self;
         expect_extents(NAME, &[("batch", batch), ("beam", beam), ("rows", product(&[batch, beam])), ("word", word)])?;
         expect_extents(NAME, &[("hidden", hidden), ("size", size), ("annotation", annotation)])

@@ -9,6 +9,7 @@ use crate::{
     kernels::{
         beam_search::{BeamState, Feed},
         cached_attention::{Bias, Segments},
+        matmul::Matrix,
         span_attention::SpanAttention,
     },
     model::{CachedLayer, CausalLayer, CausalSteps, Encoder, HeadSizes, SearchRoom, StepCaches, StepOutputs, Stepper},
@@ -71,7 +72,12 @@ impl Stepper for AdaptiveSpanStepper {
         self.steps.record_start(recorder)
     }
 
-    fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
+    fn record_step<'a>(
+        &'a self,
+        recorder: &mut Recorder,
+        step: usize,
+        outputs: &StepOutputs<'a>,
+    ) -> Result<Matrix<'a>> {
         let Self { steps, attention, positions, spans, bias } = self;
         let mut flow = steps.rows.start();
         steps.record(recorder, outputs, &mut flow, |recorder, (number, layer), [x, y]| {
@@ -82,7 +88,8 @@ impl Stepper for AdaptiveSpanStepper {
             let at = (step, outputs.counter);
             layer.record_projected(recorder, &steps.caches, at, Some(Bias::OfRows(bias)), y)
         })?;
-        steps.record_logits(recorder, &flow, outputs.logits)
+        steps.record_logits(recorder, &flow, outputs.logits)?;
+        Ok(outputs.logits)
     }
 
     fn feed(&self) -> Feed<'_> {

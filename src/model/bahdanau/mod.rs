@@ -2,6 +2,7 @@
 //! place of maxout, and the GRU's gates in the form of cuDNN and PyTorch).
 
 mod config;
+mod contributed;
 mod graph;
 mod state_dict;
 mod step;
@@ -16,6 +17,7 @@ use crate::{Result, batch::Specials, graph::Parameters};
 
 pub use super::Readout;
 pub use config::Config;
+use contributed::ContributedStepper;
 use step::BahdanauStepper;
 
 /// The row of the table of architectures.
@@ -120,7 +122,10 @@ impl Architecture for Bahdanau {
     }
 
     fn stepper(&self, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Box<dyn Stepper>> {
-        Ok(Box::new(BahdanauStepper::new(self, parameters, room)?))
+        Ok(match ContributedStepper::pays(self, room) {
+            true => Box::new(ContributedStepper::new(self, parameters, room)?),
+            false => Box::new(BahdanauStepper::new(self, parameters, room)?),
+        })
     }
 }
 

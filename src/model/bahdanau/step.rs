@@ -1,6 +1,7 @@
-//! The model's steps in a search, fused: attention, cell and products over all rows at once.
+//! The model's steps in a search with a product of each context, for sources or vocabularies over which [`super::contributed`] does
+//! not pay: attention, cell and products over all rows at once.
 
-use super::{Bahdanau, graph::Encoded};
+use super::Bahdanau;
 use crate::{
     Result, Tensor,
     gpu::{Dtype, Recorder},
@@ -41,43 +42,72 @@ pub(super) struct BahdanauStepper {
 
 /// The parameters that a step reads.
 #[derive(Debug)]
-struct StepParameters {
-    words: Tensor,
-    query: Tensor,
-    energy: Tensor,
-    cell: GruTensors,
-    readout: Option<LinearTensors>,
-    output: LinearTensors,
+pub(super) struct StepParameters {
+    pub words: Tensor,
+    pub query: Tensor,
+    pub energy: Tensor,
+    pub cell: GruTensors,
+    pub readout: Option<LinearTensors>,
+    pub output: LinearTensors,
+}
+
+impl StepParameters {
+    pub fn new(network: &Bahdanau, parameters: &Parameters) -> Result<Self> {
+        Ok(Self {
+            words: network.words.weight.tensor(parameters)?,
+            query: network.query.weight.tensor(parameters)?,
+            energy: network.energy.weight.tensor(parameters)?,
+            cell: network.cell.tensors(parameters)?,
+            readout: network.readout.as_ref().map(|readout| readout.tensors(parameters)).transpose()?,
+            output: network.output.tensors(parameters)?,
+        })
+    }
+}
+
+/// Whether products of all words, once between two looks, are less work than those of the words chosen at each step.
+pub(super) fn all_words_pay(room: &SearchRoom<'_>) -> bool {
+    room.search.classes <= room.steps * room.search.rows().max(LOWEST_TILE)
+}
+
+impl Bahdanau {
+    /// The sizes of a step.
+    pub(super) fn step(&self, room: &SearchRoom<'_>) -> DecoderStep {
+        let (config, BeamSearch { sentences: batch, beam, .. }) = (&self.config, room.search);
+        let (word, hidden, size) = (config.embedding, config.hidden, config.attention);
+        DecoderStep { batch, beam, keys: room.keys, word, hidden, size, annotation: 2 * hidden }
+    }
+
+    /// The encoder of a search, which keeps annotations and keys.
+    pub(super) fn search_encoder(&self, step: &DecoderStep, [annotation, key]: [&Tensor; 2]) -> Result<Encoder> {
+        let DecoderStep { batch: rows, keys: source, .. } = *step;
+        let by_token = 2 * self.config.source_vocabulary <= rows * source;
+        let mut layers = Layers::new();
+        let encoded = self.encode(&mut layers, BatchShape { rows, source, target: 0 }, by_token)?;
+        let kept = vec![(encoded.annotation, annotation.clone()), (encoded.key, key.clone())];
+        Ok(Encoder { graph: layers.graph, lengths: encoded.lengths, state: Some(encoded.state), kept })
+    }
 }
 
 impl BahdanauStepper {
     pub fn new(network: &Bahdanau, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Self> {
-        let SearchRoom { gpu, search, keys, steps } = *room;
-        let config = &network.config;
-        let (word, hidden, size) = (config.embedding, config.hidden, config.attention);
-        let BeamSearch { sentences, beam, classes, .. } = search;
-        let step = DecoderStep { batch: sentences, beam, keys, word, hidden, size, annotation: 2 * hidden };
-        let rows = search.rows();
+        let SearchRoom { gpu, search, .. } = *room;
+        let (config, step) = (&network.config, network.step(room));
+        let (rows, hidden) = (search.rows(), config.hidden);
         let tensor = |label: &str, shape: &[usize]| gpu.zeros(label, shape, Dtype::F32);
-        let all_words = classes <= steps * rows.max(LOWEST_TILE);
         Ok(Self {
             network: network.clone(),
-            parameters: StepParameters {
-                words: network.words.weight.tensor(parameters)?,
-                query: network.query.weight.tensor(parameters)?,
-                energy: network.energy.weight.tensor(parameters)?,
-                cell: network.cell.tensors(parameters)?,
-                readout: network.readout.as_ref().map(|readout| readout.tensors(parameters)).transpose()?,
-                output: network.output.tensors(parameters)?,
-            },
+            parameters: StepParameters::new(network, parameters)?,
             tiles: Tiles::of_step(gpu, &step),
-            annotation: tensor("annotation", &[sentences, keys, 2 * hidden])?,
-            key: tensor("key", &[sentences, keys, size])?,
+            annotation: tensor("annotation", &[step.batch, step.keys, step.annotation])?,
+            key: tensor("key", &[step.batch, step.keys, step.size])?,
             states: tensor("states", &[2, rows, hidden])?,
             features: tensor("features", &[rows, config.features()])?,
             gi: tensor("word's gates", &[rows, 3 * hidden])?,
-            gi_of_words: if all_words { Some(tensor("words' gates", &[classes, 3 * hidden])?) } else { None },
-            queries: tensor("queries", &[rows, size])?,
+            gi_of_words: match all_words_pay(room) {
+                true => Some(tensor("words' gates", &[search.classes, 3 * hidden])?),
+                false => None,
+            },
+            queries: tensor("queries", &[rows, step.size])?,
             gates: tensor("gates", &[rows, 4 * hidden])?,
             readout: tensor("readout", &[rows, config.readout_size])?,
             search,
@@ -95,22 +125,14 @@ impl BahdanauStepper {
     }
 
     /// The first elements of the states before and after a step.
-    fn places(&self, step: usize) -> (usize, usize) {
-        let after = self.search.rows() * self.step.hidden;
-        // A beam's states go back to the first place as they are chosen; a row that goes its own way goes on from where it is.
-        if self.search.apart() && step % 2 == 1 { (after, 0) } else { (0, after) }
+    fn places(&self, step: usize) -> [usize; 2] {
+        self.search.places(step, self.step.hidden)
     }
 }
 
 impl Stepper for BahdanauStepper {
     fn encoder(&self) -> Result<Encoder> {
-        let DecoderStep { batch: rows, keys: source, .. } = self.step;
-        let by_token = 2 * self.network.config.source_vocabulary <= rows * source;
-        let mut layers = Layers::new();
-        let encoded = self.network.encode(&mut layers, BatchShape { rows, source, target: 0 }, by_token)?;
-        let Encoded { annotation, key, state, lengths } = encoded;
-        let kept = vec![(annotation, self.annotation.clone()), (key, self.key.clone())];
-        Ok(Encoder { graph: layers.graph, lengths, state: Some(state), kept })
+        self.network.search_encoder(&self.step, [&self.annotation, &self.key])
     }
 
     fn record_start(&self, recorder: &mut Recorder) -> Result<()> {
@@ -121,7 +143,12 @@ impl Stepper for BahdanauStepper {
         }
     }
 
-    fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
+    fn record_step<'a>(
+        &'a self,
+        recorder: &mut Recorder,
+        step: usize,
+        outputs: &StepOutputs<'a>,
+    ) -> Result<Matrix<'a>> {
         let StepOutputs { lengths, logits, weights, .. } = *outputs;
         let inputs = StepInputs {
             key: &self.key,
@@ -131,7 +158,7 @@ impl Stepper for BahdanauStepper {
             energy: &self.parameters.energy,
             cell: self.parameters.cell.weights(),
         };
-        let (from, to) = self.places(step);
+        let [from, to] = self.places(step);
         let tensors = StepTensors {
             gi: Matrix::rows(&self.gi),
             states: &self.states,
@@ -150,7 +177,8 @@ impl Stepper for BahdanauStepper {
             readout.record(recorder, rows, top, Activation::Tanh, Matrix::rows(&self.readout))?;
             top = &self.readout;
         }
-        self.parameters.output.record(recorder, rows, top, Activation::None, logits)
+        self.parameters.output.record(recorder, rows, top, Activation::None, logits)?;
+        Ok(logits)
     }
 
     fn feed(&self) -> Feed<'_> {
@@ -164,7 +192,7 @@ impl Stepper for BahdanauStepper {
     }
 
     fn states_after(&self, step: usize) -> usize {
-        self.places(step).1
+        self.places(step)[1]
     }
 
     fn record_fed(&self, recorder: &mut Recorder, _: &BeamState, _: Option<usize>) -> Result<()> {

@@ -180,10 +180,8 @@ impl ConvS2SStepper {
     }
 
     /// The first elements of the states before and after a step.
-    fn places(&self, step: usize) -> (usize, usize) {
-        let after = self.search.rows() * self.state();
-        // A beam's states go back to the first place as they are chosen; a row that goes its own way goes on from where it is.
-        if self.search.apart() && step % 2 == 1 { (after, 0) } else { (0, after) }
+    fn places(&self, step: usize) -> [usize; 2] {
+        self.search.places(step, self.state())
     }
 
     /// Records a layer's attention: `made` with its context, where it was.
@@ -216,8 +214,13 @@ impl Stepper for ConvS2SStepper {
         self.layers.iter().try_for_each(|layer| layer.convolution.record_start(recorder, hidden))
     }
 
-    fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
-        let (rows, (from, to)) = (self.search.rows(), self.places(step));
+    fn record_step<'a>(
+        &'a self,
+        recorder: &mut Recorder,
+        step: usize,
+        outputs: &StepOutputs<'a>,
+    ) -> Result<Matrix<'a>> {
+        let (rows, [from, to]) = (self.search.rows(), self.places(step));
         let Rows { words, placed, x, made, sum, wide, top, .. } = &self.rows;
         let states = self.states.as_ref().map(|states| [from, to].map(|place| Matrix::rows(states).offset(place)));
         self.positions.record(recorder, words, (1.0, outputs.counter, step), placed)?;
@@ -234,7 +237,8 @@ impl Stepper for ConvS2SStepper {
             self.source.record_weights(recorder, &self.key, outputs.lengths, weights)?;
         }
         self.outof.record(recorder, rows, x, Activation::None, Matrix::rows(top))?;
-        self.output.record(recorder, rows, top, Activation::None, outputs.logits)
+        self.output.record(recorder, rows, top, Activation::None, outputs.logits)?;
+        Ok(outputs.logits)
     }
 
     fn feed(&self) -> Feed<'_> {
@@ -248,6 +252,6 @@ impl Stepper for ConvS2SStepper {
     }
 
     fn states_after(&self, step: usize) -> usize {
-        self.places(step).1
+        self.places(step)[1]
     }
 }

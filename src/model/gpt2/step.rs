@@ -5,7 +5,10 @@ use crate::{
     Result, Tensor,
     gpu::{Dtype, Recorder},
     graph::Parameters,
-    kernels::beam_search::{BeamState, Feed},
+    kernels::{
+        beam_search::{BeamState, Feed},
+        matmul::Matrix,
+    },
     model::{
         CachedLayer, CausalLayer, CausalSteps, Encoder, HeadSizes, LayerNormTensors, PositionTensors, SearchRoom,
         StepCaches, StepOutputs, Stepper,
@@ -49,7 +52,12 @@ impl Stepper for Gpt2Stepper {
         Ok(self.steps.encoder())
     }
 
-    fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
+    fn record_step<'a>(
+        &'a self,
+        recorder: &mut Recorder,
+        step: usize,
+        outputs: &StepOutputs<'a>,
+    ) -> Result<Matrix<'a>> {
         let Self { steps, positions, norm, words } = self;
         let mut flow = steps.rows.start();
         positions.record(recorder, words, (1.0, outputs.counter, step), flow.now())?;
@@ -57,7 +65,8 @@ impl Stepper for Gpt2Stepper {
             attention.record_onto(recorder, &steps.caches, (step, outputs.counter), None, rows)
         })?;
         flow.norm(recorder, norm)?;
-        steps.record_logits(recorder, &flow, outputs.logits)
+        steps.record_logits(recorder, &flow, outputs.logits)?;
+        Ok(outputs.logits)
     }
 
     fn feed(&self) -> Feed<'_> {

@@ -94,9 +94,24 @@ impl LinearTensors {
         activation: Activation,
         y: Matrix<'_>,
     ) -> Result<()> {
-        let (shape, k) = (self.weight.shape(), x.shape().last());
+        self.record_rows(recorder, [rows, x.shape().last()], Matrix::rows(x), activation, y)
+    }
+
+    /// The same for rows inside a tensor; `extents` are their number and the inputs.
+    ///
+    /// # Errors
+    /// As [`LinearTensors::record`].
+    pub fn record_rows(
+        &self,
+        recorder: &mut Recorder,
+        extents: [usize; 2],
+        x: Matrix<'_>,
+        activation: Activation,
+        y: Matrix<'_>,
+    ) -> Result<()> {
+        let (shape, [m, k]) = (self.weight.shape(), extents);
         let n = if self.by_inputs { shape.last() } else { shape.rows() };
-        let product = Matmul { m: rows, n, k, batch: 1, transpose_b: !self.by_inputs, activation, ..Matmul::default() };
+        let product = Matmul { m, n, k, batch: 1, transpose_b: !self.by_inputs, activation, ..Matmul::default() };
         self.record_product(recorder, product, x, y)
     }
 
@@ -108,12 +123,11 @@ impl LinearTensors {
         let (n, k) = (y.shape().last(), x.shape().last());
         let transpose_b = !self.by_inputs;
         let product = Matmul { m: rows, n, k, batch: 1, transpose_b, accumulate: true, ..Matmul::default() };
-        self.record_product(recorder, product, x, Matrix::rows(y))
+        self.record_product(recorder, product, Matrix::rows(x), Matrix::rows(y))
     }
 
-    fn record_product(&self, recorder: &mut Recorder, product: Matmul, x: &Tensor, y: Matrix<'_>) -> Result<()> {
-        let tile = Tile::choose(recorder.gpu(), product.m);
-        let [x, weight] = [x, &self.weight].map(Matrix::rows);
+    fn record_product(&self, recorder: &mut Recorder, product: Matmul, x: Matrix<'_>, y: Matrix<'_>) -> Result<()> {
+        let (tile, weight) = (Tile::choose(recorder.gpu(), product.m), Matrix::rows(&self.weight));
         product.record(recorder, tile, &Operands { a: x, b: weight, bias: self.bias.as_ref(), c: y })
     }
 }

@@ -125,7 +125,7 @@ impl Product<'_> {
 
 impl LuongStepper {
     pub fn new(network: &Luong, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Self> {
-        let SearchRoom { gpu, search, keys, steps } = *room;
+        let SearchRoom { gpu, search, keys, steps, .. } = *room;
         let config = &network.config;
         let (hidden, annotation, rows, classes) = (config.hidden, config.annotation(), search.rows(), search.classes);
         let tensor = |label: &str, shape: &[usize]| gpu.zeros(label, shape, Dtype::F32);
@@ -186,10 +186,8 @@ impl LuongStepper {
     }
 
     /// The first elements of the states before and after a step.
-    fn places(&self, step: usize) -> (usize, usize) {
-        let after = self.search.rows() * self.network.config.state();
-        // A beam's states go back to the first place as they are chosen; a row that goes its own way goes on from where it is.
-        if self.search.apart() && step % 2 == 1 { (after, 0) } else { (0, after) }
+    fn places(&self, step: usize) -> [usize; 2] {
+        self.search.places(step, self.network.config.state())
     }
 
     /// Context, state and last attentional state among the features.
@@ -342,9 +340,14 @@ impl Stepper for LuongStepper {
         }
     }
 
-    fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
+    fn record_step<'a>(
+        &'a self,
+        recorder: &mut Recorder,
+        step: usize,
+        outputs: &StepOutputs<'a>,
+    ) -> Result<Matrix<'a>> {
         let config = &self.network.config;
-        let (rows, hidden, (from, to)) = (self.search.rows(), config.hidden, self.places(step));
+        let (rows, hidden, [from, to]) = (self.search.rows(), config.hidden, self.places(step));
         let [both, state, _] = self.parts();
         self.record_cell(recorder, from)?;
         self.record_attention(recorder, step, outputs)?;
@@ -361,7 +364,8 @@ impl Stepper for LuongStepper {
         if config.input_feeding {
             self.copy(recorder, hidden, Matrix::rows(&self.attentional), self.half(to, 1))?;
         }
-        self.parameters.output.record(recorder, rows, &self.attentional, Activation::None, outputs.logits)
+        self.parameters.output.record(recorder, rows, &self.attentional, Activation::None, outputs.logits)?;
+        Ok(outputs.logits)
     }
 
     fn feed(&self) -> Feed<'_> {
@@ -375,7 +379,7 @@ impl Stepper for LuongStepper {
     }
 
     fn states_after(&self, step: usize) -> usize {
-        self.places(step).1
+        self.places(step)[1]
     }
 
     fn record_fed(&self, recorder: &mut Recorder, _: &BeamState, _: Option<usize>) -> Result<()> {

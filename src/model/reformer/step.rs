@@ -75,12 +75,13 @@ impl Stepper for ReformerStepper {
         Ok(Encoder { graph, lengths, state: None, kept: Vec::new() })
     }
 
-    fn record_step(&self, recorder: &mut Recorder, _: usize, outputs: &StepOutputs<'_>) -> Result<()> {
+    fn record_step<'a>(&'a self, recorder: &mut Recorder, _: usize, outputs: &StepOutputs<'a>) -> Result<Matrix<'a>> {
         if outputs.weights.is_some() {
             return Err(Error::data("an alignment", "needs a source to attend to, and this architecture has none"));
         }
         self.graph.record(recorder)?;
-        self.output.record(recorder, self.search.rows(), &self.states, Activation::None, outputs.logits)
+        self.output.record(recorder, self.search.rows(), &self.states, Activation::None, outputs.logits)?;
+        Ok(outputs.logits)
     }
 
     fn feed(&self) -> Feed<'_> {

@@ -48,7 +48,7 @@ pub(super) struct SutskeverStepper {
 
 impl SutskeverStepper {
     pub fn new(network: &Sutskever, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Self> {
-        let SearchRoom { gpu, search, keys, steps } = *room;
+        let SearchRoom { gpu, search, keys, steps, .. } = *room;
         let config = &network.config;
         let (hidden, rows, classes) = (config.hidden, search.rows(), search.classes);
         let tensor = |label: &str, shape: &[usize]| gpu.zeros(label, shape, Dtype::F32);
@@ -76,11 +76,8 @@ impl SutskeverStepper {
     }
 
     /// The first elements of the states before and after a step.
-    fn places(&self, step: usize) -> (usize, usize) {
-        let config = &self.network.config;
-        let after = self.search.rows() * config.layers * config.hidden;
-        // A beam's states go back to the first place as they are chosen; a row that goes its own way goes on from where it is.
-        if self.search.apart() && step % 2 == 1 { (after, 0) } else { (0, after) }
+    fn places(&self, step: usize) -> [usize; 2] {
+        self.search.places(step, self.network.config.layers * self.network.config.hidden)
     }
 
     /// Records a layer's cell, from its states among those at `from` to those at `to`.
@@ -89,13 +86,13 @@ impl SutskeverStepper {
         recorder: &mut Recorder,
         number: usize,
         cell: &GruTensors,
-        places: (usize, usize),
+        [from, to]: [usize; 2],
     ) -> Result<()> {
         let (rows, hidden) = (self.search.rows(), self.network.config.hidden);
         let copy = Copy { rows, columns: hidden, batch: 1 };
         let of_layer = |place: usize| Matrix::rows(&self.states).offset(place + number * hidden);
         let before = Matrix { stride: hidden, ..Matrix::rows(&self.layer_states) };
-        copy.record(recorder, of_layer(places.0), None, before)?;
+        copy.record(recorder, of_layer(from), None, before)?;
         let step = CellStep {
             gi: Matrix::rows(&self.gi),
             picks: None,
@@ -114,7 +111,7 @@ impl SutskeverStepper {
         };
         let cell = Cell { rows, hidden };
         cell.record(recorder, gru::Tile::choose(recorder.gpu(), [rows, hidden], 1), &step)?;
-        copy.record(recorder, Matrix::rows(&self.top), None, of_layer(places.1))
+        copy.record(recorder, Matrix::rows(&self.top), None, of_layer(to))
     }
 }
 
@@ -138,7 +135,12 @@ impl Stepper for SutskeverStepper {
         }
     }
 
-    fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
+    fn record_step<'a>(
+        &'a self,
+        recorder: &mut Recorder,
+        step: usize,
+        outputs: &StepOutputs<'a>,
+    ) -> Result<Matrix<'a>> {
         if outputs.weights.is_some() {
             return Err(Error::data(self.network.name(), "has no alignment weights: it is without attention"));
         }
@@ -149,7 +151,8 @@ impl Stepper for SutskeverStepper {
             }
             self.record_cell(recorder, number, cell, self.places(step))?;
         }
-        self.output.record(recorder, rows, &self.top, Activation::None, outputs.logits)
+        self.output.record(recorder, rows, &self.top, Activation::None, outputs.logits)?;
+        Ok(outputs.logits)
     }
 
     fn feed(&self) -> Feed<'_> {
@@ -164,7 +167,7 @@ impl Stepper for SutskeverStepper {
     }
 
     fn states_after(&self, step: usize) -> usize {
-        self.places(step).1
+        self.places(step)[1]
     }
 
     fn record_fed(&self, recorder: &mut Recorder, _: &BeamState, _: Option<usize>) -> Result<()> {

@@ -71,7 +71,12 @@ impl Stepper for T5Stepper {
         self.decoder.record_start(recorder)
     }
 
-    fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
+    fn record_step<'a>(
+        &'a self,
+        recorder: &mut Recorder,
+        step: usize,
+        outputs: &StepOutputs<'a>,
+    ) -> Result<Matrix<'a>> {
         let mut flow = self.decoder.rows.start();
         self.decoder.record(recorder, step, outputs, &mut flow)?;
         flow.norm(recorder, &self.norm)?;
@@ -80,7 +85,8 @@ impl Stepper for T5Stepper {
             Pointwise::Scale(factor).record(recorder, top, None, &self.scaled)?;
             top = &self.scaled;
         }
-        self.output.record(recorder, self.search.rows(), top, Activation::None, outputs.logits)
+        self.output.record(recorder, self.search.rows(), top, Activation::None, outputs.logits)?;
+        Ok(outputs.logits)
     }
 
     fn feed(&self) -> Feed<'_> {

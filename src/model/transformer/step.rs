@@ -71,7 +71,12 @@ impl Stepper for TransformerStepper {
         self.decoder.record_start(recorder)
     }
 
-    fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
+    fn record_step<'a>(
+        &'a self,
+        recorder: &mut Recorder,
+        step: usize,
+        outputs: &StepOutputs<'a>,
+    ) -> Result<Matrix<'a>> {
         let mut flow = self.decoder.rows.start();
         let place = (self.network.config.factor(), outputs.counter, step);
         self.positions.record(recorder, &self.words, place, flow.now())?;
@@ -82,7 +87,8 @@ impl Stepper for TransformerStepper {
         if let Some(norm) = &self.norm {
             flow.norm(recorder, norm)?;
         }
-        self.output.record(recorder, self.search.rows(), flow.now(), Activation::None, outputs.logits)
+        self.output.record(recorder, self.search.rows(), flow.now(), Activation::None, outputs.logits)?;
+        Ok(outputs.logits)
     }
 
     fn feed(&self) -> Feed<'_> {

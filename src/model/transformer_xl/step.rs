@@ -123,7 +123,12 @@ impl Stepper for TransformerXlStepper {
         })
     }
 
-    fn record_step(&self, recorder: &mut Recorder, step: usize, outputs: &StepOutputs<'_>) -> Result<()> {
+    fn record_step<'a>(
+        &'a self,
+        recorder: &mut Recorder,
+        step: usize,
+        outputs: &StepOutputs<'a>,
+    ) -> Result<Matrix<'a>> {
         let Self { steps, heads, relative, words, queries, products, .. } = self;
         let mut flow = steps.rows.start();
         let root = (words.shape().last() as f32).sqrt();
@@ -135,7 +140,8 @@ impl Stepper for TransformerXlStepper {
             let bias = Some(Bias::OfRows(products));
             attention.record_onto(recorder, &steps.caches, (step, outputs.counter), bias, [x, y])
         })?;
-        steps.record_logits(recorder, &flow, outputs.logits)
+        steps.record_logits(recorder, &flow, outputs.logits)?;
+        Ok(outputs.logits)
     }
 
     fn feed(&self) -> Feed<'_> {

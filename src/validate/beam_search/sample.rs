@@ -3,7 +3,10 @@
 use super::{super::Case, fed::Fed, logits};
 use crate::{
     Result,
-    kernels::beam_search::{BeamSearch, BeamState, Rule, Sampling, SearchStep},
+    kernels::{
+        beam_search::{BeamSearch, BeamState, Rule, Sampling, SearchStep},
+        matmul::Matrix,
+    },
     reference::beam_search as reference,
     validate::widen,
 };
@@ -47,7 +50,7 @@ pub(super) fn sample(case: &mut Case<'_>) -> Result<f64> {
     for step in 0..3 {
         let logits = logits(case, &search, rows);
         let logits_gpu = case.upload([rows, search.classes], &logits)?;
-        let now = SearchStep { logits: &logits_gpu, scratch: &scratch, number: step as usize, from: 0 };
+        let now = SearchStep { logits: Matrix::rows(&logits_gpu), scratch: &scratch, number: step as usize, from: 0 };
         case.run(|recorder| search.record(recorder, &now, &state, &fed.feed()))?;
         let tokens: Vec<u32> = gpu.read(&state.tokens)?;
         let (found, ended): (Vec<f32>, Vec<u32>) = (gpu.read(&state.scores)?, gpu.read(&state.finished)?);
