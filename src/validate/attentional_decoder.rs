@@ -1,5 +1,7 @@
 //! Checks of [`crate::kernels::attentional_decoder`].
 
+mod step;
+
 use super::{
     Case, KernelChecks, ROUNDING,
     gru::{Mask, Named, as_weights, cell_error, cell_values, exact_cell, poisoned_cell, upload_cell},
@@ -25,13 +27,22 @@ const BACKWARD: f64 = 1e-5;
 /// The worst of 3,000 cases on lavapipe are 1.2e-3 and 9.5e-3.
 const HALF: [f64; 2] = [FORWARD + 4.0 * ROUNDING, BACKWARD + 16.0 * ROUNDING];
 
-pub(super) const KERNELS: &[KernelChecks] = &[KernelChecks {
-    kernel: "attentional_decoder",
-    forward,
-    backward: Some(backward),
-    f32: [FORWARD, BACKWARD],
-    f16: Some(HALF),
-}];
+pub(super) const KERNELS: &[KernelChecks] = &[
+    KernelChecks {
+        kernel: "attentional_decoder",
+        forward,
+        backward: Some(backward),
+        f32: [FORWARD, BACKWARD],
+        f16: Some(HALF),
+    },
+    KernelChecks {
+        kernel: "attentional_decoder_step",
+        forward: step::step,
+        backward: None,
+        f32: [FORWARD; 2],
+        f16: None,
+    },
+];
 
 /// A drawn case: values for the reference, tensors for the kernel.
 struct Drawn {

@@ -7,11 +7,11 @@ use softalign::{
     graph::Parameters,
     kernels::{
         attentional_decoder::{
-            AttentionalDecoder, BACKWARD_SCRATCH, Backward, ContributedStep, DecoderStep, Gradients, Inputs, Outputs,
-            StepInputs, StepLayers, StepMemory, StepTensors, Tiles,
+            AttentionalDecoder, BACKWARD_SCRATCH, Backward, DecoderStep, Gradients, Inputs, Outputs, StepInputs,
+            StepTensors, Tiles,
         },
         gru::{Input, Weights},
-        matmul::{Activation, Matrix},
+        matmul::Matrix,
     },
 };
 
@@ -123,101 +123,6 @@ fn steps_with_a_beam_lead_where_the_loop_leads() {
                 let worst = got.iter().zip(expected).map(|(got, expected)| (got - expected).abs()).fold(0.0, f32::max);
                 assert!(worst < 2e-6 && !got.iter().any(|x| x.is_nan()), "step {t}, row {row}: {worst}");
             }
-        }
-    }
-}
-
-/// Steps whose context is never made lead where the loop leads, rows of a beam as those alone: the layer above them is that of the
-/// loop's features, whether its products and those for the next gates are one or two.
-#[test]
-fn contributed_steps_lead_where_the_loop_leads() {
-    let settings = [(1, 12, 16, 20, 8, 7), (3, 8, 16, 24, 8, 16), (2, 7, 5, 11, 3, 1), (1, 13, 40, 16, 6, 75)];
-    for (gpu, (beam, hidden, size, annotation, word, top)) in
-        [common::gpu(), common::portable()].into_iter().flat_map(|gpu| settings.map(|setting| (gpu, setting)))
-    {
-        let (batch, steps, keys, vocabulary) = (3, 4, 6, 9);
-        let decoder =
-            AttentionalDecoder { batch, steps, keys, word, hidden, size, annotation, masked: false, zeroed: false };
-        let table = numbers(gpu, vocabulary * word, 1);
-        let tokens: Vec<usize> = (0..batch * steps).map(|i| i * 5 % vocabulary).collect();
-        let rows_of = |table: &[f32], width: usize, tokens: &[usize]| -> Vec<f32> {
-            tokens.iter().flat_map(|token| table[token * width..][..width].to_vec()).collect()
-        };
-        let words = rows_of(&gpu.read(&table).unwrap(), word, &tokens);
-        let words = common::upload(gpu, [batch * steps * word], &words);
-        let state0 = numbers(gpu, batch * hidden, 2);
-        let (key, values) = (numbers(gpu, batch * keys * size, 3), numbers(gpu, batch * keys * annotation, 4));
-        let lengths = common::upload_u32(gpu, [batch], &[6, 0, 3]);
-        let (query_weight, energy) = (numbers(gpu, size * hidden, 5), numbers(gpu, size, 6));
-        let weight_ih = numbers(gpu, 3 * hidden * (word + annotation), 7);
-        let weight_hh = numbers(gpu, 3 * hidden * hidden, 8);
-        let (bias_ih, bias_hh) = (numbers(gpu, 3 * hidden, 9), numbers(gpu, 3 * hidden, 10));
-        let cell = Weights { weight_ih: &weight_ih, weight_hh: &weight_hh, bias_ih: &bias_ih, bias_hh: &bias_hh };
-        let inputs = Inputs {
-            words: Input::Rows(&words),
-            state0: &state0,
-            key: &key,
-            annotation: &values,
-            lengths: &lengths,
-            query_weight: &query_weight,
-            energy: &energy,
-            cell,
-            mask: None,
-        };
-        let features = features_of_loop(gpu, &decoder, &inputs);
-        let width = decoder.features();
-        let (top_weight, top_bias) = (numbers(gpu, top * width, 11), numbers(gpu, top, 12));
-        let [of_top, biases]: [Vec<f32>; 2] = [&top_weight, &top_bias].map(|tensor| gpu.read(tensor).unwrap());
-        let expected = |row: usize, output: usize| -> f64 {
-            let products = of_top[output * width..].iter().zip(&features[row * width..]).take(width);
-            f64::from(biases[output]) + products.map(|(weight, x)| f64::from(*weight) * f64::from(*x)).sum::<f64>()
-        };
-
-        let sizes = DecoderStep { batch, beam, keys, word, hidden, size, annotation };
-        let step = ContributedStep { step: sizes, top };
-        let (rows, half) = (batch * beam, batch * beam * hidden);
-        for next in [false, true] {
-            let memory = StepMemory::new(gpu, &step, vocabulary).unwrap();
-            let mut states: Vec<f32> = gpu.read(&state0).unwrap();
-            states = (0..rows).flat_map(|row| states[row / beam * hidden..][..hidden].to_vec()).collect();
-            states.resize(2 * half, f32::NAN);
-            gpu.write(&memory.states, &states).unwrap();
-            let (words, top_bias) = (&table, Some(&top_bias));
-            let layers = StepLayers {
-                words,
-                query_weight: &query_weight,
-                energy: &energy,
-                cell,
-                top_weight: &top_weight,
-                top_bias,
-            };
-            common::run(gpu, |recorder| step.record_start(recorder, &layers, &values, &memory));
-            let of_words: Vec<f32> = gpu.read(&memory.words).unwrap();
-            let weights = common::poisoned(gpu, rows * keys);
-            for t in 0..steps {
-                let tokens: Vec<usize> = (0..rows).map(|row| tokens[row / beam * steps + t]).collect();
-                gpu.write(&memory.gi, &rows_of(&of_words, step.inputs(), &tokens)).unwrap();
-                let places = [t % 2 * half, (t + 1) % 2 * half];
-                common::run(gpu, |recorder| {
-                    if t == 0 || !next {
-                        step.record_state(recorder, &memory, places[0])?;
-                    }
-                    let weights = Some(plain(&weights, keys));
-                    step.record_attended(recorder, &memory, [&key, &lengths], places, weights)?;
-                    step.record_top(recorder, &memory, places[1], next, Activation::None)
-                });
-                let Matrix { tensor, offset, stride, .. } = step.top(&memory);
-                let found: Vec<f32> = gpu.read(tensor).unwrap();
-                for (row, output) in (0..rows).flat_map(|row| (0..top).map(move |output| (row, output))) {
-                    let (got, wanted) =
-                        (found[offset + row * stride + output], expected(row / beam * steps + t, output));
-                    assert!((f64::from(got) - wanted).abs() < 1e-5, "step {t}, row {row}, {output}: {got}, {wanted}");
-                }
-            }
-            let sums =
-                gpu.read::<f32>(&weights).unwrap().chunks(keys).map(|row| row.iter().sum()).collect::<Vec<f32>>();
-            let whole = |row: usize, sum: &f32| (sum - if row / beam == 1 { 0.0 } else { 1.0 }).abs() < 1e-6;
-            assert!(sums.iter().enumerate().all(|(row, sum)| whole(row, sum)), "{sums:?}");
         }
     }
 }
