@@ -18,9 +18,8 @@ use crate::{
     model::{Encoder, SearchRoom, StepOutputs, Stepper},
 };
 
-/// Annotations of so many elements for each key cost as much in a product as their contributions cost to be read: a product reads
-/// its weights once for all rows, every row reads its own contributions.
-const ELEMENTS_A_KEY: usize = 4;
+/// Multiplications of a product in the time that memory takes for a number: about as many on a CPU as on a GPU.
+const PRODUCTS_A_LOAD: usize = 20;
 
 /// Tensors that the steps of a search read and write; R rows.
 #[derive(Debug)]
@@ -45,12 +44,14 @@ impl ContributedStepper {
         ContributedStep { step: network.step(room), top }
     }
 
-    /// Whether such steps are less work than those with a product of the context, and their memory fits.
+    /// Whether such steps are less work than those with a product of the context, and their memory fits. For each of its columns a
+    /// product loads V weights and multiplies with V for each row; each row loads its own contributions, one for each key.
     pub fn pays(network: &Bahdanau, room: &SearchRoom<'_>) -> bool {
-        let step = Self::step(network, room);
+        let (step, rows) = (Self::step(network, room), room.search.rows());
         let elements = product(&[room.search.sentences, room.keys, step.inputs()]);
         let fits = elements as u64 <= room.gpu.limits().max_storage_buffer_binding_size / ELEMENT;
-        let short = product(&[ELEMENTS_A_KEY, room.keys]) <= step.step.annotation;
+        let (loads, products) = (product(&[rows, room.keys]), product(&[step.step.annotation, PRODUCTS_A_LOAD + rows]));
+        let short = product(&[PRODUCTS_A_LOAD, loads]) <= products;
         fits && short && step.top <= 3 * step.step.hidden && all_words_pay(room)
     }
 
