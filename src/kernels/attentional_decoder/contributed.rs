@@ -121,7 +121,7 @@ impl ContributedStep {
         AttentionalDecoder { batch, steps: 1, keys, word, hidden, size, annotation, masked: false, zeroed: false }
     }
 
-    /// The layer above of all rows, `[R, T]`, once [`ContributedStep::record_products`] has made it.
+    /// The layer above of all rows, `[R, T]`, once [`ContributedStep::record_top`] has made it.
     pub fn top<'a>(&self, memory: &'a StepMemory) -> Matrix<'a> {
         view(&memory.products, self.top_column(), self.width(), 0)
     }
