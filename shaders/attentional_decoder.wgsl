@@ -8,8 +8,9 @@
 //
 // A contribution is what an annotation would add to the gates if it were the whole context. All of them are one product before
 // the loop, which spares each step the product of its context.
-// A workgroup of LANES invocations takes one row; the rows of a beam share a sentence's keys and contributions. Lanes share out the elements of KEYS keys at a time, then the
-// columns of the gates. Each lane reads no other gates than those that it writes.
+// A workgroup of LANES invocations takes one row; the rows of a beam share a sentence's keys and contributions. Lanes share out the
+// elements of KEYS keys at a time, then the columns of the gates. Until a STEP leaves its gates, each lane reads no others than those
+// that it writes.
 // SUBGROUPS: the workgroup is one subgroup. VECTOR: all sizes, offsets and strides are multiples of 4, under WIDE of 8: loads bring
 // as many, in 64-bit words.
 // STEP: a step by itself, in generation. No backward reads the gates; they are left as the next products are added to them: 0, and
@@ -24,7 +25,7 @@
 
 struct Params {
     keys: u32, size: u32, hidden: u32,      // S, A, H
-    beam: u32, top: u32,                    // rows of a sentence; columns for the layer above, T, in a STEP
+    beam: u32, top: u32,                    // rows of a sentence; columns for the layer above, T rounded up to 8, in a STEP
     gi_offset: u32, gi_stride: u32,
     gates_offset: u32,
     from_offset: u32, to_offset: u32,       // of the states before and after
@@ -58,18 +59,16 @@ fn gates_of_row(row: u32) -> u32 {
     return params.gates_offset + row * (4u * params.hidden + params.size + params.top);
 }
 
-// The first key of a row's sentence.
-fn first_key(row: u32) -> u32 { return row / params.beam * params.keys; }
-
-// Leaves the scores of the row's keys in `weights`, but for a constant that softmax does not see.
-fn score(row: u32, length: u32, lane: u32) {
+// Leaves the scores of the row's keys, from the first one of its sentence on, in `weights`, but for a constant that softmax does not
+// see.
+fn score(row: u32, first_key: u32, length: u32, lane: u32) {
     let at = params.weights_offset + row * params.weights_stride;
     let query_start = (gates_of_row(row) + 4u * params.hidden) / UNIT;
     let pieces = (params.size + PIECE - 1u) / PIECE;
     for (var first = 0u; first < length; first += KEYS) {
         var key_start: array<u32, KEYS>;
         for (var j = 0u; j < KEYS; j++) {
-            key_start[j] = (first_key(row) + min(first + j, length - 1u)) * params.size / UNIT;
+            key_start[j] = (first_key + min(first + j, length - 1u)) * params.size / UNIT;
         }
         var parts: array<f32, KEYS>;
         for (var i = lane; i < pieces; i += LANES) {
@@ -106,7 +105,7 @@ fn normalise(row: u32, length: u32, lane: u32) {
 }
 
 // Adds the context's part to what the word contributes to the gates, for a piece of their columns.
-fn input_of(row: u32, length: u32, lane: u32, column: u32) -> array<Piece, 3> {
+fn input_of(row: u32, first_key: u32, length: u32, lane: u32, column: u32) -> array<Piece, 3> {
     let h = params.hidden;
     var sum: array<Piece, 3>;
     let from_word = params.gi_offset + row * params.gi_stride;
@@ -123,7 +122,7 @@ fn input_of(row: u32, length: u32, lane: u32, column: u32) -> array<Piece, 3> {
 #else
             let weight = select(0.0, weights[at + s], first + j < length);
 #endif
-            let start = (first_key(row) + s) * (3u * h + params.top);
+            let start = (first_key + s) * (3u * h + params.top);
             for (var g = 0u; g < 3u; g++) {
                 let x = load_piece_contributions(start + g * h + column, start + (g + 1u) * h);
                 for (var p = 0u; p < PARTS; p++) { sum[g][p] = fma(vec4f(weight), x[p], sum[g][p]); }
@@ -179,28 +178,32 @@ fn finish(row: u32, column: u32, input: array<Piece, 3>) {
 
 #ifdef STEP
 // What the word and the context contribute to the layer above, for a piece of its columns.
-fn top_of(row: u32, length: u32, lane: u32, column: u32) -> Piece {
+fn top_of(row: u32, first_key: u32, length: u32, column: u32) -> Piece {
     let behind = 3u * params.hidden;
     let from_word = params.gi_offset + row * params.gi_stride + behind;
     var sum = load_piece_gi(from_word + column, from_word + params.top);
     let at = params.weights_offset + row * params.weights_stride;
-    for (var s = 0u; s < length; s++) {
-        let start = (first_key(row) + s) * (behind + params.top) + behind;
-        let x = load_piece_contributions(start + column, start + params.top);
-        for (var p = 0u; p < PARTS; p++) { sum[p] = fma(vec4f(weights[at + s]), x[p], sum[p]); }
+    for (var first = 0u; first < length; first += KEYS) {
+        for (var j = 0u; j < KEYS; j++) {
+            let s = min(first + j, length - 1u);
+            let weight = select(0.0, weights[at + s], first + j < length);
+            let start = (first_key + s) * (behind + params.top) + behind;
+            let x = load_piece_contributions(start + column, start + params.top);
+            for (var p = 0u; p < PARTS; p++) { sum[p] = fma(vec4f(weight), x[p], sum[p]); }
+        }
     }
     return sum;
 }
 
 // Leaves a row's gates as the next products are added to them.
-fn leave(row: u32, length: u32, lane: u32) {
+fn leave(row: u32, first_key: u32, length: u32, lane: u32) {
     // Other lanes may still read what they are.
     storageBarrier();
     let products = gates_of_row(row) + params.hidden;
     let top = products + 3u * params.hidden + params.size;
     for (var at = products + lane * PIECE; at < top; at += STRIDE) { store_piece_gates(at, top, Piece()); }
     for (var column = lane * PIECE; column < params.top; column += STRIDE) {
-        store_piece_gates(top + column, top + params.top, top_of(row, length, lane, column));
+        store_piece_gates(top + column, top + params.top, top_of(row, first_key, length, column));
     }
 }
 #endif
@@ -212,16 +215,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
 #endif
     let row = group.x;
-    let length = min(lengths[row / params.beam], params.keys);
-    score(row, length, lane);
+    let sentence = row / params.beam;
+    let first_key = sentence * params.keys;
+    let length = min(lengths[sentence], params.keys);
+    score(row, first_key, length, lane);
     normalise(row, length, lane);
     // Every lane goes as often through the loop: it passes weights round.
     for (var first = 0u; first < params.hidden; first += STRIDE) {
         let column = first + lane * PIECE;
-        let input = input_of(row, length, lane, min(column, params.hidden - UNIT));
+        let input = input_of(row, first_key, length, lane, min(column, params.hidden - UNIT));
         if (column < params.hidden) { finish(row, column, input); }
     }
 #ifdef STEP
-    leave(row, length, lane);
+    leave(row, first_key, length, lane);
 #endif
 }

@@ -18,7 +18,7 @@ pub(super) use texts::BEAM_SEARCH_TEXTS;
 pub use texts::Texts;
 
 use super::{
-    expect::{expect, expect_extents, expect_matrix, expect_scratch, expect_setting},
+    expect::{expect, expect_dtype, expect_extents, expect_matrix, expect_scratch, expect_setting},
     forms,
     library::shader,
     matrix::Matrix,
@@ -319,6 +319,7 @@ impl BeamSearch {
         self.check(state)?;
         feed.check(self)?;
         expect_matrix(NAME, "logits", &step.logits, [1, self.rows(), self.classes])?;
+        expect_dtype(Dtype::F32, NAME, "logits", step.logits.tensor)?;
         match self.rule {
             Rule::Sample(sampling) => self.record_sample(recorder, sampling, step, state, feed),
             Rule::Best { .. } if self.beam == 1 => self.record_greedy(recorder, step, state, feed),

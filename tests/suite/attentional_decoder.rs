@@ -7,11 +7,11 @@ use softalign::{
     graph::Parameters,
     kernels::{
         attentional_decoder::{
-            AttentionalDecoder, BACKWARD_SCRATCH, Backward, DecoderStep, Gradients, Inputs, Outputs, StepInputs,
-            StepTensors, Tiles,
+            AttentionalDecoder, BACKWARD_SCRATCH, Backward, ContributedStep, DecoderStep, Gradients, Inputs, Outputs,
+            StepInputs, StepLayers, StepMemory, StepTensors, Tiles,
         },
         gru::{Input, Weights},
-        matmul::Matrix,
+        matmul::{Activation, Matrix},
     },
 };
 
@@ -125,6 +125,56 @@ fn steps_with_a_beam_lead_where_the_loop_leads() {
             }
         }
     }
+}
+
+/// Of steps whose contexts are never made, whatever does not fit is an error before anything is recorded.
+#[test]
+fn contributed_steps_refuse_what_does_not_fit() {
+    let (batch, beam, keys, word, hidden, size, annotation, top) = (2, 2, 3, 4, 8, 8, 16, 5);
+    let (gpu, rows) = (common::gpu(), batch * beam);
+    let step = ContributedStep { step: DecoderStep { batch, beam, keys, word, hidden, size, annotation }, top };
+    for wrong in [0, usize::MAX] {
+        assert!(StepMemory::new(gpu, &ContributedStep { top: wrong, ..step }, 9).is_err(), "{wrong}");
+    }
+    let memory = StepMemory::new(gpu, &step, 9).unwrap();
+    let refused = |argument: &str, record: &dyn Fn(&mut Recorder) -> Result<()>| {
+        let mut recorder = Recorder::new(gpu, "refused");
+        let error = record(&mut recorder).expect_err(argument);
+        assert!(matches!(error, Error::Shape { argument: found, .. } if found == argument), "{argument}: {error}");
+        assert_eq!(recorder.finish().unwrap().dispatches(), 0, "{error}");
+    };
+    let zeros = |elements: usize| numbers(gpu, elements, 1);
+    let (key, lengths) = (zeros(batch * keys * size), common::upload_u32(gpu, [batch], &[3, 1]));
+    let half = rows * hidden;
+    let attended = |places: [usize; 2], weights: Option<&Tensor>, recorder: &mut Recorder| {
+        let weights = weights.map(|weights| plain(weights, keys));
+        step.record_attended(recorder, &memory, [&key, &lengths], places, weights)
+    };
+    refused("places", &|recorder| attended([0, half - hidden], None, recorder));
+    refused("places", &|recorder| attended([1, half], None, recorder));
+    refused("states", &|recorder| attended([0, 2 * half], None, recorder));
+    let narrow = gpu.zeros("narrow", [rows, keys], Dtype::F16).unwrap();
+    refused("weights", &|recorder| attended([0, half], Some(&narrow), recorder));
+    refused("activation", &|recorder| step.record_top(recorder, &memory, 0, true, Activation::Tanh));
+    refused("states", &|recorder| step.record_state(recorder, &memory, 2 * half));
+    let (table, query_weight, energy) = (zeros(9 * word), zeros(size * hidden), zeros(size));
+    let (weight_ih, weight_hh) = (zeros(3 * hidden * (word + annotation)), zeros(3 * hidden * hidden));
+    let (bias, top_weight, annotations) =
+        (zeros(3 * hidden), zeros(top * (hidden + annotation + word)), zeros(batch * keys * annotation));
+    let cell = Weights { weight_ih: &weight_ih, weight_hh: &weight_hh, bias_ih: &bias, bias_hh: &bias };
+    let layers = StepLayers {
+        words: &table,
+        query_weight: &query_weight,
+        energy: &energy,
+        cell,
+        top_weight: &top_weight,
+        top_bias: None,
+    };
+    let start =
+        |layers: &StepLayers<'_>, recorder: &mut Recorder| step.record_start(recorder, layers, &annotations, &memory);
+    common::run(gpu, |recorder| start(&layers, recorder));
+    refused("top_bias", &|recorder| start(&StepLayers { top_bias: Some(&energy), ..layers }, recorder));
+    refused("words", &|recorder| start(&StepLayers { words: &energy, ..layers }, recorder));
 }
 
 /// Everything that one training step of the decoder touches: inputs of any values, the rest poisoned.

@@ -576,6 +576,9 @@ fn a_search_whose_memory_holds_nonsense_stays_inside_its_tensors() {
                 guarded.check(gpu, &format!("{nonsense}"));
             }
         }
+        let half = gpu.zeros("half", [rows, CLASSES], Dtype::F16).unwrap();
+        let step = SearchStep { logits: Matrix::rows(&half), scratch: &scratch, number: 0, from: rows * HIDDEN };
+        refused(gpu, "logits", |recorder| search.record(recorder, &step, &state, &feed));
         let wrong = BeamState { tokens: zeros(gpu, [1]), ..state.clone() };
         refused(gpu, "tokens", |recorder| search.record_follow(recorder, &wrong, &feed, rows * HIDDEN));
         let huge = BeamSearch { sentences: 1 << 62, beam: 4, ..search };

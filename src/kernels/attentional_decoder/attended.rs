@@ -69,7 +69,7 @@ pub(super) struct AttendedBackward<'a> {
 
 /// A workgroup, which takes one row of the batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Workgroup {
+pub(super) struct Workgroup {
     subgroups: bool,
     lanes: u32,
     /// Keys that are scored together.
@@ -164,9 +164,9 @@ impl AttentionalDecoder {
         pieces(tiles, dtype).iter().find(fits).copied().unwrap_or(1)
     }
 
-    /// A workgroup for loops over keys and so many columns, and its piece, if the driver goes through the rounds of these loops; checked
-    /// modules keep all of them.
-    fn workgroup(&self, gpu: &Gpu, dtype: Dtype, columns: usize) -> Result<(Workgroup, usize)> {
+    /// A workgroup for `loops` over keys and so many columns, and its piece, if the driver goes through the rounds of these loops;
+    /// checked modules keep all of them.
+    fn workgroup(&self, gpu: &Gpu, dtype: Dtype, (loops, columns): (usize, usize)) -> Result<(Workgroup, usize)> {
         let workgroup = Workgroup::of(gpu.tiles(), self, columns);
         let (lanes, at_once) = (workgroup.lanes as usize, workgroup.keys as usize);
         let fours = columns.div_ceil(4 * lanes);
@@ -175,9 +175,15 @@ impl AttentionalDecoder {
         let what = || format!("a step of {} over {} keys", super::NAME, self.keys);
         // Without subgroups each sum over the lanes is a loop of its own.
         let sums = if workgroup.subgroups { 0 } else { self.keys.div_ceil(at_once) * (lanes / at_once) };
-        let need = 2 * groups * inner + sums + 3 * self.keys.div_ceil(lanes.min(at_once));
+        let need = loops * groups * inner + sums + 3 * self.keys.div_ceil(lanes.min(at_once));
         expect_rounds(gpu, need, what, "Use shorter sequences, kernels without checks, or a GPU.")?;
         Ok((workgroup, self.piece(gpu.tiles(), dtype)))
+    }
+
+    /// The same for a step forward with so many columns of a layer above.
+    pub(super) fn workgroup_of_step(&self, gpu: &Gpu, dtype: Dtype, top: usize) -> Result<(Workgroup, usize)> {
+        let columns = self.size.max(self.hidden).max(top);
+        self.workgroup(gpu, dtype, (if top > 0 { 3 } else { 2 }, columns))
     }
 
     /// Operations and bytes of [`AttentionalDecoder::record_attended`], less those of a layer above.
@@ -228,13 +234,14 @@ impl AttentionalDecoder {
         let Attended { gi, key, contributions, vectors, lengths, gates, states, weights, masking } = *attended;
         let dtype = states.dtype().activation();
         let [beam, top] = place.apart.unwrap_or([1, 0]);
-        let (workgroup, piece) = self.workgroup(recorder.gpu(), dtype, size.max(hidden).max(top))?;
+        let (workgroup, piece) = self.workgroup_of_step(recorder.gpu(), dtype, top)?;
         let dropped = masking.map_or([0, 0], |masking| [masking.mask, place.states[1] + masking.distance]);
         let params =
             [&[keys, size, hidden, beam, top][..], &place.gi, &[place.gates], &place.states, &place.weights, &dropped];
-        let above = (batch * keys * top) as f64;
+        let (of_words, of_keys, bytes) = ((batch * top) as f64, (batch * keys * top) as f64, dtype.bytes() as f64);
         let mut cost = self.cost_attended(dtype);
-        cost += Cost { operations: 2.0 * above, read: dtype.bytes() as f64 * above, ..Cost::default() };
+        let read = bytes * (of_words + of_keys);
+        cost += Cost { operations: 2.0 * of_keys, read, written: bytes * of_words, ..Cost::default() };
         recorder.launch_rounds(
             &Launch {
                 kernel: &ATTENTIONAL_DECODER,
@@ -247,7 +254,7 @@ impl AttentionalDecoder {
                 workgroups: [batch as u32, 1, 1],
                 cost,
             },
-            workgroup.rounds(keys, size, piece) + workgroup.rounds(keys, hidden, piece),
+            [size, hidden, top].map(|columns| workgroup.rounds(keys, columns, piece)).iter().sum(),
         )
     }
 
@@ -261,7 +268,7 @@ impl AttentionalDecoder {
         let Self { batch, steps, keys, size, hidden, .. } = *self;
         let AttendedBackward { contributions, key, energy, weights, d_gi, gates, d_score, d_recurrent } = *attended;
         let dtype = gates.dtype().activation();
-        let (workgroup, piece) = self.workgroup(recorder.gpu(), dtype, size.max(3 * hidden))?;
+        let (workgroup, piece) = self.workgroup(recorder.gpu(), dtype, (2, size.max(3 * hidden)))?;
         let (width, products) = (self.gates_width(), self.products());
         let params = [
             vec![keys, size, hidden],

@@ -11,7 +11,7 @@ use crate::{
     Result,
     gpu::{Dtype, Gpu, Recorder, Tensor},
     kernels::{
-        expect::{expect, expect_matrix},
+        expect::{expect, expect_dtype, expect_extents, expect_matrix, expect_setting},
         gru::Weights,
         matmul::{self, Activation, Matmul, Matrix, Operands},
     },
@@ -71,8 +71,10 @@ impl StepMemory {
     /// Memory for a step over a vocabulary of `words`.
     ///
     /// # Errors
-    /// [`crate::Error::Limit`] over the adapter's binding or buffer limit, [`crate::Error::OutOfMemory`] when memory runs out.
+    /// [`crate::Error::Shape`] for a size of 0, [`crate::Error::Limit`] over the adapter's binding or buffer limit,
+    /// [`crate::Error::OutOfMemory`] when memory runs out.
     pub fn new(gpu: &Gpu, step: &ContributedStep, words: usize) -> Result<Self> {
+        step.check_extents()?;
         let DecoderStep { batch, keys, hidden, size, .. } = step.step;
         let (rows, inputs) = (step.step.rows(), step.inputs());
         let tensor = |label: &str, shape: &[usize]| gpu.zeros(label, shape, Dtype::F32);
@@ -126,10 +128,20 @@ impl ContributedStep {
         view(&memory.products, self.top_column(), self.width(), 0)
     }
 
+    /// Whether the driver goes through the loops of a step.
+    pub fn fits(&self, gpu: &Gpu) -> bool {
+        self.of_rows().workgroup_of_step(gpu, Dtype::F32, self.padded_top()).is_ok()
+    }
+
+    fn check_extents(&self) -> Result<()> {
+        self.step.check_extents()?;
+        expect_extents(NAME, &[("keys", self.step.keys), ("top", self.top)])
+    }
+
     fn check(&self, memory: &StepMemory) -> Result<()> {
+        self.check_extents()?;
         let DecoderStep { batch, keys, hidden, .. } = self.step;
         let (rows, inputs) = (self.step.rows(), self.inputs());
-        self.step.check_extents()?;
         expect(NAME, "gi", &memory.gi, &[rows, inputs])?;
         expect(NAME, "states", &memory.states, &[2, rows, hidden])?;
         expect(NAME, "stacked", &memory.stacked, &[self.products() + self.top, hidden])?;
@@ -150,15 +162,17 @@ impl ContributedStep {
     ) -> Result<()> {
         let DecoderStep { batch, keys, word, hidden, size, annotation: context, .. } = self.step;
         let StepLayers { words, query_weight, energy, cell, top_weight, top_bias } = *layers;
-        let (features, gates, inputs) = (hidden + context + word, 3 * hidden, self.inputs());
         self.check(memory)?;
+        let (features, gates, inputs) = (hidden + context + word, 3 * hidden, self.inputs());
+        let vocabulary = words.elements() / word;
         cell.expect(NAME, word + context, hidden)?;
         expect(NAME, "query_weight", query_weight, &[size, hidden])?;
         expect(NAME, "energy", energy, &[size])?;
         expect(NAME, "top_weight", top_weight, &[self.top, features])?;
+        top_bias.map_or(Ok(()), |bias| expect(NAME, "top_bias", bias, &[self.top]))?;
         expect(NAME, "annotation", annotation, &[batch, keys, context])?;
-        let vocabulary = memory.words.shape().rows();
         expect(NAME, "words", words, &[vocabulary, word])?;
+        expect(NAME, "words", &memory.words, &[vocabulary, inputs])?;
 
         let (stacked, vectors) = (view(&memory.stacked, 0, hidden, 0), view(&memory.vectors, 0, gates + size, 0));
         record_copy(recorder, [gates, hidden], view(cell.weight_hh, 0, hidden, 0), stacked)?;
@@ -205,10 +219,14 @@ impl ContributedStep {
         let DecoderStep { batch, beam, keys, size, .. } = self.step;
         self.check(memory)?;
         self.check_places(memory, &places)?;
+        let apart = places[0].abs_diff(places[1]);
+        let half = self.step.rows() * self.step.hidden;
+        expect_setting(NAME, "places", apart >= half, "states apart from each other", apart as f64)?;
         expect(NAME, "key", key, &[batch, keys, size])?;
         expect(NAME, "lengths", lengths, &[batch])?;
         let weights = weights.unwrap_or_else(|| Matrix::rows(&memory.weights));
         expect_matrix(NAME, "weights", &weights, [1, self.step.rows(), keys])?;
+        expect_dtype(Dtype::F32, NAME, "weights", weights.tensor)?;
         let attended = Attended {
             gi: &memory.gi,
             key,
@@ -234,7 +252,7 @@ impl ContributedStep {
     /// query of the step after, which then needs no [`ContributedStep::record_state`].
     ///
     /// # Errors
-    /// As [`ContributedStep::record_start`]; there is no activation of the products for gates.
+    /// As [`ContributedStep::record_start`], and for an activation with `next`: products for gates have none.
     pub fn record_top(
         &self,
         recorder: &mut Recorder,
@@ -243,6 +261,9 @@ impl ContributedStep {
         next: bool,
         activation: Activation,
     ) -> Result<()> {
+        let plain = !next || activation == Activation::None;
+        expect_setting(NAME, "activation", plain, "none with the products for the next gates", 1.0)?;
+        self.check(memory)?;
         let products = if next { [0, self.products() + self.top] } else { [self.products(), self.top] };
         let c = view(&memory.products, self.step.hidden + products[0], self.width(), 0);
         let onto = Matmul { accumulate: true, activation, ..Matmul::default() };
@@ -270,8 +291,12 @@ impl ContributedStep {
 
     fn check_places(&self, memory: &StepMemory, places: &[usize]) -> Result<()> {
         let (rows, hidden) = (self.step.rows(), self.step.hidden);
-        let states = |place: &usize| view(&memory.states, *place, hidden, 0);
-        places.iter().try_for_each(|place| expect_matrix(NAME, "states", &states(place), [1, rows, hidden]))
+        places.iter().try_for_each(|place| {
+            // Wide loads begin at multiples of their width.
+            let whole = place.is_multiple_of(hidden);
+            expect_setting(NAME, "places", whole, "a multiple of the size of a state", *place as f64)?;
+            expect_matrix(NAME, "states", &view(&memory.states, *place, hidden, 0), [1, rows, hidden])
+        })
     }
 }
 

@@ -44,15 +44,16 @@ impl ContributedStepper {
         ContributedStep { step: network.step(room), top }
     }
 
-    /// Whether such steps are less work than those with a product of the context, and their memory fits. For each of its columns a
-    /// product loads V weights and multiplies with V for each row; each row loads its own contributions, one for each key.
+    /// Whether such steps are less work than those with a product of the context, and there is room for them. For each of its columns
+    /// a product loads V weights and multiplies with V for each row; each row loads its own contributions, one for each key. The
+    /// product that a search begins with is left aside: about as much as two dispatches a step, which these steps spare.
     pub fn pays(network: &Bahdanau, room: &SearchRoom<'_>) -> bool {
         let (step, rows) = (Self::step(network, room), room.search.rows());
         let elements = product(&[room.search.sentences, room.keys, step.inputs()]);
         let fits = elements as u64 <= room.gpu.limits().max_storage_buffer_binding_size / ELEMENT;
         let (loads, products) = (product(&[rows, room.keys]), product(&[step.step.annotation, PRODUCTS_A_LOAD + rows]));
         let short = product(&[PRODUCTS_A_LOAD, loads]) <= products;
-        fits && short && step.top <= 3 * step.step.hidden && all_words_pay(room)
+        fits && short && step.top <= 3 * step.step.hidden && all_words_pay(room) && step.fits(room.gpu)
     }
 
     pub fn new(network: &Bahdanau, parameters: &Parameters, room: &SearchRoom<'_>) -> Result<Self> {
