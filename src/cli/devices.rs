@@ -22,6 +22,11 @@ pub fn run(global: &Global) -> Result<ExitCode> {
     let adapters: Vec<Description> = adapters.iter().map(Description::from).collect();
     output::print(&names(&adapters).to_string())?;
     output::print(&limits_and_features(&adapters, !global.no_experimental).to_string())?;
+    for (index, adapter) in adapters.iter().enumerate() {
+        if let Some(advice) = &adapter.advice {
+            output::print(&format!("Adapter {index}: {advice}."))?;
+        }
+    }
     output::print(&format!("Adapter 0 is used unless `--adapter` or {} names another.", adapter::ADAPTER_VARIABLE))?;
     Ok(ExitCode::SUCCESS)
 }

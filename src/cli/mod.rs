@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use softalign::gpu::{AdapterClass, adapter};
+use softalign::gpu::{AdapterClass, adapter, llvmpipe};
 use softalign::ranks::{Ranks, Told, agree};
 use softalign::train::RankOptions;
 use softalign::{Error, Gpu, GpuOptions, Result, files, tune as tuned};
@@ -229,6 +229,9 @@ pub fn open(global: &Global) -> Result<Gpu> {
                 "         This adapter runs the shaders on the CPU: results are right, but slow to come, and the first ones wait \
                  for kernels to be compiled (a minute or more, unless they are cached).",
             );
+        }
+        if let Some(advice) = llvmpipe::advice(gpu.info()) {
+            output::note(&format!("         {advice}."));
         }
     }
     let found = if global.untuned || global.tiles.is_some() { None } else { tuned::cache_file(&gpu) };

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{AdapterClass, Cooperative};
+use super::{AdapterClass, Cooperative, llvmpipe};
 
 /// An adapter in numbers, as `softalign devices` lists them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,6 +36,8 @@ pub struct Description {
     pub immediates: u32,
     /// The cooperative matrices that the adapter lists: rows, columns and steps of a product, and the types of factors and sums.
     pub cooperative: Vec<String>,
+    /// What would make the adapter much faster: [`llvmpipe::advice`].
+    pub advice: Option<String>,
 }
 
 impl From<&wgpu::Adapter> for Description {
@@ -44,6 +46,7 @@ impl From<&wgpu::Adapter> for Description {
         let has = |feature| adapter.features().contains(feature);
         Self {
             class: AdapterClass::of(&info).name(),
+            advice: llvmpipe::advice(&info),
             backend: format!("{:?}", info.backend),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             name: info.name,

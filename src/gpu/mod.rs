@@ -11,6 +11,7 @@ mod fault;
 mod finite;
 mod guard;
 mod launch;
+pub mod llvmpipe;
 mod memory;
 mod pipelines;
 mod profile;
@@ -228,6 +229,7 @@ impl Gpu {
             f16: has(wgpu::Features::SHADER_F16) && !options.portable,
             memory: if options.portable { PORTABLE_MEMORY } else { device.limits().max_compute_workgroup_storage_size },
             cooperative,
+            few_registers: llvmpipe::few_registers(&info),
         };
         Self {
             inner: Arc::new(Inner {

@@ -27,6 +27,8 @@ pub struct Tiles {
     pub units: usize,
     /// The matrices that subgroups multiply together, where the adapter has them and they may pay.
     pub cooperative: Option<Cooperative>,
+    /// Whether a CPU has so few vector registers that kernels with several sums an element take fewer elements.
+    pub few_registers: bool,
 }
 
 /// Compute units of an adapter that does not tell: about as many as a large GPU has.
@@ -50,6 +52,8 @@ pub struct Offers {
     pub memory: u32,
     /// The matrices that subgroups multiply together.
     pub cooperative: Option<Cooperative>,
+    /// So few vector registers that sums leave them, on a CPU whose driver loads well.
+    pub few_registers: bool,
 }
 
 /// The subgroups of the CPU driver that 64-bit words were measured on.
@@ -58,7 +62,7 @@ const WIDE_SUBGROUP: u32 = 8;
 impl Tiles {
     /// Sane defaults for a class of adapter, and what it offers.
     pub fn for_adapter(class: AdapterClass, offers: Offers) -> Self {
-        let Offers { subgroup, words64, f16, memory, cooperative } = offers;
+        let Offers { subgroup, words64, f16, memory, cooperative, few_registers } = offers;
         let large = memory >= LARGE_MEMORY && class != AdapterClass::Cpu;
         let memory = if large { LARGE_MEMORY } else { PORTABLE_MEMORY };
         let subgroup = subgroup.filter(|size| SUBGROUP_SIZES.contains(size));
@@ -68,7 +72,19 @@ impl Tiles {
             AdapterClass::Cpu => {
                 let wide = words64 && subgroup == Some(WIDE_SUBGROUP);
                 let row = subgroup.unwrap_or(8);
-                Self { subgroup, workgroup: 64, row, columns: 4, wide, f16, memory, units: 1, cooperative: None }
+                let cooperative = None;
+                Self {
+                    subgroup,
+                    workgroup: 64,
+                    row,
+                    columns: 4,
+                    wide,
+                    f16,
+                    memory,
+                    units: 1,
+                    cooperative,
+                    few_registers,
+                }
             }
             AdapterClass::Discrete | AdapterClass::Integrated => Self {
                 subgroup: None,
@@ -80,12 +96,14 @@ impl Tiles {
                 memory,
                 units: UNITS,
                 cooperative,
+                few_registers: false,
             },
         }
     }
 
     /// Every configuration that an adapter can get, each once for a class; an adapter without f16 lacks the forms that need it,
-    /// and nothing else. One of those with cooperative matrices stands for all: the forms are those of every [`Cooperative::ALL`].
+    /// and nothing else. One of those with cooperative matrices stands for all: the forms are those of every [`Cooperative::ALL`]. Few
+    /// registers bring other tiles, and no other forms.
     pub fn all() -> Vec<(AdapterClass, Self)> {
         let [cooperative, ..] = Cooperative::ALL;
         let least = Offers { f16: true, ..Offers::default() };

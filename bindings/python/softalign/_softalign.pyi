@@ -29,6 +29,7 @@ Device = TypedDict(
         "timestamps": bool,
         "immediates": int,
         "cooperative": list[str],
+        "advice": str | None,
     },
 )
 """An adapter, as ``softalign devices`` lists it; sizes in bytes, subgroups from the least to the largest."""
