@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use clap::builder::PossibleValuesParser;
-use comfy_table::CellAlignment;
+use comfy_table::{Cell, CellAlignment};
 use softalign::gpu::tuner;
 use softalign::text::escaped;
-use softalign::tune::{self, Event, MARGIN, Row, describe, difference, tune};
+use softalign::tune::{self, Event, Judgement, MARGIN, Row, describe, difference, tune};
 use softalign::{Error, Result};
 
 use super::{Global, interrupt, open, output, progress::Bar, table};
@@ -20,7 +20,7 @@ pub struct Args {
     only: Vec<String>,
 }
 
-/// Measures, writes each finding at once, and prints them; the exit code is 1 if a candidate gave a wrong result.
+/// Measures, writes each finding at once, and prints them and what training steps made of them; the exit code is 1 if a candidate gave a wrong result.
 ///
 /// # Errors
 /// No adapter, a lost device, or a file that cannot be written.
@@ -31,31 +31,44 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     };
     let stop = interrupt::flag();
     let mut bar = Bar::new(global, None, "measurements");
-    let (mut tiles, mut rows, mut refused) = (gpu.tile_table().clone(), Vec::new(), Vec::new());
+    let (mut tiles, mut rows, mut judged, mut refused) = (gpu.tile_table().clone(), Vec::new(), Vec::new(), Vec::new());
     let mut written = Ok(());
     let halted = || stop.load(Ordering::Relaxed);
-    tune(&gpu, &args.only, &|| halted(), &mut |event| match event {
-        Event::Begins { done, total, what } => {
-            if done == 0 {
-                bar = Bar::new(global, Some(total), "measurements");
+    tune(&gpu, &args.only, &|| halted(), &mut |event| {
+        match event {
+            Event::Begins { done, total, what } => {
+                if done == 0 {
+                    bar = Bar::new(global, Some(total), "measurements");
+                }
+                bar.update(done, &what);
+                return;
             }
-            bar.update(done, &what);
-        }
-        Event::Refused(why) => {
-            output::note(&format!("refused: {why}"));
-            refused.push(why);
-        }
-        Event::Found(row) => {
-            row.enter(&mut tiles);
-            rows.push(row.clone());
-            if written.is_ok() {
-                written = tuner::write(&gpu, &path, &tiles);
+            Event::Refused(why) => {
+                output::note(&format!("refused: {why}"));
+                refused.push(why);
+                return;
             }
+            Event::Found(row) => {
+                row.enter(&mut tiles);
+                rows.push(row.clone());
+            }
+            Event::Judged(judgement) => {
+                if !judgement.kept() {
+                    tiles.set(judgement.kernel, judgement.class, None);
+                }
+                judged.push(judgement.clone());
+            }
+        }
+        if written.is_ok() {
+            written = tuner::write(&gpu, &path, &tiles);
         }
     })?;
     drop(bar);
     written?;
     print(&rows)?;
+    if !judged.is_empty() {
+        print_steps(&judged)?;
+    }
     if !rows.is_empty() {
         output::print(&format!("written to {}", escaped(&path.display().to_string())))?;
     }
@@ -69,7 +82,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
 fn print(rows: &[Row]) -> Result<()> {
     let mut table = table::table(["kernel", "shapes", "measured at", "default", "ms", "best", "ms", "gain"]);
     for row in rows {
-        let better = row.best.tile != row.default.tile;
+        let better = row.is_gain();
         let shape = row.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
         let ms = |ms: f64| format!("{ms:.3}");
         table.add_row([
@@ -89,10 +102,28 @@ fn print(rows: &[Row]) -> Result<()> {
         }
     }
     output::print(&table.to_string())?;
-    let better = rows.iter().filter(|row| row.best.tile != row.default.tile).count();
+    let better = rows.iter().filter(|row| row.is_gain()).count();
     output::print(&format!(
         "{better} of {} classes of shapes are faster with another tile than the default, by {:.0} % or more.",
         rows.len(),
         100.0 * MARGIN
     ))
+}
+
+/// What became of training steps by the tiles that won.
+fn print_steps(judged: &[Judgement]) -> Result<()> {
+    let mut table = table::table(["training step", "with", "ms without", "ms with", "tile"]);
+    for judgement in judged {
+        let Judgement { kernel, class, architecture, without, with } = judgement;
+        let verdict = if judgement.kept() { "kept" } else { "dropped" }.to_owned();
+        let ms = |ms: &f64| table::number(format!("{ms:.3}"));
+        table.add_row([
+            Cell::new(architecture),
+            Cell::new(format!("{kernel}, {class}")),
+            ms(without),
+            ms(with),
+            Cell::new(verdict),
+        ]);
+    }
+    output::print(&table.to_string())
 }

@@ -8,7 +8,7 @@ use super::{Problem, Row, Subject, Timed, describe};
 use crate::{
     Error, Gpu, Result,
     gpu::TileTable,
-    graph::{Pool, Program},
+    graph::Pool,
     validate::{relative_error, widen},
 };
 
@@ -34,13 +34,16 @@ const WARM_UP: Duration = Duration::from_millis(100);
 /// A tile this much slower than the best after three measurements is out.
 const HOPELESS: f64 = 1.3;
 
-struct Runner {
+/// Submits a work once more.
+pub(super) type Submit<'a> = Box<dyn FnMut() -> Result<wgpu::SubmissionIndex> + 'a>;
+
+struct Runner<'a> {
     tile: Value,
-    program: Program,
+    submit: Submit<'a>,
     times: Vec<f64>,
 }
 
-impl Runner {
+impl Runner<'_> {
     fn median(&self) -> f64 {
         self.quartile(2)
     }
@@ -77,21 +80,22 @@ pub(super) fn fastest(
         return Err(Error::data(kernel, "the default tile is wrong on this driver; see `softalign validate`"));
     }
     let pool = Pool::default();
-    let compile = |tile: &Value| -> Result<Runner> {
+    let compile = |tile: &Value| -> Result<(Runner<'_>, Vec<Vec<f32>>)> {
         let mut table = TileTable::default();
         table.set(kernel, class, Some(tile.clone()));
         let program = problem.compile(&gpu.with_tile_table(table), &pool)?;
-        Ok(Runner { tile: tile.clone(), program, times: Vec::new() })
+        let results = problem.results(&program)?;
+        let submit = Box::new(move || program.recording().submit(0));
+        Ok((Runner { tile: tile.clone(), submit, times: Vec::new() }, results))
     };
-    let first = compile(&default)?;
-    let wanted: Vec<_> = problem.results(&first.program)?.iter().map(|values| widen(values)).collect();
+    let (first, results) = compile(&default)?;
+    let wanted: Vec<_> = results.iter().map(|values| widen(values)).collect();
     let mut runners = vec![first];
     for tile in tiles.iter().filter(|tile| ***tile != default) {
         if stop() {
             return Ok(None);
         }
-        let judged = compile(tile).and_then(|runner| {
-            let results = problem.results(&runner.program)?;
+        let judged = compile(tile).and_then(|(runner, results)| {
             let errors = results.iter().zip(&wanted).map(|(values, wanted)| relative_error(values, wanted, 0.0));
             match errors.fold(0.0, f64::max) {
                 error if error <= TOLERANCE => Ok(runner),
@@ -104,12 +108,7 @@ pub(super) fn fastest(
             Err(error) => refused(format!("{kernel} {class}, {}: {error}", describe(tile))),
         }
     }
-    let start = Instant::now();
-    let mut once = f64::INFINITY;
-    while start.elapsed() < WARM_UP {
-        once = once.min(time(gpu, &runners[0], 1)?);
-    }
-    let repeats = (SHORTEST.as_secs_f64() * 1e3 / once).ceil().clamp(1.0, 200.0) as usize;
+    let repeats = repeats(gpu, &mut runners[0])?;
     if !race(gpu, &mut runners, repeats, stop)? {
         return Ok(None);
     }
@@ -135,8 +134,29 @@ pub(super) fn fastest(
     Ok(Some(Row { kernel, class, shape: subject.shape, default, best }))
 }
 
+/// The medians of two works' milliseconds, each timed in turn with the other; `None` if stopped.
+///
+/// # Errors
+/// The errors of the device.
+pub(super) fn in_turns(gpu: &Gpu, works: [Submit<'_>; 2], stop: &dyn Fn() -> bool) -> Result<Option<[f64; 2]>> {
+    let mut runners = works.map(|submit| Runner { tile: Value::Null, submit, times: Vec::new() });
+    let repeats = repeats(gpu, &mut runners[0])?;
+    let finished = race(gpu, &mut runners, repeats, stop)?;
+    Ok(finished.then(|| runners.map(|runner| runner.median())))
+}
+
+/// Runs for as long as a clock takes to rise, and says how often a measurement repeats what it times.
+fn repeats(gpu: &Gpu, runner: &mut Runner<'_>) -> Result<usize> {
+    let start = Instant::now();
+    let mut once = f64::INFINITY;
+    while start.elapsed() < WARM_UP {
+        once = once.min(time(gpu, runner, 1)?);
+    }
+    Ok((SHORTEST.as_secs_f64() * 1e3 / once).ceil().clamp(1.0, 200.0) as usize)
+}
+
 /// Times every runner in turns, there and back; false if stopped.
-fn race(gpu: &Gpu, runners: &mut [Runner], repeats: usize, stop: &dyn Fn() -> bool) -> Result<bool> {
+fn race(gpu: &Gpu, runners: &mut [Runner<'_>], repeats: usize, stop: &dyn Fn() -> bool) -> Result<bool> {
     let start = Instant::now();
     for round in 0..ROUNDS[1] {
         if round >= ROUNDS[0] && start.elapsed() > ENOUGH {
@@ -159,12 +179,11 @@ fn race(gpu: &Gpu, runners: &mut [Runner], repeats: usize, stop: &dyn Fn() -> bo
 }
 
 /// Milliseconds of one of `repeats` runs.
-fn time(gpu: &Gpu, runner: &Runner, repeats: usize) -> Result<f64> {
-    let recording = runner.program.recording();
+fn time(gpu: &Gpu, runner: &mut Runner<'_>, repeats: usize) -> Result<f64> {
     let start = Instant::now();
     let mut last = None;
     for _ in 0..repeats {
-        last = Some(recording.submit(0)?);
+        last = Some((runner.submit)()?);
     }
     gpu.wait(last)?;
     Ok(start.elapsed().as_secs_f64() * 1e3 / repeats as f64)

@@ -10,6 +10,7 @@ mod gru;
 mod matmul;
 mod measure;
 mod problem;
+mod training_step;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use measure::MARGIN;
+pub use training_step::Judgement;
 
 use crate::{
     Error, Gpu, Result,
@@ -83,9 +85,14 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether another tile than the default is the best.
+    pub fn is_gain(&self) -> bool {
+        self.best.tile != self.default.tile
+    }
+
     /// Puts what was found into a table.
     pub fn enter(&self, table: &mut TileTable) {
-        let better = (self.best.tile != self.default.tile).then(|| self.best.tile.clone());
+        let better = self.is_gain().then(|| self.best.tile.clone());
         table.set(self.kernel, self.class, better);
     }
 }
@@ -104,8 +111,10 @@ pub enum Event<'a> {
     },
     /// A candidate gave a wrong result, or the driver refused it: it is out.
     Refused(String),
-    /// A class of shapes is decided.
+    /// A class of shapes is decided, by its kernel alone.
     Found(&'a Row),
+    /// A training step has been timed without and with a tile that was found; one that is not kept is no gain.
+    Judged(&'a Judgement),
 }
 
 /// The kernels that can be tuned.
@@ -114,7 +123,7 @@ pub fn kernels() -> Vec<&'static str> {
 }
 
 /// Measures the candidates of the kernels that `only` names (none: all), until `stop` says so (asked between any two
-/// measurements). What is found is reported class by class.
+/// measurements), and then training steps with what has won. What is found is reported class by class.
 ///
 /// # Errors
 /// [`Error::DeviceLost`]; what else a candidate may come to is reported as [`Event::Refused`].
@@ -125,19 +134,15 @@ pub fn tune(gpu: &Gpu, only: &[String], stop: &dyn Fn() -> bool, observe: &mut d
         .filter(|kernel| only.is_empty() || only.iter().any(|name| name == kernel.name))
         .map(|kernel| Round::new(gpu, kernel))
         .collect();
-    let total = rounds.iter().map(Round::steps).sum();
-    let mut done = 0;
+    let mut progress = Progress { done: 0, total: rounds.iter().map(Round::steps).sum() };
+    let mut winners = Vec::new();
     for round in &rounds {
-        let mut begin = |what: String, observe: &mut dyn FnMut(Event<'_>)| {
-            observe(Event::Begins { done, total, what });
-            done += 1;
-        };
         let mut right = Vec::new();
         for tile in &round.tiles {
             if stop() {
                 return Ok(());
             }
-            begin(format!("proving {} {}", round.kernel.name, describe(tile)), observe);
+            progress.begin(format!("proving {} {}", round.kernel.name, describe(tile)), observe);
             match fatal(prove(gpu, round.kernel, tile))? {
                 Ok(()) => right.push(tile),
                 Err(why) => observe(Event::Refused(format!("{} {}: {why}", round.kernel.name, describe(tile)))),
@@ -148,7 +153,7 @@ pub fn tune(gpu: &Gpu, only: &[String], stop: &dyn Fn() -> bool, observe: &mut d
                 return Ok(());
             }
             let class = (subject.class)(subject.shape);
-            begin(format!("timing {} {class}", round.kernel.name), observe);
+            progress.begin(format!("timing {} {class}", round.kernel.name), observe);
             let mut refused = |why| observe(Event::Refused(why));
             // The default of another shape may be no candidate, and then no table can choose it.
             let default = (subject.tile)(gpu, subject.shape);
@@ -156,13 +161,28 @@ pub fn tune(gpu: &Gpu, only: &[String], stop: &dyn Fn() -> bool, observe: &mut d
             eligible.retain(|tile| **tile == default || round.candidates.contains(tile));
             let found = measure::fastest(gpu, round.kernel.name, subject, &eligible, stop, &mut refused);
             match fatal(found)? {
-                Ok(Some(row)) => observe(Event::Found(&row)),
+                Ok(Some(row)) => {
+                    observe(Event::Found(&row));
+                    winners.extend(row.is_gain().then_some(row));
+                }
                 Ok(None) => {}
                 Err(why) => observe(Event::Refused(format!("{} {class}: {why}", round.kernel.name))),
             }
         }
     }
-    Ok(())
+    if winners.is_empty() { Ok(()) } else { training_step::judge(gpu, &winners, stop, &mut progress, observe) }
+}
+
+struct Progress {
+    done: u64,
+    total: u64,
+}
+
+impl Progress {
+    fn begin(&mut self, what: String, observe: &mut dyn FnMut(Event<'_>)) {
+        observe(Event::Begins { done: self.done, total: self.total, what });
+        self.done += 1;
+    }
 }
 
 /// A kernel's part of the work.
@@ -188,8 +208,9 @@ impl Round {
         Self { kernel, subjects, candidates, tiles }
     }
 
+    /// Measurements, if every class finds another tile than its default.
     fn steps(&self) -> u64 {
-        (self.tiles.len() + self.subjects.len()) as u64
+        (self.tiles.len() + self.subjects.len() * (1 + training_step::ARCHITECTURES.len())) as u64
     }
 }
 

@@ -134,6 +134,7 @@ fn a_measurement_proves_then_times_and_can_be_stopped() {
             row.enter(&mut table);
             assert_eq!(table.is_empty(), row.best.tile == row.default.tile);
         }
+        Event::Judged(judgement) => panic!("{judgement:?} after the stop"),
     })
     .unwrap();
     assert_eq!(found.get(), 1, "it stops when told to");
