@@ -11,7 +11,7 @@
 //! | `train` | [`train`]: the loop, checkpoints and metrics; with `text` |
 //! | `report` | [`report`] and [`generate::draw_alignment`]: pages about runs, pictures; with `train` |
 //! | `translate` | [`gpu::translate`]: what each backend makes of a shader |
-//! | `validate` | [`validate`] and [`tune`]: kernels against their references, and which tiles are fast |
+//! | `validate` | [`validate`]: kernels against their references; and with `train` [`tune`]: which tiles are fast |
 //! | `cli` | the `softalign` command and [`mod@bench`]; with all of these. The default |
 //! | `mpi` | `train`, `generate` and `evaluate` on several GPUs and machines, over the MPI library of the system ([`guide::ranks`]); with `cli` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -44,7 +44,7 @@ pub mod report;
 pub mod text;
 #[cfg(feature = "train")]
 pub mod train;
-#[cfg(feature = "validate")]
+#[cfg(all(feature = "train", feature = "validate"))]
 pub mod tune;
 #[cfg(feature = "validate")]
 pub mod validate;

@@ -24,7 +24,7 @@ pub fn run(global: &Global) -> Result<ExitCode> {
     output::print(&limits_and_features(&adapters, !global.no_experimental).to_string())?;
     for (index, adapter) in adapters.iter().enumerate() {
         if let Some(advice) = &adapter.advice {
-            output::print(&format!("Adapter {index}: {advice}."))?;
+            output::print(&format!("Adapter {index}: a newer driver would help: {advice}."))?;
         }
     }
     output::print(&format!("Adapter 0 is used unless `--adapter` or {} names another.", adapter::ADAPTER_VARIABLE))?;

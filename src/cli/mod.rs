@@ -231,7 +231,7 @@ pub fn open(global: &Global) -> Result<Gpu> {
             );
         }
         if let Some(advice) = llvmpipe::advice(gpu.info()) {
-            output::note(&format!("         {advice}."));
+            output::note(&format!("         A newer driver would help: {advice}."));
         }
     }
     let found = if global.untuned || global.tiles.is_some() { None } else { tuned::cache_file(&gpu) };

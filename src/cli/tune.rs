@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use clap::builder::PossibleValuesParser;
-use comfy_table::{Cell, CellAlignment};
+use comfy_table::{Cell, CellAlignment, Table};
 use softalign::gpu::tuner;
 use softalign::text::escaped;
 use softalign::tune::{self, Event, Judgement, MARGIN, Row, describe, difference, tune};
@@ -20,7 +20,8 @@ pub struct Args {
     only: Vec<String>,
 }
 
-/// Measures, writes each finding at once, and prints them and what training steps made of them; the exit code is 1 if a candidate gave a wrong result.
+/// Measures, writes each finding at once, and prints them and what training steps made of them; the exit code is 1 if a candidate
+/// gave a wrong result, or a training step failed.
 ///
 /// # Errors
 /// No adapter, a lost device, or a file that cannot be written.
@@ -40,6 +41,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
                 if done == 0 {
                     bar = Bar::new(global, Some(total), "measurements");
                 }
+                bar.set_total(Some(total));
                 bar.update(done, &what);
                 return;
             }
@@ -53,9 +55,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
                 rows.push(row.clone());
             }
             Event::Judged(judgement) => {
-                if !judgement.kept() {
-                    tiles.set(judgement.kernel, judgement.class, None);
-                }
+                judgement.enter(&mut tiles);
                 judged.push(judgement.clone());
             }
         }
@@ -65,26 +65,25 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     })?;
     drop(bar);
     written?;
-    print(&rows)?;
-    if !judged.is_empty() {
-        print_steps(&judged)?;
-    }
+    print(&rows, &judged)?;
     if !rows.is_empty() {
         output::print(&format!("written to {}", escaped(&path.display().to_string())))?;
     }
     if halted() {
-        output::note("stopped; what was found so far is kept");
+        output::note("stopped; what was found so far is kept, whether training steps have judged it or not");
         return Ok(ExitCode::from(130));
     }
     Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(rows: &[Row]) -> Result<()> {
+fn print(rows: &[Row], judged: &[Judgement]) -> Result<()> {
+    let dropped = |row: &Row| judged.iter().any(|one| (one.kernel, one.class) == (row.kernel, row.class) && !one.kept);
     let mut table = table::table(["kernel", "shapes", "measured at", "default", "ms", "best", "ms", "gain"]);
     for row in rows {
         let better = row.is_gain();
         let shape = row.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
         let ms = |ms: f64| format!("{ms:.3}");
+        let gain = format!("{:.0} %", 100.0 * (row.default.ms / row.best.ms - 1.0));
         table.add_row([
             row.kernel.to_owned(),
             row.class.to_owned(),
@@ -93,7 +92,11 @@ fn print(rows: &[Row]) -> Result<()> {
             ms(row.default.ms),
             if better { difference(&row.best.tile, &row.default.tile) } else { "the default".to_owned() },
             ms(row.best.ms),
-            if better { format!("{:.0} %", 100.0 * (row.default.ms / row.best.ms - 1.0)) } else { String::new() },
+            match (better, dropped(row)) {
+                (false, _) => String::new(),
+                (true, false) => gain,
+                (true, true) => gain + ", dropped",
+            },
         ]);
     }
     for column in [4, 6, 7] {
@@ -102,28 +105,29 @@ fn print(rows: &[Row]) -> Result<()> {
         }
     }
     output::print(&table.to_string())?;
-    let better = rows.iter().filter(|row| row.is_gain()).count();
+    if !judged.is_empty() {
+        output::print(&steps(judged).to_string())?;
+    }
+    let kept = rows.iter().filter(|row| row.is_gain() && !dropped(row)).count();
     output::print(&format!(
-        "{better} of {} classes of shapes are faster with another tile than the default, by {:.0} % or more.",
+        "{kept} of {} classes of shapes have another tile than the default: faster by {:.0} % or more, and slower in no training step.",
         rows.len(),
         100.0 * MARGIN
     ))
 }
 
 /// What became of training steps by the tiles that won.
-fn print_steps(judged: &[Judgement]) -> Result<()> {
-    let mut table = table::table(["training step", "with", "ms without", "ms with", "tile"]);
-    for judgement in judged {
-        let Judgement { kernel, class, architecture, without, with } = judgement;
-        let verdict = if judgement.kept() { "kept" } else { "dropped" }.to_owned();
-        let ms = |ms: &f64| table::number(format!("{ms:.3}"));
-        table.add_row([
-            Cell::new(architecture),
-            Cell::new(format!("{kernel}, {class}")),
-            ms(without),
-            ms(with),
-            Cell::new(verdict),
-        ]);
+fn steps(judged: &[Judgement]) -> Table {
+    let mut table = table::table(["training step", "kernel", "shapes", "ms without", "ms with", ""]);
+    for Judgement { kernel, class, architecture, ms, kept } in judged {
+        let verdict = match (ms, kept) {
+            (None, _) => "failed",
+            (_, true) => "no slower",
+            (_, false) => "slower",
+        };
+        let [without, with] = ms.map_or_else(Default::default, |ms| ms.map(|ms| format!("{ms:.3}")));
+        let words = [architecture, kernel, class].map(Cell::new);
+        table.add_row(words.into_iter().chain([table::number(without), table::number(with), Cell::new(verdict)]));
     }
-    output::print(&table.to_string())
+    table
 }

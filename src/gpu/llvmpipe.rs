@@ -1,11 +1,12 @@
-//! What Mesa's CPU driver, llvmpipe, is like by its version and by the CPU: what takes it long decides about tiles, and about advice.
+//! Whether loads or registers hold Mesa's CPU driver, llvmpipe, up: by its version and the CPU. Tiles and advice depend on it.
 
 /// The first Mesa that was found to load what lanes want without a way through memory for each of them.
 const GATHERING_MESA: u32 = 26;
 
 /// What the owner of an adapter can do for its speed, where that was measured: a sentence without its full stop.
 pub fn advice(info: &wgpu::AdapterInfo) -> Option<String> {
-    mesa(info).and_then(|mesa| newer_mesa(mesa, has_avx512()))
+    // OpenGL's kernels have other forms.
+    mesa(info).filter(|_| info.backend == wgpu::Backend::Vulkan).and_then(|mesa| newer_mesa(mesa, has_avx512()))
 }
 
 /// Whether sums leave the registers before loads matter: where a CPU has 16 vector registers, and AVX-512 would have brought 32.
@@ -18,8 +19,8 @@ pub(super) fn few_registers(info: &wgpu::AdapterInfo) -> bool {
 fn newer_mesa(mesa: u32, avx512: bool) -> Option<String> {
     (mesa < GATHERING_MESA && !avx512).then(|| {
         format!(
-            "Mesa {GATHERING_MESA} trains more than twice as fast as Mesa {mesa} on a CPU without AVX-512, such as this one: its memory \
-             accesses cost a fifth"
+            "on a CPU without AVX-512, such as this one, Mesa {GATHERING_MESA} has trained 2.4 times as fast as Mesa 22.3, whose memory \
+             accesses take five times as long; this is Mesa {mesa}"
         )
     })
 }

@@ -55,9 +55,14 @@ impl Runner<'_> {
         times.get(times.len() * number / 4).copied().unwrap_or(f64::INFINITY)
     }
 
-    /// Whether it is faster than another by [`MARGIN`], and by more than the times of either spread.
+    /// Whether it is faster than another by more than the times of either spread.
+    fn leads(&self, other: &Self) -> bool {
+        self.quartile(3) < other.quartile(1)
+    }
+
+    /// Whether it is faster by [`MARGIN`] as well.
     fn beats(&self, other: &Self) -> bool {
-        self.median() < other.median() * (1.0 - MARGIN) && self.quartile(3) < other.quartile(1)
+        self.median() < other.median() * (1.0 - MARGIN) && self.leads(other)
     }
 }
 
@@ -134,15 +139,24 @@ pub(super) fn fastest(
     Ok(Some(Row { kernel, class, shape: subject.shape, default, best }))
 }
 
-/// The medians of two works' milliseconds, each timed in turn with the other; `None` if stopped.
+/// Two works, each timed in turn with the other.
+pub(super) struct Turns {
+    /// The medians of their milliseconds.
+    pub ms: [f64; 2],
+    /// Whether the first is faster by more than the times of either spread.
+    pub first_leads: bool,
+}
+
+/// Times two works in turns; `None` if stopped.
 ///
 /// # Errors
 /// The errors of the device.
-pub(super) fn in_turns(gpu: &Gpu, works: [Submit<'_>; 2], stop: &dyn Fn() -> bool) -> Result<Option<[f64; 2]>> {
+pub(super) fn in_turns(gpu: &Gpu, works: [Submit<'_>; 2], stop: &dyn Fn() -> bool) -> Result<Option<Turns>> {
     let mut runners = works.map(|submit| Runner { tile: Value::Null, submit, times: Vec::new() });
     let repeats = repeats(gpu, &mut runners[0])?;
     let finished = race(gpu, &mut runners, repeats, stop)?;
-    Ok(finished.then(|| runners.map(|runner| runner.median())))
+    let first_leads = runners[0].leads(&runners[1]);
+    Ok(finished.then(|| Turns { ms: runners.map(|runner| runner.median()), first_leads }))
 }
 
 /// Runs for as long as a clock takes to rise, and says how often a measurement repeats what it times.

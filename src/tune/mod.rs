@@ -1,5 +1,5 @@
 //! Measures which tiles are fast on an adapter: what `softalign tune` runs. Each candidate is proved against the CPU reference
-//! before it is timed, and one that is wrong is never chosen. Feature `validate`.
+//! before it is timed, and one that is wrong is never chosen. Features `train` and `validate`.
 
 #[doc = include_str!("lost.md")]
 pub mod lost {}
@@ -100,7 +100,7 @@ impl Row {
 /// An event of tuning, for its display.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A measurement of some milliseconds to seconds begins: `done` of `total` are over.
+    /// A measurement begins: `done` of `total` are over, and each tile that wins brings more.
     Begins {
         /// Done so far.
         done: u64,
@@ -113,7 +113,7 @@ pub enum Event<'a> {
     Refused(String),
     /// A class of shapes is decided, by its kernel alone.
     Found(&'a Row),
-    /// A training step has been timed without and with a tile that was found; one that is not kept is no gain.
+    /// A training step has been timed without and with a tile that was found.
     Judged(&'a Judgement),
 }
 
@@ -126,8 +126,9 @@ pub fn kernels() -> Vec<&'static str> {
 /// measurements), and then training steps with what has won. What is found is reported class by class.
 ///
 /// # Errors
-/// [`Error::DeviceLost`]; what else a candidate may come to is reported as [`Event::Refused`].
+/// [`Error::DeviceLost`]; what else a candidate or a training step may come to is reported as [`Event::Refused`].
 pub fn tune(gpu: &Gpu, only: &[String], stop: &dyn Fn() -> bool, observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+    let mut others = gpu.tile_table().clone();
     let gpu = &gpu.with_tile_table(TileTable::default());
     let rounds: Vec<_> = TUNABLE
         .iter()
@@ -163,14 +164,23 @@ pub fn tune(gpu: &Gpu, only: &[String], stop: &dyn Fn() -> bool, observe: &mut d
             match fatal(found)? {
                 Ok(Some(row)) => {
                     observe(Event::Found(&row));
-                    winners.extend(row.is_gain().then_some(row));
+                    if row.is_gain() {
+                        progress.total += training_step::ARCHITECTURES.len() as u64;
+                        winners.push(row);
+                    }
                 }
                 Ok(None) => {}
                 Err(why) => observe(Event::Refused(format!("{} {class}: {why}", round.kernel.name))),
             }
         }
     }
-    if winners.is_empty() { Ok(()) } else { training_step::judge(gpu, &winners, stop, &mut progress, observe) }
+    if winners.is_empty() || stop() {
+        return Ok(());
+    }
+    for kernel in rounds.iter().map(|round| round.kernel) {
+        kernel.classes.iter().for_each(|class| others.set(kernel.name, class, None));
+    }
+    training_step::judge(gpu, others, &winners, stop, &mut progress, observe)
 }
 
 struct Progress {
@@ -208,9 +218,8 @@ impl Round {
         Self { kernel, subjects, candidates, tiles }
     }
 
-    /// Measurements, if every class finds another tile than its default.
     fn steps(&self) -> u64 {
-        (self.tiles.len() + self.subjects.len() * (1 + training_step::ARCHITECTURES.len())) as u64
+        (self.tiles.len() + self.subjects.len()) as u64
     }
 }
 

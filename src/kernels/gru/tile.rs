@@ -189,3 +189,26 @@ pub(super) fn backwards(tiles: &Tiles) -> Vec<Specialisation> {
     let of = |dtype| every.iter().flat_map(|tile| form(tile, dtype)).collect::<Vec<_>>();
     forms::distinct(forms::each_element(tiles, of).concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{AdapterClass, Offers};
+
+    #[test]
+    fn few_registers_bring_other_tiles_and_no_other_forms() {
+        let of = |few_registers| {
+            let offers = Offers { subgroup: Some(8), words64: true, f16: true, few_registers, ..Offers::default() };
+            Tiles::for_adapter(AdapterClass::Cpu, offers)
+        };
+        let rows = |tiles: &Tiles| {
+            [1, 8, 16, 64].map(|rows| Tile::of(tiles, rows)).map(|tile| [tile.rows, tile.backward_rows])
+        };
+        assert_eq!(rows(&of(false)), [[1, 8], [8, 8], [16, 16], [32, 32]]);
+        assert_eq!(rows(&of(true)), [[1, 8], [8, 8], [16, 16], [16, 32]]);
+        for forms in [forwards, backwards] {
+            let known = forms(&of(false));
+            assert!(forms(&of(true)).iter().all(|form| known.contains(form)));
+        }
+    }
+}
