@@ -38,6 +38,7 @@ impl Preset {
                 dropout: 0.2,
                 embedding: 128,
                 hidden: 256,
+                ema: Some(0.999),
                 group_references: true,
                 ..defaults
             },
