@@ -264,6 +264,22 @@ mod tests {
     }
 
     #[test]
+    fn the_first_leads_what_takes_far_longer() {
+        let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+        let gpu = &gpu;
+        let pauses = |ms| -> Submit<'_> {
+            Box::new(move || {
+                std::thread::sleep(Duration::from_millis(ms));
+                Ok(gpu.queue().submit(None))
+            })
+        };
+        for (works, leads) in [([1, 40], true), ([40, 1], false)] {
+            let turns = in_turns(gpu, works.map(pauses), &|| false).unwrap().unwrap();
+            assert_eq!((turns.first_leads, turns.ms[0] < turns.ms[1]), (leads, leads), "{works:?}");
+        }
+    }
+
+    #[test]
     fn what_is_slower_leaves_the_default() {
         let (row, refused) = found(&[40], &|| false);
         let row = row.unwrap();

@@ -187,8 +187,9 @@ mod tests {
         assert_eq!(progress.done, progress.total);
         let found: Vec<_> = judged.iter().map(|one| (one.kernel, one.class, one.architecture)).collect();
         assert_eq!(found, ARCHITECTURES.map(|architecture| ("matmul", matmul::Tile::class(500), architecture)));
-        assert!(judged.iter().all(|one| one.ms.is_some_and(|ms| ms.iter().all(|ms| *ms > 0.0))), "{judged:?}");
-        // On lavapipe the tile of 8 rows has a fourth of the reuse that the default has.
-        assert!(gpu.tiles().subgroup != Some(8) || judged.iter().any(|one| !one.kept), "{judged:?}");
+        // What the verdict is, a busy machine decides too; a faster step is never the reason to drop a tile.
+        let sound =
+            |one: &Judgement| one.ms.is_some_and(|[without, with]| without > 0.0 && (one.kept || with > without));
+        assert!(judged.iter().all(sound), "{judged:?}");
     }
 }
