@@ -12,7 +12,8 @@
 // elements of KEYS keys at a time, then the columns of the gates. Until a STEP leaves its gates, each lane reads no others than those
 // that it writes.
 // SUBGROUPS: the workgroup is one subgroup. VECTOR: all sizes, offsets and strides are multiples of 4, under WIDE of 8: loads bring
-// as many, in 64-bit words.
+// as many, in 64-bit words. TEXTURE_key, TEXTURE_contributions: those have been copied into a texture, from which some llvmpipe loads
+// in less time.
 // STEP: a step by itself, in generation. No backward reads the gates; they are left as the next products are added to them: 0, and
 // for the layer above, which reads [state; context; word], what context and word contribute to it.
 // DROPOUT: the next products read the state's product with a mask that is the same at all steps; it and the mask lie among the
@@ -35,8 +36,16 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gi: array<Word>;            // [R, 3H + T], W_i word + b_i
+#ifdef TEXTURE_key
+@group(0) @binding(2) var key: texture_2d<f32>;                      // [B, S, A]
+#else
 @group(0) @binding(2) var<storage, read> key: array<Word>;           // [B, S, A]
+#endif
+#ifdef TEXTURE_contributions
+@group(0) @binding(3) var contributions: texture_2d<f32>;            // [B, S, 3H + T]
+#else
 @group(0) @binding(3) var<storage, read> contributions: array<Word>; // [B, S, 3H + T]
+#endif
 @group(0) @binding(4) var<storage, read> vectors: array<SingleWord>; // [3H + A], b_h, energy
 @group(0) @binding(5) var<storage, read> lengths: array<u32>;        // [B]
 @group(0) @binding(6) var<storage, read_write> gates: array<Word>;   // [R, 4H + A + T]: -, W_h h, query; then r, z, n, W_hn h + b_hn, query

@@ -8,7 +8,7 @@
 // length there may be anything.
 // A workgroup of LANES invocations takes one row of the batch; lanes share out the columns of KEYS contributions at a time, then
 // those of the query.
-// SUBGROUPS, VECTOR, WIDE: as in attentional_decoder.wgsl.
+// SUBGROUPS, VECTOR, WIDE, TEXTURE_key, TEXTURE_contributions: as in attentional_decoder.wgsl.
 #import pieces
 #import lanes
 #import keys_sum
@@ -23,8 +23,16 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+#ifdef TEXTURE_contributions
+@group(0) @binding(1) var contributions: texture_2d<f32>;            // [B, S, 3H]
+#else
 @group(0) @binding(1) var<storage, read> contributions: array<Word>; // [B, S, 3H]
+#endif
+#ifdef TEXTURE_key
+@group(0) @binding(2) var key: texture_2d<f32>;                      // [B, S, A]
+#else
 @group(0) @binding(2) var<storage, read> key: array<Word>;           // [B, S, A]
+#endif
 @group(0) @binding(3) var<storage, read> energy: array<SingleWord>;  // [A]
 @group(0) @binding(4) var<storage, read> weights: array<f32>;        // [B, S], rows weights_stride apart
 @group(0) @binding(5) var<storage, read> d_gi: array<Word>;          // [B, 3H], rows gi_stride apart

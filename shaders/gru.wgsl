@@ -16,6 +16,7 @@
 // share out k, so that they read rows of weights in one run (WIDE: in 64-bit words). Otherwise LANES x GROUPS invocations compute
 // (GROUPS * ROWS) x (LANES * 4), SLICES as many each with its part of k, whose loads lie side by side along it.
 // VECTOR: all sizes, offsets and strides are multiples of 4; WORDS: loads and stores are in 64-bit words (shared/element.wgsl).
+// TEXTURE_weight_hh, TEXTURE_weight_ih: those weights have been copied into a texture, from which some llvmpipe loads in less time.
 // Workgroups of group.z = 1 do the second direction of a layer.
 #import block
 #import element
@@ -57,10 +58,18 @@ alias Weight = Single;
 #else
 @group(0) @binding(1) var<storage, read> gi: array<Element>;             // the same, or [B, 3H]
 #endif
+#ifdef TEXTURE_weight_hh
+@group(0) @binding(2) var weight_hh: texture_2d<f32>;                    // [.., 3H, H]
+#else
 @group(0) @binding(2) var<storage, read> weight_hh: array<Weight>;       // [.., 3H, H]
+#endif
 @group(0) @binding(3) var<storage, read> bias_hh: array<Single>;         // [.., 3H]
 #ifdef ATTENDED
+#ifdef TEXTURE_weight_ih
+@group(0) @binding(4) var weight_ih: texture_2d<f32>;                    // [3H, E+V]
+#else
 @group(0) @binding(4) var<storage, read> weight_ih: array<Weight>;       // [3H, E+V]
+#endif
 #else
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;            // [B]
 #endif

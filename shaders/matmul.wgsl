@@ -7,8 +7,9 @@
 // where tiles are too few to keep a GPU busy. Workgroups run down the rows of C first:
 // neighbours share the columns of B, which stay in a cache, and go through A once per column of tiles.
 // VECTOR_A, VECTOR_B, VECTOR_C: offset, stride, batch stride and row length of that matrix are multiples of 4: 16-byte loads
-// serve, for A and B in 64-bit words under WIDE: llvmpipe loads lane after lane, at a cost per word. TAIL: K is no multiple of 4; the
-// steps past the last block of four come by themselves, and burden no other.
+// serve, for A and B in 64-bit words under WIDE: llvmpipe loads lane after lane, at a cost per word. TEXTURE_A, TEXTURE_B: that matrix
+// has been copied into a texture, from which some llvmpipe loads in less time. TAIL: K is no multiple of 4; the steps past the last
+// block of four come by themselves, and burden no other.
 // SUMS: the sums of op(A)'s rows are stored, too: where C is the gradient of a weight, they are that of a bias. They lie in C's binding,
 // or under APART in one of their own.
 #import block
@@ -17,8 +18,16 @@
 #import product(C)
 
 @group(0) @binding(0) var<uniform> params: Params;
+#ifdef TEXTURE_A
+@group(0) @binding(1) var A: texture_2d<f32>;                         // [batch, M, K] or [batch, K, M]
+#else
 @group(0) @binding(1) var<storage, read> A: array<Word_A>;            // [batch, M, K] or [batch, K, M]
+#endif
+#ifdef TEXTURE_B
+@group(0) @binding(2) var B: texture_2d<f32>;                         // [batch, K, N] or [batch, N, K]
+#else
 @group(0) @binding(2) var<storage, read> B: array<Word_B>;            // [batch, K, N] or [batch, N, K]
+#endif
 #ifdef VECTOR_C
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;          // [batch, N]
 @group(0) @binding(4) var<storage, read_write> C: array<vec4<One_C>>; // [batch, M, N]

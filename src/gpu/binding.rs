@@ -1,11 +1,11 @@
 //! The bindings of a parsed shader: the kind of each, whether it is used, and the size of its elements.
 
 use wgpu::naga::{
-    self, AddressSpace, Handle, Module, Scalar, ScalarKind, StorageAccess, Type, TypeInner,
+    self, AddressSpace, Handle, ImageClass, ImageDimension, Module, Scalar, ScalarKind, StorageAccess, Type, TypeInner,
     valid::{GlobalUse, ModuleInfo},
 };
 
-use super::Dtype;
+use super::{Dtype, WIDEST};
 use crate::{Error, Result};
 
 /// The kind of a binding: its address space and access mode.
@@ -17,7 +17,16 @@ pub(super) enum Access {
     Read,
     /// `var<storage, read_write>`.
     Write,
+    /// `texture_2d<f32>`, which holds a copy of a tensor of f32.
+    Texture,
 }
+
+/// The only textures that a shader may have.
+const TEXTURE: TypeInner = TypeInner::Image {
+    dim: ImageDimension::D2,
+    arrayed: false,
+    class: ImageClass::Sampled { kind: ScalarKind::Float, multi: false },
+};
 
 /// One binding of group 0.
 #[derive(Debug)]
@@ -53,7 +62,8 @@ impl Binding {
                 AddressSpace::Uniform => Access::Uniform,
                 AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => Access::Write,
                 AddressSpace::Storage { .. } => Access::Read,
-                _ => return Err(fail(format!("`{name}` is no buffer"))),
+                AddressSpace::Handle if module.types[variable.ty].inner == TEXTURE => Access::Texture,
+                _ => return Err(fail(format!("`{name}` is neither a buffer nor a `texture_2d<f32>`"))),
             };
             if place.group != 0 {
                 return Err(fail(format!("`{name}` is in group {}: all bindings belong in group 0", place.group)));
@@ -63,6 +73,7 @@ impl Binding {
             let (used, stored) = (!uses.is_empty(), uses.intersects(GlobalUse::WRITE | GlobalUse::ATOMIC));
             let stride = match module.types[variable.ty].inner {
                 TypeInner::Array { size: naga::ArraySize::Dynamic, stride, .. } => Some(u64::from(stride)),
+                TypeInner::Image { .. } => Some(WIDEST),
                 _ => None,
             };
             let least = stride.unwrap_or(u64::from(layouter[variable.ty].size));
@@ -93,6 +104,7 @@ fn numbers(module: &Module, ty: Handle<Type>) -> Vec<Scalar> {
     match &module.types[ty].inner {
         TypeInner::Scalar(scalar) | TypeInner::Atomic(scalar) => vec![*scalar],
         TypeInner::Vector { scalar, .. } | TypeInner::Matrix { scalar, .. } => vec![*scalar],
+        TypeInner::Image { .. } => vec![Scalar::F32],
         TypeInner::Array { base, .. } => numbers(module, *base),
         TypeInner::Struct { members, .. } => members.iter().flat_map(|member| numbers(module, member.ty)).collect(),
         _ => vec![],

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Cost, Pipeline, Tensor};
+use super::{Cost, Pipeline, Tensor, texture::Copied};
 
 /// A dispatch with all that it needs made.
 #[derive(Debug)]
 pub(super) struct Dispatch {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) bind_group: wgpu::BindGroup,
+    /// What must lie in textures before it runs.
+    pub(super) copied: Vec<Copied>,
     /// The tensors bound after the parameters, kept only where they are to be inspected.
     pub(super) tensors: Vec<Tensor>,
     pub(super) workgroups: [u32; 3],
@@ -19,45 +21,74 @@ pub(super) struct Dispatch {
     pub(super) waits: bool,
 }
 
+impl Dispatch {
+    /// The copies must end before the pass begins.
+    fn encode_copies(&self, encoder: &mut wgpu::CommandEncoder) {
+        self.copied.iter().for_each(|copied| copied.encode(encoder));
+    }
+
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, sets_pipeline: bool, [x, y, z]: [u32; 3]) {
+        if sets_pipeline {
+            pass.set_pipeline(&self.pipeline.pipeline);
+        }
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
 /// Dispatches with all of their workgroups.
 pub(super) fn whole(dispatches: &[Dispatch]) -> impl Iterator<Item = (&Dispatch, [u32; 3])> {
     dispatches.iter().map(|dispatch| (dispatch, dispatch.workgroups))
 }
 
-/// Encodes dispatches as one compute pass.
+/// Encodes dispatches as one compute pass, or as several where tensors are copied between them.
 pub(super) fn encode<'a>(
     encoder: &mut wgpu::CommandEncoder,
     label: &str,
     timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
     dispatches: impl IntoIterator<Item = (&'a Dispatch, [u32; 3])>,
 ) {
-    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes });
-    let mut current: Option<&Arc<Pipeline>> = None;
-    for (dispatch, [x, y, z]) in dispatches {
-        if !current.is_some_and(|pipeline| Arc::ptr_eq(pipeline, &dispatch.pipeline)) {
-            pass.set_pipeline(&dispatch.pipeline.pipeline);
+    let dispatches: Vec<_> = dispatches.into_iter().collect();
+    let runs: Vec<_> = dispatches.chunk_by(|_, (next, _)| next.copied.is_empty()).collect();
+    for (index, run) in runs.iter().enumerate() {
+        run[0].0.encode_copies(encoder);
+        let timestamp_writes = timestamp_writes.clone().map(|writes| wgpu::ComputePassTimestampWrites {
+            beginning_of_pass_write_index: writes.beginning_of_pass_write_index.filter(|_| index == 0),
+            end_of_pass_write_index: writes.end_of_pass_write_index.filter(|_| index + 1 == runs.len()),
+            ..writes
+        });
+        let mut pass =
+            encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes });
+        let mut current: Option<&Arc<Pipeline>> = None;
+        for (dispatch, workgroups) in *run {
+            let same = current.is_some_and(|pipeline| Arc::ptr_eq(pipeline, &dispatch.pipeline));
             current = Some(&dispatch.pipeline);
+            dispatch.encode(&mut pass, !same, *workgroups);
         }
-        pass.set_bind_group(0, &dispatch.bind_group, &[]);
-        pass.dispatch_workgroups(x, y, z);
     }
 }
 
-/// Encodes dispatches as one compute pass that writes the time into `queries` before each and after the last.
+/// Encodes dispatches, with the time written into `queries` before the first and after each: in one compute pass, or in several where
+/// tensors are copied between them.
 pub(super) fn encode_each_timed<'a>(
     encoder: &mut wgpu::CommandEncoder,
     label: &str,
     queries: &wgpu::QuerySet,
     dispatches: impl IntoIterator<Item = &'a Dispatch>,
 ) {
-    let mut pass =
-        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
-    pass.write_timestamp(queries, 0);
-    for (dispatch, after) in dispatches.into_iter().zip(1..) {
-        pass.set_pipeline(&dispatch.pipeline.pipeline);
-        pass.set_bind_group(0, &dispatch.bind_group, &[]);
-        let [x, y, z] = dispatch.workgroups;
-        pass.dispatch_workgroups(x, y, z);
-        pass.write_timestamp(queries, after);
+    let dispatches: Vec<_> = dispatches.into_iter().collect();
+    let mut stamp = 0;
+    for run in dispatches.chunk_by(|_, next| next.copied.is_empty()) {
+        run[0].encode_copies(encoder);
+        let mut pass =
+            encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
+        if stamp == 0 {
+            pass.write_timestamp(queries, 0);
+        }
+        for dispatch in run {
+            dispatch.encode(&mut pass, true, dispatch.workgroups);
+            stamp += 1;
+            pass.write_timestamp(queries, stamp);
+        }
     }
 }

@@ -115,7 +115,8 @@ impl Launch<'_> {
     /// bound for writing if they lie apart, whether or not the shader stores to them: WebGPU asks for that. A kernel may give any
     /// tensor in place of one that its form does not use, which is not bound.
     fn check_overlaps(&self, bindings: &[Binding]) -> Result<()> {
-        let bound: Vec<_> = bindings.iter().zip(self.tensors).filter(|(binding, _)| binding.used).collect();
+        let bound = bindings.iter().zip(self.tensors);
+        let bound: Vec<_> = bound.filter(|(binding, _)| binding.used && binding.access != Access::Texture).collect();
         for (index, (one, tensor)) in bound.iter().enumerate() {
             for (other, second) in &bound[..index] {
                 let both_written = one.access == Access::Write && other.access == Access::Write;

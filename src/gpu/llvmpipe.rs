@@ -3,6 +3,9 @@
 /// The first Mesa that was found to load what lanes want without a way through memory for each of them.
 const GATHERING_MESA: u32 = 26;
 
+/// The last Mesa that was found to load from textures in less time than from buffers.
+const TEXTURE_MESA: u32 = 22;
+
 /// What the owner of an adapter can do for its speed, where that was measured: a sentence without its full stop.
 pub fn advice(info: &wgpu::AdapterInfo) -> Option<String> {
     // OpenGL's kernels have other forms.
@@ -12,6 +15,12 @@ pub fn advice(info: &wgpu::AdapterInfo) -> Option<String> {
 /// Whether sums leave the registers before loads matter: where a CPU has 16 vector registers, and AVX-512 would have brought 32.
 pub(super) fn few_registers(info: &wgpu::AdapterInfo) -> bool {
     mesa(info).is_some_and(|mesa| mesa >= GATHERING_MESA) && !has_avx512()
+}
+
+/// Whether a load from a texture takes less time than one from a buffer, which [`newer_mesa`] says why: it brings what all lanes want
+/// without a loop over them. In Mesa 25 it takes more.
+pub(super) fn loads_from_textures(info: &wgpu::AdapterInfo) -> bool {
+    mesa(info).is_some_and(|mesa| mesa <= TEXTURE_MESA) && !has_avx512()
 }
 
 /// Before Mesa 26 each loaded element is put into a vector at a place known at run time. AVX-512 has instructions for that; other x86

@@ -21,6 +21,7 @@ pub mod shader;
 mod signal;
 mod stopwatch;
 mod tensor;
+mod texture;
 pub mod tiles;
 mod timer;
 mod transfer;
@@ -144,6 +145,7 @@ struct Inner {
     trace: bool,
     check_finite: bool,
     pipelines: pipelines::Pipelines,
+    textures: texture::Textures,
     faults: Arc<fault::Faults>,
     probe: Option<fault::Probe>,
     counters: Mutex<Counters>,
@@ -230,6 +232,7 @@ impl Gpu {
             memory: if options.portable { PORTABLE_MEMORY } else { device.limits().max_compute_workgroup_storage_size },
             cooperative,
             few_registers: llvmpipe::few_registers(&info),
+            textures: llvmpipe::loads_from_textures(&info),
         };
         Self {
             inner: Arc::new(Inner {
@@ -242,6 +245,7 @@ impl Gpu {
                 trace: options.trace,
                 check_finite: options.check_finite,
                 pipelines: pipelines::Pipelines::default(),
+                textures: texture::Textures::default(),
                 faults,
                 probe,
                 counters: Mutex::default(),
@@ -281,6 +285,13 @@ impl Gpu {
     /// Discrete, integrated or CPU.
     pub fn class(&self) -> AdapterClass {
         self.inner.class
+    }
+
+    /// A device just opened, as it would be if its driver loaded faster from textures, or from buffers.
+    #[cfg(test)]
+    pub(crate) fn reading_textures(mut self, textures: bool) -> Self {
+        Arc::get_mut(&mut self.inner).expect("nobody else has it yet").tiles.textures = textures;
+        self
     }
 
     /// The tile configurations in use.

@@ -48,8 +48,7 @@ impl Gpu {
     /// The pipeline of `kernel` under `specialisation`, with every check of wgpu in it, made on first use.
     ///
     /// # Errors
-    /// [`Error::Shader`] if the text is not valid, or its bindings are not buffers of group 0 numbered from 0 on, the first of
-    /// them a uniform one; [`Error::Limit`] if it declares more workgroup memory, a larger workgroup or more parameters than
+    /// [`Error::Shader`] if the text is not valid, or its bindings are not what a [`Shader`] may have; [`Error::Limit`] if it declares more workgroup memory, a larger workgroup or more parameters than
     /// there may be, [`Error::Gpu`] if the driver refuses it.
     pub fn pipeline(&self, kernel: &'static Shader, specialisation: &Specialisation) -> Result<Arc<Pipeline>> {
         self.guarded_pipeline(kernel, specialisation, Guard::Driver)
@@ -157,17 +156,19 @@ impl Gpu {
 }
 
 fn entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
+    let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
     wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer {
-            ty: match access {
-                Access::Uniform => wgpu::BufferBindingType::Uniform,
-                Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
-                Access::Write => wgpu::BufferBindingType::Storage { read_only: false },
+        ty: match access {
+            Access::Uniform => buffer(wgpu::BufferBindingType::Uniform),
+            Access::Read => buffer(wgpu::BufferBindingType::Storage { read_only: true }),
+            Access::Write => buffer(wgpu::BufferBindingType::Storage { read_only: false }),
+            Access::Texture => wgpu::BindingType::Texture {
+                sample_type: wgpu::TextureSampleType::Float { filterable: false },
+                view_dimension: wgpu::TextureViewDimension::D2,
+                multisampled: false,
             },
-            has_dynamic_offset: false,
-            min_binding_size: None,
         },
         count: None,
     }

@@ -4,11 +4,13 @@ use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use super::{
     AdapterClass, Cost, Counts, Gpu, Launch, Pipeline, Tensor,
+    binding::Access,
     counts::{Order, waves},
     dispatch::{Dispatch, encode, whole},
     finite::Watch,
     guard::{Guard, PARAMETER_STRIDE},
     stopwatch::Stopwatch,
+    texture::Copied,
     warm_up::WarmUp,
 };
 use crate::{Error, Result};
@@ -122,15 +124,15 @@ impl Recorder {
         let mut dispatches = Vec::with_capacity(pending.len());
         let mut order = Order::default();
         for (index, pending) in pending.into_iter().enumerate() {
-            let bind = if pending.guard == Guard::Kernel { Tensor::padded_binding } else { Tensor::binding };
-            let resources: Vec<_> = pending.tensors.iter().map(bind).collect();
-            let bind_group = bind_group(&gpu, &pending, parameters(&uniform, index), resources)?;
+            let copied = copied(&gpu, &pending)?;
+            let bind_group = bind_group(&gpu, &pending, parameters(&uniform, index), &copied)?;
+            let copied = copied.into_iter().flatten().collect();
             let Pending { pipeline, mut tensors, workgroups, cost, rounds, .. } = pending;
             let waits = order.waits(&pipeline, &tensors);
             if !gpu.inner.check_finite {
                 tensors.clear();
             }
-            dispatches.push(Dispatch { pipeline, bind_group, tensors, workgroups, cost, rounds, waits });
+            dispatches.push(Dispatch { pipeline, bind_group, copied, tensors, workgroups, cost, rounds, waits });
         }
         let splits = splits(gpu.class(), &dispatches);
         Ok(Recording { gpu, label, dispatches, splits, settings: uniform.size() })
@@ -145,12 +147,28 @@ fn parameters(uniform: &wgpu::Buffer, index: usize) -> wgpu::BindingResource<'_>
     })
 }
 
+/// A copy of each tensor that is bound as a texture.
+fn copied(gpu: &Gpu, pending: &Pending) -> Result<Vec<Option<Copied>>> {
+    let bound = pending.pipeline.bindings.iter().skip(1).zip(&pending.tensors).enumerate();
+    let copied = bound.map(|(index, (binding, tensor))| {
+        let is_copied = binding.used && binding.access == Access::Texture;
+        is_copied.then(|| Copied::new(gpu, index, tensor)).transpose()
+    });
+    copied.collect()
+}
+
 fn bind_group(
     gpu: &Gpu,
     pending: &Pending,
     params: wgpu::BindingResource<'_>,
-    tensors: Vec<wgpu::BindingResource<'_>>,
+    copied: &[Option<Copied>],
 ) -> Result<wgpu::BindGroup> {
+    let bind = if pending.guard == Guard::Kernel { Tensor::padded_binding } else { Tensor::binding };
+    let views: Vec<_> = copied.iter().map(|copied| copied.as_ref().map(Copied::view)).collect();
+    let tensors = pending.tensors.iter().zip(&views).map(|(tensor, view)| match view {
+        Some(view) => wgpu::BindingResource::TextureView(view),
+        None => bind(tensor),
+    });
     let entries: Vec<_> = (0..)
         .zip(std::iter::once(params).chain(tensors))
         .zip(&pending.pipeline.bindings)

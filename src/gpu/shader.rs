@@ -9,11 +9,12 @@ use std::fmt::Write as _;
 
 use wgpu::naga::{self, valid::Capabilities};
 
-use super::{Dtype, Tiles};
+use super::{Dtype, Tiles, texture::TEXELS};
 use crate::{Error, Result};
 
 /// A WGSL file with entry point `main`. What it binds it says itself: buffers of group 0, numbered from 0 on, the parameters
-/// first, in a `var<uniform>`.
+/// first, in a `var<uniform>`. In place of a buffer it may read a `texture_2d<f32>`, into which a tensor of f32 is copied right before:
+/// four elements a texel, 1,024 texels a row.
 #[derive(Debug)]
 pub struct Shader {
     /// The file's path under `shaders/`: `<kernel>`, `<kernel>_backward`, or `<kernel>/<pass>` for a helper of these.
@@ -69,6 +70,13 @@ impl Specialisation {
     /// Defines `HALF` where activations are f16.
     pub fn element(self, dtype: Dtype) -> Self {
         self.define_if(dtype == Dtype::F16, "HALF")
+    }
+
+    /// Copies in textures for some bindings, each by the flag that says so, if there are any.
+    pub(crate) fn textures(self, flags: &[(bool, &'static str)]) -> Self {
+        let some = flags.iter().any(|(copied, _)| *copied);
+        let form = flags.iter().fold(self, |form, (copied, flag)| form.define_if(*copied, flag));
+        if some { form.constant("TEXELS", TEXELS) } else { form }
     }
 
     /// Whether it takes an adapter that has f16: anything of it is called `HALF`.

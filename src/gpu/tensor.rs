@@ -304,6 +304,12 @@ impl Tensor {
         }
     }
 
+    /// So many elements from the element `first` on, for a copy of no more than these: a binding must start elsewhere.
+    pub(crate) fn stretch(&self, first: usize, elements: usize) -> Self {
+        let offset = self.offset + first as u64 * self.dtype.bytes();
+        Self { offset, shape: [elements].into(), ..self.clone() }
+    }
+
     /// The least window that holds all of `tensors`, and the element at which each begins in it; `None` where one binding of `gpu`
     /// does not reach over several, or they are of different buffers or types.
     pub(crate) fn covering(gpu: &Gpu, tensors: &[&Self]) -> Option<(Self, Vec<usize>)> {

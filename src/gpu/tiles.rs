@@ -29,6 +29,8 @@ pub struct Tiles {
     pub cooperative: Option<Cooperative>,
     /// Whether a CPU has so few vector registers that kernels with several sums an element take fewer elements.
     pub few_registers: bool,
+    /// Whether products read their factors from textures: kernels in the subgroup form, of factors that fours make up.
+    pub textures: bool,
 }
 
 /// Compute units of an adapter that does not tell: about as many as a large GPU has.
@@ -54,15 +56,17 @@ pub struct Offers {
     pub cooperative: Option<Cooperative>,
     /// So few vector registers that sums leave them, on a CPU whose driver loads well.
     pub few_registers: bool,
+    /// Textures that are loaded from in much less time than buffers.
+    pub textures: bool,
 }
 
-/// The subgroups of the CPU driver that 64-bit words were measured on.
-const WIDE_SUBGROUP: u32 = 8;
+/// The subgroups of the CPU driver that 64-bit words and textures were measured on.
+const LLVMPIPE: u32 = 8;
 
 impl Tiles {
     /// Sane defaults for a class of adapter, and what it offers.
     pub fn for_adapter(class: AdapterClass, offers: Offers) -> Self {
-        let Offers { subgroup, words64, f16, memory, cooperative, few_registers } = offers;
+        let Offers { subgroup, words64, f16, memory, cooperative, few_registers, textures } = offers;
         let large = memory >= LARGE_MEMORY && class != AdapterClass::Cpu;
         let memory = if large { LARGE_MEMORY } else { PORTABLE_MEMORY };
         let subgroup = subgroup.filter(|size| SUBGROUP_SIZES.contains(size));
@@ -70,7 +74,7 @@ impl Tiles {
             // A CPU driver runs a workgroup's subgroups one after the other, and every barrier costs: one subgroup a workgroup.
             // Rows are prefetched along their length. Cooperative matrices are emulated.
             AdapterClass::Cpu => {
-                let wide = words64 && subgroup == Some(WIDE_SUBGROUP);
+                let wide = words64 && subgroup == Some(LLVMPIPE);
                 let row = subgroup.unwrap_or(8);
                 let cooperative = None;
                 Self {
@@ -84,6 +88,7 @@ impl Tiles {
                     units: 1,
                     cooperative,
                     few_registers,
+                    textures: textures && subgroup == Some(LLVMPIPE),
                 }
             }
             AdapterClass::Discrete | AdapterClass::Integrated => Self {
@@ -97,6 +102,7 @@ impl Tiles {
                 units: UNITS,
                 cooperative,
                 few_registers: false,
+                textures: false,
             },
         }
     }
@@ -112,8 +118,9 @@ impl Tiles {
         let sizes = || [None].into_iter().chain(SUBGROUP_SIZES.map(Some));
         let of_size = |subgroup| [false, true].map(|words64| Offers { subgroup, words64, ..least });
         let of_memory = |offers| [PORTABLE_MEMORY, LARGE_MEMORY].map(|memory| Offers { memory, ..offers });
+        let of_textures = |offers| [false, true].map(|textures| Offers { textures, ..offers });
         for class in AdapterClass::ALL {
-            for offers in sizes().flat_map(of_size).flat_map(of_memory) {
+            for offers in sizes().flat_map(of_size).flat_map(of_memory).flat_map(of_textures) {
                 let tiles = (class, Self::for_adapter(class, offers));
                 if !all.contains(&tiles) {
                     all.push(tiles);

@@ -71,6 +71,7 @@ shared![
     "step",
     "store",
     "store_piece",
+    "texel",
     "window",
     "words",
 ];

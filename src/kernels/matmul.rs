@@ -123,6 +123,12 @@ impl Loads {
         if self.b && (self.a || self.c) { self } else { Self { a: false, b: false, c: false, tail: true } }
     }
 
+    /// Whether A and B are read from textures.
+    fn in_textures(self, tiles: &Tiles, tile: Tile, [a, b, _]: Types) -> [bool; 2] {
+        let textures = tiles.textures && tile.subgroups;
+        [(self.a, a), (self.b, b)].map(|(fours, dtype)| textures && fours && dtype == Dtype::F32)
+    }
+
     /// Each form that some product takes: a row of `[.., K]` is no multiple of four where K is not.
     fn every(transpose_a: bool, transpose_b: bool) -> Vec<Self> {
         let all = (0..16).map(|bits| {
@@ -237,6 +243,7 @@ impl Matmul {
     fn specialisation(&self, tiles: &Tiles, tile: Tile, form: Form) -> Specialisation {
         let Form { types, slices, loads, sums } = form;
         let [a, b, c] = types.map(|dtype| dtype == Dtype::F16);
+        let [texture_a, texture_b] = loads.in_textures(tiles, tile, types);
         let form = Specialisation::new()
             .define_if(tile.subgroups, "SUBGROUPS")
             .define_if(tile.subgroups && tiles.wide && loads.b, "WIDE")
@@ -254,6 +261,7 @@ impl Matmul {
             .define_if(sums == Sums::Apart, "APART")
             .define_if(self.activation == Activation::Tanh, "TANH")
             .define_if(self.activation == Activation::Sigmoid, "SIGMOID")
+            .textures(&[(texture_a, "TEXTURE_A"), (texture_b, "TEXTURE_B")])
             .constant("LANES", tile.lanes)
             .constant("GROUPS", tile.groups)
             .constant("ROWS", tile.rows)
@@ -371,7 +379,9 @@ impl Matmul {
             b: b.aligned() && b_columns % 4 == 0,
             c: c.aligned() && self.n.is_multiple_of(4) && beside,
             tail: !self.k.is_multiple_of(4),
-        };
+        }
+        .served();
+        let [a, b] = &self.operands_bound(recorder.gpu(), by, batch, loads, bound);
         let word = |value: usize| value as u32;
         let mut params = vec![word(self.m), word(self.n), word(self.k)];
         for Run { first, stride, step, .. } in [a, b, c] {
@@ -391,7 +401,7 @@ impl Matmul {
                 }
             }
         };
-        let form = Form { types: *types, slices: 1, loads: loads.served(), sums: into };
+        let form = Form { types: *types, slices: 1, loads, sums: into };
         let workgroups =
             |[height, width]: [usize; 2]| [word(self.m.div_ceil(height)), word(self.n.div_ceil(width)), word(batch)];
         let (kernel, specialisation, workgroups, depth) = match by {
@@ -414,12 +424,27 @@ impl Matmul {
                 kernel,
                 specialisation,
                 params: &params,
-                tensors: &[&a.tensor, &b.tensor, &bias.as_ref().unwrap_or(b).tensor, &c.tensor, &sums.tensor],
+                tensors: &[&a.tensor, &b.tensor, &bias.as_ref().unwrap_or(&bound.b).tensor, &c.tensor, &sums.tensor],
                 workgroups,
                 cost: Self { batch, ..*self }.cost_of(*types),
             },
             self.k.div_ceil(depth),
         )
+    }
+
+    /// A and B as they are bound: of what is copied into a texture, no more than the products read.
+    fn operands_bound(&self, gpu: &Gpu, by: By, batch: usize, loads: Loads, bound: &Bound) -> [Run; 2] {
+        let textures = match by {
+            By::Tile(tile) => loads.in_textures(gpu.tiles(), tile, bound.types),
+            By::Matrices(_) => [false; 2],
+        };
+        let oriented =
+            |[rows, columns]: [usize; 2], transposed| if transposed { [columns, rows] } else { [rows, columns] };
+        let [a, b] = [oriented([self.m, self.k], self.transpose_a), oriented([self.k, self.n], self.transpose_b)];
+        let of = |run: &Run, [rows, columns]: [usize; 2], copied| {
+            if copied { run.narrowed([batch, rows, columns]) } else { run.clone() }
+        };
+        [of(&bound.a, a, textures[0]), of(&bound.b, b, textures[1])]
     }
 
     /// Each part but the first adds to what the one before has left; the bias comes with the first, the activation last.

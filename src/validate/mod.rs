@@ -477,3 +477,25 @@ pub fn largest(values: &[f64]) -> f64 {
 pub fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().map(|value| f64::from(*value)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::GpuOptions;
+
+    /// Which of the two an adapter loads from is its driver's matter. The way that this one's does not take is tried here, and the other
+    /// one everywhere else.
+    #[test]
+    fn kernels_agree_with_the_reference_from_textures_and_from_buffers() {
+        let gpu = Gpu::open(&GpuOptions::from_env()).unwrap();
+        let textures = !gpu.tiles().textures && gpu.tiles().subgroup == Some(8);
+        let gpu = gpu.reading_textures(textures);
+        let kernels = ["matmul", "gru", "attentional_decoder", "attentional_decoder_step"];
+        let checks = checks().into_iter().filter(|check| kernels.contains(&check.kernel) && check.dtype == Dtype::F32);
+        for check in checks {
+            let row = run(&gpu, &check, Cases::exactly(6), 1).unwrap();
+            assert!(row.passed, "{}: {:.2e}, seed {}", row.kernel, row.worst_error, row.worst_seed);
+        }
+        assert_eq!(gpu.pipeline_labels().iter().any(|label| label.contains("TEXTURE_")), textures);
+    }
+}

@@ -108,10 +108,12 @@ fn gradients_are_slopes_of_the_loss() {
 #[test]
 fn what_is_off_costs_nothing_and_what_is_on_a_few_dispatches_whatever_the_length() {
     let network = network(0.0);
+    // From textures, a driver's products through a step back are dispatches of their own, but those that meet a mask.
+    let gpu = common::without_subgroups();
     let labels = |regularisation: Regularisation, steps: usize| -> Vec<String> {
         let optimizer = Optimizer::default();
         let parameters = parameters(&network);
-        let mut trainer = Trainer::new(common::gpu(), network.clone(), &parameters, optimizer, regularisation).unwrap();
+        let mut trainer = Trainer::new(gpu, network.clone(), &parameters, optimizer, regularisation).unwrap();
         let program = trainer.prepare(BatchShape::new(4, steps, steps)).unwrap();
         program.recording().labels().map(str::to_owned).collect()
     };

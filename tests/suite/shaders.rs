@@ -49,6 +49,7 @@ fn expand(shader: &Shader, specialisation: &Specialisation) -> Expanded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Binding {
     Uniform,
+    /// In a buffer, or copied into a texture.
     Read,
     Write,
 }
@@ -64,7 +65,7 @@ fn declared(label: &str, module: &naga::Module) -> Vec<Binding> {
             let kind = match variable.space {
                 AddressSpace::Uniform => Binding::Uniform,
                 AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => Binding::Write,
-                AddressSpace::Storage { .. } => Binding::Read,
+                AddressSpace::Storage { .. } | AddressSpace::Handle => Binding::Read,
                 other => panic!("{label}: {:?} lies in {other:?}", variable.name),
             };
             Some((at.binding, kind))

@@ -74,6 +74,8 @@ pub(super) struct Workgroup {
     lanes: u32,
     /// Keys that are scored together.
     keys: u32,
+    /// Whether keys and contributions are read from textures, where a load brings several.
+    textures: bool,
 }
 
 /// The sizes of a workgroup that is no subgroup.
@@ -86,21 +88,23 @@ impl Workgroup {
     fn of(tiles: &Tiles, decoder: &AttentionalDecoder, columns: usize) -> Self {
         let fours = columns.div_ceil(4);
         match tiles.subgroup {
-            Some(lanes) => Self { subgroups: true, lanes, keys: keys_of_one_query(decoder.keys).min(lanes) },
+            Some(lanes) => Self::of_subgroup(tiles, lanes, keys_of_one_query(decoder.keys)),
             None => {
                 let lanes = LANES.into_iter().find(|lanes| *lanes as usize >= fours).unwrap_or(LANES[3]);
-                Self { subgroups: false, lanes, keys: KEYS }
+                Self { subgroups: false, lanes, keys: KEYS, textures: false }
             }
         }
     }
 
     fn every(tiles: &Tiles) -> Vec<Self> {
         match tiles.subgroup {
-            Some(lanes) => {
-                forms::distinct([4, 6, 8].map(|keys| Self { subgroups: true, lanes, keys: lanes.min(keys) }))
-            }
-            None => LANES.map(|lanes| Self { subgroups: false, lanes, keys: KEYS }).to_vec(),
+            Some(lanes) => forms::distinct([4, 6, 8].map(|keys| Self::of_subgroup(tiles, lanes, keys))),
+            None => LANES.map(|lanes| Self { subgroups: false, lanes, keys: KEYS, textures: false }).to_vec(),
         }
+    }
+
+    fn of_subgroup(tiles: &Tiles, lanes: u32, keys: u32) -> Self {
+        Self { subgroups: true, lanes, keys: keys.min(lanes), textures: tiles.textures }
     }
 
     /// Rounds of a loop over keys and columns.
@@ -110,12 +114,14 @@ impl Workgroup {
 
     /// `piece` elements a load.
     fn form(self, piece: usize, dtype: Dtype) -> Specialisation {
+        let textures = self.textures && piece > 1 && dtype == Dtype::F32;
         Specialisation::new()
             .element(dtype)
             .define("ONE_ROW")
             .define_if(self.subgroups, "SUBGROUPS")
             .define_if(piece > 1, "VECTOR")
             .define_if(piece > 4, "WIDE")
+            .textures(&[(textures, "TEXTURE_key"), (textures, "TEXTURE_contributions")])
             .constant("LANES", self.lanes)
             .constant("KEYS", self.keys)
     }

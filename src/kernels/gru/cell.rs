@@ -11,7 +11,7 @@ use crate::{
         expect::{expect, expect_apart, expect_dtype, expect_extents, expect_matrix, expect_setting, expect_tile},
         forms,
         library::shader,
-        matmul::Matrix,
+        matmul::{self, Matmul, Matrix, Operands, Summed},
     },
 };
 
@@ -304,11 +304,36 @@ impl Cell {
     ) -> Result<()> {
         self.check(recorder.gpu(), tile)?;
         steps.iter().try_for_each(|step| self.check_backward(step))?;
+        if recorder.gpu().tiles().textures && steps.iter().all(|step| step.next.is_some() && step.masking.is_none()) {
+            let behind = self.record_next(recorder, steps)?;
+            return self.record_backward(recorder, tile, &behind);
+        }
         let weights: Vec<_> = steps.iter().map(|step| step.weight).collect();
         match Tensor::covering(recorder.gpu(), &weights) {
             Some((weights, offsets)) => self.launch_backward(recorder, tile, steps, &weights, &offsets),
             None => steps.iter().try_for_each(|step| self.record_backward(recorder, tile, &[*step])),
         }
+    }
+
+    /// Records what comes through the next step as a product by itself, added to the carry, and returns the steps that are left: with
+    /// both factors from textures that takes half the time that it takes inside a step.
+    fn record_next<'a>(&self, recorder: &mut Recorder, steps: &[CellBackward<'a>]) -> Result<Vec<CellBackward<'a>>> {
+        let Self { rows, hidden } = *self;
+        let run = |tensor, offset, stride| Matrix { tensor, offset, stride, batch_stride: 0 };
+        for alike in steps.chunk_by(|one, other| one.has_carry == other.has_carry) {
+            let operands = alike.iter().map(|step| Operands {
+                a: run(step.d_recurrent, step.next.unwrap_or(step.own), step.recurrent_stride),
+                b: run(step.weight, 0, hidden),
+                bias: None,
+                c: run(step.carry, step.carry_offset, hidden),
+            });
+            let products: Vec<_> = operands.map(|operands| Summed { operands, sums: None }).collect();
+            let k = alike[0].weight.elements() / hidden;
+            let product =
+                Matmul { m: rows, n: hidden, k, batch: 1, accumulate: alike[0].has_carry, ..Matmul::default() };
+            product.record_all(recorder, matmul::Tile::choose(recorder.gpu(), rows), &products)?;
+        }
+        Ok(steps.iter().map(|step| CellBackward { next: None, has_carry: true, ..*step }).collect())
     }
 
     fn check_backward(&self, step: &CellBackward<'_>) -> Result<()> {

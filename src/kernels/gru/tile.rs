@@ -96,6 +96,7 @@ impl Tile {
     pub(super) fn forward(&self, tiles: &Tiles, dtype: Dtype, loads: Loads, form: Form) -> Specialisation {
         let Form { attended, dropout, picked } = form;
         let one_row = self.subgroups && self.rows == 1;
+        let textures = self.subgroups && tiles.textures && !one_row && loads != Loads::Single;
         self.specialisation(dtype, loads != Loads::Single, self.rows)
             .define_if(!one_row && loads != Loads::Single && forms::words(tiles, dtype), "WORDS")
             .define_if(attended, "ATTENDED")
@@ -104,6 +105,7 @@ impl Tile {
             .define_if(picked && dtype == Dtype::F16, "PICKED")
             .define_if(one_row, "ONE_ROW")
             .define_if(one_row && loads == Loads::Eight, "WIDE")
+            .textures(&[(textures, "TEXTURE_weight_hh"), (textures && attended, "TEXTURE_weight_ih")])
     }
 
     pub(super) fn backward(&self, tiles: &Tiles, dtype: Dtype, vector: bool, dropout: bool) -> Specialisation {

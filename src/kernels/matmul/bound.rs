@@ -5,7 +5,7 @@ use crate::gpu::{Gpu, Tensor};
 
 /// One operand of some products: a window that holds it for all of them, where it begins for the first, and how much further for each
 /// other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Run {
     pub tensor: Tensor,
     pub first: usize,
@@ -29,6 +29,12 @@ impl Run {
         let alike = matrices.iter().all(|matrix| matrix.stride == first.stride);
         let even = at.windows(2).all(|pair| pair[1].checked_sub(pair[0]) == Some(step));
         (alike && even).then(|| Self { tensor, first: at[0], stride: first.stride, step })
+    }
+
+    /// The same, bound without what lies before so many matrices of rows and columns and behind them.
+    pub fn narrowed(&self, [count, rows, columns]: [usize; 3]) -> Self {
+        let elements = (count - 1) * self.step + (rows - 1) * self.stride + columns;
+        Self { tensor: self.tensor.stretch(self.first, elements), first: 0, stride: self.stride, step: self.step }
     }
 
     pub fn aligned(&self) -> bool {
