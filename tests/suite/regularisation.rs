@@ -112,7 +112,7 @@ fn what_is_off_costs_nothing_and_what_is_on_a_few_dispatches_whatever_the_length
     let gpu = common::without_subgroups();
     let labels = |regularisation: Regularisation, steps: usize| -> Vec<String> {
         let optimizer = Optimizer::default();
-        let parameters = parameters(&network);
+        let parameters = first_values(gpu, &network.parameters(), 1).unwrap();
         let mut trainer = Trainer::new(gpu, network.clone(), &parameters, optimizer, regularisation).unwrap();
         let program = trainer.prepare(BatchShape::new(4, steps, steps)).unwrap();
         program.recording().labels().map(str::to_owned).collect()
