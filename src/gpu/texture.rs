@@ -29,8 +29,16 @@ impl Copied {
     /// Of what a dispatch binds in such a place.
     ///
     /// # Errors
-    /// [`Error::Limit`] for a tensor that no texture can hold, [`Error::Gpu`] if there is no memory for it.
+    /// [`Error::Shape`] for a tensor in a caller's buffer that cannot be copied, [`Error::Limit`] for one that no texture can hold, [`Error::Gpu`] if there is no memory for it.
     pub fn new(gpu: &Gpu, binding: usize, tensor: &Tensor) -> Result<Self> {
+        if !tensor.buffer().usage().contains(wgpu::BufferUsages::COPY_SRC) {
+            return Err(Error::Shape {
+                operation: "texture",
+                argument: "tensor",
+                wanted: "in a buffer with the usage COPY_SRC, for this adapter reads a copy of it".into(),
+                got: format!("{} with {:?}", tensor.shape(), tensor.buffer().usage()),
+            });
+        }
         let rows = texels(tensor).div_ceil(u64::from(TEXELS));
         let have = gpu.limits().max_texture_dimension_2d;
         if rows > u64::from(have) {
