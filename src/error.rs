@@ -65,13 +65,13 @@ pub enum Error {
         /// A remedy.
         remedy: String,
     },
-    /// The driver has no memory left for a buffer. What was made before is unharmed.
+    /// The driver has no memory left for a buffer or texture. What was made before is unharmed.
     #[error(
         "{what} needs {need} bytes, and the driver says that the adapter's memory does not hold them ({message}). This process has {} there, and {} free. Use a smaller batch or model, shorter sequences, or another adapter.",
         bytes(.held), bytes(.free)
     )]
     OutOfMemory {
-        /// The purpose of the buffer.
+        /// The purpose of the buffer or texture.
         what: String,
         /// Its bytes.
         need: u64,

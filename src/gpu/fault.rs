@@ -89,8 +89,22 @@ impl ErrorScopes {
         self.finish_as(|error| Error::Gpu { kernel: kernel.to_owned(), message: error.to_string() })
     }
 
+    /// Closes the scopes around the making of something that takes `bytes` of the device's memory.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::OutOfMemory`], or else [`Error::Gpu`].
+    pub(super) fn finish_making(self, label: &str, bytes: u64) -> Result<()> {
+        let gpu = self.gpu.clone();
+        self.finish_as(|error| match error {
+            wgpu::Error::OutOfMemory { .. } => gpu.out_of_memory(label, bytes, &error),
+            error => {
+                Error::Gpu { kernel: format!("allocating {bytes} bytes for `{label}`"), message: error.to_string() }
+            }
+        })
+    }
+
     /// Closes the scopes; `explain` turns the driver's first error, on a device that is not lost, into this crate's.
-    pub(super) fn finish_as(self, explain: impl FnOnce(wgpu::Error) -> Error) -> Result<()> {
+    fn finish_as(self, explain: impl FnOnce(wgpu::Error) -> Error) -> Result<()> {
         let mut first = None;
         for scope in self.scopes.into_iter().rev() {
             let error = pollster::block_on(scope.pop());

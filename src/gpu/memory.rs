@@ -28,7 +28,7 @@ impl Gpu {
         }
     }
 
-    /// The error of a buffer that the driver has no memory for.
+    /// The error of a buffer or texture that the driver has no memory for.
     pub(super) fn out_of_memory(&self, label: &str, need: u64, error: &wgpu::Error) -> Error {
         Error::OutOfMemory {
             what: format!("`{label}`"),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use super::{Gpu, Tensor, WIDEST};
@@ -11,25 +11,26 @@ use crate::{Error, Result};
 /// Texels of four f32 in a row of a texture: element `i` of a tensor lies in texel `(i / 4 % TEXELS, i / 4 / TEXELS)`.
 pub(super) const TEXELS: u32 = 1 << 10;
 
-/// The textures made so far, by the binding that they serve and their rows. Whatever is dispatched has its copies made right before, so
-/// all dispatches can share them.
+/// The textures in use, by the binding that they serve and their rows. Whatever is dispatched has its copies made right before, so
+/// all dispatches can share them; what no dispatch has any more is gone.
 #[derive(Debug, Default)]
 pub(super) struct Textures {
-    made: Mutex<HashMap<(usize, u32), wgpu::Texture>>,
+    made: Mutex<HashMap<(usize, u32), Weak<wgpu::Texture>>>,
 }
 
 /// A tensor of f32 that is copied into a texture before each run of a dispatch.
 #[derive(Debug)]
 pub(super) struct Copied {
     tensor: Tensor,
-    texture: wgpu::Texture,
+    texture: Arc<wgpu::Texture>,
 }
 
 impl Copied {
     /// Of what a dispatch binds in such a place.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a tensor in a caller's buffer that cannot be copied, [`Error::Limit`] for one that no texture can hold, [`Error::Gpu`] if there is no memory for it.
+    /// [`Error::Shape`] for a tensor in a caller's buffer that cannot be copied, [`Error::Limit`] for one that no texture can hold,
+    /// [`Error::OutOfMemory`] when memory runs out.
     pub fn new(gpu: &Gpu, binding: usize, tensor: &Tensor) -> Result<Self> {
         if !tensor.buffer().usage().contains(wgpu::BufferUsages::COPY_SRC) {
             return Err(Error::Shape {
@@ -53,23 +54,15 @@ impl Copied {
         // Few different sizes.
         let rows = (rows as u32).next_power_of_two().min(have);
         let mut made = gpu.inner.textures.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(texture) = made.get(&(binding, rows)) {
-            return Ok(Self { tensor: tensor.clone(), texture: texture.clone() });
-        }
-        let label = "copied tensor";
-        let scopes = gpu.error_scopes();
-        let texture = gpu.device().create_texture(&wgpu::TextureDescriptor {
-            label: Some(label),
-            size: wgpu::Extent3d { width: TEXELS, height: rows, depth_or_array_layers: 1 },
-            mip_level_count: 1,
-            sample_count: 1,
-            dimension: wgpu::TextureDimension::D2,
-            format: wgpu::TextureFormat::Rgba32Float,
-            usage: wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::TEXTURE_BINDING,
-            view_formats: &[],
-        });
-        scopes.finish(label)?;
-        made.insert((binding, rows), texture.clone());
+        let texture = match made.get(&(binding, rows)).and_then(Weak::upgrade) {
+            Some(texture) => texture,
+            None => {
+                let texture = Arc::new(texture(gpu, rows)?);
+                made.retain(|_, texture| texture.strong_count() > 0);
+                made.insert((binding, rows), Arc::downgrade(&texture));
+                texture
+            }
+        };
         Ok(Self { tensor: tensor.clone(), texture })
     }
 
@@ -98,6 +91,24 @@ impl Copied {
             );
         }
     }
+}
+
+/// A texture of `rows` times [`TEXELS`] texels.
+fn texture(gpu: &Gpu, rows: u32) -> Result<wgpu::Texture> {
+    let label = "copied tensor";
+    let scopes = gpu.error_scopes();
+    let texture = gpu.device().create_texture(&wgpu::TextureDescriptor {
+        label: Some(label),
+        size: wgpu::Extent3d { width: TEXELS, height: rows, depth_or_array_layers: 1 },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format: wgpu::TextureFormat::Rgba32Float,
+        usage: wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::TEXTURE_BINDING,
+        view_formats: &[],
+    });
+    scopes.finish_making(label, u64::from(rows) * u64::from(TEXELS) * WIDEST)?;
+    Ok(texture)
 }
 
 /// Texels of four elements, the padding of the last included.

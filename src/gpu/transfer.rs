@@ -49,12 +49,7 @@ impl Gpu {
             usage,
             mapped_at_creation: mapped,
         });
-        scopes.finish_as(|error| match error {
-            wgpu::Error::OutOfMemory { .. } => self.out_of_memory(label, size, &error),
-            error => {
-                Error::Gpu { kernel: format!("allocating {size} bytes for `{label}`"), message: error.to_string() }
-            }
-        })?;
+        scopes.finish_making(label, size)?;
         self.count(|counters| {
             counters.buffers += 1;
             counters.bytes += size;

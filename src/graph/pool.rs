@@ -37,14 +37,24 @@ impl Pool {
         Ok(taken.into_iter().flatten().collect())
     }
 
+    /// The buffers held.
+    pub(super) fn held(&self) -> Vec<wgpu::Buffer> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets go of what was made since the pool held these: for a Program that came to nothing.
+    pub(super) fn restore(&self, held: Vec<wgpu::Buffer>) {
+        *self.buffers.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
         self.buffers.lock().unwrap_or_else(PoisonError::into_inner).iter().map(wgpu::Buffer::size).sum()
     }
 }
 
-/// Adds to an error of memory the bytes that all activations of the Program take.
-fn of_program(error: Error, label: &str, all: u64) -> Error {
+/// Adds to an error of memory the Program that wants it, and the bytes that all its activations take.
+pub(super) fn of_program(error: Error, label: &str, all: u64) -> Error {
     let within = |what| format!("{label}, whose activations take {all} bytes in all: {what}");
     match error {
         Error::OutOfMemory { what, need, held, free, message } => {

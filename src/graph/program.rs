@@ -7,6 +7,7 @@ use bytemuck::Pod;
 use super::{
     Graph, MemoryReport, Value,
     placed::{Order, Placed, ProgramOptions, kept},
+    pool::of_program,
 };
 use crate::{
     Error, Result,
@@ -87,8 +88,10 @@ impl Program {
         options: &ProgramOptions<'_>,
         finish: impl FnOnce(&mut Recorder, &Finish<'_>) -> Result<()>,
     ) -> Result<Self> {
-        let (recorder, draft) = Draft::record(gpu, graph, options, finish)?;
-        draft.complete(recorder.finish()?)
+        let held = options.pool.held();
+        Draft::record(gpu, graph, options, finish)
+            .and_then(|(recorder, draft)| draft.complete(&options.label, recorder.finish()))
+            .inspect_err(|_| options.pool.restore(held))
     }
 
     /// Compiles a graph, and lets other tasks of the thread go on while the driver compiles.
@@ -96,8 +99,12 @@ impl Program {
     /// # Errors
     /// [`Error::Shape`] for a parameter that is missing or has another shape; the errors of kernels and of the device.
     pub async fn compile_async(gpu: &Gpu, graph: &Graph, options: &ProgramOptions<'_>) -> Result<Self> {
-        let (recorder, draft) = Draft::record(gpu, graph, options, |_, _| Ok(()))?;
-        draft.complete(recorder.finish_async().await?)
+        let held = options.pool.held();
+        let program = match Draft::record(gpu, graph, options, |_, _| Ok(())) {
+            Ok((recorder, draft)) => draft.complete(&options.label, recorder.finish_async().await),
+            Err(error) => Err(error),
+        };
+        program.inspect_err(|_| options.pool.restore(held))
     }
 
     /// Stages values for an input (`f32`, `u32` or the bits of an f16, by its type), and the order of tokens by which a table's
@@ -278,7 +285,12 @@ impl Draft {
         Ok((recorder, Self { gpu: gpu.clone(), placed, gradients, own }))
     }
 
-    fn complete(self, recording: Recording) -> Result<Program> {
+    fn complete(self, label: &str, recording: Result<Recording>) -> Result<Program> {
+        let all = self.placed.memory.slots;
+        recording.and_then(|recording| self.program(recording)).map_err(|error| of_program(error, label, all))
+    }
+
+    fn program(self, recording: Recording) -> Result<Program> {
         let Self { gpu, placed, gradients, own } = self;
         let Placed { inputs, orders, outputs, step, mut memory, .. } = placed;
         let written = inputs.values().chain(orders.iter().map(|order| &order.tensor));
