@@ -4,8 +4,12 @@ use super::{
     Cost, Gpu, Pipeline, Shader, Specialisation, Tensor,
     binding::{Access, Binding},
     guard::Guard,
+    texture::Copied,
 };
 use crate::{Error, Result};
+
+/// Why none but kernels of this crate may read textures.
+const STALE: &str = "behind its tensor a texture holds what others have left there";
 
 /// One dispatch of a shader.
 #[derive(Debug)]
@@ -94,6 +98,15 @@ impl Launch<'_> {
         };
         if bytes < *least && (binding.used || guard == Guard::Driver) {
             return Err(self.wrong("tensors", format!("`{name}` with at least {least} bytes"), got()));
+        }
+        if binding.access == Access::Texture {
+            if guard == Guard::Driver {
+                let wanted = format!("`{name}` as a buffer: {STALE}");
+                return Err(self.wrong("tensors", wanted, "a texture".into()));
+            }
+            if binding.used {
+                Copied::check(gpu, tensor)?;
+            }
         }
         let whole = tensor.bytes().is_multiple_of(stride.unwrap_or(1));
         match guard {

@@ -13,8 +13,8 @@ use super::{Dtype, Tiles, texture::TEXELS};
 use crate::{Error, Result};
 
 /// A WGSL file with entry point `main`. What it binds it says itself: buffers of group 0, numbered from 0 on, the parameters
-/// first, in a `var<uniform>`. In place of a buffer it may read a `texture_2d<f32>`, into which a tensor of f32 is copied right before:
-/// four elements a texel, 1,024 texels a row.
+/// first, in a `var<uniform>`. In place of a buffer this crate's own may read a `texture_2d<f32>`, into which a tensor of f32 is copied
+/// right before: four elements a texel, 1,024 texels a row.
 #[derive(Debug)]
 pub struct Shader {
     /// The file's path under `shaders/`: `<kernel>`, `<kernel>_backward`, or `<kernel>/<pass>` for a helper of these.

@@ -26,12 +26,11 @@ pub(super) struct Copied {
 }
 
 impl Copied {
-    /// Of what a dispatch binds in such a place.
+    /// Whether a tensor can be bound in such a place.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a tensor in a caller's buffer that cannot be copied, [`Error::Limit`] for one that no texture can hold,
-    /// [`Error::OutOfMemory`] when memory runs out.
-    pub fn new(gpu: &Gpu, binding: usize, tensor: &Tensor) -> Result<Self> {
+    /// [`Error::Shape`] for a tensor in a caller's buffer that cannot be copied, [`Error::Limit`] for one that no texture can hold.
+    pub fn check(gpu: &Gpu, tensor: &Tensor) -> Result<()> {
         if !tensor.buffer().usage().contains(wgpu::BufferUsages::COPY_SRC) {
             return Err(Error::Shape {
                 operation: "texture",
@@ -40,19 +39,26 @@ impl Copied {
                 got: format!("{} with {:?}", tensor.shape(), tensor.buffer().usage()),
             });
         }
-        let rows = texels(tensor).div_ceil(u64::from(TEXELS));
-        let have = gpu.limits().max_texture_dimension_2d;
-        if rows > u64::from(have) {
+        let (need, have) = (rows(tensor), u64::from(gpu.limits().max_texture_dimension_2d));
+        if need > have {
             return Err(Error::Limit {
                 what: format!("a texture of a tensor {}", tensor.shape()),
-                need: rows,
+                need,
                 limit: "max_texture_dimension_2d",
-                have: u64::from(have),
+                have,
                 remedy: "Use a smaller batch or model, or shorter sequences.".into(),
             });
         }
+        Ok(())
+    }
+
+    /// Of what a dispatch binds in such a place, and has [checked](Self::check).
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when memory runs out.
+    pub fn new(gpu: &Gpu, binding: usize, tensor: &Tensor) -> Result<Self> {
         // Few different sizes.
-        let rows = (rows as u32).next_power_of_two().min(have);
+        let rows = (rows(tensor) as u32).next_power_of_two().min(gpu.limits().max_texture_dimension_2d);
         let mut made = gpu.inner.textures.made.lock().unwrap_or_else(PoisonError::into_inner);
         let texture = match made.get(&(binding, rows)).and_then(Weak::upgrade) {
             Some(texture) => texture,
@@ -91,6 +97,11 @@ impl Copied {
             );
         }
     }
+}
+
+/// Rows of texels that a tensor fills, the last of them perhaps in part.
+fn rows(tensor: &Tensor) -> u64 {
+    texels(tensor).div_ceil(u64::from(TEXELS))
 }
 
 /// A texture of `rows` times [`TEXELS`] texels.

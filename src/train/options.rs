@@ -381,7 +381,8 @@ impl TrainOptions {
             clip_norm: Some(self.clip_norm),
             weight_decay: self.weight_decay,
             rates: self.rate.clone(),
-            average_decay: self.ema,
+            // With 0 the average is the parameters themselves.
+            average_decay: self.ema.filter(|decay| *decay > 0.0),
             accumulate: self.accumulate > 1,
             precision: self.precision.dtype(),
             ..Optimizer::default()

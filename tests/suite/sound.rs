@@ -254,6 +254,21 @@ enable wgpu_cooperative_matrix;
     }
 }
 
+/// A texture serves tensors of many sizes.
+#[test]
+fn a_shader_of_ones_own_reads_no_textures() {
+    static COPIED: Shader = Shader::new(
+        "copied",
+        "@group(0) @binding(0) var<uniform> at: u32;
+@group(0) @binding(1) var x: texture_2d<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(1) fn main() { y[0] = textureLoad(x, vec2u(at, 0u), 0).x; }",
+        &[],
+    );
+    let (x, y) = (zeros(gpu(), [4]), zeros(gpu(), [4]));
+    refused(gpu(), "tensors", |recorder| recorder.dispatch(&Launch { kernel: &COPIED, ..own(&[1], &[&x, &y]) }));
+}
+
 /// A shader of one's own that is called as one of the crate's, and the crate's own, have nothing in common.
 #[test]
 fn shaders_of_one_name_do_not_share_a_pipeline() {
