@@ -50,13 +50,29 @@ pub(super) fn encode<'a>(
 ) {
     let dispatches: Vec<_> = dispatches.into_iter().collect();
     let runs: Vec<_> = dispatches.chunk_by(|_, (next, _)| next.copied.is_empty()).collect();
-    for (index, run) in runs.iter().enumerate() {
-        run[0].0.encode_copies(encoder);
-        let timestamp_writes = timestamp_writes.clone().map(|writes| wgpu::ComputePassTimestampWrites {
-            beginning_of_pass_write_index: writes.beginning_of_pass_write_index.filter(|_| index == 0),
-            end_of_pass_write_index: writes.end_of_pass_write_index.filter(|_| index + 1 == runs.len()),
+    // None at all for a pass that is neither the first nor the last: wgpu refuses empty ones.
+    let stamps = |begins: bool, ends: bool| {
+        let writes = timestamp_writes.clone()?;
+        let begin = writes.beginning_of_pass_write_index.filter(|_| begins);
+        let end = writes.end_of_pass_write_index.filter(|_| ends);
+        (begin.is_some() || end.is_some()).then_some(wgpu::ComputePassTimestampWrites {
+            beginning_of_pass_write_index: begin,
+            end_of_pass_write_index: end,
             ..writes
-        });
+        })
+    };
+    let copies_first = dispatches.first().is_some_and(|(first, _)| !first.copied.is_empty());
+    if let Some(begin) = stamps(copies_first, false) {
+        // The time of copies counts: a pass of nothing else begins before them.
+        let timestamp_writes = Some(begin);
+        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes });
+    }
+    for (index, run) in runs.iter().enumerate() {
+        // A warm-up runs no workgroup, which would read them.
+        if run.iter().any(|(_, workgroups)| *workgroups != [0, 0, 0]) {
+            run[0].0.encode_copies(encoder);
+        }
+        let timestamp_writes = stamps(index == 0 && !copies_first, index + 1 == runs.len());
         let mut pass =
             encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes });
         let mut current: Option<&Arc<Pipeline>> = None;
@@ -77,12 +93,16 @@ pub(super) fn encode_each_timed<'a>(
     dispatches: impl IntoIterator<Item = &'a Dispatch>,
 ) {
     let dispatches: Vec<_> = dispatches.into_iter().collect();
+    let descriptor = wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None };
+    let copies_first = dispatches.first().is_some_and(|first| !first.copied.is_empty());
+    if copies_first {
+        encoder.begin_compute_pass(&descriptor).write_timestamp(queries, 0);
+    }
     let mut stamp = 0;
     for run in dispatches.chunk_by(|_, next| next.copied.is_empty()) {
         run[0].encode_copies(encoder);
-        let mut pass =
-            encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
-        if stamp == 0 {
+        let mut pass = encoder.begin_compute_pass(&descriptor);
+        if stamp == 0 && !copies_first {
             pass.write_timestamp(queries, 0);
         }
         for dispatch in run {

@@ -12,9 +12,10 @@ pub fn advice(info: &wgpu::AdapterInfo) -> Option<String> {
     mesa(info).filter(|_| info.backend == wgpu::Backend::Vulkan).and_then(|mesa| newer_mesa(mesa, has_avx512()))
 }
 
-/// Whether sums leave the registers before loads matter: where a CPU has 16 vector registers, and AVX-512 would have brought 32.
+/// Whether sums leave the registers before loads matter: where a CPU has 16 vector registers, and AVX-512 would have brought 32. Loads
+/// of an older Mesa matter more.
 pub(super) fn few_registers(info: &wgpu::AdapterInfo) -> bool {
-    mesa(info).is_some_and(|mesa| mesa >= GATHERING_MESA) && !has_avx512()
+    mesa(info).is_some_and(|mesa| mesa > TEXTURE_MESA) && !has_avx512()
 }
 
 /// Whether a load from a texture takes less time than one from a buffer, which [`newer_mesa`] says why: it brings what all lanes want

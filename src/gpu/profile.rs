@@ -29,7 +29,7 @@ pub struct Profiled {
 /// Whether dispatches are timed as they run one behind the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Apart {
-    /// All in one pass, by timestamps between them, where the adapter has those; else each in a submit of its own.
+    /// All in one submit, by timestamps between them, where the adapter has those; else each in a submit of its own.
     No,
     /// Each in a submit of its own, waited for.
     Yes,

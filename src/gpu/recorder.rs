@@ -92,7 +92,8 @@ impl Recorder {
     /// Makes the parameter buffer and the bind groups, and lets the driver compile each pipeline that it has not run yet.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the driver refuses a binding, [`Error::Limit`] if the parameters do not fit.
+    /// [`Error::Gpu`] if the driver refuses a binding, [`Error::Limit`] if the parameters do not fit, [`Error::OutOfMemory`] when memory
+    /// runs out.
     pub fn finish(self) -> Result<Recording> {
         let recording = self.bind()?;
         let mut warm_up = WarmUp::new(&recording.gpu, &recording.dispatches);
@@ -105,7 +106,8 @@ impl Recorder {
     /// Makes a recording like [`Recorder::finish`], and lets other tasks of the thread go on while the driver compiles.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the driver refuses a binding, [`Error::Limit`] if the parameters do not fit.
+    /// [`Error::Gpu`] if the driver refuses a binding, [`Error::Limit`] if the parameters do not fit, [`Error::OutOfMemory`] when memory
+    /// runs out.
     pub async fn finish_async(self) -> Result<Recording> {
         let recording = self.bind()?;
         let mut warm_up = WarmUp::new(&recording.gpu, &recording.dispatches);
@@ -275,12 +277,13 @@ impl Recording {
         self.dispatches.iter().map(|dispatch| dispatch.pipeline.label.as_str())
     }
 
-    /// Encodes all dispatches as one compute pass of the caller's encoder.
+    /// Encodes all dispatches as one compute pass of the caller's encoder; as several on an adapter that reads copies in textures
+    /// ([`Tiles::textures`](super::Tiles::textures)), which are made between them.
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
         self.encode_timed(encoder, None);
     }
 
-    /// Encodes all dispatches as one compute pass, with the device's time written before and after.
+    /// As [`Recording::encode`], with the device's time written before and after.
     pub fn encode_timed(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -289,7 +292,7 @@ impl Recording {
         self.encode_repeatedly(encoder, timestamp_writes, 1);
     }
 
-    /// As [`Recording::encode_timed`], so often in the same pass.
+    /// As [`Recording::encode_timed`], so often one behind the other.
     pub(super) fn encode_repeatedly(
         &self,
         encoder: &mut wgpu::CommandEncoder,

@@ -157,7 +157,8 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A window of `buffer`, one of `gpu`'s, that starts at byte `offset`.
+    /// A window of `buffer`, one of `gpu`'s, that starts at byte `offset`. Kernels bind it for storage, and on an adapter that reads
+    /// textures ([`Tiles::textures`](super::Tiles::textures)) copy from it.
     ///
     /// # Errors
     /// [`Error::Shape`] if the window does not start at a multiple of 256 bytes, or does not lie inside the buffer with its end

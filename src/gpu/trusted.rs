@@ -19,6 +19,7 @@ impl Gpu {
         // - A tensor lies inside its buffer with its padding (`Tensor::checked`), has no more elements than 32 bits count, and is
         //   bound with exactly these bytes; whatever a window of it may not overwrite is not bound for wide stores, and nothing
         //   is bound that is empty, of another device, or smaller than its type in the shader (`Launch::check`).
+        //   A texture holds a copy of its tensor from the first texel on, and texels that an index of the tensor does not reach.
         // - An index is bounded by the sizes in the parameters, which the kernel has compared with the tensors, in arithmetic
         //   that saturates, before it launches; or it is loaded from memory, and the shader clamps it by such a size.
         // - A tile is one of those that the kernel has forms for on this adapter (`expect_tile`).

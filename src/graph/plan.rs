@@ -33,7 +33,8 @@ pub(super) struct Plan {
     pub copies: Vec<bool>,
 }
 
-/// Bytes of a Program's buffers by class.
+/// Bytes of a Program's buffers by class. Copies in textures ([`Tiles::textures`](crate::gpu::Tiles::textures)), which all Programs of a
+/// device share, are none of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryReport {

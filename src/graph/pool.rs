@@ -42,7 +42,8 @@ impl Pool {
         self.buffers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets go of what was made since the pool held these: for a Program that came to nothing.
+    /// Lets go of what was made since the pool held these, for a Program that came to nothing: those of a pool are compiled one after the
+    /// other.
     pub(super) fn restore(&self, held: Vec<wgpu::Buffer>) {
         *self.buffers.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }

@@ -481,7 +481,11 @@ pub fn widen(values: &[f32]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::GpuOptions;
+    use crate::{
+        gpu::{Apart, GpuOptions, Recorder, Timer},
+        kernels::matmul::{self, Matmul, Matrix, Operands},
+    };
+    use std::time::Duration;
 
     /// Which of the two an adapter loads from is its driver's matter. The way that this one's does not take is tried here, and the other
     /// one everywhere else.
@@ -496,6 +500,30 @@ mod tests {
             let row = run(&gpu, &check, Cases::exactly(6), 1).unwrap();
             assert!(row.passed, "{}: {:.2e}, seed {}", row.kernel, row.worst_error, row.worst_seed);
         }
+        assert_eq!(gpu.pipeline_labels().iter().any(|label| label.contains("TEXTURE_")), textures);
+    }
+
+    /// Each dispatch that reads a texture begins a pass of its own.
+    #[test]
+    fn dispatches_that_read_textures_are_timed() {
+        let gpu = Gpu::open(&GpuOptions::from_env()).unwrap();
+        let textures = gpu.tiles().subgroup == Some(8);
+        let gpu = gpu.reading_textures(textures);
+        let product = Matmul { m: 64, n: 64, k: 64, batch: 1, ..Matmul::default() };
+        let [a, b, c] =
+            [1.0, 2.0, 0.0].map(|value| gpu.floats("factor", [64, 64], Dtype::F32, &[value; 4096]).unwrap());
+        let operands = Operands { a: Matrix::rows(&a), b: Matrix::rows(&b), bias: None, c: Matrix::rows(&c) };
+        let mut recorder = Recorder::new(&gpu, "timed");
+        for _ in 0..4 {
+            product.record(&mut recorder, matmul::Tile::choose(&gpu, product.m), &operands).unwrap();
+        }
+        let recording = recorder.finish().unwrap();
+        assert!(Timer::new(&gpu).unwrap().run_repeatedly(&recording, 3).unwrap().wall > Duration::ZERO);
+        for apart in [Apart::No, Apart::Yes] {
+            assert_eq!(recording.profile(1, apart).unwrap().len(), 4);
+        }
+        gpu.check().unwrap();
+        assert_eq!(gpu.read::<f32>(&c).unwrap(), [128.0; 4096]);
         assert_eq!(gpu.pipeline_labels().iter().any(|label| label.contains("TEXTURE_")), textures);
     }
 }

@@ -182,7 +182,12 @@ impl Cell {
         let weights: Vec<_> = steps.iter().map(|step| step.weight_hh).collect();
         let biases: Vec<_> = steps.iter().map(|step| step.bias_hh).collect();
         let covering = |tensors: &[&Tensor]| Tensor::covering(recorder.gpu(), tensors);
-        let (Some(weights), Some(biases)) = (covering(&weights), covering(&biases)) else {
+        // A copy brings along what lies between them.
+        let together = |(all, _): &(Tensor, _)| {
+            let each: usize = weights.iter().map(|weight| weight.elements()).sum();
+            !recorder.gpu().tiles().textures || all.elements() <= 2 * each
+        };
+        let (Some(weights), Some(biases)) = (covering(&weights).filter(together), covering(&biases)) else {
             return steps.iter().try_for_each(|step| self.record_all(recorder, tile, &[*step]));
         };
         self.launch(recorder, tile, steps, &weights, &biases)
@@ -304,7 +309,8 @@ impl Cell {
     ) -> Result<()> {
         self.check(recorder.gpu(), tile)?;
         steps.iter().try_for_each(|step| self.check_backward(step))?;
-        if recorder.gpu().tiles().textures && steps.iter().all(|step| step.next.is_some() && step.masking.is_none()) {
+        let behind = |step: &CellBackward<'_>| step.next.is_some() && step.masking.is_none();
+        if recorder.gpu().tiles().textures && !steps.is_empty() && steps.iter().all(behind) {
             let behind = self.record_next(recorder, steps)?;
             return self.record_backward(recorder, tile, &behind);
         }

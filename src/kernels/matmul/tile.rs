@@ -35,7 +35,8 @@ impl Tile {
 
     /// The configuration for an adapter and a shape. Few rows take a tile of few rows, so that less of it is thrown away.
     ///
-    /// On lavapipe 32 rows of 64 columns are best: less shares a load among fewer products, more spills.
+    /// On lavapipe 32 rows of 64 columns are best: less shares a load among fewer products, more spills. Without AVX-512 half of the
+    /// rows spill, too, and with Mesa 25 the code for 32 takes three times as long for a product.
     pub fn choose(gpu: &Gpu, m: usize) -> Self {
         tuned(gpu, Self::class(m)).unwrap_or_else(|| Self::of(gpu.tiles(), m))
     }
@@ -43,7 +44,8 @@ impl Tile {
     pub(super) fn of(tiles: &Tiles, m: usize) -> Self {
         match tiles.subgroup {
             Some(lanes) => {
-                let rows = (m.min(1 << 16) as u32).next_multiple_of(lanes).clamp(lanes, lanes.max(4 * lanes.min(8)));
+                let most = if tiles.few_registers { 2 * lanes.min(8) } else { 4 * lanes.min(8) };
+                let rows = (m.min(1 << 16) as u32).next_multiple_of(lanes).clamp(lanes, lanes.max(most));
                 let rows = if rows == 3 * lanes { 4 * lanes } else { rows };
                 Self { subgroups: true, lanes, groups: 1, rows, columns: 2 }
             }
@@ -136,5 +138,24 @@ impl Tunable for Tile {
         // Only a GPU has units to fill.
         let small = (tiles.units > 1 && tiles.subgroup.is_none()).then_some(Self::SMALL);
         forms::distinct((1..=512).map(|m| Self::of(tiles, m)).chain(Self::candidates(tiles)).chain(small))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{AdapterClass, Offers};
+
+    #[test]
+    fn few_registers_bring_other_tiles_and_no_other_forms() {
+        let of = |few_registers| {
+            let offers = Offers { subgroup: Some(8), few_registers, ..Offers::default() };
+            Tiles::for_adapter(AdapterClass::Cpu, offers)
+        };
+        let rows = |tiles: &Tiles| [1, 8, 16, 17, 64].map(|rows| Tile::of(tiles, rows).rows);
+        assert_eq!(rows(&of(false)), [8, 8, 16, 32, 32]);
+        assert_eq!(rows(&of(true)), [8, 8, 16, 16, 16]);
+        let known = Tile::every(&of(false));
+        assert!(Tile::every(&of(true)).iter().all(|tile| known.contains(tile)));
     }
 }
