@@ -33,7 +33,7 @@ impl Tile {
     ///
     /// A single row, H = 256 on lavapipe, dispatch included: in a tile of 8 rows 127 us; lanes along k 113; in 64-bit words 92.
     /// With a context of 512: 286, 246, 180. 32 rows forward, with three or four sums each, take 1.3 times as long as 16 where a CPU has
-    /// 16 vector registers and its driver loads well (Mesa 26), and 0.8 times as long under a driver that does not (Mesa 22.3).
+    /// 16 vector registers and its driver is Mesa 26, 2.4 times with Mesa 25, and 0.8 times where loads decide (Mesa 22.3).
     pub fn choose(gpu: &Gpu, [rows, hidden]: [usize; 2], directions: usize) -> Self {
         tuned(gpu, Self::class(rows))
             .unwrap_or_else(|| Self::of(gpu.tiles(), rows).filling(gpu.tiles().units, [rows, hidden, directions]))
