@@ -60,12 +60,15 @@ fn memory_that_runs_out_is_an_error_and_a_smaller_batch_goes_on() {
     let undisturbed = tiny(gpu, &setting, 16);
     let expected = trained(&undisturbed, &mut undisturbed.trainer());
 
+    // As large as bindings may be, so that only memory can refuse it.
+    let shape = |halvings: usize| BatchShape::new(131_072 >> halvings, 6, 6);
+    // The kernels of large batches: under the limit the driver is to compile nothing.
+    undisturbed.trainer().prepare(shape(6)).unwrap();
+
     let small = tiny(gpu, &setting, 16);
     let mut trainer = small.trainer();
     // wgpu takes memory by 128 MiB: three times, and what is left is the host's, which gets no error from its own allocator.
     let limited = Limited::to(addresses() + (448 << 20));
-    // As large as bindings may be, so that only memory can refuse it.
-    let shape = |halvings: usize| BatchShape::new(131_072 >> halvings, 6, 6);
     let mut held = gpu.allocated();
     let refused = (0..=6).rev().find_map(|halvings| {
         let error = trainer.prepare(shape(halvings)).err();
